@@ -1,0 +1,62 @@
+//! The one error type. Each message names what was wrong, where, and what to do.
+
+use std::path::{Path, PathBuf};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong for a user. Panics are for bugs in wgrec alone.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file whose contents are not what they should be. `line` and `column` count from 1.
+    #[error("{}{}: found {found}; expected {expected}", path.display(), place(*.line, *.column))]
+    Input { path: PathBuf, line: Option<u64>, column: Option<u64>, found: String, expected: String },
+
+    /// A file or folder that could not be read or written.
+    #[error("{}: cannot {doing}: {source}", path.display())]
+    Io { path: PathBuf, doing: &'static str, source: std::io::Error },
+
+    /// A setting or argument that makes no sense; the message says which, what was found and what to do.
+    #[error("{0}")]
+    Usage(String),
+
+    /// An operation was given inputs it cannot take; names the operation and the shapes it got.
+    #[error("{op}: {message}")]
+    Shape { op: String, message: String },
+
+    /// The device cannot hold or run the plan; says what to lower.
+    #[error("{0}")]
+    Device(String),
+
+    /// The run itself failed (a NaN, a lost device, a full disk): exit code 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn place(line: Option<u64>, column: Option<u64>) -> String {
+    match (line, column) {
+        (Some(l), Some(c)) => format!(":{l}:{c}"),
+        (Some(l), None) => format!(":{l}"),
+        _ => String::new(),
+    }
+}
+
+impl Error {
+    /// For `.map_err(Error::io(path, "read"))`.
+    pub fn io(path: impl AsRef<Path>, doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.as_ref().to_path_buf();
+        move |source| Error::Io { path, doing, source }
+    }
+
+    /// For `.map_err(..)` and `return Err(..)`: an op that got shapes it cannot take.
+    pub fn shape(op: impl Into<String>, message: impl Into<String>) -> Error {
+        Error::Shape { op: op.into(), message: message.into() }
+    }
+
+    /// 2 for wrong input or usage, 1 for a failed run.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Error::Failed(_) => 1,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Sequential recommenders on any GPU: a tensor engine on WGSL compute shaders, and the models trained with it.
+//!
+//! Floors, from the ground up: [`tensor`] < [`kernels`] < [`graph`], [`device`] < [`nn`], [`optim`] < [`models`] <
+//! [`train`], [`eval`] < the program. Nothing imports upwards.
+
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod eval;
+pub mod graph;
+pub mod kernels;
+pub mod models;
+pub mod nn;
+pub mod optim;
+pub mod tensor;
+pub mod train;
+
+pub use error::{Error, Result};
