@@ -1,1 +1,210 @@
-//! (device)
+//! Two devices: `gpu` runs the WGSL kernels through wgpu, `cpu` runs each kernel's twin on all cores.
+//!
+//! A [`Store`] holds the named states (parameters, moments) of a run; several plans compiled against it share them. A
+//! [`Runner`] is a compiled plan: write the inputs, run, read results.
+
+use crate::error::{Error, Result};
+use crate::graph::plan::Plan;
+use crate::kernels::Cost;
+use crate::tensor::{Spec, Tensor};
+
+pub mod cpu;
+pub mod gpu;
+
+pub use cpu::Precision;
+
+/// Where plans run.
+#[derive(Clone)]
+pub enum Device {
+    Cpu(cpu::Cpu),
+    Gpu(gpu::Gpu),
+}
+
+/// How a runner runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Time every node (on a GPU: one pass a launch, which serialises).
+    pub profile: bool,
+    /// Fail with the name of the first node whose output has an Inf or NaN.
+    pub check_finite: bool,
+}
+
+/// Time of one node over all runs, in seconds.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    pub scope: String,
+    pub kernel: &'static str,
+    pub calls: u64,
+    pub seconds: f64,
+    /// Of one call.
+    pub cost: Cost,
+}
+
+impl Device {
+    /// `cpu`, `gpu`, `gpu:N`, or `auto`: a real GPU if there is one, else the CPU. A software Vulkan driver is taken only
+    /// by its number or by `gpu` where there is nothing else. The second value says what was taken and why.
+    pub fn open(name: &str) -> Result<(Device, String)> {
+        match name {
+            "cpu" => {
+                let cpu = cpu::Cpu::new(Precision::F32);
+                let why = format!("cpu ({} threads)", cpu.threads());
+                Ok((Device::Cpu(cpu), why))
+            }
+            "auto" => match gpu::Gpu::hardware()? {
+                Some(gpu) => {
+                    let why =
+                        format!("{}: the first real GPU; `wgrec devices` lists what was looked at", gpu.describe());
+                    Ok((Device::Gpu(gpu), why))
+                }
+                None => {
+                    let (device, why) = Device::open("cpu")?;
+                    Ok((device, format!("{why}: no GPU found; `wgrec devices` lists what was looked at")))
+                }
+            },
+            _ => {
+                let number = match name.strip_prefix("gpu") {
+                    Some("") => None,
+                    Some(rest) => Some(rest.strip_prefix(':').and_then(|n| n.parse().ok()).ok_or_else(unknown(name))?),
+                    None => return Err(unknown(name)()),
+                };
+                let gpu = gpu::Gpu::open(number)?;
+                let why = gpu.describe();
+                Ok((Device::Gpu(gpu), why))
+            }
+        }
+    }
+
+    /// One line: `cpu (2 threads)`, or the adapter's name, driver and backend.
+    pub fn describe(&self) -> String {
+        match self {
+            Device::Cpu(d) => format!("cpu ({} threads)", d.threads()),
+            Device::Gpu(d) => d.describe(),
+        }
+    }
+
+    /// New states of the given numbers of f32 elements, all zero.
+    pub fn store(&self, states: &[(String, usize)]) -> Result<Store> {
+        Ok(match self {
+            Device::Cpu(d) => Store::Cpu(d.store(states)),
+            Device::Gpu(d) => Store::Gpu(d.store(states)?),
+        })
+    }
+
+    /// Makes `plan` ready to run on `store`'s states. It is an error if the device cannot hold it.
+    pub fn compile(&self, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
+        match (self, store) {
+            (Device::Cpu(d), Store::Cpu(s)) => Ok(Runner::Cpu(d.compile(plan, s, options)?)),
+            (Device::Gpu(d), Store::Gpu(s)) => Ok(Runner::Gpu(d.compile(plan, s, options)?)),
+            _ => Err(Error::Usage("the states lie on another device than the plan is compiled for".into())),
+        }
+    }
+}
+
+fn unknown(name: &str) -> impl Fn() -> Error {
+    let name = name.to_string();
+    move || Error::Usage(format!("no device is called {name:?}: use auto, cpu, gpu or gpu:N (see `wgrec devices`)"))
+}
+
+/// Named states on a device.
+pub enum Store {
+    Cpu(cpu::Store),
+    Gpu(gpu::Store),
+}
+
+impl Store {
+    /// Writes into state `name` from element `offset` on.
+    pub fn write(&mut self, name: &str, offset: usize, tensor: &Tensor) -> Result<()> {
+        match self {
+            Store::Cpu(s) => s.write(name, offset, tensor),
+            Store::Gpu(s) => s.write(name, offset, tensor),
+        }
+    }
+
+    /// Reads `spec` from element `offset` of state `name`: f64 where the device runs in f64.
+    pub fn read(&self, name: &str, offset: usize, spec: &Spec) -> Result<Tensor> {
+        match self {
+            Store::Cpu(s) => s.read(name, offset, spec),
+            Store::Gpu(s) => s.read(name, offset, spec),
+        }
+    }
+
+    /// Name and number of elements of each state.
+    pub fn states(&self) -> Vec<(String, usize)> {
+        match self {
+            Store::Cpu(s) => s.states(),
+            Store::Gpu(s) => s.states(),
+        }
+    }
+}
+
+/// A plan, ready to run.
+pub enum Runner {
+    Cpu(cpu::Runner),
+    Gpu(gpu::Runner),
+}
+
+macro_rules! each {
+    ($self:ident, $r:ident => $e:expr) => {
+        match $self {
+            Runner::Cpu($r) => $e,
+            Runner::Gpu($r) => $e,
+        }
+    };
+}
+
+impl Runner {
+    /// Writes input `name`, as many elements as it has. False where the plan has no such input: nothing depends on it.
+    pub fn write_u32(&mut self, name: &str, values: &[u32]) -> bool {
+        each!(self, r => r.write_u32(name, values))
+    }
+
+    pub fn write_f32(&mut self, name: &str, values: &[f32]) -> bool {
+        each!(self, r => r.write_f32(name, values))
+    }
+
+    /// Runs the plan once. On a GPU this returns when the work is submitted.
+    pub fn run(&mut self) -> Result<()> {
+        each!(self, r => r.run())
+    }
+
+    /// Result `name` of the last run.
+    pub fn read(&mut self, name: &str) -> Result<Tensor> {
+        each!(self, r => r.read(name))
+    }
+
+    /// Times of the nodes so far; empty unless profiling.
+    pub fn timings(&mut self) -> Result<Vec<Timing>> {
+        each!(self, r => r.timings())
+    }
+
+    /// Writes whatever tensor to input `name`.
+    pub fn write(&mut self, name: &str, tensor: &Tensor) -> bool {
+        match &tensor.data {
+            crate::tensor::Data::U32(v) => self.write_u32(name, v),
+            crate::tensor::Data::F32(v) => self.write_f32(name, v),
+            crate::tensor::Data::F64(v) => match self {
+                Runner::Cpu(r) => r.write_f64(name, v),
+                Runner::Gpu(r) => r.write_f32(name, &tensor.to_f32()),
+            },
+        }
+    }
+}
+
+use crate::graph::plan::Slot;
+
+fn result<'a>(results: &'a [(String, Slot)], name: &str) -> Result<&'a Slot> {
+    let found = results.iter().find(|(n, _)| n == name).map(|(_, slot)| slot);
+    found.ok_or_else(|| Error::Usage(format!("the plan has no result {name:?}")))
+}
+
+/// An error that names `scope` if `tensor`, its output, has an Inf or NaN.
+fn finite(scope: &str, tensor: &Tensor) -> Result<()> {
+    match tensor.to_f64().iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::Failed(format!(
+            "{scope}: element {at} of its output {} is {}; try a smaller learning rate, or --set train.clip",
+            tensor.shape,
+            tensor.to_f64()[at]
+        ))),
+    }
+}

@@ -1,1 +1,236 @@
-//! (graph)
+//! The graph: a model is a plain function that adds nodes to it; `gradients` adds the reverse-mode nodes to the same
+//! graph, an optimiser adds its own, and [`plan::Plan`] makes of it what a device runs step after step.
+
+use crate::error::{Error, Result};
+use crate::kernels::{Inputs, Op, Outputs};
+use crate::tensor::{DType, Shape, Spec, Tensor};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub mod dot;
+pub mod fuse;
+pub mod grad;
+pub mod plan;
+pub mod step;
+mod var;
+
+pub use grad::{Gradient, RowGradient};
+pub use step::Step;
+
+/// Number of a node in its graph.
+pub type NodeId = usize;
+
+/// One output of one node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct Value {
+    pub node: NodeId,
+    pub output: usize,
+}
+
+/// A value of a graph under construction; all arithmetic on it adds nodes.
+#[derive(Clone, Copy)]
+pub struct Var<'g> {
+    pub(crate) graph: &'g Graph,
+    pub(crate) value: Value,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Written by the host before a step.
+    Input(String),
+    /// A range of a named buffer that outlives the step: parameters, moments, accumulators.
+    State {
+        buffer: String,
+        offset: usize,
+    },
+    /// Fixed at planning.
+    Constant(Tensor),
+    Op(Arc<dyn Op>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub kind: Kind,
+    pub inputs: Vec<Value>,
+    pub outputs: Outputs,
+    /// Where in the model it was made: `extractor/softmax`.
+    pub scope: String,
+    /// The region to recompute in the backward pass, if any.
+    pub region: Option<usize>,
+}
+
+#[derive(Default)]
+pub(crate) struct Inner {
+    pub nodes: Vec<Node>,
+    pub results: Vec<(String, Value)>,
+    pub segments: HashMap<Value, Segmented>,
+    scope: Vec<String>,
+    region: Option<usize>,
+    regions: usize,
+}
+
+/// The index lists of one table, concatenated in this order, and the sorted segments that the batch builder made of them.
+#[derive(Clone)]
+pub(crate) struct Segmented {
+    pub lists: Vec<Value>,
+    pub rows: Value,
+    pub order: Value,
+    pub chunk_starts: Value,
+    pub row_chunks: Value,
+    pub counts: Value,
+}
+
+/// See the module's page. Interior mutability lets `Var` be a plain copyable handle.
+#[derive(Default)]
+pub struct Graph {
+    pub(crate) inner: RefCell<Inner>,
+}
+
+impl Graph {
+    pub fn new() -> Graph {
+        Graph::default()
+    }
+
+    /// A tensor that the host writes before each step.
+    pub fn input(&self, name: &str, spec: Spec) -> Var<'_> {
+        self.leaf(Kind::Input(name.into()), spec, name)
+    }
+
+    /// A range of the state buffer `buffer`, from element `offset` on. The value is the state before this step's writes.
+    pub fn state(&self, name: &str, buffer: &str, offset: usize, spec: Spec) -> Var<'_> {
+        self.leaf(Kind::State { buffer: buffer.into(), offset }, spec, name)
+    }
+
+    /// A tensor that never changes.
+    pub fn constant(&self, tensor: Tensor) -> Var<'_> {
+        let spec = tensor.spec();
+        self.leaf(Kind::Constant(tensor), spec, "constant")
+    }
+
+    /// What varies from step to step: see [`Step`].
+    pub fn step(&self) -> Var<'_> {
+        let found = self.inner.borrow().nodes.iter().position(|n| matches!(&n.kind, Kind::Input(s) if s == Step::NAME));
+        match found {
+            Some(node) => Var { graph: self, value: Value { node, output: 0 } },
+            None => self.input(Step::NAME, Spec::u32([Step::WORDS])),
+        }
+    }
+
+    fn leaf(&self, kind: Kind, spec: Spec, scope: &str) -> Var<'_> {
+        let mut inner = self.inner.borrow_mut();
+        let node = inner.nodes.len();
+        inner.nodes.push(Node { kind, inputs: vec![], outputs: Outputs::one(spec), scope: scope.into(), region: None });
+        Var { graph: self, value: Value { node, output: 0 } }
+    }
+
+    /// Adds a node; its outputs are found by [`Node`] number through `outputs`. Errors are those of the op's shape rule.
+    pub fn try_push<'g>(&'g self, op: impl Op, inputs: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
+        self.push_arc(Arc::new(op), &inputs.iter().map(|v| v.value).collect::<Vec<_>>())
+    }
+
+    /// As [`Graph::try_push`] for an op with one output, whose inputs were checked before: panics with the op's message.
+    #[track_caller]
+    pub fn push<'g>(&'g self, op: impl Op, inputs: &[Var<'g>]) -> Var<'g> {
+        match self.try_push(op, inputs) {
+            Ok(outputs) => outputs[0],
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    pub(crate) fn push_arc(&self, op: Arc<dyn Op>, inputs: &[Value]) -> Result<Vec<Var<'_>>> {
+        let mut inner = self.inner.borrow_mut();
+        let specs: Vec<Spec> = inputs.iter().map(|v| inner.spec(*v).clone()).collect();
+        let scope = inner.scope.iter().map(String::as_str).chain([op.name()]).collect::<Vec<_>>().join("/");
+        let outputs = op.infer(&Inputs { op: &scope, specs: &specs })?;
+        for &(_, input) in op.in_place() {
+            if !matches!(inner.nodes[inputs[input].node].kind, Kind::State { .. }) {
+                return Err(Error::shape(scope, format!("input {input} is written in place but is no state")));
+            }
+        }
+        let node = inner.nodes.len();
+        let count = outputs.values.len();
+        let region = inner.region;
+        inner.nodes.push(Node { kind: Kind::Op(op), inputs: inputs.to_vec(), outputs, scope, region });
+        Ok((0..count).map(|output| Var { graph: self, value: Value { node, output } }).collect())
+    }
+
+    /// Names the nodes that `f` adds.
+    pub fn scope<R>(&self, name: &str, f: impl FnOnce() -> R) -> R {
+        self.inner.borrow_mut().scope.push(name.into());
+        let result = f();
+        self.inner.borrow_mut().scope.pop();
+        result
+    }
+
+    /// The scope in force, for keys of random numbers: two ops in one scope must add a name of their own.
+    pub fn scope_name(&self) -> String {
+        self.inner.borrow().scope.join("/")
+    }
+
+    /// Nodes that `f` adds are computed again in the backward pass instead of kept: memory for time.
+    pub fn checkpoint<R>(&self, f: impl FnOnce() -> R) -> R {
+        let outer = {
+            let mut inner = self.inner.borrow_mut();
+            let region = inner.regions;
+            inner.regions += 1;
+            inner.region.replace(region)
+        };
+        let result = f();
+        self.inner.borrow_mut().region = outer;
+        result
+    }
+
+    /// A value that the host reads after a step, by name.
+    pub fn result(&self, name: &str, var: Var) {
+        self.inner.borrow_mut().results.push((name.into(), var.value));
+    }
+
+    /// Declares that all gathers from `table` take their indices from `lists`, in this order, and adds the inputs that
+    /// carry the sorted segments of their concatenation ([`crate::tensor::segments`]): `NAME.rows`, `NAME.order`,
+    /// `NAME.chunk_starts`, `NAME.row_chunks`, `NAME.counts`. The table's gradient is then rows, never a dense tensor.
+    pub fn segments<'g>(&'g self, name: &str, table: Var<'g>, lists: &[Var<'g>]) {
+        use crate::tensor::segments::Caps;
+        let len = lists.iter().map(|l| l.shape().elements()).sum();
+        let caps = Caps::of(len, table.shape()[0]);
+        let input = |part: &str, n: usize| self.input(&format!("{name}.{part}"), Spec::u32([n])).value;
+        let segmented = Segmented {
+            lists: lists.iter().map(|l| l.value).collect(),
+            rows: input("rows", caps.rows),
+            order: input("order", caps.order),
+            chunk_starts: input("chunk_starts", caps.chunks + 1),
+            row_chunks: input("row_chunks", caps.rows + 1),
+            counts: input("counts", 4),
+        };
+        self.inner.borrow_mut().segments.insert(table.value, segmented);
+    }
+
+    pub fn nodes(&self) -> usize {
+        self.inner.borrow().nodes.len()
+    }
+
+    pub(crate) fn var(&self, value: Value) -> Var<'_> {
+        Var { graph: self, value }
+    }
+}
+
+impl Inner {
+    pub fn spec(&self, v: Value) -> &Spec {
+        &self.nodes[v.node].outputs.values[v.output]
+    }
+}
+
+impl<'g> Var<'g> {
+    pub fn shape(&self) -> Shape {
+        self.graph.inner.borrow().spec(self.value).shape.clone()
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.graph.inner.borrow().spec(self.value).dtype
+    }
+
+    pub fn graph(&self) -> &'g Graph {
+        self.graph
+    }
+}

@@ -1,0 +1,287 @@
+//! The CPU device: each node's twin, or its faster f32 form, in the order of the plan.
+
+use super::{RunOptions, Timing};
+use crate::error::{Error, Result};
+use crate::graph::plan::{Memory, Plan, Planned, Slot};
+use crate::kernels::args::{Args, Operand};
+use crate::tensor::{DType, Data, Spec, Tensor};
+use std::cell::UnsafeCell;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the device computes in. f64 runs the twins alone: it is the oracle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Precision {
+    F32,
+    F64,
+    /// f32, the twins alone: to judge the faster forms.
+    F32Twins,
+}
+
+#[derive(Clone)]
+pub struct Cpu {
+    precision: Precision,
+}
+
+impl Cpu {
+    pub fn new(precision: Precision) -> Cpu {
+        Cpu { precision }
+    }
+
+    pub fn threads(&self) -> usize {
+        rayon::current_num_threads()
+    }
+
+    fn element_bytes(&self) -> usize {
+        if self.precision == Precision::F64 { 8 } else { 4 }
+    }
+
+    pub(super) fn store(&self, states: &[(String, usize)]) -> Store {
+        let bytes = self.element_bytes();
+        let state = |(name, n): &(String, usize)| (name.clone(), *n, Block::zeroed(n * bytes));
+        Store { states: states.iter().map(state).collect(), wide: self.precision == Precision::F64 }
+    }
+
+    pub(super) fn compile(&self, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
+        let scale = self.element_bytes() / 4;
+        if plan.nodes.iter().flat_map(|n| n.inputs.iter().chain(&n.outputs)).any(|s| s.spec.dtype == DType::F16) {
+            return Err(Error::Device("the cpu device holds no f16; use precision f32".into()));
+        }
+        let block = |spec: &Spec| Block::zeroed(spec.bytes() * scale);
+        let mut memory = Memories {
+            pool: plan.pool.iter().map(|&bytes| Block::zeroed(bytes * scale)).collect(),
+            inputs: plan.inputs.iter().map(|(_, spec)| block(spec)).collect(),
+            states: vec![],
+            constants: plan.constants.iter().map(|t| block(&t.spec())).collect(),
+        };
+        for (name, elements) in &plan.states {
+            let (_, n, b) = store.find(name)?;
+            if n < elements {
+                return Err(Error::Usage(format!("state {name} has {n} elements, the plan reaches {elements}")));
+            }
+            memory.states.push(b.clone());
+        }
+        for (t, b) in plan.constants.iter().zip(&memory.constants) {
+            b.write(0, &t.data, self.precision == Precision::F64);
+        }
+        let operand = |slot: &Slot| {
+            let bytes = if slot.spec.dtype == DType::U32 { 4 } else { self.element_bytes() };
+            Operand { spec: slot.spec.clone(), at: memory.block(slot.memory).at().wrapping_add(slot.offset * bytes) }
+        };
+        let nodes = plan.nodes.iter().map(|n| Compiled {
+            inputs: n.inputs.iter().map(operand).collect(),
+            outputs: n.outputs.iter().map(operand).collect(),
+            planned: n.clone(),
+            calls: 0,
+            seconds: 0.0,
+        });
+        Ok(Runner {
+            nodes: nodes.collect(),
+            inputs: plan.inputs.clone(),
+            results: plan.results.clone(),
+            memory,
+            precision: self.precision,
+            options,
+        })
+    }
+}
+
+/// A piece of memory, aligned for any element, that nodes reach by pointer. One runner at a time writes to it: runners
+/// that share a store are run by one thread, which `&mut self` of `Runner::run` and `Store::write` leaves to the caller.
+#[derive(Clone)]
+struct Block(Arc<[UnsafeCell<u64>]>);
+
+// SAFETY: see above; no two threads run plans over one store at once, and within a run each output is written by one node.
+unsafe impl Send for Block {}
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn zeroed(bytes: usize) -> Block {
+        Block((0..bytes.div_ceil(8)).map(|_| UnsafeCell::new(0)).collect())
+    }
+
+    fn at(&self) -> *mut u8 {
+        self.0.as_ptr() as *mut u8
+    }
+
+    /// Writes `data` from element `offset` on, floats as f64 if `wide`.
+    fn write(&self, offset: usize, data: &Data, wide: bool) {
+        let (n, bytes) = match data {
+            Data::U32(v) => (v.len(), 4),
+            Data::F32(v) => (v.len(), if wide { 8 } else { 4 }),
+            Data::F64(v) => (v.len(), if wide { 8 } else { 4 }),
+        };
+        assert!((offset + n) * bytes <= self.0.len() * 8, "write past the end of a buffer");
+        let at = self.at().wrapping_add(offset * bytes);
+        // SAFETY: the range lies within the block, which is aligned to 8 bytes and holds plain numbers.
+        unsafe {
+            match (data, wide) {
+                (Data::U32(v), _) => std::slice::from_raw_parts_mut(at as *mut u32, n).copy_from_slice(v),
+                (Data::F32(v), false) => std::slice::from_raw_parts_mut(at as *mut f32, n).copy_from_slice(v),
+                (Data::F64(v), true) => std::slice::from_raw_parts_mut(at as *mut f64, n).copy_from_slice(v),
+                (Data::F32(v), true) => std::slice::from_raw_parts_mut(at as *mut f64, n)
+                    .iter_mut()
+                    .zip(v)
+                    .for_each(|(y, &x)| *y = x as f64),
+                (Data::F64(v), false) => std::slice::from_raw_parts_mut(at as *mut f32, n)
+                    .iter_mut()
+                    .zip(v)
+                    .for_each(|(y, &x)| *y = x as f32),
+            }
+        }
+    }
+
+    fn read(&self, offset: usize, spec: &Spec, wide: bool) -> Tensor {
+        let n = spec.shape.elements();
+        let bytes = if spec.dtype != DType::U32 && wide { 8 } else { 4 };
+        assert!((offset + n) * bytes <= self.0.len() * 8, "read past the end of a buffer");
+        let at = self.at().wrapping_add(offset * bytes);
+        // SAFETY: as in `write`.
+        unsafe {
+            match (spec.dtype, wide) {
+                (DType::U32, _) => {
+                    Tensor::u32(spec.shape.clone(), std::slice::from_raw_parts(at as *const u32, n).to_vec())
+                }
+                (_, true) => Tensor::f64(spec.shape.clone(), std::slice::from_raw_parts(at as *const f64, n).to_vec()),
+                (_, false) => Tensor::f32(spec.shape.clone(), std::slice::from_raw_parts(at as *const f32, n).to_vec()),
+            }
+        }
+    }
+}
+
+/// The states of a run, in host memory.
+pub struct Store {
+    states: Vec<(String, usize, Block)>,
+    wide: bool,
+}
+
+impl Store {
+    fn find(&self, name: &str) -> Result<&(String, usize, Block)> {
+        self.states
+            .iter()
+            .find(|(n, _, _)| n == name)
+            .ok_or_else(|| Error::Usage(format!("there is no state {name:?} in this store")))
+    }
+
+    pub(super) fn write(&mut self, name: &str, offset: usize, tensor: &Tensor) -> Result<()> {
+        self.find(name)?.2.write(offset, &tensor.data, self.wide);
+        Ok(())
+    }
+
+    pub(super) fn read(&self, name: &str, offset: usize, spec: &Spec) -> Result<Tensor> {
+        Ok(self.find(name)?.2.read(offset, spec, self.wide))
+    }
+
+    pub(super) fn states(&self) -> Vec<(String, usize)> {
+        self.states.iter().map(|(name, n, _)| (name.clone(), *n)).collect()
+    }
+}
+
+struct Memories {
+    pool: Vec<Block>,
+    inputs: Vec<Block>,
+    states: Vec<Block>,
+    constants: Vec<Block>,
+}
+
+impl Memories {
+    fn block(&self, memory: Memory) -> &Block {
+        match memory {
+            Memory::Pool(i) => &self.pool[i],
+            Memory::Input(i) => &self.inputs[i],
+            Memory::State(i) => &self.states[i],
+            Memory::Constant(i) => &self.constants[i],
+        }
+    }
+}
+
+struct Compiled {
+    planned: Planned,
+    inputs: Vec<Operand>,
+    outputs: Vec<Operand>,
+    calls: u64,
+    seconds: f64,
+}
+
+/// A plan over this device's memory.
+pub struct Runner {
+    nodes: Vec<Compiled>,
+    inputs: Vec<(String, Spec)>,
+    results: Vec<(String, Slot)>,
+    memory: Memories,
+    precision: Precision,
+    options: RunOptions,
+}
+
+impl Runner {
+    fn write_data(&mut self, name: &str, data: &Data, len: usize) -> bool {
+        let Some(i) = self.inputs.iter().position(|(n, _)| n == name) else { return false };
+        let spec = &self.inputs[i].1;
+        assert_eq!(spec.shape.elements(), len, "input {name} is {}", spec.shape);
+        self.memory.inputs[i].write(0, data, self.precision == Precision::F64);
+        true
+    }
+
+    pub(super) fn write_u32(&mut self, name: &str, values: &[u32]) -> bool {
+        self.write_data(name, &Data::U32(values.to_vec()), values.len())
+    }
+
+    pub(super) fn write_f32(&mut self, name: &str, values: &[f32]) -> bool {
+        self.write_data(name, &Data::F32(values.to_vec()), values.len())
+    }
+
+    pub(super) fn write_f64(&mut self, name: &str, values: &[f64]) -> bool {
+        self.write_data(name, &Data::F64(values.to_vec()), values.len())
+    }
+
+    pub(super) fn run(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            let start = self.options.profile.then(Instant::now);
+            let op = &node.planned.op;
+            // SAFETY: operands point into blocks that `self.memory` keeps alive, sized by the plan, which never gives
+            // overlapping memory to two operands of a node except for a state written in place.
+            unsafe {
+                match self.precision {
+                    Precision::F64 => op.cpu_f64(&Args::new(&node.inputs, &node.outputs)),
+                    Precision::F32Twins => op.cpu_f32(&Args::new(&node.inputs, &node.outputs)),
+                    Precision::F32 => {
+                        if !op.cpu_fast(&Args::new(&node.inputs, &node.outputs)) {
+                            op.cpu_f32(&Args::new(&node.inputs, &node.outputs));
+                        }
+                    }
+                }
+            }
+            if let Some(start) = start {
+                node.calls += 1;
+                node.seconds += start.elapsed().as_secs_f64();
+            }
+            if self.options.check_finite {
+                for slot in &node.planned.outputs {
+                    let t =
+                        self.memory.block(slot.memory).read(slot.offset, &slot.spec, self.precision == Precision::F64);
+                    super::finite(&node.planned.scope, &t)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&mut self, name: &str) -> Result<Tensor> {
+        let slot = super::result(&self.results, name)?;
+        Ok(self.memory.block(slot.memory).read(slot.offset, &slot.spec, self.precision == Precision::F64))
+    }
+
+    pub(super) fn timings(&mut self) -> Result<Vec<Timing>> {
+        if !self.options.profile {
+            return Ok(vec![]);
+        }
+        let timing = |n: &Compiled| Timing {
+            scope: n.planned.scope.clone(),
+            kernel: n.planned.op.name(),
+            calls: n.calls,
+            seconds: n.seconds,
+            cost: n.planned.cost(),
+        };
+        Ok(self.nodes.iter().map(timing).collect())
+    }
+}

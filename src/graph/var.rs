@@ -1,0 +1,219 @@
+//! Arithmetic on `Var`: each line adds one node. The field's names; shapes broadcast from the right.
+
+use super::{Graph, Var};
+use crate::kernels::elementwise::{Chain, Fun};
+use crate::kernels::matmul::{Activation, MatMul};
+use crate::kernels::reduce::{Reduce, Reduction};
+use crate::kernels::softmax::Softmax;
+use crate::kernels::strided::{Concat, Expand, Permute, Slice, View};
+use crate::kernels::{embedding::Gather, random};
+use crate::tensor::{Data, Shape, Tensor};
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+macro_rules! unary {
+    ($($name:ident $fun:ident),* $(,)?) => {$(
+        pub fn $name(self) -> Var<'g> {
+            self.graph.push(Chain::of(Fun::$fun), &[self])
+        }
+    )*};
+}
+
+impl<'g> Var<'g> {
+    unary!(
+        tanh Tanh, sigmoid Sigmoid, log_sigmoid LogSigmoid, softplus Softplus, relu Relu, gelu Gelu, gelu_tanh GeluTanh,
+        gelu_slope GeluSlope, exp Exp, log Log, sqrt Sqrt, square Square, abs Abs, sin Sin, cos Cos, reciprocal Reciprocal, sign Sign,
+    );
+
+    fn with(self, fun: Fun, other: Var<'g>) -> Var<'g> {
+        self.graph.push(Chain::of(fun), &[self, other])
+    }
+
+    pub fn max(self, other: Var<'g>) -> Var<'g> {
+        self.with(Fun::Max, other)
+    }
+
+    pub fn min(self, other: Var<'g>) -> Var<'g> {
+        self.with(Fun::Min, other)
+    }
+
+    /// 1 where `self > other`, else 0; no gradient.
+    pub fn greater(self, other: Var<'g>) -> Var<'g> {
+        self.with(Fun::Greater, other)
+    }
+
+    /// 1 where `self == other`, else 0; no gradient.
+    pub fn equal(self, other: Var<'g>) -> Var<'g> {
+        self.with(Fun::Equal, other)
+    }
+
+    /// 1 where `self` is not 0, else 0; no gradient. Takes integers too: ids to a mask.
+    pub fn nonzero(self) -> Var<'g> {
+        self.graph.push(Chain::of(Fun::NonZero), &[self])
+    }
+
+    /// A scalar constant of this graph.
+    pub fn constant_like(self, value: f64) -> Var<'g> {
+        self.graph.scalar(value)
+    }
+
+    /// `self * factor`.
+    pub fn scale(self, factor: f64) -> Var<'g> {
+        self * self.constant_like(factor)
+    }
+
+    /// Matrix product over the last two axes, batched over the others: `[.., m, k] x [.., k, n]`, or `[k, n]` shared by
+    /// all of the batch.
+    pub fn matmul(self, other: Var<'g>) -> Var<'g> {
+        self.graph.push(MatMul::new(false, false), &[self, other])
+    }
+
+    /// `self x other^T`: `[.., m, k] x [.., n, k]`.
+    pub fn matmul_t(self, other: Var<'g>) -> Var<'g> {
+        self.graph.push(MatMul::new(false, true), &[self, other])
+    }
+
+    /// `self^T x other`: `[.., k, m] x [.., k, n]`.
+    pub fn t_matmul(self, other: Var<'g>) -> Var<'g> {
+        self.graph.push(MatMul::new(true, false), &[self, other])
+    }
+
+    /// `activation(self x weight^T + bias)` with weight `[out, in]`, bias and activation in the product's epilogue.
+    pub fn linear(self, weight: Var<'g>, bias: Option<Var<'g>>, activation: Activation) -> Var<'g> {
+        let op = MatMul { activation, bias: bias.is_some(), ..MatMul::new(false, true) };
+        self.graph.push(op, &[self, weight].into_iter().chain(bias).collect::<Vec<_>>())
+    }
+
+    /// The sum over `axis`, which goes.
+    pub fn sum(self, axis: usize) -> Var<'g> {
+        self.graph.push(Reduce::new(Reduction::Sum, axis), &[self])
+    }
+
+    /// The mean over `axis`, which goes.
+    pub fn mean(self, axis: usize) -> Var<'g> {
+        self.graph.push(Reduce::new(Reduction::Mean, axis), &[self])
+    }
+
+    /// The maximum over `axis`, which goes; the gradient goes to the first largest element.
+    pub fn max_over(self, axis: usize) -> Var<'g> {
+        self.graph.push(Reduce::new(Reduction::Max, axis), &[self])
+    }
+
+    /// The sum of all elements, a scalar.
+    pub fn sum_all(self) -> Var<'g> {
+        let n = self.shape().elements();
+        self.reshape([n]).sum(0)
+    }
+
+    /// The mean of all elements, a scalar.
+    pub fn mean_all(self) -> Var<'g> {
+        let n = self.shape().elements();
+        self.reshape([n]).mean(0)
+    }
+
+    /// Sums axes away until the shape is `shape`: the adjoint of broadcasting.
+    pub fn sum_to(self, shape: &Shape) -> Var<'g> {
+        let mut v = self;
+        while v.shape().len() > shape.len() {
+            v = v.sum(0);
+        }
+        for axis in 0..shape.len() {
+            if shape[axis] == 1 && v.shape()[axis] != 1 {
+                let keep = v.shape().with(axis, 1);
+                v = v.sum(axis).reshape(keep);
+            }
+        }
+        v
+    }
+
+    /// Softmax over `axis`, of what `keep` (0 = masked) leaves. `keep` has the shape of `self`, or that without the axes
+    /// after `axis`. Rows with nothing kept give zeros.
+    pub fn softmax(self, axis: usize, keep: Option<Var<'g>>) -> Var<'g> {
+        let op = Softmax { axis, masked: keep.is_some() };
+        self.graph.push(op, &[self].into_iter().chain(keep).collect::<Vec<_>>())
+    }
+
+    /// The rows of this table `[n, d]` that `indices` names: `[indices.., d]`. Indices must be below n.
+    pub fn gather(self, indices: Var<'g>) -> Var<'g> {
+        self.graph.push(Gather, &[self, indices])
+    }
+
+    /// The same elements under another shape; no copy.
+    pub fn reshape(self, shape: impl Into<Shape>) -> Var<'g> {
+        let shape = shape.into();
+        if shape == self.shape() { self } else { self.graph.push(View { shape, cut: false }, &[self]) }
+    }
+
+    /// The same values, through which no gradient flows.
+    pub fn stop_gradient(self) -> Var<'g> {
+        self.graph.push(View { shape: self.shape(), cut: true }, &[self])
+    }
+
+    /// Repeated along axes of extent 1 (and new axes in front) to `shape`.
+    pub fn expand(self, shape: impl Into<Shape>) -> Var<'g> {
+        let shape = shape.into();
+        if shape == self.shape() { self } else { self.graph.push(Expand { shape }, &[self]) }
+    }
+
+    /// Axes in another order: axis i of the result is axis `order[i]` of `self`.
+    pub fn permute(self, order: &[usize]) -> Var<'g> {
+        self.graph.push(Permute { order: order.to_vec() }, &[self])
+    }
+
+    /// The last two axes exchanged.
+    pub fn transpose(self) -> Var<'g> {
+        let rank = self.shape().len();
+        let mut order: Vec<usize> = (0..rank).collect();
+        order.swap(rank - 2, rank - 1);
+        self.permute(&order)
+    }
+
+    /// `len` entries of `axis` from `start` on.
+    pub fn slice(self, axis: usize, start: usize, len: usize) -> Var<'g> {
+        self.graph.push(Slice { axis, start, len }, &[self])
+    }
+
+    /// Zeroes with probability `p`, the rest scaled by 1 / (1 - p); the mask is drawn from (seed, scope, step).
+    pub fn dropout(self, p: f64) -> Var<'g> {
+        if p == 0.0 {
+            return self;
+        }
+        let key = random::key(&self.graph.scope_name());
+        self.graph.push(random::Dropout { p: p as f32, key }, &[self, self.graph.step()])
+    }
+}
+
+impl Graph {
+    pub fn scalar(&self, value: f64) -> Var<'_> {
+        self.constant(Tensor { shape: Shape::default(), data: Data::F64(vec![value]) })
+    }
+
+    /// Joins along `axis`; all other extents must agree.
+    pub fn concat<'g>(&'g self, axis: usize, parts: &[Var<'g>]) -> Var<'g> {
+        if parts.len() == 1 { parts[0] } else { self.push(Concat { axis }, parts) }
+    }
+
+    /// Random numbers of `shape` from (seed, scope, step).
+    pub fn noise(&self, kind: random::Noise, shape: impl Into<Shape>) -> Var<'_> {
+        let key = random::key(&self.scope_name());
+        self.push(random::Draw { kind, key, shape: shape.into() }, &[self.step()])
+    }
+}
+
+macro_rules! binary {
+    ($($trait:ident $method:ident $fun:ident),*) => {$(
+        impl<'g> $trait for Var<'g> {
+            type Output = Var<'g>;
+            fn $method(self, other: Var<'g>) -> Var<'g> {
+                self.with(Fun::$fun, other)
+            }
+        }
+    )*};
+}
+binary!(Add add Add, Sub sub Sub, Mul mul Mul, Div div Div);
+
+impl<'g> Neg for Var<'g> {
+    type Output = Var<'g>;
+    fn neg(self) -> Var<'g> {
+        self.graph.push(Chain::of(Fun::Neg), &[self])
+    }
+}

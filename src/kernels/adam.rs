@@ -1,0 +1,224 @@
+//! Adam (Kingma and Ba, ICLR 2015), with decoupled (AdamW) or L2 weight decay: over one flat buffer, over a table whose
+//! gradient is rows, and the lazy form that leaves rows without a gradient alone.
+
+use super::args::{Args, rows};
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use crate::error::Result;
+use crate::graph::Step;
+use crate::tensor::{DType, Spec};
+use crate::twin;
+
+/// What stays the same over a run; the learning rate and the bias corrections come with the step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    pub beta1: f32,
+    pub beta2: f32,
+    pub eps: f32,
+    /// True: p shrinks by lr * decay (AdamW). False: decay * p is added to the gradient (L2).
+    pub decoupled: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { beta1: 0.9, beta2: 0.999, eps: 1e-8, decoupled: false }
+    }
+}
+
+/// Moments below this are set to 0: denormal numbers make the update some thirty times slower.
+pub const TINY: f64 = 1e-30;
+
+/// The numbers of one update, in the twin's arithmetic.
+#[derive(Clone, Copy)]
+struct Update<T> {
+    beta1: T,
+    beta2: T,
+    eps: T,
+    decoupled: bool,
+    lr: T,
+    correction1: T,
+    correction2: T,
+    decay: T,
+    scale: T,
+}
+
+impl<T: Real> Update<T> {
+    fn new(s: &Settings, step: &[u32], lr_factor: T, decay: T, scale: T) -> Update<T> {
+        let float = |i| T::of(Step::float(step, i));
+        // Betas as they are written, not as f32 rounds them: 1 - beta2 would be off in the fifth digit.
+        let exact = |x: f32| T::of(x.to_string().parse::<f64>().expect("a float prints as one"));
+        Update {
+            beta1: exact(s.beta1),
+            beta2: exact(s.beta2),
+            eps: exact(s.eps),
+            decoupled: s.decoupled,
+            lr: float(Step::LR) * lr_factor,
+            correction1: float(Step::CORRECTION1),
+            correction2: float(Step::CORRECTION2),
+            decay,
+            scale,
+        }
+    }
+
+    #[inline(always)]
+    fn apply(&self, p: &mut T, m: &mut T, v: &mut T, g: T) {
+        let g = g * self.scale;
+        let g = if self.decoupled { g } else { g + self.decay * *p };
+        let flushed = |x: T| if x.abs() < T::of(TINY) { T::ZERO } else { x };
+        *m = flushed(self.beta1 * *m + (T::ONE - self.beta1) * g);
+        *v = flushed(self.beta2 * *v + (T::ONE - self.beta2) * g * g);
+        let shrunk = if self.decoupled { *p * (T::ONE - self.lr * self.decay) } else { *p };
+        *p = shrunk - self.lr * (*m * self.correction1) / ((*v * self.correction2).sqrt() + self.eps);
+    }
+}
+
+/// Over flat states p, m, v \[n\] with gradient g \[n\]. `rates` \[n / 64, 2\] holds for each block of 64 elements a factor on
+/// the learning rate (0 freezes it) and the weight decay. `scale`, a scalar, multiplies the gradient (clipping).
+#[derive(Debug, Clone, Copy)]
+pub struct Adam {
+    pub settings: Settings,
+}
+
+impl Adam {
+    /// Elements that share a row of `rates`.
+    pub const BLOCK: usize = 64;
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (g, rates, step, scale) = (a.f(3), a.f(4), a.u(5), a.f(6)[0]);
+        let (p, m, v) = (a.out(0), a.out(1), a.out(2));
+        for (b, ((p, m), v)) in
+            p.chunks_mut(Adam::BLOCK).zip(m.chunks_mut(Adam::BLOCK)).zip(v.chunks_mut(Adam::BLOCK)).enumerate()
+        {
+            if rates[2 * b] == T::ZERO {
+                continue;
+            }
+            let u = Update::new(&self.settings, step, rates[2 * b], rates[2 * b + 1], scale);
+            for i in 0..p.len() {
+                u.apply(&mut p[i], &mut m[i], &mut v[i], g[b * Adam::BLOCK + i]);
+            }
+        }
+    }
+}
+
+impl Op for Adam {
+    fn name(&self) -> &'static str {
+        "adam"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(7)?;
+        x.rank(0, 1)?;
+        (1..4).try_for_each(|i| x.is_shape(i, x.shape(0)))?;
+        x.is_shape(4, &[x.shape(0)[0].div_ceil(Adam::BLOCK), 2])?;
+        x.is_shape(5, &[Step::WORDS])?;
+        Ok(Outputs::many(vec![x.specs[0].clone(); 3]))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["p", "m", "v", "g", "rates", "step", "scale"], outputs: &["p", "m", "v"], scratch: &[] }
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 0), (1, 1), (2, 2)]
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let n = s.input(0).elements() as u64;
+        Cost { bytes: 28 * n, flops: 14 * n }
+    }
+}
+
+/// Over the states p, m, v \[n, d\] of a table, with gradient rows values \[cap, d\], rows \[cap\], counts \[4\]. Not lazy: as
+/// Adam with a dense gradient that is 0 in all other rows. Lazy: rows without a gradient stay as they are.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamRows {
+    pub settings: Settings,
+    pub lazy: bool,
+    pub decay: f32,
+}
+
+impl AdamRows {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let d = a.shape(0)[1];
+        let (values, table_rows, counts, step, scale) = (a.f(3), a.u(4), a.u(5), a.u(6), a.f(7)[0]);
+        let u = Update::new(&self.settings, step, T::ONE, T::of(self.decay as f64), scale);
+        let used = counts[0] as usize;
+        let (p, m, v) = (a.out(0), a.out(1), a.out(2));
+        let zeros = vec![T::ZERO; d];
+        let arch = pulp::Arch::new();
+        // Blocks of the table's rows, each with the gradient rows that fall into it.
+        const BLOCK: usize = 64;
+        let mut blocks: Vec<_> =
+            p.chunks_mut(BLOCK * d).zip(m.chunks_mut(BLOCK * d)).zip(v.chunks_mut(BLOCK * d)).collect();
+        rows(&mut blocks, 1, BLOCK * d, |b, block| {
+            let ((p, m), v) = &mut block[0];
+            let mut next = table_rows[..used].partition_point(|&r| (r as usize) < b * BLOCK);
+            arch.dispatch(|| {
+                for i in 0..p.len() / d {
+                    let mine = next < used && table_rows[next] as usize == b * BLOCK + i;
+                    let g = if mine { &values[next * d..][..d] } else { &zeros[..] };
+                    next += mine as usize;
+                    if mine || !self.lazy {
+                        let (p, m, v) = (&mut p[i * d..][..d], &mut m[i * d..][..d], &mut v[i * d..][..d]);
+                        for c in 0..d {
+                            u.apply(&mut p[c], &mut m[c], &mut v[c], g[c]);
+                        }
+                    }
+                }
+            });
+        });
+    }
+}
+
+impl Op for AdamRows {
+    fn name(&self) -> &'static str {
+        if self.lazy { "lazy adam" } else { "adam over rows" }
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(8)?;
+        x.rank(0, 2)?;
+        x.is_shape(1, x.shape(0))?;
+        x.is_shape(2, x.shape(0))?;
+        x.is_shape(3, &[x.shape(4)[0], x.shape(0)[1]])?;
+        (4..7).try_for_each(|i| x.dtype(i, DType::U32))?;
+        Ok(Outputs::many(vec![Spec::f32(x.shape(0).clone()); 3]))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands {
+            inputs: &["p", "m", "v", "values", "rows", "counts", "step", "scale"],
+            outputs: &["p", "m", "v"],
+            scratch: &[],
+        }
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 0), (1, 1), (2, 2)]
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let touched = if self.lazy { s.input(3).elements() } else { s.input(0).elements() } as u64;
+        Cost { bytes: 24 * touched + s.inputs[3].bytes() as u64, flops: 14 * touched }
+    }
+}

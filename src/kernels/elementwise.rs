@@ -1,0 +1,434 @@
+//! Elementwise chains: one table, a line an operation, from which shaders, twin and gradients come. A chain computes a few
+//! operations on each element in registers; a lone tanh is a chain of one. Operands broadcast from the right.
+
+use super::args::{Args, rows};
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
+use crate::error::Result;
+use crate::graph::Var;
+use crate::tensor::{DType, Shape, Spec};
+use crate::twin;
+
+macro_rules! table {
+    ($($fun:ident $arity:literal $wgsl:literal, |$a:ident, $b:ident| $twin:expr, $quick:expr,
+       |$x:ident, $z:ident, $y:ident, $dy:ident| [$da:expr, $db:expr];)*) => {
+        /// An elementwise operation.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Fun { $($fun),* }
+
+        impl Fun {
+            pub const ALL: &[Fun] = &[$(Fun::$fun),*];
+
+            pub fn arity(self) -> usize {
+                match self { $(Fun::$fun => $arity),* }
+            }
+
+            /// The WGSL expression, with `{a}` and `{b}` for the operands.
+            pub fn wgsl(self) -> &'static str {
+                match self { $(Fun::$fun => $wgsl),* }
+            }
+
+            /// The twin.
+            #[inline(always)]
+            pub fn apply<T: Real>(self, a: T, b: T) -> T {
+                match self { $(Fun::$fun => { let ($a, $b) = (a, b); let _ = $b; $twin }),* }
+            }
+
+            /// `out[i] = f(a[i], b[i])` in f32, branch-free inside so that the compiler vectorises each line.
+            #[inline(always)]
+            fn block(self, a: &[f32], b: &[f32], out: &mut [f32]) {
+                match self { $(Fun::$fun => {
+                    let f = $quick;
+                    for ((o, &x), &y) in out.iter_mut().zip(a).zip(b) { *o = f(x, y); }
+                }),* }
+            }
+
+            /// Gradients by the operands `x` and `z`, given the result `y` and the gradient `dy` of it. None: no gradient
+            /// by design.
+            #[allow(unused_variables)]
+            fn gradient<'g>(self, x: Var<'g>, z: Var<'g>, y: Var<'g>, dy: Var<'g>) -> [Option<Var<'g>>; 2] {
+                match self { $(Fun::$fun => { let ($x, $z, $y, $dy) = (x, z, y, dy); [$da, $db] }),* }
+            }
+        }
+    };
+}
+
+fn constant(v: Var, c: f64) -> Var {
+    v.constant_like(c)
+}
+
+const SQRT_2_OVER_PI: f64 = 0.797_884_560_802_865_4;
+const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
+
+fn gelu_tanh_inner<T: Real>(a: T) -> T {
+    T::of(SQRT_2_OVER_PI) * (a + T::of(0.044715) * a * a * a)
+}
+
+table! {
+    // name arity WGSL, |a, b| twin, vectorised f32, |x, z, y, dy| [by x, by z];
+    Tanh 1 "tanh(clamp({a}, -15.0, 15.0))", |a, b| a.tanh(), |x, _| fast::tanh(x),
+        |x, z, y, dy| [Some(dy * (constant(y, 1.0) - y * y)), None];
+    Sigmoid 1 "sigmoid({a})", |a, b| sigmoid(a), |x, _| fast::sigmoid(x),
+        |x, z, y, dy| [Some(dy * (y - y * y)), None];
+    LogSigmoid 1 "-softplus(-({a}))", |a, b| -softplus(-a), |x: f32, _| -softplus(-x),
+        |x, z, y, dy| [Some(dy * (-x).sigmoid()), None];
+    Softplus 1 "softplus({a})", |a, b| softplus(a), |x: f32, _| softplus(x),
+        |x, z, y, dy| [Some(dy * x.sigmoid()), None];
+    Relu 1 "max({a}, 0.0)", |a, b| a.max(T::ZERO), |x: f32, _| if x > 0.0 { x } else { 0.0 },
+        |x, z, y, dy| [Some(dy * y.greater(constant(y, 0.0))), None];
+    Gelu 1 "gelu({a})", |a, b| T::of(0.5) * a * (T::ONE + (a * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf()),
+        |x: f32, _| 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
+        |x, z, y, dy| [Some(dy * x.gelu_slope()), None];
+    GeluSlope 1 "gelu_slope({a})", |a, b| T::of(0.5) * (T::ONE + (a * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
+            + a * T::of(FRAC_1_SQRT_2PI) * (T::of(-0.5) * a * a).exp(),
+        |x: f32, _| 0.5 * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
+            + x * FRAC_1_SQRT_2PI as f32 * fast::exp(-0.5 * x * x),
+        // d/dx (Phi(x) + x phi(x)) = (2 - x^2) phi(x)
+        |x, z, y, dy| [Some(dy * (constant(x, 2.0) - x * x) * (x * x).scale(-0.5).exp().scale(FRAC_1_SQRT_2PI)), None];
+    GeluTanh 1 "gelu_tanh({a})", |a, b| T::of(0.5) * a * (T::ONE + gelu_tanh_inner(a).tanh()),
+        |x: f32, _| 0.5 * x * (1.0 + fast::tanh(gelu_tanh_inner(x))),
+        |x, z, y, dy| [Some({
+            let t = (x + (x * x * x).scale(0.044715)).scale(SQRT_2_OVER_PI).tanh();
+            let one = constant(x, 1.0);
+            let inner = (one + (x * x).scale(3.0 * 0.044715)).scale(SQRT_2_OVER_PI);
+            dy * ((one + t) + x * (one - t * t) * inner).scale(0.5)
+        }), None];
+    Exp 1 "exp({a})", |a, b| a.exp(), |x, _| fast::exp(x), |x, z, y, dy| [Some(dy * y), None];
+    // The argument is kept away from 0: log of 0 is -87.3, not minus infinity, and its slope there is 0.
+    Log 1 "log(max({a}, 1.17549435e-38))", |a, b| a.max(T::of(f32::MIN_POSITIVE as f64)).ln(),
+        |x: f32, _| x.max(f32::MIN_POSITIVE).ln(),
+        |x, z, y, dy| [Some(dy * x.greater(constant(x, f32::MIN_POSITIVE as f64)) * x.reciprocal()), None];
+    // Its derivative is taken as 0 at 0, where it has none.
+    Sqrt 1 "sqrt(max({a}, 0.0))", |a, b| a.max(T::ZERO).sqrt(), |x: f32, _| x.max(0.0).sqrt(),
+        |x, z, y, dy| [Some(dy * y.reciprocal().scale(0.5)), None];
+    Square 1 "({a}) * ({a})", |a, b| a * a, |x: f32, _| x * x, |x, z, y, dy| [Some(dy * x.scale(2.0)), None];
+    Abs 1 "abs({a})", |a, b| a.abs(), |x: f32, _| x.abs(), |x, z, y, dy| [Some(dy * x.sign()), None];
+    Sign 1 "sign({a})", |a, b| sign(a), |x: f32, _| sign(x), |x, z, y, dy| [None, None];
+    Sin 1 "sin({a})", |a, b| a.sin(), |x: f32, _| x.sin(), |x, z, y, dy| [Some(dy * x.cos()), None];
+    Cos 1 "cos({a})", |a, b| a.cos(), |x: f32, _| x.cos(), |x, z, y, dy| [Some(-(dy * x.sin())), None];
+    Neg 1 "-({a})", |a, b| -a, |x: f32, _| -x, |x, z, y, dy| [Some(-dy), None];
+    // 1/0 is taken as 0, so that masks and square roots at 0 stay finite.
+    Reciprocal 1 "reciprocal({a})", |a, b| reciprocal(a), |x: f32, _| reciprocal(x),
+        |x, z, y, dy| [Some(-(dy * y * y)), None];
+    NonZero 1 "select(0.0, 1.0, {a} != 0.0)", |a, b| if a != T::ZERO { T::ONE } else { T::ZERO },
+        |x: f32, _| if x != 0.0 { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
+    Add 2 "({a}) + ({b})", |a, b| a + b, |x: f32, y: f32| x + y, |x, z, y, dy| [Some(dy), Some(dy)];
+    Sub 2 "({a}) - ({b})", |a, b| a - b, |x: f32, y: f32| x - y, |x, z, y, dy| [Some(dy), Some(-dy)];
+    Mul 2 "({a}) * ({b})", |a, b| a * b, |x: f32, y: f32| x * y, |x, z, y, dy| [Some(dy * z), Some(dy * x)];
+    Div 2 "({a}) / ({b})", |a, b| a / b, |x: f32, y: f32| x / y,
+        |x, z, y, dy| [Some(dy / z), Some(-(dy * y / z))];
+    // Where both are equal the gradient goes to the first.
+    Max 2 "max({a}, {b})", |a, b| a.max(b), |x: f32, y: f32| if x > y { x } else { y },
+        |x, z, y, dy| [Some(dy * (constant(x, 1.0) - z.greater(x))), Some(dy * z.greater(x))];
+    Min 2 "min({a}, {b})", |a, b| a.min(b), |x: f32, y: f32| if x < y { x } else { y },
+        |x, z, y, dy| [Some(dy * (constant(x, 1.0) - x.greater(z))), Some(dy * x.greater(z))];
+    Greater 2 "select(0.0, 1.0, {a} > {b})", |a, b| if a > b { T::ONE } else { T::ZERO },
+        |x: f32, y: f32| if x > y { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
+    Equal 2 "select(0.0, 1.0, {a} == {b})", |a, b| if a == b { T::ONE } else { T::ZERO },
+        |x: f32, y: f32| if x == y { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
+}
+
+#[inline(always)]
+fn softplus<T: Real>(a: T) -> T {
+    a.max(T::ZERO) + (-a.abs()).exp().ln_1p()
+}
+
+#[inline(always)]
+fn sigmoid<T: Real>(a: T) -> T {
+    let e = (-a.abs()).exp();
+    (if a < T::ZERO { e } else { T::ONE }) / (T::ONE + e)
+}
+
+#[inline(always)]
+fn sign<T: Real>(a: T) -> T {
+    if a > T::ZERO {
+        T::ONE
+    } else if a < T::ZERO {
+        -T::ONE
+    } else {
+        T::ZERO
+    }
+}
+
+#[inline(always)]
+fn reciprocal<T: Real>(a: T) -> T {
+    if a == T::ZERO { T::ZERO } else { T::ONE / a }
+}
+
+/// One step of a chain; registers are numbered inputs first, then results.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Instr {
+    Literal(f64),
+    Apply(Fun, usize, usize),
+}
+
+/// Operations in registers on each element; the last result is the output.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Chain {
+    pub inputs: usize,
+    pub code: Vec<Instr>,
+}
+
+impl Chain {
+    pub fn of(fun: Fun) -> Chain {
+        let inputs = fun.arity();
+        Chain { inputs, code: vec![Instr::Apply(fun, 0, inputs - 1)] }
+    }
+
+    /// This chain with input `at` replaced by a literal.
+    pub(crate) fn with_literal(&self, at: usize, literal: f64) -> Chain {
+        let n = self.inputs;
+        let map = |r: usize| match r {
+            r if r == at => n - 1,
+            r if r < at => r,
+            r if r < n => r - 1,
+            r => r,
+        };
+        // Registers: n - 1 inputs, the literal, then results, which thus keep their numbers.
+        let code = self.code.iter().map(|i| i.renumbered(map));
+        Chain { inputs: n - 1, code: std::iter::once(Instr::Literal(literal)).chain(code).collect() }
+    }
+
+    /// This chain with input `at` replaced by what `producer` computes from `from`; also the list of inputs that results.
+    pub(crate) fn with_producer<V: PartialEq + Copy>(
+        &self,
+        inputs: &[V],
+        at: usize,
+        producer: &Chain,
+        from: &[V],
+    ) -> (Chain, Vec<V>) {
+        let mut list: Vec<V> = vec![];
+        let mut slot = |v: V| {
+            list.iter().position(|&x| x == v).unwrap_or_else(|| {
+                list.push(v);
+                list.len() - 1
+            })
+        };
+        let own: Vec<usize> = (0..inputs.len()).map(|i| if i == at { usize::MAX } else { slot(inputs[i]) }).collect();
+        let theirs: Vec<usize> = from.iter().map(|&v| slot(v)).collect();
+        let n = list.len();
+        let first = producer.code.len();
+        let map_p = |r: usize| if r < producer.inputs { theirs[r] } else { n + r - producer.inputs };
+        let map_c = |r: usize| match r {
+            r if r == at => n + first - 1,
+            r if r < self.inputs => own[r],
+            r => n + first + r - self.inputs,
+        };
+        let code =
+            producer.code.iter().map(|i| i.renumbered(map_p)).chain(self.code.iter().map(|i| i.renumbered(map_c)));
+        (Chain { inputs: n, code: code.collect() }, list)
+    }
+}
+
+impl Instr {
+    fn renumbered(self, map: impl Fn(usize) -> usize) -> Instr {
+        match self {
+            Instr::Literal(x) => Instr::Literal(x),
+            Instr::Apply(f, a, b) => Instr::Apply(f, map(a), map(b)),
+        }
+    }
+}
+
+/// Shapes of a broadcast, with axes that run together in all operands joined: extents of the output, and the element
+/// strides of each input (0 where it is repeated).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Broadcast {
+    pub extents: Vec<usize>,
+    pub strides: Vec<Vec<usize>>,
+}
+
+impl Broadcast {
+    pub fn new(output: &Shape, inputs: &[&Shape]) -> Broadcast {
+        let stride = |s: &Shape, axis: usize| {
+            let own = (axis + s.len()).checked_sub(output.len());
+            own.map_or(0, |i| if s[i] == 1 { 0 } else { s.strides()[i] })
+        };
+        let mut extents: Vec<usize> = vec![];
+        let mut strides: Vec<Vec<usize>> = vec![vec![]; inputs.len()];
+        for axis in (0..output.len()).filter(|&a| output[a] != 1) {
+            let here: Vec<usize> = inputs.iter().map(|s| stride(s, axis)).collect();
+            let joins =
+                !extents.is_empty() && (0..inputs.len()).all(|i| *strides[i].last().unwrap() == here[i] * output[axis]);
+            if joins {
+                *extents.last_mut().unwrap() *= output[axis];
+                strides.iter_mut().zip(here).for_each(|(s, h)| *s.last_mut().unwrap() = h);
+            } else {
+                extents.push(output[axis]);
+                strides.iter_mut().zip(here).for_each(|(s, h)| s.push(h));
+            }
+        }
+        if extents.is_empty() {
+            extents.push(1);
+            strides.iter_mut().for_each(|s| s.push(0));
+        }
+        Broadcast { extents, strides }
+    }
+
+    /// Offset of the first element of inner row `row` (the last axis runs within it) in input `i`.
+    fn row_start(&self, i: usize, mut row: usize) -> usize {
+        let mut at = 0;
+        for axis in (0..self.extents.len() - 1).rev() {
+            at += row % self.extents[axis] * self.strides[i][axis];
+            row /= self.extents[axis];
+        }
+        at
+    }
+}
+
+/// Elements of a block: registers of a chain stay in the first-level cache.
+const BLOCK: usize = 128;
+/// Registers of the longest chain that the fusing pass makes: 7 inputs and 32 results.
+const REGISTERS: usize = 40;
+
+impl Chain {
+    fn broadcast(&self, a: &Args<impl Real>) -> Broadcast {
+        let shapes: Vec<&Shape> = (0..a.len()).map(|i| a.shape(i)).collect();
+        Broadcast::new(a.out_shape(0), &shapes)
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let b = self.broadcast(a);
+        let inner = *b.extents.last().unwrap();
+        rows(a.out(0), inner, inner * self.code.len(), |row, out| {
+            let starts: Vec<usize> = (0..a.len()).map(|i| b.row_start(i, row)).collect();
+            let mut r = vec![T::ZERO; self.inputs + self.code.len()];
+            for (c, y) in out.iter_mut().enumerate() {
+                for (i, start) in starts.iter().enumerate() {
+                    let at = start + c * b.strides[i].last().unwrap();
+                    r[i] = if a.dtype(i) == DType::U32 { T::of(a.u(i)[at] as f64) } else { a.f(i)[at] };
+                }
+                for (k, instr) in self.code.iter().enumerate() {
+                    r[self.inputs + k] = match *instr {
+                        Instr::Literal(x) => T::of(x),
+                        Instr::Apply(f, p, q) => f.apply(r[p], r[q]),
+                    };
+                }
+                *y = *r.last().unwrap();
+            }
+        });
+    }
+
+    /// `len` elements of input `i` from element `at` of the output on, into `block`.
+    fn load(&self, a: &Args<f32>, b: &Broadcast, i: usize, at: usize, block: &mut [f32]) {
+        let inner = *b.extents.last().unwrap();
+        let stride = *b.strides[i].last().unwrap();
+        let mut done = 0;
+        while done < block.len() {
+            let (row, column) = ((at + done) / inner, (at + done) % inner);
+            let n = (inner - column).min(block.len() - done);
+            let start = b.row_start(i, row) + column * stride;
+            let to = &mut block[done..done + n];
+            if a.dtype(i) == DType::U32 {
+                let x = a.u(i);
+                to.iter_mut().enumerate().for_each(|(c, t)| *t = x[start + c * stride] as f32);
+            } else if stride == 1 {
+                to.copy_from_slice(&a.f(i)[start..start + n]);
+            } else if stride == 0 {
+                to.fill(a.f(i)[start]);
+            } else {
+                let x = a.f(i);
+                to.iter_mut().enumerate().for_each(|(c, t)| *t = x[start + c * stride]);
+            }
+            done += n;
+        }
+    }
+}
+
+impl Op for Chain {
+    fn name(&self) -> &'static str {
+        "elementwise"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(self.inputs)?;
+        let mut shape = Shape::default();
+        for i in 0..x.len() {
+            match shape.broadcast(x.shape(i)) {
+                Some(s) => shape = s,
+                None => return x.fail("shapes do not broadcast"),
+            }
+        }
+        Ok(Outputs::one(Spec::f32(shape)))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let graph = node.outputs[0].graph();
+        let mut r = node.inputs.clone();
+        for (k, instr) in self.code.iter().enumerate() {
+            r.push(match *instr {
+                _ if k + 1 == self.code.len() => node.outputs[0],
+                Instr::Literal(x) => graph.scalar(x),
+                Instr::Apply(f, p, q) => {
+                    let inputs = [r[p], r[q]];
+                    graph.push(Chain::of(f), &inputs[..f.arity()])
+                }
+            });
+        }
+        let mut dr: Vec<Option<Var>> = vec![None; r.len()];
+        *dr.last_mut().unwrap() = Some(node.dy(0));
+        for (k, instr) in self.code.iter().enumerate().rev() {
+            let (Instr::Apply(f, p, q), Some(dy)) = (*instr, dr[self.inputs + k]) else { continue };
+            let to = f.gradient(r[p], r[q], r[self.inputs + k], dy);
+            for (input, dx) in [p, q].into_iter().zip(to).take(f.arity()) {
+                let wanted = input >= self.inputs || node.wanted[input];
+                if let Some(dx) = dx.filter(|_| wanted) {
+                    dr[input] = Some(dr[input].map_or(dx, |sum| sum + dx));
+                }
+            }
+        }
+        let inputs = node.inputs.iter().enumerate();
+        Ok(Grads::to(inputs.filter_map(|(i, x)| Some((i, dr[i]?.sum_to(&x.shape())))).collect::<Vec<_>>()))
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let b = self.broadcast(a);
+        let registers = self.inputs + self.code.len();
+        if registers > REGISTERS {
+            return false;
+        }
+        let arch = pulp::Arch::new();
+        let task = 32 * BLOCK;
+        rows(a.out(0), task.min(a.out_shape(0).elements()), task * self.code.len(), |i, out| {
+            let mut r = [0.0; BLOCK * REGISTERS];
+            arch.dispatch(|| {
+                for (j, out) in out.chunks_mut(BLOCK).enumerate() {
+                    let len = out.len();
+                    for input in 0..self.inputs {
+                        self.load(a, &b, input, i * task + j * BLOCK, &mut r[input * BLOCK..input * BLOCK + len]);
+                    }
+                    for (k, instr) in self.code.iter().enumerate() {
+                        let (before, rest) = r.split_at_mut((self.inputs + k) * BLOCK);
+                        let to = &mut rest[..len];
+                        match *instr {
+                            Instr::Literal(x) => to.fill(x as f32),
+                            Instr::Apply(f, p, q) => {
+                                f.block(&before[p * BLOCK..][..len], &before[q * BLOCK..][..len], to)
+                            }
+                        }
+                    }
+                    out.copy_from_slice(&r[(registers - 1) * BLOCK..][..len]);
+                }
+            })
+        });
+        true
+    }
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x0", "x1", "x2", "x3", "x4", "x5", "x6"], outputs: &["y"], scratch: &[] }
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: (s.output(0).elements() * self.code.len()) as u64 }
+    }
+
+    fn as_chain(&self) -> Option<&Chain> {
+        Some(self)
+    }
+}

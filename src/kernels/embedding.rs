@@ -1,0 +1,260 @@
+//! Embedding gather, and its gradient by sorted segments: no atomics, the same bits every time.
+
+use super::args::{Args, rows};
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use crate::error::Result;
+use crate::tensor::{DType, Shape, Spec};
+use crate::twin;
+
+/// Rows of `table` \[n, d\] by `indices` (u32, any shape): \[indices.., d\]. An index of n or more gives a row of zeros.
+#[derive(Debug, Clone, Copy)]
+pub struct Gather;
+
+impl Gather {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let d = a.shape(0)[1];
+        let (table, indices) = (a.f(0), a.u(1));
+        rows(a.out(0), d, d, |i, y| match table.get(indices[i] as usize * d..(indices[i] as usize + 1) * d) {
+            Some(row) => y.copy_from_slice(row),
+            None => y.fill(T::ZERO),
+        });
+    }
+}
+
+impl Op for Gather {
+    fn name(&self) -> &'static str {
+        "gather"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(2)?;
+        x.rank(0, 2)?;
+        x.dtype(0, DType::F32)?;
+        x.dtype(1, DType::U32)?;
+        let shape: Vec<usize> = x.shape(1).iter().copied().chain([x.shape(0)[1]]).collect();
+        Ok(Outputs::one(Spec::f32(shape)))
+    }
+
+    /// Only for tables that are computed: those that are parameters get [`GatherGrad`] from the gradient pass.
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let (table, indices, dy) = (node.inputs[0], node.inputs[1], node.dy(0));
+        let (n, d) = (indices.shape().elements(), table.shape()[1]);
+        let op = GatherGradDense { rows: table.shape()[0] };
+        let dx = dy.graph().try_push(op, &[indices.reshape([n]), dy.reshape([n, d])])?[0];
+        Ok(Grads::to([(0, dx)]))
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["table", "indices"], outputs: &["y"], scratch: &[] }
+    }
+
+    /// The gathered rows, at most once each from a table that is smaller than what is gathered.
+    fn cost(&self, s: &Shapes) -> Cost {
+        let out = s.outputs[0].bytes() as u64;
+        let read = out.min(s.inputs[0].bytes() as u64);
+        Cost { bytes: out + read + s.inputs[1].bytes() as u64, flops: 0 }
+    }
+
+    fn is_gather(&self) -> bool {
+        true
+    }
+}
+
+/// The gradient rows of all gathers from one table.
+///
+/// Inputs: order, chunk_starts, row_chunks, counts (see [`crate::tensor::segments`]) and up to [`GatherGrad::MAX_PARTS`]
+/// gradients \[n_i, d\] of the gathered rows, whose concatenation `order` points into. Output \[cap rows, d\]: row r is the
+/// sum over the entries of segment r, in order, chunk by chunk; rows from counts\[0\] on are unspecified.
+#[derive(Debug, Clone, Copy)]
+pub struct GatherGrad;
+
+impl GatherGrad {
+    pub const MAX_PARTS: usize = 4;
+    const FIXED: usize = 4;
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (order, chunk_starts, row_chunks, counts) = (a.u(0), a.u(1), a.u(2), a.u(3));
+        let d = a.out_shape(0)[1];
+        let parts: Vec<&[T]> = (GatherGrad::FIXED..a.len()).map(|i| a.f(i)).collect();
+        let entry = |mut at: usize| {
+            for part in &parts {
+                if at < part.len() / d {
+                    return &part[at * d..][..d];
+                }
+                at -= part.len() / d;
+            }
+            unreachable!("order points past the gathered rows")
+        };
+        let used = counts[0] as usize;
+        let average = order.len() / used.max(1) + 1;
+        rows(&mut a.out(0)[..used * d], d, average * d, |r, y| {
+            y.fill(T::ZERO);
+            let mut sum = [T::ZERO; 64];
+            for c in row_chunks[r]..row_chunks[r + 1] {
+                let chunk = &order[chunk_starts[c as usize] as usize..chunk_starts[c as usize + 1] as usize];
+                for (block, y) in y.chunks_mut(64).enumerate() {
+                    let sum = &mut sum[..y.len()];
+                    sum.fill(T::ZERO);
+                    for &at in chunk {
+                        let dy = &entry(at as usize)[block * 64..][..sum.len()];
+                        sum.iter_mut().zip(dy).for_each(|(s, &g)| *s += g);
+                    }
+                    y.iter_mut().zip(&*sum).for_each(|(y, &s)| *y += s);
+                }
+            }
+        });
+    }
+}
+
+impl Op for GatherGrad {
+    fn name(&self) -> &'static str {
+        "gather backward"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        if !(GatherGrad::FIXED + 1..=GatherGrad::FIXED + GatherGrad::MAX_PARTS).contains(&x.len()) {
+            return x.fail("takes the four segment lists and 1 to 4 gradients");
+        }
+        (0..GatherGrad::FIXED).try_for_each(|i| x.dtype(i, DType::U32))?;
+        let d = x.shape(GatherGrad::FIXED).last_dim();
+        let mut n = 0;
+        for i in GatherGrad::FIXED..x.len() {
+            x.rank(i, 2)?;
+            if x.shape(i)[1] != d {
+                return x.fail("widths differ");
+            }
+            n += x.shape(i)[0];
+        }
+        if x.shape(0)[0] != n {
+            return x.fail(format!("the lists are for {} gathered rows, not {n}", x.shape(0)[0]));
+        }
+        let (caps_rows, caps_chunks) = (x.shape(2)[0] - 1, x.shape(1)[0] - 1);
+        Ok(Outputs::one(Spec::f32([caps_rows, d])).with_scratch(Spec::f32([caps_chunks, d])))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands {
+            inputs: &["order", "chunk_starts", "row_chunks", "counts", "dy0", "dy1", "dy2", "dy3"],
+            outputs: &["values"],
+            scratch: &["chunk_sums"],
+        }
+    }
+}
+
+/// The dense gradient of a small table, for indices that no host has sorted: inputs indices \[n\], dy \[n, d\].
+#[derive(Debug, Clone, Copy)]
+pub struct GatherGradDense {
+    pub rows: usize,
+}
+
+impl GatherGradDense {
+    /// More rows than this would compare each index too often.
+    pub const MAX_ROWS: usize = 64;
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let d = a.shape(1)[1];
+        let (indices, dy) = (a.u(0), a.f(1));
+        rows(a.out(0), d, indices.len() * d / 4, |r, y| {
+            y.fill(T::ZERO);
+            for (i, _) in indices.iter().enumerate().filter(|&(_, &row)| row as usize == r) {
+                y.iter_mut().zip(&dy[i * d..][..d]).for_each(|(y, &g)| *y += g);
+            }
+        });
+    }
+}
+
+impl Op for GatherGradDense {
+    fn name(&self) -> &'static str {
+        "small gather backward"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(2)?;
+        x.rank(1, 2)?;
+        x.is_shape(0, &[x.shape(1)[0]])?;
+        if self.rows > GatherGradDense::MAX_ROWS {
+            return x.fail(format!(
+                "a table of {} rows (over {}) needs sorted segments from the batch: declare them with Graph::segments",
+                self.rows,
+                GatherGradDense::MAX_ROWS
+            ));
+        }
+        Ok(Outputs::one(Spec::f32([self.rows, x.shape(1)[1]])))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["indices", "dy"], outputs: &["dtable"], scratch: &[] }
+    }
+}
+
+/// A dense tensor of `shape` from values \[cap, d\], rows \[cap\], counts: the values at their rows, zeros elsewhere.
+#[derive(Debug, Clone)]
+pub struct RowsToDense {
+    pub shape: Shape,
+}
+
+impl RowsToDense {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let d = self.shape[1];
+        let (values, table_rows, used) = (a.f(0), a.u(1), a.u(2)[0] as usize);
+        rows(a.out(0), d, d, |r, y| match table_rows[..used].binary_search(&(r as u32)) {
+            Ok(i) => y.copy_from_slice(&values[i * d..][..d]),
+            Err(_) => y.fill(T::ZERO),
+        });
+    }
+}
+
+impl Op for RowsToDense {
+    fn name(&self) -> &'static str {
+        "rows to dense"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(3)?;
+        x.is_shape(1, &[x.shape(0)[0]])?;
+        x.dtype(1, DType::U32)?;
+        x.dtype(2, DType::U32)?;
+        Ok(Outputs::one(Spec::f32(self.shape.clone())))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["values", "rows", "counts"], outputs: &["dense"], scratch: &[] }
+    }
+}

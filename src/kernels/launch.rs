@@ -1,0 +1,114 @@
+//! What an op asks of a GPU: launches of shader entry points.
+
+use crate::error::{Error, Result};
+
+/// What the adapter allows; every choice of a launch comes from here, never from a constant.
+#[derive(Clone, Debug)]
+pub struct Caps {
+    pub max_groups: u32,
+    pub max_invocations: u32,
+    pub workgroup_bytes: u32,
+    pub binding_bytes: u64,
+    pub subgroups: bool,
+    pub f16: bool,
+}
+
+impl Default for Caps {
+    /// The least that every WebGPU adapter gives.
+    fn default() -> Caps {
+        Caps {
+            max_groups: 65_535,
+            max_invocations: 256,
+            workgroup_bytes: 16 << 10,
+            binding_bytes: 128 << 20,
+            subgroups: false,
+            f16: false,
+        }
+    }
+}
+
+/// Workgroups of a launch, (x, y, z).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid(pub [u32; 3]);
+
+impl Grid {
+    /// `groups` workgroups folded into x and y, since one dimension holds at most 65,535; the shader gets its number by
+    /// `group_index` of lib/index.wgsl and must check it against the real count.
+    pub fn linear(groups: usize, caps: &Caps) -> Result<Grid> {
+        let max = caps.max_groups as usize;
+        let x = groups.clamp(1, max);
+        let y = groups.div_ceil(x).max(1);
+        if y > max {
+            return Err(Error::Device(format!(
+                "a launch of {groups} workgroups is more than this adapter takes ({max} x {max}); use a smaller batch"
+            )));
+        }
+        Ok(Grid([x as u32, y as u32, 1]))
+    }
+
+    /// Enough workgroups of `size` invocations for `n` of them.
+    pub fn threads(n: usize, size: usize, caps: &Caps) -> Result<Grid> {
+        Grid::linear(n.div_ceil(size), caps)
+    }
+}
+
+/// Where a launch's shader comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A file of shaders/, by stem.
+    File(&'static str),
+    /// Text made for these operands (elementwise chains).
+    Generated(String),
+}
+
+/// One dispatch. Buffers are bound by name: the shader's globals that the entry point uses, matched to the op's operands.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub source: Source,
+    pub entry: &'static str,
+    /// Constants prepended to the shader (`const WG: u32 = 64u;`): tile sizes and variants.
+    pub constants: Vec<(&'static str, u32)>,
+    /// Bytes of the immediates; exactly as many as the shader's `Params`.
+    pub params: Vec<u8>,
+    pub grid: Grid,
+    /// Operand whose input stands for another name, for entry points launched once an input: (shader name, op input).
+    pub rename: Vec<(&'static str, usize)>,
+}
+
+impl Launch {
+    pub fn of(file: &'static str, entry: &'static str) -> Launch {
+        Launch {
+            source: Source::File(file),
+            entry,
+            constants: vec![],
+            params: vec![],
+            grid: Grid([1, 1, 1]),
+            rename: vec![],
+        }
+    }
+
+    pub fn generated(text: String, entry: &'static str) -> Launch {
+        Launch { source: Source::Generated(text), ..Launch::of("", entry) }
+    }
+
+    pub fn constant(mut self, name: &'static str, value: u32) -> Launch {
+        self.constants.push((name, value));
+        self
+    }
+
+    pub fn params<P: bytemuck::Pod>(mut self, params: P) -> Launch {
+        self.params = bytemuck::bytes_of(&params).to_vec();
+        self
+    }
+
+    pub fn grid(mut self, grid: Grid) -> Launch {
+        self.grid = grid;
+        self
+    }
+
+    /// Binds the shader's `name` to input `input` of the op.
+    pub fn bind(mut self, name: &'static str, input: usize) -> Launch {
+        self.rename.push((name, input));
+        self
+    }
+}

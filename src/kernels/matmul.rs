@@ -1,0 +1,288 @@
+//! Batched matrix product in all four transpositions, with bias and activation in the epilogue.
+
+use super::args::{Args, rows};
+use super::elementwise::Fun;
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
+use crate::error::Result;
+use crate::tensor::{DType, Shape, Spec};
+use crate::twin;
+
+/// What the epilogue applies to `a b + bias`. Each one's slope can be told from its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    #[default]
+    None,
+    Relu,
+    Tanh,
+    Sigmoid,
+}
+
+impl Activation {
+    fn apply<T: Real>(self, x: T) -> T {
+        match self {
+            Activation::None => x,
+            Activation::Relu => Fun::Relu.apply(x, x),
+            Activation::Tanh => Fun::Tanh.apply(x, x),
+            Activation::Sigmoid => Fun::Sigmoid.apply(x, x),
+        }
+    }
+}
+
+/// `y = activation(op(a) op(b) + bias)`: a \[.., m, k\] (or \[.., k, m\] if `transpose_a`), b \[.., k, n\] (or \[.., n, k\] if
+/// `transpose_b`) with the batch axes of a or none, bias \[n\]. y \[.., m, n\].
+#[derive(Debug, Clone, Copy)]
+pub struct MatMul {
+    pub transpose_a: bool,
+    pub transpose_b: bool,
+    pub bias: bool,
+    pub activation: Activation,
+}
+
+/// Extents of a product: `batch` products of \[m, k\] and \[k, n\]; `shared`: one b for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dims {
+    pub batch: usize,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub shared: bool,
+}
+
+impl MatMul {
+    pub fn new(transpose_a: bool, transpose_b: bool) -> MatMul {
+        MatMul { transpose_a, transpose_b, bias: false, activation: Activation::None }
+    }
+
+    /// Extents for operands of these shapes. A batch of a that shares b is folded into m where the layout allows it.
+    pub fn dims(&self, a: &Shape, b: &Shape) -> Dims {
+        let (ra, rb) = (a.len(), b.len());
+        let (mut m, k) = if self.transpose_a { (a[ra - 1], a[ra - 2]) } else { (a[ra - 2], a[ra - 1]) };
+        let n = if self.transpose_b { b[rb - 2] } else { b[rb - 1] };
+        let mut batch = a[..ra - 2].iter().product();
+        let shared = rb == 2;
+        if shared && !self.transpose_a {
+            (m, batch) = (m * batch, 1);
+        }
+        Dims { batch, m, n, k, shared }
+    }
+
+    /// Row and column strides of a and of b.
+    fn strides(&self, d: Dims) -> ([usize; 2], [usize; 2]) {
+        let a = if self.transpose_a { [1, d.m] } else { [d.k, 1] };
+        let b = if self.transpose_b { [1, d.k] } else { [d.n, 1] };
+        (a, b)
+    }
+
+    fn twin<T: Real>(&self, args: &Args<T>) {
+        let d = self.dims(args.shape(0), args.shape(1));
+        let ([a_row, a_col], [b_row, b_col]) = self.strides(d);
+        let (a, b) = (args.f(0), args.f(1));
+        let bias = self.bias.then(|| args.f(2));
+        rows(args.out(0), d.n, d.n * d.k, |i, y| {
+            let (batch, i) = (i / d.m, i % d.m);
+            let a = &a[batch * d.m * d.k..];
+            let b = &b[if d.shared { 0 } else { batch * d.k * d.n }..];
+            for (j, y) in y.iter_mut().enumerate() {
+                let mut sum = T::ZERO;
+                for l in 0..d.k {
+                    sum += a[i * a_row + l * a_col] * b[l * b_row + j * b_col];
+                }
+                *y = self.activation.apply(sum + bias.map_or(T::ZERO, |b| b[j]));
+            }
+        });
+    }
+
+    fn finish(&self, y: &mut [f32], n: usize, bias: Option<&[f32]>) {
+        if let Some(bias) = bias {
+            y.chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
+        }
+        match self.activation {
+            Activation::None => {}
+            Activation::Relu => y.iter_mut().for_each(|y| *y = if *y > 0.0 { *y } else { 0.0 }),
+            Activation::Tanh => y.iter_mut().for_each(|y| *y = fast::tanh(*y)),
+            Activation::Sigmoid => y.iter_mut().for_each(|y| *y = fast::sigmoid(*y)),
+        }
+    }
+}
+
+/// `y = a b` of one small product by plain loops, so that no set-up is paid; b's rows must be contiguous.
+#[inline(always)]
+fn small(y: &mut [f32], n: usize, k: usize, a: &[f32], [a_row, a_col]: [usize; 2], b: &[f32]) {
+    for (i, y) in y.chunks_mut(n).enumerate() {
+        y.fill(0.0);
+        for l in 0..k {
+            let x = a[i * a_row + l * a_col];
+            y.iter_mut().zip(&b[l * n..][..n]).for_each(|(y, &b)| *y += x * b);
+        }
+    }
+}
+
+/// `y = a b^T` of one small product: dot products of rows.
+#[inline(always)]
+fn small_t(y: &mut [f32], n: usize, k: usize, a: &[f32], [a_row, a_col]: [usize; 2], b: &[f32]) {
+    for (i, y) in y.chunks_mut(n).enumerate() {
+        for (j, y) in y.iter_mut().enumerate() {
+            let b = &b[j * k..][..k];
+            *y = if a_col == 1 {
+                dot(&a[i * a_row..][..k], b)
+            } else {
+                (0..k).map(|l| a[i * a_row + l * a_col] * b[l]).sum()
+            };
+        }
+    }
+}
+
+/// Eight sums side by side, so that the additions do not wait for one another.
+#[inline(always)]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a8.zip(b8) {
+        for i in 0..8 {
+            sums[i] += x[i] * y[i];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+impl Op for MatMul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(2 + self.bias as usize)?;
+        (0..x.len()).try_for_each(|i| x.dtype(i, DType::F32))?;
+        let (a, b) = (x.shape(0), x.shape(1));
+        let (ra, rb) = (a.len(), b.len());
+        if ra < 2 || rb < 2 {
+            return x.fail("both operands need at least two axes");
+        }
+        if rb > 2 && a[..ra - 2] != b[..rb - 2] {
+            return x.fail("batch axes differ");
+        }
+        let (m, k) = if self.transpose_a { (a[ra - 1], a[ra - 2]) } else { (a[ra - 2], a[ra - 1]) };
+        let (n, k_b) = if self.transpose_b { (b[rb - 2], b[rb - 1]) } else { (b[rb - 1], b[rb - 2]) };
+        if k != k_b {
+            return x.fail(format!("sums over {k} on the left and {k_b} on the right"));
+        }
+        if self.bias {
+            x.is_shape(2, &[n])?;
+        }
+        Ok(Outputs::one(Spec::f32(a.with(ra - 2, m).with(ra - 1, n))))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let (a, b, y) = (node.inputs[0], node.inputs[1], node.outputs[0]);
+        let one = || y.constant_like(1.0);
+        let dz = match self.activation {
+            Activation::None => node.dy(0),
+            Activation::Relu => node.dy(0) * y.greater(y.constant_like(0.0)),
+            Activation::Tanh => node.dy(0) * (one() - y * y),
+            Activation::Sigmoid => node.dy(0) * y * (one() - y),
+        };
+        let g = y.graph();
+        let mut to = vec![];
+        if node.wanted[0] {
+            let da = match (self.transpose_a, self.transpose_b) {
+                (false, tb) => g.push(MatMul::new(false, !tb), &[dz, b]),
+                (true, tb) if b.shape().len() == a.shape().len() => g.push(MatMul::new(tb, true), &[b, dz]),
+                // b is shared: (dz b^T)^T for each of the batch.
+                (true, tb) => g.push(MatMul::new(false, !tb), &[dz, b]).transpose(),
+            };
+            to.push((0, da));
+        }
+        if node.wanted[1] {
+            let shared = b.shape().len() == 2;
+            let flat = |v: crate::graph::Var<'g>| v.reshape([v.shape().rows(), v.shape().last_dim()]);
+            let (a, dz) = if shared && !self.transpose_a { (flat(a), flat(dz)) } else { (a, dz) };
+            let db = match (self.transpose_a, self.transpose_b) {
+                (ta, false) => g.push(MatMul::new(!ta, false), &[a, dz]),
+                (ta, true) => g.push(MatMul::new(true, ta), &[dz, a]),
+            };
+            to.push((1, db.sum_to(&b.shape())));
+        }
+        if self.bias && node.wanted[2] {
+            let n = dz.shape().last_dim();
+            to.push((2, dz.reshape([dz.shape().rows(), n]).sum(0)));
+        }
+        Ok(Grads::to(to))
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, args: &Args<f32>) -> bool {
+        let d = self.dims(args.shape(0), args.shape(1));
+        let (sa, sb) = self.strides(d);
+        let (a, b, y) = (args.f(0), args.f(1), args.out(0));
+        let bias = self.bias.then(|| args.f(2));
+        let to_isize = |s: [usize; 2]| s.map(|x| x as isize);
+        let product = |m: usize, k: usize, y: &mut [f32], a: &[f32], b: &[f32]| {
+            assert!(y.len() == m * d.n && b.len() >= (k - 1) * sb[0] + (d.n - 1) * sb[1] + 1);
+            assert!(a.len() >= (m - 1) * sa[0] + (k - 1) * sa[1] + 1);
+            // SAFETY: the lengths were checked against the strides; y is exclusive.
+            unsafe {
+                f32::gemm(
+                    m,
+                    d.n,
+                    k,
+                    y.as_mut_ptr(),
+                    [d.n as isize, 1],
+                    false,
+                    a.as_ptr(),
+                    to_isize(sa),
+                    b.as_ptr(),
+                    to_isize(sb),
+                );
+            }
+        };
+        let arch = pulp::Arch::new();
+        if d.batch > 1 {
+            let little = d.m * d.n * d.k <= 16 * 1024;
+            rows(y, d.m * d.n, d.m * d.n * d.k / 4, |i, y| {
+                let a = &a[i * d.m * d.k..][..d.m * d.k];
+                let b = if d.shared { b } else { &b[i * d.k * d.n..][..d.k * d.n] };
+                match (little, self.transpose_b) {
+                    (true, false) => arch.dispatch(|| small(y, d.n, d.k, a, sa, b)),
+                    (true, true) => arch.dispatch(|| small_t(y, d.n, d.k, a, sa, b)),
+                    _ => product(d.m, d.k, y, a, b),
+                }
+                arch.dispatch(|| self.finish(y, d.n, bias));
+            });
+        } else if self.transpose_a && d.k >= 2048 && d.m * d.n <= 64 * 1024 {
+            // A weight's gradient: a long sum. Fixed chunks of it, on all cores, added in order.
+            const CHUNK: usize = 1024;
+            let mut parts = vec![0.0; d.k.div_ceil(CHUNK) * d.m * d.n];
+            rows(&mut parts, d.m * d.n, CHUNK * d.m * d.n, |c, part| {
+                let k = CHUNK.min(d.k - c * CHUNK);
+                product(d.m, k, part, &a[c * CHUNK * sa[1]..], &b[c * CHUNK * sb[0]..]);
+            });
+            y.fill(0.0);
+            parts.chunks(d.m * d.n).for_each(|p| y.iter_mut().zip(p).for_each(|(y, p)| *y += p));
+            self.finish(y, d.n, bias);
+        } else {
+            const TILE: usize = 128;
+            rows(y, (TILE.min(d.m)) * d.n, TILE * d.n * d.k / 8, |i, y| {
+                product(y.len() / d.n, d.k, y, &a[i * TILE * sa[0]..], b);
+                arch.dispatch(|| self.finish(y, d.n, bias));
+            });
+        }
+        true
+    }
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["a", "b", "bias"], outputs: &["y"], scratch: &["partial"] }
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let d = self.dims(s.input(0), s.input(1));
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: (2 * d.batch * d.m * d.n * d.k) as u64 }
+    }
+}

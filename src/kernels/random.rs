@@ -1,0 +1,160 @@
+//! Random numbers drawn on the device from Philox: dropout, and uniform, Gaussian and Gumbel noise.
+//!
+//! Key: (seed, hash of the scope's name). Counter: (element / 4, micro-batch, step), so that fusing, recomputing and
+//! reordering keep every number, and each device draws the same words.
+
+use super::args::{Args, rows};
+use super::real::Real;
+use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use crate::error::Result;
+use crate::graph::Step;
+use crate::tensor::philox::{fnv, philox};
+use crate::tensor::{Shape, Spec};
+use crate::twin;
+
+/// The key of a scope's random numbers.
+pub fn key(scope: &str) -> u32 {
+    fnv(scope)
+}
+
+/// Words of elements `4 * group ..` of the node with `key`.
+fn words(step: &[u32], key: u32, group: usize) -> [u32; 4] {
+    let seed = step[Step::SEED] ^ step[Step::SEED + 1].rotate_left(16);
+    philox([seed, key], [group as u32, step[Step::MICRO], step[Step::STEP], step[Step::STEP + 1]])
+}
+
+/// 24 bits to [0, 1).
+fn unit(word: u32) -> f32 {
+    (word >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noise {
+    /// In [0, 1), equal to the bit on every device.
+    Uniform,
+    /// Standard normal, by Box and Muller.
+    Gaussian,
+    /// -log(-log u): adding it to logits and taking the largest draws from their softmax.
+    Gumbel,
+}
+
+/// A tensor of noise; input: step.
+#[derive(Debug, Clone)]
+pub struct Draw {
+    pub kind: Noise,
+    pub key: u32,
+    pub shape: Shape,
+}
+
+impl Draw {
+    fn of<T: Real>(kind: Noise, w: [u32; 4]) -> [T; 4] {
+        // In (0, 1]: never log 0.
+        let open = |w: u32| T::of(((w >> 8) as f64 + 1.0) / 16_777_216.0);
+        match kind {
+            Noise::Uniform => w.map(|w| T::of(unit(w) as f64)),
+            Noise::Gaussian => {
+                let pair = |w: u32, v: u32| {
+                    let (r, angle) =
+                        ((T::of(-2.0) * open(w).ln()).sqrt(), T::of(std::f64::consts::TAU * unit(v) as f64));
+                    (r * angle.cos(), r * angle.sin())
+                };
+                let ((a, b), (c, d)) = (pair(w[0], w[1]), pair(w[2], w[3]));
+                [a, b, c, d]
+            }
+            // u = 1 - rest with rest = (2^24 - n - 1/2) / 2^24 held exactly: near u = 1 the inner log is a series in it.
+            Noise::Gumbel => w.map(|w| {
+                let rest = T::of((16_777_216.0 - (w >> 8) as f64 - 0.5) / 16_777_216.0);
+                -(-(-rest).ln_1p()).ln()
+            }),
+        }
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let step = a.u(0);
+        let y = a.out(0);
+        rows(y, 4.min(self.shape.elements()), 64, |group, y| {
+            let drawn = Draw::of::<T>(self.kind, words(step, self.key, group));
+            y.iter_mut().zip(drawn).for_each(|(y, x)| *y = x);
+        });
+    }
+}
+
+impl Op for Draw {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Noise::Uniform => "uniform noise",
+            Noise::Gaussian => "gaussian noise",
+            Noise::Gumbel => "gumbel noise",
+        }
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(1)?;
+        x.is_shape(0, &[Step::WORDS])?;
+        Ok(Outputs::one(Spec::f32(self.shape.clone())))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::none())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["step"], outputs: &["y"], scratch: &[] }
+    }
+}
+
+/// Inputs x, step: elements set to 0 with probability `p`, the others divided by 1 - p. Its gradient is itself on dy.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    pub p: f32,
+    pub key: u32,
+}
+
+impl Dropout {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (x, step) = (a.f(0), a.u(1));
+        let scale = T::ONE / (T::ONE - T::of(self.p as f64));
+        rows(a.out(0), 4.min(x.len()), 64, |group, y| {
+            let w = words(step, self.key, group);
+            for (i, y) in y.iter_mut().enumerate() {
+                *y = if unit(w[i]) < self.p { T::ZERO } else { x[group * 4 + i] * scale };
+            }
+        });
+    }
+}
+
+impl Op for Dropout {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(2)?;
+        x.is_shape(1, &[Step::WORDS])?;
+        if !(0.0..1.0).contains(&self.p) {
+            return x.fail(format!("a probability of {} drops everything or is none", self.p));
+        }
+        Ok(Outputs::one(x.specs[0].clone()))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let step = node.inputs[1];
+        Ok(Grads::to([(0, step.graph().push(*self, &[node.dy(0), step]))]))
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x", "step"], outputs: &["y"], scratch: &[] }
+    }
+}

@@ -1,0 +1,209 @@
+//! Ranking for evaluation: how many candidates score above and equal to the target, and the k best. Both walk the
+//! catalogue tile by tile; `ids` names the items of a tile (0: no item), `exclude` the items that do not compete.
+
+use super::args::{Args, rows, rows2};
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use crate::error::Result;
+use crate::tensor::{DType, Shape, Spec};
+use crate::twin;
+
+/// Item of column `c` for row `b`, where `ids` is \[W\] for all rows or \[B, W\].
+fn id_at(ids: &[u32], shape: &Shape, b: usize, c: usize) -> u32 {
+    ids[if shape.len() == 1 { c } else { b * shape[1] + c }]
+}
+
+fn excluded<'a>(offsets: &[u32], items: &'a [u32], b: usize) -> &'a [u32] {
+    &items[offsets[b] as usize..offsets[b + 1] as usize]
+}
+
+fn check_ids(x: &Inputs, scores: usize, ids: usize) -> Result<()> {
+    x.rank(scores, 2)?;
+    x.dtype(ids, DType::U32)?;
+    let (s, i) = (x.shape(scores), x.shape(ids));
+    if i[..] == s[1..] || i == s { Ok(()) } else { x.fail("ids must be one for each column, or each score") }
+}
+
+/// Inputs scores \[B, W\], ids \[W\] or \[B, W\], target \[B\]: the score of the target where it is in the tile, else 0.
+#[derive(Debug, Clone, Copy)]
+pub struct Pick;
+
+impl Pick {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (scores, ids, target) = (a.f(0), a.u(1), a.u(2));
+        let w = a.shape(0)[1];
+        rows(a.out(0), 1, w, |b, y| {
+            let found = (0..w).find(|&c| id_at(ids, a.shape(1), b, c) == target[b]);
+            y[0] = found.map_or(T::ZERO, |c| scores[b * w + c]);
+        });
+    }
+}
+
+impl Op for Pick {
+    fn name(&self) -> &'static str {
+        "pick"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(3)?;
+        check_ids(x, 0, 1)?;
+        x.is_shape(2, &[x.shape(0)[0]])?;
+        Ok(Outputs::one(Spec::f32([x.shape(0)[0]])))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["scores", "ids", "wanted"], outputs: &["y"], scratch: &[] }
+    }
+}
+
+/// Inputs scores \[B, W\], ids \[W\] or \[B, W\], target_score \[B\], exclude_offsets \[B + 1\], exclude_items (ascending in each
+/// row). Outputs greater \[B\] and equal \[B\]: how many items of the tile, padding and excluded ones left out, score above
+/// the target and as much as it. The target itself must be among the excluded. A NaN counts as greater, so that a broken
+/// model ranks last.
+#[derive(Debug, Clone, Copy)]
+pub struct Rank;
+
+impl Rank {
+    #[allow(clippy::neg_cmp_op_on_partial_ord)]
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (scores, ids, target, offsets, items) = (a.f(0), a.u(1), a.f(2), a.u(3), a.u(4));
+        let w = a.shape(0)[1];
+        rows2((a.out_u(0), 1), (a.out_u(1), 1), w, |b, greater, equal| {
+            let out = excluded(offsets, items, b);
+            (greater[0], equal[0]) = (0, 0);
+            for c in 0..w {
+                let s = scores[b * w + c];
+                if s < target[b] {
+                    continue;
+                }
+                let id = id_at(ids, a.shape(1), b, c);
+                if id != 0 && out.binary_search(&id).is_err() {
+                    if s == target[b] {
+                        equal[0] += 1;
+                    } else {
+                        greater[0] += 1;
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Op for Rank {
+    fn name(&self) -> &'static str {
+        "rank"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(5)?;
+        check_ids(x, 0, 1)?;
+        let b = x.shape(0)[0];
+        x.is_shape(2, &[b])?;
+        x.is_shape(3, &[b + 1])?;
+        x.dtype(3, DType::U32)?;
+        x.dtype(4, DType::U32)?;
+        Ok(Outputs::many([Spec::u32([b]), Spec::u32([b])]))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands {
+            inputs: &["scores", "ids", "target_score", "exclude_offsets", "exclude_items"],
+            outputs: &["greater", "equal"],
+            scratch: &[],
+        }
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        Cost { bytes: s.inputs[0].bytes() as u64, flops: s.input(0).elements() as u64 }
+    }
+}
+
+/// Inputs scores \[B, W\], ids \[W\] or \[B, W\], exclude_offsets \[B + 1\], exclude_items, and the best so far: best_scores
+/// \[B, k\] descending, best_ids \[B, k\] (0: none yet). Outputs: the best of those and this tile, equal scores by lower id.
+#[derive(Debug, Clone, Copy)]
+pub struct TopK;
+
+impl TopK {
+    /// More would not fit into the workgroup memory of every adapter.
+    pub const MAX_K: usize = 256;
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (scores, ids, offsets, items) = (a.f(0), a.u(1), a.u(2), a.u(3));
+        let (w, k) = (a.shape(0)[1], a.shape(4)[1]);
+        let (before_scores, before_ids) = (a.f(4), a.u(5));
+        rows2((a.out(0), k), (a.out_u(1), k), w * 2, |b, best, best_ids| {
+            best.copy_from_slice(&before_scores[b * k..][..k]);
+            best_ids.copy_from_slice(&before_ids[b * k..][..k]);
+            let out = excluded(offsets, items, b);
+            for c in 0..w {
+                let (s, id) = (scores[b * w + c], id_at(ids, a.shape(1), b, c));
+                let beats = |i: usize| best_ids[i] == 0 || s > best[i] || (s == best[i] && id < best_ids[i]);
+                if id == 0 || !beats(k - 1) || out.binary_search(&id).is_ok() {
+                    continue;
+                }
+                let at = (0..k).find(|&i| beats(i)).expect("it beats the last");
+                best.copy_within(at..k - 1, at + 1);
+                best_ids.copy_within(at..k - 1, at + 1);
+                (best[at], best_ids[at]) = (s, id);
+            }
+        });
+    }
+}
+
+impl Op for TopK {
+    fn name(&self) -> &'static str {
+        "top k"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(6)?;
+        check_ids(x, 0, 1)?;
+        let b = x.shape(0)[0];
+        x.is_shape(2, &[b + 1])?;
+        x.rank(4, 2)?;
+        x.is_shape(5, x.shape(4))?;
+        let k = x.shape(4)[1];
+        if k == 0 || k > TopK::MAX_K || x.shape(4)[0] != b {
+            return x.fail(format!("k must be 1 to {}", TopK::MAX_K));
+        }
+        Ok(Outputs::many([x.specs[4].clone(), x.specs[5].clone()]))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands {
+            inputs: &["scores", "ids", "exclude_offsets", "exclude_items", "best_scores", "best_ids"],
+            outputs: &["new_scores", "new_ids"],
+            scratch: &[],
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Sum, mean and maximum over one axis, and the sum of squares that gradient clipping needs.
+
+use super::args::{Args, rows, sum_chunks};
+use super::real::Real;
+use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use crate::error::Result;
+use crate::tensor::{DType, Spec};
+use crate::twin;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reduction {
+    Sum,
+    Mean,
+    Max,
+}
+
+/// `x` without `axis`: the sum, mean or maximum over it.
+#[derive(Debug, Clone, Copy)]
+pub struct Reduce {
+    pub kind: Reduction,
+    pub axis: usize,
+}
+
+impl Reduce {
+    pub fn new(kind: Reduction, axis: usize) -> Reduce {
+        Reduce { kind, axis }
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (outer, n, inner) = a.shape(0).around(self.axis);
+        let x = a.f(0);
+        let scale = if self.kind == Reduction::Mean { T::ONE / T::of(n as f64) } else { T::ONE };
+        let fold = |y: &mut [T], x: &[T]| match self.kind {
+            Reduction::Max => y.iter_mut().zip(x).for_each(|(y, &x)| *y = y.max(x)),
+            _ => y.iter_mut().zip(x).for_each(|(y, &x)| *y += x),
+        };
+        let start = if self.kind == Reduction::Max { T::of(f32::NEG_INFINITY as f64) } else { T::ZERO };
+        if outer == 1 && n >= 512 {
+            // A long column sum (bias gradients): fixed chunks of rows, added in order.
+            const CHUNK: usize = 256;
+            let chunks = n.div_ceil(CHUNK);
+            let mut parts = vec![start; chunks * inner];
+            rows(&mut parts, inner, CHUNK * inner, |c, part| {
+                for row in x[c * CHUNK * inner..n.min((c + 1) * CHUNK) * inner].chunks(inner) {
+                    fold(part, row);
+                }
+            });
+            let y = a.out(0);
+            y.fill(start);
+            parts.chunks(inner).for_each(|part| fold(y, part));
+            y.iter_mut().for_each(|v| *v *= scale);
+            return;
+        }
+        rows(a.out(0), inner, n * inner, |o, y| {
+            let x = &x[o * n * inner..][..n * inner];
+            if inner == 1 && self.kind != Reduction::Max {
+                y[0] = sum_chunks(n, |r| x[r].iter().copied().sum::<T>()) * scale;
+                return;
+            }
+            y.fill(start);
+            x.chunks(inner).for_each(|row| fold(y, row));
+            y.iter_mut().for_each(|v| *v *= scale);
+        });
+    }
+}
+
+impl Op for Reduce {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Reduction::Sum => "sum",
+            Reduction::Mean => "mean",
+            Reduction::Max => "max",
+        }
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(1)?;
+        x.dtype(0, DType::F32)?;
+        x.axis(0, self.axis)?;
+        if x.shape(0)[self.axis] == 0 {
+            return x.fail("nothing to reduce over");
+        }
+        Ok(Outputs::one(Spec::f32(x.shape(0).without(self.axis))))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let (x, y, dy) = (node.inputs[0], node.outputs[0], node.dy(0));
+        let shape = x.shape();
+        let kept = shape.with(self.axis, 1);
+        let dx = match self.kind {
+            Reduction::Sum => dy.reshape(kept).expand(shape),
+            Reduction::Mean => dy.reshape(kept).scale(1.0 / shape[self.axis] as f64).expand(shape),
+            Reduction::Max => dy.graph().push(MaxBackward { axis: self.axis }, &[x, y, dy]),
+        };
+        Ok(Grads::to([(0, dx)]))
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x"], outputs: &["y"], scratch: &[] }
+    }
+}
+
+/// Inputs x, y = max over `axis`, dy: the gradient goes to the first element that equals the maximum.
+#[derive(Debug, Clone, Copy)]
+pub struct MaxBackward {
+    pub axis: usize,
+}
+
+impl MaxBackward {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (_, n, inner) = a.shape(0).around(self.axis);
+        let (x, y, dy) = (a.f(0), a.f(1), a.f(2));
+        rows(a.out(0), n * inner, n * inner, |o, dx| {
+            let x = &x[o * n * inner..];
+            dx.fill(T::ZERO);
+            for i in 0..inner {
+                let max = y[o * inner + i];
+                if let Some(c) = (0..n).find(|&c| x[c * inner + i] == max) {
+                    dx[c * inner + i] = dy[o * inner + i];
+                }
+            }
+        });
+    }
+}
+
+impl Op for MaxBackward {
+    fn name(&self) -> &'static str {
+        "max backward"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(3)?;
+        x.axis(0, self.axis)?;
+        x.is_shape(1, &x.shape(0).without(self.axis))?;
+        x.is_shape(2, x.shape(1))?;
+        Ok(Outputs::one(x.specs[0].clone()))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x", "y", "dy"], outputs: &["dx"], scratch: &[] }
+    }
+}
+
+/// The sum of squares of `x`, a scalar; with a second input `counts`, only of the first `counts[0]` rows of `x`.
+#[derive(Debug, Clone, Copy)]
+pub struct SumSquares;
+
+impl SumSquares {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let x = a.f(0);
+        let n = if a.len() == 2 { a.u(1)[0] as usize * a.shape(0).last_dim() } else { x.len() };
+        a.out(0)[0] = sum_chunks(n, |r| x[r].iter().map(|&v| v * v).sum());
+    }
+}
+
+impl Op for SumSquares {
+    fn name(&self) -> &'static str {
+        "sum of squares"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        if x.len() == 2 {
+            x.dtype(1, DType::U32)?;
+            x.rank(0, 2)?;
+        }
+        Ok(Outputs::one(Spec::f32([])).with_scratch(Spec::f32([SumSquares::GROUPS])))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x", "counts"], outputs: &["total"], scratch: &["partial"] }
+    }
+}
+
+impl SumSquares {
+    /// Workgroups of the first launch, each leaving one partial sum.
+    pub const GROUPS: usize = 256;
+}

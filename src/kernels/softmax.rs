@@ -1,0 +1,191 @@
+//! Softmax over any axis, with a mask.
+
+use super::args::{Args, rows};
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
+use crate::error::Result;
+use crate::tensor::{DType, Shape};
+use crate::twin;
+
+/// Softmax of `x` over `axis`, where the optional second input `keep` (u32) is not 0. `keep` has the shape of `x`, or
+/// that without the axes behind `axis`. Slices with nothing kept give zeros.
+#[derive(Debug, Clone, Copy)]
+pub struct Softmax {
+    pub axis: usize,
+    pub masked: bool,
+}
+
+/// `dx = y (dy - sum(y dy))` over `axis`; inputs y, dy.
+#[derive(Debug, Clone, Copy)]
+pub struct SoftmaxBackward {
+    pub axis: usize,
+}
+
+impl Softmax {
+    /// Whether `keep` has an entry for each element, not only for each place along the axis.
+    fn full_mask(&self, x: &Shape, keep: &Shape) -> bool {
+        keep.len() == x.len() && x.around(self.axis).2 > 1
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (_, n, inner) = a.shape(0).around(self.axis);
+        let x = a.f(0);
+        let keep = self.masked.then(|| (a.u(1), self.full_mask(a.shape(0), a.shape(1))));
+        // One outer slice at a time: [n, inner], softmax down each column.
+        rows(a.out(0), n * inner, n * inner * 4, |o, y| {
+            for i in 0..inner {
+                let at = |c: usize| (o * n + c) * inner + i;
+                let kept = |c: usize| match keep {
+                    Some((k, true)) => k[at(c)] != 0,
+                    Some((k, false)) => k[o * n + c] != 0,
+                    None => true,
+                };
+                let mut m = T::MASKED;
+                for c in (0..n).filter(|&c| kept(c)) {
+                    m = m.max(x[at(c)]);
+                }
+                let mut z = T::ZERO;
+                for c in 0..n {
+                    let e = if kept(c) { (x[at(c)] - m).exp() } else { T::ZERO };
+                    y[c * inner + i] = e;
+                    z += e;
+                }
+                let scale = if z > T::ZERO { T::ONE / z } else { T::ZERO };
+                for c in 0..n {
+                    y[c * inner + i] *= scale;
+                }
+            }
+        });
+    }
+}
+
+impl Op for Softmax {
+    fn name(&self) -> &'static str {
+        "softmax"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(1 + self.masked as usize)?;
+        x.axis(0, self.axis)?;
+        if self.masked {
+            x.dtype(1, DType::U32)?;
+            let (full, short) = (&x.shape(0)[..], &x.shape(0)[..=self.axis]);
+            if x.shape(1)[..] != *full && x.shape(1)[..] != *short {
+                return x.fail(format!("keep must be {full:?} or {short:?}"));
+            }
+        }
+        Ok(Outputs::one(x.specs[0].clone()))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let y = node.outputs[0];
+        Ok(Grads::to([(0, y.graph().push(SoftmaxBackward { axis: self.axis }, &[y, node.dy(0)]))]))
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let (_, n, inner) = a.shape(0).around(self.axis);
+        let x = a.f(0);
+        let keep = self.masked.then(|| (a.u(1), self.full_mask(a.shape(0), a.shape(1))));
+        let arch = pulp::Arch::new();
+        rows(a.out(0), n * inner, n * inner * 4, |o, y| {
+            let x = &x[o * n * inner..][..n * inner];
+            arch.dispatch(|| {
+                match keep {
+                    None => y.copy_from_slice(x),
+                    Some((k, true)) => {
+                        let k = &k[o * n * inner..][..n * inner];
+                        y.iter_mut().zip(x).zip(k).for_each(|((y, &x), &k)| *y = if k != 0 { x } else { f32::MASKED });
+                    }
+                    Some((k, false)) => {
+                        for (c, (y, x)) in y.chunks_mut(inner).zip(x.chunks(inner)).enumerate() {
+                            if k[o * n + c] != 0 { y.copy_from_slice(x) } else { y.fill(f32::MASKED) }
+                        }
+                    }
+                }
+                // A slice with nothing kept has maximum MASKED; subtracting a larger floor makes its exponentials 0.
+                const FLOOR: f32 = -1e38;
+                if inner == 1 {
+                    let m = y.iter().fold(FLOOR, |m, &v| if v > m { v } else { m });
+                    y.iter_mut().for_each(|v| *v = fast::exp(*v - m));
+                    let z: f32 = y.iter().sum();
+                    let scale = if z > 0.0 { 1.0 / z } else { 0.0 };
+                    y.iter_mut().for_each(|v| *v *= scale);
+                } else {
+                    for i in 0..inner {
+                        let m = y.iter().skip(i).step_by(inner).fold(FLOOR, |m, &v| if v > m { v } else { m });
+                        y.iter_mut().skip(i).step_by(inner).for_each(|v| *v -= m);
+                    }
+                    y.iter_mut().for_each(|v| *v = fast::exp(*v));
+                    for i in 0..inner {
+                        let z: f32 = y.iter().skip(i).step_by(inner).sum();
+                        let scale = if z > 0.0 { 1.0 / z } else { 0.0 };
+                        y.iter_mut().skip(i).step_by(inner).for_each(|v| *v *= scale);
+                    }
+                }
+            })
+        });
+        true
+    }
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x", "keep"], outputs: &["y"], scratch: &[] }
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let n = s.input(0).elements() as u64;
+        let mask = s.inputs.get(1).map_or(0, |k| k.bytes() as u64);
+        Cost { bytes: 8 * n + mask, flops: 5 * n }
+    }
+}
+
+impl SoftmaxBackward {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (_, n, inner) = a.shape(0).around(self.axis);
+        let (y, dy) = (a.f(0), a.f(1));
+        rows(a.out(0), n * inner, n * inner * 2, |o, dx| {
+            let (y, dy) = (&y[o * n * inner..], &dy[o * n * inner..]);
+            for i in 0..inner {
+                let mut dot = T::ZERO;
+                for c in 0..n {
+                    dot += y[c * inner + i] * dy[c * inner + i];
+                }
+                for c in 0..n {
+                    dx[c * inner + i] = y[c * inner + i] * (dy[c * inner + i] - dot);
+                }
+            }
+        });
+    }
+}
+
+impl Op for SoftmaxBackward {
+    fn name(&self) -> &'static str {
+        "softmax backward"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(2)?;
+        x.is_shape(1, x.shape(0))?;
+        x.axis(0, self.axis)?;
+        Ok(Outputs::one(x.specs[0].clone()))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["y", "dy"], outputs: &["dx"], scratch: &[] }
+    }
+}

@@ -1,0 +1,385 @@
+//! Moving elements without arithmetic: views, expansion, permutation, slices, concatenation. All but the view are one
+//! strided copy; the same shader copies floats and integers, as words.
+
+use super::args::{Args, rows};
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use crate::error::Result;
+use crate::tensor::{DType, Shape, Spec};
+
+/// The same elements under another shape, in the same memory. With `cut`, no gradient flows through it.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub shape: Shape,
+    pub cut: bool,
+}
+
+impl Op for View {
+    fn name(&self) -> &'static str {
+        if self.cut { "stop gradient" } else { "reshape" }
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(1)?;
+        if self.shape.elements() != x.shape(0).elements() {
+            return x.fail(format!("cannot become {}", self.shape));
+        }
+        Ok(Outputs::one(Spec { shape: self.shape.clone(), dtype: x.specs[0].dtype }))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        if self.cut {
+            return Ok(Grads::none());
+        }
+        Ok(Grads::to([(0, node.dy(0).reshape(node.inputs[0].shape()))]))
+    }
+
+    fn cpu_f32(&self, _a: &Args<f32>) {}
+
+    fn cpu_f64(&self, _a: &Args<f64>) {}
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(vec![])
+    }
+
+    fn operands(&self) -> Operands {
+        Operands::default()
+    }
+
+    fn is_view(&self) -> bool {
+        true
+    }
+}
+
+/// One copy: output element (i0, i1, ..) at `to + i . to_strides` is input element `from + i . from_strides`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Copy {
+    pub extents: Vec<usize>,
+    pub from: usize,
+    pub from_strides: Vec<usize>,
+    pub to: usize,
+    pub to_strides: Vec<usize>,
+}
+
+impl Copy {
+    /// Axes that run together on both sides are joined, axes of extent 1 left out.
+    fn new(extents: &[usize], from: usize, from_strides: &[usize], to: usize, to_strides: &[usize]) -> Copy {
+        let mut c = Copy { extents: vec![], from, from_strides: vec![], to, to_strides: vec![] };
+        for ((&n, &f), &t) in extents.iter().zip(from_strides).zip(to_strides).filter(|((n, _), _)| **n != 1) {
+            match (c.extents.last_mut(), c.from_strides.last_mut(), c.to_strides.last_mut()) {
+                (Some(extent), Some(last_f), Some(last_t)) if *last_f == f * n && *last_t == t * n => {
+                    *extent *= n;
+                    (*last_f, *last_t) = (f, t);
+                }
+                _ => {
+                    c.extents.push(n);
+                    c.from_strides.push(f);
+                    c.to_strides.push(t);
+                }
+            }
+        }
+        if c.extents.is_empty() {
+            (c.extents, c.from_strides, c.to_strides) = (vec![1], vec![1], vec![1]);
+        }
+        c
+    }
+
+    fn run<V: std::marker::Copy + Send + Sync>(&self, x: &[V], y: &mut [V]) {
+        let last = self.extents.len() - 1;
+        let (n, f, t) = (self.extents[last], self.from_strides[last], self.to_strides[last]);
+        let outer: usize = self.extents[..last].iter().product();
+        for row in 0..outer {
+            let (mut at, mut to, mut rest) = (self.from, self.to, row);
+            for axis in (0..last).rev() {
+                let i = rest % self.extents[axis];
+                rest /= self.extents[axis];
+                at += i * self.from_strides[axis];
+                to += i * self.to_strides[axis];
+            }
+            if f == 1 && t == 1 {
+                y[to..to + n].copy_from_slice(&x[at..at + n]);
+            } else if f == 0 && t == 1 {
+                y[to..to + n].fill(x[at]);
+            } else {
+                for i in 0..n {
+                    y[to + i * t] = x[at + i * f];
+                }
+            }
+        }
+    }
+
+    /// The copies of the slices of this one along its outermost axis, for a few threads; only where that axis is the
+    /// output's outermost too.
+    fn run_parallel<V: std::marker::Copy + Send + Sync>(&self, x: &[V], y: &mut [V]) {
+        let block = self.to_strides[0];
+        let splits = self.extents.len() > 1 && self.to == 0 && block * self.extents[0] == y.len();
+        if !splits {
+            return self.run(x, y);
+        }
+        rows(y, block, block, |i, row| {
+            let part = Copy {
+                extents: self.extents[1..].to_vec(),
+                from: self.from + i * self.from_strides[0],
+                from_strides: self.from_strides[1..].to_vec(),
+                to: 0,
+                to_strides: self.to_strides[1..].to_vec(),
+            };
+            part.run(x, row)
+        });
+    }
+}
+
+fn run<T: Real>(a: &Args<T>, copies: &[(usize, Copy)], zero: bool) {
+    if a.out_dtype(0) == DType::U32 {
+        let y = a.out_u(0);
+        if zero {
+            y.fill(0);
+        }
+        copies.iter().for_each(|(input, c)| c.run_parallel(a.u(*input), y));
+    } else {
+        let y = a.out(0);
+        if zero {
+            y.fill(T::ZERO);
+        }
+        copies.iter().for_each(|(input, c)| c.run_parallel(a.f(*input), y));
+    }
+}
+
+/// The launches of `copies`, each from its input; after zeroing the output if `zero`.
+fn launches(_s: &Shapes, _caps: &Caps, _copies: &[(usize, Copy)], _zero: bool) -> Result<Vec<Launch>> {
+    unimplemented!()
+}
+
+macro_rules! copying {
+    ($zero:expr) => {
+        fn cpu_f32(&self, a: &Args<f32>) {
+            let shapes: Vec<&Shape> = (0..a.len()).map(|i| a.shape(i)).collect();
+            run(a, &self.copies(&shapes, a.out_shape(0)), $zero)
+        }
+
+        fn cpu_f64(&self, a: &Args<f64>) {
+            let shapes: Vec<&Shape> = (0..a.len()).map(|i| a.shape(i)).collect();
+            run(a, &self.copies(&shapes, a.out_shape(0)), $zero)
+        }
+
+        fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+            let shapes: Vec<&Shape> = s.inputs.iter().map(|x| &x.shape).collect();
+            launches(s, caps, &self.copies(&shapes, s.output(0)), $zero)
+        }
+
+        fn operands(&self) -> Operands {
+            Operands { inputs: &["x"], outputs: &["y"], scratch: &[] }
+        }
+
+        fn cost(&self, s: &Shapes) -> Cost {
+            let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+            Cost { bytes, flops: 0 }
+        }
+    };
+}
+
+/// `x` repeated along axes of extent 1, and along new axes in front, to `shape`.
+#[derive(Debug, Clone)]
+pub struct Expand {
+    pub shape: Shape,
+}
+
+impl Expand {
+    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Copy)> {
+        let new = y.len() - x[0].len();
+        let own = x[0].strides();
+        let from: Vec<usize> =
+            (0..y.len()).map(|i| if i < new || x[0][i - new] == 1 { 0 } else { own[i - new] }).collect();
+        vec![(0, Copy::new(y, 0, &from, 0, &y.strides()))]
+    }
+}
+
+impl Op for Expand {
+    fn name(&self) -> &'static str {
+        "expand"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(1)?;
+        if x.shape(0).broadcast(&self.shape).as_ref() != Some(&self.shape) {
+            return x.fail(format!("cannot expand to {}", self.shape));
+        }
+        Ok(Outputs::one(Spec { shape: self.shape.clone(), dtype: x.specs[0].dtype }))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::to([(0, node.dy(0).sum_to(&node.inputs[0].shape()))]))
+    }
+
+    copying!(false);
+}
+
+/// Axes in another order: axis i of the output is axis `order[i]` of the input.
+#[derive(Debug, Clone)]
+pub struct Permute {
+    pub order: Vec<usize>,
+}
+
+impl Permute {
+    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Copy)> {
+        let own = x[0].strides();
+        let from: Vec<usize> = self.order.iter().map(|&i| own[i]).collect();
+        vec![(0, Copy::new(y, 0, &from, 0, &y.strides()))]
+    }
+}
+
+impl Op for Permute {
+    fn name(&self) -> &'static str {
+        "permute"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(1)?;
+        let mut sorted = self.order.clone();
+        sorted.sort();
+        if sorted != (0..x.shape(0).len()).collect::<Vec<_>>() {
+            return x.fail(format!("{:?} is no order of its axes", self.order));
+        }
+        let shape: Vec<usize> = self.order.iter().map(|&i| x.shape(0)[i]).collect();
+        Ok(Outputs::one(Spec { shape: shape.into(), dtype: x.specs[0].dtype }))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let mut inverse = vec![0; self.order.len()];
+        self.order.iter().enumerate().for_each(|(i, &o)| inverse[o] = i);
+        Ok(Grads::to([(0, node.dy(0).permute(&inverse))]))
+    }
+
+    copying!(false);
+}
+
+/// `len` entries of `axis` from `start` on.
+#[derive(Debug, Clone, std::marker::Copy)]
+pub struct Slice {
+    pub axis: usize,
+    pub start: usize,
+    pub len: usize,
+}
+
+impl Slice {
+    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Copy)> {
+        let own = x[0].strides();
+        vec![(0, Copy::new(y, self.start * own[self.axis], &own, 0, &y.strides()))]
+    }
+}
+
+impl Op for Slice {
+    fn name(&self) -> &'static str {
+        "slice"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(1)?;
+        x.axis(0, self.axis)?;
+        if self.start + self.len > x.shape(0)[self.axis] || self.len == 0 {
+            return x.fail(format!("axis {} has no range {}..{}", self.axis, self.start, self.start + self.len));
+        }
+        Ok(Outputs::one(Spec { shape: x.shape(0).with(self.axis, self.len), dtype: x.specs[0].dtype }))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let extent = node.inputs[0].shape()[self.axis];
+        let dy = node.dy(0);
+        Ok(Grads::to([(0, dy.graph().push(Pad { axis: self.axis, start: self.start, extent }, &[dy]))]))
+    }
+
+    copying!(false);
+}
+
+/// The input at `start..` of `axis` of zeros of `extent`: the adjoint of a slice.
+#[derive(Debug, Clone, std::marker::Copy)]
+pub struct Pad {
+    pub axis: usize,
+    pub start: usize,
+    pub extent: usize,
+}
+
+impl Pad {
+    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Copy)> {
+        let to = y.strides();
+        vec![(0, Copy::new(x[0], 0, &x[0].strides(), self.start * to[self.axis], &to))]
+    }
+}
+
+impl Op for Pad {
+    fn name(&self) -> &'static str {
+        "pad"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(1)?;
+        x.axis(0, self.axis)?;
+        if self.start + x.shape(0)[self.axis] > self.extent {
+            return x.fail(format!("does not fit into {} from {}", self.extent, self.start));
+        }
+        Ok(Outputs::one(Spec { shape: x.shape(0).with(self.axis, self.extent), dtype: x.specs[0].dtype }))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let len = node.inputs[0].shape()[self.axis];
+        Ok(Grads::to([(0, node.dy(0).slice(self.axis, self.start, len))]))
+    }
+
+    copying!(true);
+}
+
+/// The inputs one behind the other along `axis`.
+#[derive(Debug, Clone, std::marker::Copy)]
+pub struct Concat {
+    pub axis: usize,
+}
+
+impl Concat {
+    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Copy)> {
+        let to = y.strides();
+        let mut start = 0;
+        let copy = |(i, x): (usize, &&Shape)| {
+            let c = Copy::new(x, 0, &x.strides(), start * to[self.axis], &to);
+            start += x[self.axis];
+            (i, c)
+        };
+        x.iter().enumerate().map(copy).collect()
+    }
+}
+
+impl Op for Concat {
+    fn name(&self) -> &'static str {
+        "concat"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        if x.is_empty() {
+            return x.fail("nothing to join");
+        }
+        x.axis(0, self.axis)?;
+        let mut extent = 0;
+        for i in 0..x.len() {
+            x.dtype(i, x.specs[0].dtype)?;
+            if x.shape(i).len() != x.shape(0).len() || x.shape(i).without(self.axis) != x.shape(0).without(self.axis) {
+                return x.fail(format!("extents besides axis {} differ", self.axis));
+            }
+            extent += x.shape(i)[self.axis];
+        }
+        Ok(Outputs::one(Spec { shape: x.shape(0).with(self.axis, extent), dtype: x.specs[0].dtype }))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let mut start = 0;
+        let mut to = vec![];
+        for (i, x) in node.inputs.iter().enumerate() {
+            let len = x.shape()[self.axis];
+            if node.wanted[i] {
+                to.push((i, node.dy(0).slice(self.axis, start, len)));
+            }
+            start += len;
+        }
+        Ok(Grads::to(to))
+    }
+
+    copying!(false);
+}
