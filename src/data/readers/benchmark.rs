@@ -1,0 +1,67 @@
+//! RecBole benchmark files: the same histories cut by others, `user_id item_id_list item_id` in a training, a validation and a
+//! test file. A user's longest row, list and target, is the history; leave-one-out then finds the same targets again.
+
+use super::builder::{Builder, Field, Interactions, Row};
+use super::delimited::at;
+use super::text::show;
+use super::{atomic, names::Interner};
+use crate::error::Result;
+use csv::ByteRecord;
+use std::path::PathBuf;
+
+/// A user's longest row so far.
+#[derive(Default)]
+struct Longest {
+    file: usize,
+    line: u64,
+    items: usize,
+    /// The list and the target, separated by spaces.
+    row: Vec<u8>,
+}
+
+pub(crate) fn read(files: &[PathBuf]) -> Result<Interactions> {
+    let mut users = Interner::default();
+    let mut longest: Vec<Longest> = vec![];
+    let mut whole = true;
+    for (file, path) in files.iter().enumerate() {
+        let (mut csv, header) = atomic::open(path)?;
+        let find = |wanted: &str| header.iter().position(|(name, _)| name == wanted);
+        let (Some(user), Some(list), Some(target)) = (find("user_id"), find("item_id_list"), find("item_id")) else {
+            let names: Vec<&String> = header.iter().map(|(name, _)| name).collect();
+            let expected = "the columns user_id, item_id_list and item_id".to_string();
+            return Err(at(path, 1)(None, format!("the columns {names:?}"), expected));
+        };
+        let mut record = ByteRecord::new();
+        while let Some(line) = csv.next(&mut record)? {
+            let cell = |i: usize| record.get(i).unwrap_or_default().trim_ascii();
+            let wrong =
+                |i: usize, expected: &str| at(path, line)(Some(i as u64 + 1), show(cell(i)), expected.to_string());
+            if record.len() != header.len() || cell(target).is_empty() {
+                return Err(wrong(
+                    target,
+                    &format!("{} fields, as in the first line (is the line cut?)", header.len()),
+                ));
+            }
+            let number = users.intern(cell(user)).map_err(|_| wrong(user, "a user id in UTF-8"))? as usize;
+            if number == longest.len() {
+                longest.push(Longest::default());
+            }
+            let items = cell(list).split(|&b| b == b' ').filter(|item| !item.is_empty()).count() + 1;
+            if items > longest[number].items {
+                let row = [cell(list), cell(target)].join(&b' ');
+                longest[number] = Longest { file, line, items, row };
+            }
+        }
+        whole &= csv.ends_in_newline();
+    }
+    let mut rows = Builder::new(&files[0]);
+    for (number, Longest { file, line, row, .. }) in longest.iter().enumerate() {
+        rows.continue_in(&files[*file]);
+        let user = Field { text: users.names.get(number as u32).as_bytes(), column: 1 };
+        for name in row.split(|&b| b == b' ').filter(|name| !name.is_empty()) {
+            let item = Field { text: name, column: 2 };
+            rows.push(&Row { line: *line, user, item, value: None, time: None, behaviour: None })?;
+        }
+    }
+    rows.finish(whole)
+}

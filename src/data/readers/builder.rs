@@ -1,0 +1,311 @@
+//! What all readers end in: rows checked field by field and gathered into columns.
+
+use super::names::{Interner, Names, Refused};
+use super::text::show;
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// The longest external id, in bytes.
+pub const LONGEST_ID: usize = 1024;
+
+/// 1 January 2100 in Unix seconds; in milliseconds a thousand times as much.
+pub const YEAR_2100: i64 = 4_102_444_800;
+
+/// Times that all lie below this are positions in a history, not seconds: as Unix seconds they would all be before 1973.
+const SMALLEST_CLOCK: i64 = 100_000_000;
+
+/// What the numbers in [`Interactions::time`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clock {
+    /// Only their order means anything: positions in a history, or in the file.
+    Order,
+    /// Unix seconds.
+    Seconds,
+    /// Unix milliseconds.
+    Milliseconds,
+}
+
+/// Interactions in the order of the file, as columns of equal length.
+#[derive(Clone, Debug)]
+pub struct Interactions {
+    /// Number of the user in `user_names`.
+    pub user: Vec<u32>,
+    /// Number of the item in `item_names`.
+    pub item: Vec<u32>,
+    /// In units of `clock`.
+    pub time: Vec<i64>,
+    /// Rating, weight or whatever number the file has for an interaction.
+    pub value: Option<Vec<f32>>,
+    /// Number of the behaviour (click, buy, ...) in `behaviours`.
+    pub behaviour: Option<Vec<u8>>,
+    pub behaviours: Vec<String>,
+    pub user_names: Names,
+    pub item_names: Names,
+    pub clock: Clock,
+}
+
+impl Interactions {
+    pub fn len(&self) -> usize {
+        self.user.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.user.is_empty()
+    }
+
+    /// Whether `time` is a clock that users share.
+    pub fn has_time(&self) -> bool {
+        self.clock != Clock::Order
+    }
+}
+
+/// A field as it stands in the file: its text and its number in the line, from 1 (0 where lines have no columns).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field<'a> {
+    pub text: &'a [u8],
+    pub column: u64,
+}
+
+/// One interaction as it stands in the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    pub line: u64,
+    pub user: Field<'a>,
+    pub item: Field<'a>,
+    pub value: Option<Field<'a>>,
+    pub time: Option<Field<'a>>,
+    pub behaviour: Option<Field<'a>>,
+}
+
+/// Gathers rows into [`Interactions`]. Every row must have the same fields as the first.
+pub(crate) struct Builder {
+    path: PathBuf,
+    users: Interner,
+    items: Interner,
+    user: Vec<u32>,
+    item: Vec<u32>,
+    time: Vec<i64>,
+    value: Option<Vec<f32>>,
+    behaviour: Option<Vec<u8>>,
+    behaviours: Vec<String>,
+    timed: bool,
+    milliseconds: Option<bool>,
+    /// Smallest and largest time before the last row, and the last row's line.
+    earlier: (i64, i64),
+    last_line: u64,
+}
+
+impl Builder {
+    pub fn new(path: &Path) -> Builder {
+        Builder {
+            path: path.to_path_buf(),
+            users: Interner::default(),
+            items: Interner::default(),
+            user: vec![],
+            item: vec![],
+            time: vec![],
+            value: None,
+            behaviour: None,
+            behaviours: vec![],
+            timed: false,
+            milliseconds: None,
+            earlier: (i64::MAX, i64::MIN),
+            last_line: 0,
+        }
+    }
+
+    /// An error at `field` of the line.
+    pub fn bad(&self, line: u64, field: Field, expected: impl Into<String>) -> Error {
+        Error::Input {
+            path: self.path.clone(),
+            line: Some(line),
+            column: Some(field.column).filter(|&column| column > 0),
+            found: show(field.text),
+            expected: expected.into(),
+        }
+    }
+
+    /// What follows comes from the file `path`.
+    pub fn continue_in(&mut self, path: &Path) {
+        self.path = path.to_path_buf();
+    }
+
+    /// Whether the user was seen in an earlier row.
+    pub fn knows_user(&self, name: &[u8]) -> bool {
+        self.users.find(name.trim_ascii()).is_some()
+    }
+
+    pub fn push(&mut self, row: &Row) -> Result<()> {
+        let user = self.id(row.line, row.user, "user")?;
+        let item = self.id(row.line, row.item, "item")?;
+        let time = match row.time {
+            Some(field) => self.clock_time(row.line, field)?,
+            None => self.time.len() as i64,
+        };
+        self.push_numbered(row.line, user, item, time, row.time.is_some())?;
+        if let Some(field) = row.value {
+            let value = parse_value(field.text).ok_or_else(|| self.bad(row.line, field, "a finite number as value"))?;
+            self.value.get_or_insert_default().push(value);
+        }
+        if let Some(field) = row.behaviour {
+            let number = self.behaviour(row.line, field)?;
+            self.behaviour.get_or_insert_default().push(number);
+        }
+        Ok(())
+    }
+
+    fn push_numbered(&mut self, line: u64, user: u32, item: u32, time: i64, timed: bool) -> Result<()> {
+        if self.user.len() == u32::MAX as usize {
+            return Err(Error::Usage(format!("{}: more than 2^32 interactions", self.path.display())));
+        }
+        if let Some(&last) = self.time.last() {
+            self.earlier = (self.earlier.0.min(last), self.earlier.1.max(last));
+        }
+        self.user.push(user);
+        self.item.push(item);
+        self.time.push(time);
+        self.timed = timed;
+        self.last_line = line;
+        Ok(())
+    }
+
+    /// All rows are in. `ends_in_newline`: whether the file does.
+    pub fn finish(self, ends_in_newline: bool) -> Result<Interactions> {
+        let Some(&last) = self.time.last() else {
+            return Err(Error::Input {
+                path: self.path,
+                line: None,
+                column: None,
+                found: "no interaction".to_string(),
+                expected: "at least one interaction".to_string(),
+            });
+        };
+        let (smallest, largest) = self.earlier;
+        // "1::1193::5::97830" is a whole line to look at: only its neighbours show that it was "...::978300760".
+        if self.timed && !ends_in_newline && smallest >= SMALLEST_CLOCK && last < SMALLEST_CLOCK {
+            return Err(Error::Input {
+                path: self.path,
+                line: Some(self.last_line),
+                column: None,
+                found: format!(
+                    "the time {last} on a last line without an end, where all others are {smallest} or more"
+                ),
+                expected: "a whole last line (the file seems to be cut)".to_string(),
+            });
+        }
+        let clock = match self.milliseconds {
+            Some(true) => Clock::Milliseconds,
+            _ if self.timed && largest.max(last) >= SMALLEST_CLOCK => Clock::Seconds,
+            _ => Clock::Order,
+        };
+        Ok(Interactions {
+            user: self.user,
+            item: self.item,
+            time: self.time,
+            value: self.value,
+            behaviour: self.behaviour,
+            behaviours: self.behaviours,
+            user_names: self.users.names,
+            item_names: self.items.names,
+            clock,
+        })
+    }
+
+    fn id(&mut self, line: u64, field: Field, what: &str) -> Result<u32> {
+        let name = field.text.trim_ascii();
+        if name.is_empty() {
+            return Err(self.bad(line, field, format!("an {what} id").replace("an user", "a user")));
+        }
+        if name.len() > LONGEST_ID {
+            return Err(self.bad(line, field, format!("{what} ids of at most {LONGEST_ID} bytes")));
+        }
+        let ids = if what == "user" { &mut self.users } else { &mut self.items };
+        ids.intern(name).map_err(|refused| match refused {
+            Refused::NotUtf8 => self.bad(line, field, format!("{what} ids in UTF-8")),
+            Refused::TooMany => self.bad(line, field, format!("fewer than 2^32 {what}s")),
+        })
+    }
+
+    /// Unix seconds or milliseconds (the first time decides which), or a position.
+    fn clock_time(&mut self, line: u64, field: Field) -> Result<i64> {
+        let time = parse_time(field.text)
+            .ok_or_else(|| self.bad(line, field, "a time: Unix seconds or milliseconds, or a position"))?;
+        if time < 0 {
+            return Err(self.bad(line, field, "a time that is not negative"));
+        }
+        if time > YEAR_2100 * 1000 {
+            return Err(self.bad(line, field, "a time before the year 2100, in Unix seconds or milliseconds"));
+        }
+        let milliseconds = time > YEAR_2100;
+        match self.milliseconds {
+            None => self.milliseconds = Some(milliseconds),
+            Some(false) if milliseconds => {
+                return Err(self.bad(
+                    line,
+                    field,
+                    "a time before the year 2100 in Unix seconds, as in the lines before",
+                ));
+            }
+            Some(true) if !milliseconds => {
+                return Err(self.bad(line, field, "a time in Unix milliseconds, as in the lines before"));
+            }
+            Some(_) => {}
+        }
+        Ok(time)
+    }
+
+    fn behaviour(&mut self, line: u64, field: Field) -> Result<u8> {
+        let name = field.text.trim_ascii();
+        if let Some(number) = self.behaviours.iter().position(|b| b.as_bytes() == name) {
+            return Ok(number as u8);
+        }
+        let name = std::str::from_utf8(name).map_err(|_| self.bad(line, field, "a behaviour in UTF-8"))?;
+        if name.is_empty() || name.len() > LONGEST_ID {
+            return Err(self.bad(line, field, "the name of a behaviour"));
+        }
+        if self.behaviours.len() == 64 {
+            return Err(self.bad(line, field, "at most 64 different behaviours (is this the right column?)"));
+        }
+        self.behaviours.push(name.to_string());
+        Ok(self.behaviours.len() as u8 - 1)
+    }
+}
+
+fn parse_value(text: &[u8]) -> Option<f32> {
+    match text.trim_ascii() {
+        [digit @ b'0'..=b'9'] => Some((digit - b'0') as f32),
+        text => std::str::from_utf8(text).ok()?.parse().ok().filter(|v: &f32| v.is_finite()),
+    }
+}
+
+/// Whole units; fractions are cut off.
+fn parse_time(text: &[u8]) -> Option<i64> {
+    let text = text.trim_ascii();
+    if !text.is_empty() && text.len() <= 18 && text.iter().all(u8::is_ascii_digit) {
+        return Some(text.iter().fold(0, |t, b| t * 10 + (b - b'0') as i64));
+    }
+    let time: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    time.is_finite().then(|| time.floor() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(parse_value(b" 4 "), Some(4.0));
+        assert_eq!(parse_value(b"-3.5e1"), Some(-35.0));
+        for bad in ["", "nan", "NaN", "inf", "-infinity", "four", "1e99"] {
+            assert_eq!(parse_value(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(parse_time(b"881250949"), Some(881_250_949));
+        assert_eq!(parse_time(b"8.8125e8"), Some(881_250_000));
+        assert_eq!(parse_time(b"-1"), Some(-1));
+        assert_eq!(parse_time(b"99999999999999999999"), Some(i64::MAX));
+        for bad in ["", "nan", "2001-01-01", "inf"] {
+            assert_eq!(parse_time(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

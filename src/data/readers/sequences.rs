@@ -1,0 +1,29 @@
+//! One user a line, `user item item ...`, oldest first.
+
+use super::builder::{Builder, Field, Interactions, Row};
+use super::text::Text;
+use crate::error::Result;
+use std::path::Path;
+
+pub(crate) fn read(path: &Path) -> Result<Interactions> {
+    let mut text = Text::open(path)?;
+    let mut rows = Builder::new(path);
+    let mut line = vec![];
+    while text.next(&mut line)? {
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).zip(1..);
+        let Some((name, column)) = words.next() else { continue };
+        let user = Field { text: name, column };
+        if rows.knows_user(name) {
+            return Err(rows.bad(text.line, user, "each user on one line only"));
+        }
+        let mut items = words.peekable();
+        if items.peek().is_none() {
+            return Err(rows.bad(text.line, Field { text: b"", column: 2 }, "at least one item after the user"));
+        }
+        for (name, column) in items {
+            let item = Field { text: name, column };
+            rows.push(&Row { line: text.line, user, item, value: None, time: None, behaviour: None })?;
+        }
+    }
+    rows.finish(text.ends_in_newline())
+}
