@@ -8,3 +8,106 @@ pub mod negatives;
 pub mod readers;
 pub mod split;
 pub mod synth;
+
+pub use batches::{Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Padding, TrainBatches};
+pub use cache::{Cache, Dataset};
+pub use filter::{Dedup, Filter, Ties};
+pub use negatives::Sampler;
+pub use readers::{Clock, Columns, Format, Interactions};
+pub use split::{Part, Split, SplitKind};
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Settings under `data.` in a configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// A file or folder of interactions; none for the embedded world.
+    pub path: Option<PathBuf>,
+    /// Told from the contents if not given.
+    pub format: Option<Format>,
+    /// Which column means what, where the header does not say.
+    pub columns: Columns,
+    /// Items of a window: the last `max_len` before the target.
+    pub max_len: usize,
+    /// Users with fewer interactions are dropped.
+    pub min_user: u32,
+    /// Items with fewer interactions are dropped.
+    pub min_item: u32,
+    /// Interactions of a smaller value are dropped.
+    pub min_value: Option<f32>,
+    pub dedup: Dedup,
+    pub ties: Ties,
+    pub split: SplitKind,
+}
+
+impl Default for DataConfig {
+    fn default() -> DataConfig {
+        DataConfig {
+            path: None,
+            format: None,
+            columns: Columns::default(),
+            max_len: 50,
+            min_user: 0,
+            min_item: 0,
+            min_value: None,
+            dedup: Dedup::Event,
+            ties: Ties::File,
+            split: SplitKind::LeaveOneOut,
+        }
+    }
+}
+
+impl DataConfig {
+    pub fn filter(&self) -> Filter {
+        let DataConfig { min_value, dedup, min_user, min_item, ties, .. } = *self;
+        Filter { min_value, dedup, min_user, min_item, ties }
+    }
+
+    /// Reads `path`: from the cache if its contents were read before with the same settings, else from the file.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for whatever is wrong with the file; [`Error::Usage`] if no interaction is left or `path` is not set.
+    /// A cache that cannot be written is no error: the data set is then kept in memory, and a note says so.
+    pub fn load(&self) -> Result<Dataset> {
+        let path = self.path.as_ref().ok_or_else(|| Error::Usage("data.path is not set".to_string()))?;
+        self.load_with(path, Cache::usual().as_ref())
+    }
+
+    /// The same with a given cache, or none.
+    pub fn load_with(&self, path: &Path, cache: Option<&Cache>) -> Result<Dataset> {
+        let source = readers::locate(path, self.format)?;
+        let filter = self.filter();
+        let file = cache.map(|cache| cache.file(&source, &self.columns, &filter)).transpose()?;
+        if let (Some(cache), Some(file)) = (cache, &file)
+            && let Some(dataset) = cache.open(file)
+        {
+            return Ok(dataset);
+        }
+        let mut data = readers::read(&source, &self.columns)?;
+        if filter.min_value.is_some() && data.value.is_none() {
+            return Err(Error::Usage(format!("data.min_value is set, but {} has no values", path.display())));
+        }
+        let mut notes = vec![format!(
+            "{}: {} interactions of {} users and {} items",
+            source.format,
+            data.len(),
+            data.user_names.len(),
+            data.item_names.len()
+        )];
+        notes.extend(filter.apply(&mut data));
+        if data.is_empty() {
+            let notes = notes.join("; ");
+            return Err(Error::Usage(format!("{}: no interaction is left: {notes}", path.display())));
+        }
+        if let (Some(cache), Some(file)) = (cache, &file) {
+            match cache.store(file, &data, &filter, notes.clone()) {
+                Ok(dataset) => return Ok(dataset),
+                Err(e) => notes.push(format!("not cached: {e}")),
+            }
+        }
+        Dataset::from_interactions(&data, filter.ties, notes)
+    }
+}
