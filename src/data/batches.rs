@@ -1,1 +1,434 @@
-//! (batches)
+//! Batches: windows of histories with their targets, negatives and scatter segments, made by background threads.
+//!
+//! What is in a batch depends on the data, the seed, the epoch and the step, never on a thread: every random stream is keyed
+//! by them. So an epoch can be entered at any step, and the number of threads does not show.
+
+use super::cache::Dataset;
+use super::negatives::{Candidates, Negatives, Sampler};
+use super::split::{Part, Split};
+use crate::error::{Error, Result};
+use crate::tensor::philox::Stream;
+use crate::tensor::segments::Segments;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+/// Where a window that is shorter than `max_len` is filled with zeros.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Padding {
+    #[default]
+    Left,
+    Right,
+}
+
+/// Batches that a thread makes ahead.
+const AHEAD: usize = 4;
+
+/// What training batches are like.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchSpec {
+    /// Samples a batch, B.
+    pub batch: usize,
+    /// Items a window, M.
+    pub max_len: usize,
+    pub padding: Padding,
+    /// Negatives a sample, n; may be 0.
+    pub negatives: usize,
+    pub sampler: Sampler,
+    pub seed: u64,
+    /// Background threads; 0 makes each batch when it is asked for.
+    pub threads: usize,
+}
+
+/// A training batch. The last one of an epoch may be short: it is filled with empty rows of weight 0.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The last items before the target, oldest first, padded with 0: \[B, M\].
+    pub history: Vec<u32>,
+    /// Items in each window: \[B\].
+    pub lengths: Vec<u32>,
+    /// Targets: \[B\].
+    pub positive: Vec<u32>,
+    /// Items outside the user's training part: \[B, n\].
+    pub negative: Vec<u32>,
+    /// 1, or 0 in rows that only fill the batch: \[B\].
+    pub weight: Vec<f32>,
+    /// Users: \[B\].
+    pub users: Vec<u32>,
+    /// Rows of weight 1.
+    pub samples: usize,
+    /// Of history, positive and negative, concatenated in that order.
+    pub segments: Segments,
+}
+
+/// The training samples of a split: every event of a user's training part but the first is the target of those before it.
+#[derive(Clone)]
+pub struct TrainBatches(Arc<Training>);
+
+struct Training {
+    data: Arc<Dataset>,
+    split: Arc<Split>,
+    spec: BatchSpec,
+    negatives: Option<Negatives>,
+    /// Samples of all users before each user: \[users + 1\].
+    starts: Vec<u64>,
+}
+
+impl TrainBatches {
+    /// # Errors
+    /// A batch or window of length 0; a user for whom no negative exists.
+    pub fn new(data: Arc<Dataset>, split: Arc<Split>, spec: BatchSpec) -> Result<TrainBatches> {
+        positive("train.batch", spec.batch)?;
+        positive("data.max_len", spec.max_len)?;
+        let negatives = (spec.negatives > 0).then(|| Negatives::new(&data, &split, spec.sampler)).transpose()?;
+        let mut starts = vec![0];
+        let mut samples = 0;
+        for user in 0..data.users() as u32 {
+            samples += split.train_len(user).saturating_sub(1) as u64;
+            starts.push(samples);
+        }
+        Ok(TrainBatches(Arc::new(Training { data, split, spec, negatives, starts })))
+    }
+
+    /// Samples an epoch.
+    pub fn samples(&self) -> u64 {
+        self.0.starts[self.0.starts.len() - 1]
+    }
+
+    pub fn steps_per_epoch(&self) -> usize {
+        self.samples().div_ceil(self.0.spec.batch as u64) as usize
+    }
+
+    /// The batches of an epoch from `first_step` on, in order.
+    pub fn epoch(&self, epoch: u64, first_step: usize) -> Ordered<Batch> {
+        let steps = self.steps_per_epoch();
+        let (all, shuffle) = (self.clone(), Shuffle::new(self.samples(), self.0.spec.seed, epoch));
+        Ordered::new(self.0.spec.threads, first_step..steps, move || {
+            let (all, shuffle) = (all.clone(), shuffle.clone());
+            move |step| all.make(&shuffle, epoch, step)
+        })
+    }
+
+    /// The batch of one step of an epoch.
+    fn make(&self, shuffle: &Shuffle, epoch: u64, step: usize) -> Batch {
+        let Training { data, split, spec, negatives, starts } = &*self.0;
+        let first = step as u64 * spec.batch as u64;
+        let samples = (self.samples() - first).min(spec.batch as u64) as usize;
+        let mut batch = Batch {
+            history: vec![0; spec.batch * spec.max_len],
+            lengths: vec![0; spec.batch],
+            positive: vec![0; spec.batch],
+            negative: vec![0; spec.batch * spec.negatives],
+            weight: vec![0.0; spec.batch],
+            users: vec![0; spec.batch],
+            samples,
+            segments: Segments::default(),
+        };
+        let entity = epoch * self.steps_per_epoch() as u64 + step as u64;
+        let mut stream = Stream::new(spec.seed, "negatives", entity);
+        for row in 0..samples {
+            let sample = shuffle.at(first + row as u64);
+            let user = starts.partition_point(|&start| start <= sample) - 1;
+            let target = (sample - starts[user]) as usize + 1;
+            let items = split.train(data, user as u32);
+            let window = &mut batch.history[row * spec.max_len..(row + 1) * spec.max_len];
+            batch.lengths[row] = fill(window, &items[..target], spec.padding);
+            batch.positive[row] = items[target];
+            batch.weight[row] = 1.0;
+            batch.users[row] = user as u32;
+            if let Some(negatives) = negatives {
+                let drawn = &mut batch.negative[row * spec.negatives..(row + 1) * spec.negatives];
+                drawn.iter_mut().for_each(|item| *item = negatives.draw(user as u32, &mut stream));
+            }
+        }
+        batch.segments.build(&[&batch.history, &batch.positive, &batch.negative], data.items() + 1);
+        batch
+    }
+}
+
+fn positive(name: &str, value: usize) -> Result<()> {
+    match value {
+        0 => Err(Error::Usage(format!("{name} is 0; expected at least 1"))),
+        _ => Ok(()),
+    }
+}
+
+/// Copies the last items into a window of zeros; returns how many.
+fn fill(window: &mut [u32], items: &[u32], padding: Padding) -> u32 {
+    let n = items.len().min(window.len());
+    let start = if padding == Padding::Left { window.len() - n } else { 0 };
+    window[start..start + n].copy_from_slice(&items[items.len() - n..]);
+    n as u32
+}
+
+/// A random order of 0..len that is computed, not stored: a Feistel network over the next power of two, walked until it
+/// falls below len (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). 100 million samples cost no memory,
+/// and an epoch that is resumed starts at once.
+#[derive(Clone)]
+struct Shuffle {
+    len: u64,
+    bits: u32,
+    keys: [u32; 6],
+}
+
+impl Shuffle {
+    fn new(len: u64, seed: u64, epoch: u64) -> Shuffle {
+        let bits = (u64::BITS - len.saturating_sub(1).leading_zeros()).max(2);
+        let mut stream = Stream::new(seed, "shuffle", epoch);
+        Shuffle { len, bits, keys: std::array::from_fn(|_| stream.next_u32()) }
+    }
+
+    /// What stands at place `i`, below `len`.
+    fn at(&self, mut i: u64) -> u64 {
+        let (low, high) = (self.bits / 2, self.bits - self.bits / 2);
+        loop {
+            let (mut left, mut right) = ((i >> low) as u32, (i & ((1 << low) - 1)) as u32);
+            for pair in self.keys.chunks_exact(2) {
+                left ^= (mix(right ^ pair[0]) as u64 & ((1 << high) - 1)) as u32;
+                right ^= (mix(left ^ pair[1]) as u64 & ((1 << low) - 1)) as u32;
+            }
+            i = (left as u64) << low | right as u64;
+            if i < self.len {
+                return i;
+            }
+        }
+    }
+}
+
+/// The finaliser of MurmurHash3.
+fn mix(mut h: u32) -> u32 {
+    h = (h ^ h >> 16).wrapping_mul(0x85EB_CA6B);
+    h = (h ^ h >> 13).wrapping_mul(0xC2B2_AE35);
+    h ^ h >> 16
+}
+
+/// What evaluation batches are like.
+#[derive(Clone, Copy, Debug)]
+pub struct EvalSpec {
+    /// Rows a batch, B.
+    pub batch: usize,
+    /// Items a window, M.
+    pub max_len: usize,
+    pub padding: Padding,
+    /// Leave the items of the history out of the ranking.
+    pub mask_history: bool,
+    /// Rank the target among so many sampled negatives, drawn from this seed, instead of all items.
+    pub sampled: Option<(usize, u64)>,
+    /// Background threads; 0 makes each batch when it is asked for.
+    pub threads: usize,
+}
+
+/// An evaluation batch; the last one is filled with empty rows of weight 0.
+#[derive(Clone, Debug, Default)]
+pub struct EvalBatch {
+    /// Number of each row in the list of targets: \[B\].
+    pub targets: Vec<u32>,
+    /// Users: \[B\].
+    pub users: Vec<u32>,
+    /// The last items before the target, oldest first, padded with 0: \[B, M\].
+    pub history: Vec<u32>,
+    /// Items in each window: \[B\].
+    pub lengths: Vec<u32>,
+    /// The item to find: \[B\]; 0 when recommending.
+    pub target: Vec<u32>,
+    /// Row r excludes `exclude_items[exclude_offsets[r]..exclude_offsets[r + 1]]`: \[B + 1\].
+    pub exclude_offsets: Vec<u32>,
+    /// Per row, ascending and distinct: the target and, if masked, the items before it; then zeros: \[exclude_cap\].
+    pub exclude_items: Vec<u32>,
+    /// The target, then the negatives: \[B, 1 + N\]; none when all items are ranked.
+    pub candidates: Option<Vec<u32>>,
+    /// 1, or 0 in rows that only fill the batch: \[B\].
+    pub weight: Vec<f32>,
+    /// Rows of weight 1.
+    pub samples: usize,
+}
+
+/// The targets of a part of a split, or users to recommend to, in batches.
+#[derive(Clone)]
+pub struct EvalBatches(Arc<Evaluation>);
+
+struct Evaluation {
+    data: Arc<Dataset>,
+    spec: EvalSpec,
+    /// User, and length of the history; what follows it is the target.
+    targets: Vec<(u32, u32)>,
+    recommend: bool,
+    exclude_cap: usize,
+}
+
+impl EvalBatches {
+    /// The targets of a part.
+    ///
+    /// # Errors
+    /// A batch or window of length 0; nothing to evaluate; too few items to sample negatives from.
+    pub fn new(data: Arc<Dataset>, split: &Split, part: Part, spec: EvalSpec) -> Result<EvalBatches> {
+        let targets: Vec<(u32, u32)> = split.targets(&data, part).collect();
+        if targets.is_empty() {
+            return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe())));
+        }
+        if let Some((negatives, seed)) = spec.sampled {
+            Candidates::new(&data, negatives, seed, targets.iter().map(|&(user, _)| user))?;
+        }
+        EvalBatches::build(data, targets, false, spec)
+    }
+
+    /// Windows of the whole histories of `users`, all of which is excluded (if `spec.mask_history`); no targets.
+    ///
+    /// # Errors
+    /// A batch or window of length 0.
+    pub fn recommend(data: Arc<Dataset>, users: &[u32], spec: EvalSpec) -> Result<EvalBatches> {
+        let targets = users.iter().map(|&user| (user, data.history(user).len() as u32)).collect();
+        EvalBatches::build(data, targets, true, EvalSpec { sampled: None, ..spec })
+    }
+
+    fn build(data: Arc<Dataset>, targets: Vec<(u32, u32)>, recommend: bool, spec: EvalSpec) -> Result<EvalBatches> {
+        positive("eval.batch", spec.batch)?;
+        positive("data.max_len", spec.max_len)?;
+        let most = |rows: &[(u32, u32)]| {
+            rows.iter().map(|&(_, len)| if spec.mask_history { len as usize + 1 } else { 1 }).sum::<usize>()
+        };
+        let exclude_cap = targets.chunks(spec.batch).map(most).max().unwrap_or(0).max(1);
+        Ok(EvalBatches(Arc::new(Evaluation { data, spec, targets, recommend, exclude_cap })))
+    }
+
+    /// User and length of the history of every target.
+    pub fn targets(&self) -> &[(u32, u32)] {
+        &self.0.targets
+    }
+
+    pub fn steps(&self) -> usize {
+        self.0.targets.len().div_ceil(self.0.spec.batch)
+    }
+
+    /// Length of `exclude_items` in every batch.
+    pub fn exclude_cap(&self) -> usize {
+        self.0.exclude_cap
+    }
+
+    /// All batches, in order.
+    pub fn batches(&self) -> Ordered<EvalBatch> {
+        let all = self.clone();
+        Ordered::new(self.0.spec.threads, 0..self.steps(), move || {
+            let all = all.clone();
+            let mut candidates = all.0.spec.sampled.map(|(negatives, seed)| {
+                Candidates::new(&all.0.data, negatives, seed, std::iter::empty()).expect("no user to fail on")
+            });
+            move |step| all.make(step, candidates.as_mut())
+        })
+    }
+
+    fn make(&self, step: usize, mut candidates: Option<&mut Candidates>) -> EvalBatch {
+        let Evaluation { data, spec, targets, recommend, exclude_cap } = &*self.0;
+        let first = step * spec.batch;
+        let rows = &targets[first..targets.len().min(first + spec.batch)];
+        let mut batch = EvalBatch {
+            targets: (first as u32..).take(rows.len()).collect(),
+            history: vec![0; spec.batch * spec.max_len],
+            exclude_offsets: vec![0],
+            candidates: candidates.is_some().then(Vec::new),
+            weight: vec![1.0; rows.len()],
+            samples: rows.len(),
+            ..EvalBatch::default()
+        };
+        let mut excluded = vec![];
+        for (row, &(user, len)) in rows.iter().enumerate() {
+            let history = &data.history(user)[..len as usize];
+            let target = if *recommend { 0 } else { data.history(user)[len as usize] };
+            let window = &mut batch.history[row * spec.max_len..(row + 1) * spec.max_len];
+            batch.lengths.push(fill(window, history, spec.padding));
+            batch.users.push(user);
+            batch.target.push(target);
+            excluded.clear();
+            excluded.extend(Some(target).filter(|&target| target != 0));
+            if spec.mask_history {
+                excluded.extend_from_slice(history);
+            }
+            excluded.sort_unstable();
+            excluded.dedup();
+            batch.exclude_items.extend_from_slice(&excluded);
+            batch.exclude_offsets.push(batch.exclude_items.len() as u32);
+            if let (Some(out), Some(candidates)) = (&mut batch.candidates, candidates.as_deref_mut()) {
+                out.push(target);
+                candidates.draw(data, user, out);
+            }
+        }
+        let used = batch.exclude_items.len() as u32;
+        batch.exclude_offsets.resize(spec.batch + 1, used);
+        batch.exclude_items.resize(*exclude_cap, 0);
+        batch.weight.resize(spec.batch, 0.0);
+        for list in [&mut batch.targets, &mut batch.users, &mut batch.lengths, &mut batch.target] {
+            list.resize(spec.batch, 0);
+        }
+        if let (Some(out), Some((negatives, _))) = (&mut batch.candidates, spec.sampled) {
+            out.resize(spec.batch * (1 + negatives), 0);
+        }
+        batch
+    }
+}
+
+/// Values made for the steps of a range, by background threads, given out in order. Thread t of T makes every T-th value and
+/// waits when it is a few ahead. Dropping it ends the threads.
+pub struct Ordered<T> {
+    steps: std::ops::Range<usize>,
+    inline: Option<Box<dyn FnMut(usize) -> T + Send>>,
+    lanes: Vec<(Receiver<T>, JoinHandle<()>)>,
+    next: usize,
+}
+
+impl<T: Send + 'static> Ordered<T> {
+    /// `maker` gives each thread its function from step to value.
+    fn new<F>(threads: usize, steps: std::ops::Range<usize>, maker: impl Fn() -> F) -> Ordered<T>
+    where
+        F: FnMut(usize) -> T + Send + 'static,
+    {
+        if threads == 0 {
+            return Ordered { steps, inline: Some(Box::new(maker())), lanes: vec![], next: 0 };
+        }
+        let threads = threads.min(steps.len().max(1));
+        let lanes = (0..threads).map(|thread| {
+            let (send, receive) = sync_channel(AHEAD);
+            let (own, mut make) = (steps.clone().skip(thread).step_by(threads), maker());
+            let work = move || {
+                for step in own {
+                    if send.send(make(step)).is_err() {
+                        return;
+                    }
+                }
+            };
+            let name = format!("batches {thread}");
+            (receive, std::thread::Builder::new().name(name).spawn(work).expect("a thread can be started"))
+        });
+        Ordered { lanes: lanes.collect(), steps, inline: None, next: 0 }
+    }
+}
+
+impl<T> Iterator for Ordered<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        let step = self.steps.next()?;
+        if let Some(make) = &mut self.inline {
+            return Some(make(step));
+        }
+        let lane = self.next % self.lanes.len();
+        self.next += 1;
+        Some(self.lanes[lane].0.recv().expect("a batch thread panicked"))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.steps.size_hint()
+    }
+}
+
+impl<T> ExactSizeIterator for Ordered<T> {}
+
+impl<T> Drop for Ordered<T> {
+    fn drop(&mut self) {
+        for (receive, thread) in self.lanes.drain(..) {
+            drop(receive);
+            let _ = thread.join();
+        }
+    }
+}
