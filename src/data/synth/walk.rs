@@ -1,0 +1,272 @@
+//! One user's clicks, drawn one after the other, and the exact probabilities that the next one is drawn from.
+
+use super::config::{Noise, WorldConfig};
+use super::draw::{choose, normalise};
+use super::geometry::Geometry;
+use super::items::Item;
+use super::users::{Kind, User};
+use crate::tensor::philox::Stream;
+
+/// One click. Items count from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Click {
+    pub item: usize,
+    /// Number of the interest it comes from; `None` for noise.
+    pub interest: Option<usize>,
+    /// K_u(t): interests alive at that moment.
+    pub alive: usize,
+}
+
+/// The items of a domain as the kernel reads them.
+#[derive(Clone, Debug)]
+pub(super) struct Catalogue {
+    /// \[dim\]\[items\]: coordinate by coordinate, so that the inner loop runs over items.
+    coordinates: Vec<Vec<f64>>,
+    /// ln pop - |v|^2 / 2 s^2 for the narrow and the wide radius, \[items\] each.
+    base: [Vec<f64>; 2],
+    popularity: Vec<f64>,
+    cold: Vec<bool>,
+    cluster: Vec<usize>,
+    successor: Vec<usize>,
+}
+
+impl Catalogue {
+    pub fn new(config: &WorldConfig, items: &[Item]) -> Catalogue {
+        let base = [config.narrow_radius, config.wide_radius].map(|s| {
+            let base = |i: &Item| i.popularity.ln() - i.vector.iter().map(|x| x * x).sum::<f64>() / (2.0 * s * s);
+            items.iter().map(base).collect()
+        });
+        Catalogue {
+            coordinates: (0..config.dim).map(|d| items.iter().map(|i| i.vector[d]).collect()).collect(),
+            base,
+            popularity: items.iter().map(|i| i.popularity).collect(),
+            cold: items.iter().map(|i| i.cold).collect(),
+            cluster: items.iter().map(|i| i.cluster).collect(),
+            successor: items.iter().map(|i| i.successor).collect(),
+        }
+    }
+}
+
+/// An interest as it stands at some moment.
+#[derive(Clone, Debug)]
+struct State {
+    /// How far the centre has drifted from its cluster's, \[dim\].
+    drift: Vec<f64>,
+    /// The last item drawn from this interest.
+    last: Option<usize>,
+}
+
+/// The generator's state for one user: draws the clicks in order, and tells before each what it is drawn from.
+#[derive(Clone, Debug)]
+pub struct Walk<'a> {
+    config: &'a WorldConfig,
+    geometry: &'a Geometry,
+    catalogue: &'a Catalogue,
+    user: &'a User,
+    stream: Stream,
+    /// Clicks so far, and how many of them were true.
+    position: usize,
+    done: usize,
+    states: Vec<State>,
+    /// The interest of the last true click.
+    current: Option<usize>,
+    clicked: Vec<bool>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        config: &'a WorldConfig,
+        geometry: &'a Geometry,
+        catalogue: &'a Catalogue,
+        user: &'a User,
+        stream: Stream,
+    ) -> Walk<'a> {
+        let state = State { drift: vec![0.0; config.dim], last: None };
+        Walk {
+            config,
+            geometry,
+            catalogue,
+            user,
+            stream,
+            position: 0,
+            done: 0,
+            states: vec![state; user.interests.len()],
+            current: None,
+            clicked: vec![false; catalogue.popularity.len()],
+        }
+    }
+
+    /// Probability of every item (from 0) to be the next click, given the generator's state: the user's interests, where
+    /// their centres are, what they gave last, and what has been clicked. `None` after the last click.
+    ///
+    /// One thing is left out of the state: how many clicks are still to come, since it would tell whether the last one is
+    /// noise. So every click but the first is noise with probability `rho` (in the bursty control, with that of a run to
+    /// start or to go on).
+    pub fn probabilities(&self) -> Option<Vec<f64>> {
+        if self.position == self.user.kinds.len() {
+            return None;
+        }
+        let (noise, mut out) = self.noise_probabilities();
+        out.iter_mut().for_each(|p| *p *= noise);
+        if noise < 1.0 {
+            for (k, p) in self.interest_probabilities().into_iter().enumerate() {
+                if p > 0.0 {
+                    self.add_items_of(k, (1.0 - noise) * p, &mut out);
+                }
+            }
+        }
+        Some(out)
+    }
+
+    /// Probability that the next click is noise, and of each item if it is.
+    fn noise_probabilities(&self) -> (f64, Vec<f64>) {
+        let (last, config) = (self.position.checked_sub(1).map(|p| self.user.kinds[p]), self.config);
+        match (last, config.noise) {
+            (None, _) => (0.0, self.popular(None)),
+            (Some(_), Noise::Uniform) => (config.rho, self.popular(None)),
+            (Some(Kind::Burst { cluster, place }), Noise::Bursty) => {
+                // All lengths from burst_min to burst_max are as likely, and this run has place + 1 clicks so far.
+                let so_far = place + 1;
+                let left = (config.burst_max + 1).saturating_sub(so_far.max(config.burst_min)) as f64;
+                let ends = if so_far >= config.burst_min { 1.0 / left } else { 0.0 };
+                (1.0 - ends, self.popular(Some(cluster)))
+            }
+            (Some(_), Noise::Bursty) => {
+                let mut out = vec![0.0; self.clicked.len()];
+                for cluster in 0..config.clusters {
+                    let within = self.popular(Some(cluster));
+                    out.iter_mut().zip(within).for_each(|(p, q)| *p += q / config.clusters as f64);
+                }
+                (config.burst_start(), out)
+            }
+        }
+    }
+
+    /// Items by popularity, all or those of one cluster; all when nothing of the cluster is left.
+    fn popular(&self, cluster: Option<usize>) -> Vec<f64> {
+        let within = |i: usize| self.on_offer(i) && cluster.is_none_or(|c| self.catalogue.cluster[i] == c);
+        let share = |i: usize| if within(i) { self.catalogue.popularity[i] } else { 0.0 };
+        let mut out: Vec<f64> = (0..self.clicked.len()).map(share).collect();
+        if cluster.is_some() && out.iter().all(|p| *p == 0.0) {
+            return self.popular(None);
+        }
+        normalise(&mut out);
+        out
+    }
+
+    /// Probability that the next true click comes from each interest: the last one again, or by the weights of the living
+    /// times the transition between groups. The first click, and one whose interest has died, go by the latter alone.
+    fn interest_probabilities(&self) -> Vec<f64> {
+        let interests = &self.user.interests;
+        let group = |k: usize| interests[k].cluster % self.config.groups;
+        let part = self.part();
+        let weight = |k: usize| {
+            let follows = self.current.map_or(1.0, |last| self.geometry.transition[group(last)][group(k)]);
+            if interests[k].alive(part) { interests[k].weight * follows } else { 0.0 }
+        };
+        let mut out: Vec<f64> = (0..interests.len()).map(weight).collect();
+        normalise(&mut out);
+        if let Some(last) = self.current.filter(|k| interests[*k].alive(part)) {
+            out.iter_mut().for_each(|p| *p *= 1.0 - self.config.sticky);
+            out[last] += self.config.sticky;
+        }
+        out
+    }
+
+    /// Adds `p` times the probability of each item under interest `k`.
+    fn add_items_of(&self, k: usize, p: f64, out: &mut [f64]) {
+        let mut by_kernel = p;
+        if let Some(next) = self.successor(k) {
+            out[next] += p * self.config.successor;
+            by_kernel -= p * self.config.successor;
+        }
+        let bridge = if self.user.interests[k].wide { self.config.bridge } else { 0.0 };
+        for (share, over_bridge) in [(1.0 - bridge, false), (bridge, true)] {
+            if share > 0.0 {
+                let weights = self.kernel(k, over_bridge);
+                let scale = by_kernel * share / weights.iter().sum::<f64>();
+                out.iter_mut().zip(weights).for_each(|(p, w)| *p += scale * w);
+            }
+        }
+    }
+
+    /// The successor of the interest's last item, if it can be clicked.
+    fn successor(&self, k: usize) -> Option<usize> {
+        self.states[k].last.map(|i| self.catalogue.successor[i]).filter(|&i| self.on_offer(i))
+    }
+
+    /// pop * exp(-|v - m|^2 / 2 s^2) of every item on offer, up to a factor. Over the bridge, m is as far from the bridge
+    /// cluster's centre as it has drifted from its own.
+    fn kernel(&self, k: usize, over_bridge: bool) -> Vec<f64> {
+        let interest = &self.user.interests[k];
+        let s = if interest.wide { self.config.wide_radius } else { self.config.narrow_radius };
+        let cluster = if over_bridge { self.geometry.bridge[interest.cluster] } else { interest.cluster };
+        let centre = self.geometry.centres[cluster].iter().zip(&self.states[k].drift).map(|(m, d)| m + d);
+
+        // -|v - m|^2 = -|v|^2 + 2 v m - |m|^2: the first is in `base`, the last a factor.
+        let mut weights = self.catalogue.base[interest.wide as usize].clone();
+        for (column, m) in self.catalogue.coordinates.iter().zip(centre) {
+            let m = m / (s * s);
+            weights.iter_mut().zip(column).for_each(|(w, v)| *w += v * m);
+        }
+        let offered = |i: usize| self.on_offer(i);
+        let top = weights.iter().enumerate().filter(|(i, _)| offered(*i)).fold(f64::MIN, |top, (_, w)| top.max(*w));
+        weights.iter_mut().enumerate().for_each(|(i, w)| *w = if offered(i) { (*w - top).exp() } else { 0.0 });
+        weights
+    }
+
+    /// Not clicked yet; and a cold item only as the last click.
+    fn on_offer(&self, item: usize) -> bool {
+        let last = self.position + 1 == self.user.kinds.len();
+        !self.clicked[item] && (last || !self.catalogue.cold[item])
+    }
+
+    /// How far the user's true clicks have come, in [0, 1).
+    fn part(&self) -> f64 {
+        self.done.min(self.user.length - 1) as f64 / self.user.length as f64
+    }
+
+    fn draw_item_of(&mut self, k: usize) -> usize {
+        if let Some(next) = self.successor(k)
+            && self.stream.uniform() < self.config.successor
+        {
+            return next;
+        }
+        let over_bridge = self.user.interests[k].wide && self.stream.uniform() < self.config.bridge;
+        self.pick(self.kernel(k, over_bridge))
+    }
+
+    fn pick(&mut self, weights: Vec<f64>) -> usize {
+        choose(&mut self.stream, &weights)
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Click;
+
+    fn next(&mut self) -> Option<Click> {
+        let kind = *self.user.kinds.get(self.position)?;
+        let part = self.part();
+        let alive = self.user.interests.iter().filter(|i| i.alive(part)).count();
+        let (item, interest) = match kind {
+            Kind::True => {
+                let k = self.pick(self.interest_probabilities());
+                (self.draw_item_of(k), Some(k))
+            }
+            Kind::Noise => (self.pick(self.popular(None)), None),
+            Kind::Burst { cluster, .. } => (self.pick(self.popular(Some(cluster))), None),
+        };
+        self.position += 1;
+        self.clicked[item] = true;
+        if let Some(k) = interest {
+            self.done += 1;
+            self.current = Some(k);
+            self.states[k].last = Some(item);
+            // A step: the centre of every living interest drifts.
+            for (state, _) in self.states.iter_mut().zip(&self.user.interests).filter(|(_, i)| i.alive(part)) {
+                state.drift.iter_mut().for_each(|x| *x += self.config.drift * self.stream.normal());
+            }
+        }
+        Some(Click { item, interest, alive })
+    }
+}
