@@ -1,1 +1,3 @@
-//! (eval)
+//! Evaluation.
+
+pub mod ranker;

@@ -98,9 +98,17 @@ impl Graph {
         self.leaf(Kind::Input(name.into()), spec, name)
     }
 
-    /// A range of the state buffer `buffer`, from element `offset` on. The value is the state before this step's writes.
+    /// A range of the state buffer `buffer`, from element `offset` on; the same node each time. The value is the state before this step's writes.
     pub fn state(&self, name: &str, buffer: &str, offset: usize, spec: Spec) -> Var<'_> {
-        self.leaf(Kind::State { buffer: buffer.into(), offset }, spec, name)
+        let same = |n: &Node| {
+            matches!(&n.kind, Kind::State { buffer: b, offset: o } if b == buffer && *o == offset)
+                && n.outputs.values[0] == spec
+        };
+        let found = self.inner.borrow().nodes.iter().position(same);
+        match found {
+            Some(node) => Var { graph: self, value: Value { node, output: 0 } },
+            None => self.leaf(Kind::State { buffer: buffer.into(), offset }, spec, name),
+        }
     }
 
     /// A tensor that never changes.
@@ -180,6 +188,11 @@ impl Graph {
         let result = f();
         self.inner.borrow_mut().region = outer;
         result
+    }
+
+    /// Writes `value` over `state` when the step has read all it needs of the old value.
+    pub fn assign<'g>(&'g self, state: Var<'g>, value: Var<'g>) -> Var<'g> {
+        self.push(crate::kernels::strided::Assign, &[state, value])
     }
 
     /// A value that the host reads after a step, by name.

@@ -258,3 +258,73 @@ impl Op for RowsToDense {
         Operands { inputs: &["values", "rows", "counts"], outputs: &["dense"], scratch: &[] }
     }
 }
+
+/// Scores of listed items: inputs users \[B, d\], table \[n, d\], ids \[B, C\]; output \[B, C\], the dot products of each user
+/// with its own items. The gathered rows \[B, C, d\] never exist.
+#[derive(Debug, Clone, Copy)]
+pub struct GatherDot;
+
+impl GatherDot {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (users, table, ids) = (a.f(0), a.f(1), a.u(2));
+        let (d, c) = (a.shape(0)[1], a.shape(2)[1]);
+        rows(a.out(0), c, c * d, |b, y| {
+            let user = &users[b * d..][..d];
+            for (y, &id) in y.iter_mut().zip(&ids[b * c..]) {
+                *y = user.iter().zip(&table[id as usize * d..][..d]).map(|(&u, &x)| u * x).sum();
+            }
+        });
+    }
+}
+
+impl Op for GatherDot {
+    fn name(&self) -> &'static str {
+        "gather dot"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(3)?;
+        (0..3).try_for_each(|i| x.rank(i, 2))?;
+        x.dtype(2, DType::U32)?;
+        if x.shape(0)[1] != x.shape(1)[1] || x.shape(0)[0] != x.shape(2)[0] {
+            return x.fail("users, table and ids do not fit");
+        }
+        Ok(Outputs::one(Spec::f32(x.shape(2).clone())))
+    }
+
+    /// Ranking needs none.
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let (users, table, ids) = (a.f(0), a.f(1), a.u(2));
+        let (d, c) = (a.shape(0)[1], a.shape(2)[1]);
+        let arch = pulp::Arch::new();
+        rows(a.out(0), c, c * d, |b, y| {
+            let user = &users[b * d..][..d];
+            arch.dispatch(|| {
+                for (y, &id) in y.iter_mut().zip(&ids[b * c..]) {
+                    *y = super::matmul::dot(user, &table[id as usize * d..][..d]);
+                }
+            });
+        });
+        true
+    }
+
+    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
+        unimplemented!()
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["users", "table", "ids"], outputs: &["y"], scratch: &[] }
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let n = s.output(0).elements() as u64;
+        let d = s.input(0)[1] as u64;
+        Cost { bytes: (4 * n * d).min(s.inputs[1].bytes() as u64) + 8 * n, flops: 2 * n * d }
+    }
+}

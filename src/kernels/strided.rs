@@ -383,3 +383,73 @@ impl Op for Concat {
 
     copying!(false);
 }
+
+/// The inputs, flattened, each at its offset in a vector of `len` elements; zeros between.
+#[derive(Debug, Clone)]
+pub struct Pack {
+    pub offsets: Vec<usize>,
+    pub len: usize,
+}
+
+impl Pack {
+    fn copies(&self, x: &[&Shape], _y: &Shape) -> Vec<(usize, Copy)> {
+        let flat = |(i, x): (usize, &&Shape)| (i, Copy::new(&[x.elements()], 0, &[1], self.offsets[i], &[1]));
+        x.iter().enumerate().map(flat).collect()
+    }
+}
+
+impl Op for Pack {
+    fn name(&self) -> &'static str {
+        "pack"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(self.offsets.len())?;
+        for (i, &offset) in self.offsets.iter().enumerate() {
+            x.dtype(i, DType::F32)?;
+            if offset + x.shape(i).elements() > self.len {
+                return x.fail(format!("input {i} does not fit into {} from {offset}", self.len));
+            }
+        }
+        Ok(Outputs::one(Spec::f32([self.len])))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    copying!(true);
+}
+
+/// Writes the second input over the state that the first one names.
+#[derive(Debug, Clone, std::marker::Copy)]
+pub struct Assign;
+
+impl Assign {
+    fn copies(&self, x: &[&Shape], _y: &Shape) -> Vec<(usize, Copy)> {
+        vec![(1, Copy::new(&[x[1].elements()], 0, &[1], 0, &[1]))]
+    }
+}
+
+impl Op for Assign {
+    fn name(&self) -> &'static str {
+        "assign"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(2)?;
+        x.is_shape(1, x.shape(0))?;
+        x.dtype(1, x.specs[0].dtype)?;
+        Ok(Outputs::one(x.specs[0].clone()))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 0)]
+    }
+
+    copying!(false);
+}

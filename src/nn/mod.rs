@@ -1,1 +1,5 @@
-//! (nn)
+//! Named parameters and the layers that are built from kernels.
+
+pub mod params;
+
+pub use params::{Init, Params};

@@ -1,1 +1,3 @@
-//! (train)
+//! Training.
+
+pub mod step;

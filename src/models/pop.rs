@@ -1,0 +1,52 @@
+//! Popularity: every user gets the most frequent items of the training part. The floor that every model must clear.
+
+use super::{Batch, History, Model};
+use crate::device::Store;
+use crate::error::Result;
+use crate::graph::{Graph, Var};
+use crate::nn::{Init, Params};
+use crate::tensor::Tensor;
+
+/// Scores are counts; there is nothing to train.
+pub struct Pop {
+    params: Params,
+    items: usize,
+}
+
+impl Pop {
+    const COUNTS: &str = "popularity";
+
+    pub fn new(items: usize) -> Pop {
+        let mut params = Params::new();
+        params.add(Pop::COUNTS, [items + 1, 1], Init::Constant(0.0));
+        Pop { params, items }
+    }
+
+    /// `counts[i]`: how often item i occurs in the training part; entry 0 is padding.
+    pub fn fit(&self, store: &mut Store, counts: &[u32]) -> Result<()> {
+        let values = counts.iter().map(|&c| c as f32).collect();
+        self.params.write(store, Pop::COUNTS, &Tensor::f32([self.items + 1, 1], values))
+    }
+}
+
+impl Model for Pop {
+    fn name(&self) -> &'static str {
+        "pop"
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g> {
+        self.params.var(graph, Pop::COUNTS)
+    }
+
+    fn user<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {
+        graph.scalar(1.0).expand([history.items.shape()[0], 1])
+    }
+
+    fn loss<'g>(&self, graph: &'g Graph, _batch: &Batch<'g>) -> Var<'g> {
+        graph.scalar(0.0)
+    }
+}

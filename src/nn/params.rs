@@ -1,0 +1,122 @@
+//! Named parameters: where each lies in the state buffers, and how it starts.
+
+use crate::device::Store;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::kernels::adam::Adam;
+use crate::tensor::philox::Stream;
+use crate::tensor::{Shape, Spec, Tensor};
+
+/// How a parameter starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    Constant(f64),
+    /// N(0, std^2).
+    Normal(f64),
+}
+
+#[derive(Clone, Debug)]
+pub struct Param {
+    pub name: String,
+    pub shape: Shape,
+    pub init: Init,
+    /// The state buffer it lies in, and its first element there.
+    pub buffer: String,
+    pub offset: usize,
+}
+
+impl Param {
+    fn spec(&self) -> Spec {
+        Spec::f32(self.shape.clone())
+    }
+}
+
+/// The parameters of a model. Small ones share one buffer, so that clipping and Adam are one launch for all of them;
+/// large tables have one each.
+#[derive(Clone, Debug, Default)]
+pub struct Params {
+    list: Vec<Param>,
+    dense: usize,
+}
+
+impl Params {
+    /// The buffer that small parameters share, each from a multiple of 64 elements on (256 bytes, the alignment of
+    /// bindings).
+    pub const DENSE: &str = "dense";
+    const SMALL: usize = 1 << 14;
+
+    pub fn new() -> Params {
+        Params::default()
+    }
+
+    /// Adds a parameter. Names are unique.
+    pub fn add(&mut self, name: &str, shape: impl Into<Shape>, init: Init) {
+        assert!(self.find(name).is_err(), "two parameters are called {name}");
+        let shape = shape.into();
+        let (buffer, offset) = if shape.elements() <= Params::SMALL {
+            let offset = self.dense;
+            self.dense = (offset + shape.elements()).next_multiple_of(Adam::BLOCK);
+            (Params::DENSE.to_string(), offset)
+        } else {
+            (name.to_string(), 0)
+        };
+        self.list.push(Param { name: name.into(), shape, init, buffer, offset });
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Param> {
+        self.list.iter()
+    }
+
+    /// Number of trained numbers.
+    pub fn elements(&self) -> usize {
+        self.list.iter().map(|p| p.shape.elements()).sum()
+    }
+
+    /// The state buffers that a store needs for these parameters.
+    pub fn states(&self) -> Vec<(String, usize)> {
+        let tables = self.list.iter().filter(|p| p.buffer != Params::DENSE);
+        let tables = tables.map(|p| (p.buffer.clone(), p.shape.elements()));
+        tables.chain((self.dense > 0).then(|| (Params::DENSE.to_string(), self.dense))).collect()
+    }
+
+    fn find(&self, name: &str) -> Result<&Param> {
+        let found = self.list.iter().find(|p| p.name == name);
+        found.ok_or_else(|| Error::Usage(format!("the model has no parameter {name:?}")))
+    }
+
+    /// The parameter in a graph; the same node each time. Panics on an unknown name, which is a bug of the model.
+    pub fn var<'g>(&self, graph: &'g Graph, name: &str) -> Var<'g> {
+        let p = self.find(name).unwrap_or_else(|e| panic!("{e}"));
+        graph.state(&p.name, &p.buffer, p.offset, p.spec())
+    }
+
+    /// Draws the start values, each parameter from a stream of its own name.
+    pub fn initialise(&self, store: &mut Store, seed: u64) -> Result<()> {
+        for p in &self.list {
+            let n = p.shape.elements();
+            let values = match p.init {
+                Init::Constant(c) => vec![c as f32; n],
+                Init::Normal(std) => {
+                    let mut stream = Stream::new(seed, &p.name, 0);
+                    (0..n).map(|_| (std * stream.normal()) as f32).collect()
+                }
+            };
+            store.write(&p.buffer, p.offset, &Tensor::f32(p.shape.clone(), values))?;
+        }
+        Ok(())
+    }
+
+    pub fn read(&self, store: &Store, name: &str) -> Result<Tensor> {
+        let p = self.find(name)?;
+        store.read(&p.buffer, p.offset, &p.spec())
+    }
+
+    /// Writes a parameter; the shape must be its own.
+    pub fn write(&self, store: &mut Store, name: &str, tensor: &Tensor) -> Result<()> {
+        let p = self.find(name)?;
+        if tensor.shape != p.shape {
+            return Err(Error::Usage(format!("parameter {name} is {}, but {} was given", p.shape, tensor.shape)));
+        }
+        store.write(&p.buffer, p.offset, tensor)
+    }
+}

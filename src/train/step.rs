@@ -1,0 +1,137 @@
+//! One training step of a model, compiled once: batch in, loss, gradients and updated parameters out.
+
+use crate::data::batches::{Batch, Padding};
+use crate::device::{Device, RunOptions, Runner, Store, Timing};
+use crate::error::Result;
+use crate::graph::plan::{Options, Plan};
+use crate::graph::{Graph, Step, Var};
+use crate::models::{self, History, Model};
+use crate::optim::Adam;
+use crate::tensor::{Spec, Tensor};
+
+/// Shapes of a step, and how it is updated and run.
+#[derive(Clone, Debug, Default)]
+pub struct StepConfig {
+    /// B, M and n: samples, items of a window, negatives a sample.
+    pub batch: usize,
+    pub max_len: usize,
+    pub negatives: usize,
+    pub optimiser: Adam,
+    pub plan: Options,
+    pub run: RunOptions,
+}
+
+/// A compiled training step over a store's states.
+pub struct TrainStep {
+    runner: Runner,
+    plan: Plan,
+    betas: [f64; 2],
+    padding: Padding,
+    recency: Vec<u32>,
+    max_len: usize,
+}
+
+/// The inputs that carry histories.
+pub(crate) fn history_inputs(g: &Graph, batch: usize, max_len: usize) -> History<'_> {
+    History {
+        items: g.input("history", Spec::u32([batch, max_len])),
+        recency: g.input("recency", Spec::u32([batch, max_len])),
+    }
+}
+
+/// Writes histories and their recency (newest 1, padding 0) to a runner.
+pub(crate) fn write_history(
+    runner: &mut Runner,
+    history: &[u32],
+    lengths: &[u32],
+    max_len: usize,
+    padding: Padding,
+    recency: &mut Vec<u32>,
+) {
+    runner.write_u32("history", history);
+    recency.clear();
+    for &len in lengths {
+        let len = len as usize;
+        let start = if padding == Padding::Left { max_len - len } else { 0 };
+        recency
+            .extend((0..max_len).map(|i| if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 }));
+    }
+    runner.write_u32("recency", recency);
+}
+
+impl TrainStep {
+    /// Traces `model`'s loss, its gradients and their update, and compiles them. Reads the parameters' and moments' states
+    /// of `store`: those of `Params::states` and `Adam::states`.
+    pub fn new(device: &Device, store: &Store, model: &dyn Model, config: &StepConfig) -> Result<TrainStep> {
+        let g = Graph::new();
+        TrainStep::trace(&g, model, config)?;
+        let plan = Plan::new(&g, config.plan)?;
+        let runner = device.compile(&plan, store, config.run)?;
+        let settings = config.optimiser.settings;
+        let beta = |b: f32| b.to_string().parse().expect("a float prints as one");
+        Ok(TrainStep {
+            runner,
+            plan,
+            betas: [beta(settings.beta1), beta(settings.beta2)],
+            padding: model.padding(),
+            recency: vec![],
+            max_len: config.max_len,
+        })
+    }
+
+    /// Adds the whole step to `g`: inputs, result `loss`, and the updates. Returns the gradients by parameter.
+    pub fn trace<'g>(
+        g: &'g Graph,
+        model: &dyn Model,
+        config: &StepConfig,
+    ) -> Result<Vec<(String, crate::graph::Gradient<'g>)>> {
+        let StepConfig { batch: b, max_len, negatives, .. } = *config;
+        let batch = models::Batch {
+            history: history_inputs(g, b, max_len),
+            positive: g.input("positive", Spec::u32([b])),
+            negative: g.input("negative", Spec::u32([b, negatives])),
+            weight: g.input("weight", Spec::f32([b])),
+        };
+        let lists: [Var; 3] = [batch.history.items, batch.positive, batch.negative];
+        g.segments("segments", model.item_table(g), &lists);
+        let loss = model.loss(g, &batch);
+        g.result("loss", loss);
+        config.optimiser.update(loss, model.params(), |_| true)
+    }
+
+    /// Runs step number `step` (from 0) on `batch` with learning rate `lr`.
+    pub fn run(&mut self, batch: &Batch, step: u64, seed: u64, lr: f64) -> Result<()> {
+        let r = &mut self.runner;
+        write_history(r, &batch.history, &batch.lengths, self.max_len, self.padding, &mut self.recency);
+        r.write_u32("positive", &batch.positive);
+        r.write_u32("negative", &batch.negative);
+        r.write_f32("weight", &batch.weight);
+        let s = &batch.segments;
+        let parts =
+            [("rows", &s.rows), ("order", &s.order), ("chunk_starts", &s.chunk_starts), ("row_chunks", &s.row_chunks)];
+        for (name, values) in parts {
+            r.write_u32(&format!("segments.{name}"), values);
+        }
+        r.write_u32("segments.counts", &s.counts);
+        r.write(Step::NAME, &Step::at(seed, step, lr, self.betas).tensor());
+        r.run()
+    }
+
+    /// The mean loss of the last batch.
+    pub fn loss(&mut self) -> Result<f64> {
+        Ok(self.runner.read("loss")?.to_f64()[0])
+    }
+
+    /// Any named result of the last step.
+    pub fn read(&mut self, name: &str) -> Result<Tensor> {
+        self.runner.read(name)
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub fn timings(&mut self) -> Result<Vec<Timing>> {
+        self.runner.timings()
+    }
+}
