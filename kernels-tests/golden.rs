@@ -1,0 +1,386 @@
+//! Reference values: every `.npz` of `golden/`, or of the folder that WGREC_GOLDEN_DIR names, on each device.
+//!
+//! A file holds inputs `in.*`, parameters `p.*`, outputs `out.*` and gradients `g.*` in f64. Its handler is found by the
+//! file's name; a file without one is a trial that says so and is ignored, never a silent pass.
+
+use crate::harness::devices;
+use libtest_mimic::{Failed, Trial};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use wgrec::device::{Device, RunOptions};
+use wgrec::eval::metrics::{Metric, TieRule};
+use wgrec::graph::plan::{Options, Plan};
+use wgrec::graph::{Gradient, Graph, Step, Var};
+use wgrec::kernels::adam::{Adam, AdamRows, Settings};
+use wgrec::kernels::bpr::Bpr;
+use wgrec::kernels::rank::{Pick, Rank};
+use wgrec::models::{self, History, Model, PomRec, pomrec};
+use wgrec::tensor::segments::Segments;
+use wgrec::tensor::{Shape, Spec, Tensor};
+
+pub fn trials() -> Vec<Trial> {
+    let folder = std::env::var_os("WGREC_GOLDEN_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/golden"), PathBuf::from);
+    let mut files: Vec<PathBuf> = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries.filter_map(|e| Some(e.ok()?.path())).collect(),
+        Err(e) => {
+            let message = format!("{}: {e}", folder.display());
+            return vec![Trial::test("golden::folder", move || Err(message.into()))];
+        }
+    };
+    files.retain(|f| f.extension().is_some_and(|e| e == "npz"));
+    files.sort();
+    let trial = |file: PathBuf| {
+        let name = file.file_stem().expect("it has an extension").to_string_lossy().into_owned();
+        match handler(&name) {
+            None => vec![Trial::test(format!("golden::{name}: no handler"), || Ok(())).with_ignored_flag(true)],
+            Some(judge) => devices::all()
+                .into_iter()
+                .map(|device| {
+                    let file = file.clone();
+                    let run = move || judge(&Fixture::open(&file)?, &devices::get(device)?);
+                    Trial::test(format!("golden::{name}::{device}"), run)
+                })
+                .collect(),
+        }
+    };
+    files.into_iter().flat_map(trial).collect()
+}
+
+type Handler = fn(&Fixture, &Device) -> Result<(), Failed>;
+
+fn handler(name: &str) -> Option<Handler> {
+    let handlers: [(&str, Handler); 4] =
+        [("pomrec_", pomrec), ("losses", losses), ("opt_", optimiser), ("metrics", metrics)];
+    handlers.into_iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| h)
+}
+
+/// The arrays of one file.
+struct Fixture {
+    arrays: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
+    meta: serde_json::Value,
+}
+
+impl Fixture {
+    fn open(path: &Path) -> Result<Fixture, Failed> {
+        let mut archive = npyz::npz::NpzArchive::open(path)?;
+        let names: Vec<String> = archive.array_names().map(str::to_string).collect();
+        let mut arrays = BTreeMap::new();
+        let mut meta = serde_json::Value::Null;
+        for name in names {
+            let array = archive.by_name(&name)?.ok_or("an array vanished")?;
+            let shape: Vec<usize> = array.shape().iter().map(|&n| n as usize).collect();
+            let kind = array.dtype().descr();
+            if name == "meta" {
+                meta = serde_json::from_slice(&array.into_vec::<u8>()?)?;
+                continue;
+            }
+            let values = match kind.trim_matches(|c| c == '\'' || c == '"') {
+                "<f8" => array.into_vec::<f64>()?,
+                "<i8" => array.into_vec::<i64>()?.into_iter().map(|x| x as f64).collect(),
+                "|b1" => array.into_vec::<bool>()?.into_iter().map(|x| x as u8 as f64).collect(),
+                other => return Err(format!("{name} is of type {other}").into()),
+            };
+            arrays.insert(name, (shape, values));
+        }
+        Ok(Fixture { arrays, meta })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.arrays.contains_key(name)
+    }
+
+    fn get(&self, name: &str) -> Result<Tensor, Failed> {
+        let (shape, values) = self.arrays.get(name).ok_or_else(|| format!("the file has no {name}"))?;
+        Ok(Tensor::f64(Shape::from(&shape[..]), values.clone()))
+    }
+
+    fn ids(&self, name: &str) -> Result<Tensor, Failed> {
+        let t = self.get(name)?;
+        Ok(Tensor::u32(t.shape.clone(), t.to_f64().iter().map(|&x| x as u32).collect()))
+    }
+
+    fn dims<const N: usize>(&self, name: &str) -> Result<[usize; N], Failed> {
+        let shape = self.get(name)?.shape;
+        <[usize; N]>::try_from(&shape[..]).map_err(|_| format!("{name} is {shape}").into())
+    }
+
+    /// |got - want| <= 1e-5 + 1e-4 |want|, each element.
+    fn judge(&self, name: &str, got: &Tensor) -> Result<(), Failed> {
+        let want = self.get(name)?;
+        if got.shape.elements() != want.shape.elements() {
+            return Err(format!("{name}: got {}, want {}", got.shape, want.shape).into());
+        }
+        for (i, (g, w)) in got.to_f64().into_iter().zip(want.to_f64()).enumerate() {
+            let close = (g - w).abs() <= 1e-5 + 1e-4 * w.abs();
+            if !close {
+                return Err(format!("{name}[{i}]: got {g}, want {w}").into());
+            }
+        }
+        Ok(())
+    }
+
+    /// 1e-3 relative in the L2 norm, after an absolute 1e-7 a element for gradients that are 0.
+    fn judge_gradient(&self, name: &str, got: &Tensor) -> Result<(), Failed> {
+        let (got, want) = (got.to_f64(), self.get(name)?.to_f64());
+        if got.len() != want.len() {
+            return Err(format!("{name}: got {} elements, want {}", got.len(), want.len()).into());
+        }
+        let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|v| v * v).sum::<f64>().sqrt();
+        let apart = norm(&mut got.iter().zip(&want).map(|(g, w)| g - w));
+        let size = norm(&mut want.iter().copied());
+        let allowed = 1e-3 * size + 1e-7 * (want.len() as f64).sqrt();
+        // Written so that a NaN fails.
+        if apart <= allowed { Ok(()) } else { Err(format!("{name}: off by {apart:e} of {size:e}").into()) }
+    }
+}
+
+/// A graph's results, from inputs by name and states by name, on a device.
+fn run(
+    g: &Graph,
+    device: &Device,
+    states: &[(String, Tensor)],
+    inputs: &[(&str, Tensor)],
+) -> Result<BTreeMap<String, Tensor>, Failed> {
+    let sizes: Vec<(String, usize)> = states.iter().map(|(n, t)| (n.clone(), t.shape.elements())).collect();
+    let mut store = device.store(&sizes)?;
+    for (name, tensor) in states {
+        store.write(name, 0, tensor)?;
+    }
+    let plan = Plan::new(g, Options::default())?;
+    let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+    for (name, tensor) in inputs {
+        runner.write(name, tensor);
+    }
+    runner.run()?;
+    let mut results = BTreeMap::new();
+    for (name, _) in &plan.results {
+        results.insert(name.clone(), runner.read(name)?);
+    }
+    for (name, tensor) in states {
+        results.insert(format!("state {name}"), store.read(name, 0, &Spec::f32(tensor.shape.clone()))?);
+    }
+    Ok(results)
+}
+
+fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let released = f.has("p.w1");
+    let [rows, dim] = f.dims("p.item")?;
+    let [b, max_len] = f.dims("in.hist")?;
+    let [interests, attention_dim] = f.dims(if released { "p.w2" } else { "p.wf2" })?;
+    let [prompts, _] = f.dims("p.prompt_f")?;
+    let model = PomRec::new(pomrec::Settings {
+        items: rows - 1,
+        max_len,
+        dim,
+        attention_dim,
+        interests,
+        prompts,
+        dispersion: f.get("in.lam")?.to_f64()[0],
+        variant: if released { pomrec::Variant::Released } else { pomrec::Variant::Paper },
+    });
+    let common = [
+        ("item", "item_embedding"),
+        ("pos", "position_embedding"),
+        ("prompt_f", "extractor.prompts"),
+        ("prompt_g", "aggregator.prompts"),
+    ];
+    let of_paper = [
+        ("wf1", "extractor.attention.0.weight"),
+        ("wf2", "extractor.attention.1.weight"),
+        ("wg1", "aggregator.attention.0.weight"),
+        ("wg2", "aggregator.attention.1.weight"),
+        ("wm1", "aggregator.mlp.0.weight"),
+        ("bm1", "aggregator.mlp.0.bias"),
+        ("wm2", "aggregator.mlp.1.weight"),
+        ("bm2", "aggregator.mlp.1.bias"),
+    ];
+    let of_code = [
+        ("w1", "extractor.attention.0.weight"),
+        ("b1", "extractor.attention.0.bias"),
+        ("w2", "extractor.attention.1.weight"),
+        ("b2", "extractor.attention.1.bias"),
+        ("w3", "aggregator.attention.0.weight"),
+        ("b3", "aggregator.attention.0.bias"),
+        ("w4", "aggregator.attention.1.weight"),
+        ("b4", "aggregator.attention.1.bias"),
+        ("wp", "aggregator.output.weight"),
+        ("bp", "aggregator.output.bias"),
+    ];
+    let own: &[(&str, &str)] = if released { &of_code } else { &of_paper };
+    let names: Vec<(&str, &str)> = common.into_iter().chain(own.iter().copied()).collect();
+
+    let g = Graph::new();
+    let params = model.params();
+    let batch = models::Batch {
+        history: History {
+            items: g.input("history", Spec::u32([b, max_len])),
+            recency: g.input("recency", Spec::u32([b, max_len])),
+        },
+        positive: g.input("positive", Spec::u32([b])),
+        negative: g.input("negative", Spec::u32([b, 1])),
+        weight: g.input("weight", Spec::f32([b])),
+    };
+    g.segments("segments", model.item_table(&g), &[batch.history.items, batch.positive, batch.negative]);
+    let loss = model.loss(&g, &batch);
+    let user = model.user(&g, &batch.history);
+    g.result("loss", loss);
+    g.result("user", user);
+    g.result("scores_all", model.scores(&g, user, g.input("ids", Spec::u32([rows]))));
+    let vars: Vec<Var> = names.iter().map(|(_, ours)| params.var(&g, ours)).collect();
+    for ((theirs, _), (var, gradient)) in names.iter().zip(vars.iter().zip(g.gradients(loss, &vars)?)) {
+        g.result(&format!("g.{theirs}"), gradient.dense(*var));
+    }
+
+    let mut store = device.store(&params.states())?;
+    for (theirs, ours) in &names {
+        params.write(&mut store, ours, &f.get(&format!("p.{theirs}"))?)?;
+    }
+    let plan = Plan::new(&g, Options::default())?;
+    let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+    let (history, lengths) = (f.ids("in.hist")?, f.ids("in.lengths")?);
+    let (positive, negative) = (f.ids("in.pos_item")?, f.ids("in.neg_item")?);
+    let recency: Vec<u32> = (0..b * max_len)
+        .map(|at| {
+            let (len, i) = (lengths.as_u32()[at / max_len] as usize, at % max_len);
+            let start = if released { 0 } else { max_len - len };
+            if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 }
+        })
+        .collect();
+    let mut s = Segments::default();
+    s.build(&[history.as_u32(), positive.as_u32(), negative.as_u32()], rows);
+    runner.write("history", &history);
+    runner.write_u32("recency", &recency);
+    runner.write("positive", &positive);
+    runner.write_u32("negative", negative.as_u32());
+    runner.write_f32("weight", &vec![1.0; b]);
+    runner.write_u32("ids", &(0..rows as u32).collect::<Vec<_>>());
+    for (part, values) in
+        [("rows", &s.rows), ("order", &s.order), ("chunk_starts", &s.chunk_starts), ("row_chunks", &s.row_chunks)]
+    {
+        runner.write_u32(&format!("segments.{part}"), values);
+    }
+    runner.write_u32("segments.counts", &s.counts);
+    runner.run()?;
+    for name in ["loss", "user", "scores_all"] {
+        f.judge(&format!("out.{name}"), &runner.read(name)?)?;
+    }
+    for (theirs, _) in &names {
+        f.judge_gradient(&format!("g.{theirs}"), &runner.read(&format!("g.{theirs}"))?)?;
+    }
+    Ok(())
+}
+
+/// BPR by its kernel; the weighted, sampled-softmax and cross-entropy forms from elementwise nodes, sums and a softmax.
+fn losses(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let [rows, n] = f.dims("p.s")?;
+    let g = Graph::new();
+    let s = g.state("s", "s", 0, Spec::f32([rows, n]));
+    let (positive, negative) = (s.slice(1, 0, 1), s.slice(1, 1, n - 1));
+    let weight = g.scalar(1.0).expand([rows]);
+    let bpr = g.push(Bpr, &[positive.reshape([rows]), s.slice(1, 1, 1), weight]);
+    let chance = ((positive - negative).sigmoid() * negative.softmax(1, None)).sum(1);
+    let softmax_bpr = -chance.log().mean(0);
+    let sampled_ce = -s.softmax(1, None).slice(1, 0, 1).log().mean_all();
+    let bce = ((-positive).softplus().reshape([rows]) + negative.softplus().mean(1)).mean(0);
+    let loss = bpr + softmax_bpr.scale(2.0) + sampled_ce.scale(3.0) + bce.scale(5.0);
+    for (name, var) in
+        [("bpr", bpr), ("softmax_bpr", softmax_bpr), ("sampled_ce", sampled_ce), ("bce", bce), ("loss", loss)]
+    {
+        g.result(name, var);
+    }
+    let Gradient::Dense(ds) = g.gradients(loss, &[s])?[0] else { return Err("a dense gradient was expected".into()) };
+    g.result("ds", ds);
+    let results = run(&g, device, &[("s".into(), f.get("p.s")?)], &[])?;
+    for name in ["bpr", "softmax_bpr", "sampled_ce", "bce", "loss"] {
+        f.judge(&format!("out.{name}"), &results[name])?;
+    }
+    f.judge_gradient("g.s", &results["ds"])
+}
+
+/// Five updates: over a flat buffer, and over the rows of a table.
+fn optimiser(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let [states, rows, d] = f.dims("w")?;
+    let n = rows * d;
+    let meta = |key: &str| &f.meta[key];
+    let number = |key: &str| meta(key).as_f64().ok_or(format!("meta has no {key}"));
+    let betas = [0, 1].map(|i| meta("betas")[i].as_f64().unwrap_or(f64::NAN));
+    let settings = Settings {
+        beta1: betas[0] as f32,
+        beta2: betas[1] as f32,
+        eps: number("eps")? as f32,
+        decoupled: meta("decoupled").as_bool().unwrap_or(false),
+    };
+    let decay = number("weight_decay")? as f32;
+    let (w, gradients) = (f.get("w")?.to_f64(), f.get("g")?.to_f64());
+    for by_rows in [false, true] {
+        let shape: Shape = if by_rows { [rows, d].into() } else { [n].into() };
+        let g = Graph::new();
+        let state = |name: &str| g.state(name, name, 0, Spec::f32(shape.clone()));
+        let scale = g.constant(Tensor::f32([], vec![1.0]));
+        let (p, m, v, dy) = (state("p"), state("m"), state("v"), g.input("g", Spec::f32(shape.clone())));
+        if by_rows {
+            let op = AdamRows { settings, lazy: false, decay };
+            let (list, counts) = (g.input("rows", Spec::u32([rows])), g.input("counts", Spec::u32([4])));
+            g.try_push(op, &[p, m, v, dy, list, counts, g.step(), scale])?;
+        } else {
+            let rates =
+                g.constant(Tensor::f32([n.div_ceil(Adam::BLOCK), 2], [1.0, decay].repeat(n.div_ceil(Adam::BLOCK))));
+            g.try_push(Adam { settings }, &[p, m, v, dy, rates, g.step(), scale])?;
+        }
+        let sizes: Vec<(String, usize)> = ["p", "m", "v"].map(|s| (s.to_string(), n)).into();
+        let mut store = device.store(&sizes)?;
+        store.write("p", 0, &Tensor::f64(shape.clone(), w[..n].to_vec()))?;
+        let mut runner = device.compile(&Plan::new(&g, Options::default())?, &store, RunOptions::default())?;
+        runner.write_u32("rows", &(0..rows as u32).collect::<Vec<_>>());
+        runner.write_u32("counts", &[rows as u32, 0, 0, 0]);
+        for step in 0..states - 1 {
+            runner.write("g", &Tensor::f64(shape.clone(), gradients[step * n..][..n].to_vec()));
+            runner.write(Step::NAME, &Step::at(0, step as u64, number("lr")?, betas).tensor());
+            runner.run()?;
+            let got = store.read("p", 0, &Spec::f32(shape.clone()))?.to_f64();
+            for (i, (g, w)) in got.iter().zip(&w[(step + 1) * n..][..n]).enumerate() {
+                let close = (g - w).abs() <= 1e-6 + 1e-5 * w.abs();
+                if !close {
+                    return Err(format!("update {step}, by rows {by_rows}, element {i}: got {g}, want {w}").into());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn metrics(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let [b, w] = f.dims("scores")?;
+    let g = Graph::new();
+    let scores = g.input("scores", Spec::f32([b, w]));
+    let ids = g.input("ids", Spec::u32([w]));
+    let target = g.push(Pick, &[scores, ids, g.input("target", Spec::u32([b]))]);
+    let (offsets, items) = (g.input("offsets", Spec::u32([b + 1])), g.input("items", Spec::u32([b])));
+    let counts = g.try_push(Rank, &[scores, ids, target, offsets, items])?;
+    g.result("greater", counts[0]);
+    g.result("equal", counts[1]);
+    let u = |values: Vec<u32>| Tensor::u32([values.len()], values);
+    let inputs = [
+        ("scores", f.get("scores")?),
+        ("ids", u((1..=w as u32).collect())),
+        ("target", u(vec![1; b])),
+        ("offsets", u((0..=b as u32).collect())),
+        ("items", u(vec![1; b])),
+    ];
+    let results = run(&g, device, &[], &inputs)?;
+    let (greater, equal) = (results["greater"].as_u32(), results["equal"].as_u32());
+    for (name, rule) in
+        [("mean", TieRule::Average), ("optimistic", TieRule::Optimistic), ("pessimistic", TieRule::Pessimistic)]
+    {
+        let ranks: Vec<f64> = greater.iter().zip(equal).map(|(&g, &e)| rule.rank(g, e)).collect();
+        f.judge(&format!("rank_{name}"), &Tensor::f64([b], ranks.clone()))?;
+        for metric in Metric::REPORTED {
+            let name = format!("{metric}_{name}");
+            if f.has(&name) {
+                f.judge(&name, &Tensor::f64([1], vec![metric.mean(&ranks)]))?;
+            }
+        }
+    }
+    Ok(())
+}

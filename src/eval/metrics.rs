@@ -1,0 +1,167 @@
+//! Ranks and what is made of them.
+//!
+//! One item is asked for at a time, the target, and all candidates are ordered by score. With `rank` the target's place,
+//! from 1, and the mean over all targets:
+//!
+//! - Recall@k = mean of \[rank <= k\], which is HR@k, since a target is all that there is to recall;
+//! - NDCG@k = mean of \[rank <= k\] / log2(rank + 1): the best possible order has the target first and a gain of 1;
+//! - MRR = mean of 1 / rank.
+//!
+//! The place of a target whose score others share is a choice, see [`TieRule`].
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Where a target stands among candidates of its own score.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum TieRule {
+    /// In the middle, possibly at half a place: a model of constant scores gets chance.
+    #[default]
+    Average,
+    /// Before them: a model of constant scores gets perfection.
+    Optimistic,
+    /// After them.
+    Pessimistic,
+}
+
+impl TieRule {
+    /// The rank, from 1, of a target with `greater` candidates above it and `equal` others of its score.
+    pub fn rank(self, greater: u32, equal: u32) -> f64 {
+        1.0 + greater as f64
+            + match self {
+                TieRule::Average => equal as f64 / 2.0,
+                TieRule::Optimistic => 0.0,
+                TieRule::Pessimistic => equal as f64,
+            }
+    }
+}
+
+impl fmt::Display for TieRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TieRule::Average => "average",
+            TieRule::Optimistic => "optimistic",
+            TieRule::Pessimistic => "pessimistic",
+        })
+    }
+}
+
+/// What a list of ranks is summed up by. Written `recall@10`, `ndcg@10`, `mrr`. More is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Metric {
+    Recall(u32),
+    Ndcg(u32),
+    Mrr,
+}
+
+impl Metric {
+    /// What is always reported.
+    pub const REPORTED: [Metric; 7] = [
+        Metric::Recall(5),
+        Metric::Recall(10),
+        Metric::Recall(20),
+        Metric::Ndcg(5),
+        Metric::Ndcg(10),
+        Metric::Ndcg(20),
+        Metric::Mrr,
+    ];
+
+    /// The gain of one target at `rank`.
+    pub fn of(self, rank: f64) -> f64 {
+        match self {
+            Metric::Recall(k) if rank <= k as f64 => 1.0,
+            Metric::Ndcg(k) if rank <= k as f64 => 1.0 / (rank + 1.0).log2(),
+            Metric::Recall(_) | Metric::Ndcg(_) => 0.0,
+            Metric::Mrr => 1.0 / rank,
+        }
+    }
+
+    /// The mean gain of all targets; 0 of none.
+    pub fn mean(self, ranks: &[f64]) -> f64 {
+        ranks.iter().map(|&rank| self.of(rank)).sum::<f64>() / ranks.len().max(1) as f64
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Metric::Recall(k) => write!(f, "recall@{k}"),
+            Metric::Ndcg(k) => write!(f, "ndcg@{k}"),
+            Metric::Mrr => f.write_str("mrr"),
+        }
+    }
+}
+
+impl FromStr for Metric {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Metric, String> {
+        let at = |k: &str| k.parse().ok().filter(|&k| k > 0);
+        match text.split_once('@') {
+            Some(("recall", k)) => at(k).map(Metric::Recall),
+            Some(("ndcg", k)) => at(k).map(Metric::Ndcg),
+            None if text == "mrr" => Some(Metric::Mrr),
+            _ => None,
+        }
+        .ok_or_else(|| format!("found {text:?}; expected recall@K, ndcg@K or mrr"))
+    }
+}
+
+impl From<Metric> for String {
+    fn from(metric: Metric) -> String {
+        metric.to_string()
+    }
+}
+
+impl TryFrom<String> for Metric {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Metric, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_tie_rules() {
+        assert_eq!(TieRule::Average.rank(3, 2), 5.0);
+        assert_eq!(TieRule::Average.rank(0, 1), 1.5);
+        assert_eq!(TieRule::Optimistic.rank(3, 2), 4.0);
+        assert_eq!(TieRule::Pessimistic.rank(3, 2), 6.0);
+    }
+
+    #[test]
+    fn gains() {
+        let ranks = [1.0, 2.0, 5.5, 11.0];
+        assert_eq!(Metric::Recall(5).mean(&ranks), 0.5);
+        assert_eq!(Metric::Recall(10).mean(&ranks), 0.75);
+        assert_eq!(Metric::Ndcg(1).mean(&ranks), 0.25);
+        assert_eq!(Metric::Ndcg(5).mean(&ranks), (1.0 + 1.0 / 3f64.log2()) / 4.0);
+        assert_eq!(Metric::Mrr.mean(&ranks), (1.0 + 0.5 + 1.0 / 5.5 + 1.0 / 11.0) / 4.0);
+        assert_eq!(Metric::Mrr.mean(&[]), 0.0);
+    }
+
+    /// Constant scores over 1 + 99 candidates: chance at k is about k / 100, not 1.
+    #[test]
+    fn constant_scores_get_no_credit() {
+        let rank = TieRule::Average.rank(0, 99);
+        assert_eq!(rank, 50.5);
+        assert_eq!(Metric::Recall(20).of(rank), 0.0);
+    }
+
+    #[test]
+    fn names_read_back() {
+        for metric in Metric::REPORTED {
+            assert_eq!(metric.to_string().parse(), Ok(metric));
+        }
+        for wrong in ["", "ndcg", "ndcg@", "ndcg@0", "recall@-1", "mrr@5", "auc"] {
+            assert!(wrong.parse::<Metric>().unwrap_err().contains("expected recall@K"), "{wrong}");
+        }
+    }
+}
