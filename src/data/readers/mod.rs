@@ -192,3 +192,6 @@ pub(crate) fn nearest<'a>(wanted: &str, names: &'a [String]) -> Option<&'a Strin
 fn plain(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,360 @@
+//! Every format read, and everything that can be wrong with a file, by name.
+
+use super::*;
+use crate::tensor::philox::Stream;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn file(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, contents).unwrap();
+        path
+    }
+}
+
+fn read_path(path: &Path) -> Result<Interactions> {
+    read(&locate(path, None)?, &Columns::default())
+}
+
+fn gzip(contents: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    out.write_all(contents).unwrap();
+    out.finish().unwrap()
+}
+
+/// Reads `contents` as a file called `name`: rows as `user item time value`.
+fn rows(name: &str, contents: &str) -> (Format, Vec<String>) {
+    let folder = Folder::new();
+    let path = folder.file(name, contents);
+    let source = locate(&path, None).unwrap();
+    let data = read(&source, &Columns::default()).unwrap();
+    // A packed file gives the same, whatever its name.
+    for packed in [gzip(contents.as_bytes()), zstd::encode_all(contents.as_bytes(), 1).unwrap()] {
+        let again = read_path(&folder.file("packed", packed)).unwrap();
+        assert_eq!((&again.user, &again.item, &again.time), (&data.user, &data.item, &data.time));
+    }
+    (source.format, listed(&data))
+}
+
+fn listed(data: &Interactions) -> Vec<String> {
+    (0..data.len())
+        .map(|i| {
+            let value = data.value.as_ref().map(|v| format!(" {}", v[i])).unwrap_or_default();
+            let behaviour =
+                data.behaviour.as_ref().map(|b| format!(" {}", data.behaviours[b[i] as usize])).unwrap_or_default();
+            let (user, item) = (data.user_names.get(data.user[i]), data.item_names.get(data.item[i]));
+            format!("{user} {item} {}{value}{behaviour}", data.time[i])
+        })
+        .collect()
+}
+
+#[test]
+fn each_format_is_told_by_its_contents() {
+    let expected = ["7 9 978300760 4", "8 9 978300761 3.5"];
+    let cases = [
+        (Format::MovieLens, "7::9::4::978300760\n8::9::3.5::978300761\n"),
+        (Format::MovieLens, "7::9::4::978300760\r\n8::9::3.5::978300761"),
+        (Format::MovieLens, "7\t9\t4\t978300760\n8\t9\t3.5\t978300761\n"),
+        (Format::MovieLens, "userId,movieId,rating,timestamp\n7,9,4,978300760\n8,9,3.5,978300761\n"),
+        (
+            Format::Atomic,
+            "user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t9\t4\t978300760\n8\t9\t3.5\t9.78300761e8\n",
+        ),
+        (Format::Delimited, "\u{feff}time;Item ID;User;rating\n978300760;9;\"7\";4\n\n978300761; 9;8;3.5\n"),
+        (
+            Format::Amazon,
+            "{\"reviewerID\":\"7\",\"asin\":\"9\",\"overall\":4.0,\"unixReviewTime\":978300760,\"x\":[1]}\n{\"user_id\":\"8\",\
+                          \"asin\":\"-\",\"parent_asin\":\"9\",\"rating\":3.5,\"timestamp\":978300761}\n",
+        ),
+    ];
+    for (format, contents) in cases {
+        assert_eq!(rows("file", contents), (format, expected.map(String::from).to_vec()), "{contents}");
+    }
+    let events = "user\titem\tbehavior\ttime\n0\t3\tbuy\t1511929781\n0\t3\tcart\t1511929781\n";
+    assert_eq!(rows("e", events).1, ["0 3 1511929781 buy", "0 3 1511929781 cart"]);
+    assert_eq!(
+        rows("s", "1 5 6 5\n2 6\n"),
+        (Format::Sequences, ["1 5 0", "1 6 1", "1 5 2", "2 6 3"].map(String::from).to_vec())
+    );
+}
+
+#[test]
+fn clocks() {
+    let clock = |times: [i64; 2]| {
+        let folder = Folder::new();
+        let path = folder.file("f", format!("1::2::3::{}\n1::3::3::{}\n", times[0], times[1]));
+        read_path(&path).map(|data| data.clock)
+    };
+    assert_eq!(clock([0, 1]).unwrap(), Clock::Order);
+    assert_eq!(clock([978_300_760, 978_300_761]).unwrap(), Clock::Seconds);
+    assert_eq!(clock([1_588_615_855_070, 1_588_615_855_071]).unwrap(), Clock::Milliseconds);
+    assert!(clock([978_300_760, 99_999_999_999]).is_err());
+}
+
+#[test]
+fn benchmark_files_give_whole_histories() {
+    let folder = Folder::new();
+    let header = "user_id:token\titem_id_list:token_seq\titem_id:token\n";
+    folder.file("X.train.inter", format!("{header}0\ta b\tc\n0\ta\tb\n1\tb\tc\n"));
+    folder.file("X.valid.inter", format!("{header}0\ta b c\td\n"));
+    folder.file("X.test.inter", format!("{header}0\ta b c d\te\n"));
+    let data = read_path(folder.0.path()).unwrap();
+    assert_eq!(listed(&data), ["0 a 0", "0 b 1", "0 c 2", "0 d 3", "0 e 4", "1 b 5", "1 c 6"]);
+    assert_eq!(listed(&read_path(&folder.0.path().join("X.test.inter")).unwrap()).len(), 7);
+}
+
+#[test]
+fn folders() {
+    let folder = Folder::new();
+    let ratings = "1::2::3::978300760\n";
+    folder.file("README.txt", "1 2 3\n");
+    folder.file("movies.dat", "1::Toy Story (1995)::Animation\n");
+    folder.file("ratings.dat.gz", gzip(ratings.as_bytes()));
+    assert_eq!(read_path(folder.0.path()).unwrap().len(), 1);
+    folder.file("ratings.csv", "userId,movieId,rating,timestamp\n1,2,3,978300760\n");
+    let message = read_path(folder.0.path()).unwrap_err().to_string();
+    assert!(message.contains("several files") && message.contains("ratings.csv, ratings.dat.gz"), "{message}");
+
+    let folder = Folder::new();
+    assert!(read_path(folder.0.path()).unwrap_err().to_string().contains("a folder without a file"));
+    folder.file("LastFM.txt", "1 2 3\n");
+    assert_eq!(read_path(folder.0.path()).unwrap().len(), 2);
+}
+
+#[test]
+fn named_columns_and_files_without_header() {
+    let folder = Folder::new();
+    let path = folder.file("f", "who|what|when\nann|tea|978300760\n");
+    let columns = Columns {
+        user: Some("who".into()),
+        item: Some("what".into()),
+        time: Some("when".into()),
+        ..Columns::default()
+    };
+    let source = locate(&path, Some(Format::Delimited)).unwrap();
+    assert_eq!(listed(&read(&source, &columns).unwrap()), ["ann tea 978300760"]);
+    let wrong = Columns { item: Some("wat".into()), ..columns };
+    let message = read(&source, &wrong).unwrap_err().to_string();
+    assert!(
+        message.contains(
+            r#"f:1: found the columns ["who", "what", "when"]; expected a column "wat"; did you mean "what"?"#
+        ),
+        "{message}"
+    );
+
+    let path = folder.file("g", "1,2268318,2520377,pv,1511544070\n1,2333346,2520771,buy,1511561733\n");
+    let [user, item, behaviour, time] = ["1", "2", "4", "5"].map(|name| Some(name.to_string()));
+    let columns = Columns { user, item, behaviour, time, ..Columns::default() };
+    let source = Source { format: Format::Delimited, files: vec![path] };
+    assert_eq!(listed(&read(&source, &columns).unwrap()), ["1 2268318 1511544070 pv", "1 2333346 1511561733 buy"]);
+}
+
+#[test]
+fn attribute_tables() {
+    let folder = Folder::new();
+    let path = folder
+        .file("x.item", "item_id:token\tmovie_title:token_seq\tyear:float\n1\tToy \"Story\"\t1995\n2\tÀ bout\t\n");
+    let table = read_attributes(&path).unwrap();
+    assert_eq!(table.ids.iter().collect::<Vec<_>>(), ["1", "2"]);
+    let (name, kind, cells) = &table.columns[0];
+    assert_eq!(
+        (name.as_str(), *kind, cells.get(0), cells.get(1)),
+        ("movie_title", Kind::TokenSeq, "Toy \"Story\"", "À bout")
+    );
+    let cut = folder.file("y.item", "item_id:token\tyear:float\n1\n");
+    assert!(read_attributes(&cut).unwrap_err().to_string().contains("y.item:2:1: found \"1\"; expected 2 fields"));
+}
+
+/// The message after the file's name.
+fn complaint(contents: impl AsRef<[u8]>) -> String {
+    let folder = Folder::new();
+    let error = read_path(&folder.file("file", contents)).unwrap_err();
+    assert!(matches!(error, Error::Input { .. }) && error.exit_code() == 2, "{error:?}");
+    error.to_string().rsplit_once("/file").unwrap().1.to_string()
+}
+
+#[test]
+fn bad_input() {
+    let good = "1::2::3::978300760\n";
+    let csv = "user,item,rating,timestamp\n1,2,3,978300760\n";
+    let long = "x".repeat(10_000);
+    let absurd = "a time before the year 2100";
+    let cases: Vec<(Vec<u8>, String)> = vec![
+        ("".into(), ": found an empty file; expected at least one interaction".into()),
+        ("\n\n".into(), ":1: found nothing; expected the first line of a known format".into()),
+        ("user,item\n".into(), ": found no interaction; expected at least one interaction".into()),
+        (b"\x7fELF\x02\x01\x01\0\0\0".into(), ": found binary data, beginning \"\\u{7f}ELF".into()),
+        (gzip(b"\0\0\0"), ": found binary data".into()),
+        ("hello world\n".into(), ":1: found \"hello world\"; expected the first line of a known format".into()),
+        // Cut in the middle of a line.
+        (
+            format!("{good}1::3::4").into(),
+            ":2:4: found \"1::3::4\"; expected user, item, rating and time (is the line cut?)".into(),
+        ),
+        (format!("{good}1::3::").into(), ":2:4: found \"1::3::\"; expected user, item, rating and time".into()),
+        (format!("{good}1::3::5::").into(), ":2:4: found nothing; expected a time".into()),
+        (format!("{good}1::3::5::97830").into(), ":2: found the time 97830 on a last line without an end".into()),
+        (format!("{csv}1,3,").into(), ":3:3: found 3 fields, beginning \"1\"; expected 4 fields".into()),
+        (format!("{csv}1,3,4,97830").into(), ":3: found the time 97830 on a last line without an end".into()),
+        ("{\"reviewerID\":\"a\",\"asin\":\"b\",\"over".into(), ":1:34: found \"{\\\"reviewerID".into()),
+        ("1 2 3\n2".into(), ":2:2: found nothing; expected at least one item".into()),
+        (
+            gzip(good.repeat(1000).as_bytes())[..60].into(),
+            ": found a compressed file that ends early; expected a whole gzip file".into(),
+        ),
+        (zstd::encode_all(good.as_bytes(), 1).unwrap()[..20].into(), "expected a whole zstd file".into()),
+        // Numbers.
+        (
+            "1::2::3::978300760\n1::2::good::978300760\n".into(),
+            ":2:3: found \"good\"; expected a finite number as value".into(),
+        ),
+        ("1::2::NaN::978300760\n".into(), ":1:3: found \"NaN\"; expected a finite number".into()),
+        (format!("{csv}1,2,inf,5\n").into(), ":3:3: found \"inf\"; expected a finite number".into()),
+        ("1::2::3::-5\n".into(), ":1:4: found \"-5\"; expected a time that is not negative".into()),
+        ("1::2::3::99999999999999\n".into(), format!(":1:4: found \"99999999999999\"; expected {absurd}")),
+        (format!("{good}1::2::3::9999999999\n").into(), format!(":2:4: found \"9999999999\"; expected {absurd}")),
+        (format!("{csv}1,2,3,1e300\n").into(), format!(":3:4: found \"1e300\"; expected {absurd}")),
+        (format!("{csv}1,2,3,2001-01-01\n").into(), ":3:4: found \"2001-01-01\"; expected a time: Unix seconds".into()),
+        // Headers.
+        (
+            "user,item,user\n1,2,3\n".into(),
+            ":1:3: found the column \"user\" a second time; expected a header without".into(),
+        ),
+        (
+            "user_id:token\titem_id:token\titem_id:token\n".into(),
+            ":1:3: found the column \"item_id\" a second time".into(),
+        ),
+        ("userId,film\n1,2\n".into(), ":1: found \"userId,film\"; expected the first line".into()),
+        // Ids.
+        (format!("{csv}1,{long},3,5\n").into(), ":3:2: found \"xxxxx".into()),
+        (format!("1 {long}1 3\n").replace('x', "1").into(), ":1:2: found \"11111".into()),
+        (b"user,item\n1,caf\xe9\n".into(), ":2:2: found \"caf\\xe9\"; expected item ids in UTF-8".into()),
+        (b"\xe9::2::3::978300760\n".into(), ":1".into()),
+        ("user,item\n1,\n".into(), ":2:2: found nothing; expected an item id".into()),
+        ("user,item\n ,1\n".into(), ":2:1: found \" \"; expected a user id".into()),
+        ("1 2 3\n1 4\n".into(), ":2:1: found \"1\"; expected each user on one line only".into()),
+        ("1::2::3::4::5\n".into(), ":1".into()),
+    ];
+    for (contents, expected) in cases {
+        let got = complaint(&contents);
+        assert!(
+            got.contains(&expected),
+            "{:?}\n     got {got}\nexpected {expected}",
+            String::from_utf8_lossy(&contents[..contents.len().min(80)])
+        );
+        assert!(got.len() < 400, "{got}");
+    }
+    let missing = read_path(Path::new("/nowhere/ratings.dat")).unwrap_err();
+    assert_eq!(missing.to_string(), "/nowhere/ratings.dat: found no such file; expected a file of interactions");
+    assert!(
+        complaint(format!("{csv}1,{long},3,5\n")).contains("(10000 bytes); expected item ids of at most 1024 bytes")
+    );
+}
+
+#[test]
+fn random_bytes_are_errors_and_never_panics() {
+    let folder = Folder::new();
+    let starts: [&[u8]; 8] = [
+        b"",
+        b"user,item,rating\n",
+        b"1::2::3::4\n",
+        b"user_id:token\titem_id:token\n",
+        b"{\"reviewerID\":",
+        b"PAR1",
+        &[0x1f, 0x8b, 8, 0],
+        &[0x28, 0xb5, 0x2f, 0xfd],
+    ];
+    let alphabet = b"0123456789:,\t \"{}\n\nu\xff\0.-e";
+    for trial in 0..400 {
+        let mut stream = Stream::new(1, "fuzz", trial);
+        let mut contents = starts[trial as usize % starts.len()].to_vec();
+        for _ in 0..stream.below(300) {
+            contents.push(match trial % 3 {
+                0 => stream.below(256) as u8,
+                _ => alphabet[stream.below(alphabet.len() as u32) as usize],
+            });
+        }
+        let path = folder.file("noise", &contents);
+        let _ = read_path(&path);
+        for format in <Format as clap::ValueEnum>::value_variants() {
+            let _ = read(&Source { format: *format, files: vec![path.clone()] }, &Columns::default());
+        }
+    }
+}
+
+#[cfg(feature = "parquet")]
+mod parquet_files {
+    use super::*;
+    use ::parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+    use ::parquet::file::writer::SerializedFileWriter;
+    use ::parquet::schema::parser::parse_message_type;
+    use std::sync::Arc;
+
+    /// Users 0..n as integers, items as strings, ratings optional (null where `null`), times in microseconds.
+    fn contents(n: usize, null: Option<usize>) -> Vec<u8> {
+        let schema = "message x { required int64 user_id; required binary item_id (UTF8); optional double rating; \
+                      required int64 timestamp (TIMESTAMP(MICROS, true)); }";
+        let schema = Arc::new(parse_message_type(schema).unwrap());
+        let mut out = vec![];
+        let mut writer = SerializedFileWriter::new(&mut out, schema, Default::default()).unwrap();
+        for rows in (0..n).collect::<Vec<_>>().chunks(5000) {
+            let mut group = writer.next_row_group().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let users: Vec<i64> = rows.iter().map(|&r| r as i64).collect();
+            column.typed::<Int64Type>().write_batch(&users, None, None).unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let items: Vec<ByteArray> = rows.iter().map(|r| format!("item {}", r % 7).as_bytes().into()).collect();
+            column.typed::<ByteArrayType>().write_batch(&items, None, None).unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let levels: Vec<i16> = rows.iter().map(|&r| (Some(r) != null) as i16).collect();
+            let ratings: Vec<f64> = rows.iter().filter(|&&r| Some(r) != null).map(|&r| r as f64 / 2.0).collect();
+            column.typed::<DoubleType>().write_batch(&ratings, Some(&levels), None).unwrap();
+            column.close().unwrap();
+            let mut column = group.next_column().unwrap().unwrap();
+            let times: Vec<i64> = rows.iter().map(|&r| (1_588_615_855_070 + r as i64) * 1000).collect();
+            column.typed::<Int64Type>().write_batch(&times, None, None).unwrap();
+            column.close().unwrap();
+            group.close().unwrap();
+        }
+        writer.close().unwrap();
+        out
+    }
+
+    #[test]
+    fn row_groups_blocks_and_types() {
+        let folder = Folder::new();
+        let plain = contents(12_000, None);
+        for (name, contents) in [("x.parquet.gz", gzip(&plain)), ("x.parquet", plain)] {
+            let data = read_path(&folder.file(name, contents)).unwrap();
+            assert_eq!((data.len(), data.item_names.len(), data.clock), (12_000, 7, Clock::Milliseconds));
+            assert_eq!(listed(&data)[11_999], "11999 item 1 1588615867069 5999.5");
+        }
+    }
+
+    #[test]
+    fn nulls_and_cut_files_are_errors() {
+        let got = complaint(contents(6000, Some(5500)));
+        assert_eq!(got, ":5501:3: found null; expected a value");
+        let whole = contents(6000, None);
+        for len in [4, 8, 100, whole.len() / 2, whole.len() - 1] {
+            assert!(complaint(&whole[..len]).contains("expected a Parquet file"), "{len}");
+        }
+        let mut stream = Stream::new(1, "fuzz", 0);
+        let folder = Folder::new();
+        for _ in 0..200 {
+            let mut broken = contents(50, None);
+            let at = stream.below(broken.len() as u32) as usize;
+            broken[at] ^= 1 << stream.below(8);
+            let _ = read_path(&folder.file("broken", broken));
+        }
+    }
+}
