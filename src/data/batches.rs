@@ -432,3 +432,6 @@ impl<T> Drop for Ordered<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -345,3 +345,121 @@ fn hash_file(path: &Path) -> Result<[u8; 32]> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::data::filter::{Dedup, Ties};
+
+    /// Interactions of users "0", "1", ... with items named by their numbers; each event a second after the one before.
+    pub(crate) fn interactions(histories: &[Vec<u32>]) -> Interactions {
+        let mut items = crate::data::readers::Interner::default();
+        let pairs =
+            || histories.iter().zip(0u32..).flat_map(|(history, user)| history.iter().map(move |&item| (user, item)));
+        let item: Vec<u32> = pairs().map(|(_, item)| items.intern(item.to_string().as_bytes()).unwrap()).collect();
+        Interactions {
+            user: pairs().map(|(user, _)| user).collect(),
+            time: (0..item.len() as i64).map(|i| 1_000_000_000 + i).collect(),
+            item,
+            value: None,
+            behaviour: None,
+            behaviours: vec![],
+            user_names: (0..histories.len()).map(|user| user.to_string()).collect(),
+            item_names: items.names,
+            clock: Clock::Seconds,
+        }
+    }
+
+    pub(crate) fn dataset(histories: &[Vec<u32>]) -> Dataset {
+        Dataset::from_interactions(&interactions(histories), Ties::File, vec![]).unwrap()
+    }
+
+    fn filter() -> Filter {
+        Filter { min_value: None, dedup: Dedup::Event, min_user: 0, min_item: 0, ties: Ties::File }
+    }
+
+    #[test]
+    fn histories_and_names() {
+        let mut data = interactions(&[vec![30, 10], vec![], vec![10, 20, 10]]);
+        data.value = Some(vec![1.0, 2.0, 3.0, 4.0, 5.0]);
+        data.behaviour = Some(vec![0, 1, 0, 1, 1]);
+        data.behaviours = vec!["click".to_string(), "buy".to_string()];
+        data.time = vec![5, 4, 3, 2, 1];
+        let set = Dataset::from_interactions(&data, Ties::File, vec!["note".to_string()]).unwrap();
+        assert_eq!((set.users(), set.items(), set.interactions()), (3, 3, 5));
+        assert_eq!((set.history(0), set.history(1), set.history(2)), (&[2, 1][..], &[][..], &[2, 3, 2][..]));
+        assert_eq!(
+            (set.times(2), set.values(2), set.behaviours(2)),
+            (&[1, 2, 3][..], Some(&[5.0, 4.0, 3.0][..]), Some(&[1, 1, 0][..]))
+        );
+        assert_eq!((set.item_name(1), set.item_name(3), set.user_name(2)), ("30", "20", "2"));
+        assert_eq!((set.notes(), set.behaviour_names()), (&["note".to_string()][..], &data.behaviours[..]));
+        assert_eq!(set.users_named(&["2", "0"]).unwrap(), [2, 0]);
+        assert!(set.users_named(&["3"]).unwrap_err().to_string().contains("no user \"3\""));
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_the_data() {
+        let data = interactions(&[vec![1, 2, 3], vec![2, 3]]);
+        let print = |data: &Interactions| {
+            Dataset::from_interactions(data, Ties::File, vec![]).unwrap().fingerprint().to_string()
+        };
+        assert_eq!(print(&data), print(&data.clone()));
+        let mut other = data.clone();
+        other.time[4] += 1;
+        assert_ne!(print(&data), print(&other));
+        let mut other = data.clone();
+        other.item.swap(0, 1);
+        assert_ne!(print(&data), print(&other));
+        let mut other = data.clone();
+        other.user_names = ["0", "x"].iter().collect();
+        assert_ne!(print(&data), print(&other));
+    }
+
+    #[test]
+    fn a_damaged_image_is_not_opened_and_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache { folder: folder.path().join("a/b") };
+        let input = folder.path().join("ratings.dat");
+        fs::write(&input, "1::2::3::978300760\n1::3::3::978300761\n").unwrap();
+        let config = crate::data::DataConfig::default();
+        let load = || config.load_with(&input, Some(&cache)).unwrap();
+        let first = load();
+        let images = || fs::read_dir(&cache.folder).unwrap().map(|f| f.unwrap().path()).collect::<Vec<_>>();
+        let [image] = &images()[..] else { panic!("{:?}", images()) };
+        let whole = fs::read(image).unwrap();
+
+        let set = cache.open(image).unwrap();
+        assert_eq!((set.fingerprint(), set.notes()), (first.fingerprint(), first.notes()));
+        drop((first, set));
+        for len in [0, 1, 55, 56, whole.len() / 2, whole.len() - 1] {
+            fs::write(image, &whole[..len]).unwrap();
+            assert!(cache.open(image).is_none(), "cut to {len} bytes");
+        }
+        let mut damaged = whole.clone();
+        let footer = whole.len() - TAIL - 10;
+        damaged[footer] ^= 1;
+        fs::write(image, &damaged).unwrap();
+        assert!(cache.open(image).is_none());
+        drop(load());
+        assert_eq!(fs::read(image).unwrap(), whole);
+
+        // Other contents and other settings have images of their own.
+        fs::write(&input, "1::2::3::978300760\n1::4::3::978300761\n").unwrap();
+        load();
+        crate::data::DataConfig { ties: Ties::Item, ..config.clone() }.load_with(&input, Some(&cache)).unwrap();
+        assert_eq!(images().len(), 3);
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let blocked = folder.path().join("file");
+        fs::write(&blocked, "1 2 3\n").unwrap();
+        let cache = Cache { folder: blocked.clone() };
+        let set = crate::data::DataConfig::default().load_with(&blocked, Some(&cache)).unwrap();
+        assert_eq!(set.interactions(), 2);
+        assert!(set.notes().last().unwrap().starts_with("not cached: "), "{:?}", set.notes());
+        assert!(cache.store(&blocked.join("x.csr"), &interactions(&[vec![1]]), &filter(), vec![]).is_err());
+    }
+}

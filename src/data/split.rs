@@ -209,3 +209,93 @@ pub(crate) fn thousands(n: u64) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::cache::tests::{dataset, interactions};
+    use crate::data::filter::Ties;
+
+    fn cut(data: &Dataset, kind: &str) -> Split {
+        Split::new(data, kind.parse().unwrap()).unwrap()
+    }
+
+    fn targets(split: &Split, data: &Dataset, part: Part) -> Vec<(u32, u32)> {
+        split.targets(data, part).collect()
+    }
+
+    #[test]
+    fn leave_one_out() {
+        let data = dataset(&[vec![1, 2, 3, 4], vec![1], vec![1, 2], vec![4, 3, 2]]);
+        let split = cut(&data, "leave-one-out");
+        assert_eq!(targets(&split, &data, Part::Valid), [(0, 2), (3, 1)]);
+        assert_eq!(targets(&split, &data, Part::Test), [(0, 3), (3, 2)]);
+        let trained: Vec<&[u32]> = (0..4).map(|u| split.train(&data, u)).collect();
+        assert_eq!(trained, [&[1, 2][..], &[1], &[1, 2], &[4]]);
+        assert_eq!(split.describe(), "leave-one-out: 2 users evaluated, 2 left out (fewer than 3 events)");
+        assert_eq!(split.popularity(&data), [0, 3, 2, 0, 1]);
+    }
+
+    #[test]
+    fn ratio() {
+        let data = dataset(&[(1..=10).collect(), vec![1, 2], vec![1]]);
+        let split = cut(&data, "ratio:80,10,10");
+        assert_eq!((split.train_len(0), split.train_len(1), split.train_len(2)), (8, 1, 1));
+        assert_eq!(targets(&split, &data, Part::Valid), [(0, 8)]);
+        assert_eq!(targets(&split, &data, Part::Test), [(0, 9), (1, 1)]);
+        let split = cut(&data, "ratio:.5,.2,.3");
+        assert_eq!(targets(&split, &data, Part::Valid), [(0, 5), (0, 6)]);
+        assert_eq!(targets(&split, &data, Part::Test), [(0, 7), (0, 8), (0, 9), (1, 1)]);
+    }
+
+    #[test]
+    fn time() {
+        let mut data = interactions(&[vec![1, 2, 3, 4, 5], vec![1, 2, 3], vec![1, 2]]);
+        data.time = [10, 20, 30, 40, 50, 15, 80, 90, 85, 95].map(|t| t * 10_000_000).to_vec();
+        let set = Dataset::from_interactions(&data, Ties::File, vec![]).unwrap();
+        let split = cut(&set, "time:0.6,0.2,0.2"); // cuts before 80 and before 90
+        assert_eq!((0..3).map(|u| split.train_len(u)).collect::<Vec<_>>(), [5, 1, 0]);
+        assert_eq!(targets(&split, &set, Part::Valid), [(1, 1)]); // user 2's event at 85 has nothing before it
+        assert_eq!(targets(&split, &set, Part::Test), [(1, 2), (2, 1)]);
+        data.clock = Clock::Order;
+        let set = Dataset::from_interactions(&data, Ties::File, vec![]).unwrap();
+        let message = Split::new(&set, "time:0.6,0.2,0.2".parse().unwrap()).unwrap_err().to_string();
+        assert!(message.contains("no times, only an order"), "{message}");
+    }
+
+    #[test]
+    fn nothing_to_learn_from() {
+        let data = dataset(&[vec![1], vec![2], vec![1, 2, 3]]);
+        let message = Split::new(&data, SplitKind::LeaveOneOut).unwrap_err().to_string();
+        assert!(
+            message.contains("no user has two events in the training part (3 users, 5 events in all)"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn written_and_read() {
+        for text in ["leave-one-out", "ratio:80,10,10", "time:60,20,20"] {
+            assert_eq!(text.parse::<SplitKind>().unwrap().to_string(), text);
+        }
+        assert_eq!("time:0.8,0.1,0.1".parse::<SplitKind>().unwrap().to_string(), "time:80,10,10");
+        for wrong in [
+            "",
+            "loo",
+            "ratio:80,10",
+            "ratio:80,10,20",
+            "ratio:0,50,50",
+            "ratio:nan,1,1",
+            "time:1,1,1",
+            "week:80,10,10",
+        ] {
+            let message = wrong.parse::<SplitKind>().unwrap_err();
+            assert!(message.starts_with(&format!("split {wrong:?}: expected ")), "{message}");
+        }
+    }
+
+    #[test]
+    fn grouped_digits() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,221 @@
+use super::*;
+use crate::data::cache::tests::dataset;
+use std::collections::{BTreeMap, BTreeSet};
+
+fn world() -> (Arc<Dataset>, Arc<Split>) {
+    let mut stream = Stream::new(3, "world", 0);
+    let mut histories: Vec<Vec<u32>> =
+        (0..60).map(|_| (0..stream.below(30)).map(|_| stream.below(100)).collect()).collect();
+    histories.push((0..100).collect());
+    let data = Arc::new(dataset(&histories));
+    let split = Arc::new(Split::new(&data, Default::default()).unwrap());
+    (data, split)
+}
+
+fn spec(threads: usize) -> BatchSpec {
+    BatchSpec {
+        batch: 16,
+        max_len: 5,
+        padding: Padding::Left,
+        negatives: 2,
+        sampler: Sampler::Uniform,
+        seed: 7,
+        threads,
+    }
+}
+
+fn eval(threads: usize) -> EvalSpec {
+    EvalSpec { batch: 8, max_len: 5, padding: Padding::Right, mask_history: true, sampled: None, threads }
+}
+
+#[test]
+fn an_epoch_has_every_sample_once() {
+    let (data, split) = world();
+    let batches = TrainBatches::new(data.clone(), split.clone(), spec(1)).unwrap();
+    let mut expected = BTreeMap::<(u32, Vec<u32>, u32), u32>::new();
+    for user in 0..data.users() as u32 {
+        let items = split.train(&data, user);
+        for t in 1..items.len() {
+            let mut window = vec![0; 5];
+            let n = t.min(5);
+            window[5 - n..].copy_from_slice(&items[t - n..t]);
+            *expected.entry((user, window, items[t])).or_default() += 1;
+        }
+    }
+    let mut got = BTreeMap::new();
+    let mut samples = 0;
+    for batch in batches.epoch(2, 0) {
+        assert_eq!((batch.history.len(), batch.negative.len(), batch.weight.len()), (80, 32, 16));
+        for row in 0..batch.samples {
+            let window = batch.history[row * 5..][..5].to_vec();
+            assert_eq!(batch.lengths[row], window.iter().filter(|&&item| item != 0).count() as u32);
+            *got.entry((batch.users[row], window, batch.positive[row])).or_default() += 1;
+            for negative in &batch.negative[row * 2..][..2] {
+                assert!((1..=data.items() as u32).contains(negative));
+                assert!(!split.train(&data, batch.users[row]).contains(negative));
+            }
+        }
+        for row in batch.samples..16 {
+            assert_eq!((batch.weight[row], batch.positive[row], batch.lengths[row]), (0.0, 0, 0));
+            assert_eq!((&batch.history[row * 5..][..5], &batch.negative[row * 2..][..2]), (&[0; 5][..], &[0; 2][..]));
+        }
+        let mut segments = Segments::default();
+        segments.build(&[&batch.history, &batch.positive, &batch.negative], data.items() + 1);
+        assert_eq!((&segments.order, segments.counts), (&batch.segments.order, batch.segments.counts));
+        samples += batch.samples as u64;
+    }
+    assert_eq!(got, expected);
+    assert_eq!(samples, batches.samples());
+}
+
+fn fields(batch: &Batch) -> (&[u32], &[u32], &[u32], &[u32], usize) {
+    (&batch.history, &batch.positive, &batch.negative, &batch.users, batch.samples)
+}
+
+#[test]
+fn threads_and_a_late_entry_change_nothing() {
+    let (data, split) = world();
+    let of = |threads| TrainBatches::new(data.clone(), split.clone(), spec(threads)).unwrap();
+    let inline: Vec<Batch> = of(0).epoch(1, 0).collect();
+    assert!(inline.len() > 20 && inline.len() == of(0).steps_per_epoch());
+    for threads in [1, 2, 3, 64] {
+        for first in [0, 1, 5, inline.len(), inline.len() + 1] {
+            let late: Vec<Batch> = of(threads).epoch(1, first).collect();
+            assert!(late.iter().map(fields).eq(inline.iter().skip(first).map(fields)));
+        }
+    }
+    let mut next = of(0).epoch(2, 0);
+    assert_ne!(fields(&next.next().unwrap()), fields(&inline[0]));
+    drop(of(3).epoch(0, 0)); // threads that nobody listens to end
+}
+
+#[test]
+fn padding_on_the_right() {
+    let mut window = [0; 4];
+    assert_eq!(fill(&mut window, &[1, 2], Padding::Right), 2);
+    assert_eq!(window, [1, 2, 0, 0]);
+    assert_eq!(fill(&mut window, &[1, 2, 3, 4, 5], Padding::Right), 4);
+    assert_eq!(window, [2, 3, 4, 5]);
+}
+
+#[test]
+fn the_shuffle_is_a_permutation_and_mixes() {
+    for len in [1, 2, 3, 4, 5, 100, 1023, 1024, 1025] {
+        let shuffle = Shuffle::new(len, 1, 2);
+        let places: BTreeSet<u64> = (0..len).map(|i| shuffle.at(i)).collect();
+        assert!(places.len() as u64 == len && places.last() == Some(&(len - 1)));
+    }
+    // Mean distance of neighbours is a third of the length when nothing is left of the old order.
+    let shuffle = Shuffle::new(10_000, 1, 2);
+    let distance: u64 = (1..10_000).map(|i| shuffle.at(i).abs_diff(shuffle.at(i - 1))).sum();
+    assert!((3200..3467).contains(&(distance / 9999)), "{}", distance / 9999);
+    assert!((0..10_000).filter(|&i| shuffle.at(i) == Shuffle::new(10_000, 1, 3).at(i)).count() < 10);
+}
+
+#[test]
+fn popular_items_are_drawn_more_often() {
+    let histories: Vec<Vec<u32>> = (0..200).map(|u| vec![0, 1 + u % 40, 41 + u, 300, 301]).collect();
+    let data = Arc::new(dataset(&histories));
+    let split = Arc::new(Split::new(&data, Default::default()).unwrap());
+    let spec = BatchSpec { sampler: Sampler::Popularity(1.0), negatives: 20, ..spec(0) };
+    let drawn: Vec<u32> =
+        TrainBatches::new(data.clone(), split, spec).unwrap().epoch(0, 0).flat_map(|b| b.negative).collect();
+    let share = drawn.iter().filter(|&&i| i != 0 && data.item_name(i).parse::<u32>().unwrap() <= 40).count() as f64
+        / drawn.iter().filter(|&&i| i != 0).count() as f64;
+    // Item 0, of 200 of 600 training events, is everybody's own; the 40 items of 5 events each share half of the rest.
+    assert!((0.45..0.53).contains(&share), "{share}");
+    assert!(drawn.iter().all(|&i| i == 0 || !["300", "301"].contains(&data.item_name(i))));
+}
+
+#[test]
+fn a_user_of_everything_has_no_negatives() {
+    let data = Arc::new(dataset(&[vec![1, 2, 3, 1, 2], vec![1, 2, 3]]));
+    let split = Arc::new(Split::new(&data, Default::default()).unwrap());
+    let new = |negatives| TrainBatches::new(data.clone(), split.clone(), BatchSpec { negatives, ..spec(0) });
+    let message = new(1).err().unwrap().to_string();
+    assert!(message.starts_with("user \"0\" has each of the 3 items in the training part"), "{message}");
+    assert_eq!(new(0).unwrap().epoch(0, 0).next().unwrap().negative, [0; 0]);
+    let zero = TrainBatches::new(data.clone(), split.clone(), BatchSpec { max_len: 0, ..spec(0) });
+    assert_eq!(zero.err().unwrap().to_string(), "data.max_len is 0; expected at least 1");
+}
+
+#[test]
+fn evaluation_batches() {
+    let (data, split) = world();
+    for (part, back) in [(Part::Valid, 2), (Part::Test, 1)] {
+        for mask_history in [true, false] {
+            let batches = EvalBatches::new(data.clone(), &split, part, EvalSpec { mask_history, ..eval(2) }).unwrap();
+            let expected: Vec<u32> = (0..data.users() as u32).filter(|&u| data.history(u).len() >= 3).collect();
+            let mut seen = vec![];
+            for batch in batches.batches() {
+                assert_eq!((batch.exclude_offsets.len(), batch.exclude_items.len()), (9, batches.exclude_cap()));
+                assert!(batch.candidates.is_none());
+                for row in 0..8 {
+                    assert_eq!(batch.weight[row], (row < batch.samples) as u32 as f32);
+                    let range = batch.exclude_offsets[row] as usize..batch.exclude_offsets[row + 1] as usize;
+                    let excluded = &batch.exclude_items[range];
+                    if row >= batch.samples {
+                        assert!(excluded.is_empty() && batch.target[row] == 0);
+                        continue;
+                    }
+                    let user = batch.users[row];
+                    let history = data.history(user);
+                    let (before, target) = (&history[..history.len() - back], history[history.len() - back]);
+                    let mut known: BTreeSet<u32> =
+                        if mask_history { before.iter().copied().collect() } else { [].into() };
+                    known.insert(target);
+                    assert_eq!(excluded, known.into_iter().collect::<Vec<_>>());
+                    assert_eq!(batch.target[row], target);
+                    let n = before.len().min(5);
+                    assert_eq!(batch.history[row * 5..][..n], before[before.len() - n..]);
+                    assert_eq!(batch.history[row * 5..][n..5], vec![0; 5 - n]);
+                    assert_eq!(batches.targets()[batch.targets[row] as usize].0, user);
+                    seen.push(user);
+                }
+            }
+            assert_eq!(seen, expected);
+        }
+    }
+}
+
+#[test]
+fn sampled_candidates() {
+    let (data, _) = world();
+    let short: Vec<Vec<u32>> = (0..data.users() as u32 - 1).map(|u| data.history(u).to_vec()).collect();
+    let data = Arc::new(dataset(&short));
+    let split = Arc::new(Split::new(&data, Default::default()).unwrap());
+    let of = |negatives, threads| {
+        EvalBatches::new(data.clone(), &split, Part::Test, EvalSpec { sampled: Some((negatives, 5)), ..eval(threads) })
+    };
+    for negatives in [10, 60] {
+        let all: Vec<EvalBatch> = of(negatives, 0).unwrap().batches().collect();
+        for batch in &all {
+            let candidates = batch.candidates.as_ref().unwrap();
+            assert_eq!(candidates.len(), 8 * (negatives + 1));
+            for row in 0..batch.samples {
+                let own = &candidates[row * (negatives + 1)..][..negatives + 1];
+                assert_eq!(own[0], batch.target[row]);
+                let distinct: BTreeSet<u32> = own.iter().copied().collect();
+                assert!(distinct.len() == negatives + 1 && !distinct.contains(&0));
+                assert!(own[1..].iter().all(|item| !data.history(batch.users[row]).contains(item)));
+            }
+        }
+        let again = of(negatives, 3).unwrap();
+        assert!(again.batches().map(|b| b.candidates).eq(all.iter().map(|b| b.candidates.clone())));
+    }
+    let message = of(data.items(), 0).err().unwrap().to_string();
+    assert!(
+        message.starts_with(&format!("sampled:{0} needs {0} items outside each user's history", data.items())),
+        "{message}"
+    );
+}
+
+#[test]
+fn recommendation_takes_whole_histories() {
+    let data = Arc::new(dataset(&[vec![5, 6, 5], vec![6]]));
+    let batches = EvalBatches::recommend(data.clone(), &[1, 0], eval(0)).unwrap();
+    let batch = batches.batches().next().unwrap();
+    assert_eq!((batch.samples, &batch.users[..2], &batch.target[..2]), (2, &[1, 0][..], &[0, 0][..]));
+    assert_eq!(&batch.history[..10], [2, 0, 0, 0, 0, 1, 2, 1, 0, 0]);
+    assert_eq!((&batch.exclude_offsets[..3], &batch.exclude_items[..3]), (&[0, 1, 3][..], &[2, 1, 2][..]));
+}
