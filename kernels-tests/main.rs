@@ -1,12 +1,13 @@
 //! `cargo test --test kernels [FILTER]`.
 
 mod golden;
+mod models;
 mod harness {
     pub mod devices;
 }
 
 fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = golden::trials();
+    let trials = [golden::trials(), models::trials()].into_iter().flatten().collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

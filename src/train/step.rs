@@ -17,6 +17,8 @@ pub struct StepConfig {
     pub max_len: usize,
     pub negatives: usize,
     pub optimiser: Adam,
+    /// Keep each gradient as a result, `gradient.NAME`, dense.
+    pub keep_gradients: bool,
     pub plan: Options,
     pub run: RunOptions,
 }
@@ -65,7 +67,17 @@ impl TrainStep {
     pub fn new(device: &Device, store: &Store, model: &dyn Model, config: &StepConfig) -> Result<TrainStep> {
         let g = Graph::new();
         TrainStep::trace(&g, model, config)?;
-        let plan = Plan::new(&g, config.plan)?;
+        TrainStep::with_plan(device, store, model, config, Plan::new(&g, config.plan)?)
+    }
+
+    /// As [`TrainStep::new`], from the plan of a traced step.
+    pub fn with_plan(
+        device: &Device,
+        store: &Store,
+        model: &dyn Model,
+        config: &StepConfig,
+        plan: Plan,
+    ) -> Result<TrainStep> {
         let runner = device.compile(&plan, store, config.run)?;
         let settings = config.optimiser.settings;
         let beta = |b: f32| b.to_string().parse().expect("a float prints as one");
@@ -79,12 +91,8 @@ impl TrainStep {
         })
     }
 
-    /// Adds the whole step to `g`: inputs, result `loss`, and the updates. Returns the gradients by parameter.
-    pub fn trace<'g>(
-        g: &'g Graph,
-        model: &dyn Model,
-        config: &StepConfig,
-    ) -> Result<Vec<(String, crate::graph::Gradient<'g>)>> {
+    /// Adds the whole step to `g`: inputs, result `loss`, gradients and updates.
+    pub fn trace(g: &Graph, model: &dyn Model, config: &StepConfig) -> Result<()> {
         let StepConfig { batch: b, max_len, negatives, .. } = *config;
         let batch = models::Batch {
             history: history_inputs(g, b, max_len),
@@ -96,7 +104,13 @@ impl TrainStep {
         g.segments("segments", model.item_table(g), &lists);
         let loss = model.loss(g, &batch);
         g.result("loss", loss);
-        config.optimiser.update(loss, model.params(), |_| true)
+        let gradients = config.optimiser.update(loss, model.params(), |_| true)?;
+        if config.keep_gradients {
+            for (name, gradient) in gradients {
+                g.result(&format!("gradient.{name}"), gradient.dense(model.params().var(g, &name)));
+            }
+        }
+        Ok(())
     }
 
     /// Runs step number `step` (from 0) on `batch` with learning rate `lr`.

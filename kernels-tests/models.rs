@@ -1,0 +1,285 @@
+//! Every model on every device: gradients by name, the first losses, one batch overfitted, cpu and gpu alike.
+
+use crate::harness::devices;
+use libtest_mimic::{Failed, Trial};
+use std::sync::Arc;
+use wgrec::data::batches::{Batch, Padding};
+use wgrec::device::{Device, Store};
+use wgrec::graph::Graph;
+use wgrec::graph::plan::{Memory, Options, Plan, Planned, Slot};
+use wgrec::kernels::elementwise::{Chain, Fun};
+use wgrec::models::pomrec::{Settings, Variant};
+use wgrec::models::{Model, PomRec};
+use wgrec::optim::Adam;
+use wgrec::tensor::philox::Stream;
+use wgrec::tensor::segments::Segments;
+use wgrec::tensor::{Spec, Tensor};
+use wgrec::train::step::{StepConfig, TrainStep};
+
+const ITEMS: usize = 40;
+const B: usize = 16;
+const M: usize = 6;
+
+/// Every model and ablation that is judged, by name.
+fn models() -> Vec<(&'static str, fn() -> PomRec)> {
+    fn pomrec(prompts: usize, dispersion: f64, variant: Variant) -> PomRec {
+        let (items, max_len) = (ITEMS, M);
+        PomRec::new(Settings { items, max_len, dim: 12, attention_dim: 5, interests: 3, prompts, dispersion, variant })
+    }
+    vec![
+        ("pomrec", || pomrec(4, 3.0, Variant::Paper)),
+        ("pomrec_released", || pomrec(4, 3.0, Variant::Released)),
+        ("pomrec_base", || pomrec(0, 0.0, Variant::Paper)),
+        ("pomrec_prompt", || pomrec(2, 0.0, Variant::Paper)),
+        ("pomrec_dispersion", || pomrec(0, 3.0, Variant::Paper)),
+    ]
+}
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![];
+    for (name, model) in models() {
+        trials.push(Trial::test(format!("models::{name}::gradients"), move || gradients(&model())));
+        trials.push(Trial::test(format!("models::{name}::first_ten_losses"), move || first_losses(name, &model())));
+        for device in devices::all() {
+            trials.push(Trial::test(format!("models::{name}::overfits_one_batch::{device}"), move || {
+                overfits(&model(), &devices::get(device)?)
+            }));
+            trials.push(Trial::test(format!("models::{name}::same_bits_twice::{device}"), move || {
+                same_bits(&model(), &devices::get(device)?)
+            }));
+        }
+        for device in ["cpu", "gpu"] {
+            trials.push(Trial::test(format!("models::{name}::like_f64::{device}"), move || {
+                alike(&model(), &devices::get(device)?, |_| {})
+            }));
+        }
+    }
+    trials.push(Trial::test("models::a_planted_sign_error_is_found", || {
+        match alike(&models()[0].1(), &devices::get("cpu")?, negate_moments_gradient) {
+            Err(_) => Ok(()),
+            Ok(()) => Err("the comparison with f64 passed in spite of a gradient of the wrong sign".into()),
+        }
+    }));
+    trials
+}
+
+/// Batch number `n` of a small world in which the next item follows from the last one, so that there is something to learn.
+fn batch(model: &dyn Model, n: u64) -> Batch {
+    let mut r = Stream::new(7, "batch", n);
+    let mut b = Batch { history: vec![0; B * M], weight: vec![1.0; B], samples: B, ..Batch::default() };
+    for row in 0..B {
+        let len = 1 + r.below(M as u32) as usize;
+        let start = if model.padding() == Padding::Left { M - len } else { 0 };
+        let mut item = 1 + r.below(ITEMS as u32);
+        for i in start..start + len {
+            b.history[row * M + i] = item;
+            item = 1 + (item * 7 + r.below(2)) % ITEMS as u32;
+        }
+        b.lengths.push(len as u32);
+        b.positive.push(item);
+        b.negative.push(1 + r.below(ITEMS as u32));
+        b.users.push(row as u32);
+    }
+    // The last batch of an epoch is short.
+    if n % 5 == 4 {
+        b.weight[B - 3..].fill(0.0);
+    }
+    let mut segments = Segments::default();
+    segments.build(&[&b.history, &b.positive, &b.negative], ITEMS + 1);
+    b.segments = segments;
+    b
+}
+
+fn config(keep_gradients: bool) -> StepConfig {
+    let optimiser = Adam { clip: Some(5.0), weight_decay: 1e-6, ..Adam::default() };
+    StepConfig { batch: B, max_len: M, negatives: 1, optimiser, keep_gradients, ..StepConfig::default() }
+}
+
+fn store(model: &dyn Model, device: &Device) -> Result<Store, Failed> {
+    let params = model.params();
+    let mut store = device.store(&[params.states(), config(false).optimiser.states(params)].concat())?;
+    params.initialise(&mut store, 3)?;
+    Ok(store)
+}
+
+const LR: f64 = 0.01;
+
+/// Steps `from..to`; the losses.
+fn train(model: &dyn Model, device: &Device, store: &Store, from: u64, to: u64) -> Result<Vec<f64>, Failed> {
+    let mut step = TrainStep::new(device, store, model, &config(false))?;
+    (from..to)
+        .map(|n| {
+            step.run(&batch(model, n), n, 3, LR)?;
+            Ok(step.loss()?)
+        })
+        .collect()
+}
+
+fn states(store: &Store) -> Result<Vec<(String, Tensor)>, Failed> {
+    let read = |(name, n): (String, usize)| Ok((name.clone(), store.read(&name, 0, &Spec::f32([n]))?));
+    store.states().into_iter().map(read).collect()
+}
+
+/// Each parameter's gradient against finite differences of the loss along a random direction, in f64.
+fn gradients(model: &dyn Model) -> Result<(), Failed> {
+    let device = devices::get("f64")?;
+    let mut store = store(model, &device)?;
+    train(model, &device, &store, 0, 20)?;
+    let params = model.params();
+    let batch = batch(model, 100);
+    let before = states(&store)?;
+    let mut at = |name: Option<(&str, &Tensor)>| -> Result<(f64, Vec<(String, Tensor)>), Failed> {
+        for (state, tensor) in &before {
+            store.write(state, 0, tensor)?;
+        }
+        if let Some((name, tensor)) = name {
+            params.write(&mut store, name, tensor)?;
+        }
+        let mut step = TrainStep::new(&device, &store, model, &config(true))?;
+        step.run(&batch, 20, 3, 0.0)?;
+        let gradient = |p: &wgrec::nn::params::Param| Ok((p.name.clone(), step.read(&format!("gradient.{}", p.name))?));
+        let gradients = params.iter().map(gradient).collect::<Result<Vec<_>, Failed>>()?;
+        Ok((step.loss()?, gradients))
+    };
+    let (_, gradients) = at(None)?;
+    let values: Vec<(String, Tensor)> = {
+        let mut fresh = device.store(&params.states())?;
+        for (state, tensor) in before.iter().filter(|(n, _)| params.states().iter().any(|(s, _)| s == n)) {
+            fresh.write(state, 0, tensor)?;
+        }
+        params.iter().map(|p| Ok((p.name.clone(), params.read(&fresh, &p.name)?))).collect::<Result<_, Failed>>()?
+    };
+    for ((name, value), (_, gradient)) in values.iter().zip(&gradients) {
+        let mut r = Stream::new(9, name, 0);
+        let direction: Vec<f64> = (0..value.shape.elements()).map(|_| r.normal()).collect();
+        let moved = |h: f64| {
+            let x = value.to_f64().iter().zip(&direction).map(|(x, d)| x + h * d).collect();
+            Tensor::f64(value.shape.clone(), x)
+        };
+        let h = 1e-4;
+        let mut loss = |k: f64| at(Some((name, &moved(k * h)))).map(|(loss, _)| loss);
+        let numeric = (8.0 * (loss(1.0)? - loss(-1.0)?) - (loss(2.0)? - loss(-2.0)?)) / (12.0 * h);
+        let ours: f64 = gradient.to_f64().iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let close = (numeric - ours).abs() <= 1e-9 + 1e-6 * numeric.abs();
+        if !close {
+            return Err(format!("{name}: gradient {ours:e}, finite differences {numeric:e}").into());
+        }
+        if ours == 0.0 {
+            return Err(format!("{name}: its gradient is 0").into());
+        }
+    }
+    Ok(())
+}
+
+/// The first ten losses of the f64 device, as they were when the model was checked: a change of its arithmetic shows here.
+fn first_losses(name: &str, model: &dyn Model) -> Result<(), Failed> {
+    let device = devices::get("f64")?;
+    let got = train(model, &device, &store(model, &device)?, 0, 10)?;
+    let table = include_str!("first_losses.txt");
+    let line = table.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
+    let want: Vec<f64> = line.unwrap_or("").split_whitespace().map(|x| x.parse().unwrap_or(f64::NAN)).collect();
+    let close = want.len() == 10 && got.iter().zip(&want).all(|(g, w)| (g - w).abs() <= 1e-10);
+    if close {
+        Ok(())
+    } else {
+        Err(format!("got {name}: {}", got.iter().map(|x| format!("{x:.12} ")).collect::<String>()).into())
+    }
+}
+
+fn overfits(model: &dyn Model, device: &Device) -> Result<(), Failed> {
+    let store = store(model, device)?;
+    let mut step = TrainStep::new(device, &store, model, &config(false))?;
+    let batch = batch(model, 0);
+    let mut first = None;
+    for n in 0..300 {
+        step.run(&batch, n, 3, LR)?;
+        if first.is_none() {
+            first = Some(step.loss()?);
+        }
+    }
+    let (first, last) = (first.unwrap_or(f64::NAN), step.loss()?);
+    if last < 0.1 * first { Ok(()) } else { Err(format!("the loss went from {first} to {last}").into()) }
+}
+
+fn same_bits(model: &dyn Model, device: &Device) -> Result<(), Failed> {
+    let run = || {
+        let store = store(model, device)?;
+        train(model, device, &store, 0, 30)?;
+        states(&store)
+    };
+    if run()? == run()? { Ok(()) } else { Err("two runs differ".into()) }
+}
+
+/// From 300 steps into a training (at the start every loss is ln 2): each named gradient within 1e-4 of f64's in the L2
+/// norm, each parameter's update by 50 more steps within 1e-2. `spoil` may break the plan that `device` runs.
+fn alike(model: &dyn Model, device: &Device, spoil: fn(&mut Plan)) -> Result<(), Failed> {
+    let oracle = devices::get("f64")?;
+    let start = store(model, &oracle)?;
+    train(model, &oracle, &start, 0, 300)?;
+    let start = states(&start)?;
+    let params = model.params();
+    let after = |device: &Device, spoil: fn(&mut Plan)| -> Result<[Vec<(String, Tensor)>; 2], Failed> {
+        let mut store = store(model, device)?;
+        for (name, tensor) in &start {
+            store.write(name, 0, tensor)?;
+        }
+        let g = Graph::new();
+        TrainStep::trace(&g, model, &config(true))?;
+        let mut plan = Plan::new(&g, Options::default())?;
+        spoil(&mut plan);
+        let mut step = TrainStep::with_plan(device, &store, model, &config(true), plan)?;
+        step.run(&batch(model, 300), 300, 3, LR)?;
+        let gradient = |p: &wgrec::nn::params::Param| Ok((p.name.clone(), step.read(&format!("gradient.{}", p.name))?));
+        let gradients = params.iter().map(gradient).collect::<Result<Vec<_>, Failed>>()?;
+        for n in 301..350 {
+            step.run(&batch(model, n), n, 3, LR)?;
+        }
+        let value = |p: &wgrec::nn::params::Param| Ok((p.name.clone(), params.read(&store, &p.name)?));
+        Ok([gradients, params.iter().map(value).collect::<Result<Vec<_>, Failed>>()?])
+    };
+    let [want_gradients, want] = after(&oracle, |_| {})?;
+    let [got_gradients, got] = after(device, spoil)?;
+    let norm = |x: &[f64]| x.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let apart =
+        |a: &Tensor, b: &Tensor| -> Vec<f64> { a.to_f64().iter().zip(b.to_f64()).map(|(x, y)| x - y).collect() };
+    // A bias before a softmax has gradient 0 by nature: what is computed is rounding noise, which Adam makes into steps.
+    let all = want_gradients.iter().map(|(_, w)| norm(&w.to_f64()).powi(2)).sum::<f64>().sqrt();
+    let nothing = |w: &Tensor| norm(&w.to_f64()) < 1e-12 * all;
+    for ((name, g), (_, w)) in got_gradients.iter().zip(&want_gradients) {
+        let relative = norm(&apart(g, w)) / if nothing(w) { 1e-2 * all } else { norm(&w.to_f64()) };
+        // Written so that a NaN fails, as below.
+        if !(relative <= 1e-4) {
+            return Err(format!("the gradient of {name} is off by {relative:e}").into());
+        }
+    }
+    let mut before = oracle.store(&params.states())?;
+    for (name, tensor) in start.iter().filter(|(n, _)| params.states().iter().any(|(s, _)| s == n)) {
+        before.write(name, 0, tensor)?;
+    }
+    let trained = got.iter().zip(&want).zip(&want_gradients).filter(|(_, (_, gradient))| !nothing(gradient));
+    for (((name, g), (_, w)), _) in trained {
+        let old = params.read(&before, name)?;
+        let relative = norm(&apart(g, w)) / norm(&apart(w, &old)).max(1e-8);
+        if !(relative <= 1e-2) {
+            return Err(format!("50 updates of {name} are off by {relative:e}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Turns the sign of the gradient by the histories that the moments' backward leaves.
+fn negate_moments_gradient(plan: &mut Plan) {
+    let at = plan.nodes.iter().position(|n| n.op.name() == "moments backward").expect("the model takes moments");
+    let right = plan.nodes[at].outputs[1].clone();
+    let wrong = Slot { memory: Memory::Pool(plan.pool.len()), ..right.clone() };
+    plan.pool.push(right.spec.bytes());
+    plan.nodes[at].outputs[1] = wrong.clone();
+    let negation = Planned {
+        op: Arc::new(Chain::of(Fun::Neg)),
+        scope: "planted".into(),
+        inputs: vec![wrong],
+        outputs: vec![right],
+        scratch: vec![],
+    };
+    plan.nodes.insert(at + 1, negation);
+}
