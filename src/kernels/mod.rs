@@ -12,6 +12,7 @@ pub mod args;
 pub(crate) mod fast;
 pub mod launch;
 pub mod real;
+pub mod source;
 
 pub mod adam;
 pub mod bpr;
