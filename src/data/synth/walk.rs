@@ -25,6 +25,8 @@ pub(super) struct Catalogue {
     /// ln pop - |v|^2 / 2 s^2 for the narrow and the wide radius, \[items\] each.
     base: [Vec<f64>; 2],
     popularity: Vec<f64>,
+    /// Sums of `popularity` up to and with each item.
+    cumulative: Vec<f64>,
     cold: Vec<bool>,
     cluster: Vec<usize>,
     successor: Vec<usize>,
@@ -40,6 +42,13 @@ impl Catalogue {
             coordinates: (0..config.dim).map(|d| items.iter().map(|i| i.vector[d]).collect()).collect(),
             base,
             popularity: items.iter().map(|i| i.popularity).collect(),
+            cumulative: items
+                .iter()
+                .scan(0.0, |sum, i| {
+                    *sum += i.popularity;
+                    Some(*sum)
+                })
+                .collect(),
             cold: items.iter().map(|i| i.cold).collect(),
             cluster: items.iter().map(|i| i.cluster).collect(),
             successor: items.iter().map(|i| i.successor).collect(),
@@ -183,7 +192,7 @@ impl<'a> Walk<'a> {
         let bridge = if self.user.interests[k].wide { self.config.bridge } else { 0.0 };
         for (share, over_bridge) in [(1.0 - bridge, false), (bridge, true)] {
             if share > 0.0 {
-                let weights = self.kernel(k, over_bridge);
+                let weights = self.kernel(k, over_bridge, f64::NEG_INFINITY);
                 let scale = by_kernel * share / weights.iter().sum::<f64>();
                 out.iter_mut().zip(weights).for_each(|(p, w)| *p += scale * w);
             }
@@ -196,8 +205,8 @@ impl<'a> Walk<'a> {
     }
 
     /// pop * exp(-|v - m|^2 / 2 s^2) of every item on offer, up to a factor. Over the bridge, m is as far from the bridge
-    /// cluster's centre as it has drifted from its own.
-    fn kernel(&self, k: usize, over_bridge: bool) -> Vec<f64> {
+    /// cluster's centre as it has drifted from its own. Weights below e^`floor` of the largest are 0.
+    fn kernel(&self, k: usize, over_bridge: bool, floor: f64) -> Vec<f64> {
         let interest = &self.user.interests[k];
         let s = if interest.wide { self.config.wide_radius } else { self.config.narrow_radius };
         let cluster = if over_bridge { self.geometry.bridge[interest.cluster] } else { interest.cluster };
@@ -209,9 +218,9 @@ impl<'a> Walk<'a> {
             let m = m / (s * s);
             weights.iter_mut().zip(column).for_each(|(w, v)| *w += v * m);
         }
-        let offered = |i: usize| self.on_offer(i);
-        let top = weights.iter().enumerate().filter(|(i, _)| offered(*i)).fold(f64::MIN, |top, (_, w)| top.max(*w));
-        weights.iter_mut().enumerate().for_each(|(i, w)| *w = if offered(i) { (*w - top).exp() } else { 0.0 });
+        weights.iter_mut().enumerate().filter(|(i, _)| !self.on_offer(*i)).for_each(|(_, w)| *w = f64::NEG_INFINITY);
+        let top = weights.iter().fold(f64::MIN, |top, w| top.max(*w));
+        weights.iter_mut().for_each(|w| *w = if *w - top > floor { (*w - top).exp() } else { 0.0 });
         weights
     }
 
@@ -233,7 +242,19 @@ impl<'a> Walk<'a> {
             return next;
         }
         let over_bridge = self.user.interests[k].wide && self.stream.uniform() < self.config.bridge;
-        self.pick(self.kernel(k, over_bridge))
+        // Below e^-45 of the largest, a weight is out of reach for a uniform number of 53 bits.
+        self.pick(self.kernel(k, over_bridge, -45.0))
+    }
+
+    /// Draws from `popular(None)`: by popularity among all items until one is on offer.
+    fn draw_popular(&mut self) -> usize {
+        loop {
+            let u = self.stream.uniform();
+            let item = self.catalogue.cumulative.partition_point(|sum| *sum <= u).min(self.clicked.len() - 1);
+            if self.on_offer(item) {
+                return item;
+            }
+        }
     }
 
     fn pick(&mut self, weights: Vec<f64>) -> usize {
@@ -253,7 +274,7 @@ impl Iterator for Walk<'_> {
                 let k = self.pick(self.interest_probabilities());
                 (self.draw_item_of(k), Some(k))
             }
-            Kind::Noise => (self.pick(self.popular(None)), None),
+            Kind::Noise => (self.draw_popular(), None),
             Kind::Burst { cluster, .. } => (self.pick(self.popular(Some(cluster))), None),
         };
         self.position += 1;
