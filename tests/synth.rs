@@ -376,3 +376,43 @@ fn wrong_settings_are_named() {
     let small = WorldConfig { items: 100, ..WorldConfig::default() };
     assert!(World::generate(&small, 1).unwrap_err().to_string().starts_with("items"));
 }
+
+#[test]
+fn a_written_world_can_be_read_and_drawn_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("world");
+    let mut config = WorldConfig { users: 30, target_users: 20, ..WorldConfig::default() };
+    config.set("noise", "bursty").unwrap();
+    let world = World::with_domains(&config, 7, &[DomainName::Default, DomainName::E]).unwrap();
+    world.write(&dir).unwrap();
+
+    let again = World::open(&dir).unwrap();
+    assert_eq!((&again.shared.config, again.shared.seed), (&config, 7));
+    for (a, b) in world.domains.iter().zip(&again.domains) {
+        assert_eq!((a.name, &a.events), (b.name, &b.events));
+    }
+    let read = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    let lines = |name: &str| String::from_utf8(read(name)).unwrap().lines().count() - 1;
+    let domain = &world.domains[0];
+    assert_eq!(lines("default/events.inter"), domain.events.len());
+    assert_eq!(lines("default/clicks.inter"), domain.clicks().user.len());
+    assert_eq!((lines("default/events.user"), lines("default/events.item"), lines("E/events.item")), (30, 1000, 400));
+    let bytes = read("default/truth.safetensors");
+    let truth = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(truth.tensor("oracle.test").unwrap().shape(), [30, 1000]);
+    assert_eq!(truth.tensor("event.noise").unwrap().shape(), [domain.events.len()]);
+    let oracle = truth.tensor("oracle.test").unwrap();
+    let first: Vec<f32> =
+        oracle.data().chunks_exact(4).take(1000).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+    assert_eq!(first, domain.oracle_scores(1, histories(domain)[0].len() - 1).unwrap());
+
+    // A world is replaced; another folder is not.
+    let before = read("default/events.inter");
+    World::with_domains(&config, 8, &[DomainName::Default]).unwrap().write(&dir).unwrap();
+    assert_ne!(before, read("default/events.inter"));
+    assert!(!dir.join("E").exists());
+    std::fs::write(dir.join("notes.txt"), "mine").unwrap();
+    assert!(world.write(&dir).unwrap_err().to_string().contains("notes.txt"));
+    assert!(world.write(folder.path()).is_err());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside the world");
+}

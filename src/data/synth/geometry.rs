@@ -5,7 +5,7 @@ use super::draw::{dirichlet, normals};
 use crate::tensor::philox::Stream;
 
 /// The part of the truth that all domains share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 pub struct Geometry {
     /// Centre of each group, \[groups\]\[dim\].
     pub group_centres: Vec<Vec<f64>>,

@@ -21,6 +21,7 @@ mod geometry;
 mod items;
 mod users;
 mod walk;
+mod write;
 
 pub use config::{Noise, WorldConfig};
 pub use events::{Behaviour, Event};
