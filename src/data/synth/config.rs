@@ -274,18 +274,20 @@ impl WorldConfig {
             ("auxiliary_users", self.auxiliary_users),
             ("target_users", self.target_users),
             ("groups", self.groups),
-            ("ages", self.ages),
-            ("genders", self.genders),
-            ("occupations", self.occupations),
-            ("length_min", self.length_min),
         ] {
             check(key, value, (1..=1 << 24).contains(&value), "at least 1 and at most 2^24")?;
+        }
+        // Classes are kept in a byte.
+        for (key, value) in [("ages", self.ages), ("genders", self.genders), ("occupations", self.occupations)] {
+            check(key, value, (1..=256).contains(&value), "1 to 256")?;
         }
         check("dim", self.dim, self.dim >= 2 && self.dim.is_multiple_of(2), "an even number of at least 2")?;
         for (key, value) in [("text_width", self.text_width), ("image_width", self.image_width)] {
             check(key, value, value >= self.dim / 2, "at least dim / 2")?;
         }
         check("clusters", self.clusters, self.clusters >= self.groups.max(2), "at least 2 and at least groups")?;
+        // Leave-one-out needs a click to learn from, one to validate and one to test.
+        check("length_min", self.length_min, (3..1 << 24).contains(&self.length_min), "at least 3")?;
         check("length_max", self.length_max, self.length_max >= self.length_min, "at least length_min")?;
         for (key, value) in
             [("items", self.items), ("auxiliary_items", self.auxiliary_items), ("target_items", self.target_items)]

@@ -7,6 +7,18 @@
 //! other; some are noise; some clicks are followed by a cart, a favourite or a buy. Besides the default domain there are
 //! four auxiliary ones, A to D, and a target E, with users and items of their own in one shared [`Geometry`].
 //!
+//! ```
+//! use wgrec::data::synth::{World, WorldConfig};
+//!
+//! let config = WorldConfig { users: 50, ..WorldConfig::default() };
+//! let world = World::generate(&config, 1)?;
+//! let domain = &world.domains[0];
+//! let log = domain.clicks(); // user, item, time, rating, behaviour: columns
+//! let oracle = domain.oracle_scores(log.user[0], 0).unwrap(); // ln p of every item to be that user's first click
+//! assert_eq!(oracle.len(), domain.items.len());
+//! # Ok::<(), wgrec::Error>(())
+//! ```
+//!
 //! Where the description leaves something open, the choice is in the comment of the function that makes it. Three matter to
 //! all readers:
 //! - The default task is the log of *clicks*, true ones and noise mixed, in order of time. Leave-one-out on it holds out
@@ -209,8 +221,7 @@ impl Domain {
     pub fn oracle_scores(&self, user: u32, position: usize) -> Option<Vec<f32>> {
         let mut walk = self.walk(user as usize - 1);
         walk.by_ref().take(position).for_each(drop);
-        let score = |p: f64| if p > 0.0 { p.ln() as f32 } else { -3e38 };
-        Some(walk.probabilities()?.into_iter().map(score).collect())
+        walk.probabilities().map(log_scores)
     }
 
     /// Affinity of a user to an item (ids from 1): ratings are this + `rating_mean` + noise.
@@ -239,4 +250,10 @@ impl Domain {
         }
         log
     }
+}
+
+/// ln p as scores to rank by; -3e38 where p is 0.
+fn log_scores(probabilities: Vec<f64>) -> Vec<f32> {
+    let score = |p: f64| if p > 0.0 { p.ln() as f32 } else { -3e38 };
+    probabilities.into_iter().map(score).collect()
 }

@@ -291,3 +291,41 @@ impl Iterator for Walk<'_> {
         Some(Click { item, interest, alive })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::data::synth::{World, WorldConfig};
+    use crate::tensor::philox::Stream;
+
+    /// Draws the next true click of one state again and again: Pearson's chi-squared over the items that can be counted.
+    #[test]
+    fn what_is_drawn_has_the_probabilities_that_are_told() {
+        let config = WorldConfig { users: 20, rho: 0.0, ..WorldConfig::default() };
+        let world = World::generate(&config, 3).unwrap();
+        for user in 0..20 {
+            let mut walk = world.domains[0].walk(user);
+            walk.by_ref().take(5 + user % 9).for_each(drop);
+            let expected = walk.probabilities().unwrap();
+            let draws = 4000;
+            let mut counts = vec![0.0; expected.len()];
+            for draw in 0..draws {
+                let mut again = walk.clone();
+                again.stream = Stream::new(draw, "test", user as u64);
+                counts[again.next().unwrap().item] += 1.0;
+            }
+            let (mut chi, mut cells, mut rest) = (0.0, 0.0, (0.0, 0.0));
+            for (count, p) in counts.iter().zip(&expected) {
+                let mean = p * draws as f64;
+                if mean >= 5.0 {
+                    chi += (count - mean) * (count - mean) / mean;
+                    cells += 1.0;
+                } else {
+                    rest = (rest.0 + count, rest.1 + mean);
+                }
+            }
+            let freedom: f64 = f64::max(cells - 1.0, 1.0);
+            assert!((chi - freedom) / (2.0 * freedom).sqrt() < 5.0, "user {user}: {chi} with {cells} cells");
+            assert!((rest.0 - rest.1).abs() < 5.0 * rest.1.sqrt() + 5.0, "user {user}: {rest:?}");
+        }
+    }
+}

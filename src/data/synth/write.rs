@@ -1,7 +1,7 @@
 //! A world as ordinary files, and back: RecBole's atomic files, features and truth as safetensors, settings as TOML.
 
 use super::events::{Behaviour, Event};
-use super::{BayesAccuracy, Domain, DomainName, Geometry, Interest, User, World, WorldConfig};
+use super::{BayesAccuracy, Domain, DomainName, Geometry, Interest, User, World, WorldConfig, log_scores};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
@@ -183,7 +183,7 @@ impl Domain {
         let (n, u, most) = (items.len(), users.len(), config.interest_counts.len());
         let mut out = Tensors::default();
         out.add("item.cluster", &[n], items.iter().map(|i| i.cluster as i32));
-        out.add("item.vector", &[n, config.dim], items.iter().flat_map(|i| &i.vector).copied());
+        out.add("item.vector", &[n, config.dim], items.iter().flat_map(|i| i.vector.iter().copied()));
         out.add("item.popularity", &[n], items.iter().map(|i| i.popularity));
         out.add("item.successor", &[n], items.iter().map(|i| i.successor as i32 + 1));
         out.add("item.cold", &[n], items.iter().map(|i| i.cold as u8));
@@ -197,8 +197,8 @@ impl Domain {
         out.add("user.length", &[u], users.iter().map(|u| u.length as i32));
         out.add("user.dominant_group", &[u], users.iter().map(|u| u.dominant_group as i32));
         out.add("user.propensity", &[u], users.iter().map(|u| u.propensity));
-        out.add("user.text_taste", &[u, half], users.iter().flat_map(|u| &u.text_taste).copied());
-        out.add("user.image_taste", &[u, half], users.iter().flat_map(|u| &u.image_taste).copied());
+        out.add("user.text_taste", &[u, half], users.iter().flat_map(|u| u.text_taste.iter().copied()));
+        out.add("user.image_taste", &[u, half], users.iter().flat_map(|u| u.image_taste.iter().copied()));
         out.add("user.price_taste", &[u], users.iter().map(|u| u.price_taste));
 
         let events = &self.events;
@@ -206,16 +206,22 @@ impl Domain {
         out.add("event.noise", &[events.len()], events.iter().map(|e| e.noise() as u8));
         out.add("event.alive", &[events.len()], events.iter().map(|e| e.alive));
 
-        for (name, from_end) in [("oracle.valid", 2), ("oracle.test", 1)] {
-            let scores = |user: usize| {
-                let position = users[user].kinds.len().checked_sub(from_end);
-                let scores = position.and_then(|p| self.oracle_scores(user as u32 + 1, p));
-                scores.unwrap_or_else(|| vec![f32::NAN; n])
-            };
-            let rows: Vec<Vec<f32>> = (0..u).into_par_iter().map(scores).collect();
-            out.add(name, &[u, n], rows.into_iter().flatten());
+        let last_two: Vec<[Vec<f32>; 2]> = (0..u).into_par_iter().map(|user| self.last_two(user)).collect();
+        for (at, name) in ["oracle.valid", "oracle.test"].into_iter().enumerate() {
+            out.add(name, &[u, n], last_two.iter().flat_map(|scores| &scores[at]).copied());
         }
         out
+    }
+
+    /// The oracle on the last click but one and on the last of a user (from 0), \[items\] each.
+    fn last_two(&self, user: usize) -> [Vec<f32>; 2] {
+        let mut walk = self.walk(user);
+        walk.by_ref().take(self.users[user].kinds.len() - 2).for_each(drop);
+        [(); 2].map(|_| {
+            let scores = log_scores(walk.probabilities().expect("two clicks are left"));
+            walk.next();
+            scores
+        })
     }
 
     /// \[users, most interests\]: a number of each interest, `none` where a user has no more.
