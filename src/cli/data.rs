@@ -1,1 +1,112 @@
-//! `wgrec data`
+//! `wgrec data`: look at data, fetch data.
+
+use clap::{Args, Subcommand};
+use std::io::Write;
+use std::path::PathBuf;
+use wgrec::data::{Columns, DataConfig, Dedup, Format, Summary, Ties, known};
+use wgrec::{Error, Result};
+
+#[derive(Args)]
+pub struct DataArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show what a reader makes of a file or folder: format, counts, lengths, times
+    Inspect(Inspect),
+    /// Fetch a known data set, where its licence allows; a broken download is taken up where it broke
+    #[cfg(feature = "download")]
+    Get(Get),
+    /// List the known data sets
+    List,
+}
+
+#[derive(Args)]
+struct Inspect {
+    /// A file or folder of interactions, or the name of a known data set that was fetched
+    path: PathBuf,
+    /// Format [default: told from the contents]
+    #[arg(long)]
+    format: Option<Format>,
+    #[command(flatten)]
+    columns: Columns,
+    /// Drop users with fewer interactions
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    min_user: u32,
+    /// Drop items with fewer interactions
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    min_item: u32,
+    /// Drop interactions of a smaller value
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    min_value: Option<f32>,
+    /// Which repeated interactions to drop
+    #[arg(long, value_enum, default_value_t)]
+    dedup: Dedup,
+    /// Order of a user's interactions of equal time
+    #[arg(long, value_enum, default_value_t)]
+    ties: Ties,
+}
+
+#[derive(Args)]
+struct Get {
+    /// Name of the data set; `wgrec data list` has them all
+    name: String,
+    /// Folder to put it in [default: data/NAME]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Folder of a mirror to fetch the files from
+    #[arg(long)]
+    url: Option<String>,
+}
+
+pub fn run(args: DataArgs) -> Result<()> {
+    match args.command {
+        Command::Inspect(args) => inspect(args),
+        #[cfg(feature = "download")]
+        Command::Get(args) => get(args),
+        Command::List => list(),
+    }
+}
+
+fn inspect(args: Inspect) -> Result<()> {
+    let Inspect { path, format, columns, min_user, min_item, min_value, dedup, ties } = args;
+    let path = Some(path);
+    let config =
+        DataConfig { path, format, columns, min_user, min_item, min_value, dedup, ties, ..DataConfig::default() };
+    print(&Summary::of(&config.load()?).to_string())
+}
+
+#[cfg(feature = "download")]
+fn get(args: Get) -> Result<()> {
+    let set = known::named(&args.name)?;
+    let folder = args.out.unwrap_or_else(|| known::usual_folder(&set.name));
+    print(&format!("{}: {}\nlicence: {}\ncite: {}\n", set.name, set.title, set.licence, set.cite))?;
+    let style = indicatif::ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    let bar = indicatif::ProgressBar::no_length().with_style(style.expect("a valid template"));
+    let files = known::get(&set, &folder, args.url.as_deref(), &mut |name, done, total| {
+        bar.set_message(name.to_string());
+        bar.set_position(done);
+        total.into_iter().for_each(|total| bar.set_length(total));
+    })?;
+    bar.finish_and_clear();
+    let files: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
+    print(&files)
+}
+
+fn list() -> Result<()> {
+    let lines = known::all().into_iter().map(|set| {
+        let fetched = if set.refusal.is_none() { "wgrec data get" } else { "by hand" };
+        format!("{:<18}{:<16}{:<56}{}\n", set.name, fetched, set.title, set.homepage)
+    });
+    print(&lines.collect::<String>())
+}
+
+/// A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write")(e)),
+        _ => Ok(()),
+    }
+}

@@ -7,6 +7,7 @@ pub mod known;
 pub mod negatives;
 pub mod readers;
 pub mod split;
+pub mod summary;
 pub mod synth;
 
 pub use batches::{Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Padding, TrainBatches};
@@ -15,6 +16,7 @@ pub use filter::{Dedup, Filter, Ties};
 pub use negatives::Sampler;
 pub use readers::{Clock, Columns, Format, Interactions};
 pub use split::{Part, Split, SplitKind};
+pub use summary::Summary;
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -24,7 +26,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
-    /// A file or folder of interactions; none for the embedded world.
+    /// A file or folder of interactions, or the name of a known data set that was fetched; none for the embedded world.
     pub path: Option<PathBuf>,
     /// Told from the contents if not given.
     pub format: Option<Format>,
@@ -73,7 +75,7 @@ impl DataConfig {
     /// A cache that cannot be written is no error: the data set is then kept in memory, and a note says so.
     pub fn load(&self) -> Result<Dataset> {
         let path = self.path.as_ref().ok_or_else(|| Error::Usage("data.path is not set".to_string()))?;
-        self.load_with(path, Cache::usual().as_ref())
+        self.load_with(&known::resolve(path)?, Cache::usual().as_ref())
     }
 
     /// The same with a given cache, or none.
@@ -97,6 +99,7 @@ impl DataConfig {
             data.user_names.len(),
             data.item_names.len()
         )];
+        notes.extend(known::recognise(&source.files[0], &data));
         notes.extend(filter.apply(&mut data));
         if data.is_empty() {
             let notes = notes.join("; ");

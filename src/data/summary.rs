@@ -1,0 +1,185 @@
+//! What a data set holds, in a few lines: `wgrec data inspect`.
+
+use super::cache::Dataset;
+use super::readers::Clock;
+use super::split::{Split, SplitKind, thousands};
+use std::fmt;
+
+/// Counts and shares of a data set. Its `Display` is a table of one line each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    pub users: usize,
+    pub items: usize,
+    pub interactions: usize,
+    /// Interactions of a user: minimum, 5%, 25%, median, 75%, 95%, maximum.
+    pub lengths: [u32; 7],
+    /// Interactions of an item, likewise.
+    pub popularity: [u32; 7],
+    /// First and last time.
+    pub time: (i64, i64),
+    pub clock: Clock,
+    /// Share of the events, of those with one before them, at the same time as the one before.
+    pub ties: f64,
+    /// Share of the users, of those with two events, whose last two events have the same time.
+    pub last_ties: f64,
+    /// Share of the events whose item the user had before.
+    pub repeats: f64,
+    /// Smallest, mean and largest value, if there are any.
+    pub values: Option<[f32; 3]>,
+    /// Name and number of events of each behaviour.
+    pub behaviours: Vec<(String, u64)>,
+    /// What leave-one-out makes of it.
+    pub split: String,
+    notes: Vec<String>,
+    fingerprint: String,
+}
+
+impl Summary {
+    pub fn of(data: &Dataset) -> Summary {
+        let (mut followers, mut ties, mut pairs, mut last_ties, mut repeats) = (0, 0, 0, 0, 0);
+        let mut popularity = vec![0u32; data.items() + 1];
+        let mut seen_by = vec![u32::MAX; data.items() + 1];
+        let mut behaviours = vec![0; data.behaviour_names().len()];
+        let (mut low, mut high, mut sum) = (f32::INFINITY, f32::NEG_INFINITY, 0.0);
+        for user in 0..data.users() as u32 {
+            let times = data.times(user);
+            followers += times.len().saturating_sub(1);
+            ties += times.windows(2).filter(|pair| pair[0] == pair[1]).count();
+            if let [.., a, b] = times {
+                pairs += 1;
+                last_ties += (a == b) as usize;
+            }
+            for &item in data.history(user) {
+                popularity[item as usize] += 1;
+                repeats += (std::mem::replace(&mut seen_by[item as usize], user) == user) as usize;
+            }
+            for &value in data.values(user).unwrap_or_default() {
+                (low, high, sum) = (low.min(value), high.max(value), sum + value as f64);
+            }
+            data.behaviours(user).unwrap_or_default().iter().for_each(|&b| behaviours[b as usize] += 1);
+        }
+        let share = |part: usize, whole: usize| part as f64 / whole.max(1) as f64;
+        let times = data.all_times();
+        let n = data.interactions();
+        Summary {
+            users: data.users(),
+            items: data.items(),
+            interactions: n,
+            lengths: quantiles((0..data.users() as u32).map(|user| data.history(user).len() as u32).collect()),
+            popularity: quantiles(popularity.split_off(1)),
+            time: (times.iter().min().copied().unwrap_or(0), times.iter().max().copied().unwrap_or(0)),
+            clock: data.clock(),
+            ties: share(ties, followers),
+            last_ties: share(last_ties, pairs),
+            repeats: share(repeats, n),
+            values: low.is_finite().then(|| [low, (sum / n as f64) as f32, high]),
+            behaviours: data.behaviour_names().iter().cloned().zip(behaviours).collect(),
+            split: Split::new(data, SplitKind::LeaveOneOut).map_or_else(|e| e.to_string(), |split| split.describe()),
+            notes: data.notes().to_vec(),
+            fingerprint: data.fingerprint().to_string(),
+        }
+    }
+}
+
+/// Minimum, 5%, 25%, median, 75%, 95% and maximum; zeros for nothing.
+fn quantiles(mut numbers: Vec<u32>) -> [u32; 7] {
+    numbers.sort_unstable();
+    let last = numbers.len().saturating_sub(1);
+    [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]
+        .map(|q| numbers.get((q * last as f64).round() as usize).copied().unwrap_or(0))
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |n: usize| thousands(n as u64);
+        for (i, note) in self.notes.iter().enumerate() {
+            writeln!(f, "{:<14}{note}", if i == 0 { "read as" } else { "" })?;
+        }
+        writeln!(f, "{:<14}{}", "users", count(self.users))?;
+        writeln!(f, "{:<14}{}", "items", count(self.items))?;
+        writeln!(f, "{:<14}{}", "interactions", count(self.interactions))?;
+        let cells = self.users as f64 * self.items as f64;
+        writeln!(f, "{:<14}{:.3}%", "density", 100.0 * self.interactions as f64 / cells.max(1.0))?;
+        let header = ["min", "5%", "25%", "50%", "75%", "95%", "max"];
+        writeln!(f, "{:<14}{}", "", header.map(|name| format!("{name:>9}")).concat())?;
+        for (name, row) in [("per user", self.lengths), ("per item", self.popularity)] {
+            writeln!(f, "{name:<14}{}", row.map(|n| format!("{:>9}", thousands(n as u64))).concat())?;
+        }
+        if let Some([low, mean, high]) = self.values {
+            writeln!(f, "{:<14}{low} to {high}, mean {mean:.3}", "values")?;
+        }
+        for (i, (name, n)) in self.behaviours.iter().enumerate() {
+            writeln!(f, "{:<14}{name} {}", if i == 0 { "behaviours" } else { "" }, thousands(*n))?;
+        }
+        let (first, last) = self.time;
+        match self.clock {
+            Clock::Order => writeln!(f, "{:<14}none: positions {first} to {last}, only their order counts", "time")?,
+            Clock::Seconds => writeln!(f, "{:<14}{} to {} UTC, in seconds", "time", utc(first), utc(last))?,
+            Clock::Milliseconds => {
+                writeln!(f, "{:<14}{} to {} UTC, in milliseconds", "time", utc(first / 1000), utc(last / 1000))?
+            }
+        }
+        let percent = |share: f64| 100.0 * share;
+        writeln!(
+            f,
+            "{:<14}{:.1}% of the events at the time of the user's event before; {:.1}% of the users in their last two",
+            "equal times",
+            percent(self.ties),
+            percent(self.last_ties)
+        )?;
+        writeln!(
+            f,
+            "{:<14}{:.1}% of the events of an item that the user had before",
+            "repeats",
+            percent(self.repeats)
+        )?;
+        writeln!(f, "{:<14}{}", "split", self.split)?;
+        writeln!(f, "{:<14}{}", "fingerprint", &self.fingerprint[..16])
+    }
+}
+
+/// Unix seconds as `2000-12-31 22:12:40` (days to dates after Howard Hinnant's civil_from_days).
+fn utc(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400) + 719_468, seconds.rem_euclid(86_400));
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153; // from March
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + (month <= 2) as i64;
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::cache::tests::interactions;
+    use crate::data::filter::Ties;
+
+    #[test]
+    fn dates() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00");
+        assert_eq!(utc(978_300_760), "2000-12-31 22:12:40");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00");
+        assert_eq!(utc(4_102_444_799), "2099-12-31 23:59:59");
+    }
+
+    #[test]
+    fn counts_and_shares() {
+        let mut data = interactions(&[vec![1, 2, 1, 3], vec![2], vec![2, 3]]);
+        data.time = [10, 20, 20, 30, 50, 60, 60].map(|t| t * 100_000_000).to_vec();
+        data.value = Some(vec![1.0, 2.0, 3.0, 4.0, 5.0, 1.0, 5.0]);
+        let summary = Summary::of(&Dataset::from_interactions(&data, Ties::File, vec!["csv".to_string()]).unwrap());
+        assert_eq!((summary.users, summary.items, summary.interactions), (3, 3, 7));
+        assert_eq!((summary.lengths, summary.popularity), ([1, 1, 2, 2, 3, 4, 4], [2, 2, 2, 2, 3, 3, 3]));
+        assert_eq!((summary.ties, summary.last_ties, summary.repeats), (0.5, 0.5, 1.0 / 7.0));
+        assert_eq!(summary.values, Some([1.0, 3.0, 5.0]));
+        let text = summary.to_string();
+        for part in
+            ["read as       csv", "density       77.778%", "split         leave-one-out: 1 users evaluated, 2 left out"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
