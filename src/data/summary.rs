@@ -172,7 +172,7 @@ mod tests {
         data.value = Some(vec![1.0, 2.0, 3.0, 4.0, 5.0, 1.0, 5.0]);
         let summary = Summary::of(&Dataset::from_interactions(&data, Ties::File, vec!["csv".to_string()]).unwrap());
         assert_eq!((summary.users, summary.items, summary.interactions), (3, 3, 7));
-        assert_eq!((summary.lengths, summary.popularity), ([1, 1, 2, 2, 3, 4, 4], [2, 2, 2, 2, 3, 3, 3]));
+        assert_eq!((summary.lengths, summary.popularity), ([1, 1, 2, 2, 4, 4, 4], [2, 2, 2, 2, 3, 3, 3]));
         assert_eq!((summary.ties, summary.last_ties, summary.repeats), (0.5, 0.5, 1.0 / 7.0));
         assert_eq!(summary.values, Some([1.0, 3.0, 5.0]));
         let text = summary.to_string();
