@@ -373,6 +373,12 @@ fn wrong_settings_are_named() {
     let message = config.set("wdie", "1").unwrap_err().to_string();
     assert!(message.contains("wide"), "{message}");
     assert!(config.set("users", "many").unwrap_err().to_string().contains("users"));
+    assert!(config.set("noise", "loud").unwrap_err().to_string().contains("uniform"));
+    assert!(config.set("users", "-1").is_err() && config.set("interest_counts", "half").is_err());
+    config.set("death", ".2").unwrap();
+    config.set("wide", "1").unwrap();
+    config.set("interest_counts", "[0.0, 0.0, 1.0]").unwrap();
+    assert_eq!((config.death, config.wide, config.interest_counts.len()), (0.2, 1.0, 3));
     config.set("rho", "0.9").unwrap();
     assert!(World::generate(&config, 1).unwrap_err().to_string().starts_with("rho: found 0.9"));
     let small = WorldConfig { items: 100, ..WorldConfig::default() };

@@ -192,24 +192,22 @@ impl WorldConfig {
     /// An unknown key is an error that names the nearest known one; so is a value of another type.
     pub fn set(&mut self, key: &str, text: &str) -> Result<()> {
         let mut table = toml::Table::try_from(&*self).expect("a world's settings are a TOML table");
-        let Some(old) = table.get(key) else {
+        let Some(old) = table.get(key).cloned() else {
             let nearest =
                 table.keys().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
             let nearest = nearest.map(String::as_str).unwrap_or_default();
             return Err(Error::Usage(format!("{key}: the world has no such setting; did you mean {nearest}?")));
         };
-        let new = toml::from_str::<toml::Table>(&format!("value = {text}"))
-            .ok()
-            .and_then(|mut t| t.remove("value"))
-            .unwrap_or_else(|| toml::Value::String(text.to_string()));
         let expected = old.type_str();
-        // "1" is as good as "1.0" where a float is asked for.
-        let new = match new {
-            toml::Value::Integer(i) if expected == "float" => toml::Value::Float(i as f64),
-            other => other,
+        let parsed = match expected {
+            // As in a shell: .3 and 1 are as good as 0.3 and 1.0.
+            "float" => text.parse().ok().map(toml::Value::Float),
+            "string" => Some(toml::Value::String(text.trim_matches('"').to_string())),
+            _ => toml::from_str::<toml::Table>(&format!("value = {text}")).ok().and_then(|mut t| t.remove("value")),
         };
-        table.insert(key.to_string(), new);
-        *self = table.try_into().map_err(|_| Error::Usage(format!("{key}: found {text}; expected a {expected}")))?;
+        let wrong = || Error::Usage(format!("{key}: found {text}; expected a value like {old}"));
+        table.insert(key.to_string(), parsed.ok_or_else(wrong)?);
+        *self = table.try_into().map_err(|_| wrong())?;
         Ok(())
     }
 
