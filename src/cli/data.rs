@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use std::io::Write;
 use std::path::PathBuf;
+use wgrec::data::synth::{DomainName, World, WorldConfig};
 use wgrec::data::{Columns, DataConfig, Dedup, Format, Summary, Ties, known};
 use wgrec::{Error, Result};
 
@@ -21,6 +22,8 @@ enum Command {
     Get(Get),
     /// List the known data sets
     List,
+    /// Write the embedded world as ordinary files, with its truth
+    Synth(Synth),
 }
 
 #[derive(Args)]
@@ -61,12 +64,28 @@ struct Get {
     url: Option<String>,
 }
 
+#[derive(Args)]
+struct Synth {
+    /// Folder to write; an older world in it is replaced, anything else is left alone
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// A setting of the world, such as rho=0.6; docs/embedded-world.md lists all
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Domains to write: default, A to D, E [default: all]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    domain: Vec<String>,
+}
+
 pub fn run(args: DataArgs) -> Result<()> {
     match args.command {
         Command::Inspect(args) => inspect(args),
         #[cfg(feature = "download")]
         Command::Get(args) => get(args),
         Command::List => list(),
+        Command::Synth(args) => synth(args),
     }
 }
 
@@ -99,6 +118,33 @@ fn list() -> Result<()> {
     let lines = known::all().into_iter().map(|set| {
         let fetched = if set.refusal.is_none() { "wgrec data get" } else { "by hand" };
         format!("{:<18}{:<16}{:<56}{}\n", set.name, fetched, set.title, set.homepage)
+    });
+    print(&lines.collect::<String>())
+}
+
+fn synth(args: Synth) -> Result<()> {
+    let mut config = WorldConfig::default();
+    for setting in &args.set {
+        let (key, value) =
+            setting.split_once('=').ok_or_else(|| Error::Usage(format!("--set {setting}: expected KEY=VALUE")))?;
+        config.set(key, value)?;
+    }
+    let mut domains = args.domain.iter().map(|name| DomainName::from_name(name)).collect::<Result<Vec<_>>>()?;
+    if domains.is_empty() {
+        domains = DomainName::ALL.to_vec();
+    }
+    domains.sort();
+    domains.dedup();
+    let world = World::with_domains(&config, args.seed, &domains)?;
+    world.write(&args.out)?;
+    let lines = world.domains.iter().map(|d| {
+        let folder = args.out.join(d.name.name());
+        let (users, items, events) = (d.users.len(), d.items.len(), d.events.len());
+        format!(
+            "{}: {users} users, {items} items, {} clicks, {events} events\n",
+            folder.display(),
+            d.clicks().user.len()
+        )
     });
     print(&lines.collect::<String>())
 }
