@@ -1,56 +1,177 @@
-//! The GPU device: WGSL kernels through wgpu.
+//! The GPU device: WGSL kernels through wgpu, which is named nowhere else.
+//!
+//! [`adapter`] finds and opens a device; [`shader`] puts texts together and reads them with naga; [`bind`] matches their
+//! names to operands; `pipeline` compiles; `memory` holds buffers and moves data; `executor` runs plans; `profiler`
+//! times them.
 
 use super::{RunOptions, Timing};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::plan::Plan;
-use crate::tensor::{Spec, Tensor};
+use crate::kernels::Caps;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
+mod adapter;
+pub mod bind;
+mod executor;
+mod memory;
+mod pipeline;
+mod profiler;
+pub mod shader;
+
+pub use adapter::{AdapterInfo, adapters};
+pub use executor::Runner;
+pub use memory::Store;
+
+/// Switches of a device, for tests and for release.
+#[derive(Clone, Copy, Debug)]
+pub struct GpuOptions {
+    /// Order of groups and lanes reversed, to find missing barriers on drivers that run them in order.
+    pub reverse: bool,
+    /// Bounds checks and bounded loops in shaders, where the driver has none of its own.
+    pub checked: bool,
+    /// Every value gets a buffer of its own, filled with NaN before each run and with guard words behind the value: see
+    /// [`Runner::check_guards`]. Slow.
+    pub guard: bool,
+    /// Take subgroup variants where the adapter has them.
+    pub subgroups: bool,
+}
+
+impl Default for GpuOptions {
+    fn default() -> GpuOptions {
+        GpuOptions { reverse: false, checked: cfg!(debug_assertions), guard: false, subgroups: true }
+    }
+}
+
+/// An opened device. Clones share it.
 #[derive(Clone)]
-pub struct Gpu {}
+pub struct Gpu {
+    shared: Arc<Shared>,
+}
+
+/// What stores, runners and pipelines of one device share.
+struct Shared {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    caps: Caps,
+    options: GpuOptions,
+    fault: Arc<Fault>,
+    pipelines: pipeline::Pipelines,
+    staging: Mutex<memory::Staging>,
+    /// Bytes in buffers that kernels reach.
+    held: AtomicU64,
+    /// Buffers, bind groups and pipelines made so far.
+    created: AtomicU64,
+}
+
 impl Gpu {
+    /// The first real GPU: discrete before integrated before virtual. Never a software driver.
     pub fn hardware() -> Result<Option<Gpu>> {
-        Ok(None)
+        adapter::hardware()?.map(|a| adapter::open(a, GpuOptions::default())).transpose()
     }
-    pub fn open(_number: Option<usize>) -> Result<Gpu> {
-        unimplemented!()
+
+    /// Adapter `number` of [`adapters`]; without a number the first real GPU, else a software driver.
+    pub fn open(number: Option<usize>) -> Result<Gpu> {
+        Gpu::open_with(number, GpuOptions::default())
     }
+
+    pub fn open_with(number: Option<usize>, options: GpuOptions) -> Result<Gpu> {
+        adapter::open(adapter::find(number)?, options)
+    }
+
+    /// One line: the adapter's name, driver and backend.
     pub fn describe(&self) -> String {
-        unimplemented!()
+        adapter::describe(&self.shared.info)
     }
-    pub(super) fn store(&self, _states: &[(String, usize)]) -> Result<Store> {
-        unimplemented!()
+
+    pub fn caps(&self) -> &Caps {
+        &self.shared.caps
     }
-    pub(super) fn compile(&self, _plan: &Plan, _store: &Store, _options: RunOptions) -> Result<Runner> {
-        unimplemented!()
+
+    /// Bytes in the buffers of all stores and runners of this device; what [`Plan::peak_bytes`] predicts. The staging
+    /// buffer for reading back is not among them.
+    pub fn held_bytes(&self) -> u64 {
+        self.shared.held.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn store(&self, states: &[(String, usize)]) -> Result<Store> {
+        Store::new(&self.shared, states)
+    }
+
+    pub(super) fn compile(&self, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
+        Runner::new(&self.shared, plan, store, options)
     }
 }
-pub struct Store {}
-impl Store {
-    pub(super) fn write(&mut self, _name: &str, _offset: usize, _tensor: &Tensor) -> Result<()> {
-        unimplemented!()
+
+impl Shared {
+    /// Runs `f`; an error that wgpu finds meanwhile becomes ours, about `what`.
+    fn scoped<R>(&self, what: impl Fn() -> String, f: impl FnOnce() -> R) -> Result<R> {
+        let filters = [wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::OutOfMemory];
+        let scopes = filters.map(|filter| self.device.push_error_scope(filter));
+        let result = f();
+        let errors: Vec<_> = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).collect();
+        match errors.first() {
+            None => Ok(result),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::Device(format!(
+                "{}: the device has not enough memory (wgrec holds {} MiB there); {LOWER}",
+                what(),
+                self.held.load(Ordering::Relaxed) >> 20
+            ))),
+            Some(e) => Err(Error::Device(format!("{}: {e}", what()))),
+        }
     }
-    pub(super) fn read(&self, _name: &str, _offset: usize, _spec: &Spec) -> Result<Tensor> {
-        unimplemented!()
+
+    fn count(&self) {
+        self.created.fetch_add(1, Ordering::Relaxed);
     }
-    pub(super) fn states(&self) -> Vec<(String, usize)> {
-        unimplemented!()
+
+    /// Waits for `submission`, or for all.
+    fn wait(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        self.fault.check()?;
+        let wait = wgpu::PollType::Wait { submission_index: submission, timeout: None };
+        // wgpu panics here, and only here, when the device is lost between the check and the wait.
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(wait)));
+        self.fault.check()?;
+        match polled {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(e)) => Err(Error::Failed(format!("waiting for the device: {e}"))),
+            Err(_) => Err(Error::Failed(lost("it no longer answers"))),
+        }
+    }
+
+    fn staging(&self) -> MutexGuard<'_, memory::Staging> {
+        // A panic elsewhere leaves at worst a mapped buffer behind, which the next use reports.
+        self.staging.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
-pub struct Runner {}
-impl Runner {
-    pub(super) fn write_u32(&mut self, _name: &str, _values: &[u32]) -> bool {
-        unimplemented!()
+
+const LOWER: &str = "lower --set train.batch, data.max_len or model.dim, or choose another device";
+
+fn lost(why: &str) -> String {
+    format!(
+        "the device was lost ({why}): the driver was reset, or a launch took longer than its watchdog allows; lower \
+         --set train.batch, then continue from the last checkpoint with --resume"
+    )
+}
+
+/// The first thing that went wrong outside an error scope: wgpu tells of it by callbacks.
+#[derive(Default)]
+struct Fault(Mutex<Option<String>>);
+
+impl Fault {
+    fn set(&self, message: String) {
+        if let Ok(mut first) = self.0.lock() {
+            first.get_or_insert(message);
+        }
     }
-    pub(super) fn write_f32(&mut self, _name: &str, _values: &[f32]) -> bool {
-        unimplemented!()
-    }
-    pub(super) fn run(&mut self) -> Result<()> {
-        unimplemented!()
-    }
-    pub(super) fn read(&mut self, _name: &str) -> Result<Tensor> {
-        unimplemented!()
-    }
-    pub(super) fn timings(&mut self) -> Result<Vec<Timing>> {
-        unimplemented!()
+
+    fn check(&self) -> Result<()> {
+        match self.0.lock() {
+            Ok(first) if first.is_none() => Ok(()),
+            Ok(first) => Err(Error::Failed(first.clone().unwrap_or_default())),
+            Err(_) => Err(Error::Failed(lost("an error could not be recorded"))),
+        }
     }
 }

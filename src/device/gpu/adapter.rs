@@ -1,0 +1,174 @@
+//! Which adapters there are, what they can do, and opening one.
+
+use super::memory::Staging;
+use super::pipeline::Pipelines;
+use super::shader::MAX_IMMEDIATE_BYTES;
+use super::{Fault, Gpu, GpuOptions, LOWER, Shared, lost};
+use crate::error::{Error, Result};
+use crate::kernels::Caps;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use wgpu::{DeviceType, Features, Limits};
+
+/// An adapter, as `wgrec devices` prints it. Its place in the list is N of `--device gpu:N`.
+#[derive(Clone, Debug)]
+pub struct AdapterInfo {
+    pub name: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    pub driver: String,
+    /// `discrete`, `integrated`, `virtual`, `software` or `other`.
+    pub kind: &'static str,
+    pub caps: Caps,
+    /// Least and greatest subgroup size.
+    pub subgroup_size: (u32, u32),
+    pub timestamps: bool,
+    /// Bytes of immediates; 0 where it has none: wgrec cannot run on it then.
+    pub immediate_bytes: u32,
+}
+
+/// All adapters, in a fixed order. Empty where no driver is installed.
+pub fn adapters() -> Vec<AdapterInfo> {
+    list().iter().map(info).collect()
+}
+
+fn info(adapter: &wgpu::Adapter) -> AdapterInfo {
+    let info = adapter.get_info();
+    let features = adapter.features();
+    AdapterInfo {
+        backend: info.backend.to_string(),
+        driver: driver(&info),
+        kind: match info.device_type {
+            DeviceType::DiscreteGpu => "discrete",
+            DeviceType::IntegratedGpu => "integrated",
+            DeviceType::VirtualGpu => "virtual",
+            DeviceType::Cpu => "software",
+            DeviceType::Other => "other",
+        },
+        caps: caps(features, &adapter.limits(), &GpuOptions::default()),
+        subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
+        timestamps: features.contains(Features::TIMESTAMP_QUERY),
+        immediate_bytes: if features.contains(Features::IMMEDIATES) { adapter.limits().max_immediate_size } else { 0 },
+        name: info.name,
+    }
+}
+
+fn driver(info: &wgpu::AdapterInfo) -> String {
+    format!("{} {}", info.driver, info.driver_info).trim().to_string()
+}
+
+pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
+    format!("{} ({}, {})", info.name, info.backend, driver(info))
+}
+
+fn caps(features: Features, limits: &Limits, options: &GpuOptions) -> Caps {
+    Caps {
+        max_groups: limits.max_compute_workgroups_per_dimension,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+        subgroups: options.subgroups && features.contains(Features::SUBGROUP),
+        f16: features.contains(Features::SHADER_F16),
+    }
+}
+
+fn list() -> Vec<wgpu::Adapter> {
+    let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    pollster::block_on(instance.enumerate_adapters(backends))
+}
+
+fn first_real(adapters: &[wgpu::Adapter]) -> Option<wgpu::Adapter> {
+    let kinds = [DeviceType::DiscreteGpu, DeviceType::IntegratedGpu, DeviceType::VirtualGpu];
+    let of = |kind| adapters.iter().find(|a| a.get_info().device_type == kind && usable(a));
+    kinds.into_iter().find_map(of).cloned()
+}
+
+fn usable(adapter: &wgpu::Adapter) -> bool {
+    adapter.features().contains(Features::IMMEDIATES) && adapter.limits().max_immediate_size >= MAX_IMMEDIATE_BYTES
+}
+
+pub(super) fn hardware() -> Result<Option<wgpu::Adapter>> {
+    Ok(first_real(&list()))
+}
+
+pub(super) fn find(number: Option<usize>) -> Result<wgpu::Adapter> {
+    let adapters = list();
+    if adapters.is_empty() {
+        return Err(Error::Device(
+            "no GPU driver was found: install one (for a software driver on Debian or Ubuntu: apt-get install \
+             mesa-vulkan-drivers libvulkan1), or pass --device cpu"
+                .into(),
+        ));
+    }
+    match number {
+        None => Ok(first_real(&adapters).unwrap_or_else(|| adapters[0].clone())),
+        Some(n) => adapters.get(n).cloned().ok_or_else(|| {
+            let known = adapters.iter().enumerate().map(|(i, a)| format!("gpu:{i} is {}", describe(&a.get_info())));
+            Error::Device(format!("there is no gpu:{n}: {}", known.collect::<Vec<_>>().join(", ")))
+        }),
+    }
+}
+
+pub(super) fn open(adapter: wgpu::Adapter, options: GpuOptions) -> Result<Gpu> {
+    let info = adapter.get_info();
+    if !usable(&adapter) {
+        return Err(Error::Device(format!(
+            "{} has no {MAX_IMMEDIATE_BYTES} bytes of immediates (push constants), which the kernels need; choose another device",
+            describe(&info)
+        )));
+    }
+    let optional = [Features::SUBGROUP, Features::SHADER_F16, Features::TIMESTAMP_QUERY, Features::PIPELINE_CACHE];
+    let features = optional.into_iter().fold(Features::IMMEDIATES, |all, f| all | (f & adapter.features()));
+    let has = adapter.limits();
+    let limits = Limits {
+        max_buffer_size: has.max_buffer_size,
+        max_storage_buffer_binding_size: has.max_storage_buffer_binding_size,
+        max_compute_workgroup_storage_size: has.max_compute_workgroup_storage_size,
+        max_compute_invocations_per_workgroup: has.max_compute_invocations_per_workgroup,
+        max_compute_workgroup_size_x: has.max_compute_workgroup_size_x,
+        max_compute_workgroup_size_y: has.max_compute_workgroup_size_y,
+        max_compute_workgroups_per_dimension: has.max_compute_workgroups_per_dimension,
+        max_immediate_size: MAX_IMMEDIATE_BYTES,
+        ..Limits::defaults()
+    };
+    let wanted = wgpu::DeviceDescriptor {
+        label: Some("wgrec"),
+        required_features: features,
+        required_limits: limits.clone(),
+        // Plans know their buffers: large blocks in advance would only be held in vain.
+        memory_hints: wgpu::MemoryHints::MemoryUsage,
+        ..Default::default()
+    };
+    let (device, queue) = pollster::block_on(adapter.request_device(&wanted))
+        .map_err(|e| Error::Device(format!("{} cannot be opened: {e}", describe(&info))))?;
+
+    let fault = Arc::new(Fault::default());
+    let seen = fault.clone();
+    device.on_uncaptured_error(Arc::new(move |e| match e {
+        wgpu::Error::OutOfMemory { .. } => seen.set(format!("the device ran out of memory: {LOWER}")),
+        e => seen.set(format!("the device refused a command: {e}")),
+    }));
+    let seen = fault.clone();
+    device.set_device_lost_callback(move |reason, message| {
+        if reason != wgpu::DeviceLostReason::Destroyed {
+            seen.set(lost(&message));
+        }
+    });
+    let shared = Shared {
+        pipelines: Pipelines::new(&device, &info),
+        caps: caps(features, &limits, &options),
+        device,
+        queue,
+        info,
+        options,
+        fault,
+        staging: Mutex::new(Staging::default()),
+        held: AtomicU64::new(0),
+        created: AtomicU64::new(0),
+    };
+    Ok(Gpu { shared: Arc::new(shared) })
+}

@@ -1,0 +1,354 @@
+//! Plans on a GPU: buffers and bind groups made once, then a few commands a step.
+
+use super::bind::{self, Bound};
+use super::memory::{Block, Store};
+use super::pipeline::Pipeline;
+use super::profiler::Profiler;
+use super::shader::Shader;
+use super::{RunOptions, Shared, Timing};
+use crate::error::{Error, Result};
+use crate::graph::plan::{Memory, Plan, Planned, Slot};
+use crate::kernels::Cost;
+use crate::tensor::{Spec, Tensor};
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Steps that may wait on the device before `run` waits for the first of them.
+const IN_FLIGHT: usize = 3;
+/// Seconds of work, by the estimate below, that one submission takes at most: watchdogs strike after some 2 s.
+const SUBMISSION_SECONDS: f64 = 0.2;
+/// What a modest integrated GPU does.
+const BYTES_PER_SECOND: f64 = 20e9;
+const FLOPS_PER_SECOND: f64 = 200e9;
+
+fn estimate(cost: Cost) -> f64 {
+    cost.bytes as f64 / BYTES_PER_SECOND + cost.flops as f64 / FLOPS_PER_SECOND
+}
+
+/// A plan over this device's memory.
+pub struct Runner {
+    shared: Arc<Shared>,
+    nodes: Vec<Node>,
+    inputs: Vec<(String, Spec)>,
+    results: Vec<(String, Slot)>,
+    memory: Memories,
+    /// Names of the pool's buffers, where each holds one guarded value.
+    guarded: Vec<String>,
+    /// Ranges of nodes, a submission each.
+    submissions: Vec<Range<usize>>,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    check_finite: bool,
+    profiler: Option<Profiler>,
+}
+
+/// What is encoded for one launch.
+struct Dispatch {
+    pipeline: Arc<Pipeline>,
+    group: wgpu::BindGroup,
+    params: Vec<u8>,
+    grid: [u32; 3],
+}
+
+struct Node {
+    planned: Planned,
+    dispatches: Vec<Dispatch>,
+}
+
+struct Memories {
+    pool: Vec<Block>,
+    inputs: Vec<Block>,
+    states: Vec<(String, Arc<Block>)>,
+    constants: Vec<Block>,
+}
+
+impl Memories {
+    fn new(shared: &Arc<Shared>, plan: &Plan, store: &Store, guarded: &[String]) -> Result<Memories> {
+        let mut memory = Memories { pool: vec![], inputs: vec![], states: vec![], constants: vec![] };
+        for (i, &bytes) in plan.pool.iter().enumerate() {
+            memory.pool.push(match guarded.get(i) {
+                Some(name) => Block::new(shared, name, bytes, true)?,
+                None => Block::new(shared, &largest_in(plan, i), bytes, false)?,
+            });
+        }
+        for (name, spec) in &plan.inputs {
+            memory.inputs.push(Block::new(shared, &format!("input {name}"), spec.bytes(), false)?);
+        }
+        for tensor in &plan.constants {
+            let block = Block::new(shared, "a constant", tensor.spec().bytes(), false)?;
+            block.write(0, &tensor.data);
+            memory.constants.push(block);
+        }
+        for (name, elements) in &plan.states {
+            let state = store.find(name)?;
+            if state.elements < *elements {
+                let has = state.elements;
+                return Err(Error::Usage(format!("state {name} has {has} elements, the plan reaches {elements}")));
+            }
+            memory.states.push((name.clone(), state.block.clone()));
+        }
+        Ok(memory)
+    }
+
+    fn block(&self, memory: Memory) -> &Block {
+        match memory {
+            Memory::Pool(i) => &self.pool[i],
+            Memory::Input(i) => &self.inputs[i],
+            Memory::State(i) => &self.states[i].1,
+            Memory::Constant(i) => &self.constants[i],
+        }
+    }
+
+    /// The whole buffer, except for one of several states in it.
+    fn binding(&self, slot: &Slot) -> wgpu::BufferBinding<'_> {
+        let block = self.block(slot.memory);
+        if slot.offset == 0 && slot.spec.bytes() == block.bytes || !matches!(slot.memory, Memory::State(_)) {
+            return block.buffer.as_entire_buffer_binding();
+        }
+        // To the end of the last vector of four, so that a shader may read a parameter by vectors.
+        let offset = (slot.offset * 4) as u64;
+        let size = (slot.spec.bytes().next_multiple_of(16) as u64).min(block.buffer.size() - offset);
+        wgpu::BufferBinding { buffer: &block.buffer, offset, size: wgpu::BufferSize::new(size) }
+    }
+}
+
+/// The scope whose value makes pool buffer `i` as large as it is.
+fn largest_in(plan: &Plan, i: usize) -> String {
+    let here = |n: &Planned| {
+        let slots = n.outputs.iter().chain(&n.scratch).filter(|s| s.memory == Memory::Pool(i));
+        slots.map(|s| s.spec.bytes()).max()
+    };
+    let largest = plan.nodes.iter().filter_map(|n| Some((here(n)?, &n.scope))).max_by_key(|(bytes, _)| *bytes);
+    largest.map_or("a buffer".into(), |(_, scope)| scope.clone())
+}
+
+/// `plan` with a pool buffer for each value, of its very size, and what each holds.
+fn unshared(plan: &Plan) -> (Plan, Vec<String>) {
+    let mut plan = plan.clone();
+    let mut now: HashMap<Memory, Memory> = HashMap::new();
+    let mut names = vec![];
+    let mut sizes = vec![];
+    for node in &mut plan.nodes {
+        node.inputs.iter_mut().for_each(|slot| slot.memory = *now.get(&slot.memory).unwrap_or(&slot.memory));
+        let outputs = node.outputs.iter_mut().map(|s| ("output", s));
+        let scratch = node.scratch.iter_mut().map(|s| ("scratch", s));
+        for (i, (kind, slot)) in outputs.chain(scratch).enumerate() {
+            if let Memory::Pool(_) = slot.memory {
+                now.insert(slot.memory, Memory::Pool(names.len()));
+                slot.memory = Memory::Pool(names.len());
+                names.push(format!("{} ({}), {kind} {i}", node.scope, node.op.name()));
+                sizes.push(slot.spec.bytes());
+            }
+        }
+    }
+    plan.results.iter_mut().for_each(|(_, slot)| slot.memory = *now.get(&slot.memory).unwrap_or(&slot.memory));
+    plan.pool = sizes;
+    (plan, names)
+}
+
+impl Runner {
+    pub(super) fn new(shared: &Arc<Shared>, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
+        let (plan, guarded) = if shared.options.guard { unshared(plan) } else { (plan.clone(), vec![]) };
+        let mut launches = vec![];
+        let mut shaders = vec![];
+        for node in &plan.nodes {
+            let of_node = bind::launches(node, &shared.caps)?;
+            shaders.extend(of_node.iter().map(|launch| Shader::of(launch, shared.options.reverse)));
+            launches.push(of_node);
+        }
+        let memory = Memories::new(shared, &plan, store, &guarded)?;
+        let mut pipelines = shared.pipelines.get(shared, &shaders)?.into_iter();
+        let mut nodes = vec![];
+        for (planned, launches) in plan.nodes.iter().zip(launches) {
+            let mut dispatches = vec![];
+            for (launch, pipeline) in launches.into_iter().zip(&mut pipelines) {
+                let bound = bind::bind(planned, &launch, &pipeline.reflection)?;
+                let group = group(shared, planned, &memory, &pipeline, &bound)?;
+                dispatches.push(Dispatch { pipeline, group, params: launch.params, grid: launch.grid.0 });
+            }
+            nodes.push(Node { planned: planned.clone(), dispatches });
+        }
+        // Room to read what may be read, so that no step makes a buffer.
+        let read = if options.check_finite {
+            plan.nodes.iter().flat_map(|n| &n.outputs).map(|s| s.spec.bytes()).max()
+        } else {
+            plan.results.iter().map(|(_, s)| s.spec.bytes()).max()
+        };
+        shared.staging().reserve(shared, read.unwrap_or(0))?;
+        Ok(Runner {
+            submissions: submissions(&plan),
+            inputs: plan.inputs,
+            results: plan.results,
+            memory,
+            guarded,
+            in_flight: VecDeque::new(),
+            check_finite: options.check_finite,
+            profiler: if options.profile { Some(Profiler::new(shared, nodes.len())?) } else { None },
+            nodes,
+            shared: shared.clone(),
+        })
+    }
+
+    fn write_data(&mut self, name: &str, data: &[u8]) -> bool {
+        let Some(i) = self.inputs.iter().position(|(n, _)| n == name) else { return false };
+        let spec = &self.inputs[i].1;
+        assert_eq!(spec.shape.elements() * 4, data.len(), "input {name} is {}", spec.shape);
+        self.shared.queue.write_buffer(&self.memory.inputs[i].buffer, 0, data);
+        true
+    }
+
+    pub(in crate::device) fn write_u32(&mut self, name: &str, values: &[u32]) -> bool {
+        self.write_data(name, bytemuck::cast_slice(values))
+    }
+
+    pub(in crate::device) fn write_f32(&mut self, name: &str, values: &[f32]) -> bool {
+        self.write_data(name, bytemuck::cast_slice(values))
+    }
+
+    pub(in crate::device) fn run(&mut self) -> Result<()> {
+        self.shared.fault.check()?;
+        if !self.guarded.is_empty() {
+            self.memory.pool.iter().for_each(|block| block.poison(true));
+        }
+        if self.check_finite {
+            return self.run_checked();
+        }
+        if let Some(mut profiler) = self.profiler.take() {
+            let timed = profiler.run(&self.shared, |pass, node| self.encode(pass, node));
+            self.profiler = Some(profiler);
+            return timed;
+        }
+        for nodes in self.submissions.clone() {
+            let submitted = self.submit(nodes);
+            self.in_flight.push_back(submitted);
+        }
+        while self.in_flight.len() > IN_FLIGHT * self.submissions.len() {
+            let oldest = self.in_flight.pop_front();
+            self.shared.wait(oldest)?;
+        }
+        self.shared.fault.check()
+    }
+
+    fn submit(&self, nodes: Range<usize>) -> wgpu::SubmissionIndex {
+        let mut encoder = self.shared.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        nodes.for_each(|node| self.encode(&mut pass, node));
+        drop(pass);
+        self.shared.queue.submit([encoder.finish()])
+    }
+
+    fn encode(&self, pass: &mut wgpu::ComputePass, node: usize) {
+        for d in &self.nodes[node].dispatches {
+            pass.set_pipeline(&d.pipeline.pipeline);
+            pass.set_bind_group(0, &d.group, &[]);
+            if !d.params.is_empty() {
+                pass.set_immediates(0, &d.params);
+            }
+            pass.dispatch_workgroups(d.grid[0], d.grid[1], d.grid[2]);
+        }
+    }
+
+    /// A node at a time, with a look at what it made: a later node may reuse the memory.
+    fn run_checked(&mut self) -> Result<()> {
+        for node in 0..self.nodes.len() {
+            self.submit(node..node + 1);
+            let planned = &self.nodes[node].planned;
+            for slot in &planned.outputs {
+                let tensor = self.memory.block(slot.memory).read(slot.offset, &slot.spec)?;
+                crate::device::finite(&planned.scope, &tensor)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::device) fn read(&mut self, name: &str) -> Result<Tensor> {
+        let slot = crate::device::result(&self.results, name)?;
+        self.memory.block(slot.memory).read(slot.offset, &slot.spec)
+    }
+
+    pub(in crate::device) fn timings(&mut self) -> Result<Vec<Timing>> {
+        let Some(profiler) = &self.profiler else { return Ok(vec![]) };
+        let timing = |(node, seconds): (&Node, &f64)| Timing {
+            scope: node.planned.scope.clone(),
+            kernel: node.planned.op.name(),
+            calls: profiler.calls,
+            seconds: *seconds,
+            cost: node.planned.cost(),
+        };
+        Ok(self.nodes.iter().zip(&profiler.seconds).map(timing).collect())
+    }
+
+    /// Buffers, bind groups and pipelines that the device has made so far: `run` adds none.
+    pub fn created(&self) -> u64 {
+        self.shared.created.load(Ordering::Relaxed)
+    }
+
+    /// Number of dispatches in a step.
+    pub fn dispatches(&self) -> usize {
+        self.nodes.iter().map(|n| n.dispatches.len()).sum()
+    }
+
+    /// Waits until all steps are done.
+    pub fn wait(&mut self) -> Result<()> {
+        self.in_flight.clear();
+        self.shared.wait(None)
+    }
+
+    /// An error that names the first value behind which the last run wrote, on a device opened with
+    /// [`GpuOptions::guard`](super::GpuOptions::guard).
+    pub fn check_guards(&self) -> Result<()> {
+        let values = self.guarded.iter().map(String::as_str).zip(&self.memory.pool);
+        let states = self.memory.states.iter().map(|(name, block)| (name.as_str(), &**block));
+        for (name, block) in values.chain(states.filter(|_| self.shared.options.guard)) {
+            if let Some((bytes, word)) = block.broken_guard()? {
+                return Err(Error::Failed(format!(
+                    "{name}: something wrote {bytes} bytes behind the end of it (0x{word:08x}, {})",
+                    f32::from_bits(word)
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn group(
+    shared: &Shared,
+    node: &Planned,
+    memory: &Memories,
+    pipeline: &Pipeline,
+    bound: &[Bound],
+) -> Result<wgpu::BindGroup> {
+    let entry = |b: &Bound| wgpu::BindGroupEntry {
+        binding: b.number,
+        resource: wgpu::BindingResource::Buffer(memory.binding(&b.slot)),
+    };
+    let entries: Vec<_> = bound.iter().map(entry).collect();
+    shared.count();
+    shared.scoped(
+        || format!("{} ({})", node.scope, node.op.name()),
+        || {
+            shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some(&node.scope),
+                layout: &pipeline.layout,
+                entries: &entries,
+            })
+        },
+    )
+}
+
+/// The nodes of each submission: cut where the estimate exceeds what one may take.
+fn submissions(plan: &Plan) -> Vec<Range<usize>> {
+    let mut ranges = vec![];
+    let (mut start, mut seconds) = (0, 0.0);
+    for (i, node) in plan.nodes.iter().enumerate() {
+        let more = estimate(node.cost());
+        if i > start && seconds + more > SUBMISSION_SECONDS {
+            ranges.push(start..i);
+            (start, seconds) = (i, 0.0);
+        }
+        seconds += more;
+    }
+    ranges.push(start..plan.nodes.len());
+    ranges
+}

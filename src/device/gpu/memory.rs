@@ -1,0 +1,201 @@
+//! Buffers on the device, what states lie in, and moving data to and fro.
+
+use super::{LOWER, Shared, adapter};
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Data, Spec, Tensor};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use wgpu::BufferUsages;
+
+/// A NaN that no kernel makes: what guarded buffers are filled with.
+pub(super) const POISON: u32 = 0x7fc0_dead;
+/// Bytes behind a guarded value, within its binding.
+pub(super) const GUARD_BYTES: usize = 1024;
+
+/// A storage buffer, counted while it lives.
+pub(super) struct Block {
+    pub buffer: wgpu::Buffer,
+    /// Bytes of the value; a guard may follow.
+    pub bytes: usize,
+    shared: Arc<Shared>,
+}
+
+impl Block {
+    /// `bytes` zeroes (and a guard, if `guard`). `what` is named in errors: `item_embedding`, `input order`.
+    pub fn new(shared: &Arc<Shared>, what: &str, bytes: usize, guard: bool) -> Result<Block> {
+        let size = bytes.max(4).next_multiple_of(if guard { 4 } else { 16 }) + if guard { GUARD_BYTES } else { 0 };
+        let allowed = shared.caps.binding_bytes;
+        if size as u64 > allowed {
+            return Err(Error::Device(format!(
+                "{what} needs {} MiB in one binding and {} allows {} MiB; {LOWER}",
+                size.div_ceil(1 << 20),
+                adapter::describe(&shared.info),
+                allowed >> 20
+            )));
+        }
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
+        let size = size as u64;
+        let buffer = create(shared, what, size, usage)?;
+        shared.held.fetch_add(size, Ordering::Relaxed);
+        Ok(Block { buffer, bytes, shared: shared.clone() })
+    }
+
+    /// Fills value and guard, or the guard alone, with [`POISON`].
+    pub fn poison(&self, value_too: bool) {
+        let from = if value_too { 0 } else { self.guard_start() };
+        let words = vec![POISON; (self.buffer.size() as usize - from) / 4];
+        self.shared.queue.write_buffer(&self.buffer, from as u64, bytemuck::cast_slice(&words));
+    }
+
+    /// The first guard word that was written to: (bytes behind the value, what it holds).
+    pub fn broken_guard(&self) -> Result<Option<(usize, u32)>> {
+        let from = self.guard_start();
+        let bytes = download(&self.shared, &self.buffer, from, self.buffer.size() as usize - from)?;
+        let words: &[u32] = bytemuck::cast_slice(&bytes);
+        Ok(words.iter().position(|&w| w != POISON).map(|at| (from + 4 * at - self.bytes, words[at])))
+    }
+
+    fn guard_start(&self) -> usize {
+        self.bytes.max(4).next_multiple_of(4)
+    }
+
+    /// Writes `data` from element `offset` on, f64 as f32.
+    pub fn write(&self, offset: usize, data: &Data) {
+        let at = (offset * 4) as u64;
+        let queue = &self.shared.queue;
+        match data {
+            Data::U32(v) => queue.write_buffer(&self.buffer, at, bytemuck::cast_slice(v)),
+            Data::F32(v) => queue.write_buffer(&self.buffer, at, bytemuck::cast_slice(v)),
+            Data::F64(v) => {
+                let v: Vec<f32> = v.iter().map(|&x| x as f32).collect();
+                queue.write_buffer(&self.buffer, at, bytemuck::cast_slice(&v));
+            }
+        }
+    }
+
+    /// Reads `spec` from element `offset` on; f16 comes as f32.
+    pub fn read(&self, offset: usize, spec: &Spec) -> Result<Tensor> {
+        let bytes = spec.bytes();
+        let raw = download(&self.shared, &self.buffer, offset * spec.dtype.bytes(), bytes.next_multiple_of(4))?;
+        let raw = &raw[..bytes];
+        Ok(match spec.dtype {
+            DType::U32 => Tensor::u32(spec.shape.clone(), bytemuck::pod_collect_to_vec(raw)),
+            DType::F32 => Tensor::f32(spec.shape.clone(), bytemuck::pod_collect_to_vec(raw)),
+            DType::F16 => {
+                let half = |b: &[u8]| half::f16::from_le_bytes([b[0], b[1]]).to_f32();
+                Tensor::f32(spec.shape.clone(), raw.chunks_exact(2).map(half).collect())
+            }
+        })
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.shared.held.fetch_sub(self.buffer.size(), Ordering::Relaxed);
+    }
+}
+
+pub(super) fn create(shared: &Shared, what: &str, size: u64, usage: BufferUsages) -> Result<wgpu::Buffer> {
+    shared.count();
+    shared.scoped(
+        || format!("{what} ({} MiB)", size.div_ceil(1 << 20)),
+        || {
+            let wanted = wgpu::BufferDescriptor { label: Some(what), size, usage, mapped_at_creation: false };
+            shared.device.create_buffer(&wanted)
+        },
+    )
+}
+
+/// The buffer through which all is read back.
+#[derive(Default)]
+pub(super) struct Staging {
+    buffer: Option<wgpu::Buffer>,
+}
+
+/// Larger values are read in pieces.
+const STAGING_BYTES: usize = 32 << 20;
+
+impl Staging {
+    /// Makes room for reads of `bytes` at once.
+    pub fn reserve(&mut self, shared: &Shared, bytes: usize) -> Result<&wgpu::Buffer> {
+        let bytes = bytes.clamp(1024, STAGING_BYTES).next_power_of_two() as u64;
+        if self.buffer.as_ref().is_none_or(|b| b.size() < bytes) {
+            let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+            self.buffer = Some(create(shared, "the staging buffer", bytes, usage)?);
+        }
+        Ok(self.buffer.as_ref().expect("made above"))
+    }
+}
+
+/// `bytes` of `buffer` from byte `offset` on, once all that was submitted is done. Both are multiples of 4.
+pub(super) fn download(shared: &Shared, buffer: &wgpu::Buffer, offset: usize, bytes: usize) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(bytes);
+    let mut staging = shared.staging();
+    let staging = staging.reserve(shared, bytes)?;
+    while out.len() < bytes {
+        let part = (bytes - out.len()).min(staging.size() as usize);
+        let mut encoder = shared.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(buffer, (offset + out.len()) as u64, staging, 0, part as u64);
+        shared.queue.submit([encoder.finish()]);
+        let slice = staging.slice(..part as u64);
+        slice.map_async(wgpu::MapMode::Read, |_| ());
+        shared.wait(None)?;
+        let view = slice.get_mapped_range().map_err(|e| Error::Failed(format!("reading from the device: {e}")))?;
+        out.extend_from_slice(&view);
+        drop(view);
+        staging.unmap();
+    }
+    Ok(out)
+}
+
+/// The states of a run, a buffer each, in device memory.
+pub struct Store {
+    states: Vec<State>,
+}
+
+pub(super) struct State {
+    pub name: String,
+    pub elements: usize,
+    pub block: Arc<Block>,
+}
+
+impl Store {
+    pub(super) fn new(shared: &Arc<Shared>, states: &[(String, usize)]) -> Result<Store> {
+        let state = |(name, elements): &(String, usize)| {
+            let block = Block::new(shared, name, elements * 4, shared.options.guard)?;
+            if shared.options.guard {
+                block.poison(false);
+            }
+            Ok(State { name: name.clone(), elements: *elements, block: Arc::new(block) })
+        };
+        Ok(Store { states: states.iter().map(state).collect::<Result<_>>()? })
+    }
+
+    pub(super) fn find(&self, name: &str) -> Result<&State> {
+        let found = self.states.iter().find(|s| s.name == name);
+        found.ok_or_else(|| Error::Usage(format!("there is no state {name:?} in this store")))
+    }
+
+    /// State `name`, if `len` elements from `offset` on lie within it.
+    fn range(&self, name: &str, offset: usize, len: usize) -> Result<&State> {
+        let state = self.find(name)?;
+        if offset + len <= state.elements {
+            return Ok(state);
+        }
+        let end = offset + len;
+        Err(Error::Usage(format!("state {name} has {} elements; {offset} to {end} do not lie in it", state.elements)))
+    }
+
+    pub(in crate::device) fn write(&mut self, name: &str, offset: usize, tensor: &Tensor) -> Result<()> {
+        self.range(name, offset, tensor.shape.elements())?.block.write(offset, &tensor.data);
+        Ok(())
+    }
+
+    pub(in crate::device) fn read(&self, name: &str, offset: usize, spec: &Spec) -> Result<Tensor> {
+        self.range(name, offset, spec.shape.elements())?.block.read(offset, spec)
+    }
+
+    pub(in crate::device) fn states(&self) -> Vec<(String, usize)> {
+        self.states.iter().map(|s| (s.name.clone(), s.elements)).collect()
+    }
+}

@@ -1,0 +1,151 @@
+//! Compute pipelines: each (text, entry point) compiled once a device, in parallel, with the driver's cache on disk.
+
+use super::shader::{Reflection, Shader};
+use super::{GpuOptions, Shared};
+use crate::error::Result;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+pub(super) struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+    pub reflection: Reflection,
+}
+
+/// A shader's text and the entry point in it.
+type Key = (String, &'static str);
+
+pub(super) struct Pipelines {
+    compiled: Mutex<HashMap<Key, Arc<Pipeline>>>,
+    cache: Option<Cache>,
+}
+
+impl Pipelines {
+    pub fn new(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Pipelines {
+        let has = device.features().contains(wgpu::Features::PIPELINE_CACHE);
+        Pipelines { compiled: Mutex::default(), cache: if has { Cache::open(device, info) } else { None } }
+    }
+
+    /// Pipelines for `shaders`, compiling what is new.
+    pub fn get(&self, shared: &Shared, shaders: &[Shader]) -> Result<Vec<Arc<Pipeline>>> {
+        let mut compiled = self.compiled.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let keys: Vec<Key> = shaders.iter().map(|s| (s.text().to_string(), s.entry)).collect();
+        let missing: HashMap<&Key, &Shader> =
+            keys.iter().zip(shaders).filter(|(key, _)| !compiled.contains_key(key)).collect();
+        let cache = self.cache.as_ref().map(|c| &c.cache);
+        let make = |(key, shader): (&Key, &Shader)| Ok((key.clone(), Arc::new(compile(shared, shader, cache)?)));
+        let made: Vec<_> = missing.into_par_iter().map(make).collect::<Result<_>>()?;
+        if let Some(cache) = self.cache.as_ref().filter(|_| !made.is_empty()) {
+            cache.save();
+        }
+        compiled.extend(made);
+        Ok(keys.iter().map(|k| compiled[k].clone()).collect())
+    }
+}
+
+fn compile(shared: &Shared, shader: &Shader, cache: Option<&wgpu::PipelineCache>) -> Result<Pipeline> {
+    let reflection = shader.reflect()?;
+    shader.fits(&reflection, &shared.caps)?;
+    shared.count();
+    let GpuOptions { checked, .. } = shared.options;
+    let label = shader.file.as_str();
+    shared.scoped(
+        || format!("{label}, {}", shader.entry),
+        || {
+            let device = &shared.device;
+            let source = wgpu::ShaderModuleDescriptor {
+                label: Some(label),
+                source: wgpu::ShaderSource::Wgsl(shader.text().into()),
+            };
+            let checks =
+                if checked { wgpu::ShaderRuntimeChecks::checked() } else { wgpu::ShaderRuntimeChecks::unchecked() };
+            // SAFETY: the shaders are ours; tests run all of them with checks on, guarded buffers and poisoned memory.
+            let module = unsafe { device.create_shader_module_trusted(source, checks) };
+            let entries: Vec<_> = reflection.bindings.iter().map(|b| storage(b.number, !b.writes)).collect();
+            let layout = device
+                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(label),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: reflection.immediate_bytes,
+            });
+            let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some(shader.entry),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    // Never, so that no kernel passes a test because of it and fails where it is off for speed.
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache,
+            });
+            Pipeline { pipeline, layout, reflection: reflection.clone() }
+        },
+    )
+}
+
+fn storage(binding: u32, read_only: bool) -> wgpu::BindGroupLayoutEntry {
+    wgpu::BindGroupLayoutEntry {
+        binding,
+        visibility: wgpu::ShaderStages::COMPUTE,
+        ty: wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        },
+        count: None,
+    }
+}
+
+/// The driver's compiled pipelines, in `$WGREC_CACHE`, `$XDG_CACHE_HOME/wgrec` or `~/.cache/wgrec`: a SHA-256 and the data.
+/// What cannot be read or written is done without: it costs only time.
+struct Cache {
+    cache: wgpu::PipelineCache,
+    path: PathBuf,
+}
+
+const HASH_BYTES: usize = 32;
+
+impl Cache {
+    fn open(device: &wgpu::Device, info: &wgpu::AdapterInfo) -> Option<Cache> {
+        let key = wgpu::util::pipeline_cache_key(info)?;
+        let driver = Sha256::digest(format!("{} {} {}", info.name, info.driver, info.driver_info));
+        let driver: String = driver.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let path = folder()?.join(format!("{key}_{driver}"));
+        let data = std::fs::read(&path)
+            .ok()
+            .filter(|f| f.len() > HASH_BYTES && Sha256::digest(&f[HASH_BYTES..]).as_slice() == &f[..HASH_BYTES]);
+        let wanted = wgpu::PipelineCacheDescriptor {
+            label: None,
+            data: data.as_deref().map(|f| &f[HASH_BYTES..]),
+            fallback: true,
+        };
+        // SAFETY: the data came from `get_data`, by its hash; wgpu and the driver check that it is of this adapter.
+        let cache = unsafe { device.create_pipeline_cache(&wanted) };
+        Some(Cache { cache, path })
+    }
+
+    fn save(&self) {
+        let Some(data) = self.cache.get_data() else { return };
+        let mut file = Sha256::digest(&data).to_vec();
+        file.extend(data);
+        let temporary = self.path.with_extension(format!("{}.new", std::process::id()));
+        let folder = self.path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        if folder.and_then(|()| std::fs::write(&temporary, file)).is_ok() {
+            // The loser of a race between two processes replaces a whole file by a whole file.
+            let _ = std::fs::rename(&temporary, &self.path);
+        }
+    }
+}
+
+fn folder() -> Option<PathBuf> {
+    let of = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    of("WGREC_CACHE")
+        .or_else(|| of("XDG_CACHE_HOME").map(|d| d.join("wgrec")))
+        .or_else(|| of("HOME").map(|d| d.join(".cache/wgrec")))
+}
