@@ -1,1 +1,68 @@
-// bpr
+// Bayesian personalised ranking (Rendle et al., UAI 2009), weighted over the batch and averaged over the negatives.
+//   loss = sum_b w[b] mean_j softplus(negative[b, j] - positive[b]) / W,   W = sum_b w[b], or 1 where that is 0
+//   dnegative[b, j] = dloss w[b] sigmoid(negative[b, j] - positive[b]) / (W n),   dpositive[b] = -sum_j dnegative[b, j]
+// positive, weight, dpositive: [B]; negative, dnegative: [B, n]; loss, dloss: one number.
+// softplus = -log sigmoid of the opposite, without overflow. WG * 4 bytes of workgroup memory.
+//!import index
+//!import reduce
+//!import math
+struct Params { batch: u32, n: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> positive: array<f32>;
+@group(0) @binding(1) var<storage, read> negative: array<f32>;
+@group(0) @binding(2) var<storage, read> weight: array<f32>;
+@group(0) @binding(3) var<storage, read_write> loss: array<f32>;
+
+fn total_weight(lane: u32) -> f32 {
+    var sum = 0.0;
+    for (var b = lane; b < p.batch; b += WG) {
+        sum += weight[b];
+    }
+    sum = sum_lanes(sum, lane);
+    return select(1.0, sum, sum > 0.0);
+}
+
+// One workgroup walks the whole batch: it is small, and the order of the sum stays fixed.
+@compute @workgroup_size(WG)
+fn forward(@builtin(local_invocation_index) local: u32) {
+    let lane = lane_index(local, WG);
+    var sum = 0.0;
+    for (var b = lane; b < p.batch; b += WG) {
+        var losses = 0.0;
+        for (var j = b * p.n; j < (b + 1u) * p.n; j++) {
+            losses += softplus(negative[j] - positive[b]);
+        }
+        sum += weight[b] * losses / f32(p.n);
+    }
+    sum = sum_lanes(sum, lane);
+    let total = total_weight(lane);
+    if lane == 0u {
+        loss[0] = sum / total;
+    }
+}
+
+@group(0) @binding(4) var<storage, read> dloss: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dpositive: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dnegative: array<f32>;
+
+// One invocation a row of the batch; each workgroup adds up all weights once more, which is cheaper than another launch.
+@compute @workgroup_size(WG)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let lane = lane_index(local, WG);
+    let scale = dloss[0] / (total_weight(lane) * f32(p.n));
+    let b = thread_index(group, groups, local, WG);
+    if b >= p.batch {
+        return;
+    }
+    var sum = 0.0;
+    for (var j = b * p.n; j < (b + 1u) * p.n; j++) {
+        let gradient = weight[b] * scale * sigmoid(negative[j] - positive[b]);
+        dnegative[j] = gradient;
+        sum += gradient;
+    }
+    dpositive[b] = -sum;
+}

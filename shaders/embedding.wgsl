@@ -1,1 +1,165 @@
-// embedding
+// Embedding gather, and its gradient by sorted segments: no atomics, the same bits every time.
+// All tensors of floats have rows of d; one invocation an element of the output, neighbours along d.
+//!import index
+struct Params {
+    d: u32,
+    rows: u32,      // of the table (forward, dense gradients), or of the longest list of them (sums)
+    n: u32,         // indices, or chunks
+    part0: u32,     // rows of dy0, dy1, dy2: where the next part begins
+    part1: u32,
+    part2: u32,
+}
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> table: array<f32>;     // [rows, d]
+@group(0) @binding(1) var<storage, read> indices: array<u32>;   // [n]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;   // [n, d]
+
+// y[i] = table[indices[i]]; zeros for an index past the table.
+@compute @workgroup_size(WG)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    if e >= p.n * p.d {
+        return;
+    }
+    let row = indices[e / p.d];
+    var value = 0.0;
+    if row < p.rows {
+        value = table[row * p.d + e % p.d];
+    }
+    y[e] = value;
+}
+
+// The gradient rows of all gathers from one table, in two launches over src/tensor/segments.rs:
+//   chunk_sums[c] = sum of dy[order[e]], e in chunk_starts[c]..chunk_starts[c + 1], for c < counts[1]
+//   values[r] = sum of chunk_sums[c], c in row_chunks[r]..row_chunks[r + 1],        for r < counts[0]
+// dy is dy0, dy1, .. one behind the other; parts that a node lacks are bound to dy0, and `order` never reaches them. A row
+// that occurs a thousand times is cut into chunks of 64 entries, so that it does not hold up the rest.
+@group(0) @binding(3) var<storage, read> order: array<u32>;
+@group(0) @binding(4) var<storage, read> chunk_starts: array<u32>;
+@group(0) @binding(5) var<storage, read> row_chunks: array<u32>;
+@group(0) @binding(6) var<storage, read> counts: array<u32>;
+@group(0) @binding(7) var<storage, read> dy0: array<f32>;
+@group(0) @binding(8) var<storage, read> dy1: array<f32>;
+@group(0) @binding(9) var<storage, read> dy2: array<f32>;
+@group(0) @binding(10) var<storage, read> dy3: array<f32>;
+@group(0) @binding(11) var<storage, read_write> chunk_sums: array<f32>;
+@group(0) @binding(12) var<storage, read_write> values: array<f32>;
+
+fn gradient(entry: u32, c: u32) -> f32 {
+    var row = entry;
+    if row < p.part0 {
+        return dy0[row * p.d + c];
+    }
+    row -= p.part0;
+    if row < p.part1 {
+        return dy1[row * p.d + c];
+    }
+    row -= p.part1;
+    if row < p.part2 {
+        return dy2[row * p.d + c];
+    }
+    return dy3[(row - p.part2) * p.d + c];
+}
+
+@compute @workgroup_size(WG)
+fn sum_chunks(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    let chunk = e / p.d;
+    if chunk >= min(p.n, counts[1]) {
+        return;
+    }
+    var sum = 0.0;
+    for (var i = chunk_starts[chunk]; i < chunk_starts[chunk + 1u]; i++) {
+        sum += gradient(order[i], e % p.d);
+    }
+    chunk_sums[e] = sum;
+}
+
+@compute @workgroup_size(WG)
+fn sum_rows(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    let row = e / p.d;
+    if row >= min(p.rows, counts[0]) {
+        return;
+    }
+    var sum = 0.0;
+    for (var chunk = row_chunks[row]; chunk < row_chunks[row + 1u]; chunk++) {
+        sum += chunk_sums[chunk * p.d + e % p.d];
+    }
+    values[e] = sum;
+}
+
+// dtable[r] = sum of dy[i] over i with indices[i] = r: a table of few rows, whose indices no host has sorted.
+@group(0) @binding(13) var<storage, read> dy: array<f32>;
+@group(0) @binding(14) var<storage, read_write> dtable: array<f32>;
+
+@compute @workgroup_size(WG)
+fn small_backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    if e >= p.rows * p.d {
+        return;
+    }
+    var sum = 0.0;
+    for (var i = 0u; i < p.n; i++) {
+        if indices[i] == e / p.d {
+            sum += dy[i * p.d + e % p.d];
+        }
+    }
+    dtable[e] = sum;
+}
+
+// dense[rows[i]] = row_values[i] for i < counts[0], zeros elsewhere: each row looks itself up among the sorted `rows`.
+@group(0) @binding(15) var<storage, read> rows: array<u32>;
+@group(0) @binding(16) var<storage, read> row_values: array<f32>;
+@group(0) @binding(17) var<storage, read_write> dense: array<f32>;
+
+@compute @workgroup_size(WG)
+fn rows_to_dense(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    let row = e / p.d;
+    if row >= p.rows {
+        return;
+    }
+    let used = min(p.n, counts[0]);
+    let i = first_at_least(row, used);
+    var value = 0.0;
+    if i < used && rows[i] == row {
+        value = row_values[i * p.d + e % p.d];
+    }
+    dense[e] = value;
+}
+
+// The first place among rows[0..used] that is not below `row`.
+fn first_at_least(row: u32, used: u32) -> u32 {
+    var from = 0u;
+    var to = used;
+    while from < to {
+        let middle = (from + to) / 2u;
+        if rows[middle] < row {
+            from = middle + 1u;
+        } else {
+            to = middle;
+        }
+    }
+    return from;
+}

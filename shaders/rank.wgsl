@@ -1,1 +1,186 @@
-// rank
+// Ranking for evaluation, over one tile of the catalogue: W columns for each of B rows of scores.
+// ids: [W] for all rows (ids_row 0) or [B, W] (ids_row W); 0: no item. exclude_items[exclude_offsets[b]..
+// exclude_offsets[b + 1]], ascending, do not compete in row b. One workgroup a row.
+// Counting is by integer atomics in workgroup memory: any order gives the same count.
+//!import index
+//!import math
+struct Params { rows: u32, w: u32, ids_row: u32, k: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> scores: array<f32>;
+@group(0) @binding(1) var<storage, read> ids: array<u32>;
+@group(0) @binding(2) var<storage, read> exclude_offsets: array<u32>;
+@group(0) @binding(3) var<storage, read> exclude_items: array<u32>;
+
+fn excluded(b: u32, id: u32) -> bool {
+    var from = exclude_offsets[b];
+    var to = exclude_offsets[b + 1u];
+    while from < to {
+        let middle = from + (to - from) / 2u;
+        let here = exclude_items[middle];
+        if here == id {
+            return true;
+        }
+        if here < id {
+            from = middle + 1u;
+        } else {
+            to = middle;
+        }
+    }
+    return false;
+}
+
+@group(0) @binding(4) var<storage, read> wanted: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+var<workgroup> first: atomic<u32>;
+
+// y[b] = the score of item wanted[b] where it is in the tile, at its first column, else 0.
+@compute @workgroup_size(WG)
+fn pick(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let b = group_index(group, groups);
+    if b >= p.rows {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    if lane == 0u {
+        atomicStore(&first, p.w);
+    }
+    workgroupBarrier();
+    for (var c = lane; c < p.w; c += WG) {
+        if ids[b * p.ids_row + c] == wanted[b] {
+            atomicMin(&first, c);
+        }
+    }
+    workgroupBarrier();
+    if lane == 0u {
+        let c = atomicLoad(&first);
+        var score = 0.0;
+        if c < p.w {
+            score = scores[b * p.w + c];
+        }
+        y[b] = score;
+    }
+}
+
+@group(0) @binding(6) var<storage, read> target_score: array<f32>;
+@group(0) @binding(7) var<storage, read_write> greater: array<u32>;
+@group(0) @binding(8) var<storage, read_write> equal: array<u32>;
+var<workgroup> above: atomic<u32>;
+var<workgroup> level: atomic<u32>;
+
+// greater[b], equal[b] = how many competing items score above target_score[b], and as much. A NaN, of either, counts as
+// greater, so that a broken model ranks last.
+@compute @workgroup_size(WG)
+fn rank(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let b = group_index(group, groups);
+    if b >= p.rows {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    if lane == 0u {
+        atomicStore(&above, 0u);
+        atomicStore(&level, 0u);
+    }
+    workgroupBarrier();
+    let bar = target_score[b];
+    for (var c = lane; c < p.w; c += WG) {
+        let score = scores[b * p.w + c];
+        let broken = is_nan(score) || is_nan(bar);
+        if broken || score >= bar {
+            let id = ids[b * p.ids_row + c];
+            if id != 0u && !excluded(b, id) {
+                if broken || score > bar {
+                    atomicAdd(&above, 1u);
+                } else {
+                    atomicAdd(&level, 1u);
+                }
+            }
+        }
+    }
+    workgroupBarrier();
+    if lane == 0u {
+        greater[b] = atomicLoad(&above);
+        equal[b] = atomicLoad(&level);
+    }
+}
+
+@group(0) @binding(9) var<storage, read> best_scores: array<f32>;   // [B, k], descending
+@group(0) @binding(10) var<storage, read> best_ids: array<u32>;     // [B, k], 0: none yet
+@group(0) @binding(11) var<storage, read_write> new_scores: array<f32>;
+@group(0) @binding(12) var<storage, read_write> new_ids: array<u32>;
+
+// `place` tells apart items that occur twice: the best so far come first, then the columns.
+struct Candidate { score: f32, id: u32, place: u32 }
+const NOBODY: Candidate = Candidate(0.0, 0u, 0u);
+
+// Whether a stands before b in the ranking: higher score, then lower id. Nobody (id 0) stands last.
+fn precedes(a: Candidate, b: Candidate) -> bool {
+    if a.id == 0u || b.id == 0u {
+        return a.id != 0u;
+    }
+    if a.score != b.score {
+        return a.score > b.score;
+    }
+    if a.id != b.id {
+        return a.id < b.id;
+    }
+    return a.place < b.place;
+}
+
+fn candidate(b: u32, place: u32) -> Candidate {
+    if place < p.k {
+        return Candidate(best_scores[b * p.k + place], best_ids[b * p.k + place], place);
+    }
+    let c = place - p.k;
+    let score = scores[b * p.w + c];
+    return Candidate(score, select(ids[b * p.ids_row + c], 0u, is_nan(score)), place);
+}
+
+var<workgroup> leaders: array<Candidate, WG>; // WG * 12 bytes
+
+// The k best of the best so far and this tile. Round r finds the first of all candidates that stand behind the one of
+// round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken.
+@compute @workgroup_size(WG)
+fn top_k(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let b = group_index(group, groups);
+    if b >= p.rows {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    var last = NOBODY;
+    for (var r = 0u; r < p.k; r++) {
+        var leader = NOBODY;
+        for (var place = lane; place < p.k + p.w; place += WG) {
+            let c = candidate(b, place);
+            if precedes(c, leader) && (r == 0u || precedes(last, c)) && (place < p.k || !excluded(b, c.id)) {
+                leader = c;
+            }
+        }
+        leaders[lane] = leader;
+        workgroupBarrier();
+        for (var half = WG / 2u; half > 0u; half /= 2u) {
+            if lane < half && precedes(leaders[lane + half], leaders[lane]) {
+                leaders[lane] = leaders[lane + half];
+            }
+            workgroupBarrier();
+        }
+        last = leaders[0];
+        workgroupBarrier(); // before the next round writes
+        if lane == 0u {
+            // With nobody left, the fill of the empty places goes on: it stands in the last of the best so far.
+            new_scores[b * p.k + r] = select(last.score, best_scores[b * p.k + p.k - 1u], last.id == 0u);
+            new_ids[b * p.k + r] = last.id;
+        }
+    }
+}

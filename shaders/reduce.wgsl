@@ -1,1 +1,175 @@
-// reduce
+// Sum (KIND 0), mean (1) or maximum (2) over an axis of n, and the sum of squares that gradient clipping needs.
+//   y[o, i] = reduce_c x[o, c, i]
+// x: [outer, n, inner], y: [outer, inner]. A maximum starts from the smallest finite number and may drop a NaN.
+// `columns`: one invocation an output; neighbours read neighbours where inner > 1. `slices`: one workgroup an output, for
+// inner = 1; WG * 4 bytes of workgroup memory. Few outputs of a long axis (a bias gradient, a loss): `parts` reduces each
+// to `chunks` partial values, chunk q taking c = q, q + chunks, ..., so that neighbours read neighbours even for inner = 1;
+// `join` reduces those in order: the same bits every time.
+//!import index
+//!import reduce
+//!import math
+struct Params { outer: u32, n: u32, inner: u32, chunks: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> partial: array<f32>; // [outer, chunks, inner]
+
+fn start() -> f32 {
+    return select(0.0, LOWEST, KIND == 2u);
+}
+
+fn fold(so_far: f32, value: f32) -> f32 {
+    return select(so_far + value, max(so_far, value), KIND == 2u);
+}
+
+fn finish(value: f32) -> f32 {
+    return select(value, value / f32(p.n), KIND == 1u);
+}
+
+@compute @workgroup_size(WG)
+fn columns(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    if e >= p.outer * p.inner {
+        return;
+    }
+    let first = e / p.inner * p.n * p.inner + e % p.inner;
+    var value = start();
+    for (var c = 0u; c < p.n; c++) {
+        value = fold(value, x[first + c * p.inner]);
+    }
+    y[e] = finish(value);
+}
+
+@compute @workgroup_size(WG)
+fn slices(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let o = group_index(group, groups);
+    if o >= p.outer {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    var value = start();
+    for (var c = lane; c < p.n; c += WG) {
+        value = fold(value, x[o * p.n + c]);
+    }
+    if KIND == 2u {
+        value = max_lanes(value, lane);
+    } else {
+        value = sum_lanes(value, lane);
+    }
+    if lane == 0u {
+        y[o] = finish(value);
+    }
+}
+
+@compute @workgroup_size(WG)
+fn parts(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    if e >= p.outer * p.chunks * p.inner {
+        return;
+    }
+    let i = e % p.inner;
+    let chunk = e / p.inner % p.chunks;
+    let o = e / p.inner / p.chunks;
+    var value = start();
+    for (var c = chunk; c < p.n; c += p.chunks) {
+        value = fold(value, x[(o * p.n + c) * p.inner + i]);
+    }
+    partial[e] = value;
+}
+
+@compute @workgroup_size(WG)
+fn join(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    if e >= p.outer * p.inner {
+        return;
+    }
+    let first = e / p.inner * p.chunks * p.inner + e % p.inner;
+    var value = start();
+    for (var q = 0u; q < p.chunks; q++) {
+        value = fold(value, partial[first + q * p.inner]);
+    }
+    y[e] = finish(value);
+}
+
+@group(0) @binding(3) var<storage, read> largest: array<f32>; // [outer, inner]: the maximum
+@group(0) @binding(4) var<storage, read> dy: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dx: array<f32>;
+
+// dx = dy at the first element that equals the maximum, 0 elsewhere. One invocation a column.
+@compute @workgroup_size(WG)
+fn max_backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    if e >= p.outer * p.inner {
+        return;
+    }
+    let first = e / p.inner * p.n * p.inner + e % p.inner;
+    var found = false;
+    for (var c = 0u; c < p.n; c++) {
+        let here = !found && x[first + c * p.inner] == largest[e];
+        dx[first + c * p.inner] = select(0.0, dy[e], here);
+        found = found || here;
+    }
+}
+
+@group(0) @binding(6) var<storage, read> counts: array<u32>;
+@group(0) @binding(7) var<storage, read_write> total: array<f32>;
+
+// total = sum x^2 over the n elements of x or, where COUNTED (else `counts` stands for x, and is not read), over its first
+// counts[0] rows of `inner`. `squares` leaves a sum for each of `chunks` workgroups, `total_squares` adds them.
+@compute @workgroup_size(WG)
+fn squares(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let g = group_index(group, groups);
+    if g >= p.chunks {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    var n = p.n;
+    if COUNTED == 1u {
+        n = counts[0] * p.inner;
+    }
+    var sum = 0.0;
+    for (var i = g * WG + lane; i < n; i += p.chunks * WG) {
+        sum += x[i] * x[i];
+    }
+    sum = sum_lanes(sum, lane);
+    if lane == 0u {
+        partial[g] = sum;
+    }
+}
+
+@compute @workgroup_size(WG)
+fn total_squares(@builtin(local_invocation_index) local: u32) {
+    let lane = lane_index(local, WG);
+    var sum = 0.0;
+    for (var q = lane; q < p.chunks; q += WG) {
+        sum += partial[q];
+    }
+    sum = sum_lanes(sum, lane);
+    if lane == 0u {
+        total[0] = sum;
+    }
+}

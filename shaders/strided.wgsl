@@ -1,1 +1,59 @@
-// strided
+// Strided copy of words, floats or integers alike.
+//   y[to + i . to_strides] = x[from + i . from_strides]   for every i = (i0, .., i5) within the extents
+// Expansion (strides of 0), permutation, slice, padding and concatenation are all one of these. Axes that run together on
+// both sides are joined on the host, so that six do; unused leading ones have extent 1. One invocation a word; the last axis
+// is the fastest, so that neighbours write neighbours.
+//!import index
+struct Params {
+    // Axes 0 to 3, then 4 and 5.
+    extents: vec4<u32>,
+    from_strides: vec4<u32>,
+    to_strides: vec4<u32>,
+    last_extents: vec2<u32>,
+    last_from_strides: vec2<u32>,
+    last_to_strides: vec2<u32>,
+    from: u32,
+    to: u32,
+}
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> y: array<u32>;
+
+@compute @workgroup_size(WG)
+fn copy(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    var rest = thread_index(group, groups, local, WG);
+    let i5 = rest % p.last_extents.y;
+    rest /= p.last_extents.y;
+    let i4 = rest % p.last_extents.x;
+    rest /= p.last_extents.x;
+    let i3 = rest % p.extents.w;
+    rest /= p.extents.w;
+    let i2 = rest % p.extents.z;
+    rest /= p.extents.z;
+    let i1 = rest % p.extents.y;
+    let i0 = rest / p.extents.y;
+    if i0 >= p.extents.x {
+        return;
+    }
+    let i = vec4(i0, i1, i2, i3);
+    let last = vec2(i4, i5);
+    let at = p.from + dot(i, p.from_strides) + dot(last, p.last_from_strides);
+    y[p.to + dot(i, p.to_strides) + dot(last, p.last_to_strides)] = x[at];
+}
+
+// y = 0 in its first p.to words: what padding is before the copy.
+@compute @workgroup_size(WG)
+fn zero(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = thread_index(group, groups, local, WG);
+    if i < p.to {
+        y[i] = 0u;
+    }
+}

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::graph::Step;
 use crate::tensor::{DType, Spec};
 use crate::twin;
+use bytemuck::{Pod, Zeroable};
 
 /// What stays the same over a run; the learning rate and the bias corrections come with the step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,6 +29,43 @@ impl Default for Settings {
 /// Moments below this are set to 0: denormal numbers make the update some thirty times slower.
 pub const TINY: f64 = 1e-30;
 
+/// A beta or eps as it is written, not as f32 rounds it: 1 - beta2 would be off in the fifth digit.
+fn exact(x: f32) -> f64 {
+    x.to_string().parse().expect("a float prints as one")
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    beta1: f32,
+    beta2: f32,
+    rest1: f32,
+    rest2: f32,
+    eps: f32,
+    decay: f32,
+    decoupled: u32,
+    n: u32,
+    d: u32,
+    cap: u32,
+}
+
+impl Params {
+    fn new(s: &Settings) -> Params {
+        Params {
+            beta1: s.beta1,
+            beta2: s.beta2,
+            rest1: (1.0 - exact(s.beta1)) as f32,
+            rest2: (1.0 - exact(s.beta2)) as f32,
+            eps: s.eps,
+            decay: 0.0,
+            decoupled: s.decoupled as u32,
+            n: 0,
+            d: 1,
+            cap: 0,
+        }
+    }
+}
+
 /// The numbers of one update, in the twin's arithmetic.
 #[derive(Clone, Copy)]
 struct Update<T> {
@@ -45,12 +83,10 @@ struct Update<T> {
 impl<T: Real> Update<T> {
     fn new(s: &Settings, step: &[u32], lr_factor: T, decay: T, scale: T) -> Update<T> {
         let float = |i| T::of(Step::float(step, i));
-        // Betas as they are written, not as f32 rounds them: 1 - beta2 would be off in the fifth digit.
-        let exact = |x: f32| T::of(x.to_string().parse::<f64>().expect("a float prints as one"));
         Update {
-            beta1: exact(s.beta1),
-            beta2: exact(s.beta2),
-            eps: exact(s.eps),
+            beta1: T::of(exact(s.beta1)),
+            beta2: T::of(exact(s.beta2)),
+            eps: T::of(exact(s.eps)),
             decoupled: s.decoupled,
             lr: float(Step::LR) * lr_factor,
             correction1: float(Step::CORRECTION1),
@@ -120,8 +156,10 @@ impl Op for Adam {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let n = s.input(0).elements();
+        let params = Params { n: n as u32, ..Params::new(&self.settings) };
+        Ok(vec![Launch::of("adam", "flat").params(params).threads(n, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -201,8 +239,16 @@ impl Op for AdamRows {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let (entry, n) = if self.lazy { ("lazy", s.input(3)) } else { ("table", s.input(0)) };
+        let params = Params {
+            decay: self.decay,
+            n: n.elements() as u32,
+            d: s.input(0)[1] as u32,
+            cap: s.input(4)[0] as u32,
+            ..Params::new(&self.settings)
+        };
+        Ok(vec![Launch::of("adam", entry).params(params).threads(n.elements(), caps)?])
     }
 
     fn operands(&self) -> Operands {

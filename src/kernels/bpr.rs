@@ -1,16 +1,31 @@
 //! Bayesian personalised ranking (Rendle et al., UAI 2009): the mean of -log sigmoid(positive - negative).
 
 use super::args::{Args, sum_chunks};
+use super::launch::lanes;
 use super::real::Real;
 use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
 use crate::tensor::Spec;
 use crate::twin;
+use bytemuck::{Pod, Zeroable};
 
 /// positive \[B\], negative \[B, n\], weight \[B\]: sum_b w_b mean_j softplus(negative_bj - positive_b) / sum_b w_b, a scalar;
 /// 0 where all weights are 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Bpr;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    batch: u32,
+    n: u32,
+}
+
+impl Params {
+    fn of(s: &Shapes) -> Params {
+        Params { batch: s.input(1)[0] as u32, n: s.input(1)[1] as u32 }
+    }
+}
 
 fn total_weight<T: Real>(weight: &[T]) -> T {
     let sum = sum_chunks(weight.len(), |r| weight[r].iter().copied().sum());
@@ -60,8 +75,9 @@ impl Op for Bpr {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let launch = Launch::of("bpr", "forward").params(Params::of(s));
+        Ok(vec![launch.groups(1, lanes(usize::MAX, caps), caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -109,8 +125,8 @@ impl Op for BprBackward {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(vec![Launch::of("bpr", "backward").params(Params::of(s)).threads(s.input(0)[0], caps)?])
     }
 
     fn operands(&self) -> Operands {

@@ -4,7 +4,7 @@
 use super::args::{Args, rows};
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
@@ -66,7 +66,7 @@ fn gelu_tanh_inner<T: Real>(a: T) -> T {
 
 table! {
     // name arity WGSL, |a, b| twin, vectorised f32, |x, z, y, dy| [by x, by z];
-    Tanh 1 "tanh(clamp({a}, -15.0, 15.0))", |a, b| a.tanh(), |x, _| fast::tanh(x),
+    Tanh 1 "tanh_accurate({a})", |a, b| a.tanh(), |x, _| fast::tanh(x),
         |x, z, y, dy| [Some(dy * (constant(y, 1.0) - y * y)), None];
     Sigmoid 1 "sigmoid({a})", |a, b| sigmoid(a), |x, _| fast::sigmoid(x),
         |x, z, y, dy| [Some(dy * (y - y * y)), None];
@@ -95,7 +95,7 @@ table! {
         }), None];
     Exp 1 "exp({a})", |a, b| a.exp(), |x, _| fast::exp(x), |x, z, y, dy| [Some(dy * y), None];
     // The argument is kept away from 0: log of 0 is -87.3, not minus infinity, and its slope there is 0.
-    Log 1 "log(max({a}, 1.17549435e-38))", |a, b| a.max(T::of(f32::MIN_POSITIVE as f64)).ln(),
+    Log 1 "log_positive({a})", |a, b| a.max(T::of(f32::MIN_POSITIVE as f64)).ln(),
         |x: f32, _| x.max(f32::MIN_POSITIVE).ln(),
         |x, z, y, dy| [Some(dy * x.greater(constant(x, f32::MIN_POSITIVE as f64)) * x.reciprocal()), None];
     // Its derivative is taken as 0 at 0, where it has none.
@@ -264,6 +264,48 @@ impl Broadcast {
         Broadcast { extents, strides }
     }
 
+    /// Whether input `i` lies like the output, element by element.
+    fn is_plain(&self, i: usize) -> bool {
+        let mut dense = 1;
+        (0..self.extents.len()).rev().all(|axis| {
+            let same = self.strides[i][axis] == dense;
+            dense *= self.extents[axis];
+            same
+        })
+    }
+
+    /// WGSL that splits `i`, the number of an output element, into coordinates `c0`, `c1`, .. where an input needs them.
+    fn wgsl_coordinates(&self) -> String {
+        let needed = (0..self.strides.len()).any(|i| !self.is_plain(i) && self.strides[i].iter().any(|&s| s != 0));
+        if !needed {
+            return String::new();
+        }
+        let mut text = String::new();
+        let mut dense = 1;
+        for (axis, extent) in self.extents.iter().enumerate().rev() {
+            let above = if dense == 1 { "i".to_string() } else { format!("i / {dense}u") };
+            text += &match axis {
+                0 => format!("    let c0 = {above};\n"),
+                _ => format!("    let c{axis} = {above} % {extent}u;\n"),
+            };
+            dense *= extent;
+        }
+        text
+    }
+
+    /// WGSL for the place in input `i` of output element `i`.
+    fn wgsl_index(&self, i: usize) -> String {
+        if self.is_plain(i) {
+            return "i".into();
+        }
+        let terms = self.strides[i].iter().enumerate().filter(|(_, s)| **s != 0).map(|(axis, stride)| match stride {
+            1 => format!("c{axis}"),
+            _ => format!("c{axis} * {stride}u"),
+        });
+        let sum = terms.collect::<Vec<_>>().join(" + ");
+        if sum.is_empty() { "0u".into() } else { sum }
+    }
+
     /// Offset of the first element of inner row `row` (the last axis runs within it) in input `i`.
     fn row_start(&self, i: usize, mut row: usize) -> usize {
         let mut at = 0;
@@ -331,6 +373,56 @@ impl Chain {
             }
             done += n;
         }
+    }
+}
+
+/// A literal as WGSL, exact to the bit: Rust prints the shortest decimal that reads back as the same f32.
+fn literal(x: f64) -> Result<String> {
+    let x = x as f32;
+    if !x.is_finite() {
+        return Err(Error::shape("elementwise", format!("{x} cannot be a literal of a shader")));
+    }
+    Ok(format!("{x:?}f"))
+}
+
+impl Chain {
+    /// The WGSL of this chain on operands of these shapes. Extents and strides of a broadcast stand in the text, so that the
+    /// compiler divides by constants; the number of elements is a parameter.
+    fn shader(&self, s: &Shapes) -> Result<String> {
+        let shapes: Vec<&Shape> = s.inputs.iter().map(|x| &x.shape).collect();
+        let b = Broadcast::new(s.output(0), &shapes);
+        let mut text = String::from(
+            "// A chain of elementwise operations, one invocation an element.\n\
+             //!import index\n//!import math\nstruct Params { n: u32 }\nvar<immediate> p: Params;\n",
+        );
+        for (i, x) in s.inputs.iter().enumerate() {
+            let element = if x.dtype == DType::U32 { "u32" } else { "f32" };
+            text += &format!("@group(0) @binding({i}) var<storage, read> x{i}: array<{element}>;\n");
+        }
+        let last = s.inputs.len();
+        text += &format!("@group(0) @binding({last}) var<storage, read_write> y: array<f32>;\n\n");
+        text += "@compute @workgroup_size(WG)\n\
+                 fn forward(\n    @builtin(workgroup_id) group: vec3<u32>,\n    \
+                 @builtin(num_workgroups) groups: vec3<u32>,\n    \
+                 @builtin(local_invocation_index) local: u32,\n) {\n    \
+                 let i = thread_index(group, groups, local, WG);\n    if i >= p.n {\n        return;\n    }\n";
+        text += &b.wgsl_coordinates();
+        for (i, x) in s.inputs.iter().enumerate() {
+            let at = b.wgsl_index(i);
+            text += &match x.dtype {
+                DType::U32 => format!("    let r{i} = f32(x{i}[{at}]);\n"),
+                _ => format!("    let r{i} = x{i}[{at}];\n"),
+            };
+        }
+        for (k, instr) in self.code.iter().enumerate() {
+            let value = match *instr {
+                Instr::Literal(x) => literal(x)?,
+                Instr::Apply(f, p, q) => f.wgsl().replace("{a}", &format!("r{p}")).replace("{b}", &format!("r{q}")),
+            };
+            text += &format!("    let r{} = {value};\n", self.inputs + k);
+        }
+        text += &format!("    y[i] = r{};\n}}\n", self.inputs + self.code.len() - 1);
+        Ok(text)
     }
 }
 
@@ -415,8 +507,9 @@ impl Op for Chain {
         true
     }
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let n = s.output(0).elements();
+        Ok(vec![Launch::generated(self.shader(s)?, "forward").params(n as u32).threads(n, caps)?])
     }
 
     fn operands(&self) -> Operands {

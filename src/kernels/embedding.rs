@@ -6,6 +6,18 @@ use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, 
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
+use bytemuck::{Pod, Zeroable};
+
+#[repr(C)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
+struct Params {
+    d: u32,
+    rows: u32,
+    n: u32,
+    part0: u32,
+    part1: u32,
+    part2: u32,
+}
 
 /// Rows of `table` \[n, d\] by `indices` (u32, any shape): \[indices.., d\]. An index of n or more gives a row of zeros.
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +59,10 @@ impl Op for Gather {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let (n, d) = (s.input(1).elements(), s.input(0)[1]);
+        let params = Params { d: d as u32, rows: s.input(0)[0] as u32, n: n as u32, ..Params::default() };
+        Ok(vec![Launch::of("embedding", "forward").params(params).threads(n * d, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -145,8 +159,25 @@ impl Op for GatherGrad {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        const NAMES: [&str; GatherGrad::MAX_PARTS] = ["dy0", "dy1", "dy2", "dy3"];
+        let [chunks, d] = [s.scratch[0].shape[0], s.output(0)[1]];
+        let rows = s.output(0)[0];
+        let parts = &s.inputs[GatherGrad::FIXED..];
+        let part = |i: usize| parts.get(i).map_or(0, |x| x.shape[0] as u32);
+        let params = Params {
+            d: d as u32,
+            rows: rows as u32,
+            n: chunks as u32,
+            part0: part(0),
+            part1: part(1),
+            part2: part(2),
+        };
+        let mut chunk_sums = Launch::of("embedding", "sum_chunks").params(params).threads(chunks * d, caps)?;
+        for name in &NAMES[parts.len()..] {
+            chunk_sums = chunk_sums.bind(name, GatherGrad::FIXED);
+        }
+        Ok(vec![chunk_sums, Launch::of("embedding", "sum_rows").params(params).threads(rows * d, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -205,8 +236,10 @@ impl Op for GatherGradDense {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let [n, d] = [s.input(1)[0], s.input(1)[1]];
+        let params = Params { d: d as u32, rows: self.rows as u32, n: n as u32, ..Params::default() };
+        Ok(vec![Launch::of("embedding", "small_backward").params(params).threads(self.rows * d, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -250,12 +283,14 @@ impl Op for RowsToDense {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let [rows, d] = [self.shape[0], self.shape[1]];
+        let params = Params { d: d as u32, rows: rows as u32, n: s.input(1)[0] as u32, ..Params::default() };
+        Ok(vec![Launch::of("embedding", "rows_to_dense").params(params).threads(rows * d, caps)?])
     }
 
     fn operands(&self) -> Operands {
-        Operands { inputs: &["values", "rows", "counts"], outputs: &["dense"], scratch: &[] }
+        Operands { inputs: &["row_values", "rows", "counts"], outputs: &["dense"], scratch: &[] }
     }
 }
 

@@ -75,7 +75,26 @@ pub struct Launch {
     pub rename: Vec<(&'static str, usize)>,
 }
 
+/// Invocations of a workgroup where a kernel has one an element: whole subgroups of every adapter.
+const WORKGROUP: usize = 64;
+
+/// Lanes of a workgroup that shares a row of `n`: a power of two, for the tree of lib/reduce.wgsl.
+pub fn lanes(n: usize, caps: &Caps) -> usize {
+    let most = caps.max_invocations.min(256) as usize;
+    if n > 1024 { most } else { WORKGROUP }
+}
+
 impl Launch {
+    /// One invocation for each of `n`; the shader's `WG` is the size of a workgroup.
+    pub fn threads(self, n: usize, caps: &Caps) -> Result<Launch> {
+        Ok(self.constant("WG", WORKGROUP as u32).grid(Grid::threads(n, WORKGROUP, caps)?))
+    }
+
+    /// `n` workgroups of `size` invocations; the shader's `WG` is `size`.
+    pub fn groups(self, n: usize, size: usize, caps: &Caps) -> Result<Launch> {
+        Ok(self.constant("WG", size as u32).grid(Grid::linear(n, caps)?))
+    }
+
     pub fn of(file: &'static str, entry: &'static str) -> Launch {
         Launch {
             source: Source::File(file),

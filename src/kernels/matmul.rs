@@ -7,6 +7,7 @@ use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, 
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
+use bytemuck::{Pod, Zeroable};
 
 /// What the epilogue applies to `a b + bias`. Each one's slope can be told from its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +48,48 @@ pub struct Dims {
     pub n: usize,
     pub k: usize,
     pub shared: bool,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    batch: u32,
+    m: u32,
+    n: u32,
+    k: u32,
+    b_batch: u32,
+    k_part: u32,
+}
+
+/// How the shader goes about a product, by its extents alone.
+struct Layout {
+    /// Lanes along one side of a tile, each with 4 x 4 outputs; None: one invocation an output.
+    side: Option<usize>,
+    /// Parts that a long sum is cut into, and the terms of each.
+    parts: usize,
+    k_part: usize,
+}
+
+impl Layout {
+    /// Terms of a part at least: below that, adding the parts costs more than the idle workgroups.
+    const PART: usize = 256;
+    /// Workgroups that keep a large GPU busy.
+    const BUSY: usize = 256;
+
+    fn of(d: Dims) -> Layout {
+        let tiles = |side: usize| d.batch * d.m.div_ceil(4 * side) * d.n.div_ceil(4 * side);
+        let parts = (d.k / Layout::PART).min(Layout::BUSY / tiles(8).max(1));
+        if d.batch == 1 && parts >= 2 {
+            let k_part = d.k.div_ceil(parts).next_multiple_of(16);
+            return Layout { side: Some(8), parts: d.k.div_ceil(k_part), k_part };
+        }
+        let side = match () {
+            _ if d.m < 16 || d.n < 16 => None,
+            _ if d.m >= 64 && d.n >= 64 && tiles(16) >= Layout::BUSY => Some(16),
+            _ => Some(8),
+        };
+        Layout { side, parts: 1, k_part: d.k }
+    }
 }
 
 impl MatMul {
@@ -171,7 +214,10 @@ impl Op for MatMul {
         if self.bias {
             x.is_shape(2, &[n])?;
         }
-        Ok(Outputs::one(Spec::f32(a.with(ra - 2, m).with(ra - 1, n))))
+        let y = Outputs::one(Spec::f32(a.with(ra - 2, m).with(ra - 1, n)));
+        let d = self.dims(a, b);
+        let parts = Layout::of(d).parts;
+        Ok(if parts > 1 { y.with_scratch(Spec::f32([parts, d.m, d.n])) } else { y })
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
@@ -272,8 +318,38 @@ impl Op for MatMul {
         true
     }
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let d = self.dims(s.input(0), s.input(1));
+        let layout = Layout::of(d);
+        let params = Params {
+            batch: d.batch as u32,
+            m: d.m as u32,
+            n: d.n as u32,
+            k: d.k as u32,
+            b_batch: if d.shared { 0 } else { (d.k * d.n) as u32 },
+            k_part: layout.k_part as u32,
+        };
+        let launch = |entry, side| {
+            let l = Launch::of("matmul", entry)
+                .params(params)
+                .constant("SIDE", side as u32)
+                .constant("TRANSPOSE_A", self.transpose_a as u32)
+                .constant("TRANSPOSE_B", self.transpose_b as u32)
+                .constant("BIAS", self.bias as u32)
+                .constant("ACTIVATION", self.activation as u32);
+            if self.bias { l } else { l.bind("bias", 0) }
+        };
+        let Some(side) = layout.side else {
+            return Ok(vec![launch("simple", 8).threads(d.batch * d.m * d.n, caps)?]);
+        };
+        let tiles = d.m.div_ceil(4 * side) * d.n.div_ceil(4 * side);
+        if layout.parts == 1 {
+            return Ok(vec![launch("tiled", side).groups(d.batch * tiles, side * side, caps)?]);
+        }
+        Ok(vec![
+            launch("parts", side).groups(layout.parts * tiles, side * side, caps)?,
+            launch("join", side).threads(d.m * d.n, caps)?,
+        ])
     }
 
     fn operands(&self) -> Operands {

@@ -1,16 +1,33 @@
 //! Weighted mean and variance over a sequence, in two passes: PoMRec's centrality and dispersion (equations 5 and 6).
 
 use super::args::{Args, rows2};
+use super::launch::lanes;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
 use crate::tensor::Spec;
 use crate::twin;
+use bytemuck::{Pod, Zeroable};
 
 /// Weights a \[B, T, K\], values h \[B, T, d\]: mean \[B, K, d\] = sum_t a h and variance \[B, K, d\] = sum_t a (h - mean)^2.
 /// The variance is taken in a second pass: E\[h^2\] - E\[h\]^2 would lose every digit of a small dispersion.
 #[derive(Debug, Clone, Copy)]
 pub struct Moments;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    batch: u32,
+    t: u32,
+    k: u32,
+    d: u32,
+}
+
+fn launch(entry: &'static str, s: &Shapes) -> (Params, Launch) {
+    let [batch, t, k, d] = [s.input(0)[0], s.input(0)[1], s.input(0)[2], s.input(1)[2]].map(|x| x as u32);
+    let params = Params { batch, t, k, d };
+    (params, Launch::of("moments", entry).constant("K", k).params(params))
+}
 
 impl Moments {
     #[inline(always)]
@@ -69,8 +86,9 @@ impl Op for Moments {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let (p, launch) = launch("forward", s);
+        Ok(vec![launch.threads((p.batch * p.k * p.d) as usize, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -167,12 +185,13 @@ impl Op for MomentsBackward {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let (p, launch) = launch("backward", s);
+        Ok(vec![launch.groups(p.batch as usize, lanes((p.t * p.d) as usize, caps), caps)?])
     }
 
     fn operands(&self) -> Operands {
-        Operands { inputs: &["a", "h", "mean", "dmean", "dvariance"], outputs: &["da", "dh"], scratch: &[] }
+        Operands { inputs: &["a", "h", "given_mean", "dmean", "dvariance"], outputs: &["da", "dh"], scratch: &[] }
     }
 
     fn cost(&self, s: &Shapes) -> Cost {

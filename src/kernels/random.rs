@@ -11,6 +11,16 @@ use crate::graph::Step;
 use crate::tensor::philox::{fnv, philox};
 use crate::tensor::{Shape, Spec};
 use crate::twin;
+use bytemuck::{Pod, Zeroable};
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    n: u32,
+    key: u32,
+    rate: f32,
+    scale: f32,
+}
 
 /// The key of a scope's random numbers.
 pub fn key(scope: &str) -> u32 {
@@ -100,8 +110,11 @@ impl Op for Draw {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let n = s.output(0).elements();
+        let params = Params { n: n as u32, key: self.key, rate: 0.0, scale: 1.0 };
+        let launch = Launch::of("random", "draw").params(params).constant("KIND", self.kind as u32);
+        Ok(vec![launch.threads(n.div_ceil(4), caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -150,8 +163,12 @@ impl Op for Dropout {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let n = s.output(0).elements();
+        let scale = (1.0 / (1.0 - self.p as f64)) as f32;
+        let params = Params { n: n as u32, key: self.key, rate: self.p, scale };
+        let launch = Launch::of("random", "dropout").params(params).constant("KIND", 0);
+        Ok(vec![launch.threads(n.div_ceil(4), caps)?])
     }
 
     fn operands(&self) -> Operands {

@@ -2,11 +2,13 @@
 //! catalogue tile by tile; `ids` names the items of a tile (0: no item), `exclude` the items that do not compete.
 
 use super::args::{Args, rows, rows2};
+use super::launch::lanes;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
+use bytemuck::{Pod, Zeroable};
 
 /// Item of column `c` for row `b`, where `ids` is \[W\] for all rows or \[B, W\].
 fn id_at(ids: &[u32], shape: &Shape, b: usize, c: usize) -> u32 {
@@ -22,6 +24,23 @@ fn check_ids(x: &Inputs, scores: usize, ids: usize) -> Result<()> {
     x.dtype(ids, DType::U32)?;
     let (s, i) = (x.shape(scores), x.shape(ids));
     if i[..] == s[1..] || i == s { Ok(()) } else { x.fail("ids must be one for each column, or each score") }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    w: u32,
+    ids_row: u32,
+    k: u32,
+}
+
+/// One workgroup a row of the scores.
+fn launch(entry: &'static str, s: &Shapes, k: usize, caps: &Caps) -> Result<Vec<Launch>> {
+    let (rows, w) = (s.input(0)[0], s.input(0)[1]);
+    let ids_row = if s.input(1).len() == 1 { 0 } else { w };
+    let params = Params { rows: rows as u32, w: w as u32, ids_row: ids_row as u32, k: k as u32 };
+    Ok(vec![Launch::of("rank", entry).params(params).groups(rows, lanes(w, caps), caps)?])
 }
 
 /// Inputs scores \[B, W\], ids \[W\] or \[B, W\], target \[B\]: the score of the target where it is in the tile, else 0.
@@ -57,8 +76,8 @@ impl Op for Pick {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        launch("pick", s, 0, caps)
     }
 
     fn operands(&self) -> Operands {
@@ -121,8 +140,8 @@ impl Op for Rank {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        launch("rank", s, 0, caps)
     }
 
     fn operands(&self) -> Operands {
@@ -195,8 +214,8 @@ impl Op for TopK {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        launch("top_k", s, s.input(4)[1], caps)
     }
 
     fn operands(&self) -> Operands {

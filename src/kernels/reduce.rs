@@ -1,11 +1,13 @@
 //! Sum, mean and maximum over one axis, and the sum of squares that gradient clipping needs.
 
 use super::args::{Args, rows, sum_chunks};
+use super::launch::lanes;
 use super::real::Real;
 use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
 use crate::tensor::{DType, Spec};
 use crate::twin;
+use bytemuck::{Pod, Zeroable};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reduction {
@@ -19,6 +21,27 @@ pub enum Reduction {
 pub struct Reduce {
     pub kind: Reduction,
     pub axis: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    outer: u32,
+    n: u32,
+    inner: u32,
+    chunks: u32,
+}
+
+impl Params {
+    fn new(outer: usize, n: usize, inner: usize, chunks: usize) -> Params {
+        Params { outer: outer as u32, n: n as u32, inner: inner as u32, chunks: chunks as u32 }
+    }
+}
+
+/// Partial values of each output, in a launch of their own: more than 1 where one launch would have few invocations with a
+/// long way each.
+fn chunks(outer: usize, n: usize, inner: usize) -> usize {
+    if n >= 1024 && outer * inner <= 1024 { (n / 64).min(256) } else { 1 }
 }
 
 impl Reduce {
@@ -80,7 +103,10 @@ impl Op for Reduce {
         if x.shape(0)[self.axis] == 0 {
             return x.fail("nothing to reduce over");
         }
-        Ok(Outputs::one(Spec::f32(x.shape(0).without(self.axis))))
+        let y = Outputs::one(Spec::f32(x.shape(0).without(self.axis)));
+        let (outer, n, inner) = x.shape(0).around(self.axis);
+        let chunks = chunks(outer, n, inner);
+        Ok(if chunks > 1 { y.with_scratch(Spec::f32([outer, chunks, inner])) } else { y })
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
@@ -97,12 +123,29 @@ impl Op for Reduce {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let (outer, n, inner) = s.input(0).around(self.axis);
+        let chunks = chunks(outer, n, inner);
+        let launch = |entry| {
+            Launch::of("reduce", entry)
+                .params(Params::new(outer, n, inner, chunks))
+                .constant("KIND", self.kind as u32)
+                .constant("COUNTED", 0)
+        };
+        Ok(if chunks > 1 {
+            vec![
+                launch("parts").threads(outer * chunks * inner, caps)?,
+                launch("join").threads(outer * inner, caps)?,
+            ]
+        } else if inner == 1 && n >= 32 {
+            vec![launch("slices").groups(outer, lanes(n, caps), caps)?]
+        } else {
+            vec![launch("columns").threads(outer * inner, caps)?]
+        })
     }
 
     fn operands(&self) -> Operands {
-        Operands { inputs: &["x"], outputs: &["y"], scratch: &[] }
+        Operands { inputs: &["x"], outputs: &["y"], scratch: &["partial"] }
     }
 }
 
@@ -148,12 +191,14 @@ impl Op for MaxBackward {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let (outer, n, inner) = s.input(0).around(self.axis);
+        let launch = Launch::of("reduce", "max_backward").params(Params::new(outer, n, inner, 1));
+        Ok(vec![launch.constant("KIND", Reduction::Max as u32).constant("COUNTED", 0).threads(outer * inner, caps)?])
     }
 
     fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "y", "dy"], outputs: &["dx"], scratch: &[] }
+        Operands { inputs: &["x", "largest", "dy"], outputs: &["dx"], scratch: &[] }
     }
 }
 
@@ -188,8 +233,20 @@ impl Op for SumSquares {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let counted = s.inputs.len() == 2;
+        let size = lanes(usize::MAX, caps);
+        let launch = |entry| {
+            Launch::of("reduce", entry)
+                .params(Params::new(1, s.input(0).elements(), s.input(0).last_dim(), SumSquares::GROUPS))
+                .constant("KIND", Reduction::Sum as u32)
+                .constant("COUNTED", counted as u32)
+        };
+        let squares = launch("squares").groups(SumSquares::GROUPS, size, caps)?;
+        Ok(vec![
+            if counted { squares } else { squares.bind("counts", 0) },
+            launch("total_squares").groups(1, size, caps)?,
+        ])
     }
 
     fn operands(&self) -> Operands {

@@ -1,11 +1,13 @@
 //! Softmax over any axis, with a mask.
 
 use super::args::{Args, rows};
+use super::launch::lanes;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
 use crate::error::Result;
 use crate::tensor::{DType, Shape};
 use crate::twin;
+use bytemuck::{Pod, Zeroable};
 
 /// Softmax of `x` over `axis`, where the optional second input `keep` (u32) is not 0. `keep` has the shape of `x`, or
 /// that without the axes behind `axis`. Slices with nothing kept give zeros.
@@ -19,6 +21,26 @@ pub struct Softmax {
 #[derive(Debug, Clone, Copy)]
 pub struct SoftmaxBackward {
     pub axis: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    slices: u32,
+    n: u32,
+    inner: u32,
+}
+
+/// One invocation a slice, or one workgroup: where a slice is long and either contiguous, so that neighbours would read far
+/// apart, or one of few.
+fn launch([columns, slices]: [&'static str; 2], x: &Shape, axis: usize, caps: &Caps) -> Result<Launch> {
+    let (outer, n, inner) = x.around(axis);
+    let params = Params { slices: (outer * inner) as u32, n: n as u32, inner: inner as u32 };
+    if n >= 32 && (inner == 1 || n >= 8 * outer * inner) {
+        Launch::of("softmax", slices).params(params).groups(outer * inner, lanes(n, caps), caps)
+    } else {
+        Launch::of("softmax", columns).params(params).threads(outer * inner, caps)
+    }
 }
 
 impl Softmax {
@@ -129,8 +151,13 @@ impl Op for Softmax {
         true
     }
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let mask = match s.inputs.get(1) {
+            None => 0,
+            Some(keep) => 1 + self.full_mask(s.input(0), &keep.shape) as u32,
+        };
+        let launch = launch(["forward_columns", "forward_slices"], s.input(0), self.axis, caps)?.constant("MASK", mask);
+        Ok(vec![if self.masked { launch } else { launch.bind("keep", 0) }])
     }
 
     fn operands(&self) -> Operands {
@@ -181,11 +208,12 @@ impl Op for SoftmaxBackward {
 
     twin!();
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let launch = launch(["backward_columns", "backward_slices"], s.input(0), self.axis, caps)?;
+        Ok(vec![launch.constant("MASK", 0)])
     }
 
     fn operands(&self) -> Operands {
-        Operands { inputs: &["y", "dy"], outputs: &["dx"], scratch: &[] }
+        Operands { inputs: &["probabilities", "dy"], outputs: &["dx"], scratch: &[] }
     }
 }

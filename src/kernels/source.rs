@@ -69,6 +69,7 @@ fn find(files: &[(&str, &'static str)], stem: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Step;
 
     #[test]
     fn imports_once_and_finds_the_way_back() {
@@ -79,5 +80,22 @@ mod tests {
         assert_eq!(all.locate(1), "prepended constants:1");
         assert_eq!(all.locate(3), "shaders/lib/index.wgsl:1");
         assert_eq!(all.locate(all.text.lines().count()), "generated shader:4");
+    }
+
+    #[test]
+    fn the_words_of_a_step_are_those_of_its_twin() {
+        let text = SHADER_LIBRARY.iter().find(|(name, _)| *name == "step").unwrap().1;
+        let words = [
+            ("SEED", Step::SEED),
+            ("NUMBER", Step::STEP),
+            ("MICRO", Step::MICRO),
+            ("LR", Step::LR),
+            ("CORRECTION1", Step::CORRECTION1),
+            ("CORRECTION2", Step::CORRECTION2),
+            ("LOSS_SCALE", Step::LOSS_SCALE),
+        ];
+        for (name, at) in words {
+            assert!(text.contains(&format!("const STEP_{name}: u32 = {at}u;")), "{name}");
+        }
     }
 }

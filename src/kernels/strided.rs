@@ -4,8 +4,9 @@
 use super::args::{Args, rows};
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::{DType, Shape, Spec};
+use bytemuck::{Pod, Zeroable};
 
 /// The same elements under another shape, in the same memory. With `cut`, no gradient flows through it.
 #[derive(Debug, Clone)]
@@ -145,9 +146,60 @@ fn run<T: Real>(a: &Args<T>, copies: &[(usize, Copy)], zero: bool) {
     }
 }
 
+#[repr(C)]
+#[derive(Clone, std::marker::Copy, Default, Pod, Zeroable)]
+struct Params {
+    extents: [u32; 4],
+    from_strides: [u32; 4],
+    to_strides: [u32; 4],
+    last_extents: [u32; 2],
+    last_from_strides: [u32; 2],
+    last_to_strides: [u32; 2],
+    from: u32,
+    to: u32,
+}
+
+impl Copy {
+    /// None where more than six axes are left.
+    fn params(&self) -> Option<Params> {
+        let split = |list: &[usize], fill: u32| {
+            let mut all = [fill; 6];
+            let unused = all.len().checked_sub(list.len())?;
+            all[unused..].iter_mut().zip(list).for_each(|(a, &x)| *a = x as u32);
+            Some(([all[0], all[1], all[2], all[3]], [all[4], all[5]]))
+        };
+        let (extents, last_extents) = split(&self.extents, 1)?;
+        let (from_strides, last_from_strides) = split(&self.from_strides, 0)?;
+        let (to_strides, last_to_strides) = split(&self.to_strides, 0)?;
+        Some(Params {
+            extents,
+            from_strides,
+            to_strides,
+            last_extents,
+            last_from_strides,
+            last_to_strides,
+            from: self.from as u32,
+            to: self.to as u32,
+        })
+    }
+}
+
 /// The launches of `copies`, each from its input; after zeroing the output if `zero`.
-fn launches(_s: &Shapes, _caps: &Caps, _copies: &[(usize, Copy)], _zero: bool) -> Result<Vec<Launch>> {
-    unimplemented!()
+fn launches(s: &Shapes, caps: &Caps, copies: &[(usize, Copy)], zero: bool) -> Result<Vec<Launch>> {
+    let mut list = vec![];
+    if zero {
+        let n = s.output(0).elements();
+        let params = Params { to: n as u32, ..Params::default() };
+        list.push(Launch::of("strided", "zero").params(params).threads(n, caps)?);
+    }
+    for (input, copy) in copies {
+        let Some(params) = copy.params() else {
+            return Err(Error::shape("strided copy", format!("{copy:?} needs more than six axes")));
+        };
+        let launch = Launch::of("strided", "copy").params(params).threads(copy.extents.iter().product(), caps)?;
+        list.push(launch.bind("x", *input));
+    }
+    Ok(list)
 }
 
 macro_rules! copying {
