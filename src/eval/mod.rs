@@ -1,4 +1,10 @@
-//! Evaluation: ranks on the device, metrics from them.
+//! How good is a model? Ranks of held-out items, metrics over them, and whether two models differ.
 
+pub mod evaluator;
 pub mod metrics;
 pub mod ranker;
+pub mod significance;
+
+pub use evaluator::{Evaluator, Ranked};
+pub use metrics::{Metric, TieRule};
+pub use significance::Comparison;

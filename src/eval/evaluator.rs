@@ -1,0 +1,78 @@
+//! A part of a split, ranked by a model.
+
+use super::metrics::{Metric, TieRule};
+use super::ranker::{Candidates, RankSpec, Ranker};
+use crate::data::{Dataset, EvalBatches, EvalSpec, Part, Split};
+use crate::device::{Device, Store};
+use crate::error::Result;
+use crate::models::Model;
+use crate::train::config::{EvalConfig, Protocol};
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Ranks of all targets of a part, in the order of users and their histories.
+#[derive(Clone, Debug, Default)]
+pub struct Ranked {
+    /// User, and the number of events before the target.
+    pub targets: Vec<(u32, u32)>,
+    /// Candidates above each target, and others of its score.
+    pub counts: Vec<(u32, u32)>,
+    /// From 1, by the tie rule.
+    pub ranks: Vec<f64>,
+}
+
+impl Ranked {
+    /// The metrics that are always reported, and `more`, by name.
+    pub fn metrics(&self, more: Metric) -> Value {
+        let list = Metric::REPORTED.into_iter().chain((!Metric::REPORTED.contains(&more)).then_some(more));
+        let values = list.map(|metric| (metric.to_string(), metric.mean(&self.ranks).into()));
+        Value::Object(values.collect::<Map<_, _>>())
+    }
+}
+
+/// Everything that ranking a part takes, compiled once; the parameters are those that the store holds when it runs.
+pub struct Evaluator {
+    ranker: Ranker,
+    batches: EvalBatches,
+    ties: TieRule,
+}
+
+impl Evaluator {
+    /// # Errors
+    /// A part without targets; too few items to sample candidates from; a device that cannot hold the plan.
+    pub fn new(
+        device: &Device,
+        store: &Store,
+        model: &dyn Model,
+        (data, split, part): (&Arc<Dataset>, &Split, Part),
+        max_len: usize,
+        config: &EvalConfig,
+    ) -> Result<Evaluator> {
+        let sampled = match config.protocol {
+            Protocol::Full => None,
+            Protocol::Sampled(n) => Some((n, config.seed)),
+        };
+        let spec = EvalSpec {
+            batch: config.batch,
+            max_len,
+            padding: model.padding(),
+            mask_history: config.mask_history,
+            sampled,
+            threads: 1,
+        };
+        let batches = EvalBatches::new(data.clone(), split, part, spec)?;
+        let spec = RankSpec { batch: config.batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
+        let candidates = sampled.map_or(Candidates::All, |(n, _)| Candidates::Listed(1 + n));
+        let ranker = Ranker::new(device, store, model, &spec, candidates)?;
+        Ok(Evaluator { ranker, batches, ties: config.ties })
+    }
+
+    pub fn run(&mut self) -> Result<Ranked> {
+        let mut ranked = Ranked { targets: self.batches.targets().to_vec(), ..Ranked::default() };
+        for batch in self.batches.batches() {
+            ranked.counts.extend(self.ranker.ranks(&batch)?);
+        }
+        ranked.ranks = ranked.counts.iter().map(|&(greater, equal)| self.ties.rank(greater, equal)).collect();
+        Ok(ranked)
+    }
+}
