@@ -1,12 +1,16 @@
 //! The models. What they share (loading, batches, ranking, training, checkpoints) is not here.
 
+use crate::device::Store;
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::embedding::GatherDot;
 use crate::nn::Params;
 
+pub mod config;
 pub mod pomrec;
 pub mod pop;
 
+pub use config::{LossConfig, LossKind, ModelConfig, build};
 pub use pomrec::PomRec;
 pub use pop::Pop;
 
@@ -52,6 +56,12 @@ pub trait Model: Send + Sync {
 
     /// The training loss, a scalar; padded rows weigh nothing.
     fn loss<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> Var<'g>;
+
+    /// Sets the parameters of a model that counts instead of learning; false where the model is one to be trained.
+    /// `counts[i]` says how often item i occurs in the training part.
+    fn count(&self, _store: &mut Store, _counts: &[u32]) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Scores \[B, W\] of the items `ids` \[W\].
     fn scores<'g>(&self, graph: &'g Graph, user: Var<'g>, ids: Var<'g>) -> Var<'g> {

@@ -21,12 +21,6 @@ impl Pop {
         params.add(Pop::COUNTS, [items + 1, 1], Init::Constant(0.0));
         Pop { params, items }
     }
-
-    /// `counts[i]`: how often item i occurs in the training part; entry 0 is padding.
-    pub fn fit(&self, store: &mut Store, counts: &[u32]) -> Result<()> {
-        let values = counts.iter().map(|&c| c as f32).collect();
-        self.params.write(store, Pop::COUNTS, &Tensor::f32([self.items + 1, 1], values))
-    }
 }
 
 impl Model for Pop {
@@ -44,6 +38,12 @@ impl Model for Pop {
 
     fn user<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {
         graph.scalar(1.0).expand([history.items.shape()[0], 1])
+    }
+
+    fn count(&self, store: &mut Store, counts: &[u32]) -> Result<bool> {
+        let values = counts.iter().map(|&c| c as f32).collect();
+        self.params.write(store, Pop::COUNTS, &Tensor::f32([self.items + 1, 1], values))?;
+        Ok(true)
     }
 
     fn loss<'g>(&self, graph: &'g Graph, _batch: &Batch<'g>) -> Var<'g> {
