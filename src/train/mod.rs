@@ -1,3 +1,15 @@
-//! Training.
+//! Training: settings, the step, the loop around it, and the folder that a run leaves behind.
 
+pub mod checkpoint;
+pub mod config;
+pub mod fit;
+pub mod folder;
+pub mod report;
+pub mod session;
 pub mod step;
+
+pub use config::Config;
+pub use fit::FitOptions;
+pub use folder::RunFolder;
+pub use report::Report;
+pub use session::Session;

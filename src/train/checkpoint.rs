@@ -1,0 +1,358 @@
+//! Parameters and the state of a training on disk: safetensors files with a line of JSON in their header.
+//!
+//! Tensors and the numbers that belong to them are one file, so that they cannot come apart. A file is written under another
+//! name, synced and renamed: whenever a run is killed, what stands there is whole.
+
+use crate::device::Store;
+use crate::error::{Error, Result};
+use crate::nn::Params;
+use crate::tensor::{Data, Spec, Tensor};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// The key in a file's metadata under which the JSON stands.
+const KEY: &str = "wgrec";
+
+/// Where parameters come from; they make sense only there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Version of this program.
+    pub wgrec: String,
+    pub model: String,
+    /// Fingerprint of the data set.
+    pub data: String,
+}
+
+/// The numbers that go with the parameters of a training that goes on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Epochs done.
+    pub epoch: u64,
+    /// Steps done of the next epoch. With the seed, `epoch` and this are the position of the batch maker.
+    pub step_in_epoch: u64,
+    /// Steps done in all. With the seed this is the state of all random numbers.
+    pub step: u64,
+    pub samples: u64,
+    /// Seconds of training, without evaluation.
+    pub seconds: f64,
+    /// Sum and number of the losses that were read in this epoch.
+    pub losses: (f64, u64),
+    pub best: Option<Best>,
+}
+
+/// The epoch whose parameters are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    pub epoch: u64,
+    pub step: u64,
+    /// Of the metric that decides.
+    pub value: f64,
+    /// All metrics on the validation part.
+    pub valid: serde_json::Value,
+}
+
+/// Header of a checkpoint.
+#[derive(Serialize, Deserialize)]
+struct Header<T> {
+    #[serde(flatten)]
+    origin: Origin,
+    about: T,
+}
+
+/// Writes all parameters of a model, by name. `about` says more, for people and for [`load_parameters`].
+pub fn save_parameters(
+    path: &Path,
+    origin: &Origin,
+    about: &impl Serialize,
+    params: &Params,
+    store: &Store,
+) -> Result<()> {
+    save(path, origin, about, &parameters(params, store)?)
+}
+
+/// Reads what [`save_parameters`] wrote into a store; returns what was said about it.
+///
+/// # Errors
+/// A file that cannot be read or is cut short; one of another model or data set; parameters of other shapes.
+pub fn load_parameters<T: DeserializeOwned>(
+    path: &Path,
+    origin: &Origin,
+    params: &Params,
+    store: &mut Store,
+) -> Result<T> {
+    let (about, tensors) = load(path, origin)?;
+    write_parameters(path, params, store, &tensors)?;
+    Ok(about)
+}
+
+/// Writes a training that goes on: parameters, the `optimiser`'s states, and `state`.
+pub fn save_training(
+    path: &Path,
+    origin: &Origin,
+    state: &State,
+    params: &Params,
+    optimiser: &[(String, usize)],
+    store: &Store,
+) -> Result<()> {
+    let mut tensors = parameters(params, store)?;
+    for (name, len) in optimiser {
+        tensors.push((optimiser_name(name), store.read(name, 0, &Spec::f32([*len]))?));
+    }
+    save(path, origin, state, &tensors)
+}
+
+/// Reads what [`save_training`] wrote; the errors are those of [`load_parameters`].
+pub fn load_training(
+    path: &Path,
+    origin: &Origin,
+    params: &Params,
+    optimiser: &[(String, usize)],
+    store: &mut Store,
+) -> Result<State> {
+    let (state, tensors) = load(path, origin)?;
+    write_parameters(path, params, store, &tensors)?;
+    for (name, len) in optimiser {
+        store.write(name, 0, find(path, &tensors, &optimiser_name(name), &[*len])?)?;
+    }
+    Ok(state)
+}
+
+fn optimiser_name(state: &str) -> String {
+    format!("optimiser.{state}")
+}
+
+fn parameters(params: &Params, store: &Store) -> Result<Vec<(String, Tensor)>> {
+    params.iter().map(|p| Ok((p.name.clone(), params.read(store, &p.name)?))).collect()
+}
+
+fn write_parameters(path: &Path, params: &Params, store: &mut Store, tensors: &HashMap<String, Tensor>) -> Result<()> {
+    for p in params.iter() {
+        params.write(store, &p.name, find(path, tensors, &p.name, &p.shape)?)?;
+    }
+    Ok(())
+}
+
+fn find<'a>(path: &Path, tensors: &'a HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<&'a Tensor> {
+    let found = match tensors.get(name) {
+        Some(tensor) if tensor.shape[..] == *shape => return Ok(tensor),
+        Some(tensor) => format!("{name} of shape {}", tensor.shape),
+        None => format!("no tensor {name}"),
+    };
+    Err(not(path, found, format!("{name} of shape {shape:?}; the run's model has other settings")))
+}
+
+fn not(path: &Path, found: String, expected: String) -> Error {
+    Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected }
+}
+
+struct Bytes<'a>(&'a Tensor);
+
+impl View for Bytes<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.0.data {
+            Data::F32(_) => Dtype::F32,
+            Data::F64(_) => Dtype::F64,
+            Data::U32(_) => Dtype::U32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match &self.0.data {
+            Data::F32(v) => bytemuck::cast_slice(v).into(),
+            Data::F64(v) => bytemuck::cast_slice(v).into(),
+            Data::U32(v) => bytemuck::cast_slice(v).into(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        self.data().len()
+    }
+}
+
+fn save<T: Serialize>(path: &Path, origin: &Origin, about: &T, tensors: &[(String, Tensor)]) -> Result<()> {
+    let header = Header { origin: origin.clone(), about };
+    let header = serde_json::to_string(&header).expect("a header is plain data");
+    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes(tensor)));
+    replace(path, |temporary| {
+        safetensors::serialize_to_file(views, Some(HashMap::from([(KEY.to_string(), header)])), temporary).map_err(
+            |e| match e {
+                SafeTensorError::IoError(e) => e,
+                e => io::Error::other(e),
+            },
+        )
+    })
+}
+
+/// Where the parameters in a file come from.
+pub fn origin(path: &Path) -> Result<Origin> {
+    Ok(header(path, &fs::read(path).map_err(Error::io(path, "read"))?)?.origin)
+}
+
+fn broken(path: &Path, found: impl ToString) -> Error {
+    not(path, found.to_string(), "a whole checkpoint of wgrec".to_string())
+}
+
+fn header(path: &Path, bytes: &[u8]) -> Result<Header<serde_json::Value>> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| broken(path, e))?;
+    let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY));
+    let header = header.ok_or_else(|| broken(path, "no header of wgrec"))?;
+    serde_json::from_str(header).map_err(|e| broken(path, e))
+}
+
+/// An error if the parameters in a file come from another model or data set.
+pub fn check_origin(path: &Path, found: &Origin, expected: &Origin) -> Result<()> {
+    if found.model != expected.model {
+        let found = format!("parameters of the model {}", found.model);
+        return Err(not(path, found, format!("those of {}", expected.model)));
+    }
+    if found.data != expected.data {
+        let short = |hash: &str| hash.chars().take(12).collect::<String>();
+        let found = format!("parameters trained on another data set (fingerprint {}...)", short(&found.data));
+        return Err(not(path, found, format!("those of the data given (fingerprint {}...)", short(&expected.data))));
+    }
+    Ok(())
+}
+
+fn load<T: DeserializeOwned>(path: &Path, origin: &Origin) -> Result<(T, HashMap<String, Tensor>)> {
+    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+    let was = header(path, &bytes)?;
+    check_origin(path, &was.origin, origin)?;
+    let about = serde_json::from_value(was.about).map_err(|e| broken(path, e))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(path, e))?;
+    let tensor = |view: safetensors::tensor::TensorView| {
+        let shape = view.shape().to_vec();
+        match view.dtype() {
+            Dtype::F32 => Ok(Tensor::f32(shape, bytemuck::pod_collect_to_vec(view.data()))),
+            Dtype::F64 => Ok(Tensor::f64(shape, bytemuck::pod_collect_to_vec(view.data()))),
+            Dtype::U32 => Ok(Tensor::u32(shape, bytemuck::pod_collect_to_vec(view.data()))),
+            other => Err(broken(path, format!("a tensor of {other:?}"))),
+        }
+    };
+    let tensors = file.tensors().into_iter().map(|(name, view)| Ok((name, tensor(view)?))).collect::<Result<_>>()?;
+    Ok((about, tensors))
+}
+
+/// Puts a new file in the place of `path`, whole or not at all: `write` makes it under another name in the same folder.
+pub fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = Path::new(&temporary);
+    let attempt = || {
+        write(temporary)?;
+        fs::OpenOptions::new().write(true).open(temporary)?.sync_all()?;
+        fs::rename(temporary, path)?;
+        sync_folder(path)
+    };
+    attempt().map_err(|e| {
+        let _ = fs::remove_file(temporary);
+        Error::io(path, "write")(e)
+    })
+}
+
+/// Makes a rename in the folder of `path` last over a loss of power.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        #[cfg(unix)]
+        Some(folder) => fs::File::open(folder)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Device;
+    use crate::nn::Init;
+
+    fn params() -> Params {
+        let mut params = Params::new();
+        params.add("a", [3, 2], Init::Normal(1.0));
+        params.add("table", [200, 100], Init::Normal(1.0));
+        params
+    }
+
+    fn origin() -> Origin {
+        Origin { wgrec: "1".into(), model: "m".into(), data: "0123456789abcdef".into() }
+    }
+
+    fn store(seed: u64) -> Store {
+        let optimiser = [("m.dense".to_string(), 64)];
+        let mut store =
+            Device::open("cpu").unwrap().0.store(&[params().states(), optimiser.to_vec()].concat()).unwrap();
+        params().initialise(&mut store, seed).unwrap();
+        store
+            .write("m.dense", 0, &Tensor::f32([64], (0..64).map(|i| (i as f32 + seed as f32).sqrt()).collect()))
+            .unwrap();
+        store
+    }
+
+    #[test]
+    fn comes_back_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let optimiser = [("m.dense".to_string(), 64)];
+        let state = State { epoch: 3, step: 17, seconds: 0.1 + 0.2, losses: (1.0 / 3.0, 5), ..State::default() };
+        let (one, mut other) = (store(1), store(2));
+        save_training(&path, &origin(), &state, &params(), &optimiser, &one).unwrap();
+        let back = load_training(&path, &origin(), &params(), &optimiser, &mut other).unwrap();
+        assert_eq!(back, state);
+        for (name, len) in one.states() {
+            let spec = Spec::f32([len]);
+            assert_eq!(one.read(&name, 0, &spec).unwrap(), other.read(&name, 0, &spec).unwrap(), "{name}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file is left");
+    }
+
+    #[test]
+    fn what_is_cut_or_foreign_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let mut to = store(2);
+        save_parameters(&path, &origin(), &7, &params(), &to).unwrap();
+        let mut load = |origin: &Origin, params: &Params| {
+            load_parameters::<u32>(&path, origin, params, &mut to).map_err(|e| e.to_string())
+        };
+        assert_eq!(load(&origin(), &params()), Ok(7));
+        let other = load(&Origin { model: "n".into(), ..origin() }, &params()).unwrap_err();
+        assert!(other.contains("found parameters of the model m; expected those of n"), "{other}");
+        let other = load(&Origin { data: "f".into(), ..origin() }, &params()).unwrap_err();
+        assert!(other.contains("another data set (fingerprint 0123456789ab...)"), "{other}");
+        let mut wider = Params::new();
+        wider.add("a", [3, 3], Init::Constant(0.0));
+        let other = load(&origin(), &wider).unwrap_err();
+        assert!(other.contains("found a of shape [3, 2]; expected a of shape [3, 3]"), "{other}");
+        wider.add("b", [1], Init::Constant(0.0));
+
+        let whole = fs::read(&path).unwrap();
+        for len in [0, 4, 100, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..len]).unwrap();
+            let cut = load(&origin(), &params()).unwrap_err();
+            assert!(cut.contains("expected a whole checkpoint of wgrec"), "{len}: {cut}");
+        }
+    }
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.json");
+        replace(&path, |p| fs::write(p, "old")).unwrap();
+        let full = |p: &Path| {
+            fs::write(p, "half")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        };
+        let error = replace(&path, full).unwrap_err();
+        assert!(error.to_string().contains("cannot write"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file is left");
+    }
+}

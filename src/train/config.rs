@@ -1,0 +1,500 @@
+//! All settings of a run, in layers: defaults, then a TOML file, then `--set key=value`.
+//!
+//! Every key is known: another one is an error that names the nearest, and a value of the wrong type or out of range is an
+//! error that names the key, what was found and what is expected. The resolved settings are kept in the run folder and read
+//! back to the same.
+
+use crate::data::DataConfig;
+use crate::data::negatives::Sampler;
+use crate::data::synth::WorldConfig;
+use crate::error::{Error, Result};
+use crate::eval::{Metric, TieRule};
+use crate::models::{LossConfig, ModelConfig};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+/// Every setting of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Of initial values, batches, negatives and dropout.
+    pub seed: u64,
+    /// `auto`, `cpu`, `gpu` or `gpu:N`.
+    pub device: String,
+    /// Seed of the embedded world, kept apart so that runs of several seeds learn from the same data.
+    pub world_seed: u64,
+    pub data: DataConfig,
+    /// The embedded world, for when `data.path` is not set.
+    pub world: WorldConfig,
+    pub model: ModelConfig,
+    pub loss: LossConfig,
+    pub train: TrainConfig,
+    pub eval: EvalConfig,
+    pub log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            seed: 1,
+            device: "auto".to_string(),
+            world_seed: 1,
+            data: DataConfig::default(),
+            world: WorldConfig::default(),
+            model: ModelConfig::default(),
+            loss: LossConfig::default(),
+            train: TrainConfig::default(),
+            eval: EvalConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    pub epochs: u64,
+    /// Ends the training after so many steps, wherever in an epoch that is.
+    pub max_steps: Option<u64>,
+    /// Samples a step.
+    pub batch: usize,
+    pub lr: f64,
+    pub weight_decay: f64,
+    /// Weight decay apart from the gradient (AdamW) instead of added to it (L2).
+    pub decoupled: bool,
+    /// Rows of a table that a step does not touch stay as they are, moments included.
+    pub lazy: bool,
+    /// Largest norm of the whole gradient; a longer one is scaled down. 0: no limit.
+    pub clip: f64,
+    /// Ends the training when the best epoch is so many epochs old. 0: never.
+    pub patience: u64,
+    /// Negatives a sample.
+    pub negatives: usize,
+    pub sampler: Sampler,
+    /// Threads that make batches in the background; 0 makes them in between.
+    pub threads: usize,
+    /// Seconds between checkpoints within an epoch.
+    pub checkpoint_seconds: f64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> TrainConfig {
+        TrainConfig {
+            epochs: 200,
+            max_steps: None,
+            batch: 256,
+            lr: 1e-3,
+            weight_decay: 0.0,
+            decoupled: false,
+            lazy: false,
+            clip: 0.0,
+            patience: 20,
+            negatives: 1,
+            sampler: Sampler::Uniform,
+            threads: 1,
+            checkpoint_seconds: 60.0,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// What a target is ranked among.
+    pub protocol: Protocol,
+    /// Seed of the sampled negatives, kept apart so that runs of several seeds are judged on the same.
+    pub seed: u64,
+    /// Leave the items of the history out of a full ranking.
+    pub mask_history: bool,
+    pub ties: TieRule,
+    /// What the best epoch is best in.
+    pub metric: Metric,
+    /// Epochs between evaluations.
+    pub every: u64,
+    /// Users a batch.
+    pub batch: usize,
+}
+
+impl Default for EvalConfig {
+    fn default() -> EvalConfig {
+        EvalConfig {
+            protocol: Protocol::Full,
+            seed: 1,
+            mask_history: true,
+            ties: TieRule::Average,
+            metric: Metric::Ndcg(10),
+            every: 1,
+            batch: 256,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// Steps between two readings of the loss, each of which waits for the device.
+    pub every: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig { every: 50 }
+    }
+}
+
+/// What a target is ranked among. Written `full` or `sampled:999`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Protocol {
+    /// All items.
+    #[default]
+    Full,
+    /// So many items drawn once, without replacement, from those outside the user's history.
+    Sampled(usize),
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Protocol::Full => f.write_str("full"),
+            Protocol::Sampled(n) => write!(f, "sampled:{n}"),
+        }
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Protocol, String> {
+        let sampled = |n: &str| n.parse().ok().filter(|&n| n > 0).map(Protocol::Sampled);
+        match text.strip_prefix("sampled:") {
+            None if text == "full" => Some(Protocol::Full),
+            None => None,
+            Some(n) => sampled(n),
+        }
+        .ok_or_else(|| format!("found {text:?}; expected full, or sampled:N with N of at least 1"))
+    }
+}
+
+impl From<Protocol> for String {
+    fn from(protocol: Protocol) -> String {
+        protocol.to_string()
+    }
+}
+
+impl TryFrom<String> for Protocol {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Protocol, String> {
+        text.parse()
+    }
+}
+
+impl Config {
+    /// This configuration with the settings of a TOML file over it.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Input`] with line and column for what is no TOML; [`Error::Usage`] for a setting.
+    pub fn with_file(self, path: &Path) -> Result<Config> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+        let table: toml::Table = toml::from_str(&text).map_err(|e| {
+            let before = &text[..e.span().map_or(0, |s| s.start)];
+            Error::Input {
+                path: path.to_path_buf(),
+                line: Some(before.matches('\n').count() as u64 + 1),
+                column: Some(before.chars().rev().take_while(|&c| c != '\n').count() as u64 + 1),
+                found: e.message().to_string(),
+                expected: "TOML".to_string(),
+            }
+        })?;
+        self.with_table("", table, &path.display().to_string())
+    }
+
+    /// This configuration with one setting changed: `key=value`, the value in TOML or a bare word.
+    pub fn with_setting(self, setting: &str) -> Result<Config> {
+        let source = format!("--set {setting}");
+        let (key, text) = setting
+            .split_once('=')
+            .map(|(key, text)| (key.trim(), text.trim()))
+            .ok_or_else(|| Error::Usage(format!("{source}: expected key=value")))?;
+        let word = || toml::Value::String(text.to_string());
+        let typed = toml::from_str::<toml::Table>(&format!("value = {text}")).ok().and_then(|mut t| t.remove("value"));
+        match typed {
+            None => self.with_value(key, word(), &source),
+            // A number or a date can still be a name.
+            Some(value) => self
+                .clone()
+                .with_value(key, value, &source)
+                .or_else(|e| self.with_value(key, word(), &source).map_err(|_| e)),
+        }
+    }
+
+    fn with_table(mut self, prefix: &str, table: toml::Table, source: &str) -> Result<Config> {
+        for (name, value) in table {
+            self = self.with_value(&format!("{prefix}{name}"), value, source)?;
+        }
+        Ok(self)
+    }
+
+    /// Sets one key and reads the whole back, so that an error is known to be of this key.
+    fn with_value(self, key: &str, value: toml::Value, source: &str) -> Result<Config> {
+        let mut all = serde_json::to_value(&self).expect("settings are plain data");
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let schema = serde_json::to_value(Config::default()).expect("settings are plain data");
+        let at = |problem: String| Error::Usage(format!("{source}: {key}: {problem}"));
+        match (schema.pointer(&pointer), value) {
+            (None, _) => {
+                let nearest = nearest(key).map(|k| format!("; did you mean {k}?")).unwrap_or_default();
+                Err(Error::Usage(format!("{source}: there is no setting {key:?}{nearest}")))
+            }
+            (Some(Value::Object(_)), toml::Value::Table(table)) => self.with_table(&format!("{key}."), table, source),
+            (Some(Value::Object(_)), value) => Err(at(format!("found {value}; expected a table of settings"))),
+            (Some(_), toml::Value::Float(x)) if !x.is_finite() => {
+                Err(at(format!("found {x}; expected a finite number")))
+            }
+            (Some(_), value) => {
+                let value = serde_json::to_value(value).expect("TOML is plain data");
+                *all.pointer_mut(&pointer).expect("it is in the schema") = value;
+                serde_json::from_value(all).map_err(|e| at(explain(&e.to_string())))
+            }
+        }
+    }
+
+    /// Checks the ranges of all settings; the error names the first one that is out of it.
+    pub fn check(&self) -> Result<()> {
+        let Config { data, train, eval, log, .. } = self;
+        at_least_one("data.max_len", data.max_len as u64)?;
+        at_least_one("train.epochs", train.epochs)?;
+        if let Some(steps) = train.max_steps {
+            at_least_one("train.max_steps", steps)?;
+        }
+        at_least_one("train.batch", train.batch as u64)?;
+        at_least_one("train.negatives", train.negatives as u64)?;
+        at_least_one("eval.every", eval.every)?;
+        at_least_one("eval.batch", eval.batch as u64)?;
+        at_least_one("log.every", log.every)?;
+        above_zero("train.lr", train.lr)?;
+        not_negative("train.weight_decay", train.weight_decay)?;
+        not_negative("train.clip", train.clip)?;
+        not_negative("train.checkpoint_seconds", train.checkpoint_seconds)?;
+        if let Sampler::Popularity(alpha) = train.sampler {
+            not_negative("train.sampler.popularity", alpha as f64)?;
+        }
+        for (key, seed) in [("seed", self.seed), ("world_seed", self.world_seed), ("eval.seed", eval.seed)] {
+            if seed > i64::MAX as u64 {
+                return Err(Error::Usage(format!("{key}: found {seed}; expected at most {}", i64::MAX)));
+            }
+        }
+        if data.path.is_some() && self.world != WorldConfig::default() {
+            let message = "world.* is set, and data.path too; expected one of them: the world is for runs without data";
+            return Err(Error::Usage(message.to_string()));
+        }
+        self.world.check()?;
+        self.model.check()
+    }
+
+    /// The settings as TOML, which [`Config::with_file`] reads back to the same. The world is left out where it is not used.
+    pub fn to_toml(&self) -> String {
+        let mut table = toml::Table::try_from(self).expect("settings are a TOML table");
+        if self.data.path.is_some() {
+            table.remove("world");
+        }
+        toml::to_string(&table).expect("settings are a TOML table")
+    }
+
+    /// Every key whose value differs, with both values.
+    pub fn differences(&self, other: &Config) -> Vec<(String, Value, Value)> {
+        let [a, b] = [self, other].map(|c| leaves(&serde_json::to_value(c).expect("settings are plain data")));
+        let value = |list: &[(String, Value)], key: &str| {
+            list.iter().find(|(k, _)| k == key).map_or(Value::Null, |(_, v)| v.clone())
+        };
+        let mut keys: Vec<&String> = a.iter().chain(&b).map(|(key, _)| key).collect();
+        keys.dedup();
+        let mut differences: Vec<_> = keys
+            .into_iter()
+            .map(|key| (key.clone(), value(&a, key), value(&b, key)))
+            .filter(|(_, a, b)| a != b)
+            .collect();
+        differences.sort_by(|a, b| a.0.cmp(&b.0));
+        differences.dedup_by(|a, b| a.0 == b.0);
+        differences
+    }
+}
+
+/// An error unless `value` is at least 1.
+pub fn at_least_one(key: &str, value: u64) -> Result<()> {
+    if value >= 1 { Ok(()) } else { Err(Error::Usage(format!("{key}: found {value}; expected at least 1"))) }
+}
+
+/// An error unless `value` is finite and above 0.
+pub fn above_zero(key: &str, value: f64) -> Result<()> {
+    if value.is_finite() && value > 0.0 {
+        Ok(())
+    } else {
+        Err(Error::Usage(format!("{key}: found {value}; expected a number above 0")))
+    }
+}
+
+/// An error unless `value` is finite and at least 0.
+pub fn not_negative(key: &str, value: f64) -> Result<()> {
+    if value.is_finite() && value >= 0.0 {
+        Ok(())
+    } else {
+        Err(Error::Usage(format!("{key}: found {value}; expected a number of at least 0")))
+    }
+}
+
+/// All settings of a tree of them, with dotted keys.
+fn leaves(tree: &Value) -> Vec<(String, Value)> {
+    fn walk(prefix: &str, tree: &Value, out: &mut Vec<(String, Value)>) {
+        match tree {
+            Value::Object(fields) => {
+                let dot = if prefix.is_empty() { "" } else { "." };
+                fields.iter().for_each(|(name, value)| walk(&format!("{prefix}{dot}{name}"), value, out));
+            }
+            value => out.push((prefix.to_string(), value.clone())),
+        }
+    }
+    let mut out = vec![];
+    walk("", tree, &mut out);
+    out
+}
+
+/// The known key nearest to `key`, by its spelling with and without the section, if one is near.
+fn nearest(key: &str) -> Option<String> {
+    let known = leaves(&serde_json::to_value(Config::default()).expect("settings are plain data"));
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_string();
+    let likeness = |known: &str| {
+        let whole = strsim::normalized_damerau_levenshtein(key, known);
+        whole.max(strsim::normalized_damerau_levenshtein(&last(key), &last(known))) + 0.1 * whole
+    };
+    let best = known.into_iter().map(|(key, _)| (likeness(&key), key));
+    best.reduce(|a, b| if b.0 > a.0 { b } else { a }).filter(|(likeness, _)| *likeness > 0.5).map(|(_, key)| key)
+}
+
+/// serde's message in our words: "invalid type: string \"x\", expected f64" is "found string \"x\"; expected a number".
+fn explain(message: &str) -> String {
+    let parts = message
+        .strip_prefix("invalid type: ")
+        .or_else(|| message.strip_prefix("invalid value: "))
+        .and_then(|rest| rest.rsplit_once(", expected "));
+    let Some((found, expected)) = parts else { return message.to_string() };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
+        "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "path string" => "a path",
+        other => other,
+    };
+    format!("found {found}; expected {expected}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(settings: &[&str]) -> String {
+        let mut config = Ok(Config::default());
+        for setting in settings {
+            config = config.and_then(|c: Config| c.with_setting(setting));
+        }
+        config.and_then(|c| c.check()).expect_err("it should fail").to_string()
+    }
+
+    #[test]
+    fn layers() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.toml");
+        std::fs::write(&file, "seed = 7\n[train]\nlr = 1\nbatch = 32\n[data]\nsplit = \"ratio:80,10,10\"\n").unwrap();
+        let config = Config::default().with_file(&file).unwrap();
+        let config = config.with_setting("train.batch=64").unwrap().with_setting("eval.protocol = sampled:99").unwrap();
+        assert_eq!((config.seed, config.train.lr, config.train.batch), (7, 1.0, 64));
+        assert_eq!(config.eval.protocol, Protocol::Sampled(99));
+        assert_eq!(config.train.epochs, TrainConfig::default().epochs);
+        config.check().unwrap();
+
+        let again = folder.path().join("b.toml");
+        std::fs::write(&again, config.to_toml()).unwrap();
+        assert_eq!(Config::default().with_file(&again).unwrap(), config);
+    }
+
+    #[test]
+    fn a_word_a_path_and_a_table() {
+        let config = Config::default().with_setting("data.path=2024").unwrap();
+        assert_eq!(config.data.path.unwrap().to_str(), Some("2024"));
+        let config = Config::default().with_setting("train={lr = 0.5, batch = 8}").unwrap();
+        assert_eq!((config.train.lr, config.train.batch), (0.5, 8));
+        let config = Config::default().with_setting("train.sampler={popularity = 0.75}").unwrap();
+        assert_eq!(config.train.sampler, Sampler::Popularity(0.75));
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        for (key, meant) in [
+            ("train.learning", "train."),
+            ("train.lrr", "train.lr"),
+            ("lr", "train.lr"),
+            ("model.dims", "model.dim"),
+            ("dim", "model.dim"),
+            ("trian.batch", "train.batch"),
+            ("train.max_len", "data.max_len"),
+            ("sed", "seed"),
+        ] {
+            let message = error(&[&format!("{key}=1")]);
+            assert!(message.contains(&format!("no setting {key:?}")), "{message}");
+            assert!(message.contains(&format!("did you mean {meant}")), "{message}");
+        }
+        assert!(!error(&["qqqqqqq=1"]).contains("did you mean"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named() {
+        for (setting, expected) in [
+            ("train.batch=many", "train.batch: found string \"many\"; expected a whole number of at least 0"),
+            ("train.batch=-1", "train.batch: found integer `-1`; expected a whole number of at least 0"),
+            ("train.batch=1.5", "train.batch: found floating point `1.5`; expected a whole number of at least 0"),
+            ("train.lr=fast", "train.lr: found string \"fast\"; expected a number"),
+            ("train.lr=nan", "train.lr: found NaN; expected a finite number"),
+            ("train.lr=0", "train.lr: found 0; expected a number above 0"),
+            ("train.lr=-1e-3", "train.lr: found -0.001; expected a number above 0"),
+            ("train.decoupled=1", "train.decoupled: found integer `1`; expected a boolean"),
+            ("train.batch=0", "train.batch: found 0; expected at least 1"),
+            ("train.max_steps=0", "train.max_steps: found 0; expected at least 1"),
+            ("train.patience=-1", "train.patience: found integer `-1`"),
+            ("data.max_len=0", "data.max_len: found 0; expected at least 1"),
+            ("eval.metric=auc", "eval.metric: found \"auc\"; expected recall@K, ndcg@K or mrr"),
+            ("eval.protocol=sampled:0", "eval.protocol: found \"sampled:0\"; expected full, or sampled:N"),
+            ("eval.ties=luck", "eval.ties: unknown variant `luck`"),
+            ("data.split=half", "expected \"leave-one-out\""),
+            ("seed=-1", "seed: found integer `-1`"),
+            ("train=3", "train: found 3; expected a table of settings"),
+            ("train.lr", "expected key=value"),
+        ] {
+            let message = error(&[setting]);
+            assert!(message.contains(expected), "{setting}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_located() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.toml");
+        std::fs::write(&file, "seed = 7\n[train\n").unwrap();
+        let message = Config::default().with_file(&file).unwrap_err().to_string();
+        assert!(message.contains("a.toml:2:"), "{message}");
+        std::fs::write(&file, "[train]\nlearning_rate = 7\n").unwrap();
+        let message = Config::default().with_file(&file).unwrap_err().to_string();
+        assert!(message.contains("no setting \"train.learning_rate\""), "{message}");
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let a = Config::default();
+        let b = a.clone().with_setting("train.lr=0.5").unwrap().with_setting("data.path=x").unwrap();
+        let keys: Vec<String> = a.differences(&b).into_iter().map(|d| d.0).collect();
+        assert_eq!(keys, ["data.path", "train.lr"]);
+    }
+}

@@ -1,0 +1,83 @@
+//! What a training says while it runs: lines, and on a terminal a bar for the epoch in hand.
+
+use crate::data::split::thousands;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, IsTerminal, Write};
+
+/// Where the lines of a run go. Nobody listening is no reason to end a training: what cannot be written is dropped.
+pub struct Report {
+    out: Box<dyn Write>,
+    bars: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Report {
+    /// Lines to the standard output; a bar on the standard error where that is a terminal.
+    pub fn standard() -> Report {
+        Report { out: Box::new(io::stdout()), bars: io::stderr().is_terminal(), bar: None }
+    }
+
+    /// Lines to `out`, no bar.
+    pub fn to(out: impl Write + 'static) -> Report {
+        Report { out: Box::new(out), bars: false, bar: None }
+    }
+
+    /// A line under a heading of at most eight letters.
+    pub fn line(&mut self, heading: &str, text: &str) {
+        let Report { out, bar, .. } = self;
+        let mut write = || {
+            let _ = writeln!(out, "{heading:<8} {text}").and_then(|()| out.flush());
+        };
+        match bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    /// Starts the bar of an epoch (from 1) of `steps` steps, `done` of which are done.
+    pub fn begin_epoch(&mut self, epoch: u64, steps: u64, done: u64) {
+        if self.bars {
+            let style = "epoch {prefix:<3} {bar:20.cyan/dim} {pos}/{len}  {msg}  {eta} left";
+            let style = ProgressStyle::with_template(style).expect("a valid template").progress_chars("━━─");
+            let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr_with_hz(5));
+            bar.set_style(style);
+            bar.set_prefix(epoch.to_string());
+            bar.set_position(done);
+            bar.reset_eta();
+            self.bar = Some(bar);
+        }
+    }
+
+    /// Moves the bar.
+    pub fn step(&self, done: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+        }
+    }
+
+    /// Says speed and loss beside the bar.
+    pub fn speed(&self, samples_per_second: f64, loss: f64) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(speed(samples_per_second, loss));
+        }
+    }
+
+    /// Says beside the bar what is done after the last step.
+    pub fn busy(&self, with: &'static str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(with);
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn end_epoch(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `61,200 samples/s  loss 0.3127`
+pub fn speed(samples_per_second: f64, loss: f64) -> String {
+    format!("{} samples/s  loss {loss:.4}", thousands(samples_per_second as u64))
+}

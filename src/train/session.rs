@@ -1,0 +1,194 @@
+//! What training, evaluation and recommending start from: a device, a data set with its split, and a model.
+
+use super::checkpoint::{self, Best, Origin};
+use super::config::{Config, Protocol};
+use super::folder::RunFolder;
+use crate::data::readers::Interner;
+use crate::data::split::thousands;
+use crate::data::synth::{Behaviour, DomainName, World};
+use crate::data::{Clock, Dataset, EvalBatches, EvalSpec, Interactions, Part, Split};
+use crate::device::{Device, Store};
+use crate::error::{Error, Result};
+use crate::eval::TieRule;
+use crate::eval::evaluator::Evaluator;
+use crate::eval::ranker::{self, RankSpec, Recommender};
+use crate::kernels::rank::TopK;
+use crate::models::{self, Model};
+use crate::optim::Adam;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub struct Session {
+    pub config: Config,
+    pub device: Device,
+    /// What the device is, and why it was taken.
+    pub device_note: String,
+    /// What the data set is called.
+    pub name: String,
+    pub data: Arc<Dataset>,
+    pub split: Arc<Split>,
+    pub model: Box<dyn Model>,
+}
+
+impl Session {
+    /// Checks the settings, opens the device, reads the data and builds the model.
+    pub fn open(model: &str, config: Config) -> Result<Session> {
+        config.check()?;
+        let (device, device_note) = Device::open(&config.device)?;
+        let (name, data) = match &config.data.path {
+            Some(path) => {
+                let name = path.file_name().unwrap_or(path.as_os_str());
+                (name.to_string_lossy().into_owned(), config.data.load()?)
+            }
+            None => (format!("embedded world, seed {}", config.world_seed), world(&config)?),
+        };
+        let data = Arc::new(data);
+        let split = Arc::new(Split::new(&data, config.data.split)?);
+        let model = models::build(model, &config.model, data.items(), config.data.max_len)?;
+        Ok(Session { config, device, device_note, name, data, split, model })
+    }
+
+    /// The session of a run, its settings changed by `change`, and a store with its best parameters.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`]; a run that has no parameters yet, or was trained on other data.
+    pub fn of_run(folder: &RunFolder, change: impl FnOnce(&mut Config)) -> Result<(Session, Store, Best)> {
+        let mut config = folder.config()?;
+        change(&mut config);
+        let path = folder.model_file();
+        if !path.exists() {
+            let path = folder.path().display();
+            return Err(Error::Usage(format!(
+                "{path}: the run has no parameters yet; let it reach its first evaluation"
+            )));
+        }
+        let session = Session::open(&checkpoint::origin(&path)?.model, config)?;
+        let mut store = session.store(None)?;
+        let best = checkpoint::load_parameters(&path, &session.origin(), session.model.params(), &mut store)?;
+        Ok((session, store, best))
+    }
+
+    /// Whose parameters these are.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            wgrec: env!("CARGO_PKG_VERSION").to_string(),
+            model: self.model.name().to_string(),
+            data: self.data.fingerprint().to_string(),
+        }
+    }
+
+    /// Adam as the settings want it.
+    pub fn optimiser(&self) -> Adam {
+        let train = &self.config.train;
+        let mut adam = Adam { weight_decay: train.weight_decay, lazy: train.lazy, ..Adam::default() };
+        adam.settings.decoupled = train.decoupled;
+        adam.clip = (train.clip > 0.0).then_some(train.clip);
+        adam
+    }
+
+    /// A store for the parameters, for evaluation, and for the `optimiser` where there is one. All zero.
+    pub fn store(&self, optimiser: Option<&Adam>) -> Result<Store> {
+        let mut states = self.model.params().states();
+        states.extend(ranker::states(&*self.model, self.config.eval.batch));
+        states.extend(optimiser.into_iter().flat_map(|adam| adam.states(self.model.params())));
+        self.device.store(&states)
+    }
+
+    /// What ranks the targets of `part` by the parameters in `store`.
+    pub fn evaluator(&self, store: &Store, part: Part) -> Result<Evaluator> {
+        let Session { device, model, data, split, config, .. } = self;
+        Evaluator::new(device, store, &**model, (data, split, part), config.data.max_len, &config.eval)
+    }
+
+    /// The `k` best items of each of `users`, best first, with their scores; the items of the history are left out.
+    ///
+    /// # Errors
+    /// A `k` of 0, or over [`TopK::MAX_K`].
+    pub fn recommend(&self, store: &Store, users: &[u32], k: usize) -> Result<Vec<Vec<(u32, f32)>>> {
+        let Session { device, model, data, config, .. } = self;
+        if k == 0 || k > TopK::MAX_K {
+            return Err(Error::Usage(format!("found {k} items a user; expected 1 to {}", TopK::MAX_K)));
+        }
+        let (batch, max_len) = (config.eval.batch, config.data.max_len);
+        let spec = EvalSpec { batch, max_len, padding: model.padding(), mask_history: true, sampled: None, threads: 1 };
+        let batches = EvalBatches::recommend(data.clone(), users, spec)?;
+        let spec = RankSpec { batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
+        let mut recommender = Recommender::new(device, store, &**model, &spec, k)?;
+        let mut all = vec![];
+        for batch in batches.batches() {
+            all.extend(recommender.best(&batch)?);
+        }
+        Ok(all)
+    }
+
+    /// The data set, its split and how targets are ranked, in one line.
+    pub fn describe_data(&self) -> String {
+        let Session { name, data, split, .. } = self;
+        let counts = [data.users(), data.items(), data.interactions()].map(|n| thousands(n as u64));
+        let [users, items, events] = counts;
+        format!(
+            "{name}: {users} users, {items} items, {events} events; {}; {}",
+            split.describe(),
+            self.describe_ranking()
+        )
+    }
+
+    /// How targets are ranked, in words.
+    pub fn describe_ranking(&self) -> String {
+        let eval = &self.config.eval;
+        let among = match eval.protocol {
+            Protocol::Sampled(n) => format!("ranked among {n} items outside the history (seed {})", eval.seed),
+            Protocol::Full if eval.mask_history => "full ranking, history masked".to_string(),
+            Protocol::Full => "full ranking, history not masked".to_string(),
+        };
+        match eval.ties {
+            TieRule::Average => among,
+            ties => format!("{among}, ties {ties}"),
+        }
+    }
+
+    /// What stands beside every metric in metrics.json.
+    pub fn circumstances(&self) -> Value {
+        let Session { config, data, .. } = self;
+        json!({
+            "model": self.model.name(),
+            "data": {
+                "name": self.name,
+                "users": data.users(),
+                "items": data.items(),
+                "interactions": data.interactions(),
+                "fingerprint": data.fingerprint(),
+            },
+            "split": config.data.split.to_string(),
+            "protocol": config.eval.protocol.to_string(),
+            "candidates_seed": config.eval.seed,
+            "history_masked": config.eval.mask_history,
+            "ties": config.eval.ties.to_string(),
+            "device": self.device.describe(),
+            "seed": config.seed,
+            "parameters": self.model.params().elements(),
+            "wgrec": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}
+
+/// The clicks of the embedded world as a data set: ids are the world's own numbers, values its ratings.
+fn world(config: &Config) -> Result<Dataset> {
+    let world = World::generate(&config.world, config.world_seed)?;
+    let log = world.domain(DomainName::Default).expect("it was asked for").clicks();
+    let (mut users, mut items) = (Interner::default(), Interner::default());
+    let intern = |to: &mut Interner, id: &u32| to.intern(id.to_string().as_bytes()).expect("few ids, all of digits");
+    let mut interactions = Interactions {
+        user: log.user.iter().map(|id| intern(&mut users, id)).collect(),
+        item: log.item.iter().map(|id| intern(&mut items, id)).collect(),
+        time: log.time,
+        value: Some(log.rating),
+        behaviour: Some(log.behaviour),
+        behaviours: Behaviour::ALL.iter().map(|b| b.name().to_string()).collect(),
+        user_names: users.names,
+        item_names: items.names,
+        clock: Clock::Milliseconds,
+    };
+    let notes = config.data.filter().apply(&mut interactions);
+    Dataset::from_interactions(&interactions, config.data.ties, notes)
+}
