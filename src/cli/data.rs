@@ -1,7 +1,7 @@
 //! `wgrec data`: look at data, fetch data.
 
+use super::print;
 use clap::{Args, Subcommand};
-use std::io::Write;
 use std::path::PathBuf;
 use wgrec::data::synth::{DomainName, World, WorldConfig};
 use wgrec::data::{Columns, DataConfig, Dedup, Format, Summary, Ties, known};
@@ -147,12 +147,4 @@ fn synth(args: Synth) -> Result<()> {
         )
     });
     print(&lines.collect::<String>())
-}
-
-/// A reader that has seen enough (`| head`) is no error.
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write")(e)),
-        _ => Ok(()),
-    }
 }

@@ -1,1 +1,109 @@
-pub mod data;
+//! The command line: one file a subcommand, and what they share.
+
+mod data;
+mod eval;
+mod plan;
+mod profile;
+mod recommend;
+mod train;
+
+use clap::{Parser, Subcommand};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use wgrec::data::Format;
+use wgrec::train::Config;
+use wgrec::{Error, Result};
+
+/// Train sequential recommenders on any GPU, or on the CPU
+#[derive(Parser)]
+#[command(name = "wgrec", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(train::Args),
+    Eval(eval::Args),
+    Recommend(recommend::Args),
+    Plan(plan::Args),
+    /// Look at data, fetch data
+    Data(data::DataArgs),
+}
+
+/// Runs the program: 0 if all went well, 2 for wrong input or usage, 1 for a run that failed.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Train(args) => train::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Recommend(args) => recommend::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Data(args) => data::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // The only other place to say it would be the one that just failed.
+            let _ = writeln!(io::stderr(), "error: {e}");
+            ExitCode::from(e.exit_code() as u8)
+        }
+    }
+}
+
+/// Prints the result of a command. A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write")(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Where settings come from, lowest first: defaults, --config, --set, and the flags that have a name of their own.
+#[derive(clap::Args)]
+struct Settings {
+    /// Interactions: a file or folder, or the name of a known data set [default: the embedded world]
+    #[arg(long, value_name = "PATH|NAME")]
+    data: Option<PathBuf>,
+    /// Format of the data [default: told from the contents]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Settings as TOML
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Change one setting, as in --set train.lr=5e-4
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// auto, cpu, gpu or gpu:N
+    #[arg(long)]
+    device: Option<String>,
+    /// Seed of everything random
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+impl Settings {
+    /// These settings over `base`, their ranges checked.
+    fn over(&self, mut base: Config) -> Result<Config> {
+        if let Some(file) = &self.config {
+            base = base.with_file(file)?;
+        }
+        for setting in &self.set {
+            base = base.with_setting(setting)?;
+        }
+        if self.data.is_some() {
+            base.data.path = self.data.clone();
+        }
+        if self.format.is_some() {
+            base.data.format = self.format;
+        }
+        if let Some(device) = &self.device {
+            base.device = device.clone();
+        }
+        base.seed = self.seed.unwrap_or(base.seed);
+        base.check()?;
+        Ok(base)
+    }
+}

@@ -1,0 +1,77 @@
+//! `wgrec plan`
+
+use super::Settings;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use wgrec::Result;
+use wgrec::data::split::thousands;
+use wgrec::graph::Graph;
+use wgrec::graph::dot::dot;
+use wgrec::graph::plan::{Options, Plan};
+use wgrec::kernels::Cost;
+use wgrec::train::checkpoint::replace;
+use wgrec::train::fit::bytes;
+use wgrec::train::step::TrainStep;
+use wgrec::train::{Config, FitOptions, Session};
+
+/// Say what a training step takes, without running it: nodes, buffers, memory, bytes and operations of each kernel
+#[derive(clap::Args)]
+pub struct Args {
+    /// pomrec
+    model: String,
+    #[command(flatten)]
+    settings: Settings,
+    /// Write the plan as a Graphviz file
+    #[arg(long, value_name = "FILE")]
+    dot: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    // No device is needed to plan.
+    let config = Config { device: "cpu".to_string(), ..args.settings.over(Config::default())? };
+    let session = Session::open(&args.model, config)?;
+    let graph = Graph::new();
+    TrainStep::trace(&graph, &*session.model, &session.step_config(FitOptions::default()))?;
+    let plan = Plan::new(&graph, Options::default())?;
+    if let Some(path) = &args.dot {
+        replace(path, |temporary| std::fs::write(temporary, dot(&plan)))?;
+    }
+    let apart = Plan::new(&graph, Options { no_reuse: true, ..Options::default() })?;
+    let parameters = thousands(session.model.params().elements() as u64);
+    super::print(&format!(
+        "{:<8} {}\n{:<8} {}: {parameters} parameters\n{}",
+        "data",
+        session.describe_data(),
+        "model",
+        session.model.name(),
+        describe(&plan, apart.pool_bytes())
+    ))
+}
+
+/// Memory in parts, then a line a kernel. `apart`: bytes of values if each had a buffer of its own.
+fn describe(plan: &Plan, apart: usize) -> String {
+    let [total, states, pool, apart] =
+        [plan.peak_bytes(), plan.state_bytes(), plan.pool_bytes(), apart].map(|n| bytes(n as f64));
+    let rest = bytes((plan.peak_bytes() - plan.state_bytes() - plan.pool_bytes()) as f64);
+    let (nodes, buffers) = (plan.nodes.len(), plan.pool.len());
+    let mut text = format!(
+        "{:<8} {nodes} nodes, {buffers} buffers\n{:<8} {total}: parameters and moments {states}, values {pool} ({apart} without \
+         reuse), batch and constants {rest}\n\n{:<28} {:>6} {:>10} {:>12}\n",
+        "plan", "memory", "kernel", "nodes", "moved", "operations"
+    );
+    let mut kernels: BTreeMap<&str, (usize, Cost)> = BTreeMap::new();
+    for node in &plan.nodes {
+        let (count, sum) = kernels.entry(node.op.name()).or_default();
+        let cost = node.cost();
+        *count += 1;
+        *sum = Cost { bytes: sum.bytes + cost.bytes, flops: sum.flops + cost.flops };
+    }
+    let mut kernels: Vec<_> = kernels.into_iter().map(|(name, (count, cost))| (name, count, cost)).collect();
+    kernels.sort_by_key(|(.., cost)| std::cmp::Reverse(cost.bytes));
+    kernels.push(("a step", nodes, plan.cost()));
+    for (name, count, cost) in kernels {
+        let _ = writeln!(text, "{name:<28} {count:>6} {:>10} {:>12}", bytes(cost.bytes as f64), thousands(cost.flops));
+    }
+    text
+}

@@ -1,0 +1,129 @@
+//! `wgrec recommend`
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use wgrec::train::checkpoint::replace;
+use wgrec::train::{RunFolder, Session};
+use wgrec::{Error, Result};
+
+/// Write the best items of each user, those of the history left out
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+    /// Ids of users, one a line [default: all users]
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
+    /// Items a user
+    #[arg(short, default_value_t = 10)]
+    k: usize,
+    /// A .csv or .parquet file with the columns user, item, rank, score
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Data, where it is no longer at the place it was trained from
+    #[arg(long, value_name = "PATH|NAME")]
+    data: Option<PathBuf>,
+    /// auto, cpu, gpu or gpu:N [default: the run's]
+    #[arg(long)]
+    device: Option<String>,
+}
+
+/// User, item, rank from 1, score.
+type Row<'a> = (&'a str, &'a str, u32, f32);
+
+pub fn run(args: Args) -> Result<()> {
+    let write = match args.output.extension().and_then(OsStr::to_str) {
+        Some("csv") => csv,
+        #[cfg(feature = "parquet")]
+        Some("parquet") => parquet,
+        _ => {
+            let path = args.output.display();
+            return Err(Error::Usage(format!("--output {path}: expected a name that ends in .csv or .parquet")));
+        }
+    };
+    let names = args.users.as_deref().map(read_users).transpose()?;
+    let (session, store, _) = Session::of_run(&RunFolder::open(&args.run)?, |config| {
+        config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
+        config.data.path = args.data.clone().or_else(|| config.data.path.clone());
+    })?;
+    let users = match names {
+        Some(names) => session.data.users_named(&names)?,
+        None => (0..session.data.users() as u32).collect(),
+    };
+    let best = session.recommend(&store, &users, args.k)?;
+    write(&args.output, &rows(&session, &users, &best))?;
+    super::print(&format!("saved    {} items for {} users: {}\n", args.k, users.len(), args.output.display()))
+}
+
+fn rows<'a>(session: &'a Session, users: &[u32], best: &[Vec<(u32, f32)>]) -> Vec<Row<'a>> {
+    let of_user = |(&user, items): (&u32, &Vec<(u32, f32)>)| {
+        let row = |(i, &(item, score)): (usize, &(u32, f32))| {
+            (session.data.user_name(user), session.data.item_name(item), i as u32 + 1, score)
+        };
+        items.iter().enumerate().map(row).collect::<Vec<_>>()
+    };
+    users.iter().zip(best).flat_map(of_user).collect()
+}
+
+fn read_users(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+    let names: Vec<String> = text.lines().map(str::to_string).filter(|name| !name.is_empty()).collect();
+    if names.is_empty() {
+        let (found, expected) = ("no user".to_string(), "ids of users, one a line".to_string());
+        return Err(Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected });
+    }
+    Ok(names)
+}
+
+fn csv(path: &Path, rows: &[Row]) -> Result<()> {
+    replace(path, |temporary| {
+        let mut out = csv::Writer::from_writer(File::create(temporary)?);
+        out.write_record(["user", "item", "rank", "score"])?;
+        for (user, item, rank, score) in rows {
+            out.write_record([*user, *item, &rank.to_string(), &score.to_string()])?;
+        }
+        out.flush()
+    })
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(path: &Path, rows: &[Row]) -> Result<()> {
+    use parquet::basic::Compression;
+    use parquet::data_type::{ByteArray, ByteArrayType, FloatType, Int32Type};
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+    use std::sync::Arc;
+
+    /// Rows that are gathered into columns at once.
+    const GROUP: usize = 1 << 20;
+
+    let schema = "message recommendations { REQUIRED BYTE_ARRAY user (UTF8); REQUIRED BYTE_ARRAY item (UTF8); \
+                  REQUIRED INT32 rank; REQUIRED FLOAT score; }";
+    let schema = Arc::new(parse_message_type(schema).expect("a valid schema"));
+    let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
+    let write = |temporary: &Path| -> parquet::errors::Result<()> {
+        let mut out = SerializedFileWriter::new(File::create(temporary)?, schema, properties)?;
+        for rows in rows.chunks(GROUP) {
+            let mut group = out.next_row_group()?;
+            macro_rules! column {
+                ($kind:ty, $values:expr) => {{
+                    let mut column = group.next_column()?.expect("the schema has four columns");
+                    column.typed::<$kind>().write_batch(&$values.collect::<Vec<_>>(), None, None)?;
+                    column.close()?;
+                }};
+            }
+            column!(ByteArrayType, rows.iter().map(|row| ByteArray::from(row.0)));
+            column!(ByteArrayType, rows.iter().map(|row| ByteArray::from(row.1)));
+            column!(Int32Type, rows.iter().map(|row| row.2 as i32));
+            column!(FloatType, rows.iter().map(|row| row.3));
+            group.close()?;
+        }
+        out.close()?;
+        Ok(())
+    };
+    replace(path, |temporary| write(temporary).map_err(io::Error::other))
+}

@@ -1,0 +1,373 @@
+//! The program as people run it: what it writes, what it refuses, and that a run which is killed comes to the same end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// A folder with a data set in it, where the program runs.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+/// Small and quick, and every part of a training is in it.
+const SMALL: &[&str] = &[
+    "--data=data.csv",
+    "--device=cpu",
+    "--set=data.max_len=6",
+    "--set=model.dim=32",
+    "--set=model.interests=2",
+    "--set=train.batch=32",
+    "--set=train.epochs=3",
+    "--set=train.lr=0.01",
+    "--set=eval.batch=32",
+    "--set=log.every=5",
+];
+
+impl Bench {
+    fn new() -> Bench {
+        let bench = Bench { folder: tempfile::tempdir().unwrap() };
+        fs::write(bench.path("data.csv"), interactions(60, 1)).unwrap();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wgrec"));
+        command.args(args).current_dir(self.folder.path()).env("WGREC_CACHE", self.path("cache"));
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// Runs the program and returns what it prints.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs the program, which must refuse with exit code 2 and one clear line; returns the line.
+    fn refuses(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.starts_with("error: "), "{args:?}: {error}");
+        assert!(!error.contains("panicked"), "{args:?}: {error}");
+        error
+    }
+
+    /// Trains with the small settings and `more`.
+    fn train(&self, model: &str, out: &str, more: &[&str]) -> String {
+        self.ok(&small(model, out, more))
+    }
+
+    fn json(&self, file: &str) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.path(file)).unwrap()).unwrap()
+    }
+
+    /// The lines of metrics.jsonl without times.
+    fn lines(&self, run: &str) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.path(run).join("metrics.jsonl")).unwrap();
+        let parse = |line: &str| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let fields = line.as_object_mut().unwrap();
+            fields.retain(|name, _| !name.contains("second"));
+            line
+        };
+        text.lines().map(parse).collect()
+    }
+
+    fn model(&self, run: &str) -> Vec<u8> {
+        fs::read(self.path(run).join("model.safetensors")).unwrap()
+    }
+}
+
+fn small<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["train", model, "--out", out], SMALL, more].concat()
+}
+
+/// Users with 10 events each over 40 items, the next item often the one after the last.
+fn interactions(users: u32, seed: u32) -> String {
+    let mut text = "user,item,rating,timestamp\n".to_string();
+    let mut state = seed;
+    let mut draw = |n: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % n
+    };
+    for user in 0..users {
+        let mut item = draw(40);
+        for event in 0..10 {
+            text += &format!("u{user},i{item},{},{}\n", 1 + draw(5), 1_000_000_000 + event * 60);
+            item = if draw(4) == 0 { draw(40) } else { (item + 1) % 40 };
+        }
+    }
+    text
+}
+
+#[test]
+fn trains_evaluates_and_recommends() {
+    let bench = Bench::new();
+    let printed = bench.train("pomrec", "run", &[]);
+    for heading in
+        ["device   cpu", "data     data.csv: 60 users, 40 items", "model    pomrec:", "epoch 3", "test     recall@5"]
+    {
+        assert!(printed.contains(heading), "no {heading:?} in\n{printed}");
+    }
+    for file in ["config.toml", "metrics.jsonl", "users.tsv", "items.tsv", "checkpoint/last.safetensors"] {
+        assert!(bench.path("run").join(file).is_file(), "no {file}");
+    }
+    let metrics = bench.json("run/metrics.json");
+    let keys = "model data split protocol test valid epochs best_epoch train_seconds samples_per_second device seed parameters wgrec";
+    for key in keys.split(' ') {
+        assert!(!metrics[key].is_null(), "no {key} in {metrics}");
+    }
+    assert_eq!(metrics["data"]["users"], 60);
+    assert_eq!(metrics["epochs"], 3);
+    assert_eq!(bench.lines("run").len(), 3);
+
+    // What eval finds is what the training found, and its ranks are those metrics.
+    let evaluated = bench.ok(&["eval", "--run", "run", "--ranks", "ranks.csv"]);
+    let recall = metrics["test"]["recall@10"].as_f64().unwrap();
+    assert!(evaluated.contains(&format!("recall@10  {recall:.4}")), "{evaluated}");
+    let ranks = fs::read_to_string(bench.path("ranks.csv")).unwrap();
+    let hits = ranks.lines().skip(1).filter(|line| line.rsplit(',').next().unwrap().parse::<f64>().unwrap() <= 10.0);
+    assert_eq!(hits.count() as f64 / 60.0, recall);
+    let valid = bench.ok(&["eval", "--run", "run", "--split", "valid"]);
+    let best = metrics["valid"]["ndcg@10"].as_f64().unwrap();
+    assert!(valid.contains(&format!("ndcg@10    {best:.4}")), "{valid}");
+    bench.ok(&["eval", "--run", "run", "--protocol", "sampled:5"]);
+
+    bench.train("pop", "pop", &[]);
+    let compared = bench.ok(&["eval", "--run", "run", "--against", "pop"]);
+    assert!(compared.contains("p (Wilcoxon)"), "{compared}");
+
+    fs::write(bench.path("users.txt"), "u7\nu3\n").unwrap();
+    bench.ok(&["recommend", "--run", "run", "--users", "users.txt", "-k", "4", "--output", "recs.csv"]);
+    let text = fs::read_to_string(bench.path("recs.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows[0], ["user", "item", "rank", "score"]);
+    let ranks: Vec<_> = rows[1..].iter().map(|row| (row[0], row[2])).collect();
+    let expected: Vec<_> =
+        ["u7", "u3"].into_iter().flat_map(|user| ["1", "2", "3", "4"].map(|rank| (user, rank))).collect();
+    assert_eq!(ranks, expected);
+    let data = interactions(60, 1);
+    for row in &rows[1..] {
+        assert!(!data.contains(&format!("{},{},", row[0], row[1])), "{row:?} is of the history");
+    }
+    bench.ok(&["recommend", "--run", "run", "--output", "recs.parquet"]);
+    let parquet = fs::read(bench.path("recs.parquet")).unwrap();
+    assert!(parquet.starts_with(b"PAR1") && parquet.ends_with(b"PAR1"));
+
+    fs::write(bench.path("users.txt"), "u7\nnobody\n").unwrap();
+    let error = bench.refuses(&["recommend", "--run", "run", "--users", "users.txt", "--output", "other.csv"]);
+    assert!(error.contains("no user \"nobody\""), "{error}");
+    let error = bench.refuses(&["recommend", "--run", "run", "--output", "recs.txt"]);
+    assert!(error.contains(".csv or .parquet"), "{error}");
+    let error = bench.refuses(&["recommend", "--run", "run", "-k", "0", "--output", "other.csv"]);
+    assert!(error.contains("expected 1 to"), "{error}");
+    assert!(!bench.path("other.csv").exists());
+}
+
+#[test]
+fn a_run_without_data_is_of_the_embedded_world() {
+    let bench = Bench::new();
+    let printed = bench.ok(&["train", "pop", "--device", "cpu"]);
+    assert!(printed.contains("embedded world, seed 1: 2,000 users, 1,000 items"), "{printed}");
+    assert!(printed.contains("runs/pop-1"), "{printed}");
+    assert!(bench.ok(&["train", "pop", "--device", "cpu"]).contains("runs/pop-2"));
+}
+
+#[test]
+fn equal_seeds_give_equal_bits() {
+    let bench = Bench::new();
+    bench.train("pomrec", "a", &["--seed=7"]);
+    bench.train("pomrec", "b", &["--seed=7", "--set=train.threads=0", "--no-reuse", "--check-finite"]);
+    bench.train("pomrec", "c", &["--seed=8"]);
+    assert!(bench.model("a") == bench.model("b"));
+    assert!(bench.model("a") != bench.model("c"));
+    assert_eq!(bench.lines("a"), bench.lines("b"));
+}
+
+#[test]
+fn killed_at_any_step_and_resumed_to_the_same_bits() {
+    let bench = Bench::new();
+    let settings = ["--set=train.epochs=6", "--set=train.checkpoint_seconds=0"];
+    bench.train("pomrec", "whole", &settings);
+
+    let resumed = [&settings[..], &["--resume"]].concat();
+    let args = small("pomrec", "killed", &resumed);
+    let mut kills = 0;
+    for attempt in 0u64.. {
+        let mut child = bench.command(&args).stdout(Stdio::null()).spawn().unwrap();
+        let until = Duration::from_millis(60 + attempt * 37 % 101 + attempt * 5);
+        std::thread::sleep(until);
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        assert!(kills < 500, "no progress");
+    }
+    assert!(kills > 0, "it was never killed");
+    assert!(bench.model("whole") == bench.model("killed"), "after {kills} kills");
+    assert_eq!(bench.lines("whole"), bench.lines("killed"));
+    let [whole, killed] = ["whole/metrics.json", "killed/metrics.json"].map(|file| bench.json(file));
+    assert_eq!(whole["test"], killed["test"]);
+    assert_eq!(whole["steps"], killed["steps"]);
+}
+
+#[test]
+fn a_run_that_is_done_can_be_made_longer() {
+    let bench = Bench::new();
+    bench.train("pomrec", "whole", &["--set=train.epochs=4"]);
+    bench.train("pomrec", "later", &["--set=train.epochs=2"]);
+    bench.train("pomrec", "later", &["--set=train.epochs=4", "--resume"]);
+    assert!(bench.model("whole") == bench.model("later"));
+    assert_eq!(bench.lines("whole"), bench.lines("later"));
+}
+
+#[test]
+fn patience_ends_a_training() {
+    let bench = Bench::new();
+    bench.train("pomrec", "run", &["--set=train.lr=1e-30", "--set=train.epochs=50", "--set=train.patience=2"]);
+    let metrics = bench.json("run/metrics.json");
+    assert_eq!((&metrics["best_epoch"], &metrics["epochs"]), (&1.into(), &3.into()));
+    bench.train("pomrec", "short", &["--set=train.max_steps=7"]);
+    assert_eq!(bench.json("short/metrics.json")["steps"], 7);
+}
+
+#[test]
+fn wrong_settings_are_refused_and_leave_nothing() {
+    let bench = Bench::new();
+    for (args, expected) in [
+        (vec!["--set=train.learning_rat=1"], "there is no setting \"train.learning_rat\""),
+        (vec!["--set=train.bach=1"], "did you mean train.batch?"),
+        (vec!["--set=train.lr=fast"], "train.lr: found string \"fast\"; expected a number"),
+        (vec!["--set=train.batch=2.5"], "expected a whole number"),
+        (vec!["--set=model.interests=0"], "model.interests: found 0; expected at least 1"),
+        (vec!["--set=data.max_len=0"], "data.max_len: found 0; expected at least 1"),
+        (vec!["--set=train.batch=0"], "train.batch: found 0"),
+        (vec!["--set=train.lr=nan"], "expected a finite number"),
+        (vec!["--set=train.lr=-1"], "expected a number above 0"),
+        (vec!["--set=train.lr"], "expected key=value"),
+        (vec!["--set=eval.protocol=sampled:100000"], ""),
+        (vec!["--config=none.toml"], "none.toml: cannot read"),
+        (vec!["--device=tpu"], "no device is called \"tpu\""),
+        (vec!["--device=gpu:99"], ""),
+        (vec!["--data=none.csv"], "none.csv"),
+        (vec!["--out=data.csv"], "data.csv: cannot"),
+        (vec!["--out=data.csv/below"], "data.csv/below: cannot create"),
+    ] {
+        let mut all = small("pomrec", "runs/new", &[]);
+        all.retain(|given| {
+            args.iter().all(|arg| given.split('=').next() != arg.split('=').next() || arg.starts_with("--set"))
+        });
+        if args[0].starts_with("--out") {
+            all.retain(|given| !["--out", "runs/new"].contains(given));
+        }
+        all.extend(&args);
+        let error = bench.refuses(&all);
+        assert!(error.contains(expected), "{args:?}: {error}");
+        assert!(!bench.path("runs").exists(), "{args:?} left a folder");
+    }
+    let error = bench.refuses(&small("pomerc", "runs/new", &[]));
+    assert!(error.contains("no model is called \"pomerc\"; expected one of pomrec, pop"), "{error}");
+    assert!(!bench.path("runs").exists());
+}
+
+#[test]
+fn other_runs_are_left_alone() {
+    let bench = Bench::new();
+    bench.train("pomrec", "run", &["--set=train.epochs=1"]);
+    let before = bench.model("run");
+    let error = bench.refuses(&small("pomrec", "run", &[]));
+    assert!(error.contains("run is not empty"), "{error}");
+
+    let error = bench.refuses(&small("pop", "run", &["--resume", "--set=train.epochs=1"]));
+    assert!(error.contains("found parameters of the model pomrec; expected those of pop"), "{error}");
+    let error = bench.refuses(&small("pomrec", "run", &["--resume", "--set=model.dim=16"]));
+    assert!(error.contains("model.dim is 32 in the run in run, not 16"), "{error}");
+    fs::write(bench.path("other.csv"), interactions(61, 2)).unwrap();
+    let error = bench.refuses(&small("pomrec", "run", &["--resume", "--data=other.csv"]));
+    assert!(error.contains("another data set"), "{error}");
+    let error = bench.refuses(&["eval", "--run", "run", "--data", "other.csv"]);
+    assert!(error.contains("another data set"), "{error}");
+    let error = bench.refuses(&["eval", "--run", "nowhere"]);
+    assert!(error.contains("no run is here"), "{error}");
+
+    let checkpoint = bench.path("run/checkpoint/last.safetensors");
+    let whole = fs::read(&checkpoint).unwrap();
+    fs::write(&checkpoint, &whole[..whole.len() / 2]).unwrap();
+    let error = bench.refuses(&small("pomrec", "run", &["--resume"]));
+    assert!(
+        error.contains("last.safetensors: found") && error.contains("expected a whole checkpoint of wgrec"),
+        "{error}"
+    );
+    assert!(bench.model("run") == before);
+}
+
+/// A limit on the size of files stands in for a disk that is full: a write fails in the middle.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_the_old_checkpoint() {
+    let bench = Bench::new();
+    bench.train("pomrec", "whole", &[]);
+    bench.train("pomrec", "run", &["--set=train.epochs=1"]);
+    let before = fs::read(bench.path("run/checkpoint/last.safetensors")).unwrap();
+    let args = small("pomrec", "run", &["--resume"]).join(" ");
+    let script = format!("trap '' XFSZ; ulimit -f 8; exec {} {args}", env!("CARGO_BIN_EXE_wgrec"));
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).current_dir(bench.folder.path()).env("WGREC_CACHE", bench.path("cache"));
+    let output = shell.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("safetensors: cannot write: "), "{error}");
+    assert!(fs::read(bench.path("run/checkpoint/last.safetensors")).unwrap() == before);
+    let left = fs::read_dir(bench.path("run")).unwrap().chain(fs::read_dir(bench.path("run/checkpoint")).unwrap());
+    assert!(left.map(|entry| entry.unwrap().path()).all(|path| path.extension() != Some("tmp".as_ref())));
+
+    bench.train("pomrec", "run", &["--resume"]);
+    assert!(bench.model("whole") == bench.model("run"));
+}
+
+#[test]
+fn plans_without_running() {
+    let bench = Bench::new();
+    let args = [&["plan", "pomrec", "--dot", "plan.dot"], SMALL].concat();
+    let printed = bench.ok(&args);
+    for part in ["nodes", "buffers", "without reuse", "a step"] {
+        assert!(printed.contains(part), "no {part:?} in\n{printed}");
+    }
+    assert!(fs::read_to_string(bench.path("plan.dot")).unwrap().starts_with("digraph plan {"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let bench = Bench::new();
+    let script = format!("{} data list | head -c 1; {} --help | head -c 1", program(), program());
+    let output = Command::new("sh").args(["-c", &script]).current_dir(bench.folder.path()).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[cfg(unix)]
+fn program() -> std::path::Display<'static> {
+    Path::new(env!("CARGO_BIN_EXE_wgrec")).display()
+}
+
+#[test]
+fn the_profile_is_a_table() {
+    let bench = Bench::new();
+    let printed = bench.train("pomrec", "run", &["--profile", "--set=train.epochs=1"]);
+    assert!(printed.contains("GFLOP/s") && printed.contains("100.0%") || printed.contains("share"), "{printed}");
+}
