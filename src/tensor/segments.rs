@@ -96,13 +96,11 @@ impl Segments {
         let mask = (1u64 << digit) - 1;
 
         self.keys.clear();
-        let mut position = 0u64;
-        for &row in indices.iter().copied().flatten() {
+        for (position, &row) in (0u64..).zip(indices.iter().copied().flatten()) {
             assert!((row as usize) < table_rows, "index {row} in a table of {table_rows} rows");
             if row != PADDING {
                 self.keys.push((row as u64) << 32 | position);
             }
-            position += 1;
         }
         self.sorted.clear();
         self.sorted.resize(self.keys.len(), 0);

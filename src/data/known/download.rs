@@ -242,7 +242,7 @@ mod tests {
     }
 
     fn contents() -> Vec<u8> {
-        (0..300_000u32).map(|i| (i * i >> 7) as u8).collect()
+        (0..300_000u32).map(|i| ((i * i) >> 7) as u8).collect()
     }
 
     fn known(remote: Remote) -> Known {
