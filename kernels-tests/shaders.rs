@@ -178,9 +178,9 @@ fn check(operands: &HashSet<&str>, launch: &Launch) -> Result<(), String> {
     barriers::check(&module)?;
 
     let at = module.entry_points.iter().position(|e| e.name == launch.entry).ok_or("there is no such entry point")?;
-    let used = |h| !info.get_entry_point(at)[h].is_empty();
+    let entry = info.get_entry_point(at);
     let (mut bindings, mut immediates) = (0, 0);
-    for (_, var) in module.global_variables.iter().filter(|(h, _)| used(*h)) {
+    for (_, var) in module.global_variables.iter().filter(|(h, _)| !entry[*h].is_empty()) {
         let name = var.name.as_deref().unwrap_or("");
         match var.space {
             naga::AddressSpace::Immediate => immediates = module.types[var.ty].inner.size(module.to_ctx()) as usize,

@@ -83,19 +83,19 @@ fn table(
     }
     let row = i / settings.d;
     let used = min(settings.cap, counts[0]);
-    var from = 0u; // the first place among rows[0..used] that is not below `row`
-    var to = used;
-    while from < to {
-        let middle = (from + to) / 2u;
+    var low = 0u; // the first place among rows[0..used] that is not below `row`
+    var high = used;
+    while low < high {
+        let middle = (low + high) / 2u;
         if rows[middle] < row {
-            from = middle + 1u;
+            low = middle + 1u;
         } else {
-            to = middle;
+            high = middle;
         }
     }
     var gradient = 0.0;
-    if from < used && rows[from] == row {
-        gradient = values[from * settings.d + i % settings.d];
+    if low < used && rows[low] == row {
+        gradient = values[low * settings.d + i % settings.d];
     }
     update(i, gradient, 1.0, settings.decay);
 }

@@ -151,15 +151,15 @@ fn rows_to_dense(
 
 // The first place among rows[0..used] that is not below `row`.
 fn first_at_least(row: u32, used: u32) -> u32 {
-    var from = 0u;
-    var to = used;
-    while from < to {
-        let middle = (from + to) / 2u;
+    var low = 0u;
+    var high = used;
+    while low < high {
+        let middle = (low + high) / 2u;
         if rows[middle] < row {
-            from = middle + 1u;
+            low = middle + 1u;
         } else {
-            to = middle;
+            high = middle;
         }
     }
-    return from;
+    return low;
 }

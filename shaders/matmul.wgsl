@@ -53,33 +53,33 @@ fn block_of(lane: u32) -> vec2<u32> {
     return vec2(lane / SIDE, lane % SIDE) * 4u;
 }
 
-// Copies terms from..from + DEPTH of the tile at `corner` = (i, j) to workgroup memory, zeros past the ends. Neighbouring
+// Copies terms begin..begin + DEPTH of the tile at `corner` = (i, j) to workgroup memory, zeros past the ends. Neighbouring
 // lanes read neighbouring elements, whichever way an operand lies.
-fn load_tiles(s: u32, corner: vec2<u32>, from: u32, to: u32, lane: u32) {
+fn load_tiles(s: u32, corner: vec2<u32>, begin: u32, end: u32, lane: u32) {
     for (var e = lane; e < TILE * DEPTH; e += SIDE * SIDE) {
         let along = vec2(e / DEPTH, e % DEPTH); // (tile, depth), depth fastest
         let across = vec2(e % TILE, e / TILE);  // (tile, depth), tile fastest
         let x = select(along, across, TRANSPOSE_A == 1u);
         let z = select(across, along, TRANSPOSE_B == 1u);
         var value = 0.0;
-        if corner.x + x.x < p.m && from + x.y < to {
-            value = a[a_at(s, corner.x + x.x, from + x.y)];
+        if corner.x + x.x < p.m && begin + x.y < end {
+            value = a[a_at(s, corner.x + x.x, begin + x.y)];
         }
         a_tile[x.y * PITCH + x.x] = value;
         value = 0.0;
-        if corner.y + z.x < p.n && from + z.y < to {
-            value = b[b_at(s, from + z.y, corner.y + z.x)];
+        if corner.y + z.x < p.n && begin + z.y < end {
+            value = b[b_at(s, begin + z.y, corner.y + z.x)];
         }
         b_tile[z.y * PITCH + z.x] = value;
     }
 }
 
-// The sums over l in from..to of a lane's 4 x 4 outputs: column r of the matrix is output row r.
-fn tile_sums(s: u32, corner: vec2<u32>, from: u32, to: u32, lane: u32) -> mat4x4<f32> {
+// The sums over l in begin..end of a lane's 4 x 4 outputs: column r of the matrix is output row r.
+fn tile_sums(s: u32, corner: vec2<u32>, begin: u32, end: u32, lane: u32) -> mat4x4<f32> {
     let block = block_of(lane);
     var sums = mat4x4<f32>();
-    for (var l0 = from; l0 < to; l0 += DEPTH) {
-        load_tiles(s, corner, l0, to, lane);
+    for (var l0 = begin; l0 < end; l0 += DEPTH) {
+        load_tiles(s, corner, l0, end, lane);
         workgroupBarrier();
         for (var l = 0u; l < DEPTH; l++) {
             let i = l * PITCH + block.x;
@@ -133,13 +133,13 @@ fn parts(
     let g = group_index(group, groups);
     let count = tiles();
     let part = g / (count.x * count.y);
-    let from = part * p.k_part;
-    if from >= p.k {
+    let begin = part * p.k_part;
+    if begin >= p.k {
         return;
     }
     let lane = lane_index(local, WG);
     let corner = vec2(g / count.y % count.x, g % count.y) * TILE;
-    let sums = tile_sums(0u, corner, from, min(from + p.k_part, p.k), lane);
+    let sums = tile_sums(0u, corner, begin, min(begin + p.k_part, p.k), lane);
     let first = corner + block_of(lane);
     for (var r = 0u; r < 4u; r++) {
         for (var c = 0u; c < 4u; c++) {

@@ -12,18 +12,18 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read> exclude_items: array<u32>;
 
 fn excluded(b: u32, id: u32) -> bool {
-    var from = exclude_offsets[b];
-    var to = exclude_offsets[b + 1u];
-    while from < to {
-        let middle = from + (to - from) / 2u;
+    var low = exclude_offsets[b];
+    var high = exclude_offsets[b + 1u];
+    while low < high {
+        let middle = low + (high - low) / 2u;
         let here = exclude_items[middle];
         if here == id {
             return true;
         }
         if here < id {
-            from = middle + 1u;
+            low = middle + 1u;
         } else {
-            to = middle;
+            high = middle;
         }
     }
     return false;

@@ -1,5 +1,5 @@
 // Strided copy of words, floats or integers alike.
-//   y[to + i . to_strides] = x[from + i . from_strides]   for every i = (i0, .., i5) within the extents
+//   y[y_start + i . to_strides] = x[x_start + i . from_strides]   for every i = (i0, .., i5) within the extents
 // Expansion (strides of 0), permutation, slice, padding and concatenation are all one of these. Axes that run together on
 // both sides are joined on the host, so that six do; unused leading ones have extent 1. One invocation a word; the last axis
 // is the fastest, so that neighbours write neighbours.
@@ -12,8 +12,8 @@ struct Params {
     last_extents: vec2<u32>,
     last_from_strides: vec2<u32>,
     last_to_strides: vec2<u32>,
-    from: u32,
-    to: u32,
+    x_start: u32,
+    y_start: u32,
 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<u32>;
@@ -41,11 +41,11 @@ fn copy(
     }
     let i = vec4(i0, i1, i2, i3);
     let last = vec2(i4, i5);
-    let at = p.from + dot(i, p.from_strides) + dot(last, p.last_from_strides);
-    y[p.to + dot(i, p.to_strides) + dot(last, p.last_to_strides)] = x[at];
+    let at = p.x_start + dot(i, p.from_strides) + dot(last, p.last_from_strides);
+    y[p.y_start + dot(i, p.to_strides) + dot(last, p.last_to_strides)] = x[at];
 }
 
-// y = 0 in its first p.to words: what padding is before the copy.
+// y = 0 in its first p.y_start words: what padding is before the copy.
 @compute @workgroup_size(WG)
 fn zero(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -53,7 +53,7 @@ fn zero(
     @builtin(local_invocation_index) local: u32,
 ) {
     let i = thread_index(group, groups, local, WG);
-    if i < p.to {
+    if i < p.y_start {
         y[i] = 0u;
     }
 }
