@@ -206,7 +206,8 @@ impl Runner {
         self.write_data(name, bytemuck::cast_slice(values))
     }
 
-    pub(in crate::device) fn run(&mut self) -> Result<()> {
+    /// Runs the plan once; returns when the work is submitted, and with at most three steps waiting.
+    pub fn run(&mut self) -> Result<()> {
         self.shared.fault.check()?;
         if !self.guarded.is_empty() {
             self.memory.pool.iter().for_each(|block| block.poison(true));
