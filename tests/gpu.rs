@@ -246,10 +246,10 @@ fn mismatches_are_named() {
     };
     fails(SCALE.replace("p.factor;", "q.factor;"), "generated shader:9:41");
     fails(SCALE.replace("* p.factor", "* vec2(1.0)"), "generated shader:9");
-    fails(SCALE.replace("y", "z"), "\"z\" is no operand");
+    fails(SCALE.replace("y: a", "z: a").replace("y[", "z["), "\"z\" is no operand");
     fails(SCALE.replace("n: u32,", "n: u32, m: u32,"), "8 bytes of parameters and its shader takes 12");
     fails(SCALE.replace("<storage, read> x", "<storage, read_write> x"), "declare it `read`");
-    fails(SCALE.replace("binding(1)", "binding(0)"), "binding 0");
+    fails(SCALE.replace("binding(1)", "binding(0)"), "conflict");
     fails(SCALE.replace("fn forward", "fn backward"), "has no entry point \"forward\", only backward");
 }
 

@@ -210,7 +210,10 @@ impl Runner {
     pub fn run(&mut self) -> Result<()> {
         self.shared.fault.check()?;
         if !self.guarded.is_empty() {
-            self.memory.pool.iter().for_each(|block| block.poison(true));
+            self.memory.pool.iter().for_each(|block| {
+                block.poison();
+                block.guard();
+            });
         }
         if self.check_finite {
             return self.run_checked();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use wgpu::BufferUsages;
 
-/// A NaN that no kernel makes: what guarded buffers are filled with.
-pub(super) const POISON: u32 = 0x7fc0_dead;
+/// A NaN that no kernel makes: what guarded values hold before a run.
+const POISON: u32 = 0x7fc0_dead;
 /// Bytes behind a guarded value, within its binding.
 pub(super) const GUARD_BYTES: usize = 1024;
 
@@ -17,6 +17,8 @@ pub(super) struct Block {
     pub buffer: wgpu::Buffer,
     /// Bytes of the value; a guard may follow.
     pub bytes: usize,
+    /// Of its guard.
+    seed: u32,
     shared: Arc<Shared>,
 }
 
@@ -37,14 +39,27 @@ impl Block {
         let size = size as u64;
         let buffer = create(shared, what, size, usage)?;
         shared.held.fetch_add(size, Ordering::Relaxed);
-        Ok(Block { buffer, bytes, shared: shared.clone() })
+        let seed = shared.created.load(Ordering::Relaxed) as u32;
+        Ok(Block { buffer, bytes, seed, shared: shared.clone() })
     }
 
-    /// Fills value and guard, or the guard alone, with [`POISON`].
-    pub fn poison(&self, value_too: bool) {
-        let from = if value_too { 0 } else { self.guard_start() };
-        let words = vec![POISON; (self.buffer.size() as usize - from) / 4];
-        self.shared.queue.write_buffer(&self.buffer, from as u64, bytemuck::cast_slice(&words));
+    /// Fills the value with [`POISON`].
+    pub fn poison(&self) {
+        let words = vec![POISON; self.guard_start() / 4];
+        self.shared.queue.write_buffer(&self.buffer, 0, bytemuck::cast_slice(&words));
+    }
+
+    /// Writes the guard.
+    pub fn guard(&self) {
+        let at = self.guard_start();
+        let words: Vec<u32> = (0..(self.buffer.size() as usize - at) / 4).map(|i| self.guard_word(i)).collect();
+        self.shared.queue.write_buffer(&self.buffer, at as u64, bytemuck::cast_slice(&words));
+    }
+
+    /// A NaN of this buffer and place: what a kernel copies from behind another value does not pass for it.
+    fn guard_word(&self, i: usize) -> u32 {
+        let mixed = (self.seed ^ (i as u32).wrapping_mul(0x85eb_ca6b)).wrapping_mul(0x9e37_79b9);
+        0x7fc0_0000 | mixed >> 10
     }
 
     /// The first guard word that was written to: (bytes behind the value, what it holds).
@@ -52,7 +67,8 @@ impl Block {
         let from = self.guard_start();
         let bytes = download(&self.shared, &self.buffer, from, self.buffer.size() as usize - from)?;
         let words: &[u32] = bytemuck::cast_slice(&bytes);
-        Ok(words.iter().position(|&w| w != POISON).map(|at| (from + 4 * at - self.bytes, words[at])))
+        let broken = (0..words.len()).find(|&i| words[i] != self.guard_word(i));
+        Ok(broken.map(|i| (from + 4 * i - self.bytes, words[i])))
     }
 
     fn guard_start(&self) -> usize {
@@ -164,7 +180,7 @@ impl Store {
         let state = |(name, elements): &(String, usize)| {
             let block = Block::new(shared, name, elements * 4, shared.options.guard)?;
             if shared.options.guard {
-                block.poison(false);
+                block.guard();
             }
             Ok(State { name: name.clone(), elements: *elements, block: Arc::new(block) })
         };

@@ -5,7 +5,7 @@ use super::{GpuOptions, Shared};
 use crate::error::Result;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -33,11 +33,13 @@ impl Pipelines {
     pub fn get(&self, shared: &Shared, shaders: &[Shader]) -> Result<Vec<Arc<Pipeline>>> {
         let mut compiled = self.compiled.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let keys: Vec<Key> = shaders.iter().map(|s| (s.text().to_string(), s.entry)).collect();
-        let missing: HashMap<&Key, &Shader> =
-            keys.iter().zip(shaders).filter(|(key, _)| !compiled.contains_key(key)).collect();
+        let mut seen = HashSet::new();
+        let both = keys.iter().zip(shaders);
+        let missing: Vec<_> = both.filter(|&(key, _)| !compiled.contains_key(key) && seen.insert(key)).collect();
         let cache = self.cache.as_ref().map(|c| &c.cache);
         let make = |(key, shader): (&Key, &Shader)| Ok((key.clone(), Arc::new(compile(shared, shader, cache)?)));
-        let made: Vec<_> = missing.into_par_iter().map(make).collect::<Result<_>>()?;
+        let made: Vec<Result<_>> = missing.into_par_iter().map(make).collect();
+        let made: Vec<_> = made.into_iter().collect::<Result<_>>()?;
         if let Some(cache) = self.cache.as_ref().filter(|_| !made.is_empty()) {
             cache.save();
         }

@@ -5,7 +5,6 @@ use crate::error::{Error, Result};
 use crate::kernels::launch::Source;
 use crate::kernels::source::{Assembled, assemble};
 use crate::kernels::{Caps, Launch};
-use std::collections::HashSet;
 use std::fmt::Write;
 use wgpu::naga;
 
@@ -128,10 +127,6 @@ impl Shader {
                     )));
                 }
             }
-        }
-        let mut numbers = HashSet::new();
-        if let Some(twice) = found.bindings.iter().find(|b| !numbers.insert(b.number)) {
-            return Err(fail(format!("{entry} uses two globals with binding {}", twice.number)));
         }
         Ok(found)
     }
