@@ -5,7 +5,7 @@ struct Params {
     d: u32,
     rows: u32,      // of the table (forward, dense gradients), or of the longest list of them (sums)
     n: u32,         // indices, or chunks
-    part0: u32,     // rows of dy0, dy1, dy2: where the next part begins
+    part0: u32,     // rows of dy0, dy1, dy2: where the next part begins; or items listed for each user
     part1: u32,
     part2: u32,
 }
@@ -162,4 +162,30 @@ fn first_at_least(row: u32, used: u32) -> u32 {
         }
     }
     return low;
+}
+
+// y[b, c] = users[b] . table[ids[b, c]]: scores of listed items; the gathered rows never exist. One invocation a score; the
+// lanes of a workgroup share their users, each reads the row of its own item. 0 for an id past the table.
+@group(0) @binding(18) var<storage, read> users: array<f32>; // [n / listed, d]
+@group(0) @binding(19) var<storage, read> ids: array<u32>;   // [n], `part0` of them for each user
+
+@compute @workgroup_size(WG)
+fn gather_dot(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    if e >= p.n {
+        return;
+    }
+    var sum = 0.0;
+    if ids[e] < p.rows {
+        let user = e / p.part0 * p.d;
+        let item = ids[e] * p.d;
+        for (var c = 0u; c < p.d; c++) {
+            sum += users[user + c] * table[item + c];
+        }
+    }
+    y[e] = sum;
 }

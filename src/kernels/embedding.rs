@@ -295,7 +295,7 @@ impl Op for RowsToDense {
 }
 
 /// Scores of listed items: inputs users \[B, d\], table \[n, d\], ids \[B, C\]; output \[B, C\], the dot products of each user
-/// with its own items. The gathered rows \[B, C, d\] never exist.
+/// with its own items; 0 for an id of n or more. The gathered rows \[B, C, d\] never exist.
 #[derive(Debug, Clone, Copy)]
 pub struct GatherDot;
 
@@ -306,7 +306,8 @@ impl GatherDot {
         rows(a.out(0), c, c * d, |b, y| {
             let user = &users[b * d..][..d];
             for (y, &id) in y.iter_mut().zip(&ids[b * c..]) {
-                *y = user.iter().zip(&table[id as usize * d..][..d]).map(|(&u, &x)| u * x).sum();
+                let row = table.get(id as usize * d..(id as usize + 1) * d).unwrap_or_default();
+                *y = user.iter().zip(row).map(|(&u, &x)| u * x).sum();
             }
         });
     }
@@ -342,15 +343,19 @@ impl Op for GatherDot {
             let user = &users[b * d..][..d];
             arch.dispatch(|| {
                 for (y, &id) in y.iter_mut().zip(&ids[b * c..]) {
-                    *y = super::matmul::dot(user, &table[id as usize * d..][..d]);
+                    let row = table.get(id as usize * d..(id as usize + 1) * d);
+                    *y = row.map_or(0.0, |row| super::matmul::dot(user, row));
                 }
             });
         });
         true
     }
 
-    fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
-        unimplemented!()
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let (n, listed) = (s.output(0).elements(), s.output(0)[1]);
+        let [rows, d] = [s.input(1)[0], s.input(1)[1]].map(|x| x as u32);
+        let params = Params { d, rows, n: n as u32, part0: listed as u32, ..Params::default() };
+        Ok(vec![Launch::of("embedding", "gather_dot").params(params).threads(n, caps)?])
     }
 
     fn operands(&self) -> Operands {
