@@ -87,7 +87,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
 
 impl Accumulate {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        a.out(0).iter_mut().zip(a.f(1)).for_each(|(y, &x)| *y = *y + x);
+        a.out(0).iter_mut().zip(a.f(1)).for_each(|(y, &x)| *y += x);
     }
 }
 
