@@ -145,8 +145,8 @@ fn candidate(b: u32, place: u32) -> Candidate {
 
 var<workgroup> leaders: array<Candidate, WG>; // WG * 12 bytes
 
-// The k best of the best so far and this tile. Round r finds the first of all candidates that stand behind the one of
-// round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken.
+// The k best of the best so far and this tile; a NaN is never among them. Round r finds the first of all candidates that
+// stand behind the one of round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken.
 @compute @workgroup_size(WG)
 fn top_k(
     @builtin(workgroup_id) group: vec3<u32>,

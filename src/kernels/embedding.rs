@@ -165,14 +165,8 @@ impl Op for GatherGrad {
         let rows = s.output(0)[0];
         let parts = &s.inputs[GatherGrad::FIXED..];
         let part = |i: usize| parts.get(i).map_or(0, |x| x.shape[0] as u32);
-        let params = Params {
-            d: d as u32,
-            rows: rows as u32,
-            n: chunks as u32,
-            part0: part(0),
-            part1: part(1),
-            part2: part(2),
-        };
+        let params =
+            Params { d: d as u32, rows: rows as u32, n: chunks as u32, part0: part(0), part1: part(1), part2: part(2) };
         let mut chunk_sums = Launch::of("embedding", "sum_chunks").params(params).threads(chunks * d, caps)?;
         for name in &NAMES[parts.len()..] {
             chunk_sums = chunk_sums.bind(name, GatherGrad::FIXED);

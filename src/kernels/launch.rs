@@ -80,21 +80,10 @@ const WORKGROUP: usize = 64;
 
 /// Lanes of a workgroup that shares a row of `n`: a power of two, for the tree of lib/reduce.wgsl.
 pub fn lanes(n: usize, caps: &Caps) -> usize {
-    let most = caps.max_invocations.min(256) as usize;
-    if n > 1024 { most } else { WORKGROUP }
+    if n > 1024 { 1 << caps.max_invocations.min(256).ilog2() } else { WORKGROUP }
 }
 
 impl Launch {
-    /// One invocation for each of `n`; the shader's `WG` is the size of a workgroup.
-    pub fn threads(self, n: usize, caps: &Caps) -> Result<Launch> {
-        Ok(self.constant("WG", WORKGROUP as u32).grid(Grid::threads(n, WORKGROUP, caps)?))
-    }
-
-    /// `n` workgroups of `size` invocations; the shader's `WG` is `size`.
-    pub fn groups(self, n: usize, size: usize, caps: &Caps) -> Result<Launch> {
-        Ok(self.constant("WG", size as u32).grid(Grid::linear(n, caps)?))
-    }
-
     pub fn of(file: &'static str, entry: &'static str) -> Launch {
         Launch {
             source: Source::File(file),
@@ -118,6 +107,16 @@ impl Launch {
     pub fn params<P: bytemuck::Pod>(mut self, params: P) -> Launch {
         self.params = bytemuck::bytes_of(&params).to_vec();
         self
+    }
+
+    /// One invocation for each of `n`; the shader's `WG` is the size of a workgroup.
+    pub fn threads(self, n: usize, caps: &Caps) -> Result<Launch> {
+        Ok(self.constant("WG", WORKGROUP as u32).grid(Grid::threads(n, WORKGROUP, caps)?))
+    }
+
+    /// `n` workgroups of `size` invocations; the shader's `WG` is `size`.
+    pub fn groups(self, n: usize, size: usize, caps: &Caps) -> Result<Launch> {
+        Ok(self.constant("WG", size as u32).grid(Grid::linear(n, caps)?))
     }
 
     pub fn grid(mut self, grid: Grid) -> Launch {

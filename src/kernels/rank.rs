@@ -159,6 +159,7 @@ impl Op for Rank {
 
 /// Inputs scores \[B, W\], ids \[W\] or \[B, W\], exclude_offsets \[B + 1\], exclude_items, and the best so far: best_scores
 /// \[B, k\] descending, best_ids \[B, k\] (0: none yet). Outputs: the best of those and this tile, equal scores by lower id.
+/// A NaN is never among them.
 #[derive(Debug, Clone, Copy)]
 pub struct TopK;
 
@@ -177,7 +178,7 @@ impl TopK {
             for c in 0..w {
                 let (s, id) = (scores[b * w + c], id_at(ids, a.shape(1), b, c));
                 let beats = |i: usize| best_ids[i] == 0 || s > best[i] || (s == best[i] && id < best_ids[i]);
-                if id == 0 || !beats(k - 1) || out.binary_search(&id).is_ok() {
+                if id == 0 || s.f64().is_nan() || !beats(k - 1) || out.binary_search(&id).is_ok() {
                     continue;
                 }
                 let at = (0..k).find(|&i| beats(i)).expect("it beats the last");

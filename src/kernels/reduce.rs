@@ -133,10 +133,7 @@ impl Op for Reduce {
                 .constant("COUNTED", 0)
         };
         Ok(if chunks > 1 {
-            vec![
-                launch("parts").threads(outer * chunks * inner, caps)?,
-                launch("join").threads(outer * inner, caps)?,
-            ]
+            vec![launch("parts").threads(outer * chunks * inner, caps)?, launch("join").threads(outer * inner, caps)?]
         } else if inner == 1 && n >= 32 {
             vec![launch("slices").groups(outer, lanes(n, caps), caps)?]
         } else {
