@@ -137,7 +137,8 @@ fn hash(name: &[u8]) -> u32 {
         word[..chunk.len()].copy_from_slice(chunk);
         h = (h.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(K);
     }
-    (h ^ h >> 32) as u32
+    // The last bytes of a word have moved its high bits alone, and slots are chosen by the low ones.
+    ((h ^ h >> 32).wrapping_mul(K) >> 32) as u32
 }
 
 #[cfg(test)]
