@@ -159,4 +159,17 @@ mod tests {
         assert_eq!((ids.names.len(), ids.find(b"user 7"), ids.find(b"user")), (5000, Some(7), None));
         assert_eq!(ids.intern(b"\xff"), Err(Refused::NotUtf8));
     }
+
+    /// Ids are often numbers in a row: they must not crowd into few slots.
+    #[test]
+    fn ids_in_a_row_spread_over_the_slots() {
+        for prefix in ["", "u", "user_", "B00000"] {
+            let mut ids = Interner::default();
+            (0..100_000).for_each(|i| drop(ids.intern(format!("{prefix}{i}").as_bytes())));
+            let mask = ids.slots.len() - 1;
+            let taken = ids.slots.iter().enumerate().filter(|(_, slot)| slot.1 != 0);
+            let steps: usize = taken.map(|(at, slot)| at.wrapping_sub(slot.0 as usize) & mask).sum();
+            assert!(steps < 60_000, "{prefix}: {steps} steps past the own slot");
+        }
+    }
 }
