@@ -87,7 +87,7 @@ fn all() -> Vec<Launched> {
     let (a, h, m) = (f([3, 5, 2]), f([3, 5, 64]), f([3, 2, 64]));
     list.push(launches(moments::Moments, &[a.clone(), h.clone()]));
     list.push(launches(moments::MomentsBackward, &[a, h, m.clone(), m.clone(), m]));
-    
+
     for activation in [Activation::None, Activation::Relu, Activation::Tanh, Activation::Sigmoid] {
         for (transpose_a, transpose_b) in [(false, false), (false, true), (true, false), (true, true)] {
             for (m, n, k) in [(1, 2, 3), (20, 40, 30), (700, 1500, 64), (64, 33, 5000)] {
@@ -125,8 +125,7 @@ fn all() -> Vec<Launched> {
     list.push(launches(adam::Adam { settings }, &inputs));
     for lazy in [false, true] {
         let x = f([10, 8]);
-        let inputs =
-            [x.clone(), x.clone(), x, f([3, 8]), u([3]), u([4]), step.clone(), scale.clone()];
+        let inputs = [x.clone(), x.clone(), x, f([3, 8]), u([3]), u([4]), step.clone(), scale.clone()];
         list.push(launches(adam::AdamRows { settings, lazy, decay: 0.0 }, &inputs));
     }
     list.push(launches(bpr::Bpr, &[f([9]), f([9, 3]), f([9])]));

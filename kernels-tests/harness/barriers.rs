@@ -152,7 +152,9 @@ impl<'a> Walk<'a> {
     fn differs(&self, expression: Handle<Expression>) -> bool {
         let all = |list: &[Option<Handle<Expression>>]| list.iter().flatten().any(|&e| self.differs(e));
         match self.function.expressions[expression] {
-            Expression::Literal(_) | Expression::Constant(_) | Expression::Override(_) | Expression::ZeroValue(_) => false,
+            Expression::Literal(_) | Expression::Constant(_) | Expression::Override(_) | Expression::ZeroValue(_) => {
+                false
+            }
             // Pointers: what differs is found when they are loaded from.
             Expression::GlobalVariable(_) | Expression::LocalVariable(_) => false,
             Expression::WorkGroupUniformLoadResult { .. } | Expression::ArrayLength(_) => false,

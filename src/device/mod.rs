@@ -8,6 +8,7 @@ use crate::graph::plan::Plan;
 use crate::kernels::Cost;
 use crate::tensor::{Spec, Tensor};
 
+pub mod check;
 pub mod cpu;
 pub mod gpu;
 

@@ -1,0 +1,202 @@
+//! A device's self-check: every kernel on small operands against its twin in f64. The tests do this thoroughly; this is for
+//! a driver that they have never seen.
+
+use super::{Device, Precision, RunOptions, cpu};
+use crate::error::Result;
+use crate::graph::plan::{Options, Plan};
+use crate::graph::{Graph, Step, Var};
+use crate::kernels::adam::{Adam, AdamRows, Settings};
+use crate::kernels::bpr::Bpr;
+use crate::kernels::embedding::GatherDot;
+use crate::kernels::matmul::Activation;
+use crate::kernels::moments::Moments;
+use crate::kernels::random::Noise;
+use crate::kernels::rank::{Pick, Rank, TopK};
+use crate::kernels::reduce::SumSquares;
+use crate::tensor::philox::Stream;
+use crate::tensor::segments::Segments;
+use crate::tensor::{Spec, Tensor};
+
+/// How far a kernel's worst element is from f64's, as |got - want| / (1 + |want|); more than [`ALLOWED`] is wrong.
+pub struct Checked {
+    pub kernel: &'static str,
+    pub worst: f64,
+}
+
+/// f32 arithmetic over sums of some hundred terms, and the loosest tanh and log of a driver that were met.
+pub const ALLOWED: f64 = 1e-4;
+
+impl Checked {
+    pub fn passed(&self) -> bool {
+        self.worst <= ALLOWED
+    }
+}
+
+type Build = for<'g> fn(&'g Graph) -> Result<Vec<Var<'g>>>;
+
+/// Each kernel's results from the states `a` \[7, 6, 5\] and `w` \[37, 5\], and gradients by them.
+const KERNELS: [(&str, Build); 11] = [
+    ("elementwise", |g| {
+        let x = a(g);
+        let all =
+            [x.sigmoid(), x.softplus(), x.gelu(), x.gelu_tanh(), x.exp(), x.abs().sqrt(), x.sin(), x.cos(), x.relu()];
+        with_gradients(all.into_iter().reduce(|s, v| s + v * x.tanh()).expect("there are some"), &[x])
+    }),
+    ("matmul", |g| {
+        let (x, w) = (a(g), w(g));
+        let y = x.linear(w, None, Activation::Tanh).matmul(w) * x.permute(&[0, 1, 2]);
+        with_gradients(y + x.matmul_t(x).matmul(x), &[x, w])
+    }),
+    ("softmax", |g| {
+        let x = a(g);
+        with_gradients(x.softmax(1, Some(ids(g, 7 * 6).reshape([7, 6]))) * x + x.softmax(2, None), &[x])
+    }),
+    ("reduce", |g| {
+        let x = a(g);
+        let mut results = with_gradients(x.sum(1) * x.mean(1) + x.max_over(1), &[x])?;
+        results.push(g.push(SumSquares, &[x]));
+        Ok(results)
+    }),
+    ("strided", |g| {
+        let x = a(g);
+        let y = g.concat(1, &[x.slice(1, 2, 3), x.slice(1, 0, 3)]).permute(&[2, 0, 1]);
+        with_gradients(y * y.sum(0).expand([5, 7, 6]), &[x])
+    }),
+    ("moments", |g| {
+        let x = a(g);
+        let outputs = g.try_push(Moments, &[x.slice(2, 0, 2).reshape([7, 6, 2]).softmax(1, None), x])?;
+        with_gradients(outputs[0] * outputs[1].sqrt(), &[x])
+    }),
+    ("embedding", |g| {
+        let (w, ids) = (w(g), ids(g, 70));
+        g.segments("segments", w, &[ids]);
+        let x = a(g).reshape([42, 5]).slice(0, 0, 7);
+        let mut results = with_gradients(w.gather(ids).square(), &[w])?;
+        results.push(g.try_push(GatherDot, &[x, w, ids.reshape([7, 10])])?[0]);
+        Ok(results)
+    }),
+    ("bpr", |g| {
+        let x = a(g).reshape([42, 5]);
+        let positive = x.slice(1, 0, 1).reshape([42]);
+        with_gradients(g.push(Bpr, &[positive, x.slice(1, 1, 4), g.scalar(1.0).expand([42])]), &[a(g)])
+    }),
+    ("random", |g| {
+        let draw = |kind, name: &str| g.scope(name, || g.noise(kind, [7, 6, 5]));
+        let noise = draw(Noise::Uniform, "u") + draw(Noise::Gaussian, "n") + draw(Noise::Gumbel, "g");
+        with_gradients(g.scope("dropout", || (a(g) * noise).dropout(0.3)), &[a(g)])
+    }),
+    ("rank", |g| {
+        let (scores, ids) = (w(g).reshape([5, 37]), g.constant(Tensor::u32([37], (1..=37).collect())));
+        let offsets = g.constant(Tensor::u32([6], vec![0, 1, 2, 3, 4, 5]));
+        let items = g.constant(Tensor::u32([5], vec![3, 1, 37, 20, 9]));
+        let target = g.push(Pick, &[scores, ids, items]);
+        let counts = g.try_push(Rank, &[scores, ids, target, offsets, items])?;
+        let none = g.constant(Tensor::u32([5, 4], vec![0; 20]));
+        let best = g.try_push(TopK, &[scores, ids, offsets, items, g.scalar(0.0).expand([5, 4]), none])?;
+        Ok(vec![target, counts[0], counts[1], best[0], best[1]])
+    }),
+    ("adam", |g| {
+        let state = |name: &str, n: usize| g.state(name, name, 0, Spec::f32([n]));
+        let one = g.constant(Tensor::f32([], vec![1.0]));
+        let rates = g.constant(Tensor::f32([4, 2], [1.0, 0.01].repeat(4)));
+        let settings = Settings::default();
+        let dy = a(g).reshape([210]);
+        let flat = g.try_push(
+            Adam { settings },
+            &[state("p", 210), state("m", 210), state("v", 210), dy, rates, g.step(), one],
+        )?;
+        let table = |name: &str| g.state(name, name, 0, Spec::f32([42, 5]));
+        let rows = g.constant(Tensor::u32([7], vec![1, 2, 5, 11, 30, 41, 0]));
+        let counts = g.constant(Tensor::u32([4], vec![6, 0, 0, 0]));
+        let values = w(g).slice(0, 0, 7);
+        let op = AdamRows { settings, lazy: false, decay: 0.0 };
+        let by_rows = g.try_push(op, &[table("tp"), table("tm"), table("tv"), values, rows, counts, g.step(), one])?;
+        Ok(vec![flat[0].reshape([210]), by_rows[0].reshape([42, 5])])
+    }),
+];
+
+fn a(g: &Graph) -> Var<'_> {
+    g.state("a", "a", 0, Spec::f32([7, 6, 5]))
+}
+
+fn w(g: &Graph) -> Var<'_> {
+    g.state("w", "w", 0, Spec::f32([37, 5]))
+}
+
+fn ids(g: &Graph, n: usize) -> Var<'_> {
+    g.input("ids", Spec::u32([n]))
+}
+
+/// `y` and the gradients of a weighted sum of it.
+fn with_gradients<'g>(y: Var<'g>, by: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
+    let g = y.graph();
+    let mut r = Stream::new(2, "weights", 0);
+    let weights = (0..y.shape().elements()).map(|_| r.normal() as f32).collect();
+    let loss = (y * g.constant(Tensor::f32(y.shape(), weights))).sum_all();
+    let gradients = g.gradients(loss, by)?;
+    Ok([y].into_iter().chain(gradients.iter().zip(by).map(|(d, &x)| d.dense(x))).collect())
+}
+
+/// Checks every kernel on `device`.
+///
+/// # Errors
+/// Those of compiling and running; a kernel that computes something wrong is in the list instead.
+pub fn check(device: &Device) -> Result<Vec<Checked>> {
+    let oracle = Device::Cpu(cpu::Cpu::new(Precision::F64));
+    KERNELS
+        .iter()
+        .map(|&(kernel, build)| {
+            let (got, want) = (run(device, build)?, run(&oracle, build)?);
+            let apart = |g: f64, w: f64| if g.is_finite() { (g - w).abs() / (1.0 + w.abs()) } else { f64::INFINITY };
+            let each = got.iter().zip(&want).flat_map(|(g, w)| g.iter().zip(w).map(|(&g, &w)| apart(g, w)));
+            Ok(Checked { kernel, worst: each.fold(0.0, f64::max) })
+        })
+        .collect()
+}
+
+fn run(device: &Device, build: Build) -> Result<Vec<Vec<f64>>> {
+    let g = Graph::new();
+    let results = build(&g)?;
+    results.iter().enumerate().for_each(|(i, v)| g.result(&i.to_string(), *v));
+    let plan = Plan::new(&g, Options::default())?;
+    let mut store = device.store(&plan.states)?;
+    for (name, n) in &plan.states {
+        let mut r = Stream::new(1, name, 0);
+        // The second moments must not be negative.
+        let value = |x: f64| if name.ends_with('v') { x.abs() } else { x };
+        let values = (0..*n).map(|_| value(r.normal()) as f32).collect();
+        store.write(name, 0, &Tensor::f32([*n], values))?;
+    }
+    let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+    if let Some((_, spec)) = plan.inputs.iter().find(|(name, _)| name == "ids") {
+        let mut r = Stream::new(1, "ids", 0);
+        let ids: Vec<u32> = (0..spec.shape.elements()).map(|_| r.below(37)).collect();
+        runner.write_u32("ids", &ids);
+        let mut s = Segments::default();
+        s.build(&[&ids], 37);
+        let parts =
+            [("rows", &s.rows), ("order", &s.order), ("chunk_starts", &s.chunk_starts), ("row_chunks", &s.row_chunks)];
+        for (part, values) in parts {
+            runner.write_u32(&format!("segments.{part}"), values);
+        }
+        runner.write_u32("segments.counts", &s.counts);
+    }
+    runner.write(Step::NAME, &Step::at(7, 3, 1e-2, [0.9, 0.999]).tensor());
+    runner.run()?;
+    (0..results.len()).map(|i| Ok(runner.read(&i.to_string())?.to_f64())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_cpu_passes_and_every_kernel_is_checked() {
+        let (device, _) = super::Device::open("cpu").unwrap();
+        let checked = super::check(&device).unwrap();
+        for c in &checked {
+            assert!(c.passed(), "{}: {:e}", c.kernel, c.worst);
+        }
+        for (shader, _) in crate::kernels::SHADERS {
+            assert!(checked.iter().any(|c| c.kernel == *shader), "{shader} has no check");
+        }
+    }
+}
