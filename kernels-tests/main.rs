@@ -1,15 +1,24 @@
-//! `cargo test --test kernels [FILTER]`.
+//! `cargo test --test kernels [FILTER]`: every kernel on every device, the graph, the shaders, the models, the reference
+//! values.
 
+mod cases;
+mod finds;
 mod golden;
+mod graph;
+mod harness;
 mod models;
 mod shaders;
-mod harness {
-    pub mod barriers;
-    pub mod devices;
-}
 
 fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
-    let trials = [golden::trials(), models::trials(), shaders::trials()].into_iter().flatten().collect();
+    let all = [
+        cases::trials(),
+        graph::trials(),
+        shaders::trials(),
+        finds::trials(),
+        golden::trials(),
+        models::trials(),
+    ];
+    let trials = all.into_iter().flatten().collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

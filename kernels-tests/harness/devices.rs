@@ -1,9 +1,10 @@
 //! The devices that tests run on, opened once.
 
 use libtest_mimic::Failed;
-use std::sync::OnceLock;
+use std::sync::Mutex;
+use wgrec::device::Device;
 use wgrec::device::cpu::{Cpu, Precision};
-use wgrec::device::{Device, gpu::Gpu};
+use wgrec::device::gpu::{Gpu, GpuOptions};
 
 /// The oracle, the CPU device as users run it, and the GPU device: a missing adapter fails the tests, never skips them.
 pub fn all() -> [&'static str; 3] {
@@ -11,13 +12,21 @@ pub fn all() -> [&'static str; 3] {
 }
 
 pub fn get(name: &str) -> Result<Device, Failed> {
-    static GPU: OnceLock<Result<Gpu, String>> = OnceLock::new();
     match name {
         "f64" => Ok(Device::Cpu(Cpu::new(Precision::F64))),
         "cpu" => Ok(Device::Cpu(Cpu::new(Precision::F32))),
-        _ => match GPU.get_or_init(|| Gpu::open(None).map_err(|e| e.to_string())) {
-            Ok(gpu) => Ok(Device::Gpu(gpu.clone())),
-            Err(e) => Err(e.into()),
-        },
+        _ => Ok(Device::Gpu(gpu(GpuOptions::default())?)),
     }
+}
+
+/// The GPU device under these switches.
+pub fn gpu(options: GpuOptions) -> Result<Gpu, Failed> {
+    static OPEN: Mutex<Vec<(GpuOptions, Gpu)>> = Mutex::new(vec![]);
+    let mut open = OPEN.lock().map_err(|_| "another test panicked while it opened a device")?;
+    if let Some((_, gpu)) = open.iter().find(|(o, _)| *o == options) {
+        return Ok(gpu.clone());
+    }
+    let gpu = Gpu::open_with(None, options)?;
+    open.push((options, gpu.clone()));
+    Ok(gpu)
 }

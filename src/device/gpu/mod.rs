@@ -25,7 +25,7 @@ pub use executor::Runner;
 pub use memory::Store;
 
 /// Switches of a device, for tests and for release.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GpuOptions {
     /// Order of groups and lanes reversed, to find missing barriers on drivers that run them in order.
     pub reverse: bool,

@@ -1,0 +1,159 @@
+//! A case on a device: planned, compiled, and run as often as a check wants.
+
+use super::case::{Case, Role};
+use wgrec::device::gpu::bind;
+use wgrec::device::{Device, RunOptions, Runner, Store};
+use wgrec::graph::plan::{Options, Plan, Planned};
+use wgrec::graph::{Graph, Step, Var};
+use wgrec::kernels::{Caps, Launch};
+use wgrec::tensor::philox::Stream;
+use wgrec::tensor::segments::Segments;
+use wgrec::tensor::{DType, Spec, Tensor};
+use wgrec::{Error, Result};
+
+/// What a run leaves behind.
+pub struct Observed {
+    pub outputs: Vec<Tensor>,
+    /// Of the differentiable operands, in order: of a fixed random weighting of the outputs.
+    pub gradients: Vec<Tensor>,
+    /// After the run.
+    pub states: Vec<Tensor>,
+}
+
+impl Observed {
+    /// Every tensor with a name.
+    pub fn all(&self) -> impl Iterator<Item = (String, &Tensor)> {
+        let named = |name: &'static str| move |(i, t)| (format!("{name} {i}"), t);
+        let outputs = self.outputs.iter().enumerate().map(named("output"));
+        let gradients = self.gradients.iter().enumerate().map(named("gradient"));
+        outputs.chain(gradients).chain(self.states.iter().enumerate().map(named("state")))
+    }
+}
+
+/// The weight of each output in the loss that gradients are taken of. Never all 1: the plain sum of a softmax, for one,
+/// has gradient 0 whatever its rule says.
+pub fn weights(case: &Case, output: usize, spec: &Spec) -> Tensor {
+    let mut stream = Stream::new(2, &case.name, output as u64);
+    let values = (0..spec.shape.elements()).map(|_| stream.normal() as f32 as f64).collect();
+    Tensor::f64(spec.shape.clone(), values)
+}
+
+/// The graph of a case, with gradients if `backward`.
+pub fn plan(case: &Case, backward: bool, options: Options) -> Result<Plan> {
+    let g = Graph::new();
+    let vars: Vec<Var> = case
+        .operands
+        .iter()
+        .enumerate()
+        .map(|(i, o)| match o.role {
+            Role::Input => g.input(&format!("x{i}"), o.recipe.spec.clone()),
+            Role::State => g.state(&format!("x{i}"), &format!("x{i}"), 0, o.recipe.spec.clone()),
+        })
+        .collect();
+    if let Some((table, lists)) = &case.segments {
+        g.segments("segments", vars[*table], &lists.iter().map(|&l| vars[l]).collect::<Vec<_>>());
+    }
+    let outputs = (case.build)(&g, &vars);
+    for (i, y) in outputs.iter().enumerate() {
+        g.result(&format!("output {i}"), *y);
+    }
+    if backward {
+        let weighted = outputs.iter().enumerate().filter(|(_, y)| y.dtype() == DType::F32);
+        let parts = weighted.map(|(i, y)| (*y * g.input(&format!("weight {i}"), Spec::f32(y.shape()))).sum_all());
+        let loss = parts.reduce(|a, b| a + b).ok_or_else(|| Error::shape(&case.name, "has no float output"))?;
+        let wanted: Vec<Var> =
+            case.operands.iter().zip(&vars).filter(|(o, _)| o.differentiable).map(|(_, v)| *v).collect();
+        for (i, (gradient, x)) in g.gradients(loss, &wanted)?.into_iter().zip(&wanted).enumerate() {
+            g.result(&format!("gradient {i}"), gradient.dense(*x));
+        }
+    }
+    Plan::new(&g, options)
+}
+
+/// What a case launches on an adapter of `caps`, gradients included.
+pub fn launches(case: &Case, caps: &Caps) -> Result<Vec<(Planned, Launch)>> {
+    let plan = plan(case, case.is_differentiable(), Options::default())?;
+    let mut all = vec![];
+    for node in plan.nodes {
+        all.extend(bind::launches(&node, caps)?.into_iter().map(|launch| (node.clone(), launch)));
+    }
+    Ok(all)
+}
+
+/// A case, compiled.
+pub struct Compiled<'a> {
+    case: &'a Case,
+    pub tensors: Vec<Tensor>,
+    store: Store,
+    runner: Runner,
+    results: Vec<String>,
+}
+
+impl<'a> Compiled<'a> {
+    pub fn new(case: &'a Case, device: &Device, backward: bool, options: Options) -> Result<Compiled<'a>> {
+        let plan = plan(case, backward, options)?;
+        let states = case.operands.iter().enumerate().filter(|(_, o)| o.role == Role::State);
+        let states: Vec<_> = states.map(|(i, o)| (format!("x{i}"), o.recipe.spec.shape.elements())).collect();
+        let store = device.store(&states)?;
+        let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+        for (name, spec) in &plan.inputs {
+            if let Some(i) = name.strip_prefix("weight ") {
+                runner.write(name, &weights(case, i.parse().expect("named above"), spec));
+            }
+        }
+        let results = plan.results.iter().map(|(name, _)| name.clone()).collect();
+        Ok(Compiled { case, tensors: case.tensors(), store, runner, results })
+    }
+
+    /// Writes `self.tensors`, runs once, and reads everything.
+    pub fn run(&mut self) -> Result<Observed> {
+        for (i, o) in self.case.operands.iter().enumerate() {
+            match o.role {
+                Role::Input => {
+                    self.runner.write(&format!("x{i}"), &self.tensors[i]);
+                }
+                Role::State => self.store.write(&format!("x{i}"), 0, &self.tensors[i])?,
+            }
+        }
+        self.runner.write(Step::NAME, &self.case.step.tensor());
+        self.write_segments();
+        self.runner.run()?;
+        let mut read = |kind: &str| -> Result<Vec<Tensor>> {
+            self.results.iter().filter(|n| n.starts_with(kind)).map(|n| self.runner.read(n)).collect()
+        };
+        let (outputs, gradients) = (read("output")?, read("gradient")?);
+        let states = self.case.operands.iter().enumerate().filter(|(_, o)| o.role == Role::State);
+        let states = states.map(|(i, o)| self.store.read(&format!("x{i}"), 0, &o.recipe.spec)).collect::<Result<_>>()?;
+        Ok(Observed { outputs, gradients, states })
+    }
+
+    /// An error where the last run wrote behind a value; only a GPU opened with guards knows.
+    pub fn check_guards(&self) -> Result<()> {
+        match &self.runner {
+            Runner::Gpu(r) => r.check_guards(),
+            Runner::Cpu(_) => Ok(()),
+        }
+    }
+
+    fn write_segments(&mut self) {
+        let Some((table, lists)) = &self.case.segments else { return };
+        let lists: Vec<&[u32]> = lists.iter().map(|&l| self.tensors[l].as_u32()).collect();
+        let mut s = Segments::default();
+        s.build(&lists, self.case.operands[*table].recipe.spec.shape[0]);
+        let parts = [
+            ("rows", &s.rows[..]),
+            ("order", &s.order),
+            ("chunk_starts", &s.chunk_starts),
+            ("row_chunks", &s.row_chunks),
+            ("counts", &s.counts),
+        ];
+        parts.into_iter().for_each(|(part, values)| {
+            self.runner.write_u32(&format!("segments.{part}"), values);
+        });
+    }
+}
+
+/// One run of `case` on `device`, with gradients where it has any.
+pub fn run(case: &Case, device: &Device) -> Result<Observed> {
+    Compiled::new(case, device, case.is_differentiable(), Options::default())?.run()
+}
