@@ -124,7 +124,7 @@ fn best() -> Vec<Case> {
                     let old = (0..k).map(|i| (x[4].to_f64()[b * k + i], x[5].as_u32()[b * k + i]));
                     let mut all = candidates(x, &x[2], &x[3], b);
                     all.extend(old.filter(|(_, id)| *id != 0));
-                    all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                    all.sort_by(|a, b| b.0.partial_cmp(&a.0).expect("no NaN").then(a.1.cmp(&b.1)));
                     let row = (0..k).map(|i| all.get(i).copied().unwrap_or((0.0, 0)));
                     row.for_each(|(s, id)| {
                         best.push(s);
