@@ -71,6 +71,8 @@ impl Params {
 struct Update<T> {
     beta1: T,
     beta2: T,
+    rest1: T,
+    rest2: T,
     eps: T,
     decoupled: bool,
     lr: T,
@@ -86,6 +88,8 @@ impl<T: Real> Update<T> {
         Update {
             beta1: T::of(exact(s.beta1)),
             beta2: T::of(exact(s.beta2)),
+            rest1: T::of(1.0 - exact(s.beta1)),
+            rest2: T::of(1.0 - exact(s.beta2)),
             eps: T::of(exact(s.eps)),
             decoupled: s.decoupled,
             lr: float(Step::LR) * lr_factor,
@@ -101,8 +105,8 @@ impl<T: Real> Update<T> {
         let g = g * self.scale;
         let g = if self.decoupled { g } else { g + self.decay * *p };
         let flushed = |x: T| if x.abs() < T::of(TINY) { T::ZERO } else { x };
-        *m = flushed(self.beta1 * *m + (T::ONE - self.beta1) * g);
-        *v = flushed(self.beta2 * *v + (T::ONE - self.beta2) * g * g);
+        *m = flushed(self.beta1 * *m + self.rest1 * g);
+        *v = flushed(self.beta2 * *v + self.rest2 * g * g);
         let shrunk = if self.decoupled { *p * (T::ONE - self.lr * self.decay) } else { *p };
         *p = shrunk - self.lr * (*m * self.correction1) / ((*v * self.correction2).sqrt() + self.eps);
     }

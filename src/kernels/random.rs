@@ -71,10 +71,15 @@ impl Draw {
                 let ((a, b), (c, d)) = (pair(w[0], w[1]), pair(w[2], w[3]));
                 [a, b, c, d]
             }
-            // u = 1 - rest with rest = (2^24 - n - 1/2) / 2^24 held exactly: near u = 1 the inner log is a series in it.
+            // u = (n + 1/2) / 2^24. Above 1/2 f32 does not hold u but 1 - u, and the inner log is a series in that.
             Noise::Gumbel => w.map(|w| {
-                let rest = T::of((16_777_216.0 - (w >> 8) as f64 - 0.5) / 16_777_216.0);
-                -(-(-rest).ln_1p()).ln()
+                let n = (w >> 8) as f64;
+                let inner = if n < 8_388_608.0 {
+                    T::of((n + 0.5) / 16_777_216.0).ln()
+                } else {
+                    (-T::of((16_777_216.0 - n - 0.5) / 16_777_216.0)).ln_1p()
+                };
+                -(-inner).ln()
             }),
         }
     }
