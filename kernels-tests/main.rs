@@ -11,14 +11,8 @@ mod shaders;
 
 fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
-    let all = [
-        cases::trials(),
-        graph::trials(),
-        shaders::trials(),
-        finds::trials(),
-        golden::trials(),
-        models::trials(),
-    ];
+    let all =
+        [cases::trials(), graph::trials(), shaders::trials(), finds::trials(), golden::trials(), models::trials()];
     let trials = all.into_iter().flatten().collect();
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -15,13 +15,14 @@ fn real(n: usize, rows: usize) -> Recipe {
 /// Tables that are made on the way, as prompts are: the dense gradient.
 fn computed_tables() -> Vec<Case> {
     // [rows, d, indices]
-    let mut all = Case::grid("computed_table", [[1, 1, 1], [64, 3, 257], [5, 65, 40], [7, 257, 3]], |c, [rows, d, n]| {
-        c.input(normal([rows, d]))
-            .fixed(indices([n], rows))
-            .op(|_, x| x[0].tanh().gather(x[1]))
-            .reference(|x| vec![gathered(&x[0], &x[1]).into_iter().map(f64::tanh).collect()])
-            .tolerance(1e-5, 1e-5)
-    });
+    let mut all =
+        Case::grid("computed_table", [[1, 1, 1], [64, 3, 257], [5, 65, 40], [7, 257, 3]], |c, [rows, d, n]| {
+            c.input(normal([rows, d]))
+                .fixed(indices([n], rows))
+                .op(|_, x| x[0].tanh().gather(x[1]))
+                .reference(|x| vec![gathered(&x[0], &x[1]).into_iter().map(f64::tanh).collect()])
+                .tolerance(1e-5, 1e-5)
+        });
     all.push(
         Case::new("past_the_table")
             .input(normal([4, 3]))

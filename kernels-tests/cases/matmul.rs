@@ -32,12 +32,16 @@ pub fn cases() -> Vec<Case> {
     }));
     for activation in [Activation::None, Activation::Relu, Activation::Tanh, Activation::Sigmoid] {
         let op = MatMul { activation, bias: true, ..MatMul::new(false, true) };
-        all.extend(Case::grid(&format!("linear_{activation:?}"), [[1, 1, 1, 1], [2, 3, 5, 4], [3, 9, 33, 8]], |c, [b, m, n, k]| {
-            // Sums are odd multiples of 1/32: none is near the kink of relu.
-            let coarse = |x: Recipe| x.map(|v| (v * 4.0).round() / 4.0);
-            let bias = coarse(normal([n])).map(|v| v + 1.0 / 32.0);
-            finish(c.input(coarse(normal([b, m, k]))).input(coarse(normal([n, k]))).input(bias), op, k)
-        }));
+        all.extend(Case::grid(
+            &format!("linear_{activation:?}"),
+            [[1, 1, 1, 1], [2, 3, 5, 4], [3, 9, 33, 8]],
+            |c, [b, m, n, k]| {
+                // Sums are odd multiples of 1/32: none is near the kink of relu.
+                let coarse = |x: Recipe| x.map(|v| (v * 4.0).round() / 4.0);
+                let bias = coarse(normal([n])).map(|v| v + 1.0 / 32.0);
+                finish(c.input(coarse(normal([b, m, k]))).input(coarse(normal([n, k]))).input(bias), op, k)
+            },
+        ));
     }
     all
 }

@@ -72,17 +72,14 @@ fn drawn(kind: Noise, n: usize, step: Step) -> Vec<f64> {
 }
 
 pub fn trials() -> Vec<Trial> {
-    vec![
-        Trial::test("random::moments", moments),
-        Trial::test("random::each_word_of_the_step_counts", each_word_counts),
-    ]
+    vec![Trial::test("random::moments", moments), Trial::test("random::each_word_of_the_step_counts", each_word_counts)]
 }
 
 fn draw(kind: Noise, key: u32, step: Step) -> Result<Vec<f64>, Failed> {
     let shape: Shape = [1 << 16].into();
-    let case = Case::new("draw").step(step).ops(move |g, _| {
-        vec![g.push(Draw { kind, key, shape: shape.clone() }, &[g.step()])]
-    });
+    let case = Case::new("draw")
+        .step(step)
+        .ops(move |g, _| vec![g.push(Draw { kind, key, shape: shape.clone() }, &[g.step()])]);
     Ok(run::run(&case, &Device::Cpu(Cpu::new(Precision::F32)))?.outputs[0].to_f64())
 }
 

@@ -58,7 +58,8 @@ fn picks() -> Vec<Case> {
             .op(|g, x| g.push(Pick, x))
             .reference(|x| {
                 let (b, w, s) = (x[0].shape[0], x[0].shape[1], x[0].to_f64());
-                let of = |b: usize| (0..w).find(|&c| x[1].as_u32()[c] == x[2].as_u32()[b]).map_or(0.0, |c| s[b * w + c]);
+                let of =
+                    |b: usize| (0..w).find(|&c| x[1].as_u32()[c] == x[2].as_u32()[b]).map_or(0.0, |c| s[b * w + c]);
                 vec![(0..b).map(of).collect()]
             })
     })
@@ -106,7 +107,8 @@ fn best() -> Vec<Case> {
         let (offsets, items) = excluded(b, w);
         let earlier: Vec<u32> = (0..b * k).map(|i| if i % k < before { (w + 1 + i % k) as u32 } else { 0 }).collect();
         // Descending, as the tile before left them: 2, 1.75, 1.75, 1.5, 1.5, ...
-        let earlier_scores = (0..b * k).fold(fill([b, k], 0.0), |r, i| r.plant(2.0 - 0.25 * (i % k).div_ceil(2) as f64, [i]));
+        let earlier_scores =
+            (0..b * k).fold(fill([b, k], 0.0), |r, i| r.plant(2.0 - 0.25 * (i % k).div_ceil(2) as f64, [i]));
         c.fixed(scores(b, w).map(|x| if x.is_nan() { -1.0 } else { x }))
             .fixed(ids(vec![w]))
             .fixed(given([b + 1], offsets))

@@ -15,7 +15,10 @@ pub fn cases() -> Vec<Case> {
     }
     // More workgroups than one dimension of a grid takes.
     all.extend(Case::grid("Sum_groups", [[65_537, 33]], |c, s| {
-        c.fixed(normal(s)).op(|_, x| x[0].sum(1)).reference(|x| vec![reduced(Reduction::Sum, &x[0], 1)]).tolerance(1e-5, 1e-5)
+        c.fixed(normal(s))
+            .op(|_, x| x[0].sum(1))
+            .reference(|x| vec![reduced(Reduction::Sum, &x[0], 1)])
+            .tolerance(1e-5, 1e-5)
     }));
     all.push(
         Case::new("max_ties")

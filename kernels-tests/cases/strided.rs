@@ -38,7 +38,9 @@ fn expansions() -> Vec<Case> {
             .op(move |g, x| g.push(Expand { shape: to.into() }, x))
             .reference(move |x| {
                 let new = to.len() - x[0].shape.len();
-                let own = |p: &[usize]| -> Vec<usize> { p[new..].iter().zip(x[0].shape.iter()).map(|(p, n)| p % n).collect() };
+                let own = |p: &[usize]| -> Vec<usize> {
+                    p[new..].iter().zip(x[0].shape.iter()).map(|(p, n)| p % n).collect()
+                };
                 filled(to, |p| at(&x[0], &own(p)))
             })
             .tolerance(1e-5, 1e-5)
@@ -134,12 +136,8 @@ fn joins() -> Vec<Case> {
     let one = |(axis, extents, rest): (usize, &'static [usize], &'static [usize])| {
         let part = |&n: &usize| normal(Shape::from(rest).with(axis, n));
         let case = Case::new(format!("concat_of_{}_along_{axis}", extents.len()));
-        extents
-            .iter()
-            .map(part)
-            .fold(case, Case::input)
-            .op(move |g, x| g.push(Concat { axis }, x))
-            .reference(move |x| {
+        extents.iter().map(part).fold(case, Case::input).op(move |g, x| g.push(Concat { axis }, x)).reference(
+            move |x| {
                 let ends: Vec<usize> = extents.iter().scan(0, |end, n| (*end += n, Some(*end)).1).collect();
                 filled(&Shape::from(rest).with(axis, ends[ends.len() - 1]), |p| {
                     let part = ends.partition_point(|&end| end <= p[axis]);
@@ -147,7 +145,8 @@ fn joins() -> Vec<Case> {
                     from[axis] -= ends[part] - extents[part];
                     at(&x[part], &from)
                 })
-            })
+            },
+        )
     };
     let integers = Case::new("concat_of_integers")
         .fixed(indices([3, 4], 100))
@@ -185,6 +184,7 @@ fn others() -> Vec<Case> {
             .reference(|x| vec![x[0].to_f64().iter().zip(x[1].to_f64()).map(|(a, b)| a * b).collect()])
     });
     // More workgroups than one dimension of a grid takes.
-    let large = Case::new("large_4194497").fixed(normal([1])).op(|_, x| x[0].expand([4_194_500]).slice(0, 1, 4_194_497));
+    let large =
+        Case::new("large_4194497").fixed(normal([1])).op(|_, x| x[0].expand([4_194_500]).slice(0, 1, 4_194_497));
     [vec![views, pack, large], assign].concat()
 }

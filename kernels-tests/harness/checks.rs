@@ -182,7 +182,8 @@ pub fn gpu(case: &Case) -> Result<(), Failed> {
     equals("gpu, invocations in reverse", &run::run(case, &reversed)?, &first)?;
 
     let (device, without) = on(GpuOptions { subgroups: false, ..guard })?;
-    let launches = |caps| run::launches(case, caps).map(|l| l.into_iter().map(|(_, l)| l.constants).collect::<Vec<_>>());
+    let launches =
+        |caps| run::launches(case, caps).map(|l| l.into_iter().map(|(_, l)| l.constants).collect::<Vec<_>>());
     if launches(&caps)? != launches(&without)? {
         let mut compiled = Compiled::new(case, &device, case.is_differentiable(), Options::default())?;
         agrees("gpu without subgroups", case, &compiled.run()?, &want)?;

@@ -21,7 +21,8 @@ pub fn close(what: &str, got: &Tensor, want: &Tensor, t: Tolerance) -> Result<()
     if let Some(i) = (0..g.len()).find(|&i| g[i].is_nan() || w[i].is_nan()) {
         return Err(format!("{what}{}: NaN: got {}, want {}", place(&got.shape, i), g[i], w[i]));
     }
-    let excess = |i: usize| if g[i] == w[i] { 0.0 } else { (g[i] - w[i]).abs() / (t.absolute + t.relative * w[i].abs()) };
+    let excess =
+        |i: usize| if g[i] == w[i] { 0.0 } else { (g[i] - w[i]).abs() / (t.absolute + t.relative * w[i].abs()) };
     let Some(worst) = (0..g.len()).max_by(|&a, &b| excess(a).total_cmp(&excess(b))) else { return Ok(()) };
     if excess(worst) <= 1.0 {
         return Ok(());

@@ -123,7 +123,8 @@ impl<'a> Compiled<'a> {
         };
         let (outputs, gradients) = (read("output")?, read("gradient")?);
         let states = self.case.operands.iter().enumerate().filter(|(_, o)| o.role == Role::State);
-        let states = states.map(|(i, o)| self.store.read(&format!("x{i}"), 0, &o.recipe.spec)).collect::<Result<_>>()?;
+        let states =
+            states.map(|(i, o)| self.store.read(&format!("x{i}"), 0, &o.recipe.spec)).collect::<Result<_>>()?;
         Ok(Observed { outputs, gradients, states })
     }
 
