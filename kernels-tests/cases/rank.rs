@@ -109,7 +109,7 @@ fn best() -> Vec<Case> {
         // Descending, as the tile before left them: 2, 1.75, 1.75, 1.5, 1.5, ...
         let earlier_scores =
             (0..b * k).fold(fill([b, k], 0.0), |r, i| r.plant(2.0 - 0.25 * (i % k).div_ceil(2) as f64, [i]));
-        c.fixed(scores(b, w).map(|x| if x.is_nan() { -1.0 } else { x }))
+        c.fixed(scores(b, w))
             .fixed(ids(vec![w]))
             .fixed(given([b + 1], offsets))
             .fixed(given([items.len()], items))
@@ -126,7 +126,8 @@ fn best() -> Vec<Case> {
                     let old = (0..k).map(|i| (x[4].to_f64()[b * k + i], x[5].as_u32()[b * k + i]));
                     let mut all = candidates(x, &x[2], &x[3], b);
                     all.extend(old.filter(|(_, id)| *id != 0));
-                    all.sort_by(|a, b| b.0.partial_cmp(&a.0).expect("no NaN").then(a.1.cmp(&b.1)));
+                    all.retain(|(score, _)| !score.is_nan());
+                    all.sort_by(|a, b| b.0.partial_cmp(&a.0).expect("no NaN is left").then(a.1.cmp(&b.1)));
                     let row = (0..k).map(|i| all.get(i).copied().unwrap_or((0.0, 0)));
                     row.for_each(|(s, id)| {
                         best.push(s);
