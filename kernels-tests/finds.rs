@@ -3,8 +3,9 @@
 //!
 //! `cargo test --release --test kernels finds` shows it; with `-- --nocapture` each message is printed.
 
+use crate::harness::Case;
+use crate::harness::checks::{self, Check};
 use crate::harness::recipe::normal;
-use crate::harness::{Case, checks};
 use libtest_mimic::{Failed, Trial};
 use wgrec::graph::Var;
 use wgrec::kernels::strided::Pad;
@@ -130,8 +131,6 @@ fn case(planted: Planted) -> Case {
         g.push(AddBefore { planted }, &[wide]).square()
     })
 }
-
-type Check = fn(&Case) -> Result<(), Failed>;
 
 pub fn trials() -> Vec<Trial> {
     let all: [(&str, Planted, Check, &str); 6] = [

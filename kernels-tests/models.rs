@@ -21,7 +21,9 @@ const B: usize = 16;
 const M: usize = 6;
 
 /// Every model and ablation that is judged, by name.
-fn models() -> Vec<(&'static str, fn() -> PomRec)> {
+type Make = fn() -> PomRec;
+
+fn models() -> Vec<(&'static str, Make)> {
     fn pomrec(prompts: usize, dispersion: f64, variant: Variant) -> PomRec {
         let (items, max_len) = (ITEMS, M);
         PomRec::new(Settings { items, max_len, dim: 12, attention_dim: 5, interests: 3, prompts, dispersion, variant })
@@ -249,7 +251,7 @@ fn alike(model: &dyn Model, device: &Device, spoil: fn(&mut Plan)) -> Result<(),
     for ((name, g), (_, w)) in got_gradients.iter().zip(&want_gradients) {
         let relative = norm(&apart(g, w)) / norm(&w.to_f64()).max(1e-2 * all);
         // Written so that a NaN fails, as below.
-        if !(relative <= 1e-4) {
+        if relative.is_nan() || relative > 1e-4 {
             return Err(format!("the gradient of {name} is off by {relative:e}").into());
         }
     }
@@ -261,7 +263,7 @@ fn alike(model: &dyn Model, device: &Device, spoil: fn(&mut Plan)) -> Result<(),
     for (((name, g), (_, w)), _) in trained {
         let old = params.read(&before, name)?;
         let relative = norm(&apart(g, w)) / norm(&apart(w, &old)).max(1e-8);
-        if !(relative <= 1e-2) {
+        if relative.is_nan() || relative > 1e-2 {
             return Err(format!("50 updates of {name} are off by {relative:e}").into());
         }
     }

@@ -15,8 +15,10 @@ mod strided;
 use crate::harness::{Case, checks};
 use libtest_mimic::Trial;
 
+type Cases = fn() -> Vec<Case>;
+
 /// By the stem of the shader; elementwise chains have no file, their shaders are generated.
-pub const ALL: &[(&str, fn() -> Vec<Case>)] = &[
+pub const ALL: &[(&str, Cases)] = &[
     ("adam", adam::cases),
     ("bpr", bpr::cases),
     ("elementwise", elementwise::cases),

@@ -64,7 +64,7 @@ fn drawn(kind: Noise, n: usize, step: Step) -> Vec<f64> {
         Noise::Gaussian => {
             let (u, v) = ((all[i & !1] + 1.0) / size, all[i | 1] / size);
             let angle = std::f64::consts::TAU * v;
-            (-2.0 * u.ln()).sqrt() * if i % 2 == 0 { angle.cos() } else { angle.sin() }
+            (-2.0 * u.ln()).sqrt() * if i.is_multiple_of(2) { angle.cos() } else { angle.sin() }
         }
         Noise::Gumbel => -(-((all[i] + 0.5) / size).ln()).ln(),
     };
@@ -97,7 +97,7 @@ fn moments() -> Result<(), Failed> {
         let got_mean = x.iter().sum::<f64>() / n;
         let got_variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
         let far = (got_mean - mean).abs() / (variance / n).sqrt();
-        let far_variance = (got_variance - variance).abs() / (variance_of_square / n as f64).sqrt();
+        let far_variance = (got_variance - variance).abs() / (variance_of_square / n).sqrt();
         if far > 5.0 || far_variance > 5.0 {
             return Err(format!("{kind:?}: mean {got_mean} for {mean}, variance {got_variance} for {variance}").into());
         }

@@ -92,8 +92,8 @@ fn ranks() -> Vec<Case> {
                         };
                         (0..target.len()).map(of).collect()
                     };
-                    // What is neither below nor equal is above: a NaN too.
-                    vec![count(|s, t| !(s < t) && s != t), count(|s, t| s == t)]
+                    // A NaN counts as above.
+                    vec![count(|s, t| s > t || s.is_nan() || t.is_nan()), count(|s, t| s == t)]
                 })
         }
     };

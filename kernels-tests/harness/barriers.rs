@@ -130,10 +130,8 @@ impl<'a> Walk<'a> {
                 left.by_return = differs;
                 self.value_differs |= differs || value.is_some_and(|v| self.differs(v));
             }
-            Statement::Store { pointer, value } => {
-                if differs || self.differs(*value) || self.path_differs(*pointer) {
-                    self.variables.extend(self.variable(*pointer));
-                }
+            Statement::Store { pointer, value } if differs || self.differs(*value) || self.path_differs(*pointer) => {
+                self.variables.extend(self.variable(*pointer));
             }
             Statement::Call { function, arguments, result } => {
                 let given: Vec<bool> = arguments.iter().map(|&a| self.differs(a)).collect();

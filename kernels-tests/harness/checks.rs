@@ -12,15 +12,18 @@ use wgrec::graph::plan::Options;
 use wgrec::tensor::philox::Stream;
 use wgrec::tensor::{DType, Tensor};
 
+/// An error says what is wrong with the case's kernels.
+pub type Check = fn(&Case) -> Result<(), Failed>;
+
 pub fn trials(kernel: &str, case: Case) -> Vec<Trial> {
-    let checks: [(&str, fn(&Case) -> Result<(), Failed>, bool); 5] = [
+    let checks: [(&str, Check, bool); 5] = [
         ("reference", reference, case.reference.is_some()),
         ("cpu", cpu, true),
         ("gradient", gradient, case.is_differentiable()),
         ("repeat", repeat, true),
         ("gpu", gpu, true),
     ];
-    let trial = |(check, f, _): (&str, fn(&Case) -> Result<(), Failed>, bool)| {
+    let trial = |(check, f, _): (&str, Check, bool)| {
         let case = case.clone();
         Trial::test(format!("{kernel}::{}::{check}", case.name), move || f(&case))
     };

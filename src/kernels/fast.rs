@@ -28,10 +28,10 @@ pub fn tanh(x: f32) -> f32 {
     // Cephes' tanhf below .625, and 1 - 2 / (e^2x + 1) above.
     let z = x * x;
     let p = -5.704_988_7e-3;
-    let p = p * z + 2.063_908_9e-2;
+    let p = p * z + 2.063_909e-2;
     let p = p * z - 5.373_972_2e-2;
     let p = p * z + 1.333_144_2e-1;
-    let p = p * z - 3.333_328_2e-1;
+    let p = p * z - 3.333_328e-1;
     let small = p * z * x + x;
     let large = 1.0 - 2.0 / (exp(2.0 * a) + 1.0);
     if a < 0.625 { small } else { large.copysign(x) }

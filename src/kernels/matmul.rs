@@ -266,8 +266,8 @@ impl Op for MatMul {
         let bias = self.bias.then(|| args.f(2));
         let to_isize = |s: [usize; 2]| s.map(|x| x as isize);
         let product = |m: usize, k: usize, y: &mut [f32], a: &[f32], b: &[f32]| {
-            assert!(y.len() == m * d.n && b.len() >= (k - 1) * sb[0] + (d.n - 1) * sb[1] + 1);
-            assert!(a.len() >= (m - 1) * sa[0] + (k - 1) * sa[1] + 1);
+            assert!(y.len() == m * d.n && b.len() > (k - 1) * sb[0] + (d.n - 1) * sb[1]);
+            assert!(a.len() > (m - 1) * sa[0] + (k - 1) * sa[1]);
             // SAFETY: the lengths were checked against the strides; y is exclusive.
             unsafe {
                 f32::gemm(
