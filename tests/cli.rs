@@ -89,8 +89,17 @@ impl Bench {
     }
 }
 
+/// The arguments of a small training, with `more` in the place of those of the same name.
 fn small<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&["train", model, "--out", out], SMALL, more].concat()
+    let name = |arg: &str| arg.split('=').next().unwrap_or_default().to_string();
+    let given = |arg: &str| arg != "--set" && more.iter().any(|other| name(other) == arg);
+    let mut args = vec!["train", model];
+    if !given("--out") {
+        args.extend(["--out", out]);
+    }
+    args.extend(SMALL.iter().filter(|arg| !given(&name(arg))));
+    args.extend(more);
+    args
 }
 
 /// Users with 10 events each over 40 items, the next item often the one after the last.
@@ -267,14 +276,7 @@ fn wrong_settings_are_refused_and_leave_nothing() {
         (vec!["--out=data.csv"], "data.csv: cannot"),
         (vec!["--out=data.csv/below"], "data.csv/below: cannot create"),
     ] {
-        let mut all = small("pomrec", "runs/new", &[]);
-        all.retain(|given| {
-            args.iter().all(|arg| given.split('=').next() != arg.split('=').next() || arg.starts_with("--set"))
-        });
-        if args[0].starts_with("--out") {
-            all.retain(|given| !["--out", "runs/new"].contains(given));
-        }
-        all.extend(&args);
+        let all = small("pomrec", "runs/new", &args);
         let error = bench.refuses(&all);
         assert!(error.contains(expected), "{args:?}: {error}");
         assert!(!bench.path("runs").exists(), "{args:?} left a folder");
@@ -369,5 +371,5 @@ fn program() -> std::path::Display<'static> {
 fn the_profile_is_a_table() {
     let bench = Bench::new();
     let printed = bench.train("pomrec", "run", &["--profile", "--set=train.epochs=1"]);
-    assert!(printed.contains("GFLOP/s") && printed.contains("100.0%") || printed.contains("share"), "{printed}");
+    assert!(printed.contains("GFLOP/s") && printed.contains("matmul"), "{printed}");
 }

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand, and what they share.
 
 mod data;
+mod devices;
 mod eval;
 mod plan;
 mod profile;
@@ -29,6 +30,8 @@ enum Command {
     Eval(eval::Args),
     Recommend(recommend::Args),
     Plan(plan::Args),
+    /// List the CPU and all adapters, with their limits and features, and check every kernel on each
+    Devices,
     /// Look at data, fetch data
     Data(data::DataArgs),
 }
@@ -40,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Devices => devices::run(),
         Command::Data(args) => data::run(args),
     };
     match done {
@@ -85,6 +89,12 @@ struct Settings {
 }
 
 impl Settings {
+    /// These settings over the defaults.
+    fn resolved(&self) -> Result<Config> {
+        let config = self.over(Config::default())?;
+        if config.data.path.is_some() { Ok(config) } else { self.over(Config::embedded()) }
+    }
+
     /// These settings over `base`, their ranges checked.
     fn over(&self, mut base: Config) -> Result<Config> {
         if let Some(file) = &self.config {

@@ -29,7 +29,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     // No device is needed to plan.
-    let config = Config { device: "cpu".to_string(), ..args.settings.over(Config::default())? };
+    let config = Config { device: "cpu".to_string(), ..args.settings.resolved()? };
     let session = Session::open(&args.model, config)?;
     let graph = Graph::new();
     TrainStep::trace(&graph, &*session.model, &session.step_config(FitOptions::default()))?;

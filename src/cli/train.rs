@@ -60,7 +60,7 @@ pub fn run(args: Args) -> Result<()> {
             (folder, config)
         }
         None => {
-            let config = args.settings.over(Config::default())?;
+            let config = args.settings.resolved()?;
             let folder = match &out {
                 Some(path) => RunFolder::new(path)?,
                 None => RunFolder::next(runs, &args.model)?,

@@ -2,6 +2,7 @@
 
 pub mod evaluator;
 pub mod metrics;
+pub mod oracle;
 pub mod ranker;
 pub mod significance;
 

@@ -89,6 +89,7 @@ mod tests {
 
     /// The depression data of R's `?wilcox.test`: V = 40 of 9 pairs, z = 17 / sqrt(71.25).
     #[test]
+    #[allow(clippy::approx_constant)]
     fn signed_ranks_of_the_depression_data() {
         let x = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30];
         let y = [0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29];

@@ -263,7 +263,7 @@ pub fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Resu
 fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         #[cfg(unix)]
-        Some(folder) => fs::File::open(folder)?.sync_all(),
+        Some(folder) => fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all(),
         _ => Ok(()),
     }
 }

@@ -194,6 +194,14 @@ impl TryFrom<String> for Protocol {
 }
 
 impl Config {
+    /// What a run without data starts from: the embedded world is small, and a first run should take a minute or two.
+    pub fn embedded() -> Config {
+        let mut config = Config::default();
+        config.data.max_len = 20;
+        config.train.epochs = 30;
+        config
+    }
+
     /// This configuration with the settings of a TOML file over it.
     ///
     /// # Errors

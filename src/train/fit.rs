@@ -3,6 +3,7 @@
 use super::checkpoint::{
     self, Best, State, check_origin, load_parameters, load_training, save_parameters, save_training,
 };
+use super::config::Protocol;
 use super::folder::{Line, RunFolder};
 use super::report::{Report, speed};
 use super::session::Session;
@@ -12,7 +13,7 @@ use crate::data::{BatchSpec, Part, TrainBatches};
 use crate::device::{RunOptions, Store, Timing};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::{Evaluator, Ranked};
-use crate::eval::{Metric, ranker};
+use crate::eval::{Metric, oracle, ranker};
 use crate::graph::plan::{Options, Plan};
 use crate::models::{Model, Pop};
 use serde_json::{Value, json};
@@ -88,6 +89,7 @@ impl Session {
         let best: Best = load_parameters(&folder.model_file(), &self.origin(), self.model.params(), &mut store)?;
         let ranked = self.evaluator(&store, Part::Test)?.run()?;
         let floor = self.popularity()?;
+        let oracle = self.oracle();
         // The last one may have been cut short by train.max_steps.
         let epochs = state.epoch + (state.step_in_epoch > 0) as u64;
         let mut metrics = self.circumstances();
@@ -95,6 +97,7 @@ impl Session {
             "test": ranked.metrics(metric),
             "valid": best.valid,
             "pop": {"test": floor.metrics(metric)},
+            "oracle": oracle.as_ref().map(|oracle| json!({"test": oracle.metrics(metric)})),
             "targets": ranked.ranks.len(),
             "epochs": epochs,
             "best_epoch": best.epoch,
@@ -108,13 +111,21 @@ impl Session {
         folder.write_metrics(&metrics)?;
         let shown = [Metric::Recall(5), Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10)];
         let mut text: String = shown.map(|m| format!("{m} {:.4}  ", m.mean(&ranked.ranks))).concat();
-        if self.model.name() != "pop" {
-            let best = best.epoch;
-            text += &format!("(pop {:.4})  best epoch {best} of {epochs}  ", Metric::Ndcg(10).mean(&floor.ranks));
+        if epochs > 0 {
+            let bound = |ranked: &Ranked| format!("{:.4}", Metric::Ndcg(10).mean(&ranked.ranks));
+            let top = oracle.as_ref().map(|oracle| format!(", oracle {}", bound(oracle))).unwrap_or_default();
+            text += &format!("(pop {}{top})  best epoch {} of {epochs}  ", bound(&floor), best.epoch);
         }
         report.line("test", &format!("{text}{:.0} s", state.seconds));
         report.line("saved", &folder.path().display().to_string());
         Ok(metrics)
+    }
+
+    /// Ranks of the test part by the truth, where it is known: nothing can do better.
+    fn oracle(&self) -> Option<Ranked> {
+        let Session { world, data, split, config, .. } = self;
+        let world = world.as_ref().filter(|_| config.eval.protocol == Protocol::Full)?;
+        Some(oracle::rank(world, data, split, Part::Test, config.eval.ties))
     }
 
     /// Ranks of the test part by popularity: the floor that every model must clear.

@@ -5,7 +5,7 @@ use super::config::{Config, Protocol};
 use super::folder::RunFolder;
 use crate::data::readers::Interner;
 use crate::data::split::thousands;
-use crate::data::synth::{Behaviour, DomainName, World};
+use crate::data::synth::{Behaviour, Domain, World};
 use crate::data::{Clock, Dataset, EvalBatches, EvalSpec, Interactions, Part, Split};
 use crate::device::{Device, Store};
 use crate::error::{Error, Result};
@@ -26,6 +26,8 @@ pub struct Session {
     /// What the data set is called.
     pub name: String,
     pub data: Arc<Dataset>,
+    /// What the data was drawn from, where that is the embedded world as it is, nothing filtered out.
+    pub world: Option<Domain>,
     pub split: Arc<Split>,
     pub model: Box<dyn Model>,
 }
@@ -35,17 +37,20 @@ impl Session {
     pub fn open(model: &str, config: Config) -> Result<Session> {
         config.check()?;
         let (device, device_note) = Device::open(&config.device)?;
-        let (name, data) = match &config.data.path {
+        let (name, data, world) = match &config.data.path {
             Some(path) => {
                 let name = path.file_name().unwrap_or(path.as_os_str());
-                (name.to_string_lossy().into_owned(), config.data.load()?)
+                (name.to_string_lossy().into_owned(), config.data.load()?, None)
             }
-            None => (format!("embedded world, seed {}", config.world_seed), world(&config)?),
+            None => {
+                let (data, world) = world(&config)?;
+                (format!("embedded world, seed {}", config.world_seed), data, world)
+            }
         };
         let data = Arc::new(data);
         let split = Arc::new(Split::new(&data, config.data.split)?);
         let model = models::build(model, &config.model, data.items(), config.data.max_len)?;
-        Ok(Session { config, device, device_note, name, data, split, model })
+        Ok(Session { config, device, device_note, name, data, world, split, model })
     }
 
     /// The session of a run, its settings changed by `change`, and a store with its best parameters.
@@ -172,10 +177,12 @@ impl Session {
     }
 }
 
-/// The clicks of the embedded world as a data set: ids are the world's own numbers, values its ratings.
-fn world(config: &Config) -> Result<Dataset> {
-    let world = World::generate(&config.world, config.world_seed)?;
-    let log = world.domain(DomainName::Default).expect("it was asked for").clicks();
+/// The clicks of the embedded world as a data set: ids are the world's own numbers, values its ratings. And the world, if no
+/// click was filtered out.
+fn world(config: &Config) -> Result<(Dataset, Option<Domain>)> {
+    let world = World::generate(&config.world, config.world_seed)?.domains.swap_remove(0);
+    let log = world.clicks();
+    let clicks = log.user.len();
     let (mut users, mut items) = (Interner::default(), Interner::default());
     let intern = |to: &mut Interner, id: &u32| to.intern(id.to_string().as_bytes()).expect("few ids, all of digits");
     let mut interactions = Interactions {
@@ -190,5 +197,7 @@ fn world(config: &Config) -> Result<Dataset> {
         clock: Clock::Milliseconds,
     };
     let notes = config.data.filter().apply(&mut interactions);
-    Dataset::from_interactions(&interactions, config.data.ties, notes)
+    let data = Dataset::from_interactions(&interactions, config.data.ties, notes)?;
+    let whole = data.interactions() == clicks;
+    Ok((data, whole.then_some(world)))
 }
