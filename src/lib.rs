@@ -16,3 +16,8 @@ pub mod tensor;
 pub mod train;
 
 pub use error::{Error, Result};
+
+/// The README's programs, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -27,13 +27,13 @@ pub struct Config {
     /// Seed of the embedded world, kept apart so that runs of several seeds learn from the same data.
     pub world_seed: u64,
     pub data: DataConfig,
-    /// The embedded world, for when `data.path` is not set.
-    pub world: WorldConfig,
     pub model: ModelConfig,
     pub loss: LossConfig,
     pub train: TrainConfig,
     pub eval: EvalConfig,
     pub log: LogConfig,
+    /// The embedded world, for when `data.path` is not set.
+    pub world: WorldConfig,
 }
 
 impl Default for Config {
@@ -43,12 +43,12 @@ impl Default for Config {
             device: "auto".to_string(),
             world_seed: 1,
             data: DataConfig::default(),
-            world: WorldConfig::default(),
             model: ModelConfig::default(),
             loss: LossConfig::default(),
             train: TrainConfig::default(),
             eval: EvalConfig::default(),
             log: LogConfig::default(),
+            world: WorldConfig::default(),
         }
     }
 }
