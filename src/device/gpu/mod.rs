@@ -1,6 +1,6 @@
 //! The GPU device: WGSL kernels through wgpu, which is named nowhere else.
 //!
-//! `adapter` finds and opens a device; [`shader`] puts texts together and reads them with naga; [`bind`] matches their
+//! `adapter` finds and opens a device; `shader` puts texts together and reads them with naga; `bind` matches their
 //! names to operands; `pipeline` compiles; `memory` holds buffers and moves data; `executor` runs plans; `profiler`
 //! times them.
 
