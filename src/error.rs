@@ -27,7 +27,7 @@ pub enum Error {
     #[error("{0}")]
     Device(String),
 
-    /// The run itself failed (a NaN, a lost device, a full disk): exit code 1.
+    /// The run itself failed (a NaN, a lost device): exit code 1.
     #[error("{0}")]
     Failed(String),
 }
