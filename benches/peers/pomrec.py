@@ -21,12 +21,28 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
 if any(os.environ.get(k) != v for k, v in FAIR.items()):
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **FAIR})
 
+peak_mib = lambda who=resource.RUSAGE_SELF: resource.getrusage(who).ru_maxrss / 1024
+B, M, D, DP, K, NP, LAMBDA, WARM = 256, 20, 64, 8, 2, 4, 4.0, 100
+
+
+def wgrec():
+    with tempfile.TemporaryDirectory() as folder:
+        run = lambda steps, out: subprocess.run(
+            [args.wgrec, "train", "pomrec", "--data", args.data, "--device", "cpu", "--out", f"{folder}/{out}",
+             *[x for s in (f"train.max_steps={steps}", "data.max_len=20", "eval.protocol=sampled:99",
+                           f"model.interests={K}", f"model.prompts={NP}", f"model.dispersion={LAMBDA}") for x in ("--set", s)]],
+            check=True, stdout=subprocess.DEVNULL, env={k: v for k, v in os.environ.items() if k not in FAIR})
+        run(WARM, "warm")
+        run(WARM + args.steps, "run")
+        return json.load(open(f"{folder}/run/metrics.json"))["samples_per_second"], peak_mib(resource.RUSAGE_CHILDREN)
+
+
+# Before PyTorch is imported: a child's peak starts at its parent's size.
+ours, ours_mib = wgrec()
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-
-peak_mib = lambda who=resource.RUSAGE_SELF: resource.getrusage(who).ru_maxrss / 1024
-B, M, D, DP, K, NP, LAMBDA, WARM = 256, 20, 64, 8, 2, 4, 4.0, 100
 
 
 def histories(folder):
@@ -115,19 +131,6 @@ def pytorch():
     return args.steps * B / seconds, peak_mib() - imported, peak_mib() - max(read, imported)
 
 
-def wgrec():
-    with tempfile.TemporaryDirectory() as folder:
-        run = lambda steps, out: subprocess.run(
-            [args.wgrec, "train", "pomrec", "--data", args.data, "--device", "cpu", "--out", f"{folder}/{out}",
-             *[x for s in (f"train.max_steps={steps}", "data.max_len=20", "eval.protocol=sampled:99",
-                           f"model.interests={K}", f"model.prompts={NP}", f"model.dispersion={LAMBDA}") for x in ("--set", s)]],
-            check=True, stdout=subprocess.DEVNULL, env={k: v for k, v in os.environ.items() if k not in FAIR})
-        run(WARM, "warm")
-        run(WARM + args.steps, "run")
-        return json.load(open(f"{folder}/run/metrics.json"))["samples_per_second"], peak_mib(resource.RUSAGE_CHILDREN)
-
-
-ours, ours_mib = wgrec()
 theirs, beyond_import, beyond_read = pytorch()
 print(f"PoMRec training step, B {B}, M {M}, d {D}, K {K}, {args.threads} threads, torch {torch.__version__}")
 print(f"{'':10} {'samples/s':>12} {'MiB':>8}")
