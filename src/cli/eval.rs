@@ -46,7 +46,14 @@ pub fn run(args: Args) -> Result<()> {
         None => metrics(&args, &ranked),
         Some(other) => {
             // Ranks are compared under one protocol: that of --run.
-            let (_, against, _) = rank(other, &args, Some(session.config.eval.protocol))?;
+            let (than, against, _) = rank(other, &args, Some(session.config.eval.protocol))?;
+            if than.data.fingerprint() != session.data.fingerprint() {
+                return Err(Error::Usage(format!(
+                    "{} and {} were trained on different data: their ranks cannot be paired",
+                    args.run.display(),
+                    other.display()
+                )));
+            }
             compare(&args, other, &ranked, &against)?
         }
     };

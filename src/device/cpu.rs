@@ -47,6 +47,15 @@ impl Cpu {
         if plan.nodes.iter().flat_map(|n| n.inputs.iter().chain(&n.outputs)).any(|s| s.spec.dtype == DType::F16) {
             return Err(Error::Device("the cpu device holds no f16; use precision f32".into()));
         }
+        let needed = (plan.peak_bytes() - plan.state_bytes()) * scale;
+        if let Some(free) = available_bytes().filter(|&free| needed > free) {
+            let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
+            return Err(Error::Device(format!(
+                "the plan needs {:.1} GiB and {:.1} GiB of memory are free: lower the batch, data.max_len, model.dim or the negatives",
+                gib(needed),
+                gib(free)
+            )));
+        }
         let block = |spec: &Spec| Block::zeroed(spec.bytes() * scale);
         let mut memory = Memories {
             pool: plan.pool.iter().map(|&bytes| Block::zeroed(bytes * scale)).collect(),
@@ -84,6 +93,13 @@ impl Cpu {
             options,
         })
     }
+}
+
+/// Memory that can be taken without swapping, where the system says.
+fn available_bytes() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok().map(|kib| kib << 10)
 }
 
 /// A piece of memory, aligned for any element, that nodes reach by pointer. One runner at a time writes to it: runners

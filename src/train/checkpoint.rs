@@ -244,6 +244,9 @@ fn load<T: DeserializeOwned>(path: &Path, origin: &Origin) -> Result<(T, HashMap
 
 /// Puts a new file in the place of `path`, whole or not at all: `write` makes it under another name in the same folder.
 pub fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+    if path.exists() && !path.is_file() {
+        return Err(Error::Usage(format!("{} is no ordinary file; name another", path.display())));
+    }
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);

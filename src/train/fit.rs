@@ -205,7 +205,14 @@ impl<'a> Fit<'a> {
         let train = &self.session.config.train;
         let state = &self.state;
         let age = state.best.as_ref().map_or(0, |best| state.epoch.saturating_sub(best.epoch));
-        state.epoch >= train.epochs || self.at_last_step() || (train.patience > 0 && age >= train.patience)
+        state.epoch >= train.epochs
+            || self.at_last_step()
+            || (self.evaluated() && train.patience > 0 && age >= train.patience)
+    }
+
+    /// Whether the last whole epoch was one that is evaluated: only then has a better one had its chance.
+    fn evaluated(&self) -> bool {
+        self.state.epoch.is_multiple_of(self.session.config.eval.every)
     }
 
     fn at_last_step(&self) -> bool {

@@ -51,7 +51,9 @@ impl RunFolder {
     pub fn new(path: &Path) -> Result<RunFolder> {
         if path.exists() {
             let mut entries = fs::read_dir(path).map_err(Error::io(path, "use as the run's folder"))?;
-            if entries.next().is_some() {
+            // What a run leaves that was killed before it had written its settings is no run.
+            let begun = |name: &str| ["checkpoint", "users.tsv", "items.tsv"].contains(&name) || name.ends_with(".tmp");
+            if !entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(begun))) {
                 let path = path.display();
                 return Err(Error::Usage(format!(
                     "{path} is not empty; go on with the run in it by --resume, or name another --out"
@@ -122,6 +124,13 @@ impl RunFolder {
 
     pub fn checkpoint_file(&self) -> PathBuf {
         self.path.join("checkpoint").join("last.safetensors")
+    }
+
+    /// The model that the finished run's metrics name; None while there are none.
+    pub fn trained_model(&self) -> Option<String> {
+        let text = fs::read_to_string(self.metrics_file()).ok()?;
+        let metrics: Value = serde_json::from_str(&text).ok()?;
+        metrics["model"].as_str().map(str::to_string)
     }
 
     fn lines_file(&self) -> PathBuf {

@@ -67,7 +67,14 @@ impl Session {
                 "{path}: the run has no parameters yet; let it reach its first evaluation"
             )));
         }
-        let session = Session::open(&checkpoint::origin(&path)?.model, config)?;
+        let model = checkpoint::origin(&path)?.model;
+        if let Some(trained) = folder.trained_model().filter(|trained| *trained != model) {
+            let path = path.display();
+            return Err(Error::Usage(format!(
+                "{path} holds a {model}, but this is a run of {trained}: it is another run's file"
+            )));
+        }
+        let session = Session::open(&model, config)?;
         let mut store = session.store(None)?;
         let best = checkpoint::load_parameters(&path, &session.origin(), session.model.params(), &mut store)?;
         Ok((session, store, best))
