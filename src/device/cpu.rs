@@ -36,10 +36,11 @@ impl Cpu {
         if self.precision == Precision::F64 { 8 } else { 4 }
     }
 
-    pub(super) fn store(&self, states: &[(String, usize)]) -> Store {
+    pub(super) fn store(&self, states: &[(String, usize)]) -> Result<Store> {
         let bytes = self.element_bytes();
+        enough_memory("parameters and moments need", states.iter().map(|(_, n)| n * bytes).sum())?;
         let state = |(name, n): &(String, usize)| (name.clone(), *n, Block::zeroed(n * bytes));
-        Store { states: states.iter().map(state).collect(), wide: self.precision == Precision::F64 }
+        Ok(Store { states: states.iter().map(state).collect(), wide: self.precision == Precision::F64 })
     }
 
     pub(super) fn compile(&self, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
@@ -47,15 +48,7 @@ impl Cpu {
         if plan.nodes.iter().flat_map(|n| n.inputs.iter().chain(&n.outputs)).any(|s| s.spec.dtype == DType::F16) {
             return Err(Error::Device("the cpu device holds no f16; use precision f32".into()));
         }
-        let needed = (plan.peak_bytes() - plan.state_bytes()) * scale;
-        if let Some(free) = available_bytes().filter(|&free| needed > free) {
-            let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
-            return Err(Error::Device(format!(
-                "the plan needs {:.1} GiB and {:.1} GiB of memory are free: lower the batch, data.max_len, model.dim or the negatives",
-                gib(needed),
-                gib(free)
-            )));
-        }
+        enough_memory("the plan needs", (plan.peak_bytes() - plan.state_bytes()) * scale)?;
         let block = |spec: &Spec| Block::zeroed(spec.bytes() * scale);
         let mut memory = Memories {
             pool: plan.pool.iter().map(|&bytes| Block::zeroed(bytes * scale)).collect(),
@@ -92,6 +85,19 @@ impl Cpu {
             precision: self.precision,
             options,
         })
+    }
+}
+
+/// An error that says what to lower where `needed` bytes are more than are free.
+fn enough_memory(what: &str, needed: usize) -> Result<()> {
+    let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
+    match available_bytes().filter(|&free| needed > free) {
+        None => Ok(()),
+        Some(free) => Err(Error::Device(format!(
+            "{what} {:.1} GiB and {:.1} GiB of memory are free: lower the batch, data.max_len, model.dim or the negatives",
+            gib(needed),
+            gib(free)
+        ))),
     }
 }
 

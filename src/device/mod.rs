@@ -86,7 +86,7 @@ impl Device {
     /// New states of the given numbers of f32 elements, all zero.
     pub fn store(&self, states: &[(String, usize)]) -> Result<Store> {
         Ok(match self {
-            Device::Cpu(d) => Store::Cpu(d.store(states)),
+            Device::Cpu(d) => Store::Cpu(d.store(states)?),
             Device::Gpu(d) => Store::Gpu(d.store(states)?),
         })
     }
