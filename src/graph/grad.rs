@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::kernels::NodeView;
 use crate::kernels::embedding::{GatherGrad, GatherGradDense, RowsToDense};
 use crate::tensor::DType;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The gradient of a scalar by one parameter.
 #[derive(Clone, Copy)]
@@ -48,7 +48,7 @@ impl Graph {
             grads: HashMap::new(),
             gathered: HashMap::new(),
             again: HashMap::new(),
-            redone: HashMap::new(),
+            redone: HashSet::new(),
         };
         let one = self.scalar(1.0).expand(loss.shape());
         pass.grads.insert(loss.value, one);
@@ -84,7 +84,7 @@ struct Pass<'g> {
     gathered: HashMap<Value, Vec<(Value, Var<'g>)>>,
     /// Values of checkpointed regions, to their recomputed counterparts.
     again: HashMap<Value, Value>,
-    redone: HashMap<usize, ()>,
+    redone: HashSet<usize>,
 }
 
 impl<'g> Pass<'g> {
@@ -143,7 +143,7 @@ impl<'g> Pass<'g> {
 
     /// Adds the nodes of a checkpointed region once more, reading recomputed values where the first ones are in it too.
     fn recompute(&mut self, region: usize) -> Result<()> {
-        if self.redone.insert(region, ()).is_some() {
+        if !self.redone.insert(region) {
             return Ok(());
         }
         let nodes: Vec<(NodeId, super::Node)> = {
