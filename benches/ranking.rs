@@ -6,7 +6,7 @@ use wgrec::data::batches::EvalBatch;
 use wgrec::device::{Device, RunOptions};
 use wgrec::eval::ranker::{self, Candidates, RankSpec, Ranker};
 use wgrec::graph::Graph;
-use wgrec::graph::plan::{Options, Plan};
+use wgrec::graph::plan::Options;
 use wgrec::models::pomrec::{Settings, Variant};
 use wgrec::models::{History, Model, PomRec};
 use wgrec::tensor::Spec;
@@ -43,7 +43,7 @@ fn main() -> wgrec::Result<()> {
     let g = Graph::new();
     let [history, recency] = ["history", "recency"].map(|name| g.input(name, Spec::u32([B, M])));
     g.result("user", model.user(&g, &History { items: history, recency }));
-    let mut forward = device.compile(&Plan::new(&g, Options::default())?, &store, RunOptions::default())?;
+    let mut forward = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
     let forward = median(|| {
         batches.iter().try_for_each(|b| {
             forward.write_u32("history", &b.history);
@@ -54,7 +54,7 @@ fn main() -> wgrec::Result<()> {
     let g = Graph::new();
     let table = model.item_table(&g);
     g.result("scores", g.input("users", Spec::f32([users, 64])).matmul_t(table));
-    let mut product = device.compile(&Plan::new(&g, Options::default())?, &store, RunOptions::default())?;
+    let mut product = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
     product.write_f32("users", &vec![0.5; users * 64]);
     let product = median(|| product.run())?;
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use wgrec::device::{Device, RunOptions};
 use wgrec::eval::metrics::{Metric, TieRule};
-use wgrec::graph::plan::{Options, Plan};
+use wgrec::graph::plan::Options;
 use wgrec::graph::{Gradient, Graph, Step, Var};
 use wgrec::kernels::adam::{Adam, AdamRows, Settings};
 use wgrec::kernels::bpr::Bpr;
@@ -147,7 +147,7 @@ fn run(
     for (name, tensor) in states {
         store.write(name, 0, tensor)?;
     }
-    let plan = Plan::new(g, Options::default())?;
+    let plan = device.plan(g, Options::default())?;
     let mut runner = device.compile(&plan, &store, RunOptions::default())?;
     for (name, tensor) in inputs {
         runner.write(name, tensor);
@@ -236,7 +236,7 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     for (theirs, ours) in &names {
         params.write(&mut store, ours, &f.get(&format!("p.{theirs}"))?)?;
     }
-    let plan = Plan::new(&g, Options::default())?;
+    let plan = device.plan(&g, Options::default())?;
     let mut runner = device.compile(&plan, &store, RunOptions::default())?;
     let (history, lengths) = (f.ids("in.hist")?, f.ids("in.lengths")?);
     let (positive, negative) = (f.ids("in.pos_item")?, f.ids("in.neg_item")?);
@@ -331,7 +331,7 @@ fn optimiser(f: &Fixture, device: &Device) -> Result<(), Failed> {
         let sizes: Vec<(String, usize)> = ["p", "m", "v"].map(|s| (s.to_string(), n)).into();
         let mut store = device.store(&sizes)?;
         store.write("p", 0, &Tensor::f64(shape.clone(), w[..n].to_vec()))?;
-        let mut runner = device.compile(&Plan::new(&g, Options::default())?, &store, RunOptions::default())?;
+        let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
         runner.write_u32("rows", &(0..rows as u32).collect::<Vec<_>>());
         runner.write_u32("counts", &[rows as u32, 0, 0, 0]);
         for step in 0..states - 1 {

@@ -102,7 +102,7 @@ fn random_graph<'g>(seed: u64, g: &'g Graph, x: &[Var<'g>]) -> Vec<Var<'g>> {
 
 /// Reusing memory changes no bit; fusing stays within tolerance.
 fn plans_agree(case: &Case, device: &Device) -> Result<(), Failed> {
-    let run = |no_reuse, no_fuse| Compiled::new(case, device, true, Options { no_reuse, no_fuse })?.run();
+    let run = |no_reuse, no_fuse| Compiled::new(case, device, true, Options { no_reuse, no_fuse, ..Options::default() })?.run();
     let reused = run(false, false)?;
     checks::equals("with reuse", &reused, &run(true, false)?)?;
     let unfused = run(false, true)?;
@@ -120,7 +120,7 @@ fn execute(
     states: &[(&str, Tensor)],
     inputs: &[(&str, Tensor)],
 ) -> Result<Executed, Failed> {
-    let plan = Plan::new(graph, Options::default())?;
+    let plan = device.plan(graph, Options::default())?;
     let sizes: Vec<_> = states.iter().map(|(name, t)| (name.to_string(), t.shape.elements())).collect();
     let mut store = device.store(&sizes)?;
     for (name, t) in states {
@@ -218,7 +218,7 @@ fn deep(checkpointed: bool) -> Case {
 fn checkpoint(device: &Device) -> Result<(), Failed> {
     let (whole, again) = (deep(false), deep(true));
     checks::equals("recomputed", &run::run(&again, device)?, &run::run(&whole, device)?)?;
-    let bytes = |case: &Case| Ok::<usize, Failed>(run::plan(case, true, Options::default())?.pool_bytes());
+    let bytes = |case: &Case| Ok::<usize, Failed>(Plan::new(&run::graph(case, true)?, Options::default())?.pool_bytes());
     let (before, after) = (bytes(&whole)?, bytes(&again)?);
     if after * 4 < before * 3 { Ok(()) } else { Err(format!("{after} bytes recomputed, {before} kept").into()) }
 }
@@ -282,7 +282,7 @@ fn two_plans_one_store(device: &Device) -> Result<(), Failed> {
     test.result("sum", p.sum(0));
     let mut store = device.store(&[("p".into(), 2)])?;
     store.write("p", 0, &vector(&[1.0, 5.0]))?;
-    let runner = |g: &Graph| device.compile(&Plan::new(g, Options::default())?, &store, RunOptions::default());
+    let runner = |g: &Graph| device.compile(&device.plan(g, Options::default())?, &store, RunOptions::default());
     let (mut train, mut test) = (runner(&train)?, runner(&test)?);
     for want in [8.0, 10.0] {
         train.run()?;

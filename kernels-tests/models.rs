@@ -227,7 +227,7 @@ fn alike(model: &dyn Model, device: &Device, spoil: fn(&mut Plan)) -> Result<(),
         }
         let g = Graph::new();
         TrainStep::trace(&g, model, &config(true))?;
-        let mut plan = Plan::new(&g, Options::default())?;
+        let mut plan = device.plan(&g, Options::default())?;
         spoil(&mut plan);
         let mut step = TrainStep::with_plan(device, &store, model, &config(true), plan)?;
         step.run(&batch(model, 300), 300, 3, LR)?;
@@ -283,6 +283,7 @@ fn negate_moments_gradient(plan: &mut Plan) {
         inputs: vec![wrong],
         outputs: vec![right],
         scratch: vec![],
+        strip: plan.nodes[at].strip,
     };
     plan.nodes.insert(at + 1, negation);
 }

@@ -39,7 +39,7 @@ pub fn weights(case: &Case, output: usize, spec: &Spec) -> Tensor {
 }
 
 /// The graph of a case, with gradients if `backward`.
-pub fn plan(case: &Case, backward: bool, options: Options) -> Result<Plan> {
+pub fn graph(case: &Case, backward: bool) -> Result<Graph> {
     let g = Graph::new();
     let vars: Vec<Var> = case
         .operands
@@ -67,12 +67,12 @@ pub fn plan(case: &Case, backward: bool, options: Options) -> Result<Plan> {
             g.result(&format!("gradient {i}"), gradient.dense(*x));
         }
     }
-    Plan::new(&g, options)
+    Ok(g)
 }
 
 /// What a case launches on an adapter of `caps`, gradients included.
 pub fn launches(case: &Case, caps: &Caps) -> Result<Vec<(Planned, Launch)>> {
-    let plan = plan(case, case.is_differentiable(), Options::default())?;
+    let plan = Plan::new(&graph(case, case.is_differentiable())?, Options::default())?;
     let mut all = vec![];
     for node in plan.nodes {
         all.extend(bind::launches(&node, caps)?.into_iter().map(|launch| (node.clone(), launch)));
@@ -91,7 +91,7 @@ pub struct Compiled<'a> {
 
 impl<'a> Compiled<'a> {
     pub fn new(case: &'a Case, device: &Device, backward: bool, options: Options) -> Result<Compiled<'a>> {
-        let plan = plan(case, backward, options)?;
+        let plan = device.plan(&graph(case, backward)?, options)?;
         let states = case.operands.iter().enumerate().filter(|(_, o)| o.role == Role::State);
         let states: Vec<_> = states.map(|(i, o)| (format!("x{i}"), o.recipe.spec.shape.elements())).collect();
         let store = device.store(&states)?;

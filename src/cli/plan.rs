@@ -28,16 +28,18 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    // No device is needed to plan.
-    let config = Config { device: "cpu".to_string(), ..args.settings.resolved()? };
+    let config = args.settings.resolved()?;
+    // No GPU is needed to plan for one: without strips, the plan is the same for all.
+    let threads = if config.device.starts_with("gpu") { 0 } else { rayon::current_num_threads() };
+    let config = Config { device: "cpu".to_string(), ..config };
     let session = Session::open(&args.model, config)?;
     let graph = Graph::new();
     TrainStep::trace(&graph, &*session.model, &session.step_config(FitOptions::default()))?;
-    let plan = Plan::new(&graph, Options::default())?;
+    let plan = Plan::new(&graph, Options { threads, ..Options::default() })?;
     if let Some(path) = &args.dot {
         replace(path, |temporary| std::fs::write(temporary, dot(&plan)))?;
     }
-    let apart = Plan::new(&graph, Options { no_reuse: true, ..Options::default() })?;
+    let apart = Plan::new(&graph, Options { no_reuse: true, threads, ..Options::default() })?;
     let parameters = thousands(session.model.params().elements() as u64);
     super::print(&format!(
         "{:<8} {}\n{:<8} {}: {parameters} parameters\n{}",

@@ -3,7 +3,7 @@
 
 use super::{Device, Precision, RunOptions, cpu};
 use crate::error::Result;
-use crate::graph::plan::{Options, Plan};
+use crate::graph::plan::Options;
 use crate::graph::{Graph, Step, Var};
 use crate::kernels::adam::{Adam, AdamRows, Settings};
 use crate::kernels::bpr::Bpr;
@@ -158,7 +158,7 @@ fn run(device: &Device, build: Build) -> Result<Vec<Vec<f64>>> {
     let g = Graph::new();
     let results = build(&g)?;
     results.iter().enumerate().for_each(|(i, v)| g.result(&i.to_string(), *v));
-    let plan = Plan::new(&g, Options::default())?;
+    let plan = device.plan(&g, Options::default())?;
     let mut store = device.store(&plan.states)?;
     for (name, n) in &plan.states {
         let mut r = Stream::new(1, name, 0);

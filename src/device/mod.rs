@@ -4,7 +4,8 @@
 //! [`Runner`] is a compiled plan: write the inputs, run, read results.
 
 use crate::error::{Error, Result};
-use crate::graph::plan::Plan;
+use crate::graph::Graph;
+use crate::graph::plan::{Options, Plan};
 use crate::kernels::Cost;
 use crate::tensor::{Spec, Tensor};
 
@@ -83,6 +84,17 @@ impl Device {
         }
     }
 
+    /// `graph`, planned for this device.
+    pub fn plan(&self, graph: &Graph, options: Options) -> Result<Plan> {
+        let threads = match self {
+            // The oracle runs node after node: what is cut into tiles is judged by it.
+            Device::Cpu(d) if d.precision() == Precision::F64 => 0,
+            Device::Cpu(d) => d.threads(),
+            Device::Gpu(_) => 0,
+        };
+        Plan::new(graph, Options { threads, ..options })
+    }
+
     /// New states of the given numbers of f32 elements, all zero.
     pub fn store(&self, states: &[(String, usize)]) -> Result<Store> {
         Ok(match self {
@@ -95,6 +107,9 @@ impl Device {
     pub fn compile(&self, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
         match (self, store) {
             (Device::Cpu(d), Store::Cpu(s)) => Ok(Runner::Cpu(d.compile(plan, s, options)?)),
+            (Device::Gpu(_), _) if !plan.strips.is_empty() => {
+                Err(Error::Usage("the plan is cut into tiles for the cpu device: plan for this one by Device::plan".into()))
+            }
             (Device::Gpu(d), Store::Gpu(s)) => Ok(Runner::Gpu(d.compile(plan, s, options)?)),
             _ => Err(Error::Usage("the states lie on another device than the plan is compiled for".into())),
         }

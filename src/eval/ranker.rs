@@ -4,7 +4,7 @@ use crate::data::batches::{EvalBatch, Padding};
 use crate::device::{Device, RunOptions, Runner, Store};
 use crate::error::Result;
 use crate::graph::Graph;
-use crate::graph::plan::{Options, Plan};
+use crate::graph::plan::Options;
 use crate::kernels::rank::{Pick, Rank, TopK};
 use crate::models::Model;
 use crate::tensor::{Spec, Tensor};
@@ -59,7 +59,7 @@ impl Users {
         let user = model.user(&g, &history_inputs(&g, spec.batch, spec.max_len));
         let state = g.state(USERS, USERS, 0, Spec::f32(user.shape()));
         g.assign(state, user);
-        let runner = device.compile(&Plan::new(&g, Options::default())?, store, RunOptions::default())?;
+        let runner = device.compile(&device.plan(&g, Options::default())?, store, RunOptions::default())?;
         Ok(Users { runner, padding: model.padding(), max_len: spec.max_len, recency: vec![] })
     }
 
@@ -123,7 +123,7 @@ impl Ranker {
     ) -> Result<Ranker> {
         let tiles = if candidates == Candidates::All { tiles(spec.items) } else { vec![vec![]] };
         let one_pass = tiles.len() == 1;
-        let compile = |g: &Graph| device.compile(&Plan::new(g, Options::default())?, store, RunOptions::default());
+        let compile = |g: &Graph| device.compile(&device.plan(g, Options::default())?, store, RunOptions::default());
         let g = Graph::new();
         let (ids, tile_scores) = scores(&g, model, spec, candidates);
         let target_score = if one_pass {
@@ -198,7 +198,7 @@ impl Recommender {
         let best = g.try_push(TopK, &[tile_scores, ids, offsets, excluded, best_scores, best_ids])?;
         g.result("scores", best[0]);
         g.result("ids", best[1]);
-        let best = device.compile(&Plan::new(&g, Options::default())?, store, RunOptions::default())?;
+        let best = device.compile(&device.plan(&g, Options::default())?, store, RunOptions::default())?;
         Ok(Recommender { users: Users::new(device, store, model, spec)?, best, tiles: tiles(spec.items), k })
     }
 

@@ -151,6 +151,7 @@ impl<'g> Pass<'g> {
             let of_region = inner.nodes.iter().enumerate().filter(|(_, n)| n.region == Some(region));
             of_region.map(|(i, n)| (i, n.clone())).collect()
         };
+        self.graph.inner.borrow_mut().again = true;
         for (id, node) in nodes {
             let Kind::Op(op) = node.kind else { continue };
             let inputs: Vec<Value> = node.inputs.iter().map(|v| *self.again.get(v).unwrap_or(v)).collect();
@@ -158,6 +159,7 @@ impl<'g> Pass<'g> {
                 self.again.insert(Value { node: id, output }, var.value);
             }
         }
+        self.graph.inner.borrow_mut().again = false;
         Ok(())
     }
 

@@ -13,6 +13,7 @@ pub mod fuse;
 pub mod grad;
 pub mod plan;
 pub mod step;
+pub mod strips;
 mod var;
 
 pub use grad::{Gradient, RowGradient};
@@ -59,6 +60,8 @@ pub struct Node {
     pub scope: String,
     /// The region to recompute in the backward pass, if any.
     pub region: Option<usize>,
+    /// Computed for the second time: it must not be moved ahead, or the first value might as well have been kept.
+    pub again: bool,
 }
 
 #[derive(Default)]
@@ -69,6 +72,7 @@ pub(crate) struct Inner {
     scope: Vec<String>,
     region: Option<usize>,
     regions: usize,
+    pub again: bool,
 }
 
 /// The index lists of one table, concatenated in this order, and the sorted segments that the batch builder made of them.
@@ -129,7 +133,7 @@ impl Graph {
     fn leaf(&self, kind: Kind, spec: Spec, scope: &str) -> Var<'_> {
         let mut inner = self.inner.borrow_mut();
         let node = inner.nodes.len();
-        inner.nodes.push(Node { kind, inputs: vec![], outputs: Outputs::one(spec), scope: scope.into(), region: None });
+        inner.nodes.push(Node { kind, inputs: vec![], outputs: Outputs::one(spec), scope: scope.into(), region: None, again: false });
         Var { graph: self, value: Value { node, output: 0 } }
     }
 
@@ -159,8 +163,8 @@ impl Graph {
         }
         let node = inner.nodes.len();
         let count = outputs.values.len();
-        let region = inner.region;
-        inner.nodes.push(Node { kind: Kind::Op(op), inputs: inputs.to_vec(), outputs, scope, region });
+        let (region, again) = (inner.region, inner.again);
+        inner.nodes.push(Node { kind: Kind::Op(op), inputs: inputs.to_vec(), outputs, scope, region, again });
         Ok((0..count).map(|output| Var { graph: self, value: Value { node, output } }).collect())
     }
 

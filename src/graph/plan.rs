@@ -1,12 +1,12 @@
 //! A graph, planned once: the order of its nodes, when each value dies, and which reused buffer holds it.
 
 use super::fuse::fuse;
+use super::strips::{Builder, Strip, split_of};
 use super::{Graph, Kind, Node, NodeId, Value};
 use crate::error::{Error, Result};
-use crate::kernels::{Cost, Op, Shapes};
+use crate::kernels::{Cost, Op, Shapes, Split};
 use crate::tensor::{Spec, Tensor};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Which buffer.
@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub enum Memory {
     /// Reused by values whose lives do not overlap.
     Pool(usize),
+    /// For one tile of a strip, in the memory of the thread that runs it.
+    Tile(usize),
     Input(usize),
     State(usize),
     Constant(usize),
@@ -35,6 +37,8 @@ pub struct Planned {
     pub inputs: Vec<Slot>,
     pub outputs: Vec<Slot>,
     pub scratch: Vec<Slot>,
+    /// The strip that it runs in, if any; its nodes follow one another.
+    pub strip: Option<usize>,
 }
 
 impl Planned {
@@ -46,6 +50,12 @@ impl Planned {
         let [inputs, outputs, scratch] = self.specs();
         self.op.cost(&Shapes { inputs: &inputs, outputs: &outputs, scratch: &scratch })
     }
+
+    /// How it is cut into tiles, if it runs in a strip.
+    pub fn split(&self) -> Option<Split> {
+        let [inputs, outputs, scratch] = self.specs();
+        self.strip.and_then(|_| self.op.split(&Shapes { inputs: &inputs, outputs: &outputs, scratch: &scratch }))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,6 +64,8 @@ pub struct Options {
     pub no_reuse: bool,
     /// Elementwise nodes stay one launch each.
     pub no_fuse: bool,
+    /// For the CPU device with this many threads: strips ([`super::strips`]) instead of scratch. 0: none.
+    pub threads: usize,
 }
 
 /// What a device compiles once and runs many times.
@@ -67,6 +79,10 @@ pub struct Plan {
     /// Bytes of each reused buffer (f32 and u32 at 4, f16 at 2).
     pub pool: Vec<usize>,
     pub results: Vec<(String, Slot)>,
+    pub strips: Vec<Strip>,
+    /// Bytes of each buffer that a thread keeps for one tile.
+    pub tile: Vec<usize>,
+    pub threads: usize,
 }
 
 impl Plan {
@@ -82,8 +98,9 @@ impl Plan {
             fuse(&mut nodes, &live, &kept);
         }
         let live = live(&nodes, &roots);
-        let order = order(&nodes, &live)?;
-        Ok(Placing::new(&nodes, options).place(&order, &results))
+        let mut strips = Builder::new(&nodes, &live, options.threads > 0);
+        let order = order(&nodes, &live, &mut strips)?;
+        Ok(Placing::new(&nodes, options, strips.finish()).place(&order, &results))
     }
 
     /// Bytes that a GPU holds for this plan, states included, once it is compiled.
@@ -93,8 +110,18 @@ impl Plan {
         inputs + constants + self.pool_bytes() + self.state_bytes()
     }
 
+    /// Bytes of values: reused buffers, and in a plan with strips each thread's tile and each tile's sums.
     pub fn pool_bytes(&self) -> usize {
-        self.pool.iter().sum()
+        let tiles = self.threads * self.tile.iter().sum::<usize>();
+        let sums = (0..self.strips.len()).map(|strip| self.sums(strip).map(|(_, bytes)| bytes).sum::<usize>()).max();
+        self.pool.iter().sum::<usize>() + tiles + sums.unwrap_or(0)
+    }
+
+    /// The nodes of `strip` that sum over its tiles, each with the bytes of all tiles' sums.
+    pub fn sums(&self, strip: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let tiles = self.strips[strip].tiles();
+        let nodes = self.nodes.iter().enumerate().filter(move |(_, n)| n.strip == Some(strip));
+        nodes.filter(|(_, n)| n.split().is_some_and(|s| s.sums)).map(move |(i, n)| (i, n.outputs[0].spec.bytes() * tiles))
     }
 
     pub fn state_bytes(&self) -> usize {
@@ -130,7 +157,7 @@ fn live(nodes: &[Node], roots: &[NodeId]) -> Vec<bool> {
 }
 
 /// The value whose memory `v` shares: through views, and through outputs written over a state.
-fn memory_of(nodes: &[Node], mut v: Value) -> Value {
+pub(super) fn memory_of(nodes: &[Node], mut v: Value) -> Value {
     loop {
         let node = &nodes[v.node];
         let Kind::Op(op) = &node.kind else { return v };
@@ -156,8 +183,9 @@ fn version(nodes: &[Node], mut v: Value) -> Option<NodeId> {
     }
 }
 
-/// Live nodes in the order they were made in, except that all readers of a state's value come before its next writer.
-fn order(nodes: &[Node], live: &[bool]) -> Result<Vec<NodeId>> {
+/// Live nodes in the order they were made in, except that all readers of a state's value come before its next writer, and
+/// that nodes of a strip follow one another.
+fn order(nodes: &[Node], live: &[bool], strips: &mut Builder) -> Result<Vec<NodeId>> {
     let mut after: Vec<Vec<NodeId>> = vec![vec![]; nodes.len()];
     let mut waits = vec![0usize; nodes.len()];
     let mut edge = |from: NodeId, to: NodeId| {
@@ -191,15 +219,15 @@ fn order(nodes: &[Node], live: &[bool]) -> Result<Vec<NodeId>> {
             }
         }
     }
-    let mut ready: BinaryHeap<Reverse<NodeId>> =
-        (0..nodes.len()).filter(|&n| live[n] && waits[n] == 0).map(Reverse).collect();
+    let mut ready: BTreeSet<NodeId> = (0..nodes.len()).filter(|&n| live[n] && waits[n] == 0).collect();
     let mut order = vec![];
-    while let Some(Reverse(n)) = ready.pop() {
+    while let Some(n) = strips.next(&ready) {
+        ready.remove(&n);
         order.push(n);
         for &next in &after[n] {
             waits[next] -= 1;
             if waits[next] == 0 {
-                ready.push(Reverse(next));
+                ready.insert(next);
             }
         }
     }
@@ -214,13 +242,31 @@ struct Placing<'a> {
     options: Options,
     plan: Plan,
     slots: HashMap<Value, (Memory, usize)>,
-    /// Pool buffers that hold nothing now.
-    free: Vec<usize>,
+    /// Buffers that hold nothing now.
+    free: Vec<Memory>,
+    strip_of: HashMap<NodeId, usize>,
+    /// The strip that is being placed, and the buffers that hold nothing once it is over: its tiles reach each node at
+    /// different times.
+    current: Option<usize>,
+    after_strip: Vec<Memory>,
 }
 
 impl<'a> Placing<'a> {
-    fn new(nodes: &'a [Node], options: Options) -> Placing<'a> {
-        Placing { nodes, options, plan: Plan::default(), slots: HashMap::new(), free: vec![] }
+    fn new(
+        nodes: &'a [Node],
+        options: Options,
+        (strips, strip_of): (Vec<Strip>, HashMap<NodeId, usize>),
+    ) -> Placing<'a> {
+        Placing {
+            nodes,
+            options,
+            plan: Plan { strips, threads: options.threads, ..Plan::default() },
+            slots: HashMap::new(),
+            free: vec![],
+            strip_of,
+            current: None,
+            after_strip: vec![],
+        }
     }
 
     fn place(mut self, order: &[NodeId], results: &[(String, Value)]) -> Plan {
@@ -233,8 +279,14 @@ impl<'a> Placing<'a> {
         for (_, v) in results {
             last_use.insert(memory_of(self.nodes, *v), usize::MAX);
         }
+        let mut strip_ends = vec![0; self.plan.strips.len()];
+        for (time, n) in order.iter().enumerate() {
+            if let Some(&strip) = self.strip_of.get(n) {
+                strip_ends[strip] = time;
+            }
+        }
         for (time, &n) in order.iter().enumerate() {
-            self.node(n, time, &last_use);
+            self.node(n, time, &last_use, &strip_ends);
         }
         for (name, v) in results {
             let slot = self.slot(*v);
@@ -243,8 +295,14 @@ impl<'a> Placing<'a> {
         self.plan
     }
 
-    fn node(&mut self, n: NodeId, time: usize, last_use: &HashMap<Value, usize>) {
+    fn node(&mut self, n: NodeId, time: usize, last_use: &HashMap<Value, usize>, strip_ends: &[usize]) {
         let node = &self.nodes[n];
+        let strip = self.strip_of.get(&n).copied();
+        if matches!(&node.kind, Kind::Op(op) if !op.is_view()) && strip != self.current {
+            self.current = strip;
+            let over = std::mem::take(&mut self.after_strip);
+            self.free.extend(over);
+        }
         let value = Value { node: n, output: 0 };
         let spec = &node.outputs.values[0];
         match &node.kind {
@@ -273,15 +331,18 @@ impl<'a> Placing<'a> {
                 for (output, spec) in node.outputs.values.iter().enumerate() {
                     let v = Value { node: n, output };
                     if memory_of(self.nodes, v) == v {
-                        let memory = self.take(spec.bytes());
+                        let last = last_use.get(&v).copied().unwrap_or(time);
+                        let within = strip.filter(|&s| last <= strip_ends[s] && !self.sums(n));
+                        let memory = self.take(spec.bytes(), within);
                         self.slots.insert(v, (memory, 0));
                         if !last_use.contains_key(&v) {
                             dead.push(v);
                         }
                     }
                 }
-                for spec in &node.outputs.scratch {
-                    scratch.push(Slot { memory: self.take(spec.bytes()), offset: 0, spec: spec.clone() });
+                let needed = if self.options.threads == 0 { &node.outputs.scratch[..] } else { &[] };
+                for spec in needed {
+                    scratch.push(Slot { memory: self.take(spec.bytes(), None), offset: 0, spec: spec.clone() });
                 }
                 self.plan.nodes.push(Planned {
                     op: op.clone(),
@@ -291,6 +352,7 @@ impl<'a> Placing<'a> {
                         .map(|output| self.slot(Value { node: n, output }))
                         .collect(),
                     scratch: scratch.clone(),
+                    strip,
                 });
                 for s in scratch {
                     self.give(s.memory);
@@ -315,29 +377,42 @@ impl<'a> Placing<'a> {
         Slot { memory, offset, spec: self.nodes[v.node].outputs.values[v.output].clone() }
     }
 
-    /// A pool buffer of at least `bytes`: the tightest free one, else the largest free one grown, else a new one.
-    fn take(&mut self, bytes: usize) -> Memory {
-        let bytes = bytes.max(4).next_multiple_of(16);
-        let pool = &mut self.plan.pool;
-        let fits = self.free.iter().filter(|&&b| pool[b] >= bytes).min_by_key(|&&b| (pool[b], b));
-        let pick = fits.or_else(|| self.free.iter().max_by_key(|&&b| (pool[b], b))).copied();
+    fn sums(&self, n: NodeId) -> bool {
+        split_of(self.nodes, n).is_some_and(|s| s.sums)
+    }
+
+    /// A buffer of at least `bytes`, or for a tile of them if the value lives `within` a strip: the tightest free one, else
+    /// the largest free one grown, else a new one.
+    fn take(&mut self, bytes: usize, within: Option<usize>) -> Memory {
+        let strip = within.map(|s| self.plan.strips[s]);
+        let bytes = strip.map_or(bytes, |s| bytes / s.parts * s.tile).max(4).next_multiple_of(16);
+        let sizes = if strip.is_some() { &mut self.plan.tile } else { &mut self.plan.pool };
+        let index = |memory: &Memory| match (*memory, strip) {
+            (Memory::Pool(b), None) | (Memory::Tile(b), Some(_)) => Some(b),
+            _ => None,
+        };
+        let free = || self.free.iter().filter_map(index);
+        let fits = free().filter(|&b| sizes[b] >= bytes).min_by_key(|&b| (sizes[b], b));
+        let pick = fits.or_else(|| free().max_by_key(|&b| (sizes[b], b)));
         let buffer = match pick {
-            Some(b) if !self.options.no_reuse => {
-                self.free.retain(|&x| x != b);
-                b
-            }
+            Some(b) if !self.options.no_reuse => b,
             _ => {
-                pool.push(0);
-                pool.len() - 1
+                sizes.push(0);
+                sizes.len() - 1
             }
         };
-        pool[buffer] = pool[buffer].max(bytes);
-        Memory::Pool(buffer)
+        sizes[buffer] = sizes[buffer].max(bytes);
+        let memory = if strip.is_some() { Memory::Tile(buffer) } else { Memory::Pool(buffer) };
+        self.free.retain(|&x| x != memory);
+        memory
     }
 
     fn give(&mut self, memory: Memory) {
-        if let Memory::Pool(b) = memory {
-            self.free.push(b);
+        match memory {
+            Memory::Tile(_) => self.free.push(memory),
+            Memory::Pool(_) if self.current.is_some() => self.after_strip.push(memory),
+            Memory::Pool(_) => self.free.push(memory),
+            _ => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::real::Real;
 use crate::tensor::{DType, Shape, Spec};
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,6 +12,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct Operand {
     pub spec: Spec,
     pub at: *mut u8,
+}
+
+impl Operand {
+    /// Bytes of its elements, floats as f64 if `wide`.
+    pub fn bytes(&self, wide: bool) -> usize {
+        let element = if wide && self.spec.dtype == DType::F32 { 8 } else { 4 };
+        self.spec.shape.elements() * element
+    }
 }
 
 // SAFETY: a pointer into memory that outlives its use, by the contract of `Args::new`.
@@ -22,6 +31,9 @@ pub struct Args<'a, T> {
     inputs: &'a [Operand],
     outputs: &'a [Operand],
     taken: AtomicU32,
+    /// The part that the cut operands start with.
+    first: usize,
+    parts: usize,
     real: PhantomData<T>,
 }
 
@@ -30,7 +42,17 @@ impl<'a, T: Real> Args<'a, T> {
     /// Every operand must point at memory of its spec's size (8 bytes an `F32` element where `T` is f64), valid for 'a;
     /// no output may overlap another operand, except for a state that the op writes in place.
     pub unsafe fn new(inputs: &'a [Operand], outputs: &'a [Operand]) -> Args<'a, T> {
-        Args { inputs, outputs, taken: AtomicU32::new(0), real: PhantomData }
+        Args { inputs, outputs, taken: AtomicU32::new(0), first: 0, parts: 1, real: PhantomData }
+    }
+
+    /// The operands hold `parts` parts of an op that is split, from part `first` on.
+    pub fn tile(self, first: usize, parts: usize) -> Args<'a, T> {
+        Args { first, parts, ..self }
+    }
+
+    /// Number, in the whole output, of the first element of output `i` as it is given here.
+    pub fn first_element(&self, i: usize) -> usize {
+        self.outputs[i].spec.shape.elements() / self.parts * self.first
     }
 
     pub fn len(&self) -> usize {
@@ -96,14 +118,32 @@ impl<'a, T: Real> Args<'a, T> {
 }
 
 /// Elements below which a loop stays on one thread: handing work to another costs some 5 us.
-const SERIAL: usize = 1 << 14;
+pub const SERIAL: usize = 1 << 14;
+
+thread_local! {
+    /// Set while this thread runs a tile: what its nodes do then stays on it.
+    static IN_TILE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f`, whose loops over rows stay on this thread.
+pub fn on_one_thread<R>(f: impl FnOnce() -> R) -> R {
+    let before = IN_TILE.replace(true);
+    let result = f();
+    IN_TILE.set(before);
+    result
+}
+
+/// Whether `work` elements are too few to share.
+fn serial(work: usize) -> bool {
+    work < SERIAL || IN_TILE.get()
+}
 
 /// `f(row number, row)` for each row of `out`, on all cores; `work` is the cost of a row in elements touched.
 pub fn rows<T: Send>(out: &mut [T], row_len: usize, work: usize, f: impl Fn(usize, &mut [T]) + Sync) {
     if row_len == 0 || out.is_empty() {
         return;
     }
-    if out.len() / row_len * work < SERIAL {
+    if serial(out.len() / row_len * work) {
         out.chunks_mut(row_len).enumerate().for_each(|(i, row)| f(i, row));
     } else {
         let at_once = (SERIAL / 4 / work.max(1)).max(1);
@@ -121,7 +161,7 @@ pub fn rows2<T: Send, U: Send>(
     if a_len == 0 || b_len == 0 || a.is_empty() {
         return;
     }
-    if a.len() / a_len * work < SERIAL {
+    if serial(a.len() / a_len * work) {
         a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).enumerate().for_each(|(i, (x, y))| f(i, x, y));
     } else {
         let at_once = (SERIAL / 4 / work.max(1)).max(1);
@@ -136,7 +176,7 @@ pub fn sum_chunks<T: Real>(n: usize, f: impl Fn(std::ops::Range<usize>) -> T + S
     const CHUNK: usize = 4096;
     let part = |c: usize| f(c * CHUNK..n.min((c + 1) * CHUNK));
     let chunks = n.div_ceil(CHUNK);
-    if chunks <= 4 {
+    if chunks <= 4 || IN_TILE.get() {
         (0..chunks).map(part).sum()
     } else {
         (0..chunks).into_par_iter().map(part).collect::<Vec<T>>().into_iter().sum()

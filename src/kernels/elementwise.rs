@@ -3,7 +3,7 @@
 
 use super::args::{Args, rows};
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::tensor::{DType, Shape, Spec};
@@ -519,6 +519,14 @@ impl Op for Chain {
     fn cost(&self, s: &Shapes) -> Cost {
         let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
         Cost { bytes, flops: (s.output(0).elements() * self.code.len()) as u64 }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        let out = s.output(0);
+        let parts = *out.first()?;
+        let cut = |x: &Spec| x.shape.len() == out.len() && x.shape[0] == parts;
+        let inputs = s.inputs.iter().enumerate().map(|(i, x)| (cut(x) as u32) << i).sum();
+        Split::rows(parts, inputs)
     }
 
     fn as_chain(&self) -> Option<&Chain> {

@@ -2,7 +2,7 @@
 
 use super::args::{Args, rows};
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
@@ -67,6 +67,10 @@ impl Op for Gather {
 
     fn operands(&self) -> Operands {
         Operands { inputs: &["table", "indices"], outputs: &["y"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(*s.input(1).first()?, 0b10)
     }
 
     /// The gathered rows, at most once each from a table that is smaller than what is gathered.
@@ -354,6 +358,10 @@ impl Op for GatherDot {
 
     fn operands(&self) -> Operands {
         Operands { inputs: &["users", "table", "ids"], outputs: &["y"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(0)[0], 0b101)
     }
 
     fn cost(&self, s: &Shapes) -> Cost {

@@ -3,7 +3,7 @@
 use super::args::{Args, rows};
 use super::elementwise::Fun;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
@@ -354,6 +354,20 @@ impl Op for MatMul {
 
     fn operands(&self) -> Operands {
         Operands { inputs: &["a", "b", "bias"], outputs: &["y"], scratch: &["partial"] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        let (a, b) = (s.input(0), s.input(1));
+        match (a.len() > 2, b.len() > 2) {
+            (_, true) => Split::rows(a[0], 0b11),
+            (true, false) => Split::rows(a[0], 0b01),
+            (false, false) if !self.transpose_a => Split::rows(a[0], 0b01),
+            // A weight's gradient: a sum over the rows of both.
+            _ if !self.transpose_b && !self.bias && self.activation == Activation::None => {
+                Split::sum(a[0], 0b11, s.output(0))
+            }
+            _ => None,
+        }
     }
 
     fn cost(&self, s: &Shapes) -> Cost {

@@ -90,6 +90,11 @@ pub trait Op: Debug + Send + Sync + 'static {
         Cost { bytes, flops: s.outputs.iter().map(|x| x.shape.elements() as u64).sum() }
     }
 
+    /// How this op falls into parts that do not need one another, if it does: see [`Split`].
+    fn split(&self, _s: &Shapes) -> Option<Split> {
+        None
+    }
+
     /// For passes that look inside an op (the fusing of elementwise chains).
     fn as_chain(&self) -> Option<&elementwise::Chain> {
         None
@@ -98,6 +103,30 @@ pub trait Op: Debug + Send + Sync + 'static {
     /// For the one op whose gradient is rows of a table.
     fn is_gather(&self) -> bool {
         false
+    }
+}
+
+/// An op that falls into parts along the leading axis of its operands: run on a range of the parts, with operands cut
+/// accordingly, it gives that range of its outputs. The CPU device runs runs of such nodes tile by tile
+/// ([`crate::graph::strips`]), so that what they hand to one another stays in the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// The leading extent of each output (unless `sums`) and of each input in `inputs` is a multiple of this.
+    pub parts: usize,
+    /// Bit i: input i is cut; the others are read whole.
+    pub inputs: u32,
+    /// The one output is not cut: it is the sum of what the op gives for each range.
+    pub sums: bool,
+}
+
+impl Split {
+    pub fn rows(parts: usize, inputs: u32) -> Option<Split> {
+        Some(Split { parts, inputs, sums: false })
+    }
+
+    /// Only for outputs so small that a copy for each tile costs nothing.
+    pub fn sum(parts: usize, inputs: u32, output: &Shape) -> Option<Split> {
+        (output.elements() <= 1 << 16).then_some(Split { parts, inputs, sums: true })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::args::{Args, rows2};
 use super::launch::lanes;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::tensor::Spec;
 use crate::twin;
@@ -93,6 +93,10 @@ impl Op for Moments {
 
     fn operands(&self) -> Operands {
         Operands { inputs: &["a", "h"], outputs: &["mean", "variance"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(0)[0], 0b11)
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
@@ -192,6 +196,10 @@ impl Op for MomentsBackward {
 
     fn operands(&self) -> Operands {
         Operands { inputs: &["a", "h", "given_mean", "dmean", "dvariance"], outputs: &["da", "dh"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(0)[0], 0b1_1111)
     }
 
     fn cost(&self, s: &Shapes) -> Cost {

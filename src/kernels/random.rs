@@ -5,7 +5,7 @@
 
 use super::args::{Args, rows};
 use super::real::Real;
-use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::graph::Step;
 use crate::tensor::philox::{fnv, philox};
@@ -20,6 +20,12 @@ struct Params {
     key: u32,
     rate: f32,
     scale: f32,
+}
+
+/// Parts that start at a whole group of four elements, which share their words.
+fn split(s: &Shapes, inputs: u32) -> Option<Split> {
+    let parts = *s.output(0).first()?;
+    if (s.output(0).elements() / parts).is_multiple_of(4) { Split::rows(parts, inputs) } else { None }
 }
 
 /// The key of a scope's random numbers.
@@ -86,9 +92,9 @@ impl Draw {
 
     fn twin<T: Real>(&self, a: &Args<T>) {
         let step = a.u(0);
-        let y = a.out(0);
-        rows(y, 4.min(self.shape.elements()), 64, |group, y| {
-            let drawn = Draw::of::<T>(self.kind, words(step, self.key, group));
+        let first = a.first_element(0) / 4;
+        rows(a.out(0), 4, 64, |group, y| {
+            let drawn = Draw::of::<T>(self.kind, words(step, self.key, first + group));
             y.iter_mut().zip(drawn).for_each(|(y, x)| *y = x);
         });
     }
@@ -122,6 +128,10 @@ impl Op for Draw {
         Ok(vec![launch.threads(n.div_ceil(4), caps)?])
     }
 
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        split(s, 0)
+    }
+
     fn operands(&self) -> Operands {
         Operands { inputs: &["step"], outputs: &["y"], scratch: &[] }
     }
@@ -138,8 +148,9 @@ impl Dropout {
     fn twin<T: Real>(&self, a: &Args<T>) {
         let (x, step) = (a.f(0), a.u(1));
         let scale = T::ONE / (T::ONE - T::of(self.p as f64));
-        rows(a.out(0), 4.min(x.len()), 64, |group, y| {
-            let w = words(step, self.key, group);
+        let first = a.first_element(0) / 4;
+        rows(a.out(0), 4, 64, |group, y| {
+            let w = words(step, self.key, first + group);
             for (i, y) in y.iter_mut().enumerate() {
                 *y = if unit(w[i]) < self.p { T::ZERO } else { x[group * 4 + i] * scale };
             }
@@ -174,6 +185,10 @@ impl Op for Dropout {
         let params = Params { n: n as u32, key: self.key, rate: self.p, scale };
         let launch = Launch::of("random", "dropout").params(params).constant("KIND", 0);
         Ok(vec![launch.threads(n.div_ceil(4), caps)?])
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        split(s, 0b01)
     }
 
     fn operands(&self) -> Operands {

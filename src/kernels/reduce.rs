@@ -3,7 +3,7 @@
 use super::args::{Args, rows, sum_chunks};
 use super::launch::lanes;
 use super::real::Real;
-use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::tensor::{DType, Spec};
 use crate::twin;
@@ -141,6 +141,14 @@ impl Op for Reduce {
         })
     }
 
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        match (self.axis, self.kind) {
+            (0, Reduction::Sum) => Split::sum(s.input(0)[0], 0b1, s.output(0)),
+            (0, _) => None,
+            _ => Split::rows(s.input(0)[0], 0b1),
+        }
+    }
+
     fn operands(&self) -> Operands {
         Operands { inputs: &["x"], outputs: &["y"], scratch: &["partial"] }
     }
@@ -192,6 +200,10 @@ impl Op for MaxBackward {
         let (outer, n, inner) = s.input(0).around(self.axis);
         let launch = Launch::of("reduce", "max_backward").params(Params::new(outer, n, inner, 1));
         Ok(vec![launch.constant("KIND", Reduction::Max as u32).constant("COUNTED", 0).threads(outer * inner, caps)?])
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        if self.axis == 0 { None } else { Split::rows(s.input(0)[0], 0b111) }
     }
 
     fn operands(&self) -> Operands {

@@ -3,7 +3,7 @@
 use super::args::{Args, rows};
 use super::launch::lanes;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
 use crate::error::Result;
 use crate::tensor::{DType, Shape};
 use crate::twin;
@@ -164,6 +164,10 @@ impl Op for Softmax {
         Operands { inputs: &["x", "keep"], outputs: &["y"], scratch: &[] }
     }
 
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        if self.axis == 0 { None } else { Split::rows(s.input(0)[0], 0b11) }
+    }
+
     fn cost(&self, s: &Shapes) -> Cost {
         let n = s.input(0).elements() as u64;
         let mask = s.inputs.get(1).map_or(0, |k| k.bytes() as u64);
@@ -211,6 +215,10 @@ impl Op for SoftmaxBackward {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let launch = launch(["backward_columns", "backward_slices"], s.input(0), self.axis, caps)?;
         Ok(vec![launch.constant("MASK", 0)])
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        if self.axis == 0 { None } else { Split::rows(s.input(0)[0], 0b11) }
     }
 
     fn operands(&self) -> Operands {

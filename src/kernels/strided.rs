@@ -3,7 +3,7 @@
 
 use super::args::{Args, rows};
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Shape, Spec};
 use bytemuck::{Pod, Zeroable};
@@ -202,8 +202,9 @@ fn launches(s: &Shapes, caps: &Caps, copies: &[(usize, Copy)], zero: bool) -> Re
     Ok(list)
 }
 
+/// The methods of an op that is a few copies, given whether its output starts as zeros and how it splits.
 macro_rules! copying {
-    ($zero:expr) => {
+    ($zero:expr, $split:expr) => {
         fn cpu_f32(&self, a: &Args<f32>) {
             let shapes: Vec<&Shape> = (0..a.len()).map(|i| a.shape(i)).collect();
             run(a, &self.copies(&shapes, a.out_shape(0)), $zero)
@@ -227,7 +228,17 @@ macro_rules! copying {
             let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
             Cost { bytes, flops: 0 }
         }
+
+        fn split(&self, s: &Shapes) -> Option<Split> {
+            let split: fn(&Self, &Shapes) -> Option<Split> = $split;
+            split(self, s)
+        }
     };
+}
+
+/// Splits an op that works along `axis`, which must not be the leading one.
+fn along(axis: usize, s: &Shapes) -> Option<Split> {
+    if axis == 0 { None } else { Split::rows(s.output(0)[0], u32::MAX) }
 }
 
 /// `x` repeated along axes of extent 1, and along new axes in front, to `shape`.
@@ -263,7 +274,10 @@ impl Op for Expand {
         Ok(Grads::to([(0, node.dy(0).sum_to(&node.inputs[0].shape()))]))
     }
 
-    copying!(false);
+    copying!(false, |_, s| {
+        let same = s.input(0).len() == s.output(0).len() && s.input(0)[..1] == s.output(0)[..1];
+        Split::rows(*s.output(0).first()?, same as u32)
+    });
 }
 
 /// Axes in another order: axis i of the output is axis `order[i]` of the input.
@@ -302,7 +316,7 @@ impl Op for Permute {
         Ok(Grads::to([(0, node.dy(0).permute(&inverse))]))
     }
 
-    copying!(false);
+    copying!(false, |op, s| if op.order.first() == Some(&0) { Split::rows(s.input(0)[0], 0b1) } else { None });
 }
 
 /// `len` entries of `axis` from `start` on.
@@ -340,7 +354,7 @@ impl Op for Slice {
         Ok(Grads::to([(0, dy.graph().push(Pad { axis: self.axis, start: self.start, extent }, &[dy]))]))
     }
 
-    copying!(false);
+    copying!(false, |op, s| along(op.axis, s));
 }
 
 /// The input at `start..` of `axis` of zeros of `extent`: the adjoint of a slice.
@@ -377,7 +391,7 @@ impl Op for Pad {
         Ok(Grads::to([(0, node.dy(0).slice(self.axis, self.start, len))]))
     }
 
-    copying!(true);
+    copying!(true, |op, s| along(op.axis, s));
 }
 
 /// The inputs one behind the other along `axis`.
@@ -433,7 +447,7 @@ impl Op for Concat {
         Ok(Grads::to(to))
     }
 
-    copying!(false);
+    copying!(false, |op, s| along(op.axis, s));
 }
 
 /// The inputs, flattened, each at its offset in a vector of `len` elements; zeros between.
@@ -470,7 +484,7 @@ impl Op for Pack {
         Ok(Grads::not_differentiable())
     }
 
-    copying!(true);
+    copying!(true, |_, _| None);
 }
 
 /// Writes the second input over the state that the first one names.
@@ -503,5 +517,5 @@ impl Op for Assign {
         &[(0, 0)]
     }
 
-    copying!(false);
+    copying!(false, |_, _| None);
 }

@@ -67,7 +67,7 @@ impl TrainStep {
     pub fn new(device: &Device, store: &Store, model: &dyn Model, config: &StepConfig) -> Result<TrainStep> {
         let g = Graph::new();
         TrainStep::trace(&g, model, config)?;
-        TrainStep::with_plan(device, store, model, config, Plan::new(&g, config.plan)?)
+        TrainStep::with_plan(device, store, model, config, device.plan(&g, config.plan)?)
     }
 
     /// As [`TrainStep::new`], from the plan of a traced step.

@@ -94,6 +94,7 @@ impl Memories {
     fn block(&self, memory: Memory) -> &Block {
         match memory {
             Memory::Pool(i) => &self.pool[i],
+            Memory::Tile(_) => unreachable!("only plans for the cpu device have tiles"),
             Memory::Input(i) => &self.inputs[i],
             Memory::State(i) => &self.states[i].1,
             Memory::Constant(i) => &self.constants[i],

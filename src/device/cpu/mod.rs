@@ -1,4 +1,6 @@
-//! The CPU device: each node's twin, or its faster f32 form, in the order of the plan.
+//! The CPU device: each node's twin, or its faster f32 form, in the order of the plan; strips of them tile by tile.
+
+mod strip;
 
 use super::{RunOptions, Timing};
 use crate::error::{Error, Result};
@@ -7,7 +9,9 @@ use crate::kernels::args::{Args, Operand};
 use crate::tensor::{DType, Data, Spec, Tensor};
 use std::cell::UnsafeCell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+use strip::Strip;
 
 /// What the device computes in. f64 runs the twins alone: it is the oracle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +30,10 @@ pub struct Cpu {
 impl Cpu {
     pub fn new(precision: Precision) -> Cpu {
         Cpu { precision }
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     pub fn threads(&self) -> usize {
@@ -49,12 +57,15 @@ impl Cpu {
             return Err(Error::Device("the cpu device holds no f16; use precision f32".into()));
         }
         enough_memory("the plan needs", (plan.peak_bytes() - plan.state_bytes()) * scale)?;
-        let block = |spec: &Spec| Block::zeroed(spec.bytes() * scale);
+        let block = |bytes: &usize| Block::zeroed(bytes * scale);
+        let sums = (0..plan.strips.len()).map(|strip| plan.sums(strip).map(|(_, bytes)| bytes).sum::<usize>());
         let mut memory = Memories {
-            pool: plan.pool.iter().map(|&bytes| Block::zeroed(bytes * scale)).collect(),
-            inputs: plan.inputs.iter().map(|(_, spec)| block(spec)).collect(),
+            pool: plan.pool.iter().map(block).collect(),
+            tile: vec![],
+            inputs: plan.inputs.iter().map(|(_, spec)| block(&spec.bytes())).collect(),
             states: vec![],
-            constants: plan.constants.iter().map(|t| block(&t.spec())).collect(),
+            constants: plan.constants.iter().map(|t| block(&t.spec().bytes())).collect(),
+            sums: block(&sums.max().unwrap_or(0)),
         };
         for (name, elements) in &plan.states {
             let (_, n, b) = store.find(name)?;
@@ -63,22 +74,23 @@ impl Cpu {
             }
             memory.states.push(b.clone());
         }
+        let wide = self.precision == Precision::F64;
         for (t, b) in plan.constants.iter().zip(&memory.constants) {
-            b.write(0, &t.data, self.precision == Precision::F64);
+            b.write(0, &t.data, wide);
         }
-        let operand = |slot: &Slot| {
-            let bytes = if slot.spec.dtype == DType::U32 { 4 } else { self.element_bytes() };
-            Operand { spec: slot.spec.clone(), at: memory.block(slot.memory).at().wrapping_add(slot.offset * bytes) }
-        };
-        let nodes = plan.nodes.iter().map(|n| Compiled {
-            inputs: n.inputs.iter().map(operand).collect(),
-            outputs: n.outputs.iter().map(operand).collect(),
-            planned: n.clone(),
-            calls: 0,
-            seconds: 0.0,
+        let nodes = plan.nodes.iter().map(|n| {
+            let operands = |slots: &[Slot]| match n.strip {
+                None => slots.iter().map(|slot| operand(slot, &memory, wide)).collect(),
+                Some(_) => vec![],
+            };
+            let (inputs, outputs) = (operands(&n.inputs), operands(&n.outputs));
+            Node { planned: n.clone(), inputs, outputs, calls: 0, nanoseconds: AtomicU64::new(0) }
         });
+        let nodes = nodes.collect();
+        let strips = (0..plan.strips.len()).map(|number| Strip::new(number, plan, &mut memory, wide)).collect();
         Ok(Runner {
-            nodes: nodes.collect(),
+            nodes,
+            strips,
             inputs: plan.inputs.clone(),
             results: plan.results.clone(),
             memory,
@@ -86,6 +98,12 @@ impl Cpu {
             options,
         })
     }
+}
+
+/// Where `slot` lies: its first element, for one whose memory is a tile's.
+fn operand(slot: &Slot, memory: &Memories, wide: bool) -> Operand {
+    let bytes = if slot.spec.dtype == DType::U32 || !wide { 4 } else { 8 };
+    Operand { spec: slot.spec.clone(), at: memory.block(slot.memory).at().wrapping_add(slot.offset * bytes) }
 }
 
 /// An error that says what to lower where `needed` bytes are more than are free.
@@ -157,16 +175,21 @@ impl Block {
         let n = spec.shape.elements();
         let bytes = if spec.dtype != DType::U32 && wide { 8 } else { 4 };
         assert!((offset + n) * bytes <= self.0.len() * 8, "read past the end of a buffer");
-        let at = self.at().wrapping_add(offset * bytes);
         // SAFETY: as in `write`.
-        unsafe {
-            match (spec.dtype, wide) {
-                (DType::U32, _) => {
-                    Tensor::u32(spec.shape.clone(), std::slice::from_raw_parts(at as *const u32, n).to_vec())
-                }
-                (_, true) => Tensor::f64(spec.shape.clone(), std::slice::from_raw_parts(at as *const f64, n).to_vec()),
-                (_, false) => Tensor::f32(spec.shape.clone(), std::slice::from_raw_parts(at as *const f32, n).to_vec()),
-            }
+        unsafe { tensor(self.at().wrapping_add(offset * bytes), spec, wide) }
+    }
+}
+
+/// # Safety
+/// A tensor of `spec`, floats as f64 if `wide`, lies at `at`, and nothing writes to it.
+unsafe fn tensor(at: *const u8, spec: &Spec, wide: bool) -> Tensor {
+    let (n, shape) = (spec.shape.elements(), spec.shape.clone());
+    // SAFETY: by the contract.
+    unsafe {
+        match (spec.dtype, wide) {
+            (DType::U32, _) => Tensor::u32(shape, std::slice::from_raw_parts(at as *const u32, n).to_vec()),
+            (_, true) => Tensor::f64(shape, std::slice::from_raw_parts(at as *const f64, n).to_vec()),
+            (_, false) => Tensor::f32(shape, std::slice::from_raw_parts(at as *const f32, n).to_vec()),
         }
     }
 }
@@ -201,6 +224,10 @@ impl Store {
 
 struct Memories {
     pool: Vec<Block>,
+    /// Of the thread whose operands are being placed.
+    tile: Vec<Block>,
+    /// What the tiles of the strip that is running sum up.
+    sums: Block,
     inputs: Vec<Block>,
     states: Vec<Block>,
     constants: Vec<Block>,
@@ -210,6 +237,7 @@ impl Memories {
     fn block(&self, memory: Memory) -> &Block {
         match memory {
             Memory::Pool(i) => &self.pool[i],
+            Memory::Tile(i) => &self.tile[i],
             Memory::Input(i) => &self.inputs[i],
             Memory::State(i) => &self.states[i],
             Memory::Constant(i) => &self.constants[i],
@@ -217,17 +245,59 @@ impl Memories {
     }
 }
 
-struct Compiled {
+struct Node {
     planned: Planned,
+    /// Empty for nodes of a strip, whose threads have their own.
     inputs: Vec<Operand>,
     outputs: Vec<Operand>,
     calls: u64,
-    seconds: f64,
+    /// Of all threads of a strip.
+    nanoseconds: AtomicU64,
+}
+
+impl Node {
+    /// Runs the op on operands that hold the parts from `tile.0` on, `tile.1` of them.
+    ///
+    /// # Safety
+    /// The operands must be as [`Args::new`] demands.
+    unsafe fn run(
+        &self,
+        inputs: &[Operand],
+        outputs: &[Operand],
+        (first, parts): (usize, usize),
+        precision: Precision,
+        options: RunOptions,
+    ) -> Result<()> {
+        let start = options.profile.then(Instant::now);
+        let op = &self.planned.op;
+        // SAFETY: by the contract.
+        unsafe {
+            match precision {
+                Precision::F64 => op.cpu_f64(&Args::new(inputs, outputs).tile(first, parts)),
+                Precision::F32Twins => op.cpu_f32(&Args::new(inputs, outputs).tile(first, parts)),
+                Precision::F32 => {
+                    if !op.cpu_fast(&Args::new(inputs, outputs).tile(first, parts)) {
+                        op.cpu_f32(&Args::new(inputs, outputs).tile(first, parts));
+                    }
+                }
+            }
+        }
+        if let Some(start) = start {
+            self.nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        }
+        if options.check_finite {
+            let wide = precision == Precision::F64;
+            // SAFETY: by the contract; the op is done.
+            outputs.iter().try_for_each(|y| super::finite(&self.planned.scope, &unsafe { tensor(y.at, &y.spec, wide) }))?;
+        }
+        Ok(())
+    }
 }
 
 /// A plan over this device's memory.
 pub struct Runner {
-    nodes: Vec<Compiled>,
+    nodes: Vec<Node>,
+    strips: Vec<Strip>,
     inputs: Vec<(String, Spec)>,
     results: Vec<(String, Slot)>,
     memory: Memories,
@@ -257,33 +327,25 @@ impl Runner {
     }
 
     pub(super) fn run(&mut self) -> Result<()> {
-        for node in &mut self.nodes {
-            let start = self.options.profile.then(Instant::now);
-            let op = &node.planned.op;
-            // SAFETY: operands point into blocks that `self.memory` keeps alive, sized by the plan, which never gives
-            // overlapping memory to two operands of a node except for a state written in place.
-            unsafe {
-                match self.precision {
-                    Precision::F64 => op.cpu_f64(&Args::new(&node.inputs, &node.outputs)),
-                    Precision::F32Twins => op.cpu_f32(&Args::new(&node.inputs, &node.outputs)),
-                    Precision::F32 => {
-                        if !op.cpu_fast(&Args::new(&node.inputs, &node.outputs)) {
-                            op.cpu_f32(&Args::new(&node.inputs, &node.outputs));
-                        }
-                    }
+        let mut next = 0;
+        while next < self.nodes.len() {
+            let node = &self.nodes[next];
+            match node.planned.strip {
+                Some(strip) => {
+                    let strip = &self.strips[strip];
+                    strip.run(&self.nodes[strip.nodes.clone()], self.precision, self.options)?;
+                    next = strip.nodes.end;
+                }
+                None => {
+                    // SAFETY: operands point into blocks that `self.memory` keeps alive, sized by the plan, which never
+                    // gives overlapping memory to two operands of a node except for a state written in place.
+                    unsafe { node.run(&node.inputs, &node.outputs, (0, 1), self.precision, self.options)? };
+                    next += 1;
                 }
             }
-            if let Some(start) = start {
-                node.calls += 1;
-                node.seconds += start.elapsed().as_secs_f64();
-            }
-            if self.options.check_finite {
-                for slot in &node.planned.outputs {
-                    let t =
-                        self.memory.block(slot.memory).read(slot.offset, &slot.spec, self.precision == Precision::F64);
-                    super::finite(&node.planned.scope, &t)?;
-                }
-            }
+        }
+        if self.options.profile {
+            self.nodes.iter_mut().for_each(|n| n.calls += 1);
         }
         Ok(())
     }
@@ -297,11 +359,13 @@ impl Runner {
         if !self.options.profile {
             return Ok(vec![]);
         }
-        let timing = |n: &Compiled| Timing {
+        let timing = |n: &Node| Timing {
             scope: n.planned.scope.clone(),
             kernel: n.planned.op.name(),
             calls: n.calls,
-            seconds: n.seconds,
+            seconds: n.nanoseconds.load(Ordering::Relaxed) as f64
+                / 1e9
+                / n.planned.strip.map_or(1, |strip| self.strips[strip].threads()) as f64,
             cost: n.planned.cost(),
         };
         Ok(self.nodes.iter().map(timing).collect())
