@@ -102,7 +102,9 @@ fn random_graph<'g>(seed: u64, g: &'g Graph, x: &[Var<'g>]) -> Vec<Var<'g>> {
 
 /// Reusing memory changes no bit; fusing stays within tolerance.
 fn plans_agree(case: &Case, device: &Device) -> Result<(), Failed> {
-    let run = |no_reuse, no_fuse| Compiled::new(case, device, true, Options { no_reuse, no_fuse, ..Options::default() })?.run();
+    let run = |no_reuse, no_fuse| {
+        Compiled::new(case, device, true, Options { no_reuse, no_fuse, ..Options::default() })?.run()
+    };
     let reused = run(false, false)?;
     checks::equals("with reuse", &reused, &run(true, false)?)?;
     let unfused = run(false, true)?;
@@ -218,7 +220,8 @@ fn deep(checkpointed: bool) -> Case {
 fn checkpoint(device: &Device) -> Result<(), Failed> {
     let (whole, again) = (deep(false), deep(true));
     checks::equals("recomputed", &run::run(&again, device)?, &run::run(&whole, device)?)?;
-    let bytes = |case: &Case| Ok::<usize, Failed>(Plan::new(&run::graph(case, true)?, Options::default())?.pool_bytes());
+    let bytes =
+        |case: &Case| Ok::<usize, Failed>(Plan::new(&run::graph(case, true)?, Options::default())?.pool_bytes());
     let (before, after) = (bytes(&whole)?, bytes(&again)?);
     if after * 4 < before * 3 { Ok(()) } else { Err(format!("{after} bytes recomputed, {before} kept").into()) }
 }

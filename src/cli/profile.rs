@@ -3,8 +3,15 @@
 use std::collections::BTreeMap;
 use wgrec::device::Timing;
 
-/// Kernels by time: calls, time, throughput by unique bytes and by operations, share.
-pub fn table(timings: &[Timing]) -> String {
+/// What a line of the table is for.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+pub enum By {
+    Kernel,
+    Node,
+}
+
+/// Kernels or nodes by time: calls, time, throughput by unique bytes and by operations, share.
+pub fn table(timings: &[Timing], by: By) -> String {
     #[derive(Default)]
     struct Row {
         calls: u64,
@@ -14,7 +21,7 @@ pub fn table(timings: &[Timing]) -> String {
     }
     let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
     for t in timings {
-        let row = rows.entry(t.kernel).or_default();
+        let row = rows.entry(if by == By::Kernel { t.kernel } else { &t.scope }).or_default();
         row.calls += t.calls;
         row.seconds += t.seconds;
         row.bytes += t.calls as f64 * t.cost.bytes as f64;
@@ -23,8 +30,15 @@ pub fn table(timings: &[Timing]) -> String {
     let total: f64 = rows.values().map(|row| row.seconds).sum();
     let mut rows: Vec<_> = rows.into_iter().collect();
     rows.sort_by(|a, b| b.1.seconds.total_cmp(&a.1.seconds));
-    let mut text =
-        format!("\n{:<28} {:>10} {:>10} {:>8} {:>9} {:>6}\n", "kernel", "calls", "ms", "GB/s", "GFLOP/s", "share");
+    let mut text = format!(
+        "\n{:<28} {:>10} {:>10} {:>8} {:>9} {:>6}\n",
+        if by == By::Kernel { "kernel" } else { "node" },
+        "calls",
+        "ms",
+        "GB/s",
+        "GFLOP/s",
+        "share"
+    );
     for (kernel, row) in rows {
         let Row { calls, seconds, bytes, flops } = row;
         let per_ns = |n: f64| if seconds > 0.0 { n / seconds / 1e9 } else { 0.0 };

@@ -1,6 +1,6 @@
 //! `wgrec train`
 
-use super::Settings;
+use super::{Settings, profile};
 use std::path::{Path, PathBuf};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
@@ -20,9 +20,9 @@ pub struct Args {
     /// Go on from the last checkpoint in --out, or in the latest run of the model; start where there is none
     #[arg(long)]
     resume: bool,
-    /// Time every kernel and print a table at the end
-    #[arg(long)]
-    profile: bool,
+    /// Time every kernel, or every node of the plan, and print a table at the end
+    #[arg(long, value_name = "BY", num_args = 0..=1, require_equals = true, default_missing_value = "kernel")]
+    profile: Option<profile::By>,
     /// Stop at the first Inf or NaN and name the node that made it
     #[arg(long)]
     check_finite: bool,
@@ -71,12 +71,12 @@ pub fn run(args: Args) -> Result<()> {
     let options = FitOptions {
         resume: args.resume,
         plan: Options { no_reuse: args.no_reuse, ..Options::default() },
-        run: RunOptions { profile: args.profile, check_finite: args.check_finite },
+        run: RunOptions { profile: args.profile.is_some(), check_finite: args.check_finite },
     };
     let session = Session::open(&args.model, config)?;
     let (_, timings) = session.fit(&folder, options, &mut Report::standard())?;
-    if args.profile {
-        super::print(&super::profile::table(&timings))?;
+    if let Some(by) = args.profile {
+        super::print(&profile::table(&timings, by))?;
     }
     Ok(())
 }

@@ -107,9 +107,9 @@ impl Device {
     pub fn compile(&self, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
         match (self, store) {
             (Device::Cpu(d), Store::Cpu(s)) => Ok(Runner::Cpu(d.compile(plan, s, options)?)),
-            (Device::Gpu(_), _) if !plan.strips.is_empty() => {
-                Err(Error::Usage("the plan is cut into tiles for the cpu device: plan for this one by Device::plan".into()))
-            }
+            (Device::Gpu(_), _) if !plan.strips.is_empty() => Err(Error::Usage(
+                "the plan is cut into tiles for the cpu device: plan for this one by Device::plan".into(),
+            )),
             (Device::Gpu(d), Store::Gpu(s)) => Ok(Runner::Gpu(d.compile(plan, s, options)?)),
             _ => Err(Error::Usage("the states lie on another device than the plan is compiled for".into())),
         }

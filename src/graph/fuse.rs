@@ -2,12 +2,10 @@
 //! Scalar constants become literals on the way.
 
 use super::{Kind, Node, NodeId, Value};
-use crate::kernels::elementwise::Chain;
+use crate::kernels::elementwise::{Chain, MAX_INPUTS};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Storage buffers of one launch: 8, one of them the output.
-const MAX_INPUTS: usize = 7;
 const MAX_CODE: usize = 32;
 
 /// Rewrites chains in `nodes`; nodes that moved into another simply lose their reader.

@@ -133,7 +133,14 @@ impl Graph {
     fn leaf(&self, kind: Kind, spec: Spec, scope: &str) -> Var<'_> {
         let mut inner = self.inner.borrow_mut();
         let node = inner.nodes.len();
-        inner.nodes.push(Node { kind, inputs: vec![], outputs: Outputs::one(spec), scope: scope.into(), region: None, again: false });
+        inner.nodes.push(Node {
+            kind,
+            inputs: vec![],
+            outputs: Outputs::one(spec),
+            scope: scope.into(),
+            region: None,
+            again: false,
+        });
         Var { graph: self, value: Value { node, output: 0 } }
     }
 

@@ -121,7 +121,9 @@ impl Plan {
     pub fn sums(&self, strip: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
         let tiles = self.strips[strip].tiles();
         let nodes = self.nodes.iter().enumerate().filter(move |(_, n)| n.strip == Some(strip));
-        nodes.filter(|(_, n)| n.split().is_some_and(|s| s.sums)).map(move |(i, n)| (i, n.outputs[0].spec.bytes() * tiles))
+        nodes
+            .filter(|(_, n)| n.split().is_some_and(|s| s.sums))
+            .map(move |(i, n)| (i, n.outputs[0].spec.bytes() * tiles))
     }
 
     pub fn state_bytes(&self) -> usize {

@@ -2,6 +2,7 @@
 //! gradient is rows, and the lazy form that leaves rows without a gradient alone.
 
 use super::args::{Args, rows};
+use super::fast::wide;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
@@ -100,15 +101,26 @@ impl<T: Real> Update<T> {
         }
     }
 
+    /// `p`, `m` and `v` after gradient `g`; a missing one is 0.
     #[inline(always)]
-    fn apply(&self, p: &mut T, m: &mut T, v: &mut T, g: T) {
-        let g = g * self.scale;
-        let g = if self.decoupled { g } else { g + self.decay * *p };
+    fn apply(&self, p: &mut [T], m: &mut [T], v: &mut [T], g: Option<&[T]>) {
+        // Either kind of decay, without a branch in the loop: decay * p in the gradient, or a factor on p.
+        let (added, kept) = match self.decoupled {
+            true => (T::ZERO, T::ONE - self.lr * self.decay),
+            false => (self.decay, T::ONE),
+        };
         let flushed = |x: T| if x.abs() < T::of(TINY) { T::ZERO } else { x };
-        *m = flushed(self.beta1 * *m + self.rest1 * g);
-        *v = flushed(self.beta2 * *v + self.rest2 * g * g);
-        let shrunk = if self.decoupled { *p * (T::ONE - self.lr * self.decay) } else { *p };
-        *p = shrunk - self.lr * (*m * self.correction1) / ((*v * self.correction2).sqrt() + self.eps);
+        let update = |p: &mut T, m: &mut T, v: &mut T, g: T| {
+            let g = g * self.scale + added * *p;
+            *m = flushed(self.beta1 * *m + self.rest1 * g);
+            *v = flushed(self.beta2 * *v + self.rest2 * g * g);
+            *p = *p * kept - self.lr * (*m * self.correction1) / ((*v * self.correction2).sqrt() + self.eps);
+        };
+        let states = p.iter_mut().zip(m).zip(v);
+        match g {
+            Some(g) => states.zip(g).for_each(|(((p, m), v), &g)| update(p, m, v, g)),
+            None => states.for_each(|((p, m), v)| update(p, m, v, T::ZERO)),
+        }
     }
 }
 
@@ -133,9 +145,10 @@ impl Adam {
                 continue;
             }
             let u = Update::new(&self.settings, step, rates[2 * b], rates[2 * b + 1], scale);
-            for i in 0..p.len() {
-                u.apply(&mut p[i], &mut m[i], &mut v[i], g[b * Adam::BLOCK + i]);
-            }
+            wide(
+                #[inline(always)]
+                || u.apply(p, m, v, Some(&g[b * Adam::BLOCK..])),
+            );
         }
     }
 }
@@ -196,8 +209,6 @@ impl AdamRows {
         let u = Update::new(&self.settings, step, T::ONE, T::of(self.decay as f64), scale);
         let used = counts[0] as usize;
         let (p, m, v) = (a.out(0), a.out(1), a.out(2));
-        let zeros = vec![T::ZERO; d];
-        let arch = pulp::Arch::new();
         // Blocks of the table's rows, each with the gradient rows that fall into it.
         const BLOCK: usize = 64;
         let mut blocks: Vec<_> =
@@ -205,19 +216,19 @@ impl AdamRows {
         rows(&mut blocks, 1, BLOCK * d, |b, block| {
             let ((p, m), v) = &mut block[0];
             let mut next = table_rows[..used].partition_point(|&r| (r as usize) < b * BLOCK);
-            arch.dispatch(|| {
-                for i in 0..p.len() / d {
-                    let mine = next < used && table_rows[next] as usize == b * BLOCK + i;
-                    let g = if mine { &values[next * d..][..d] } else { &zeros[..] };
-                    next += mine as usize;
-                    if mine || !self.lazy {
-                        let (p, m, v) = (&mut p[i * d..][..d], &mut m[i * d..][..d], &mut v[i * d..][..d]);
-                        for c in 0..d {
-                            u.apply(&mut p[c], &mut m[c], &mut v[c], g[c]);
+            wide(
+                #[inline(always)]
+                || {
+                    for i in 0..p.len() / d {
+                        let mine = next < used && table_rows[next] as usize == b * BLOCK + i;
+                        let g = mine.then(|| &values[next * d..][..d]);
+                        next += mine as usize;
+                        if mine || !self.lazy {
+                            u.apply(&mut p[i * d..][..d], &mut m[i * d..][..d], &mut v[i * d..][..d], g);
                         }
                     }
-                }
-            });
+                },
+            );
         });
     }
 }

@@ -2,12 +2,14 @@
 //! operations on each element in registers; a lone tanh is a chain of one. Operands broadcast from the right.
 
 use super::args::{Args, rows};
+use super::fast::wide;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
+use std::cell::Cell;
 
 macro_rules! table {
     ($($fun:ident $arity:literal $wgsl:literal, |$a:ident, $b:ident| $twin:expr, $quick:expr,
@@ -235,6 +237,8 @@ impl Instr {
 pub struct Broadcast {
     pub extents: Vec<usize>,
     pub strides: Vec<Vec<usize>>,
+    /// Inputs that lie like the output, element by element.
+    pub plain: Vec<bool>,
 }
 
 impl Broadcast {
@@ -261,22 +265,21 @@ impl Broadcast {
             extents.push(1);
             strides.iter_mut().for_each(|s| s.push(0));
         }
-        Broadcast { extents, strides }
-    }
-
-    /// Whether input `i` lies like the output, element by element.
-    fn is_plain(&self, i: usize) -> bool {
-        let mut dense = 1;
-        (0..self.extents.len()).rev().all(|axis| {
-            let same = self.strides[i][axis] == dense;
-            dense *= self.extents[axis];
-            same
-        })
+        let like_output = |strides: &Vec<usize>| {
+            let mut dense = 1;
+            (0..extents.len()).rev().all(|axis| {
+                let same = strides[axis] == dense;
+                dense *= extents[axis];
+                same
+            })
+        };
+        let plain = strides.iter().map(like_output).collect();
+        Broadcast { extents, strides, plain }
     }
 
     /// WGSL that splits `i`, the number of an output element, into coordinates `c0`, `c1`, .. where an input needs them.
     fn wgsl_coordinates(&self) -> String {
-        let needed = (0..self.strides.len()).any(|i| !self.is_plain(i) && self.strides[i].iter().any(|&s| s != 0));
+        let needed = (0..self.strides.len()).any(|i| !self.plain[i] && self.strides[i].iter().any(|&s| s != 0));
         if !needed {
             return String::new();
         }
@@ -295,7 +298,7 @@ impl Broadcast {
 
     /// WGSL for the place in input `i` of output element `i`.
     fn wgsl_index(&self, i: usize) -> String {
-        if self.is_plain(i) {
+        if self.plain[i] {
             return "i".into();
         }
         let terms = self.strides[i].iter().enumerate().filter(|(_, s)| **s != 0).map(|(axis, stride)| match stride {
@@ -306,19 +309,48 @@ impl Broadcast {
         if sum.is_empty() { "0u".into() } else { sum }
     }
 
-    /// Offset of the first element of inner row `row` (the last axis runs within it) in input `i`.
-    fn row_start(&self, i: usize, mut row: usize) -> usize {
-        let mut at = 0;
-        for axis in (0..self.extents.len() - 1).rev() {
-            at += row % self.extents[axis] * self.strides[i][axis];
-            row /= self.extents[axis];
+    /// Extent of the last axis: elements of an inner row.
+    fn inner(&self) -> usize {
+        *self.extents.last().expect("at least one axis")
+    }
+
+    /// Coordinates of inner row `row`.
+    #[inline(always)]
+    fn row(&self, mut row: usize) -> [usize; RANK] {
+        let mut c = [0; RANK];
+        for axis in (1..self.extents.len().max(1) - 1).rev() {
+            (c[axis], row) = (row % self.extents[axis], row / self.extents[axis]);
         }
-        at
+        c[0] = row;
+        c
+    }
+
+    /// Coordinates of the row after that of `c`.
+    #[inline(always)]
+    fn advance(&self, c: &mut [usize; RANK]) {
+        for axis in (0..self.extents.len() - 1).rev() {
+            c[axis] += 1;
+            if c[axis] < self.extents[axis] {
+                return;
+            }
+            c[axis] = 0;
+        }
+    }
+
+    /// Offset of the row at `c` in input `i`.
+    #[inline(always)]
+    fn offset(&self, i: usize, c: &[usize; RANK]) -> usize {
+        let outer = self.extents.len() - 1;
+        self.strides[i][..outer].iter().zip(c).map(|(stride, c)| stride * c).sum()
     }
 }
 
+/// Axes of an output at most.
+const RANK: usize = 8;
+/// Inputs of a chain at most: storage buffers of one launch are 8.
+pub const MAX_INPUTS: usize = 7;
 /// Elements of a block: registers of a chain stay in the first-level cache.
-const BLOCK: usize = 128;
+const BLOCK: usize = 256;
 /// Registers of the longest chain that the fusing pass makes: 7 inputs and 32 results.
 const REGISTERS: usize = 40;
 
@@ -332,7 +364,8 @@ impl Chain {
         let b = self.broadcast(a);
         let inner = *b.extents.last().unwrap();
         rows(a.out(0), inner, inner * self.code.len(), |row, out| {
-            let starts: Vec<usize> = (0..a.len()).map(|i| b.row_start(i, row)).collect();
+            let at = b.row(row);
+            let starts: Vec<usize> = (0..a.len()).map(|i| b.offset(i, &at)).collect();
             let mut r = vec![T::ZERO; self.inputs + self.code.len()];
             for (c, y) in out.iter_mut().enumerate() {
                 for (i, start) in starts.iter().enumerate() {
@@ -350,28 +383,75 @@ impl Chain {
         });
     }
 
-    /// `len` elements of input `i` from element `at` of the output on, into `block`.
-    fn load(&self, a: &Args<f32>, b: &Broadcast, i: usize, at: usize, block: &mut [f32]) {
-        let inner = *b.extents.last().unwrap();
-        let stride = *b.strides[i].last().unwrap();
+    /// The elements of input `i` for the block of the output that starts at `column` of the row at `c`: where they lie, if
+    /// they do so side by side, else copied into `block`.
+    #[inline(always)]
+    fn load<'a>(
+        &self,
+        a: &Args<'a, f32>,
+        b: &Broadcast,
+        i: usize,
+        (mut c, mut column, at): ([usize; RANK], usize, usize),
+        block: &'a mut [f32],
+    ) -> &'a [f32] {
+        let inner = b.inner();
+        let stride = b.strides[i][b.extents.len() - 1];
+        let float = a.dtype(i) == DType::F32;
+        if float && (b.plain[i] || (stride == 1 && column + block.len() <= inner)) {
+            let start = if b.plain[i] { at } else { b.offset(i, &c) + column };
+            return &a.f(i)[start..start + block.len()];
+        }
         let mut done = 0;
         while done < block.len() {
-            let (row, column) = ((at + done) / inner, (at + done) % inner);
             let n = (inner - column).min(block.len() - done);
-            let start = b.row_start(i, row) + column * stride;
+            let start = b.offset(i, &c) + column * stride;
             let to = &mut block[done..done + n];
-            if a.dtype(i) == DType::U32 {
+            if !float {
                 let x = a.u(i);
-                to.iter_mut().enumerate().for_each(|(c, t)| *t = x[start + c * stride] as f32);
+                to.iter_mut().enumerate().for_each(|(j, t)| *t = x[start + j * stride] as f32);
             } else if stride == 1 {
                 to.copy_from_slice(&a.f(i)[start..start + n]);
             } else if stride == 0 {
                 to.fill(a.f(i)[start]);
             } else {
                 let x = a.f(i);
-                to.iter_mut().enumerate().for_each(|(c, t)| *t = x[start + c * stride]);
+                to.iter_mut().enumerate().for_each(|(j, t)| *t = x[start + j * stride]);
             }
             done += n;
+            column = 0;
+            b.advance(&mut c);
+        }
+        block
+    }
+}
+
+thread_local! {
+    /// Registers of the chain that a thread is at.
+    static REGISTER_FILE: Cell<Vec<f32>> = const { Cell::new(vec![]) };
+}
+
+impl Chain {
+    /// The chain on the elements of one block, from element `at` of the output on.
+    #[inline(always)]
+    fn block(&self, a: &Args<f32>, b: &Broadcast, at: usize, registers: &mut [f32], out: &mut [f32]) {
+        let len = out.len();
+        let at = (b.row(at / b.inner()), at % b.inner(), at);
+        let (loaded, results) = registers.split_at_mut(self.inputs * BLOCK);
+        let mut inputs: [&[f32]; MAX_INPUTS] = [&[]; MAX_INPUTS];
+        for (i, block) in loaded.chunks_exact_mut(BLOCK).enumerate() {
+            inputs[i] = self.load(a, b, i, at, &mut block[..len]);
+        }
+        for (k, instr) in self.code.iter().enumerate() {
+            let (before, rest) = results.split_at_mut(k * BLOCK);
+            let to = if k + 1 == self.code.len() { &mut *out } else { &mut rest[..len] };
+            let register = |r: usize| match r.checked_sub(self.inputs) {
+                None => inputs[r],
+                Some(k) => &before[k * BLOCK..][..len],
+            };
+            match *instr {
+                Instr::Literal(x) => to.fill(x as f32),
+                Instr::Apply(f, p, q) => f.block(register(p), register(q), to),
+            }
         }
     }
 }
@@ -433,6 +513,9 @@ impl Op for Chain {
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
         x.count(self.inputs)?;
+        if x.len() > MAX_INPUTS || x.specs.iter().any(|s| s.shape.len() > RANK) {
+            return x.fail(format!("takes at most {MAX_INPUTS} operands of {RANK} axes"));
+        }
         let mut shape = Shape::default();
         for i in 0..x.len() {
             match shape.broadcast(x.shape(i)) {
@@ -480,29 +563,26 @@ impl Op for Chain {
         if registers > REGISTERS {
             return false;
         }
-        let arch = pulp::Arch::new();
-        let task = 32 * BLOCK;
-        rows(a.out(0), task.min(a.out_shape(0).elements()), task * self.code.len(), |i, out| {
-            let mut r = [0.0; BLOCK * REGISTERS];
-            arch.dispatch(|| {
-                for (j, out) in out.chunks_mut(BLOCK).enumerate() {
-                    let len = out.len();
-                    for input in 0..self.inputs {
-                        self.load(a, &b, input, i * task + j * BLOCK, &mut r[input * BLOCK..input * BLOCK + len]);
+        // Blocks of whole rows where several fit: of a single one if that is long enough to pay.
+        let inner = *b.extents.last().unwrap();
+        let block = match inner {
+            n if n >= BLOCK => BLOCK,
+            n if n >= BLOCK / 4 => n,
+            n => BLOCK - BLOCK % n,
+        };
+        let task = 32 * block;
+        rows(a.out(0), task, task * self.code.len(), |i, out| {
+            let mut registers = REGISTER_FILE.take();
+            registers.resize(REGISTERS * BLOCK, 0.0);
+            wide(
+                #[inline(always)]
+                || {
+                    for (j, out) in out.chunks_mut(block).enumerate() {
+                        self.block(a, &b, i * task + j * block, &mut registers, out);
                     }
-                    for (k, instr) in self.code.iter().enumerate() {
-                        let (before, rest) = r.split_at_mut((self.inputs + k) * BLOCK);
-                        let to = &mut rest[..len];
-                        match *instr {
-                            Instr::Literal(x) => to.fill(x as f32),
-                            Instr::Apply(f, p, q) => {
-                                f.block(&before[p * BLOCK..][..len], &before[q * BLOCK..][..len], to)
-                            }
-                        }
-                    }
-                    out.copy_from_slice(&r[(registers - 1) * BLOCK..][..len]);
-                }
-            })
+                },
+            );
+            REGISTER_FILE.set(registers);
         });
         true
     }

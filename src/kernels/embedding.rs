@@ -1,6 +1,7 @@
 //! Embedding gather, and its gradient by sorted segments: no atomics, the same bits every time.
 
 use super::args::{Args, rows};
+use super::fast::wide;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
@@ -113,20 +114,25 @@ impl GatherGrad {
         let used = counts[0] as usize;
         let average = order.len() / used.max(1) + 1;
         rows(&mut a.out(0)[..used * d], d, average * d, |r, y| {
-            y.fill(T::ZERO);
-            let mut sum = [T::ZERO; 64];
-            for c in row_chunks[r]..row_chunks[r + 1] {
-                let chunk = &order[chunk_starts[c as usize] as usize..chunk_starts[c as usize + 1] as usize];
-                for (block, y) in y.chunks_mut(64).enumerate() {
-                    let sum = &mut sum[..y.len()];
-                    sum.fill(T::ZERO);
-                    for &at in chunk {
-                        let dy = &entry(at as usize)[block * 64..][..sum.len()];
-                        sum.iter_mut().zip(dy).for_each(|(s, &g)| *s += g);
+            wide(
+                #[inline(always)]
+                || {
+                    y.fill(T::ZERO);
+                    let mut sum = [T::ZERO; 64];
+                    for c in row_chunks[r]..row_chunks[r + 1] {
+                        let chunk = &order[chunk_starts[c as usize] as usize..chunk_starts[c as usize + 1] as usize];
+                        for (block, y) in y.chunks_mut(64).enumerate() {
+                            let sum = &mut sum[..y.len()];
+                            sum.fill(T::ZERO);
+                            for &at in chunk {
+                                let dy = &entry(at as usize)[block * 64..][..sum.len()];
+                                sum.iter_mut().zip(dy).for_each(|(s, &g)| *s += g);
+                            }
+                            y.iter_mut().zip(&*sum).for_each(|(y, &s)| *y += s);
+                        }
                     }
-                    y.iter_mut().zip(&*sum).for_each(|(y, &s)| *y += s);
-                }
-            }
+                },
+            );
         });
     }
 }
@@ -336,15 +342,17 @@ impl Op for GatherDot {
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
         let (users, table, ids) = (a.f(0), a.f(1), a.u(2));
         let (d, c) = (a.shape(0)[1], a.shape(2)[1]);
-        let arch = pulp::Arch::new();
         rows(a.out(0), c, c * d, |b, y| {
             let user = &users[b * d..][..d];
-            arch.dispatch(|| {
-                for (y, &id) in y.iter_mut().zip(&ids[b * c..]) {
-                    let row = table.get(id as usize * d..(id as usize + 1) * d);
-                    *y = row.map_or(0.0, |row| super::matmul::dot(user, row));
-                }
-            });
+            wide(
+                #[inline(always)]
+                || {
+                    for (y, &id) in y.iter_mut().zip(&ids[b * c..]) {
+                        let row = table.get(id as usize * d..(id as usize + 1) * d);
+                        *y = row.map_or(0.0, |row| super::matmul::dot(user, row));
+                    }
+                },
+            );
         });
         true
     }

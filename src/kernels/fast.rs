@@ -1,4 +1,23 @@
-//! exp, tanh and sigmoid in f32, without branches, so that the compiler vectorises loops over them.
+//! What makes loops vectorise: code for the machine's own vectors, and exp, tanh and sigmoid in f32 without branches.
+
+use super::real::Real;
+
+/// Runs `f` compiled for the widest vectors of this machine, chosen at run time. Only what is inlined into it is:
+/// `wide(#[inline(always)] || ..)`, and the functions that it calls marked alike.
+#[inline(always)]
+pub fn wide<R>(f: impl FnMut() -> R) -> R {
+    struct Run<F>(F);
+    impl<R, F: FnMut() -> R> pulp::NullaryFnOnce for Run<F> {
+        type Output = R;
+
+        #[inline(always)]
+        fn call(mut self) -> R {
+            // As `FnOnce` the call would go through a shim that is not inlined.
+            (self.0)()
+        }
+    }
+    pulp::Arch::new().dispatch(Run(f))
+}
 
 /// e^x within 2 ulp; 0 below -87.3 and finite above 88.7.
 #[inline(always)]
@@ -40,6 +59,20 @@ pub fn tanh(x: f32) -> f32 {
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
+}
+
+/// The sum of sums that were kept side by side, by halves: one after the other would wait for each addition.
+#[inline(always)]
+pub fn sum_lanes<T: Real, const N: usize>(mut lanes: [T; N]) -> T {
+    let mut half = N / 2;
+    while half > 0 {
+        for i in 0..half {
+            let other = lanes[i + half];
+            lanes[i] += other;
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 #[cfg(test)]

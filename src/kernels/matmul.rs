@@ -2,6 +2,7 @@
 
 use super::args::{Args, rows};
 use super::elementwise::Fun;
+use super::fast::wide;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
 use crate::error::Result;
@@ -136,6 +137,7 @@ impl MatMul {
         });
     }
 
+    #[inline(always)]
     fn finish(&self, y: &mut [f32], n: usize, bias: Option<&[f32]>) {
         if let Some(bias) = bias {
             y.chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
@@ -153,10 +155,20 @@ impl MatMul {
 #[inline(always)]
 fn small(y: &mut [f32], n: usize, k: usize, a: &[f32], [a_row, a_col]: [usize; 2], b: &[f32]) {
     for (i, y) in y.chunks_mut(n).enumerate() {
-        y.fill(0.0);
+        let (blocks, rest) = y.as_chunks_mut::<32>();
+        for (j, y) in blocks.iter_mut().enumerate() {
+            let mut sums = [0.0f32; 32];
+            for l in 0..k {
+                let (x, b) = (a[i * a_row + l * a_col], &b[l * n + j * 32..][..32]);
+                sums.iter_mut().zip(b).for_each(|(s, &b)| *s += x * b);
+            }
+            *y = sums;
+        }
+        let done = n - rest.len();
+        rest.fill(0.0);
         for l in 0..k {
-            let x = a[i * a_row + l * a_col];
-            y.iter_mut().zip(&b[l * n..][..n]).for_each(|(y, &b)| *y += x * b);
+            let (x, b) = (a[i * a_row + l * a_col], &b[l * n + done..][..rest.len()]);
+            rest.iter_mut().zip(b).for_each(|(y, &b)| *y += x * b);
         }
     }
 }
@@ -176,18 +188,69 @@ fn small_t(y: &mut [f32], n: usize, k: usize, a: &[f32], [a_row, a_col]: [usize;
     }
 }
 
-/// Eight sums side by side, so that the additions do not wait for one another.
+/// Columns of a product that is narrow: so few that a general product spends its time on packing.
+const NARROW: usize = 8;
+
+/// `y = a b` \[rows, n\] with few columns, rows of `a` \[rows, k\] contiguous, element (l, j) of b at `l b_row + j b_col`.
+struct Narrow<'a> {
+    y: &'a mut [f32],
+    n: usize,
+    k: usize,
+    a: &'a [f32],
+    b: &'a [f32],
+    b_strides: [usize; 2],
+}
+
+impl pulp::WithSimd for Narrow<'_> {
+    type Output = ();
+
+    /// Columns in the lanes of a vector, eight rows at a time.
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) {
+        const ROWS: usize = 8;
+        let Narrow { y, n, k, a, b, b_strides: [b_row, b_col] } = self;
+        let mut lanes = vec![simd.splat_f32s(0.0); k];
+        for first in (0..n).step_by(S::F32_LANES) {
+            let columns = first..n.min(first + S::F32_LANES);
+            for (l, lanes) in lanes.iter_mut().enumerate() {
+                let values: &mut [f32] = bytemuck::cast_slice_mut(std::slice::from_mut(lanes));
+                columns.clone().zip(values).for_each(|(j, v)| *v = b[l * b_row + j * b_col]);
+            }
+            let store = |y: &mut [f32], sums: S::f32s| {
+                let values: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&sums));
+                y[columns.clone()].copy_from_slice(&values[..columns.len()]);
+            };
+            let (mut y, mut a) = (y.chunks_exact_mut(ROWS * n), a.chunks_exact(ROWS * k));
+            for (y, a) in (&mut y).zip(&mut a) {
+                let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &a[r * k..][..k]);
+                let mut sums = [simd.splat_f32s(0.0); ROWS];
+                for l in 0..k {
+                    for r in 0..ROWS {
+                        sums[r] = simd.mul_add_e_f32s(simd.splat_f32s(rows[r][l]), lanes[l], sums[r]);
+                    }
+                }
+                y.chunks_exact_mut(n).zip(sums).for_each(|(y, sums)| store(y, sums));
+            }
+            for (y, a) in y.into_remainder().chunks_exact_mut(n).zip(a.remainder().chunks_exact(k)) {
+                let sum = |sums, (&x, &b)| simd.mul_add_e_f32s(simd.splat_f32s(x), b, sums);
+                store(y, a.iter().zip(&lanes).fold(simd.splat_f32s(0.0), sum));
+            }
+        }
+    }
+}
+
+/// Sums side by side, so that the additions do not wait for one another.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a8.zip(b8) {
-        for i in 0..8 {
+    let mut sums = [0.0f32; 16];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    for (x, y) in a.iter().zip(b) {
+        for i in 0..16 {
             sums[i] += x[i] * y[i];
         }
     }
-    sums.iter().sum::<f32>() + rest
+    fast::sum_lanes(sums) + rest
 }
 
 impl Op for MatMul {
@@ -291,11 +354,20 @@ impl Op for MatMul {
                 let a = &a[i * d.m * d.k..][..d.m * d.k];
                 let b = if d.shared { b } else { &b[i * d.k * d.n..][..d.k * d.n] };
                 match (little, self.transpose_b) {
-                    (true, false) => arch.dispatch(|| small(y, d.n, d.k, a, sa, b)),
-                    (true, true) => arch.dispatch(|| small_t(y, d.n, d.k, a, sa, b)),
+                    (true, false) => wide(
+                        #[inline(always)]
+                        || small(y, d.n, d.k, a, sa, b),
+                    ),
+                    (true, true) => wide(
+                        #[inline(always)]
+                        || small_t(y, d.n, d.k, a, sa, b),
+                    ),
                     _ => product(d.m, d.k, y, a, b),
                 }
-                arch.dispatch(|| self.finish(y, d.n, bias));
+                wide(
+                    #[inline(always)]
+                    || self.finish(y, d.n, bias),
+                );
             });
         } else if self.transpose_a && d.k >= 2048 && d.m * d.n <= 64 * 1024 {
             // A weight's gradient: a long sum. Fixed chunks of it, on all cores, added in order.
@@ -308,11 +380,24 @@ impl Op for MatMul {
             y.fill(0.0);
             parts.chunks(d.m * d.n).for_each(|p| y.iter_mut().zip(p).for_each(|(y, p)| *y += p));
             self.finish(y, d.n, bias);
+        } else if d.n <= NARROW && !self.transpose_a {
+            const TILE: usize = 256;
+            rows(y, TILE.min(d.m) * d.n, TILE * d.n * d.k / 4, |i, y| {
+                let m = y.len() / d.n;
+                arch.dispatch(Narrow { y, n: d.n, k: d.k, a: &a[i * TILE * d.k..][..m * d.k], b, b_strides: sb });
+                wide(
+                    #[inline(always)]
+                    || self.finish(y, d.n, bias),
+                );
+            });
         } else {
             const TILE: usize = 128;
             rows(y, (TILE.min(d.m)) * d.n, TILE * d.n * d.k / 8, |i, y| {
                 product(y.len() / d.n, d.k, y, &a[i * TILE * sa[0]..], b);
-                arch.dispatch(|| self.finish(y, d.n, bias));
+                wide(
+                    #[inline(always)]
+                    || self.finish(y, d.n, bias),
+                );
             });
         }
         true

@@ -1,6 +1,7 @@
 //! Weighted mean and variance over a sequence, in two passes: PoMRec's centrality and dispersion (equations 5 and 6).
 
 use super::args::{Args, rows2};
+use super::fast::wide;
 use super::launch::lanes;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
@@ -51,10 +52,12 @@ impl Moments {
     fn twin<T: Real>(&self, args: &Args<T>) {
         let (a, h) = (args.f(0), args.f(1));
         let (t, k, d) = (args.shape(0)[1], args.shape(0)[2], args.shape(1)[2]);
-        let arch = pulp::Arch::new();
         rows2((args.out(0), k * d), (args.out(1), k * d), 2 * t * k * d, |b, mean, variance| {
             let (a, h) = (&a[b * t * k..][..t * k], &h[b * t * d..][..t * d]);
-            arch.dispatch(|| Moments::work(t, k, d, a, h, mean, variance));
+            wide(
+                #[inline(always)]
+                || Moments::work(t, k, d, a, h, mean, variance),
+            );
         });
     }
 }
@@ -112,62 +115,91 @@ impl Op for Moments {
 pub struct MomentsBackward;
 
 impl MomentsBackward {
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn work<T: Real>(
-        k: usize,
-        d: usize,
-        a: &[T],
-        h: &[T],
-        mean: &[T],
-        dmean: &[T],
-        dvariance: &[T],
-        g: &mut [T],
-        da: &mut [T],
-        dh: &mut [T],
-    ) {
-        let two = T::of(2.0);
-        // sum_t a (h - mean) = (1 - sum_t a) mean, since mean = sum_t a h.
-        for j in 0..k {
-            let rest = T::ONE - a.iter().skip(j).step_by(k).copied().sum();
-            for c in j * d..(j + 1) * d {
-                g[c] = dmean[c] - two * dvariance[c] * mean[c] * rest;
-            }
-        }
-        for (((a, h), da), dh) in
-            a.chunks_exact(k).zip(h.chunks_exact(d)).zip(da.chunks_exact_mut(k)).zip(dh.chunks_exact_mut(d))
-        {
-            dh.fill(T::ZERO);
-            for j in 0..k {
-                let (mean, g, dv) = (&mean[j * d..][..d], &g[j * d..][..d], &dvariance[j * d..][..d]);
-                // Sixteen sums side by side, so that the additions do not wait for one another.
-                let mut sums = [T::ZERO; 16];
-                let weight = a[j];
-                for c in (0..d).step_by(16) {
-                    let n = (d - c).min(16);
-                    let (h, mean, g, dv, dh) =
-                        (&h[c..][..n], &mean[c..][..n], &g[c..][..n], &dv[c..][..n], &mut dh[c..][..n]);
-                    for i in 0..n {
-                        let apart = h[i] - mean[i];
-                        sums[i] += g[i] * h[i] + dv[i] * apart * apart;
-                        dh[i] += weight * (g[i] + two * dv[i] * apart);
-                    }
-                }
-                da[j] = sums.iter().copied().sum();
-            }
-        }
-    }
-
-    fn twin<T: Real>(&self, args: &Args<T>) {
+    /// Calls `sequence` for each of the batch, with g.
+    fn each<T: Real>(&self, args: &Args<T>, sequence: impl Fn(Sequence<T>) + Sync) {
         let (a, h, mean, dmean, dvariance) = (args.f(0), args.f(1), args.f(2), args.f(3), args.f(4));
         let (t, k, d) = (args.shape(0)[1], args.shape(0)[2], args.shape(1)[2]);
-        let arch = pulp::Arch::new();
         rows2((args.out(0), t * k), (args.out(1), t * d), 4 * t * k * d, |b, da, dh| {
             let (a, h) = (&a[b * t * k..][..t * k], &h[b * t * d..][..t * d]);
             let [mean, dmean, dvariance] = [mean, dmean, dvariance].map(|x| &x[b * k * d..][..k * d]);
             let mut g = vec![T::ZERO; k * d];
-            arch.dispatch(|| MomentsBackward::work(k, d, a, h, mean, dmean, dvariance, &mut g, da, dh));
+            // sum_t a (h - mean) = (1 - sum_t a) mean, since mean = sum_t a h.
+            for j in 0..k {
+                let rest = T::ONE - a.iter().skip(j).step_by(k).copied().sum();
+                for c in j * d..(j + 1) * d {
+                    g[c] = dmean[c] - T::of(2.0) * dvariance[c] * mean[c] * rest;
+                }
+            }
+            sequence(Sequence { k, d, a, h, mean, dvariance, g: &g, da, dh });
         });
+    }
+
+    fn twin<T: Real>(&self, args: &Args<T>) {
+        self.each(args, |s| {
+            s.dh.fill(T::ZERO);
+            for (t, da) in s.da.chunks_exact_mut(s.k).enumerate() {
+                for (j, da) in da.iter_mut().enumerate() {
+                    *da = T::ZERO;
+                    for c in 0..s.d {
+                        let (g, dvariance) = (s.g[j * s.d + c], s.dvariance[j * s.d + c]);
+                        let h = s.h[t * s.d + c];
+                        let apart = h - s.mean[j * s.d + c];
+                        *da += g * h + dvariance * apart * apart;
+                        s.dh[t * s.d + c] += s.a[t * s.k + j] * (g + T::of(2.0) * dvariance * apart);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Operands of the gradient for one sequence, and `g`, which is the same for all its places.
+struct Sequence<'a, T> {
+    k: usize,
+    d: usize,
+    a: &'a [T],
+    h: &'a [T],
+    mean: &'a [T],
+    dvariance: &'a [T],
+    g: &'a [T],
+    da: &'a mut [T],
+    dh: &'a mut [T],
+}
+
+impl pulp::WithSimd for Sequence<'_, f32> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) {
+        let Sequence { k, d, a, h, mean, dvariance, g, da, dh } = self;
+        dh.fill(0.0);
+        let places = a.chunks_exact(k).zip(h.chunks_exact(d)).zip(da.chunks_exact_mut(k)).zip(dh.chunks_exact_mut(d));
+        for (((a, h), da), dh) in places {
+            for j in 0..k {
+                let weight = simd.splat_f32s(a[j]);
+                let mut sum = simd.splat_f32s(0.0);
+                let mut step = |h: S::f32s, mean: S::f32s, g: S::f32s, dv: S::f32s, dh: S::f32s| {
+                    let apart = simd.sub_f32s(h, mean);
+                    let scaled = simd.mul_f32s(dv, apart);
+                    sum = simd.mul_add_e_f32s(g, h, sum);
+                    sum = simd.mul_add_e_f32s(scaled, apart, sum);
+                    simd.mul_add_e_f32s(weight, simd.add_f32s(g, simd.add_f32s(scaled, scaled)), dh)
+                };
+                let own = j * d..(j + 1) * d;
+                let ((h, h_end), (mean, mean_end)) = (S::as_simd_f32s(h), S::as_simd_f32s(&mean[own.clone()]));
+                let ((g, g_end), (dv, dv_end)) = (S::as_simd_f32s(&g[own.clone()]), S::as_simd_f32s(&dvariance[own]));
+                let (dh, dh_end) = S::as_mut_simd_f32s(dh);
+                for ((((dh, &h), &mean), &g), &dv) in dh.iter_mut().zip(h).zip(mean).zip(g).zip(dv) {
+                    *dh = step(h, mean, g, dv, *dh);
+                }
+                if !h_end.is_empty() {
+                    let end = |x| simd.partial_load_f32s(x);
+                    let last = step(end(h_end), end(mean_end), end(g_end), end(dv_end), end(dh_end));
+                    simd.partial_store_f32s(dh_end, last);
+                }
+                da[j] = simd.reduce_sum_f32s(sum);
+            }
+        }
     }
 }
 
@@ -188,6 +220,11 @@ impl Op for MomentsBackward {
     }
 
     twin!();
+
+    fn cpu_fast(&self, args: &Args<f32>) -> bool {
+        self.each(args, |sequence| pulp::Arch::new().dispatch(sequence));
+        true
+    }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (p, launch) = launch("backward", s);

@@ -1,6 +1,7 @@
 //! Softmax over any axis, with a mask.
 
 use super::args::{Args, rows};
+use super::fast::wide;
 use super::launch::lanes;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
@@ -110,43 +111,48 @@ impl Op for Softmax {
         let (_, n, inner) = a.shape(0).around(self.axis);
         let x = a.f(0);
         let keep = self.masked.then(|| (a.u(1), self.full_mask(a.shape(0), a.shape(1))));
-        let arch = pulp::Arch::new();
         rows(a.out(0), n * inner, n * inner * 4, |o, y| {
             let x = &x[o * n * inner..][..n * inner];
-            arch.dispatch(|| {
-                match keep {
-                    None => y.copy_from_slice(x),
-                    Some((k, true)) => {
-                        let k = &k[o * n * inner..][..n * inner];
-                        y.iter_mut().zip(x).zip(k).for_each(|((y, &x), &k)| *y = if k != 0 { x } else { f32::MASKED });
-                    }
-                    Some((k, false)) => {
-                        for (c, (y, x)) in y.chunks_mut(inner).zip(x.chunks(inner)).enumerate() {
-                            if k[o * n + c] != 0 { y.copy_from_slice(x) } else { y.fill(f32::MASKED) }
+            wide(
+                #[inline(always)]
+                || {
+                    match keep {
+                        None => y.copy_from_slice(x),
+                        Some((k, true)) => {
+                            let k = &k[o * n * inner..][..n * inner];
+                            y.iter_mut()
+                                .zip(x)
+                                .zip(k)
+                                .for_each(|((y, &x), &k)| *y = if k != 0 { x } else { f32::MASKED });
+                        }
+                        Some((k, false)) => {
+                            for (c, (y, x)) in y.chunks_mut(inner).zip(x.chunks(inner)).enumerate() {
+                                if k[o * n + c] != 0 { y.copy_from_slice(x) } else { y.fill(f32::MASKED) }
+                            }
                         }
                     }
-                }
-                // A slice with nothing kept has maximum MASKED; subtracting a larger floor makes its exponentials 0.
-                const FLOOR: f32 = -1e38;
-                if inner == 1 {
-                    let m = y.iter().fold(FLOOR, |m, &v| if v > m { v } else { m });
-                    y.iter_mut().for_each(|v| *v = fast::exp(*v - m));
-                    let z: f32 = y.iter().sum();
-                    let scale = if z > 0.0 { 1.0 / z } else { 0.0 };
-                    y.iter_mut().for_each(|v| *v *= scale);
-                } else {
-                    for i in 0..inner {
-                        let m = y.iter().skip(i).step_by(inner).fold(FLOOR, |m, &v| if v > m { v } else { m });
-                        y.iter_mut().skip(i).step_by(inner).for_each(|v| *v -= m);
-                    }
-                    y.iter_mut().for_each(|v| *v = fast::exp(*v));
-                    for i in 0..inner {
-                        let z: f32 = y.iter().skip(i).step_by(inner).sum();
+                    // A slice with nothing kept has maximum MASKED; subtracting a larger floor makes its exponentials 0.
+                    const FLOOR: f32 = -1e38;
+                    if inner == 1 {
+                        let m = y.iter().fold(FLOOR, |m, &v| if v > m { v } else { m });
+                        y.iter_mut().for_each(|v| *v = fast::exp(*v - m));
+                        let z: f32 = y.iter().sum();
                         let scale = if z > 0.0 { 1.0 / z } else { 0.0 };
-                        y.iter_mut().skip(i).step_by(inner).for_each(|v| *v *= scale);
+                        y.iter_mut().for_each(|v| *v *= scale);
+                    } else {
+                        for i in 0..inner {
+                            let m = y.iter().skip(i).step_by(inner).fold(FLOOR, |m, &v| if v > m { v } else { m });
+                            y.iter_mut().skip(i).step_by(inner).for_each(|v| *v -= m);
+                        }
+                        y.iter_mut().for_each(|v| *v = fast::exp(*v));
+                        for i in 0..inner {
+                            let z: f32 = y.iter().skip(i).step_by(inner).sum();
+                            let scale = if z > 0.0 { 1.0 / z } else { 0.0 };
+                            y.iter_mut().skip(i).step_by(inner).for_each(|v| *v *= scale);
+                        }
                     }
-                }
-            })
+                },
+            )
         });
         true
     }

@@ -85,48 +85,30 @@ impl Copy {
         c
     }
 
-    fn run<V: std::marker::Copy + Send + Sync>(&self, x: &[V], y: &mut [V]) {
-        let last = self.extents.len() - 1;
-        let (n, f, t) = (self.extents[last], self.from_strides[last], self.to_strides[last]);
-        let outer: usize = self.extents[..last].iter().product();
-        for row in 0..outer {
-            let (mut at, mut to, mut rest) = (self.from, self.to, row);
-            for axis in (0..last).rev() {
-                let i = rest % self.extents[axis];
-                rest /= self.extents[axis];
-                at += i * self.from_strides[axis];
-                to += i * self.to_strides[axis];
-            }
-            if f == 1 && t == 1 {
-                y[to..to + n].copy_from_slice(&x[at..at + n]);
-            } else if f == 0 && t == 1 {
-                y[to..to + n].fill(x[at]);
-            } else {
-                for i in 0..n {
-                    y[to + i * t] = x[at + i * f];
-                }
+    /// Copies the slices of the axes from `axis` on: elements of `x` from `from` on to those of `y` from `to` on.
+    fn run<V: std::marker::Copy>(&self, axis: usize, x: &[V], from: usize, y: &mut [V], to: usize) {
+        let (n, f, t) = (self.extents[axis], self.from_strides[axis], self.to_strides[axis]);
+        if axis + 1 < self.extents.len() {
+            (0..n).for_each(|i| self.run(axis + 1, x, from + i * f, y, to + i * t));
+        } else if f == 1 && t == 1 {
+            y[to..to + n].copy_from_slice(&x[from..from + n]);
+        } else if f == 0 && t == 1 {
+            y[to..to + n].fill(x[from]);
+        } else {
+            for i in 0..n {
+                y[to + i * t] = x[from + i * f];
             }
         }
     }
 
-    /// The copies of the slices of this one along its outermost axis, for a few threads; only where that axis is the
-    /// output's outermost too.
+    /// On a few threads where the outermost axis is the output's outermost too.
     fn run_parallel<V: std::marker::Copy + Send + Sync>(&self, x: &[V], y: &mut [V]) {
         let block = self.to_strides[0];
-        let splits = self.extents.len() > 1 && self.to == 0 && block * self.extents[0] == y.len();
-        if !splits {
-            return self.run(x, y);
+        if self.extents.len() > 1 && block * self.extents[0] == y.len() {
+            rows(y, block, block, |i, row| self.run(1, x, self.from + i * self.from_strides[0], row, self.to));
+        } else {
+            self.run(0, x, self.from, y, self.to);
         }
-        rows(y, block, block, |i, row| {
-            let part = Copy {
-                extents: self.extents[1..].to_vec(),
-                from: self.from + i * self.from_strides[0],
-                from_strides: self.from_strides[1..].to_vec(),
-                to: 0,
-                to_strides: self.to_strides[1..].to_vec(),
-            };
-            part.run(x, row)
-        });
     }
 }
 

@@ -288,7 +288,9 @@ impl Node {
         if options.check_finite {
             let wide = precision == Precision::F64;
             // SAFETY: by the contract; the op is done.
-            outputs.iter().try_for_each(|y| super::finite(&self.planned.scope, &unsafe { tensor(y.at, &y.spec, wide) }))?;
+            outputs
+                .iter()
+                .try_for_each(|y| super::finite(&self.planned.scope, &unsafe { tensor(y.at, &y.spec, wide) }))?;
         }
         Ok(())
     }
