@@ -10,6 +10,7 @@ mod random;
 mod rank;
 mod reduce;
 mod softmax;
+mod softmax_loss;
 mod strided;
 
 use crate::harness::{Case, checks};
@@ -29,6 +30,7 @@ pub const ALL: &[(&str, Cases)] = &[
     ("rank", rank::cases),
     ("reduce", reduce::cases),
     ("softmax", softmax::cases),
+    ("softmax_loss", softmax_loss::cases),
     ("strided", strided::cases),
 ];
 

@@ -1,14 +1,15 @@
 //! Arithmetic on `Var`: each line adds one node. The field's names; shapes broadcast from the right.
 
-use super::{Graph, Var};
+use super::{Graph, Kind, Var};
 use crate::kernels::elementwise::{Chain, Fun};
 use crate::kernels::matmul::{Activation, MatMul};
 use crate::kernels::reduce::{Reduce, Reduction};
 use crate::kernels::softmax::Softmax;
+use crate::kernels::softmax_loss::SoftmaxLoss;
 use crate::kernels::strided::{Concat, Expand, Permute, Slice, View};
 use crate::kernels::{embedding::Gather, random};
 use crate::tensor::{Data, Shape, Tensor};
-use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
 macro_rules! unary {
     ($($name:ident $fun:ident),* $(,)?) => {$(
@@ -56,6 +57,14 @@ impl<'g> Var<'g> {
         self.graph.scalar(value)
     }
 
+    /// Whether this is the constant 1, as the gradient of a loss by itself is.
+    pub(crate) fn is_one(&self) -> bool {
+        match &self.graph.inner.borrow().nodes[self.value.node].kind {
+            Kind::Constant(t) => t.shape.is_empty() && t.to_f64()[0] == 1.0,
+            _ => false,
+        }
+    }
+
     /// `self * factor`.
     pub fn scale(self, factor: f64) -> Var<'g> {
         self * self.constant_like(factor)
@@ -81,6 +90,24 @@ impl<'g> Var<'g> {
     pub fn linear(self, weight: Var<'g>, bias: Option<Var<'g>>, activation: Activation) -> Var<'g> {
         let op = MatMul { activation, bias: bias.is_some(), ..MatMul::new(false, true) };
         self.graph.push(op, &[self, weight].into_iter().chain(bias).collect::<Vec<_>>())
+    }
+
+    /// The mean over rows `self` \[R, d\], weighted, of the softmax cross-entropy of `targets` \[R\] among the rows
+    /// `classes` of `table`: see [`SoftmaxLoss`].
+    pub fn softmax_loss(
+        self,
+        table: Var<'g>,
+        bias: Option<Var<'g>>,
+        targets: Var<'g>,
+        weight: Var<'g>,
+        classes: Range<usize>,
+    ) -> Var<'g> {
+        let op = SoftmaxLoss { first: classes.start, classes: classes.len(), bias: bias.is_some() };
+        let inputs: Vec<Var> = [self, table, targets, weight].into_iter().chain(bias).collect();
+        match self.graph.try_push(op, &inputs) {
+            Ok(outputs) => outputs[0],
+            Err(e) => panic!("{e}"),
+        }
     }
 
     /// The sum over `axis`, which goes.

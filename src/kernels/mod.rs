@@ -24,6 +24,7 @@ pub mod random;
 pub mod rank;
 pub mod reduce;
 pub mod softmax;
+pub mod softmax_loss;
 pub mod strided;
 
 pub use args::Args;
@@ -36,7 +37,19 @@ macro_rules! shaders {
         pub const SHADERS: &[(&str, &str)] = &[$(($name, include_str!(concat!("../../shaders/", $name, ".wgsl")))),*];
     };
 }
-shaders!["adam", "bpr", "embedding", "matmul", "moments", "random", "rank", "reduce", "softmax", "strided"];
+shaders![
+    "adam",
+    "bpr",
+    "embedding",
+    "matmul",
+    "moments",
+    "random",
+    "rank",
+    "reduce",
+    "softmax",
+    "softmax_loss",
+    "strided"
+];
 
 /// Text that shaders prepend with `//!import NAME`, by name.
 pub const SHADER_LIBRARY: &[(&str, &str)] = &[

@@ -1,0 +1,290 @@
+//! Softmax cross-entropy over the whole catalogue, with its gradients: the logits of [rows x items] never exist.
+
+use super::args::{Args, rows};
+use super::fast::{self, wide};
+use super::launch::lanes;
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use crate::error::{Error, Result};
+use crate::graph::Var;
+use crate::tensor::{DType, Spec};
+use crate::twin;
+use bytemuck::{Pod, Zeroable};
+
+/// Inputs x \[R, d\], table \[n, d\], targets u32 \[R\], weight \[R\] and, if `bias`, bias \[n\]. The classes are the rows
+/// `first .. first + classes` of the table. Outputs: the loss, a scalar: the mean of -log softmax(x table^T + bias) at the
+/// target, weighted; and its gradients by x, table and bias, which are made on the way, since the logits are at hand then.
+/// A row whose target is no class weighs nothing; where all weights are 0, so are the loss and the gradients.
+#[derive(Debug, Clone, Copy)]
+pub struct SoftmaxLoss {
+    pub first: usize,
+    pub classes: usize,
+    pub bias: bool,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    d: u32,
+    items: u32,
+    first: u32,
+    classes: u32,
+    begin: u32,
+    end: u32,
+    start: u32,
+}
+
+/// Items or rows that one launch walks: some 500 turns of loops for each 32 of them, at the largest d.
+const SPAN: usize = 3072;
+
+/// Logits that the CPU device holds at once, in bytes: a block of rows against all classes.
+const BLOCK_BYTES: usize = 8 << 20;
+
+impl SoftmaxLoss {
+    /// Weight of each row in the loss, and their sum (1 where that is 0).
+    fn weights<T: Real>(&self, targets: &[u32], weight: &[T]) -> (Vec<T>, T) {
+        let classes = self.first..self.first + self.classes;
+        let own = |(&t, &w): (&u32, &T)| if classes.contains(&(t as usize)) { w } else { T::ZERO };
+        let weights: Vec<T> = targets.iter().zip(weight).map(own).collect();
+        let total: T = weights.iter().copied().sum();
+        (weights, if total > T::ZERO { total } else { T::ONE })
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (x, table, targets) = (a.f(0), a.f(1), a.u(2));
+        let d = a.shape(0)[1];
+        let bias = self.bias.then(|| a.f(4));
+        let classes = self.first..self.first + self.classes;
+        let (weights, total) = self.weights(targets, a.f(3));
+        let logit = |r: usize, j: usize| {
+            let dot: T = (0..d).map(|c| x[r * d + c] * table[j * d + c]).sum();
+            dot + bias.map_or(T::ZERO, |b| b[j])
+        };
+        let mut lse = vec![T::ZERO; targets.len()];
+        rows(&mut lse, 1, self.classes * d, |r, lse| {
+            let l: Vec<T> = classes.clone().map(|j| logit(r, j)).collect();
+            let m = l.iter().copied().fold(T::MASKED, T::max);
+            lse[0] = m + l.iter().map(|&l| (l - m).exp()).sum::<T>().ln();
+        });
+        let losses = (0..targets.len()).filter(|&r| weights[r] != T::ZERO);
+        let sum: T = losses.map(|r| weights[r] * (lse[r] - logit(r, targets[r] as usize))).sum();
+        a.out(0)[0] = sum / total;
+        let p = |r: usize, j: usize| {
+            let at_target = if targets[r] as usize == j { T::ONE } else { T::ZERO };
+            weights[r] / total * ((logit(r, j) - lse[r]).exp() - at_target)
+        };
+        rows(a.out(1), d, self.classes * d, |r, dx| {
+            dx.fill(T::ZERO);
+            for j in classes.clone().filter(|_| weights[r] != T::ZERO) {
+                let p = p(r, j);
+                (0..d).for_each(|c| dx[c] += p * table[j * d + c]);
+            }
+        });
+        rows(a.out(2), d, targets.len() * d, |j, dt| {
+            dt.fill(T::ZERO);
+            for r in (0..targets.len()).filter(|&r| classes.contains(&j) && weights[r] != T::ZERO) {
+                let p = p(r, j);
+                (0..d).for_each(|c| dt[c] += p * x[r * d + c]);
+            }
+        });
+        if self.bias {
+            let of_rows = |j: usize| (0..targets.len()).filter(|&r| weights[r] != T::ZERO).map(|r| p(r, j)).sum();
+            let db = a.out(3);
+            db.fill(T::ZERO);
+            rows(&mut db[classes.clone()], 1, targets.len() * d, |i, db| db[0] = of_rows(self.first + i));
+        }
+    }
+}
+
+/// `logits` \[n\] of one row to weighted probabilities minus the target's 1; returns the row's loss before its weight.
+#[inline(always)]
+fn row(logits: &mut [f32], bias: Option<&[f32]>, target: usize, weight: f32) -> f32 {
+    if let Some(bias) = bias {
+        logits.iter_mut().zip(bias).for_each(|(l, b)| *l += b);
+    }
+    let wanted = logits[target];
+    let mut most = [f32::MASKED; 16];
+    let (blocks, rest) = logits.as_chunks::<16>();
+    for block in blocks {
+        most.iter_mut().zip(block).for_each(|(m, &l)| *m = if l > *m { l } else { *m });
+    }
+    let m = most.iter().chain(rest).fold(f32::MASKED, |m, &l| if l > m { l } else { m });
+    let mut sums = [0.0f32; 16];
+    let (blocks, rest) = logits.as_chunks_mut::<16>();
+    for block in blocks {
+        for (s, l) in sums.iter_mut().zip(block) {
+            *l = fast::exp(*l - m);
+            *s += *l;
+        }
+    }
+    rest.iter_mut().for_each(|l| *l = fast::exp(*l - m));
+    let sum = fast::sum_lanes(sums) + rest.iter().sum::<f32>();
+    let scale = weight / sum;
+    logits.iter_mut().for_each(|l| *l *= scale);
+    logits[target] -= weight;
+    m + sum.ln() - wanted
+}
+
+impl Op for SoftmaxLoss {
+    fn name(&self) -> &'static str {
+        "softmax loss"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(4 + self.bias as usize)?;
+        x.rank(0, 2)?;
+        x.rank(1, 2)?;
+        let [n, d] = [x.shape(0)[0], x.shape(0)[1]];
+        if x.shape(1)[1] != d {
+            return x.fail("the rows and the table differ in width");
+        }
+        x.is_shape(2, &[n])?;
+        x.dtype(2, DType::U32)?;
+        x.is_shape(3, &[n])?;
+        let items = x.shape(1)[0];
+        if self.classes == 0 || self.first + self.classes > items {
+            return x.fail(format!("{} classes from {} on are not within {items} rows", self.classes, self.first));
+        }
+        let mut outputs = vec![Spec::f32([]), x.specs[0].clone(), x.specs[1].clone()];
+        if self.bias {
+            x.is_shape(4, &[items])?;
+            outputs.push(x.specs[4].clone());
+        }
+        Ok(Outputs::many(outputs).with_scratch(Spec::f32([3, n])).with_scratch(Spec::f32([1])))
+    }
+
+    /// The gradients are outputs already; only the factor by which the loss enters is missing, mostly 1.
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        if node.grads[1..].iter().any(Option::is_some) {
+            return Ok(Grads::not_differentiable());
+        }
+        let dy = node.dy(0);
+        let of = |output: usize, input: usize| {
+            let y: Var = node.outputs[output];
+            (input, if dy.is_one() { y } else { y * dy })
+        };
+        let all = [of(1, 0), of(2, 1)].into_iter().chain(self.bias.then(|| of(3, 4)));
+        Ok(Grads::to(all.filter(|(input, _)| node.wanted[*input]).collect::<Vec<_>>()))
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let (x, table, targets) = (a.f(0), a.f(1), a.u(2));
+        let (n, d) = (self.classes, a.shape(0)[1]);
+        let classes = &table[self.first * d..][..n * d];
+        let bias = self.bias.then(|| &a.f(4)[self.first..][..n]);
+        let (weights, total) = self.weights(targets, a.f(3));
+        // Rows that weigh nothing (padding) cost nothing.
+        let active: Vec<usize> = (0..targets.len()).filter(|&r| weights[r] != 0.0).collect();
+        let (dx, dtable) = (a.out(1), a.out(2));
+        dx.fill(0.0);
+        dtable.fill(0.0);
+        let mut no_bias = vec![];
+        let dbias = if self.bias { &mut a.out(3)[..] } else { &mut no_bias };
+        dbias.fill(0.0);
+        // Rows of a tile: enough to keep the product busy, with their logits in a core's cache for small catalogues.
+        const TILE: usize = 32;
+        const ITEMS: usize = 128;
+        let block = (BLOCK_BYTES / (4 * n) / TILE * TILE).clamp(TILE, 512);
+        let mut p = vec![0.0f32; block.min(active.len().next_multiple_of(TILE)) * n];
+        let mut packed = vec![0.0f32; block * d];
+        let mut gradient = vec![0.0f32; block * d];
+        let mut losses = vec![0.0f32; block];
+        let mut loss = 0.0f64;
+        for active in active.chunks(block) {
+            let m = active.len();
+            active.iter().zip(packed.chunks_mut(d)).for_each(|(&r, to)| to.copy_from_slice(&x[r * d..][..d]));
+            let tiles = p[..m * n].chunks_mut(TILE * n).zip(gradient.chunks_mut(TILE * d)).zip(losses.chunks_mut(TILE));
+            let mut tiles: Vec<_> = tiles.collect();
+            rows(&mut tiles, 1, TILE * n * d, |t, tile| {
+                let ((p, dx), losses) = &mut tile[0];
+                let x = &packed[t * TILE * d..];
+                let m = p.len() / n;
+                product([m, n, d], p, &x[..m * d], [d, 1], classes, [1, d], false);
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (i, logits) in p.chunks_exact_mut(n).enumerate() {
+                            let r = active[t * TILE + i];
+                            let target = targets[r] as usize - self.first;
+                            losses[i] = weights[r] * row(logits, bias, target, weights[r] / total);
+                        }
+                    },
+                );
+                product([m, d, n], &mut dx[..m * d], p, [n, 1], classes, [d, 1], false);
+            });
+            drop(tiles);
+            loss += losses[..m].iter().map(|&l| l as f64).sum::<f64>();
+            active.iter().zip(gradient.chunks(d)).for_each(|(&r, from)| dx[r * d..][..d].copy_from_slice(from));
+            // The table's gradient by tiles of items, so that each is summed by one thread.
+            let (p, packed) = (&p[..m * n], &packed[..m * d]);
+            rows(&mut dtable[self.first * d..][..n * d], ITEMS * d, ITEMS * m * d, |t, dt| {
+                product([dt.len() / d, d, m], dt, &p[t * ITEMS..], [1, n], packed, [d, 1], true);
+            });
+            if self.bias {
+                rows(&mut dbias[self.first..][..n], ITEMS, ITEMS * m, |t, db| {
+                    for p in p.chunks_exact(n) {
+                        db.iter_mut().zip(&p[t * ITEMS..]).for_each(|(b, &p)| *b += p);
+                    }
+                });
+            }
+        }
+        a.out(0)[0] = (loss / total as f64) as f32;
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let ([n, d], items) = ([s.input(0)[0], s.input(0)[1]], s.input(1)[0]);
+        if items as u64 * d as u64 > u32::MAX as u64 || n as u64 * d as u64 > u32::MAX as u64 {
+            return Err(Error::shape("softmax loss", format!("{items} items by {d} are more than an index holds")));
+        }
+        let [rows, d32, items32, first, classes] = [n, d, items, self.first, self.classes].map(|v| v as u32);
+        let chunks = d.div_ceil(64);
+        let mut launches = vec![];
+        let mut walk = |entry, range: std::ops::Range<usize>, groups: usize| {
+            for begin in range.clone().step_by(SPAN) {
+                let [begin, end, start] = [begin, range.end.min(begin + SPAN), range.start].map(|v| v as u32);
+                let params = Params { rows, d: d32, items: items32, first, classes, begin, end, start };
+                let launch = Launch::of("softmax_loss", entry).params(params).constant("BIAS", self.bias as u32);
+                let launch = if self.bias { launch } else { launch.bind("bias", 3) };
+                launches.push(launch.groups(groups, if entry == "finish" { lanes(n, caps) } else { 64 }, caps)?);
+            }
+            Ok::<(), Error>(())
+        };
+        let classes = self.first / 32 * 32..self.first + self.classes;
+        walk("normalise", classes.clone(), n.div_ceil(32))?;
+        walk("finish", 0..1, 1)?;
+        walk("row_gradient", classes, n.div_ceil(32) * chunks)?;
+        walk("table_gradient", 0..n, items.div_ceil(32) * chunks)?;
+        if self.bias {
+            walk("bias_gradient", 0..n, items.div_ceil(32))?;
+        }
+        Ok(launches)
+    }
+
+    fn operands(&self) -> Operands {
+        Operands {
+            inputs: &["x", "table", "targets", "weight", "bias"],
+            outputs: &["loss", "dx", "dtable", "dbias"],
+            scratch: &["lse", "total"],
+        }
+    }
+
+    /// Three products of rows, classes and width.
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: 6 * (s.input(0).elements() * self.classes) as u64 }
+    }
+}
+
+/// `y = a b`, or `y += a b`, of extents \[m, n, k\] with the row and column strides of a and b; y is contiguous.
+fn product([m, n, k]: [usize; 3], y: &mut [f32], a: &[f32], sa: [usize; 2], b: &[f32], sb: [usize; 2], add: bool) {
+    assert!(
+        y.len() >= m * n && b.len() > (k - 1) * sb[0] + (n - 1) * sb[1] && a.len() > (m - 1) * sa[0] + (k - 1) * sa[1]
+    );
+    let [sa, sb] = [sa, sb].map(|s| s.map(|x| x as isize));
+    // SAFETY: the lengths were checked against the strides; y is exclusive.
+    unsafe { f32::gemm(m, n, k, y.as_mut_ptr(), [n as isize, 1], add, a.as_ptr(), sa, b.as_ptr(), sb) }
+}
