@@ -23,6 +23,57 @@ pub enum Padding {
     Right,
 }
 
+/// What a training sample is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Objective {
+    /// A prefix of a user's training part, and the item after it.
+    #[default]
+    Last,
+    /// A window, and at each of its places the item after it. Windows of a user lie side by side, from the end on.
+    Next,
+    /// A window with a share of its places hidden, and the items that stood there; one window in ten hides its last place
+    /// alone, as a prediction does.
+    Cloze { share: f32 },
+}
+
+impl Objective {
+    /// Targets of a row of a batch.
+    pub fn targets(self, max_len: usize) -> usize {
+        if self == Objective::Last { 1 } else { max_len }
+    }
+
+    /// The id that stands for a hidden place, with `items` items.
+    pub fn hidden(items: usize) -> u32 {
+        items as u32 + 1
+    }
+
+    /// Rows of the table that histories are gathered from.
+    fn table_rows(self, items: usize) -> usize {
+        if matches!(self, Objective::Cloze { .. }) { items + 2 } else { items + 1 }
+    }
+
+    /// Samples of a training part of `len` items.
+    fn samples(self, len: usize, max_len: usize) -> usize {
+        match self {
+            Objective::Last => len.saturating_sub(1),
+            Objective::Next => len.saturating_sub(1).div_ceil(max_len),
+            Objective::Cloze { .. } => if len < 2 { 0 } else { len.div_ceil(max_len) },
+        }
+    }
+}
+
+/// Which gathers of a step need sorted segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gathers {
+    /// Histories, targets and negatives, all from one table.
+    #[default]
+    All,
+    /// Histories from one table, targets and negatives from another.
+    Apart,
+    /// Histories alone: the loss is over all items.
+    Histories,
+}
+
 /// Batches that a thread makes ahead.
 const AHEAD: usize = 4;
 
@@ -34,8 +85,12 @@ pub struct BatchSpec {
     /// Items a window, M.
     pub max_len: usize,
     pub padding: Padding,
-    /// Negatives a sample, n; may be 0.
+    pub objective: Objective,
+    /// Negatives a target, n; may be 0.
     pub negatives: usize,
+    /// The same n negatives for a whole batch, drawn from all items.
+    pub shared: bool,
+    pub gathers: Gathers,
     pub sampler: Sampler,
     pub seed: u64,
     /// Background threads; 0 makes each batch when it is asked for.
@@ -45,22 +100,24 @@ pub struct BatchSpec {
 /// A training batch. The last one of an epoch may be short: it is filled with empty rows of weight 0.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
-    /// The last items before the target, oldest first, padded with 0: \[B, M\].
+    /// The items that are read, oldest first, padded with 0: \[B, M\].
     pub history: Vec<u32>,
     /// Items in each window: \[B\].
     pub lengths: Vec<u32>,
-    /// Targets: \[B\].
+    /// Targets, 0 where there is none: \[B T\], T = 1 or M.
     pub positive: Vec<u32>,
-    /// Items outside the user's training part: \[B, n\].
+    /// Items outside the user's training part: \[B T, n\], or \[n\] for all.
     pub negative: Vec<u32>,
-    /// 1, or 0 in rows that only fill the batch: \[B\].
+    /// 1, or 0 where there is no target: \[B T\].
     pub weight: Vec<f32>,
     /// Users: \[B\].
     pub users: Vec<u32>,
-    /// Rows of weight 1.
+    /// Rows that do not only fill the batch.
     pub samples: usize,
-    /// Of history, positive and negative, concatenated in that order.
+    /// Of history, positive and negative, concatenated in that order; or of history alone.
     pub segments: Segments,
+    /// Of positive and negative, where they are gathered from a table of their own.
+    pub output_segments: Option<Segments>,
 }
 
 /// The training samples of a split: every event of a user's training part but the first is the target of those before it.
@@ -82,11 +139,12 @@ impl TrainBatches {
     pub fn new(data: Arc<Dataset>, split: Arc<Split>, spec: BatchSpec) -> Result<TrainBatches> {
         positive("train.batch", spec.batch)?;
         positive("data.max_len", spec.max_len)?;
-        let negatives = (spec.negatives > 0).then(|| Negatives::new(&data, &split, spec.sampler)).transpose()?;
+        let negatives =
+            (spec.negatives > 0).then(|| Negatives::new(&data, &split, spec.sampler, spec.shared)).transpose()?;
         let mut starts = vec![0];
         let mut samples = 0;
         for user in 0..data.users() as u32 {
-            samples += split.train_len(user).saturating_sub(1) as u64;
+            samples += spec.objective.samples(split.train_len(user), spec.max_len) as u64;
             starts.push(samples);
         }
         Ok(TrainBatches(Arc::new(Training { data, split, spec, negatives, starts })))
@@ -116,35 +174,88 @@ impl TrainBatches {
         let Training { data, split, spec, negatives, starts } = &*self.0;
         let first = step as u64 * spec.batch as u64;
         let samples = (self.samples() - first).min(spec.batch as u64) as usize;
+        let (m, targets) = (spec.max_len, spec.objective.targets(spec.max_len));
         let mut batch = Batch {
-            history: vec![0; spec.batch * spec.max_len],
+            history: vec![0; spec.batch * m],
             lengths: vec![0; spec.batch],
-            positive: vec![0; spec.batch],
-            negative: vec![0; spec.batch * spec.negatives],
-            weight: vec![0.0; spec.batch],
+            positive: vec![0; spec.batch * targets],
+            negative: vec![0; if spec.shared { spec.negatives } else { spec.batch * targets * spec.negatives }],
+            weight: vec![0.0; spec.batch * targets],
             users: vec![0; spec.batch],
             samples,
-            segments: Segments::default(),
+            ..Batch::default()
         };
         let entity = epoch * self.steps_per_epoch() as u64 + step as u64;
         let mut stream = Stream::new(spec.seed, "negatives", entity);
+        let mut hiding = Stream::new(spec.seed, "hidden places", entity);
         for row in 0..samples {
             let sample = shuffle.at(first + row as u64);
             let user = starts.partition_point(|&start| start <= sample) - 1;
-            let target = (sample - starts[user]) as usize + 1;
+            let number = (sample - starts[user]) as usize;
             let items = split.train(data, user as u32);
-            let window = &mut batch.history[row * spec.max_len..(row + 1) * spec.max_len];
-            batch.lengths[row] = fill(window, &items[..target], spec.padding);
-            batch.positive[row] = items[target];
-            batch.weight[row] = 1.0;
+            let window = &mut batch.history[row * m..(row + 1) * m];
+            let positive = &mut batch.positive[row * targets..(row + 1) * targets];
+            batch.lengths[row] = match spec.objective {
+                Objective::Last => {
+                    positive[0] = items[number + 1];
+                    fill(window, &items[..number + 1], spec.padding)
+                }
+                Objective::Next => {
+                    let end = items.len() - number * m;
+                    let start = end.saturating_sub(m).max(1);
+                    fill(positive, &items[start..end], spec.padding);
+                    fill(window, &items[start - 1..end - 1], spec.padding)
+                }
+                Objective::Cloze { share } => {
+                    let end = items.len() - number * m;
+                    let own = &items[end.saturating_sub(m)..end];
+                    let len = fill(window, own, spec.padding);
+                    let start = if spec.padding == Padding::Left { m - own.len() } else { 0 };
+                    hide(&mut window[start..start + own.len()], &mut positive[start..], share, data.items(), &mut hiding);
+                    len
+                }
+            };
             batch.users[row] = user as u32;
-            if let Some(negatives) = negatives {
-                let drawn = &mut batch.negative[row * spec.negatives..(row + 1) * spec.negatives];
-                drawn.iter_mut().for_each(|item| *item = negatives.draw(user as u32, &mut stream));
+            for (t, _) in positive.iter().enumerate().filter(|(_, item)| **item != 0) {
+                let at = row * targets + t;
+                batch.weight[at] = 1.0;
+                if let Some(negatives) = negatives.as_ref().filter(|_| !spec.shared) {
+                    let drawn = &mut batch.negative[at * spec.negatives..(at + 1) * spec.negatives];
+                    drawn.iter_mut().for_each(|item| *item = negatives.draw(user as u32, &mut stream));
+                }
             }
         }
-        batch.segments.build(&[&batch.history, &batch.positive, &batch.negative], data.items() + 1);
+        if let Some(negatives) = negatives.as_ref().filter(|_| spec.shared) {
+            batch.negative.iter_mut().for_each(|item| *item = negatives.draw_any(&mut stream));
+        }
+        let rows = spec.objective.table_rows(data.items());
+        let Batch { history, positive, negative, .. } = &batch;
+        match spec.gathers {
+            Gathers::All => batch.segments.build(&[history, positive, negative], rows),
+            Gathers::Histories => batch.segments.build(&[history], rows),
+            Gathers::Apart => {
+                batch.segments.build(&[history], rows);
+                let mut output = Segments::default();
+                output.build(&[positive, negative], data.items() + 1);
+                batch.output_segments = Some(output);
+            }
+        }
         batch
+    }
+}
+
+/// Hides places of a window and writes the items that stood there to `targets`.
+fn hide(window: &mut [u32], targets: &mut [u32], share: f32, items: usize, stream: &mut Stream) {
+    let last = window.len() - 1;
+    let last_alone = stream.uniform() < 0.1;
+    let mut any = false;
+    for (i, (item, target)) in window.iter_mut().zip(targets).enumerate() {
+        let drawn = if last_alone { i == last } else { stream.uniform() < share };
+        // At least one: the last, if none was drawn.
+        if drawn || (i == last && !any) {
+            any = true;
+            *target = std::mem::replace(item, Objective::hidden(items));
+        }
     }
 }
 

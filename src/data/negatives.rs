@@ -31,9 +31,11 @@ pub struct Negatives {
 }
 
 impl Negatives {
+    /// `any`: only [`Negatives::draw_any`] will be asked for.
+    ///
     /// # Errors
-    /// If a user with training samples has every item in the training part.
-    pub fn new(data: &Dataset, split: &Split, sampler: Sampler) -> Result<Negatives> {
+    /// Unless `any`, if a user with training samples has every item in the training part.
+    pub fn new(data: &Dataset, split: &Split, sampler: Sampler, any: bool) -> Result<Negatives> {
         let mut seen = Vec::with_capacity(data.interactions());
         let mut offsets = vec![0];
         let mut own = vec![];
@@ -42,7 +44,7 @@ impl Negatives {
             own.extend_from_slice(split.train(data, user));
             own.sort_unstable();
             own.dedup();
-            if own.len() == data.items() && split.train_len(user) > 1 {
+            if !any && own.len() == data.items() && split.train_len(user) > 1 {
                 return Err(Error::Usage(format!(
                     "user {:?} has each of the {} items in the training part: no negative is left to draw; use a loss over all \
                      items, or raise data.min_user or lower the number of this user's events",
@@ -67,14 +69,19 @@ impl Negatives {
         &self.seen[self.offsets[user as usize] as usize..self.offsets[user as usize + 1] as usize]
     }
 
+    /// One item, whoever has chosen it.
+    pub fn draw_any(&self, stream: &mut Stream) -> u32 {
+        match &self.alias {
+            None => stream.below(self.items) + 1,
+            Some(alias) => alias.draw(stream) + 1,
+        }
+    }
+
     /// One item outside the user's training items.
     pub fn draw(&self, user: u32, stream: &mut Stream) -> u32 {
         let seen = self.seen(user);
         for _ in 0..TRIES {
-            let item = match &self.alias {
-                None => stream.below(self.items) + 1,
-                Some(alias) => alias.draw(stream) + 1,
-            };
+            let item = self.draw_any(stream);
             if seen.binary_search(&item).is_err() {
                 return item;
             }

@@ -41,7 +41,7 @@ const USERS: &str = "eval.users";
 /// The state that [`Ranker`] and [`Recommender`] need in a store, for users of the model's width.
 pub fn states(model: &dyn Model, batch: usize) -> Vec<(String, usize)> {
     let g = Graph::new();
-    let width = model.item_table(&g).shape()[1];
+    let width = model.output(&g).table.shape()[1];
     vec![(USERS.into(), batch * width)]
 }
 
@@ -56,7 +56,7 @@ struct Users {
 impl Users {
     fn new(device: &Device, store: &Store, model: &dyn Model, spec: &RankSpec) -> Result<Users> {
         let g = Graph::new();
-        let user = model.user(&g, &history_inputs(&g, spec.batch, spec.max_len));
+        let user = model.user(&g, &history_inputs(&g, spec.batch, spec.max_len, false));
         let state = g.state(USERS, USERS, 0, Spec::f32(user.shape()));
         g.assign(state, user);
         let runner = device.compile(&device.plan(&g, Options::default())?, store, RunOptions::default())?;
@@ -85,7 +85,7 @@ fn scores<'g>(
     spec: &RankSpec,
     candidates: Candidates,
 ) -> (crate::graph::Var<'g>, crate::graph::Var<'g>) {
-    let width = model.item_table(g).shape()[1];
+    let width = model.output(g).table.shape()[1];
     let user = g.state(USERS, USERS, 0, Spec::f32([spec.batch, width]));
     match candidates {
         Candidates::All => {

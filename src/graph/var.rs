@@ -57,6 +57,11 @@ impl<'g> Var<'g> {
         self.graph.scalar(value)
     }
 
+    /// Whether both are the same value of one graph.
+    pub(crate) fn is(&self, other: Var<'g>) -> bool {
+        self.value == other.value
+    }
+
     /// Whether this is the constant 1, as the gradient of a loss by itself is.
     pub(crate) fn is_one(&self) -> bool {
         match &self.graph.inner.borrow().nodes[self.value.node].kind {

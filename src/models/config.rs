@@ -1,12 +1,15 @@
 //! Which model, and its settings.
 
-use super::pomrec::{PomRec, Settings, Variant};
-use super::{Model, Pop};
+use super::cosine::Cosine;
+use super::pomrec::{PomRec, Variant};
+use super::sasrec::Positions;
+use super::{Bert4Rec, Gru4Rec, Model, Pop, SasRec, bert4rec, gru4rec, pomrec, sasrec};
 use crate::error::{Error, Result};
+use crate::nn::encoder::{Encoder, Norm};
 use serde::{Deserialize, Serialize};
 
 /// The models by name.
-pub const NAMES: [&str; 2] = ["pomrec", "pop"];
+pub const NAMES: [&str; 5] = ["pomrec", "sasrec", "gru4rec", "bert4rec", "pop"];
 
 /// Settings under `model.`: those of all models together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,11 +26,44 @@ pub struct ModelConfig {
     /// Width inside the attention, d'.
     pub attention_dim: usize,
     pub variant: Variant,
+    /// Blocks, or recurrent layers.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width inside a feed-forward. None: the width of embeddings (`norm = "pre"`), or four times it.
+    pub inner: Option<usize>,
+    /// Width of a recurrent state.
+    pub hidden: usize,
+    pub dropout: f64,
+    /// Where a SASRec has its norms.
+    pub norm: Norm,
+    /// Which places of a window have a target in training.
+    pub positions: Positions,
+    /// Share of the places that BERT4Rec hides in training.
+    pub hidden_share: f64,
+    /// Users and items of length 1.
+    pub cosine: bool,
 }
 
 impl Default for ModelConfig {
     fn default() -> ModelConfig {
-        ModelConfig { dim: 64, interests: 3, prompts: 4, dispersion: 3.0, attention_dim: 8, variant: Variant::Paper }
+        ModelConfig {
+            dim: 64,
+            interests: 3,
+            prompts: 4,
+            dispersion: 3.0,
+            attention_dim: 8,
+            variant: Variant::Paper,
+            layers: 2,
+            heads: 1,
+            inner: None,
+            hidden: 128,
+            dropout: 0.2,
+            norm: Norm::Pre,
+            positions: Positions::All,
+            hidden_share: 0.2,
+            cosine: false,
+        }
     }
 }
 
@@ -37,32 +73,41 @@ impl ModelConfig {
         let wrong = |key: &str, found: String, expected: &str| {
             Err(Error::Usage(format!("model.{key}: found {found}; expected {expected}")))
         };
-        for (key, value) in [("dim", self.dim), ("interests", self.interests), ("attention_dim", self.attention_dim)] {
+        let counts = [
+            ("dim", self.dim),
+            ("interests", self.interests),
+            ("attention_dim", self.attention_dim),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("hidden", self.hidden),
+            ("inner", self.inner.unwrap_or(1)),
+        ];
+        for (key, value) in counts {
             if value == 0 {
                 return wrong(key, value.to_string(), "at least 1");
             }
         }
+        if !self.dim.is_multiple_of(self.heads) {
+            return wrong("heads", self.heads.to_string(), &format!("a divisor of model.dim, {}", self.dim));
+        }
         if !self.dispersion.is_finite() || self.dispersion < 0.0 {
             return wrong("dispersion", self.dispersion.to_string(), "a number of at least 0");
         }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return wrong("dropout", self.dropout.to_string(), "at least 0 and below 1");
+        }
+        if !(self.hidden_share > 0.0 && self.hidden_share <= 1.0) {
+            return wrong("hidden_share", self.hidden_share.to_string(), "above 0 and at most 1");
+        }
         Ok(())
     }
-}
 
-/// Settings under `loss.`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LossConfig {
-    pub kind: LossKind,
-}
-
-/// What is minimised.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LossKind {
-    /// Pairwise ranking against sampled negatives.
-    #[default]
-    Bpr,
+    fn encoder(&self, norm: Norm, causal: bool) -> Encoder {
+        let ModelConfig { dim, layers, heads, dropout, .. } = *self;
+        let inner = self.inner.unwrap_or(if norm == Norm::Pre { dim } else { 4 * dim });
+        let eps = if norm == Norm::Pre { 1e-8 } else { 1e-12 };
+        Encoder { norm, dim, layers, heads, inner, dropout, causal, attend_padding: false, eps }
+    }
 }
 
 /// The model called `name` for `items` items and windows of `max_len`.
@@ -71,9 +116,10 @@ pub enum LossKind {
 /// An unknown name.
 pub fn build(name: &str, config: &ModelConfig, items: usize, max_len: usize) -> Result<Box<dyn Model>> {
     config.check()?;
-    let ModelConfig { dim, interests, prompts, dispersion, attention_dim, variant } = *config;
-    match name {
-        "pomrec" => Ok(Box::new(PomRec::new(Settings {
+    let ModelConfig { dim, interests, prompts, dispersion, attention_dim, variant, .. } = *config;
+    let ModelConfig { layers, hidden, dropout, norm, positions, hidden_share, .. } = *config;
+    let model: Box<dyn Model> = match name {
+        "pomrec" => Box::new(PomRec::new(pomrec::Settings {
             items,
             max_len,
             dim,
@@ -82,8 +128,18 @@ pub fn build(name: &str, config: &ModelConfig, items: usize, max_len: usize) -> 
             prompts,
             dispersion,
             variant,
-        }))),
-        "pop" => Ok(Box::new(Pop::new(items))),
-        _ => Err(Error::Usage(format!("no model is called {name:?}; expected one of {}", NAMES.join(", ")))),
-    }
+        })),
+        "sasrec" => {
+            let encoder = config.encoder(norm, true);
+            Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions }))
+        }
+        "gru4rec" => Box::new(Gru4Rec::new(gru4rec::Settings { items, dim, hidden, layers, dropout, positions })),
+        "bert4rec" => {
+            let encoder = config.encoder(Norm::Post, false);
+            Box::new(Bert4Rec::new(bert4rec::Settings { items, max_len, encoder, hidden_share }))
+        }
+        "pop" => Box::new(Pop::new(items)),
+        _ => return Err(Error::Usage(format!("no model is called {name:?}; expected one of {}", NAMES.join(", ")))),
+    };
+    Ok(if config.cosine && name != "pop" { Box::new(Cosine(model)) } else { model })
 }

@@ -1,18 +1,31 @@
-//! The models. What they share (loading, batches, ranking, training, checkpoints) is not here.
+//! The models. What they share (loading, batches, losses, ranking, training, checkpoints) is not here.
 
 use crate::device::Store;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::embedding::GatherDot;
 use crate::nn::Params;
+use std::ops::Range;
 
+pub mod bert4rec;
 pub mod config;
+pub mod cosine;
+pub mod gru4rec;
+pub mod loss;
 pub mod pomrec;
 pub mod pop;
+pub mod sasrec;
 
-pub use config::{LossConfig, LossKind, ModelConfig, build};
+pub use bert4rec::Bert4Rec;
+pub use config::{ModelConfig, build};
+pub use gru4rec::Gru4Rec;
+pub use loss::{Loss, LossConfig, LossKind};
 pub use pomrec::PomRec;
 pub use pop::Pop;
+pub use sasrec::SasRec;
+
+/// Which end of a history's window its padding is at; what a training sample is.
+pub use crate::data::batches::{Objective, Padding};
 
 /// Histories, as a model sees them.
 #[derive(Clone, Copy)]
@@ -21,22 +34,62 @@ pub struct History<'g> {
     pub items: Var<'g>,
     /// \[B, M\] u32: distance from the end of the history, the newest item 1; 0 = padding.
     pub recency: Var<'g>,
+    /// Whether dropout is on.
+    pub training: bool,
 }
 
-/// One training batch, as a model sees it.
+impl<'g> History<'g> {
+    /// What stands at the newest item of each history, \[B, d\], of `places` \[B, M, d\].
+    pub fn newest(&self, places: Var<'g>) -> Var<'g> {
+        let [b, m, d] = [places.shape()[0], places.shape()[1], places.shape()[2]];
+        let one = places.constant_like(1.0);
+        self.recency.equal(one).reshape([b, 1, m]).matmul(places).reshape([b, d])
+    }
+}
+
+/// One training batch, as a model and a loss see it. R rows: one a history, or one a place of each.
 #[derive(Clone, Copy)]
 pub struct Batch<'g> {
     pub history: History<'g>,
-    /// \[B\] u32.
+    /// \[R\] u32.
     pub positive: Var<'g>,
-    /// \[B, n\] u32.
+    /// \[R, n\] u32, or \[n\]: the same for all rows.
     pub negative: Var<'g>,
-    /// \[B\]: 0 in rows that only fill the batch.
+    /// \[R\]: 0 in rows that only fill the batch, and at places without a target.
     pub weight: Var<'g>,
 }
 
-/// Which end of a history's window its padding is at.
-pub use crate::data::batches::Padding;
+/// What rows are scored against: the items of a table.
+#[derive(Clone)]
+pub struct Output<'g> {
+    /// \[rows, d\].
+    pub table: Var<'g>,
+    /// \[rows\].
+    pub bias: Option<Var<'g>>,
+    /// The rows of the table that are items.
+    pub classes: Range<usize>,
+    /// Rows of the table are taken with length 1.
+    pub cosine: bool,
+}
+
+impl<'g> Output<'g> {
+    /// `v`, rows of the table, as they are scored.
+    pub fn normalised(&self, v: Var<'g>) -> Var<'g> {
+        if self.cosine { loss::unit(v) } else { v }
+    }
+
+    /// The rows of `ids`, \[ids.., d\].
+    pub fn gather(&self, ids: Var<'g>) -> Var<'g> {
+        self.normalised(self.table.gather(ids))
+    }
+
+    /// `scores`, of any shape that ends as `ids` does, with the biases of `ids`.
+    pub fn add_bias(&self, scores: Var<'g>, ids: Var<'g>) -> Var<'g> {
+        let Some(bias) = self.bias else { return scores };
+        let rows = bias.shape().elements();
+        scores + bias.reshape([rows, 1]).gather(ids).reshape(ids.shape())
+    }
+}
 
 /// A recommender whose score is a user's representation against each item.
 pub trait Model: Send + Sync {
@@ -48,14 +101,32 @@ pub trait Model: Send + Sync {
         Padding::Left
     }
 
-    /// The table that histories, positives and negatives are gathered from, \[items + 1, d\].
+    /// What a training sample is.
+    fn objective(&self) -> Objective {
+        Objective::Last
+    }
+
+    /// The loss that the model was published with.
+    fn published_loss(&self) -> LossKind {
+        LossKind::Bpr
+    }
+
+    /// The table that histories are gathered from, \[items + 1, d\]; row 0 is padding.
     fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g>;
+
+    /// What users are scored against: as a rule the item table.
+    fn output<'g>(&self, graph: &'g Graph) -> Output<'g> {
+        let table = self.item_table(graph);
+        Output { table, bias: None, classes: 1..table.shape()[0], cosine: false }
+    }
 
     /// Each user's representation, \[B, d\].
     fn user<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g>;
 
-    /// The training loss, a scalar; padded rows weigh nothing.
-    fn loss<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> Var<'g>;
+    /// The representation at each place of a history, \[B, M, d\], of a model whose [`Model::objective`] has a target at each.
+    fn places<'g>(&self, _graph: &'g Graph, _history: &History<'g>) -> Var<'g> {
+        unreachable!("{} trains on the end of a history alone", self.name())
+    }
 
     /// Sets the parameters of a model that counts instead of learning; false where the model is one to be trained.
     /// `counts[i]` says how often item i occurs in the training part.
@@ -65,11 +136,14 @@ pub trait Model: Send + Sync {
 
     /// Scores \[B, W\] of the items `ids` \[W\].
     fn scores<'g>(&self, graph: &'g Graph, user: Var<'g>, ids: Var<'g>) -> Var<'g> {
-        user.matmul_t(self.item_table(graph).gather(ids))
+        let output = self.output(graph);
+        output.add_bias(user.matmul_t(output.gather(ids)), ids)
     }
 
     /// Scores \[B, C\] of each user's own items `ids` \[B, C\].
     fn listed_scores<'g>(&self, graph: &'g Graph, user: Var<'g>, ids: Var<'g>) -> Var<'g> {
-        graph.push(GatherDot, &[user, self.item_table(graph), ids])
+        let output = self.output(graph);
+        let table = output.normalised(output.table);
+        output.add_bias(graph.push(GatherDot, &[user, table, ids]), ids)
     }
 }

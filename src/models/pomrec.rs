@@ -6,16 +6,15 @@
 //! | 5 and 6, centrality and dispersion of each interest | `interests` |
 //! | 7 and 8, weights of the interests | `weights` |
 //! | 9, the user | `user` |
-//! | 4, 10 and 11, pairwise ranking | `loss` |
+//! | 4, 10 and 11, pairwise ranking | [`super::loss`], kind `bpr` |
 //!
 //! Left open by the paper: d' (8, as in the released code); the start values (N(0, .01) for all parameters, prompts and
 //! biases included, as released); padding (masked out of both softmaxes; padded places are zero vectors). The dispersion
 //! is taken in two passes (equation 6 has lost the square on H in print), without an epsilon in its value.
 //! `Variant::Released` computes what the authors' published code does where that differs: see [`Variant`].
 
-use super::{Batch, History, Model, Padding};
+use super::{History, Model, Padding};
 use crate::graph::{Graph, Var};
-use crate::kernels::bpr::Bpr;
 use crate::kernels::matmul::Activation;
 use crate::kernels::moments::Moments;
 use crate::nn::{Init, Params};
@@ -185,14 +184,5 @@ impl Model for PomRec {
         let weights = g.scope("aggregator", || self.weights(g, h, history));
         let b = h.shape()[0];
         weights.matmul(interests).reshape([b, self.settings.dim])
-    }
-
-    /// Equations 4 and 11.
-    fn loss<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> Var<'g> {
-        let user = self.user(g, &batch.history);
-        let [b, d] = [user.shape()[0], user.shape()[1]];
-        let negative = (user.reshape([b, 1, d]) * self.item_table(g).gather(batch.negative)).sum(2);
-        let positive = (user * self.item_table(g).gather(batch.positive)).sum(1);
-        g.push(Bpr, &[positive, negative, batch.weight])
     }
 }

@@ -1,6 +1,6 @@
 //! Popularity: every user gets the most frequent items of the training part. The floor that every model must clear.
 
-use super::{Batch, History, Model};
+use super::{History, Model};
 use crate::device::Store;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -44,9 +44,5 @@ impl Model for Pop {
         let values = counts.iter().map(|&c| c as f32).collect();
         self.params.write(store, Pop::COUNTS, &Tensor::f32([self.items + 1, 1], values))?;
         Ok(true)
-    }
-
-    fn loss<'g>(&self, graph: &'g Graph, _batch: &Batch<'g>) -> Var<'g> {
-        graph.scalar(0.0)
     }
 }

@@ -301,6 +301,7 @@ impl Config {
             return Err(Error::Usage(message.to_string()));
         }
         self.world.check()?;
+        self.loss.check()?;
         self.model.check()
     }
 

@@ -7,9 +7,9 @@ use super::config::Protocol;
 use super::folder::{Line, RunFolder};
 use super::report::{Report, speed};
 use super::session::Session;
-use super::step::{StepConfig, TrainStep};
+use super::step::TrainStep;
 use crate::data::split::thousands;
-use crate::data::{BatchSpec, Part, TrainBatches};
+use crate::data::{Part, TrainBatches};
 use crate::device::{RunOptions, Store, Timing};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::{Evaluator, Ranked};
@@ -29,19 +29,6 @@ pub struct FitOptions {
 }
 
 impl Session {
-    /// The training step that the settings describe.
-    pub fn step_config(&self, options: FitOptions) -> StepConfig {
-        StepConfig {
-            batch: self.config.train.batch,
-            max_len: self.config.data.max_len,
-            negatives: self.config.train.negatives,
-            optimiser: self.optimiser(),
-            plan: options.plan,
-            run: options.run,
-            keep_gradients: false,
-        }
-    }
-
     /// Trains, keeps everything in `folder`, tests the best parameters, and returns what metrics.json says and the times of
     /// the kernels (empty unless profiling).
     ///
@@ -160,16 +147,7 @@ struct Fit<'a> {
 impl<'a> Fit<'a> {
     fn new(session: &'a Session, folder: &'a RunFolder, options: FitOptions, report: &mut Report) -> Result<Fit<'a>> {
         let Session { config, model, data, split, .. } = session;
-        let spec = BatchSpec {
-            batch: config.train.batch,
-            max_len: config.data.max_len,
-            padding: model.padding(),
-            negatives: config.train.negatives,
-            sampler: config.train.sampler,
-            seed: config.seed,
-            threads: config.train.threads,
-        };
-        let batches = TrainBatches::new(data.clone(), split.clone(), spec)?;
+        let batches = TrainBatches::new(data.clone(), split.clone(), session.batch_spec())?;
         let optimiser = session.optimiser();
         let moments = optimiser.states(model.params());
         let mut store = session.store(Some(&optimiser))?;

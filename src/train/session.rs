@@ -2,18 +2,22 @@
 
 use super::checkpoint::{self, Best, Origin};
 use super::config::{Config, Protocol};
+use super::fit::FitOptions;
 use super::folder::RunFolder;
+use super::step::{StepConfig, gathers};
 use crate::data::readers::Interner;
 use crate::data::split::thousands;
 use crate::data::synth::{Behaviour, Domain, World};
-use crate::data::{Clock, Dataset, EvalBatches, EvalSpec, Interactions, Part, Split};
+use crate::data::negatives::Sampler;
+use crate::data::{BatchSpec, Clock, Dataset, EvalBatches, EvalSpec, Interactions, Part, Split};
 use crate::device::{Device, Store};
 use crate::error::{Error, Result};
 use crate::eval::TieRule;
 use crate::eval::evaluator::Evaluator;
 use crate::eval::ranker::{self, RankSpec, Recommender};
 use crate::kernels::rank::TopK;
-use crate::models::{self, Model};
+use crate::models::loss::log_chances;
+use crate::models::{self, Loss, LossKind, Model};
 use crate::optim::Adam;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -96,6 +100,60 @@ impl Session {
         adam.settings.decoupled = train.decoupled;
         adam.clip = (train.clip > 0.0).then_some(train.clip);
         adam
+    }
+
+    /// The loss that the settings, or else the model, name.
+    pub fn loss(&self) -> Loss {
+        let config = self.config.loss.clone();
+        let kind = config.kind.unwrap_or(self.model.published_loss());
+        let corrected = config.log_q && matches!(kind, LossKind::SampledSoftmax | LossKind::InBatch);
+        let alpha = match (kind, self.config.train.sampler) {
+            // Other rows' targets come as often as they are chosen.
+            (LossKind::InBatch, _) => 1.0,
+            (_, Sampler::Popularity(alpha)) => alpha as f64,
+            // Chances that are all the same cancel.
+            (_, Sampler::Uniform) => 0.0,
+        };
+        let log_q =
+            (corrected && alpha != 0.0).then(|| log_chances(&self.split.popularity(&self.data), alpha));
+        Loss { kind, config, log_q }
+    }
+
+    /// Negatives a target: none for a loss that draws none.
+    fn negatives(&self, loss: &Loss) -> usize {
+        if loss.kind.is_sampled() { self.config.train.negatives } else { 0 }
+    }
+
+    /// What training batches are like.
+    pub fn batch_spec(&self) -> BatchSpec {
+        let (Session { config, model, .. }, loss) = (self, self.loss());
+        BatchSpec {
+            batch: config.train.batch,
+            max_len: config.data.max_len,
+            padding: model.padding(),
+            objective: model.objective(),
+            negatives: self.negatives(&loss),
+            shared: loss.config.shared,
+            gathers: gathers(&**model, loss.kind),
+            sampler: config.train.sampler,
+            seed: config.seed,
+            threads: config.train.threads,
+        }
+    }
+
+    /// The training step that the settings describe.
+    pub fn step_config(&self, options: FitOptions) -> StepConfig {
+        let loss = self.loss();
+        StepConfig {
+            batch: self.config.train.batch,
+            max_len: self.config.data.max_len,
+            negatives: self.negatives(&loss),
+            loss,
+            optimiser: self.optimiser(),
+            plan: options.plan,
+            run: options.run,
+            keep_gradients: false,
+        }
     }
 
     /// A store for the parameters, for evaluation, and for the `optimiser` where there is one. All zero.

@@ -1,21 +1,22 @@
 //! One training step of a model, compiled once: batch in, loss, gradients and updated parameters out.
 
-use crate::data::batches::{Batch, Padding};
+use crate::data::batches::{Batch, Gathers, Objective, Padding};
 use crate::device::{Device, RunOptions, Runner, Store, Timing};
 use crate::error::Result;
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
-use crate::models::{self, History, Model};
+use crate::models::{self, History, Loss, LossKind, Model};
 use crate::optim::Adam;
 use crate::tensor::{Spec, Tensor};
 
 /// Shapes of a step, and how it is updated and run.
 #[derive(Clone, Debug, Default)]
 pub struct StepConfig {
-    /// B, M and n: samples, items of a window, negatives a sample.
+    /// B, M and n: samples, items of a window, negatives a target.
     pub batch: usize,
     pub max_len: usize,
     pub negatives: usize,
+    pub loss: Loss,
     pub optimiser: Adam,
     /// Keep each gradient as a result, `gradient.NAME`, dense.
     pub keep_gradients: bool,
@@ -34,10 +35,21 @@ pub struct TrainStep {
 }
 
 /// The inputs that carry histories.
-pub(crate) fn history_inputs(g: &Graph, batch: usize, max_len: usize) -> History<'_> {
+pub(crate) fn history_inputs(g: &Graph, batch: usize, max_len: usize, training: bool) -> History<'_> {
     History {
         items: g.input("history", Spec::u32([batch, max_len])),
         recency: g.input("recency", Spec::u32([batch, max_len])),
+        training,
+    }
+}
+
+/// Which gathers need segments, of a model trained with a loss.
+pub(crate) fn gathers(model: &dyn Model, loss: LossKind) -> Gathers {
+    let g = Graph::new();
+    match (loss.gathers(), model.item_table(&g).is(model.output(&g).table)) {
+        (false, _) => Gathers::Histories,
+        (true, true) => Gathers::All,
+        (true, false) => Gathers::Apart,
     }
 }
 
@@ -92,17 +104,35 @@ impl TrainStep {
     }
 
     /// Adds the whole step to `g`: inputs, result `loss`, gradients and updates.
-    pub fn trace(g: &Graph, model: &dyn Model, config: &StepConfig) -> Result<()> {
-        let StepConfig { batch: b, max_len, negatives, .. } = *config;
+    pub fn trace<'g>(g: &'g Graph, model: &dyn Model, config: &StepConfig) -> Result<()> {
+        let StepConfig { batch: b, max_len, negatives: n, loss, .. } = config;
+        let objective = model.objective();
+        let rows = b * objective.targets(*max_len);
         let batch = models::Batch {
-            history: history_inputs(g, b, max_len),
-            positive: g.input("positive", Spec::u32([b])),
-            negative: g.input("negative", Spec::u32([b, negatives])),
-            weight: g.input("weight", Spec::f32([b])),
+            history: history_inputs(g, *b, *max_len, true),
+            positive: g.input("positive", Spec::u32([rows])),
+            negative: g.input("negative", if loss.config.shared { Spec::u32([*n]) } else { Spec::u32([rows, *n]) }),
+            weight: g.input("weight", Spec::f32([rows])),
         };
-        let lists: [Var; 3] = [batch.history.items, batch.positive, batch.negative];
-        g.segments("segments", model.item_table(g), &lists);
-        let loss = model.loss(g, &batch);
+        let output = model.output(g);
+        let targets: &[Var] = if loss.kind.is_sampled() { &[batch.positive, batch.negative] } else { &[batch.positive] };
+        let lists = |first: &[Var<'g>]| [first, targets].concat();
+        match gathers(model, loss.kind) {
+            Gathers::All => g.segments("segments", model.item_table(g), &lists(&[batch.history.items])),
+            Gathers::Histories => g.segments("segments", model.item_table(g), &[batch.history.items]),
+            Gathers::Apart => {
+                g.segments("segments", model.item_table(g), &[batch.history.items]);
+                g.segments("output_segments", output.table, &lists(&[]));
+            }
+        }
+        let users = match objective {
+            Objective::Last => model.user(g, &batch.history),
+            _ => {
+                let places = model.places(g, &batch.history);
+                places.reshape([rows, places.shape().last_dim()])
+            }
+        };
+        let loss = g.scope("loss", || loss.trace(users, &output, &batch));
         g.result("loss", loss);
         let gradients = config.optimiser.update(loss, model.params(), |_| true)?;
         if config.keep_gradients {
@@ -120,13 +150,19 @@ impl TrainStep {
         r.write_u32("positive", &batch.positive);
         r.write_u32("negative", &batch.negative);
         r.write_f32("weight", &batch.weight);
-        let s = &batch.segments;
-        let parts =
-            [("rows", &s.rows), ("order", &s.order), ("chunk_starts", &s.chunk_starts), ("row_chunks", &s.row_chunks)];
-        for (name, values) in parts {
-            r.write_u32(&format!("segments.{name}"), values);
+        for (name, s) in [("segments", Some(&batch.segments)), ("output_segments", batch.output_segments.as_ref())] {
+            let Some(s) = s else { continue };
+            let parts = [
+                ("rows", &s.rows),
+                ("order", &s.order),
+                ("chunk_starts", &s.chunk_starts),
+                ("row_chunks", &s.row_chunks),
+            ];
+            for (part, values) in parts {
+                r.write_u32(&format!("{name}.{part}"), values);
+            }
+            r.write_u32(&format!("{name}.counts"), &s.counts);
         }
-        r.write_u32("segments.counts", &s.counts);
         r.write(Step::NAME, &Step::at(seed, step, lr, self.betas).tensor());
         r.run()
     }

@@ -1,0 +1,92 @@
+//! BERT4Rec: Sun et al., "BERT4Rec: sequential recommendation with bidirectional encoder representations from Transformer"
+//! (CIKM 2019). Places of a window are hidden at random (`model.hidden_share`) and found from both sides; to predict, a hidden
+//! place is put behind the history. Post-norm blocks, and before the output a linear layer with GELU and a norm; items are
+//! scored by the table they are read from and a bias each. Start values: N(0, .02).
+
+use super::{History, LossKind, Model, Objective, Output, Padding};
+use crate::graph::{Graph, Var};
+use crate::kernels::matmul::Activation;
+use crate::nn::encoder::Encoder;
+use crate::nn::{Init, Params};
+use crate::tensor::Tensor;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub items: usize,
+    pub max_len: usize,
+    pub encoder: Encoder,
+    /// Share of the places that are hidden in training.
+    pub hidden_share: f64,
+}
+
+pub struct Bert4Rec {
+    settings: Settings,
+    params: Params,
+}
+
+impl Bert4Rec {
+    pub fn new(settings: Settings) -> Bert4Rec {
+        let Settings { items, max_len, encoder, .. } = settings;
+        let d = encoder.dim;
+        let mut params = Params::new();
+        // Row items + 1 stands for a hidden place.
+        params.add("item_embedding", [items + 2, d], Init::Normal(0.02));
+        params.add("item_bias", [items + 2], Init::Constant(0.0));
+        params.add("position_embedding", [max_len, d], Init::Normal(0.02));
+        encoder.declare(&mut params, Init::Normal(0.02));
+        params.add("output.weight", [d, d], Init::Normal(0.02));
+        params.add("output.bias", [d], Init::Constant(0.0));
+        params.add("output_norm.gain", [d], Init::Constant(1.0));
+        params.add("output_norm.bias", [d], Init::Constant(0.0));
+        Bert4Rec { settings, params }
+    }
+}
+
+impl Model for Bert4Rec {
+    fn name(&self) -> &'static str {
+        "bert4rec"
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn padding(&self) -> Padding {
+        Padding::Left
+    }
+
+    fn objective(&self) -> Objective {
+        Objective::Cloze { share: self.settings.hidden_share as f32 }
+    }
+
+    fn published_loss(&self) -> LossKind {
+        LossKind::Softmax
+    }
+
+    fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
+        self.params.var(g, "item_embedding")
+    }
+
+    fn output<'g>(&self, g: &'g Graph) -> Output<'g> {
+        let bias = Some(self.params.var(g, "item_bias"));
+        Output { table: self.item_table(g), bias, classes: 1..self.settings.items + 1, cosine: false }
+    }
+
+    fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
+        let hidden = g.constant(Tensor::u32([b, 1], vec![self.settings.items as u32 + 1; b]));
+        let items = if m > 1 { g.concat(1, &[history.items.slice(1, 1, m - 1), hidden]) } else { hidden };
+        let places = self.places(g, &History { items, ..*history });
+        places.slice(1, m - 1, 1).reshape([b, self.settings.encoder.dim])
+    }
+
+    fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let var = |name: &str| self.params.var(g, name);
+        let x = g.scope("embed", || self.item_table(g).gather(history.items) + var("position_embedding"));
+        let x = self.settings.encoder.encode(&self.params, g, x, history.items, history.training);
+        g.scope("output", || {
+            let y = x.linear(var("output.weight"), Some(var("output.bias")), Activation::None).gelu();
+            y.layer_norm(var("output_norm.gain"), var("output_norm.bias"), self.settings.encoder.eps)
+        })
+    }
+}

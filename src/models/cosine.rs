@@ -1,0 +1,47 @@
+//! Any model with users and items of length 1: a score is the cosine of the angle between them (`model.cosine`), which wants a
+//! `loss.temperature` well below 1.
+
+use super::loss::unit;
+use super::{History, LossKind, Model, Objective, Output, Padding};
+use crate::graph::{Graph, Var};
+use crate::nn::Params;
+
+pub struct Cosine(pub Box<dyn Model>);
+
+impl Model for Cosine {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn params(&self) -> &Params {
+        self.0.params()
+    }
+
+    fn padding(&self) -> Padding {
+        self.0.padding()
+    }
+
+    fn objective(&self) -> Objective {
+        self.0.objective()
+    }
+
+    fn published_loss(&self) -> LossKind {
+        self.0.published_loss()
+    }
+
+    fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g> {
+        self.0.item_table(graph)
+    }
+
+    fn output<'g>(&self, graph: &'g Graph) -> Output<'g> {
+        Output { cosine: true, ..self.0.output(graph) }
+    }
+
+    fn user<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {
+        unit(self.0.user(graph, history))
+    }
+
+    fn places<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {
+        unit(self.0.places(graph, history))
+    }
+}

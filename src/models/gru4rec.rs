@@ -1,0 +1,106 @@
+//! GRU4Rec: Hidasi, Karatzoglou, Baltrunas, Tikk, "Session-based recommendations with recurrent neural networks" (ICLR 2016),
+//! in the form of Tan, Xu, Liu (2016) that is compared with today: trained on whole windows, an embedding before the GRU and one
+//! linear layer behind it back to the width of the embedding, so that items are scored by the table they are read from.
+//! Start values: N(0, 2 / (rows + columns)) (Glorot), biases 0.
+
+use super::sasrec::Positions;
+use super::{History, LossKind, Model, Objective};
+use crate::graph::{Graph, Var};
+use crate::kernels::matmul::Activation;
+use crate::nn::{Init, Params};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub items: usize,
+    pub dim: usize,
+    /// Width of the GRU's state.
+    pub hidden: usize,
+    pub layers: usize,
+    /// Of the embeddings.
+    pub dropout: f64,
+    pub positions: Positions,
+}
+
+pub struct Gru4Rec {
+    settings: Settings,
+    params: Params,
+}
+
+impl Gru4Rec {
+    pub fn new(settings: Settings) -> Gru4Rec {
+        let Settings { items, dim, hidden, layers, .. } = settings;
+        let mut params = Params::new();
+        let mut weight = |name: &str, rows: usize, columns: usize| {
+            params.add(name, [rows, columns], Init::Normal((2.0 / (rows + columns) as f64).sqrt()));
+        };
+        weight("item_embedding", items + 1, dim);
+        for l in 0..layers {
+            weight(&format!("gru.{l}.input.weight"), 3 * hidden, if l == 0 { dim } else { hidden });
+            weight(&format!("gru.{l}.state.weight"), 3 * hidden, hidden);
+        }
+        weight("output.weight", dim, hidden);
+        for l in 0..layers {
+            params.add(&format!("gru.{l}.input.bias"), [3 * hidden], Init::Constant(0.0));
+            params.add(&format!("gru.{l}.state.bias"), [3 * hidden], Init::Constant(0.0));
+        }
+        params.add("output.bias", [dim], Init::Constant(0.0));
+        Gru4Rec { settings, params }
+    }
+}
+
+impl Model for Gru4Rec {
+    fn name(&self) -> &'static str {
+        "gru4rec"
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn objective(&self) -> Objective {
+        self.settings.positions.objective()
+    }
+
+    fn published_loss(&self) -> LossKind {
+        LossKind::Top1Max
+    }
+
+    fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
+        self.params.var(g, "item_embedding")
+    }
+
+    fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
+        // Padding carries the state on, so that the last place holds the last state.
+        let state = self.states(g, history).slice(1, m - 1, 1).reshape([b, self.settings.hidden]);
+        self.output_layer(g, state)
+    }
+
+    fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        self.output_layer(g, self.states(g, history))
+    }
+}
+
+impl Gru4Rec {
+    /// The states of the last GRU, \[B, M, hidden\].
+    fn states<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let var = |name: String| self.params.var(g, &name);
+        let mut x = g.scope("embed", || {
+            let x = self.item_table(g).gather(history.items);
+            if history.training && self.settings.dropout > 0.0 { x.dropout(self.settings.dropout) } else { x }
+        });
+        for l in 0..self.settings.layers {
+            x = g.scope(&format!("gru.{l}"), || {
+                let (weight, bias) = (var(format!("gru.{l}.input.weight")), var(format!("gru.{l}.input.bias")));
+                let gates = x.linear(weight, Some(bias), Activation::None);
+                gates.gru(var(format!("gru.{l}.state.weight")), var(format!("gru.{l}.state.bias")), history.items)
+            });
+        }
+        x
+    }
+
+    fn output_layer<'g>(&self, g: &'g Graph, state: Var<'g>) -> Var<'g> {
+        let (weight, bias) = (self.params.var(g, "output.weight"), self.params.var(g, "output.bias"));
+        state.linear(weight, Some(bias), Activation::None)
+    }
+}

@@ -1,0 +1,190 @@
+//! The losses: what a training step minimises, whatever the model. Rows \[R, d\] (a user each, or a place of a history each)
+//! are scored against the items of an output table; R targets and their weights come with the batch.
+//!
+//! | `loss.kind` | a row's loss, with score s of its target and s_j of its n negatives |
+//! |---|---|
+//! | `bpr` | mean_j -log sigmoid(s - s_j) (Rendle et al., UAI 2009) |
+//! | `bce` | -log sigmoid(s) + mean_j -log(1 - sigmoid(s_j)) (SASRec, ICDM 2018, with n = 1) |
+//! | `gbce` | (-beta log sigmoid(s) - sum_j log(1 - sigmoid(s_j))) / (n + 1) (gSASRec, RecSys 2023), beta from `loss.t` |
+//! | `softmax` | -log softmax over all items: exact, by one fused kernel |
+//! | `sampled-softmax` | -log softmax over the target and the negatives, scores corrected by -log Q (Jean et al., ACL 2015) |
+//! | `in-batch` | as that, the negatives being the other rows' targets (Yi et al., RecSys 2019) |
+//! | `top1-max` | sum_j softmax_j (sigmoid(s_j - s) + sigmoid(s_j^2)) (GRU4Rec, CIKM 2018) |
+
+use super::{Batch, Output};
+use crate::error::{Error, Result};
+use crate::graph::Var;
+use crate::kernels::bpr::Bpr;
+use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Settings under `loss.`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossConfig {
+    /// None: the one that the model was published with.
+    pub kind: Option<LossKind>,
+    /// Scores are divided by it.
+    pub temperature: f64,
+    /// Calibration of `gbce`: 0 is `bce`, 1 unbiased.
+    pub t: f64,
+    /// Correct sampled scores by the log of the chance to be sampled.
+    pub log_q: bool,
+    /// One list of negatives for all rows of a batch, not outside each user's items.
+    pub shared: bool,
+}
+
+impl Default for LossConfig {
+    fn default() -> LossConfig {
+        LossConfig { kind: None, temperature: 1.0, t: 0.75, log_q: true, shared: false }
+    }
+}
+
+/// What is minimised: see the module's page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossKind {
+    #[default]
+    Bpr,
+    Bce,
+    Gbce,
+    Softmax,
+    SampledSoftmax,
+    InBatch,
+    Top1Max,
+}
+
+impl LossKind {
+    /// Whether rows are scored against drawn negatives.
+    pub fn is_sampled(self) -> bool {
+        !matches!(self, LossKind::Softmax | LossKind::InBatch)
+    }
+
+    /// Whether targets are gathered from the output table one by one.
+    pub fn gathers(self) -> bool {
+        self != LossKind::Softmax
+    }
+}
+
+impl std::fmt::Display for LossKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = serde_json::to_value(self).expect("a name");
+        f.write_str(name.as_str().expect("a name"))
+    }
+}
+
+impl LossConfig {
+    pub fn check(&self) -> Result<()> {
+        for (key, x, most) in [("temperature", self.temperature, f64::MAX), ("t", self.t, 1.0)] {
+            if !(x > 0.0 || key == "t" && x == 0.0) || x > most {
+                let range = if key == "t" { "0 to 1" } else { "a number above 0" };
+                return Err(Error::Usage(format!("loss.{key}: found {x}; expected {range}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A loss, ready to be traced.
+#[derive(Clone, Debug, Default)]
+pub struct Loss {
+    pub kind: LossKind,
+    pub config: LossConfig,
+    /// For each id, the log of the chance that a draw gives it, where scores are to be corrected by it: \[items + 1\].
+    pub log_q: Option<Tensor>,
+}
+
+impl Loss {
+    /// The mean over the rows of a batch, weighted; 0 where all weights are 0.
+    pub fn trace<'g>(&self, rows: Var<'g>, output: &Output<'g>, batch: &Batch<'g>) -> Var<'g> {
+        let g = rows.graph();
+        let rows = if self.config.temperature == 1.0 { rows } else { rows.scale(1.0 / self.config.temperature) };
+        if self.kind == LossKind::Softmax {
+            let table = output.normalised(output.table);
+            return rows.softmax_loss(table, output.bias, batch.positive, batch.weight, output.classes.clone());
+        }
+        let r = rows.shape()[0];
+        let positive_items = output.gather(batch.positive);
+        let positive = output.add_bias((rows * positive_items).sum(1), batch.positive);
+        let (negative, ids) = match self.kind {
+            // Every row's target is a negative for the others.
+            LossKind::InBatch => (rows.matmul_t(positive_items), batch.positive),
+            _ if batch.negative.shape().len() == 1 => (rows.matmul_t(output.gather(batch.negative)), batch.negative),
+            _ => {
+                let (n, d) = (batch.negative.shape()[1], rows.shape()[1]);
+                if n == 1 {
+                    let one = (rows * output.gather(batch.negative).reshape([r, d])).sum(1);
+                    (one.reshape([r, 1]), batch.negative)
+                } else {
+                    ((rows.reshape([r, 1, d]) * output.gather(batch.negative)).sum(2), batch.negative)
+                }
+            }
+        };
+        let negative = output.add_bias(negative, ids);
+        let n = negative.shape()[1];
+        let column = |v: Var<'g>| v.reshape([r, 1]);
+        let mean = |losses: Var<'g>| weighted_mean(losses, batch.weight);
+        match self.kind {
+            LossKind::Softmax => unreachable!("returned above"),
+            LossKind::Bpr => g.push(Bpr, &[positive, negative, batch.weight]),
+            LossKind::Bce => mean((-positive).softplus() + negative.softplus().mean(1)),
+            LossKind::Gbce => {
+                let beta = self.beta(n, output.classes.len());
+                mean(((-positive).softplus().scale(beta) + negative.softplus().sum(1)).scale(1.0 / (n + 1) as f64))
+            }
+            LossKind::SampledSoftmax | LossKind::InBatch => {
+                let (positive, negative) = (self.correct(positive, batch.positive), self.correct(negative, ids));
+                // A row's own target among shared negatives is no negative.
+                let negative = match ids.shape().len() {
+                    1 => negative - column(batch.positive).equal(ids.reshape([1, n])).scale(1e9),
+                    _ => negative,
+                };
+                // log(e^s + sum_j e^s_j) - s, with s itself subtracted first and the maximum next.
+                let apart = negative - column(positive);
+                let most = apart.max_over(1).max(g.scalar(0.0)).stop_gradient();
+                let sum = (apart - column(most)).exp().sum(1) + (-most).exp();
+                mean(sum.log() + most)
+            }
+            LossKind::Top1Max => {
+                let above = (negative - column(positive)).sigmoid() + negative.square().sigmoid();
+                mean((negative.softmax(1, None) * above).sum(1))
+            }
+        }
+    }
+
+    /// gSASRec's exponent: alpha (t (1 - 1 / alpha) + 1 / alpha), where alpha is the share of the items that is sampled.
+    fn beta(&self, negatives: usize, items: usize) -> f64 {
+        let alpha = negatives as f64 / (items - 1).max(1) as f64;
+        alpha * (self.config.t * (1.0 - 1.0 / alpha) + 1.0 / alpha)
+    }
+
+    /// `scores` of the items `ids`, less log Q.
+    fn correct<'g>(&self, scores: Var<'g>, ids: Var<'g>) -> Var<'g> {
+        let Some(log_q) = &self.log_q else { return scores };
+        let table = scores.graph().constant(log_q.clone()).reshape([log_q.shape.elements(), 1]);
+        scores - table.gather(ids).reshape(ids.shape())
+    }
+}
+
+/// sum w l / sum w; 0 where all weights are 0.
+fn weighted_mean<'g>(losses: Var<'g>, weight: Var<'g>) -> Var<'g> {
+    (losses * weight).sum(0) / weight.sum(0).max(losses.graph().scalar(1e-9))
+}
+
+/// The draws of a sampler as log chances, \[items + 1\]: uniform, or in proportion to `counts^alpha`.
+pub fn log_chances(counts: &[u32], alpha: f64) -> Tensor {
+    // An item that is never drawn is never corrected: its chance is taken as that of one event.
+    let weights: Vec<f64> = counts.iter().map(|&n| (n.max(1) as f64).powf(alpha)).collect();
+    let total: f64 = weights[1..].iter().sum();
+    let log = weights.iter().enumerate().map(|(i, w)| if i == 0 { 0.0 } else { (w / total).ln() as f32 });
+    Tensor::f32([counts.len()], log.collect::<Vec<f32>>())
+}
+
+/// Rows of `v` with length 1.
+pub(super) fn unit<'g>(v: Var<'g>) -> Var<'g> {
+    let d = v.shape().last_dim();
+    let rows = v.shape().elements() / d;
+    let flat = v.reshape([rows, d]);
+    let length = flat.square().sum(1).max(v.graph().scalar(1e-12)).sqrt();
+    (flat / length.reshape([rows, 1])).reshape(v.shape())
+}

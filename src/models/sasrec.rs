@@ -1,0 +1,102 @@
+//! SASRec: Kang, McAuley, "Self-attentive sequential recommendation" (ICDM 2018), as published (`model.norm = "pre"`) or in the
+//! arrangement of RecBole and ANT (`"post"`): see [`crate::nn::encoder`].
+//!
+//! | of the paper | function |
+//! |---|---|
+//! | equation 1, embeddings and positions | `embed` |
+//! | equations 2 to 5, blocks | [`Encoder`] |
+//! | equation 6, relevance | [`Model::scores`](super::Model::scores) |
+//! | equation 7, cross entropy at each place | [`super::loss`], kind `bce` |
+//!
+//! `pre` scales item embeddings by sqrt(d), pads on the left and reads padded places as zeros that are not attended to; `post`
+//! pads on the right. Training looks at every place of a window at once, or (`model.positions = "last"`) at its end alone.
+//! Start values: N(0, .02).
+
+use super::{History, LossKind, Model, Objective, Padding};
+use crate::graph::{Graph, Var};
+use crate::nn::encoder::{Encoder, Norm};
+use crate::nn::{Init, Params};
+use serde::{Deserialize, Serialize};
+
+/// Which places of a window have a target in training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    #[default]
+    All,
+    Last,
+}
+
+impl Positions {
+    pub fn objective(self) -> Objective {
+        if self == Positions::All { Objective::Next } else { Objective::Last }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub items: usize,
+    /// Items of a history that are read.
+    pub max_len: usize,
+    pub encoder: Encoder,
+    pub positions: Positions,
+}
+
+pub struct SasRec {
+    settings: Settings,
+    params: Params,
+}
+
+impl SasRec {
+    pub fn new(settings: Settings) -> SasRec {
+        let Settings { items, max_len, encoder, .. } = settings;
+        let mut params = Params::new();
+        params.add("item_embedding", [items + 1, encoder.dim], Init::Normal(0.02));
+        params.add("position_embedding", [max_len, encoder.dim], Init::Normal(0.02));
+        encoder.declare(&mut params, Init::Normal(0.02));
+        SasRec { settings, params }
+    }
+
+    /// \[B, M, d\].
+    fn embed<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let items = self.item_table(g).gather(history.items);
+        let Encoder { norm, dim, .. } = self.settings.encoder;
+        let items = if norm == Norm::Pre { items.scale((dim as f64).sqrt()) } else { items };
+        items + self.params.var(g, "position_embedding")
+    }
+}
+
+impl Model for SasRec {
+    fn name(&self) -> &'static str {
+        "sasrec"
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn padding(&self) -> Padding {
+        if self.settings.encoder.norm == Norm::Pre { Padding::Left } else { Padding::Right }
+    }
+
+    fn objective(&self) -> Objective {
+        self.settings.positions.objective()
+    }
+
+    fn published_loss(&self) -> LossKind {
+        LossKind::Bce
+    }
+
+    fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
+        self.params.var(g, "item_embedding")
+    }
+
+    fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        history.newest(self.places(g, history))
+    }
+
+    fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let x = g.scope("embed", || self.embed(g, history));
+        self.settings.encoder.encode(&self.params, g, x, history.items, history.training)
+    }
+}

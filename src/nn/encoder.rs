@@ -1,0 +1,138 @@
+//! Transformer blocks over a sequence, in the two arrangements that sequential recommenders use.
+//!
+//! `pre` is SASRec as published (Kang and McAuley, ICDM 2018): q = norm(x), x = norm(q + attention(q, x, x)), x + feed-forward
+//! with ReLU, padded places set to 0, a norm behind the last block. `post` is that of BERT4Rec, RecBole and ANT: a norm of the
+//! embeddings, then x = norm(x + attention(x, x, x)), x = norm(x + feed-forward), with GELU.
+
+use super::{Init, Params};
+use crate::graph::{Graph, Var};
+use crate::kernels::matmul::Activation;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
+    #[default]
+    Pre,
+    Post,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Encoder {
+    pub norm: Norm,
+    pub dim: usize,
+    pub layers: usize,
+    pub heads: usize,
+    /// Width inside the feed-forward.
+    pub inner: usize,
+    /// Of embeddings, attention weights and the outputs of each half of a block.
+    pub dropout: f64,
+    /// No place sees a later one.
+    pub causal: bool,
+    /// Padded places are attended to as well, as one published implementation has it.
+    pub attend_padding: bool,
+    pub eps: f64,
+}
+
+impl Encoder {
+    /// Declares the parameters, `encoder.*`.
+    pub fn declare(&self, params: &mut Params, init: Init) {
+        let d = self.dim;
+        let mut norm = |params: &mut Params, name: &str| {
+            params.add(&format!("encoder.{name}.gain"), [d], Init::Constant(1.0));
+            params.add(&format!("encoder.{name}.bias"), [d], Init::Constant(0.0));
+        };
+        norm(params, if self.norm == Norm::Pre { "norm" } else { "embedding_norm" });
+        for l in 0..self.layers {
+            let parts = [("query", d, d), ("key", d, d), ("value", d, d), ("output", d, d)];
+            let attention = parts.map(|(part, out, width)| (format!("attention.{part}"), out, width));
+            let inner = [("feed_forward.0".to_string(), self.inner, d), ("feed_forward.1".to_string(), d, self.inner)];
+            for (part, out, width) in attention.into_iter().chain(inner) {
+                params.add(&format!("encoder.{l}.{part}.weight"), [out, width], init);
+                params.add(&format!("encoder.{l}.{part}.bias"), [out], Init::Constant(0.0));
+            }
+            norm(params, &format!("{l}.attention_norm"));
+            norm(params, &format!("{l}.feed_forward_norm"));
+        }
+    }
+
+    /// Encoded places \[B, M, d\] of embedded histories `x` \[B, M, d\], of which `items` \[B, M\] are not 0 where there is one.
+    pub fn encode<'g>(&self, params: &Params, g: &'g Graph, x: Var<'g>, items: Var<'g>, training: bool) -> Var<'g> {
+        let at = Traced { encoder: self, params, g, dropout: if training { self.dropout } else { 0.0 } };
+        g.scope("encoder", || match self.norm {
+            Norm::Pre => at.pre(x, items),
+            Norm::Post => at.post(x, items),
+        })
+    }
+}
+
+struct Traced<'e, 'g> {
+    encoder: &'e Encoder,
+    params: &'e Params,
+    g: &'g Graph,
+    dropout: f64,
+}
+
+impl<'g> Traced<'_, 'g> {
+    fn param(&self, name: &str) -> Var<'g> {
+        self.params.var(self.g, &format!("encoder.{name}"))
+    }
+
+    fn linear(&self, x: Var<'g>, name: &str, activation: Activation) -> Var<'g> {
+        x.linear(self.param(&format!("{name}.weight")), Some(self.param(&format!("{name}.bias"))), activation)
+    }
+
+    fn norm(&self, x: Var<'g>, name: &str) -> Var<'g> {
+        let (gain, bias) = (self.param(&format!("{name}.gain")), self.param(&format!("{name}.bias")));
+        self.g.scope(name, || x.layer_norm(gain, bias, self.encoder.eps))
+    }
+
+    /// The norm of `x + dropout(residual)`.
+    fn add_norm(&self, x: Var<'g>, residual: Var<'g>, name: &str) -> Var<'g> {
+        let (gain, bias) = (self.param(&format!("{name}.gain")), self.param(&format!("{name}.bias")));
+        self.g.scope(name, || x.add_layer_norm(residual, self.dropout, gain, bias, self.encoder.eps)[0])
+    }
+
+    fn drop(&self, x: Var<'g>, name: &str) -> Var<'g> {
+        if self.dropout == 0.0 { x } else { self.g.scope(name, || x.dropout(self.dropout)) }
+    }
+
+    fn attention(&self, l: usize, from: Var<'g>, to: Var<'g>, keep: Var<'g>) -> Var<'g> {
+        let linear = |x, part: &str| self.linear(x, &format!("{l}.attention.{part}"), Activation::None);
+        let (q, k, v) = (linear(from, "query"), linear(to, "key"), linear(to, "value"));
+        let Encoder { heads, causal, .. } = *self.encoder;
+        let y = self.g.scope(&format!("{l}.attention"), || q.attention(k, v, keep, heads, causal, self.dropout));
+        linear(y, "output")
+    }
+
+    fn pre(&self, x: Var<'g>, items: Var<'g>) -> Var<'g> {
+        let [b, m] = [x.shape()[0], x.shape()[1]];
+        let real = items.nonzero().reshape([b, m, 1]);
+        let keep = if self.encoder.attend_padding { self.ones(b, m) } else { items };
+        let mut x = self.drop(x * real, "embedding");
+        for l in 0..self.encoder.layers {
+            let q = self.norm(x, &format!("{l}.attention_norm"));
+            x = self.add_norm(q, self.attention(l, q, x, keep), &format!("{l}.feed_forward_norm"));
+            let inner = self.linear(x, &format!("{l}.feed_forward.0"), Activation::Relu);
+            let inner = self.drop(inner, &format!("{l}.feed_forward.inner"));
+            let y = self.linear(inner, &format!("{l}.feed_forward.1"), Activation::None);
+            x = (x + self.drop(y, &format!("{l}.feed_forward"))) * real;
+        }
+        self.norm(x, "norm")
+    }
+
+    fn post(&self, x: Var<'g>, items: Var<'g>) -> Var<'g> {
+        let mut x = self.drop(self.norm(x, "embedding_norm"), "embedding");
+        for l in 0..self.encoder.layers {
+            x = self.add_norm(x, self.attention(l, x, x, items), &format!("{l}.attention_norm"));
+            let inner = self.linear(x, &format!("{l}.feed_forward.0"), Activation::None).gelu();
+            let y = self.linear(inner, &format!("{l}.feed_forward.1"), Activation::None);
+            x = self.add_norm(x, y, &format!("{l}.feed_forward_norm"));
+        }
+        x
+    }
+
+    fn ones(&self, b: usize, m: usize) -> Var<'g> {
+        self.g.constant(crate::tensor::Tensor::u32([b, m], vec![1; b * m]))
+    }
+}
