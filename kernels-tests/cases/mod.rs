@@ -1,6 +1,7 @@
 //! The cases of every kernel, a file each, named as its shader.
 
 mod adam;
+mod attention;
 mod bpr;
 mod elementwise;
 mod embedding;
@@ -20,6 +21,7 @@ type Cases = fn() -> Vec<Case>;
 /// By the stem of the shader; elementwise chains have no file, their shaders are generated.
 pub const ALL: &[(&str, Cases)] = &[
     ("adam", adam::cases),
+    ("attention", attention::cases),
     ("bpr", bpr::cases),
     ("elementwise", elementwise::cases),
     ("embedding", embedding::cases),
@@ -34,5 +36,5 @@ pub const ALL: &[(&str, Cases)] = &[
 
 pub fn trials() -> Vec<Trial> {
     let of_cases = ALL.iter().flat_map(|(kernel, cases)| cases().into_iter().flat_map(|c| checks::trials(kernel, c)));
-    of_cases.chain(random::trials()).collect()
+    of_cases.chain(attention::trials()).chain(random::trials()).collect()
 }

@@ -1,6 +1,7 @@
 //! Arithmetic on `Var`: each line adds one node. The field's names; shapes broadcast from the right.
 
 use super::{Graph, Var};
+use crate::kernels::attention::Attention;
 use crate::kernels::elementwise::{Chain, Fun};
 use crate::kernels::matmul::{Activation, MatMul};
 use crate::kernels::reduce::{Reduce, Reduction};
@@ -130,6 +131,25 @@ impl<'g> Var<'g> {
     pub fn softmax(self, axis: usize, keep: Option<Var<'g>>) -> Var<'g> {
         let op = Softmax { axis, masked: keep.is_some() };
         self.graph.push(op, &[self].into_iter().chain(keep).collect::<Vec<_>>())
+    }
+
+    /// Scaled dot-product attention of these queries over `keys` and `values`, all `[B, L, heads * head_dim]` with heads side
+    /// by side, where `keep` `[B, L]` is not 0 and, if `causal`, no key is behind its query. Queries with nothing to attend
+    /// to give zeros. `dropout` zeroes weights with that probability; the mask is drawn from (seed, scope, step).
+    pub fn attention(
+        self,
+        keys: Var<'g>,
+        values: Var<'g>,
+        keep: Var<'g>,
+        heads: usize,
+        causal: bool,
+        dropout: f64,
+    ) -> Var<'g> {
+        let scale = 1.0 / (self.shape().last_dim() as f64 / heads as f64).sqrt();
+        let key = random::key(&self.graph.scope_name());
+        let step = (dropout > 0.0).then(|| self.graph.step());
+        let inputs: Vec<_> = [self, keys, values, keep].into_iter().chain(step).collect();
+        self.graph.push(Attention { heads, causal, scale, p: dropout as f32, key }, &inputs)
     }
 
     /// The rows of this table `[n, d]` that `indices` names: `[indices.., d]`. Indices must be below n.

@@ -170,6 +170,24 @@ pub fn rows2<T: Send, U: Send>(
     }
 }
 
+/// As [`rows2`], over three outputs.
+pub fn rows3<T: Send>(
+    (a, a_len): (&mut [T], usize),
+    (b, b_len): (&mut [T], usize),
+    (c, c_len): (&mut [T], usize),
+    work: usize,
+    f: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync,
+) {
+    if a_len == 0 || b_len == 0 || c_len == 0 {
+        return;
+    }
+    let mut pairs: Vec<_> = a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).collect();
+    rows2((&mut pairs, 1), (c, c_len), work, |i, pair, z| {
+        let (x, y) = &mut pair[0];
+        f(i, x, y, z)
+    });
+}
+
 /// The sum over `0..n` of what `f` gives for each fixed chunk, added in the order of the chunks: the same for any number
 /// of threads. `f` gets a range of indices.
 pub fn sum_chunks<T: Real>(n: usize, f: impl Fn(std::ops::Range<usize>) -> T + Sync) -> T {

@@ -15,6 +15,7 @@ pub mod real;
 pub mod source;
 
 pub mod adam;
+pub mod attention;
 pub mod bpr;
 pub mod elementwise;
 pub mod embedding;
@@ -36,7 +37,19 @@ macro_rules! shaders {
         pub const SHADERS: &[(&str, &str)] = &[$(($name, include_str!(concat!("../../shaders/", $name, ".wgsl")))),*];
     };
 }
-shaders!["adam", "bpr", "embedding", "matmul", "moments", "random", "rank", "reduce", "softmax", "strided"];
+shaders![
+    "adam",
+    "attention",
+    "bpr",
+    "embedding",
+    "matmul",
+    "moments",
+    "random",
+    "rank",
+    "reduce",
+    "softmax",
+    "strided"
+];
 
 /// Text that shaders prepend with `//!import NAME`, by name.
 pub const SHADER_LIBRARY: &[(&str, &str)] = &[
@@ -45,6 +58,7 @@ pub const SHADER_LIBRARY: &[(&str, &str)] = &[
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
     ("reduce", include_str!("../../shaders/lib/reduce.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),
+    ("words", include_str!("../../shaders/lib/words.wgsl")),
 ];
 
 /// One operation: a node's kind. Immutable; all that varies per step comes in through inputs.
