@@ -5,6 +5,7 @@ mod attention;
 mod bpr;
 mod elementwise;
 mod embedding;
+mod layer_norm;
 mod matmul;
 mod moments;
 mod random;
@@ -25,6 +26,7 @@ pub const ALL: &[(&str, Cases)] = &[
     ("bpr", bpr::cases),
     ("elementwise", elementwise::cases),
     ("embedding", embedding::cases),
+    ("layer_norm", layer_norm::cases),
     ("matmul", matmul::cases),
     ("moments", moments::cases),
     ("random", random::cases),
@@ -36,5 +38,5 @@ pub const ALL: &[(&str, Cases)] = &[
 
 pub fn trials() -> Vec<Trial> {
     let of_cases = ALL.iter().flat_map(|(kernel, cases)| cases().into_iter().flat_map(|c| checks::trials(kernel, c)));
-    of_cases.chain(attention::trials()).chain(random::trials()).collect()
+    of_cases.chain(attention::trials()).chain(layer_norm::trials()).chain(random::trials()).collect()
 }

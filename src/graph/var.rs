@@ -3,6 +3,7 @@
 use super::{Graph, Var};
 use crate::kernels::attention::Attention;
 use crate::kernels::elementwise::{Chain, Fun};
+use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::matmul::{Activation, MatMul};
 use crate::kernels::reduce::{Reduce, Reduction};
 use crate::kernels::softmax::Softmax;
@@ -150,6 +151,46 @@ impl<'g> Var<'g> {
         let step = (dropout > 0.0).then(|| self.graph.step());
         let inputs: Vec<_> = [self, keys, values, keep].into_iter().chain(step).collect();
         self.graph.push(Attention { heads, causal, scale, p: dropout as f32, key }, &inputs)
+    }
+
+    /// `gain (self - mean) / sqrt(variance + eps) + bias` over the last axis, \[d\] wide as gain and bias are.
+    pub fn layer_norm(self, gain: Var<'g>, bias: Var<'g>, eps: f64) -> Var<'g> {
+        self.norm(None, 0.0, &[gain, bias], eps)[0]
+    }
+
+    /// `gain self / sqrt(mean of squares + eps)` over the last axis.
+    pub fn rms_norm(self, gain: Var<'g>, eps: f64) -> Var<'g> {
+        self.norm(None, 0.0, &[gain], eps)[0]
+    }
+
+    /// The layer norm of `self + dropout(residual)`, and that sum; the mask is drawn from (seed, scope, step).
+    pub fn add_layer_norm(
+        self,
+        residual: Var<'g>,
+        dropout: f64,
+        gain: Var<'g>,
+        bias: Var<'g>,
+        eps: f64,
+    ) -> [Var<'g>; 2] {
+        self.norm(Some(residual), dropout, &[gain, bias], eps)
+    }
+
+    /// The RMS norm of `self + dropout(residual)`, and that sum.
+    pub fn add_rms_norm(self, residual: Var<'g>, dropout: f64, gain: Var<'g>, eps: f64) -> [Var<'g>; 2] {
+        self.norm(Some(residual), dropout, &[gain], eps)
+    }
+
+    /// The norm and, with a residual, the sum (else what follows the norm).
+    #[track_caller]
+    fn norm(self, residual: Option<Var<'g>>, dropout: f64, parameters: &[Var<'g>], eps: f64) -> [Var<'g>; 2] {
+        let key = random::key(&self.graph.scope_name());
+        let op = LayerNorm { rms: parameters.len() == 1, residual: residual.is_some(), eps, p: dropout as f32, key };
+        let step = (dropout > 0.0).then(|| self.graph.step());
+        let inputs: Vec<_> = [self].iter().chain(parameters).chain(&residual).chain(&step).copied().collect();
+        match self.graph.try_push(op, &inputs) {
+            Ok(outputs) => [outputs[0], outputs[1]],
+            Err(e) => panic!("{e}"),
+        }
     }
 
     /// The rows of this table `[n, d]` that `indices` names: `[indices.., d]`. Indices must be below n.

@@ -178,14 +178,17 @@ pub fn rows3<T: Send>(
     work: usize,
     f: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync,
 ) {
-    if a_len == 0 || b_len == 0 || c_len == 0 {
+    if a_len == 0 || b_len == 0 || c_len == 0 || a.is_empty() {
         return;
     }
-    let mut pairs: Vec<_> = a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).collect();
-    rows2((&mut pairs, 1), (c, c_len), work, |i, pair, z| {
-        let (x, y) = &mut pair[0];
-        f(i, x, y, z)
-    });
+    if serial(a.len() / a_len * work) {
+        let rows = a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).zip(c.chunks_mut(c_len));
+        rows.enumerate().for_each(|(i, ((x, y), z))| f(i, x, y, z));
+    } else {
+        let at_once = (SERIAL / 4 / work.max(1)).max(1);
+        let rows = a.par_chunks_mut(a_len).zip(b.par_chunks_mut(b_len)).zip(c.par_chunks_mut(c_len));
+        rows.with_min_len(at_once).enumerate().for_each(|(i, ((x, y), z))| f(i, x, y, z));
+    }
 }
 
 /// The sum over `0..n` of what `f` gives for each fixed chunk, added in the order of the chunks: the same for any number

@@ -19,6 +19,7 @@ pub mod attention;
 pub mod bpr;
 pub mod elementwise;
 pub mod embedding;
+pub mod layer_norm;
 pub mod matmul;
 pub mod moments;
 pub mod random;
@@ -42,6 +43,7 @@ shaders![
     "attention",
     "bpr",
     "embedding",
+    "layer_norm",
     "matmul",
     "moments",
     "random",
