@@ -15,7 +15,7 @@ use wgrec::kernels::adam::{Adam, AdamRows, Settings};
 use wgrec::kernels::bpr::Bpr;
 use wgrec::kernels::matmul::Activation;
 use wgrec::kernels::rank::{Pick, Rank};
-use wgrec::models::{self, History, Model, PomRec, pomrec};
+use wgrec::models::{self, History, Loss, Model, PomRec, pomrec};
 use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Shape, Spec, Tensor};
 
@@ -217,14 +217,15 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
         history: History {
             items: g.input("history", Spec::u32([b, max_len])),
             recency: g.input("recency", Spec::u32([b, max_len])),
+            training: false,
         },
         positive: g.input("positive", Spec::u32([b])),
         negative: g.input("negative", Spec::u32([b, 1])),
         weight: g.input("weight", Spec::f32([b])),
     };
     g.segments("segments", model.item_table(&g), &[batch.history.items, batch.positive, batch.negative]);
-    let loss = model.loss(&g, &batch);
     let user = model.user(&g, &batch.history);
+    let loss = Loss::default().trace(user, &model.output(&g), &batch);
     g.result("loss", loss);
     g.result("user", user);
     g.result("scores_all", model.scores(&g, user, g.input("ids", Spec::u32([rows]))));

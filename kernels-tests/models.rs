@@ -3,16 +3,18 @@
 use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};
 use std::sync::Arc;
-use wgrec::data::batches::{Batch, Padding};
+use wgrec::data::batches::{Batch, Objective, Padding};
 use wgrec::device::{Device, Store};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Memory, Options, Plan, Planned, Slot};
 use wgrec::kernels::elementwise::{Chain, Fun};
+use wgrec::models::loss::log_chances;
 use wgrec::models::pomrec::{Settings, Variant};
-use wgrec::models::{Model, PomRec};
+use wgrec::models::sasrec::Positions;
+use wgrec::models::{Bert4Rec, Gru4Rec, Loss, LossKind, Model, PomRec, SasRec, bert4rec, gru4rec, sasrec};
+use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
-use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Spec, Tensor};
 use wgrec::train::step::{StepConfig, TrainStep};
 
@@ -20,26 +22,59 @@ const ITEMS: usize = 40;
 const B: usize = 16;
 const M: usize = 6;
 
-/// Every model and ablation that is judged, by name.
-type Make = fn() -> PomRec;
+/// Every model and ablation that is judged, by name, and the loss that it is judged with.
+type Make = fn() -> Box<dyn Model>;
 
-fn models() -> Vec<(&'static str, Make)> {
-    fn pomrec(prompts: usize, dispersion: f64, variant: Variant) -> PomRec {
+fn models() -> Vec<(&'static str, LossKind, Make)> {
+    fn pomrec(prompts: usize, dispersion: f64, variant: Variant) -> Box<dyn Model> {
         let (items, max_len) = (ITEMS, M);
-        PomRec::new(Settings { items, max_len, dim: 12, attention_dim: 5, interests: 3, prompts, dispersion, variant })
+        let (dim, attention_dim, interests) = (12, 5, 3);
+        Box::new(PomRec::new(Settings { items, max_len, dim, attention_dim, interests, prompts, dispersion, variant }))
+    }
+    fn encoder(norm: Norm, causal: bool) -> Encoder {
+        let eps = 1e-8;
+        Encoder { norm, dim: 12, layers: 2, heads: 2, inner: 9, dropout: 0.2, causal, attend_padding: false, eps }
+    }
+    fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
+        let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
+        Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions }))
     }
     vec![
-        ("pomrec", || pomrec(4, 3.0, Variant::Paper)),
-        ("pomrec_released", || pomrec(4, 3.0, Variant::Released)),
-        ("pomrec_base", || pomrec(0, 0.0, Variant::Paper)),
-        ("pomrec_prompt", || pomrec(2, 0.0, Variant::Paper)),
-        ("pomrec_dispersion", || pomrec(0, 3.0, Variant::Paper)),
+        ("pomrec", LossKind::Bpr, || pomrec(4, 3.0, Variant::Paper)),
+        ("pomrec_released", LossKind::Bpr, || pomrec(4, 3.0, Variant::Released)),
+        ("pomrec_base", LossKind::Bpr, || pomrec(0, 0.0, Variant::Paper)),
+        ("pomrec_prompt", LossKind::Bpr, || pomrec(2, 0.0, Variant::Paper)),
+        ("pomrec_dispersion", LossKind::Bpr, || pomrec(0, 3.0, Variant::Paper)),
+        ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
+        ("sasrec_post", LossKind::Softmax, || sasrec(Norm::Post, Positions::All)),
+        ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),
+        ("gru4rec", LossKind::Top1Max, || {
+            let (dim, hidden, layers, dropout) = (12, 10, 2, 0.1);
+            let positions = Positions::All;
+            Box::new(Gru4Rec::new(gru4rec::Settings { items: ITEMS, dim, hidden, layers, dropout, positions }))
+        }),
+        ("gru4rec_in_batch", LossKind::InBatch, || {
+            let (dim, hidden, layers, dropout) = (12, 10, 1, 0.1);
+            let positions = Positions::Last;
+            Box::new(Gru4Rec::new(gru4rec::Settings { items: ITEMS, dim, hidden, layers, dropout, positions }))
+        }),
+        ("bert4rec", LossKind::Softmax, || {
+            let encoder = encoder(Norm::Post, false);
+            Box::new(Bert4Rec::new(bert4rec::Settings { items: ITEMS, max_len: M, encoder, hidden_share: 0.4 }))
+        }),
     ]
+}
+
+/// A model and its loss.
+struct Subject {
+    model: Box<dyn Model>,
+    kind: LossKind,
 }
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![];
-    for (name, model) in models() {
+    for (name, kind, make) in models() {
+        let model = move || Subject { model: make(), kind };
         trials.push(Trial::test(format!("models::{name}::gradients"), move || gradients(&model())));
         trials.push(Trial::test(format!("models::{name}::first_ten_losses"), move || first_losses(name, &model())));
         for device in devices::all() {
@@ -57,7 +92,8 @@ pub fn trials() -> Vec<Trial> {
         }
     }
     trials.push(Trial::test("models::a_planted_sign_error_is_found", || {
-        match alike(&models()[0].1(), &devices::get("cpu")?, negate_moments_gradient) {
+        let (_, kind, make) = models()[0];
+        match alike(&Subject { model: make(), kind }, &devices::get("cpu")?, negate_moments_gradient) {
             Err(_) => Ok(()),
             Ok(()) => Err("the comparison with f64 passed in spite of a gradient of the wrong sign".into()),
         }
@@ -66,40 +102,63 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Batch number `n` of a small world in which the next item follows from the last one, so that there is something to learn.
-fn batch(model: &dyn Model, n: u64) -> Batch {
+fn batch(subject: &Subject, n: u64) -> Batch {
     let mut r = Stream::new(7, "batch", n);
-    let mut b = Batch { history: vec![0; B * M], weight: vec![1.0; B], samples: B, ..Batch::default() };
+    let objective = subject.model.objective();
+    let targets = objective.targets(M);
+    let mut b = Batch { history: vec![0; B * M], positive: vec![0; B * targets], samples: B, ..Batch::default() };
     for row in 0..B {
         let len = 1 + r.below(M as u32) as usize;
-        let start = if model.padding() == Padding::Left { M - len } else { 0 };
+        let start = if subject.model.padding() == Padding::Left { M - len } else { 0 };
         let mut item = 1 + r.below(ITEMS as u32);
         for i in start..start + len {
             b.history[row * M + i] = item;
+            let this = item;
             item = 1 + (item * 7 + r.below(2)) % ITEMS as u32;
+            match objective {
+                Objective::Last => {}
+                Objective::Next => b.positive[row * M + i] = item,
+                Objective::Cloze { .. } if i % 2 == 1 || len == 1 => {
+                    b.positive[row * M + i] = this;
+                    b.history[row * M + i] = Objective::hidden(ITEMS);
+                }
+                Objective::Cloze { .. } => {}
+            }
         }
         b.lengths.push(len as u32);
-        b.positive.push(item);
-        b.negative.push(1 + r.below(ITEMS as u32));
+        if objective == Objective::Last {
+            b.positive[row] = item;
+        }
+        (0..targets).for_each(|_| b.negative.push(1 + r.below(ITEMS as u32)));
         b.users.push(row as u32);
     }
+    b.weight = b.positive.iter().map(|&item| if item == 0 { 0.0 } else { 1.0 }).collect();
     // The last batch of an epoch is short.
     if n % 5 == 4 {
-        b.weight[B - 3..].fill(0.0);
+        b.weight[(B - 3) * targets..].fill(0.0);
     }
-    let mut segments = Segments::default();
-    segments.build(&[&b.history, &b.positive, &b.negative], ITEMS + 1);
-    b.segments = segments;
+    let g = Graph::new();
+    let rows = subject.model.item_table(&g).shape()[0];
+    match subject.kind {
+        LossKind::Softmax => b.segments.build(&[&b.history], rows),
+        LossKind::InBatch => b.segments.build(&[&b.history, &b.positive], rows),
+        _ => b.segments.build(&[&b.history, &b.positive, &b.negative], rows),
+    }
     b
 }
 
-fn config(keep_gradients: bool) -> StepConfig {
+fn config(kind: LossKind, keep_gradients: bool) -> StepConfig {
     let optimiser = Adam { clip: Some(5.0), weight_decay: 1e-6, ..Adam::default() };
-    StepConfig { batch: B, max_len: M, negatives: 1, optimiser, keep_gradients, ..StepConfig::default() }
+    // A log Q as of a sampler by popularity, for the losses that correct by it.
+    let corrected = matches!(kind, LossKind::SampledSoftmax | LossKind::InBatch);
+    let log_q = corrected.then(|| log_chances(&(0..=ITEMS as u32).collect::<Vec<_>>(), 1.0));
+    let loss = Loss { kind, log_q, ..Loss::default() };
+    StepConfig { batch: B, max_len: M, negatives: 1, loss, optimiser, keep_gradients, ..StepConfig::default() }
 }
 
-fn store(model: &dyn Model, device: &Device) -> Result<Store, Failed> {
-    let params = model.params();
-    let mut store = device.store(&[params.states(), config(false).optimiser.states(params)].concat())?;
+fn store(model: &Subject, device: &Device) -> Result<Store, Failed> {
+    let params = model.model.params();
+    let mut store = device.store(&[params.states(), config(model.kind, false).optimiser.states(params)].concat())?;
     params.initialise(&mut store, 3)?;
     Ok(store)
 }
@@ -107,8 +166,8 @@ fn store(model: &dyn Model, device: &Device) -> Result<Store, Failed> {
 const LR: f64 = 0.01;
 
 /// Steps `from..to`; the losses.
-fn train(model: &dyn Model, device: &Device, store: &Store, from: u64, to: u64) -> Result<Vec<f64>, Failed> {
-    let mut step = TrainStep::new(device, store, model, &config(false))?;
+fn train(model: &Subject, device: &Device, store: &Store, from: u64, to: u64) -> Result<Vec<f64>, Failed> {
+    let mut step = TrainStep::new(device, store, &*model.model, &config(model.kind, false))?;
     (from..to)
         .map(|n| {
             step.run(&batch(model, n), n, 3, LR)?;
@@ -123,11 +182,11 @@ fn states(store: &Store) -> Result<Vec<(String, Tensor)>, Failed> {
 }
 
 /// Each parameter's gradient against finite differences of the loss along a random direction, in f64.
-fn gradients(model: &dyn Model) -> Result<(), Failed> {
+fn gradients(model: &Subject) -> Result<(), Failed> {
     let device = devices::get("f64")?;
     let mut store = store(model, &device)?;
     train(model, &device, &store, 0, 20)?;
-    let params = model.params();
+    let params = model.model.params();
     let batch = batch(model, 100);
     let before = states(&store)?;
     let mut at = |name: Option<(&str, &Tensor)>| -> Result<(f64, Vec<(String, Tensor)>), Failed> {
@@ -137,7 +196,7 @@ fn gradients(model: &dyn Model) -> Result<(), Failed> {
         if let Some((name, tensor)) = name {
             params.write(&mut store, name, tensor)?;
         }
-        let mut step = TrainStep::new(&device, &store, model, &config(true))?;
+        let mut step = TrainStep::new(&device, &store, &*model.model, &config(model.kind, true))?;
         step.run(&batch, 20, 3, 0.0)?;
         let gradient = |p: &wgrec::nn::params::Param| Ok((p.name.clone(), step.read(&format!("gradient.{}", p.name))?));
         let gradients = params.iter().map(gradient).collect::<Result<Vec<_>, Failed>>()?;
@@ -174,7 +233,7 @@ fn gradients(model: &dyn Model) -> Result<(), Failed> {
 }
 
 /// The first ten losses of the f64 device, as they were when the model was checked: a change of its arithmetic shows here.
-fn first_losses(name: &str, model: &dyn Model) -> Result<(), Failed> {
+fn first_losses(name: &str, model: &Subject) -> Result<(), Failed> {
     let device = devices::get("f64")?;
     let got = train(model, &device, &store(model, &device)?, 0, 10)?;
     let table = include_str!("first_losses.txt");
@@ -188,9 +247,9 @@ fn first_losses(name: &str, model: &dyn Model) -> Result<(), Failed> {
     }
 }
 
-fn overfits(model: &dyn Model, device: &Device) -> Result<(), Failed> {
+fn overfits(model: &Subject, device: &Device) -> Result<(), Failed> {
     let store = store(model, device)?;
-    let mut step = TrainStep::new(device, &store, model, &config(false))?;
+    let mut step = TrainStep::new(device, &store, &*model.model, &config(model.kind, false))?;
     let batch = batch(model, 0);
     let mut first = None;
     for n in 0..300 {
@@ -203,7 +262,7 @@ fn overfits(model: &dyn Model, device: &Device) -> Result<(), Failed> {
     if last < 0.1 * first { Ok(()) } else { Err(format!("the loss went from {first} to {last}").into()) }
 }
 
-fn same_bits(model: &dyn Model, device: &Device) -> Result<(), Failed> {
+fn same_bits(model: &Subject, device: &Device) -> Result<(), Failed> {
     let run = || {
         let store = store(model, device)?;
         train(model, device, &store, 0, 30)?;
@@ -214,22 +273,22 @@ fn same_bits(model: &dyn Model, device: &Device) -> Result<(), Failed> {
 
 /// From 300 steps into a training (at the start every loss is ln 2): each named gradient within 1e-4 of f64's in the L2
 /// norm, each parameter's update by 50 more steps within 1e-2. `spoil` may break the plan that `device` runs.
-fn alike(model: &dyn Model, device: &Device, spoil: fn(&mut Plan)) -> Result<(), Failed> {
+fn alike(model: &Subject, device: &Device, spoil: fn(&mut Plan)) -> Result<(), Failed> {
     let oracle = devices::get("f64")?;
     let start = store(model, &oracle)?;
     train(model, &oracle, &start, 0, 300)?;
     let start = states(&start)?;
-    let params = model.params();
+    let params = model.model.params();
     let after = |device: &Device, spoil: fn(&mut Plan)| -> Result<[Vec<(String, Tensor)>; 2], Failed> {
         let mut store = store(model, device)?;
         for (name, tensor) in &start {
             store.write(name, 0, tensor)?;
         }
         let g = Graph::new();
-        TrainStep::trace(&g, model, &config(true))?;
+        TrainStep::trace(&g, &*model.model, &config(model.kind, true))?;
         let mut plan = device.plan(&g, Options::default())?;
         spoil(&mut plan);
-        let mut step = TrainStep::with_plan(device, &store, model, &config(true), plan)?;
+        let mut step = TrainStep::with_plan(device, &store, &*model.model, &config(model.kind, true), plan)?;
         step.run(&batch(model, 300), 300, 3, LR)?;
         let gradient = |p: &wgrec::nn::params::Param| Ok((p.name.clone(), step.read(&format!("gradient.{}", p.name))?));
         let gradients = params.iter().map(gradient).collect::<Result<Vec<_>, Failed>>()?;

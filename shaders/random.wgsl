@@ -6,21 +6,12 @@
 //   Gumbel -log(-log u), u = (k + 1/2) / 2^24         dropout y = x scale, or 0 where the uniform is below `rate`
 //!import index
 //!import math
-//!import philox
-//!import step
+//!import words
 struct Params { n: u32, key: u32, rate: f32, scale: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> step: array<u32>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-
-const ULP: f32 = 1.0 / 16777216.0;
-
-fn words(quad: u32) -> vec4<u32> {
-    let high = step[STEP_SEED + 1u];
-    let seed = step[STEP_SEED] ^ (high << 16u | high >> 16u);
-    return philox(vec2(seed, p.key), vec4(quad, step[STEP_MICRO], step[STEP_NUMBER], step[STEP_NUMBER + 1u]));
-}
 
 // (cos, sin) of k / 2^24 turns: WGSL lets sin be off by 2^-11. The nearest quarter turn is taken off exactly, the rest, at
 // most pi / 4, goes into Cephes' polynomials.

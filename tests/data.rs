@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wgrec::Error;
 use wgrec::data::{
-    BatchSpec, Cache, DataConfig, Dataset, EvalBatches, EvalSpec, Padding, Part, Sampler, Split, Summary, TrainBatches,
+    BatchSpec, Cache, DataConfig, Dataset, EvalBatches, EvalSpec, Gathers, Objective, Padding, Part, Sampler, Split,
+    Summary, TrainBatches,
 };
 
 /// Twelve users who walk over ten items in a circle, and one with a single event.
@@ -39,7 +40,18 @@ fn from_a_file_to_batches() {
     assert!(Summary::of(&data).to_string().contains(&split.describe()));
 
     let (batch, max_len, padding) = (16, 4, Padding::Left);
-    let spec = BatchSpec { batch, max_len, padding, negatives: 1, sampler: Sampler::Uniform, seed: 1, threads: 2 };
+    let spec = BatchSpec {
+        batch,
+        max_len,
+        padding,
+        negatives: 1,
+        sampler: Sampler::Uniform,
+        seed: 1,
+        threads: 2,
+        objective: Objective::Last,
+        shared: false,
+        gathers: Gathers::All,
+    };
     let training = TrainBatches::new(data.clone(), split.clone(), spec).unwrap();
     assert_eq!((training.samples(), training.steps_per_epoch()), (60, 4));
     for batch in training.epoch(0, 0) {

@@ -1,10 +1,12 @@
 //! The cases of every kernel, a file each, named as its shader.
 
 mod adam;
+mod attention;
 mod bpr;
 mod elementwise;
 mod embedding;
 mod gru;
+mod layer_norm;
 mod matmul;
 mod moments;
 mod random;
@@ -22,10 +24,12 @@ type Cases = fn() -> Vec<Case>;
 /// By the stem of the shader; elementwise chains have no file, their shaders are generated.
 pub const ALL: &[(&str, Cases)] = &[
     ("adam", adam::cases),
+    ("attention", attention::cases),
     ("bpr", bpr::cases),
     ("elementwise", elementwise::cases),
     ("embedding", embedding::cases),
     ("gru", gru::cases),
+    ("layer_norm", layer_norm::cases),
     ("matmul", matmul::cases),
     ("moments", moments::cases),
     ("random", random::cases),
@@ -38,5 +42,5 @@ pub const ALL: &[(&str, Cases)] = &[
 
 pub fn trials() -> Vec<Trial> {
     let of_cases = ALL.iter().flat_map(|(kernel, cases)| cases().into_iter().flat_map(|c| checks::trials(kernel, c)));
-    of_cases.chain(random::trials()).collect()
+    of_cases.chain(attention::trials()).chain(layer_norm::trials()).chain(random::trials()).collect()
 }

@@ -57,7 +57,13 @@ impl Objective {
         match self {
             Objective::Last => len.saturating_sub(1),
             Objective::Next => len.saturating_sub(1).div_ceil(max_len),
-            Objective::Cloze { .. } => if len < 2 { 0 } else { len.div_ceil(max_len) },
+            Objective::Cloze { .. } => {
+                if len < 2 {
+                    0
+                } else {
+                    len.div_ceil(max_len)
+                }
+            }
         }
     }
 }
@@ -211,7 +217,13 @@ impl TrainBatches {
                     let own = &items[end.saturating_sub(m)..end];
                     let len = fill(window, own, spec.padding);
                     let start = if spec.padding == Padding::Left { m - own.len() } else { 0 };
-                    hide(&mut window[start..start + own.len()], &mut positive[start..], share, data.items(), &mut hiding);
+                    hide(
+                        &mut window[start..start + own.len()],
+                        &mut positive[start..],
+                        share,
+                        data.items(),
+                        &mut hiding,
+                    );
                     len
                 }
             };
@@ -229,15 +241,15 @@ impl TrainBatches {
             batch.negative.iter_mut().for_each(|item| *item = negatives.draw_any(&mut stream));
         }
         let rows = spec.objective.table_rows(data.items());
-        let Batch { history, positive, negative, .. } = &batch;
+        let Batch { history, positive, negative, segments, output_segments, .. } = &mut batch;
         match spec.gathers {
-            Gathers::All => batch.segments.build(&[history, positive, negative], rows),
-            Gathers::Histories => batch.segments.build(&[history], rows),
+            Gathers::All => segments.build(&[history, positive, negative], rows),
+            Gathers::Histories => segments.build(&[history], rows),
             Gathers::Apart => {
-                batch.segments.build(&[history], rows);
+                segments.build(&[history], rows);
                 let mut output = Segments::default();
                 output.build(&[positive, negative], data.items() + 1);
-                batch.output_segments = Some(output);
+                *output_segments = Some(output);
             }
         }
         batch
@@ -250,7 +262,7 @@ fn hide(window: &mut [u32], targets: &mut [u32], share: f32, items: usize, strea
     let last_alone = stream.uniform() < 0.1;
     let mut any = false;
     for (i, (item, target)) in window.iter_mut().zip(targets).enumerate() {
-        let drawn = if last_alone { i == last } else { stream.uniform() < share };
+        let drawn = if last_alone { i == last } else { stream.uniform() < share as f64 };
         // At least one: the last, if none was drawn.
         if drawn || (i == last && !any) {
             any = true;

@@ -10,9 +10,7 @@ pub mod split;
 pub mod summary;
 pub mod synth;
 
-pub use batches::{
-    Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Gathers, Objective, Padding, TrainBatches,
-};
+pub use batches::{Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Gathers, Objective, Padding, TrainBatches};
 pub use cache::{Cache, Dataset};
 pub use filter::{Dedup, Filter, Ties};
 pub use negatives::Sampler;

@@ -1,8 +1,10 @@
 //! Arithmetic on `Var`: each line adds one node. The field's names; shapes broadcast from the right.
 
 use super::{Graph, Kind, Var};
+use crate::kernels::attention::Attention;
 use crate::kernels::elementwise::{Chain, Fun};
 use crate::kernels::gru::Gru;
+use crate::kernels::layer_norm::LayerNorm;
 use crate::kernels::matmul::{Activation, MatMul};
 use crate::kernels::reduce::{Reduce, Reduction};
 use crate::kernels::softmax::Softmax;
@@ -172,6 +174,65 @@ impl<'g> Var<'g> {
     pub fn gru(self, weight: Var<'g>, bias: Var<'g>, keep: Var<'g>) -> Var<'g> {
         let outputs = self.graph.try_push(Gru, &[self, weight.transpose(), bias, keep]);
         outputs.unwrap_or_else(|e| panic!("{e}"))[0]
+    }
+
+    /// Scaled dot-product attention of these queries over `keys` and `values`, all `[B, L, heads * head_dim]` with heads side
+    /// by side, where `keep` `[B, L]` is not 0 and, if `causal`, no key is behind its query. Queries with nothing to attend
+    /// to give zeros. `dropout` zeroes weights with that probability; the mask is drawn from (seed, scope, step).
+    pub fn attention(
+        self,
+        keys: Var<'g>,
+        values: Var<'g>,
+        keep: Var<'g>,
+        heads: usize,
+        causal: bool,
+        dropout: f64,
+    ) -> Var<'g> {
+        let scale = 1.0 / (self.shape().last_dim() as f64 / heads as f64).sqrt();
+        let key = random::key(&self.graph.scope_name());
+        let step = (dropout > 0.0).then(|| self.graph.step());
+        let inputs: Vec<_> = [self, keys, values, keep].into_iter().chain(step).collect();
+        self.graph.push(Attention { heads, causal, scale, p: dropout as f32, key }, &inputs)
+    }
+
+    /// `gain (self - mean) / sqrt(variance + eps) + bias` over the last axis, \[d\] wide as gain and bias are.
+    pub fn layer_norm(self, gain: Var<'g>, bias: Var<'g>, eps: f64) -> Var<'g> {
+        self.norm(None, 0.0, &[gain, bias], eps)[0]
+    }
+
+    /// `gain self / sqrt(mean of squares + eps)` over the last axis.
+    pub fn rms_norm(self, gain: Var<'g>, eps: f64) -> Var<'g> {
+        self.norm(None, 0.0, &[gain], eps)[0]
+    }
+
+    /// The layer norm of `self + dropout(residual)`, and that sum; the mask is drawn from (seed, scope, step).
+    pub fn add_layer_norm(
+        self,
+        residual: Var<'g>,
+        dropout: f64,
+        gain: Var<'g>,
+        bias: Var<'g>,
+        eps: f64,
+    ) -> [Var<'g>; 2] {
+        self.norm(Some(residual), dropout, &[gain, bias], eps)
+    }
+
+    /// The RMS norm of `self + dropout(residual)`, and that sum.
+    pub fn add_rms_norm(self, residual: Var<'g>, dropout: f64, gain: Var<'g>, eps: f64) -> [Var<'g>; 2] {
+        self.norm(Some(residual), dropout, &[gain], eps)
+    }
+
+    /// The norm and, with a residual, the sum (else what follows the norm).
+    #[track_caller]
+    fn norm(self, residual: Option<Var<'g>>, dropout: f64, parameters: &[Var<'g>], eps: f64) -> [Var<'g>; 2] {
+        let key = random::key(&self.graph.scope_name());
+        let op = LayerNorm { rms: parameters.len() == 1, residual: residual.is_some(), eps, p: dropout as f32, key };
+        let step = (dropout > 0.0).then(|| self.graph.step());
+        let inputs: Vec<_> = [self].iter().chain(parameters).chain(&residual).chain(&step).copied().collect();
+        match self.graph.try_push(op, &inputs) {
+            Ok(outputs) => [outputs[0], outputs[1]],
+            Err(e) => panic!("{e}"),
+        }
     }
 
     /// The rows of this table `[n, d]` that `indices` names: `[indices.., d]`. Indices must be below n.

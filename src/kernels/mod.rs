@@ -15,10 +15,12 @@ pub mod real;
 pub mod source;
 
 pub mod adam;
+pub mod attention;
 pub mod bpr;
 pub mod elementwise;
 pub mod embedding;
 pub mod gru;
+pub mod layer_norm;
 pub mod matmul;
 pub mod moments;
 pub mod random;
@@ -38,7 +40,22 @@ macro_rules! shaders {
         pub const SHADERS: &[(&str, &str)] = &[$(($name, include_str!(concat!("../../shaders/", $name, ".wgsl")))),*];
     };
 }
-shaders!["adam", "bpr", "embedding", "gru", "matmul", "moments", "random", "rank", "reduce", "softmax", "softmax_loss", "strided"];
+shaders![
+    "adam",
+    "attention",
+    "bpr",
+    "embedding",
+    "gru",
+    "layer_norm",
+    "matmul",
+    "moments",
+    "random",
+    "rank",
+    "reduce",
+    "softmax",
+    "softmax_loss",
+    "strided",
+];
 
 /// Text that shaders prepend with `//!import NAME`, by name.
 pub const SHADER_LIBRARY: &[(&str, &str)] = &[
@@ -47,6 +64,7 @@ pub const SHADER_LIBRARY: &[(&str, &str)] = &[
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
     ("reduce", include_str!("../../shaders/lib/reduce.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),
+    ("words", include_str!("../../shaders/lib/words.wgsl")),
 ];
 
 /// One operation: a node's kind. Immutable; all that varies per step comes in through inputs.

@@ -8,7 +8,7 @@ use super::real::Real;
 use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::graph::Step;
-use crate::tensor::philox::{fnv, philox};
+use crate::tensor::philox::{fnv, philox, philox_side_by_side};
 use crate::tensor::{Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
@@ -33,6 +33,9 @@ pub fn key(scope: &str) -> u32 {
     fnv(scope)
 }
 
+/// Groups of four elements that the counter can tell apart.
+pub(super) const GROUPS: usize = u32::MAX as usize;
+
 /// Words of elements `4 * group ..` of the node with `key`.
 fn words(step: &[u32], key: u32, group: usize) -> [u32; 4] {
     let seed = step[Step::SEED] ^ step[Step::SEED + 1].rotate_left(16);
@@ -40,8 +43,48 @@ fn words(step: &[u32], key: u32, group: usize) -> [u32; 4] {
 }
 
 /// 24 bits to [0, 1).
+#[inline(always)]
 fn unit(word: u32) -> f32 {
     (word >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+/// Factors of dropout for ops that draw them as they go: 0 with probability `p`, else 1 / (1 - p).
+#[derive(Clone, Copy)]
+pub(super) struct Mask<'a> {
+    pub step: &'a [u32],
+    pub key: u32,
+    pub p: f32,
+}
+
+impl Mask<'_> {
+    /// Of one element of the whole tensor.
+    pub fn factor<T: Real>(&self, element: usize) -> T {
+        let dropped = unit(words(self.step, self.key, element / 4)[element % 4]) < self.p;
+        if dropped { T::ZERO } else { T::ONE / (T::ONE - T::of(self.p as f64)) }
+    }
+
+    /// Multiplies `x` by the factors of elements `first ..`.
+    #[inline(always)]
+    pub fn apply(&self, first: usize, x: &mut [f32]) {
+        let Mask { step, key, p } = *self;
+        let seed = step[Step::SEED] ^ step[Step::SEED + 1].rotate_left(16);
+        let scale = 1.0 / (1.0 - p);
+        // Sixteen counters side by side fill the vectors of every machine.
+        const SIDE: usize = 16;
+        let mut factors = [[0.0f32; 4]; SIDE];
+        let mut at = first / 4 * 4;
+        while at < first + x.len() {
+            let counter = [(at / 4) as u32, step[Step::MICRO], step[Step::STEP], step[Step::STEP + 1]];
+            let drawn = philox_side_by_side::<SIDE>([seed, key], counter);
+            for (lane, four) in factors.iter_mut().enumerate() {
+                *four = std::array::from_fn(|w| if unit(drawn[w][lane]) < p { 0.0 } else { scale });
+            }
+            let factors = factors.as_flattened();
+            let (from, to) = (at.max(first), (at + 4 * SIDE).min(first + x.len()));
+            x[from - first..to - first].iter_mut().zip(&factors[from - at..]).for_each(|(x, f)| *x *= f);
+            at += 4 * SIDE;
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

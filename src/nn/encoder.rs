@@ -38,7 +38,7 @@ impl Encoder {
     /// Declares the parameters, `encoder.*`.
     pub fn declare(&self, params: &mut Params, init: Init) {
         let d = self.dim;
-        let mut norm = |params: &mut Params, name: &str| {
+        let norm = |params: &mut Params, name: &str| {
             params.add(&format!("encoder.{name}.gain"), [d], Init::Constant(1.0));
             params.add(&format!("encoder.{name}.bias"), [d], Init::Constant(0.0));
         };

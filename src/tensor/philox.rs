@@ -23,6 +23,27 @@ pub fn philox(key: [u32; 2], counter: [u32; 4]) -> [u32; 4] {
     [a, b, c, d]
 }
 
+/// [`philox`] at `N` counters whose first words follow one another: word w of counter i at `[w][i]`.
+#[inline(always)]
+pub fn philox_side_by_side<const N: usize>(key: [u32; 2], [first, b, c, d]: [u32; 4]) -> [[u32; N]; 4] {
+    let [mut k0, mut k1] = key;
+    let (mut a, mut b, mut c, mut d) = ([0; N], [b; N], [c; N], [d; N]);
+    a.iter_mut().enumerate().for_each(|(i, a)| *a = first.wrapping_add(i as u32));
+    for _ in 0..10 {
+        for i in 0..N {
+            let p0 = M0 as u64 * a[i] as u64;
+            let p1 = M1 as u64 * c[i] as u64;
+            a[i] = (p1 >> 32) as u32 ^ b[i] ^ k0;
+            b[i] = p1 as u32;
+            c[i] = (p0 >> 32) as u32 ^ d[i] ^ k1;
+            d[i] = p0 as u32;
+        }
+        k0 = k0.wrapping_add(W0);
+        k1 = k1.wrapping_add(W1);
+    }
+    [a, b, c, d]
+}
+
 /// A stream of random numbers for one entity: key (seed, stream), counter counting up. Host side only: data, negatives, init.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -102,5 +123,15 @@ mod tests {
             philox([0xa4093822, 0x299f31d0], [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344]),
             [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]
         );
+    }
+
+    #[test]
+    fn side_by_side_is_one_by_one() {
+        let (key, counter) = ([0xa4093822, 0x299f31d0], [u32::MAX - 2, 0x85a308d3, 0x13198a2e, 0x03707344]);
+        let all = philox_side_by_side::<5>(key, counter);
+        for i in 0..5 {
+            let one = philox(key, [counter[0].wrapping_add(i as u32), counter[1], counter[2], counter[3]]);
+            assert_eq!(one, all.map(|words| words[i]));
+        }
     }
 }

@@ -5,10 +5,10 @@ use super::config::{Config, Protocol};
 use super::fit::FitOptions;
 use super::folder::RunFolder;
 use super::step::{StepConfig, gathers};
+use crate::data::negatives::Sampler;
 use crate::data::readers::Interner;
 use crate::data::split::thousands;
 use crate::data::synth::{Behaviour, Domain, World};
-use crate::data::negatives::Sampler;
 use crate::data::{BatchSpec, Clock, Dataset, EvalBatches, EvalSpec, Interactions, Part, Split};
 use crate::device::{Device, Store};
 use crate::error::{Error, Result};
@@ -114,8 +114,7 @@ impl Session {
             // Chances that are all the same cancel.
             (_, Sampler::Uniform) => 0.0,
         };
-        let log_q =
-            (corrected && alpha != 0.0).then(|| log_chances(&self.split.popularity(&self.data), alpha));
+        let log_q = (corrected && alpha != 0.0).then(|| log_chances(&self.split.popularity(&self.data), alpha));
         Loss { kind, config, log_q }
     }
 

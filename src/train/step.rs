@@ -115,7 +115,8 @@ impl TrainStep {
             weight: g.input("weight", Spec::f32([rows])),
         };
         let output = model.output(g);
-        let targets: &[Var] = if loss.kind.is_sampled() { &[batch.positive, batch.negative] } else { &[batch.positive] };
+        let targets: &[Var] =
+            if loss.kind.is_sampled() { &[batch.positive, batch.negative] } else { &[batch.positive] };
         let lists = |first: &[Var<'g>]| [first, targets].concat();
         match gathers(model, loss.kind) {
             Gathers::All => g.segments("segments", model.item_table(g), &lists(&[batch.history.items])),

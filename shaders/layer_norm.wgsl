@@ -1,0 +1,278 @@
+// Layer norm over the last axis (Ba, Kiros and Hinton, 2016) and, where RMS, RMS norm (Zhang and Sennrich, 2019); before it,
+// where a residual r is given, the sum with r after dropout.
+//   s = x + f r,   h = (s - mean) / std,   y = gain h + bias,   std = sqrt(mean of (s - mean)^2 + eps)
+//   ds = (g - mean of g - h mean of (g h)) / std + dsum, g = gain dy,   dr = f ds,   dgain = sum of dy h,   dbias = sum of dy
+// RMS: mean and mean of g are 0, and there is no bias. f: the factors of dropout where DROPOUT, else 1.
+// x, r, s, y and their gradients: [rows, D]. gain, bias: [D]. stats: [rows, 2], mean and 1 / std.
+// LANES lanes share a row, WG / LANES rows a workgroup; each lane keeps its EACH elements in registers, so that every operand
+// is read once. The variance is taken in a second pass over them, which also finds what rounding took from the mean (Chan,
+// Golub and LeVeque, 1983): E[s^2] - E[s]^2 would lose every digit of a small variance, and 1 / std would show the rest.
+// WG * 8 bytes of workgroup memory.
+//!import index
+//!import words
+struct Params { rows: u32, key: u32, chunks: u32, eps: f32, rate: f32, kept_scale: f32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> gain: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> r: array<f32>;
+@group(0) @binding(4) var<storage, read> step: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(6) var<storage, read_write> s: array<f32>;
+@group(0) @binding(7) var<storage, read_write> stats: array<f32>;
+
+const ROWS: u32 = WG / LANES;
+const EACH: u32 = 4u * ((D + 4u * LANES - 1u) / (4u * LANES));
+
+// A lane's elements of its row: s and, going back, h; g; 0 past the row's end.
+var<private> own: array<f32, EACH>;
+var<private> own_slope: array<f32, EACH>;
+
+// Column of the n-th of them: four neighbours at a time, which share the words of dropout.
+fn column(n: u32, part: u32) -> u32 {
+    return (n / 4u * LANES + part) * 4u + n % 4u;
+}
+
+var<workgroup> row_lanes: array<vec2<f32>, WG>;
+
+// Two sums over the lanes that share a row, by a tree, so in a fixed order. All lanes of the workgroup must call it.
+fn sum_row(values: vec2<f32>, lane: u32) -> vec2<f32> {
+    row_lanes[lane] = values;
+    workgroupBarrier();
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        if lane % LANES < half {
+            row_lanes[lane] += row_lanes[lane + half];
+        }
+        workgroupBarrier();
+    }
+    let totals = row_lanes[lane - lane % LANES];
+    workgroupBarrier(); // before the next sums are written
+    return totals;
+}
+
+var<private> drawn_quad: u32 = 0xffffffffu; // no quad of any tensor
+var<private> drawn: vec4<u32>;
+
+fn factor(element: u32) -> f32 {
+    if DROPOUT == 0u {
+        return 1.0;
+    }
+    if element / 4u != drawn_quad {
+        drawn_quad = element / 4u;
+        drawn = words(drawn_quad);
+    }
+    return select(p.kept_scale, 0.0, f32(drawn[element % 4u] >> 8u) * ULP < p.rate);
+}
+
+// y and stats of a row from `own`. Rows past the end take part in the sums, and write nothing.
+fn normalise(row: u32, lane: u32) {
+    let part = lane % LANES;
+    var mean = 0.0;
+    if RMS == 0u {
+        var sum = 0.0;
+        for (var n = 0u; n < EACH; n++) {
+            sum += own[n];
+        }
+        mean = sum_row(vec2(sum, 0.0), lane).x / f32(D);
+    }
+    var sums = vec2<f32>();
+    for (var n = 0u; n < EACH; n++) {
+        let apart = select(0.0, own[n] - mean, column(n, part) < D);
+        sums += vec2(apart, apart * apart);
+    }
+    sums = sum_row(sums, lane) / f32(D);
+    var variance = sums.y;
+    if RMS == 0u {
+        mean += sums.x;
+        variance -= sums.x * sums.x;
+    }
+    let inverse = 1.0 / sqrt(variance + p.eps);
+    if row >= p.rows {
+        return;
+    }
+    if part == 0u {
+        stats[row * 2u] = mean;
+        stats[row * 2u + 1u] = inverse;
+    }
+    for (var n = 0u; n < EACH; n++) {
+        let c = column(n, part);
+        if c < D {
+            var value = (own[n] - mean) * inverse * gain[c];
+            if RMS == 0u {
+                value += bias[c];
+            }
+            y[row * D + c] = value;
+        }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let first = group_index(group, groups) * ROWS;
+    if first >= p.rows {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    let row = first + lane / LANES;
+    for (var n = 0u; n < EACH; n++) {
+        let c = column(n, lane % LANES);
+        if row < p.rows && c < D {
+            own[n] = x[row * D + c];
+        }
+    }
+    normalise(row, lane);
+}
+
+@compute @workgroup_size(WG)
+fn forward_residual(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let first = group_index(group, groups) * ROWS;
+    if first >= p.rows {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    let row = first + lane / LANES;
+    for (var n = 0u; n < EACH; n++) {
+        let c = column(n, lane % LANES);
+        if row < p.rows && c < D {
+            let e = row * D + c;
+            own[n] = x[e] + factor(e) * r[e];
+            s[e] = own[n];
+        }
+    }
+    normalise(row, lane);
+}
+
+@group(0) @binding(8) var<storage, read> given_s: array<f32>;
+@group(0) @binding(9) var<storage, read> given_stats: array<f32>;
+@group(0) @binding(10) var<storage, read> dy: array<f32>;
+@group(0) @binding(11) var<storage, read> dsum: array<f32>;
+@group(0) @binding(12) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(13) var<storage, read_write> dr: array<f32>;
+
+// Leaves ds, with the gradient that reached the sum itself where DSUM, in `own`.
+fn slopes(row: u32, lane: u32) {
+    let part = lane % LANES;
+    let live = row < p.rows;
+    var inverse = 0.0;
+    if live {
+        inverse = given_stats[row * 2u + 1u];
+    }
+    var sums = vec2<f32>();
+    for (var n = 0u; n < EACH; n++) {
+        let c = column(n, part);
+        if live && c < D {
+            own[n] = (given_s[row * D + c] - given_stats[row * 2u]) * inverse;
+            own_slope[n] = gain[c] * dy[row * D + c];
+            sums += own_slope[n] * vec2(1.0, own[n]);
+        }
+    }
+    sums = sum_row(sums, lane) / f32(D);
+    let mean = select(sums.x, 0.0, RMS == 1u);
+    for (var n = 0u; n < EACH; n++) {
+        let c = column(n, part);
+        var ds = inverse * (own_slope[n] - mean - own[n] * sums.y);
+        if DSUM == 1u && live && c < D {
+            ds += dsum[row * D + c];
+        }
+        own[n] = ds;
+    }
+}
+
+@compute @workgroup_size(WG)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let first = group_index(group, groups) * ROWS;
+    if first >= p.rows {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    let row = first + lane / LANES;
+    slopes(row, lane);
+    for (var n = 0u; n < EACH; n++) {
+        let c = column(n, lane % LANES);
+        if row < p.rows && c < D {
+            dx[row * D + c] = own[n];
+        }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn backward_dropout(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let first = group_index(group, groups) * ROWS;
+    if first >= p.rows {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    let row = first + lane / LANES;
+    slopes(row, lane);
+    for (var n = 0u; n < EACH; n++) {
+        let c = column(n, lane % LANES);
+        if row < p.rows && c < D {
+            let e = row * D + c;
+            dx[e] = own[n];
+            dr[e] = factor(e) * own[n];
+        }
+    }
+}
+
+@group(0) @binding(14) var<storage, read_write> partial: array<f32>;   // [chunks, SUMS, D]
+@group(0) @binding(15) var<storage, read_write> dparameters: array<f32>; // [SUMS, D]: dgain and, unless RMS, dbias
+const SUMS: u32 = 2u - RMS;
+
+// Column sums of the rows chunk, chunk + chunks, ...: one invocation a column of a chunk.
+@compute @workgroup_size(WG)
+fn parameter_parts(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = thread_index(group, groups, local, WG);
+    if i >= p.chunks * D {
+        return;
+    }
+    let chunk = i / D;
+    let c = i % D;
+    var dgain = 0.0;
+    var dbias = 0.0;
+    for (var row = chunk; row < p.rows; row += p.chunks) {
+        let slope = dy[row * D + c];
+        dgain += slope * (given_s[row * D + c] - given_stats[row * 2u]) * given_stats[row * 2u + 1u];
+        dbias += slope;
+    }
+    partial[chunk * SUMS * D + c] = dgain;
+    if RMS == 0u {
+        partial[(chunk * SUMS + 1u) * D + c] = dbias;
+    }
+}
+
+@compute @workgroup_size(WG)
+fn parameter_join(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let i = thread_index(group, groups, local, WG);
+    if i >= SUMS * D {
+        return;
+    }
+    var sum = 0.0;
+    for (var chunk = 0u; chunk < p.chunks; chunk++) {
+        sum += partial[chunk * SUMS * D + i];
+    }
+    dparameters[i] = sum;
+}

@@ -1,0 +1,477 @@
+//! Scaled dot-product attention (Vaswani et al., "Attention is all you need", 2017), fused: the L x L weights never exist.
+
+use super::args::{Args, rows2, rows3};
+use super::fast::{self, wide};
+use super::matmul::dot;
+use super::random::{self, Mask};
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use crate::error::{Error, Result};
+use crate::graph::Step;
+use crate::tensor::{DType, Shape, Spec};
+use crate::twin;
+use bytemuck::{Pod, Zeroable};
+
+/// Inputs q, k, v \[B, L, H * head_dim\], heads side by side as a linear layer leaves them, keep u32 \[B, L\] (0: a padded
+/// key) and, where `p` > 0, step. Outputs y \[B, L, H * head_dim\] and lse \[B, H, L\], the log of each query's sum of
+/// exponentials, for the backward pass alone:
+///
+/// `y_i = sum_j f_ij exp(scale q_i . k_j - lse_i) v_j` over the keys that are kept and, if `causal`, not behind i.
+///
+/// f is dropout on the weights: 0 with probability `p`, else 1 / (1 - p); its counter is the element of \[B, H, L, L\]. A
+/// query with nothing to attend to gives 0.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention {
+    pub heads: usize,
+    pub causal: bool,
+    /// Usually 1 / sqrt(head_dim).
+    pub scale: f64,
+    pub p: f32,
+    pub key: u32,
+}
+
+/// Inputs those of [`Attention`] up to keep, then y, lse, dy and, where `p` > 0, step; outputs dq, dk, dv.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionBackward(pub Attention);
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    batch: u32,
+    heads: u32,
+    len: u32,
+    key: u32,
+    scale: f32,
+    rate: f32,
+    kept_scale: f32,
+}
+
+/// Extents, and where the heads lie.
+#[derive(Clone, Copy)]
+struct Heads {
+    batch: usize,
+    len: usize,
+    heads: usize,
+    head_dim: usize,
+}
+
+impl Heads {
+    /// Elements between a row of a head and the next.
+    fn pitch(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Elements of one sequence.
+    fn sequence(&self) -> usize {
+        self.len * self.pitch()
+    }
+
+    /// Of one of the batch: row i of head h.
+    fn row(&self, h: usize, i: usize) -> std::ops::Range<usize> {
+        let first = i * self.pitch() + h * self.head_dim;
+        first..first + self.head_dim
+    }
+}
+
+/// Lanes that share a row in the shader.
+const LANES: usize = 4;
+
+/// Rows that a workgroup owns and rows of the tiles that it walks: the most that fit the workgroup's memory.
+fn tile(head_dim: usize, caps: &Caps) -> Result<(usize, usize)> {
+    let pitch = head_dim.div_ceil(4) | 1;
+    let bytes = |(own, others): &(usize, usize)| {
+        let [a, b, pairs] = [own * pitch * 16, others * pitch * 16, own * (others + 1) * 4];
+        2 * (a + b + pairs.next_multiple_of(16))
+    };
+    let sizes = [(16, 32), (16, 16), (16, 8), (8, 8), (8, 4), (4, 4)];
+    sizes.into_iter().find(|size| bytes(size) <= caps.workgroup_bytes as usize).ok_or_else(|| {
+        let smallest = bytes(&sizes[sizes.len() - 1]);
+        Error::Device(format!("attention: a head of {head_dim} takes {smallest} bytes of workgroup memory"))
+    })
+}
+
+impl Attention {
+    const LARGEST_HEAD: usize = 128;
+
+    fn heads(&self, x: &Shape) -> Heads {
+        Heads { batch: x[0], len: x[1], heads: self.heads, head_dim: x[2] / self.heads }
+    }
+
+    /// Checks q, k, v, keep and, as input number `step`, the step.
+    fn check(&self, x: &Inputs, step: usize) -> Result<()> {
+        x.count(step + (self.p > 0.0) as usize)?;
+        x.rank(0, 3)?;
+        (0..3).try_for_each(|i| x.dtype(i, DType::F32).and_then(|()| x.is_shape(i, x.shape(0))))?;
+        let [batch, len, dim] = [0, 1, 2].map(|i| x.shape(0)[i]);
+        x.is_shape(3, &[batch, len])?;
+        x.dtype(3, DType::U32)?;
+        if self.heads == 0 || dim % self.heads != 0 || dim / self.heads > Attention::LARGEST_HEAD || dim == 0 {
+            let most = Attention::LARGEST_HEAD;
+            return x.fail(format!("{dim} do not make {} heads of 1 to {most}", self.heads));
+        }
+        if !(0.0..1.0).contains(&self.p) {
+            return x.fail(format!("a probability of {} drops everything or is none", self.p));
+        }
+        if self.p > 0.0 {
+            x.is_shape(step, &[Step::WORDS])?;
+            let weights = [batch, self.heads, len, len].iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
+            if weights.is_none_or(|n| n.div_ceil(4) > random::GROUPS) {
+                return x.fail("more weights than the counter of dropout can tell apart; use a smaller batch");
+            }
+        }
+        Ok(())
+    }
+
+    fn mask<'a, T: Real>(&self, a: &Args<'a, T>, step: usize) -> Option<Mask<'a>> {
+        (self.p > 0.0).then(|| Mask { step: a.u(step), key: self.key, p: self.p })
+    }
+
+    /// Keys before this one are within reach of query `i`.
+    fn reach(&self, i: usize, len: usize) -> usize {
+        if self.causal { i + 1 } else { len }
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let n = self.heads(a.shape(0));
+        let (q, k, v, keep) = (a.f(0), a.f(1), a.f(2), a.u(3));
+        let mask = self.mask(a, 4);
+        let scale = T::of(self.scale);
+        let first = a.first_element(1);
+        rows2((a.out(0), n.sequence()), (a.out(1), n.heads * n.len), n.sequence() * n.len, |b, y, lse| {
+            let [q, k, v] = [q, k, v].map(|x| &x[b * n.sequence()..][..n.sequence()]);
+            let keep = &keep[b * n.len..][..n.len];
+            let mut weights = vec![T::ZERO; n.len];
+            for (h, i) in (0..n.heads).flat_map(|h| (0..n.len).map(move |i| (h, i))) {
+                let keys = || (0..self.reach(i, n.len)).filter(|&j| keep[j] != 0);
+                let mut m = T::MASKED;
+                for j in keys() {
+                    weights[j] = scale * product(&q[n.row(h, i)], &k[n.row(h, j)]);
+                    m = m.max(weights[j]);
+                }
+                let mut z = T::ZERO;
+                for j in keys() {
+                    weights[j] = (weights[j] - m).exp();
+                    z += weights[j];
+                }
+                let row = (b * n.heads + h) * n.len + i;
+                let y = &mut y[n.row(h, i)];
+                y.fill(T::ZERO);
+                for j in keys() {
+                    let factor = mask.map_or(T::ONE, |mask| mask.factor((first + row) * n.len + j));
+                    let weight = factor * weights[j] / z;
+                    y.iter_mut().zip(&v[n.row(h, j)]).for_each(|(y, &v)| *y += weight * v);
+                }
+                lse[h * n.len + i] = if z > T::ZERO { m + z.ln() } else { T::MASKED };
+            }
+        });
+    }
+
+    /// Pairs of a query and a key within its reach, padded or not.
+    fn pairs(&self, n: Heads) -> u64 {
+        let pairs = if self.causal { n.len * (n.len + 1) / 2 } else { n.len * n.len };
+        (n.batch * n.heads * pairs) as u64
+    }
+
+    /// A launch of a workgroup for each block of rows that `tile` allows.
+    fn launch(&self, entry: &'static str, n: Heads, caps: &Caps) -> Result<Launch> {
+        let (own, others) = tile(n.head_dim, caps)?;
+        let groups = n.batch * n.heads * n.len.div_ceil(own);
+        self.prepare(entry, n, others).groups(groups, own * LANES, caps)
+    }
+
+    fn prepare(&self, entry: &'static str, n: Heads, others: usize) -> Launch {
+        let params = Params {
+            batch: n.batch as u32,
+            heads: n.heads as u32,
+            len: n.len as u32,
+            key: self.key,
+            scale: self.scale as f32,
+            rate: self.p,
+            kept_scale: (1.0 / (1.0 - self.p as f64)) as f32,
+        };
+        let launch = Launch::of("attention", entry)
+            .params(params)
+            .constant("HEAD_DIM", n.head_dim as u32)
+            .constant("OTHERS", others as u32)
+            .constant("CAUSAL", self.causal as u32)
+            .constant("DROPOUT", (self.p > 0.0) as u32);
+        if self.p > 0.0 { launch } else { launch.bind("step", 0) }
+    }
+}
+
+/// Queries whose scores are in memory at once.
+const BLOCK: usize = 32;
+
+/// `c += a b` or, unless `accumulate`, `c = a b`, for a \[m, k\], b \[k, n\], c \[m, n\] given by elements and strides.
+fn multiply(
+    [m, n, k]: [usize; 3],
+    (c, c_pitch): (&mut [f32], usize),
+    accumulate: bool,
+    (a, a_strides): (&[f32], [usize; 2]),
+    (b, b_strides): (&[f32], [usize; 2]),
+) {
+    let last = |rows: usize, cols: usize, strides: [usize; 2]| (rows - 1) * strides[0] + (cols - 1) * strides[1];
+    assert!(c.len() > last(m, n, [c_pitch, 1]) && a.len() > last(m, k, a_strides) && b.len() > last(k, n, b_strides));
+    let strides = |s: [usize; 2]| s.map(|s| s as isize);
+    let (c_strides, a_strides, b_strides) = (strides([c_pitch, 1]), strides(a_strides), strides(b_strides));
+    // SAFETY: the lengths were checked against the strides; c is exclusive.
+    unsafe {
+        f32::gemm(m, n, k, c.as_mut_ptr(), c_strides, accumulate, a.as_ptr(), a_strides, b.as_ptr(), b_strides);
+    }
+}
+
+/// The largest element, at least -1e38: what is MASKED lies so far below that its exponential is 0.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let (lanes, rest) = x.as_chunks::<16>();
+    let mut most = [-1e38f32; 16];
+    for x in lanes {
+        most.iter_mut().zip(x).for_each(|(m, &x)| *m = if x > *m { x } else { *m });
+    }
+    most.into_iter().chain(rest.iter().copied()).fold(-1e38, |m, x| if x > m { x } else { m })
+}
+
+/// Each x becomes e^(scale x - shift), or 0 where `keep` is 0; their sum.
+#[inline(always)]
+fn exponentials(x: &mut [f32], keep: &[u32], scale: f32, shift: f32) -> f32 {
+    for (x, &k) in x.iter_mut().zip(keep) {
+        let e = fast::exp(scale * *x - shift);
+        *x = if k != 0 { e } else { 0.0 };
+    }
+    let (lanes, rest) = x.as_chunks::<16>();
+    let mut sums = [0.0f32; 16];
+    for x in lanes {
+        sums.iter_mut().zip(x).for_each(|(s, x)| *s += x);
+    }
+    fast::sum_lanes(sums) + rest.iter().sum::<f32>()
+}
+
+impl Op for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        self.check(x, 4)?;
+        let n = self.heads(x.shape(0));
+        Ok(Outputs::many([x.specs[0].clone(), Spec::f32([n.batch, n.heads, n.len])]))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        // lse is for the backward pass; no rule is written for a use of it.
+        let (Some(dy), None) = (node.grads[0], node.grads[1]) else { return Ok(Grads::not_differentiable()) };
+        let (given, step) = node.inputs.split_at(4);
+        let inputs = [given, &node.outputs, &[dy], step].concat();
+        let dx = dy.graph().try_push(AttentionBackward(*self), &inputs)?;
+        Ok(Grads::to([(0, dx[0]), (1, dx[1]), (2, dx[2])]))
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let n = self.heads(a.shape(0));
+        let (q, k, v, keep) = (a.f(0), a.f(1), a.f(2), a.u(3));
+        let mask = self.mask(a, 4);
+        let (scale, pitch) = (self.scale as f32, n.pitch());
+        let first = a.first_element(1);
+        rows2((a.out(0), n.sequence()), (a.out(1), n.heads * n.len), n.sequence() * n.len, |b, y, lse| {
+            let [q, k, v] = [q, k, v].map(|x| &x[b * n.sequence()..][..n.sequence()]);
+            let keep = &keep[b * n.len..][..n.len];
+            let mut scores = vec![0.0f32; BLOCK.min(n.len) * n.len];
+            for (h, start) in (0..n.heads).flat_map(|h| (0..n.len).step_by(BLOCK).map(move |i| (h, i))) {
+                let rows = BLOCK.min(n.len - start);
+                let keys = self.reach(start + rows - 1, n.len);
+                let (own, head) = (n.row(h, start).start, n.row(h, 0).start);
+                let [q, k, v] = [&q[own..], &k[head..], &v[head..]];
+                let shape = [rows, keys, n.head_dim];
+                multiply(shape, (&mut scores, n.len), false, (q, [pitch, 1]), (k, [1, pitch]));
+                let mut scales = [0.0f32; BLOCK];
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (r, s) in scores.chunks_mut(n.len).take(rows).enumerate() {
+                            let i = start + r;
+                            let (s, beyond) = s[..keys].split_at_mut(self.reach(i, n.len));
+                            beyond.fill(0.0);
+                            s.iter_mut()
+                                .zip(keep)
+                                .for_each(|(s, &k)| *s = if k != 0 { scale * *s } else { f32::MASKED });
+                            let m = largest(s);
+                            let z = exponentials(s, keep, 1.0, m);
+                            if let Some(mask) = mask {
+                                let row = (b * n.heads + h) * n.len + i;
+                                mask.apply((first + row) * n.len, s);
+                            }
+                            scales[r] = if z > 0.0 { 1.0 / z } else { 0.0 };
+                            lse[h * n.len + i] = if z > 0.0 { m + z.ln() } else { f32::MASKED };
+                        }
+                    },
+                );
+                let shape = [rows, n.head_dim, keys];
+                multiply(shape, (&mut y[own..], pitch), false, (&scores, [n.len, 1]), (v, [pitch, 1]));
+                for (r, scale) in scales.iter().enumerate().take(rows) {
+                    y[n.row(h, start + r)].iter_mut().for_each(|y| *y *= scale);
+                }
+            }
+        });
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(vec![self.launch("forward", self.heads(s.input(0)), caps)?])
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["q", "k", "v", "keep", "step"], outputs: &["y", "lse"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(0)[0], 0b1111)
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let n = self.heads(s.input(0));
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: 4 * n.head_dim as u64 * self.pairs(n) }
+    }
+}
+
+fn product<T: Real>(a: &[T], b: &[T]) -> T {
+    a.iter().zip(b).map(|(&a, &b)| a * b).sum()
+}
+
+impl AttentionBackward {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let n = self.0.heads(a.shape(0));
+        let (q, k, v, keep, y, lse, dy) = (a.f(0), a.f(1), a.f(2), a.u(3), a.f(4), a.f(5), a.f(6));
+        let mask = self.0.mask(a, 7);
+        let scale = T::of(self.0.scale);
+        let (all, work) = (n.sequence(), n.sequence() * n.len);
+        let first = a.first_element(0) / n.head_dim;
+        rows3((a.out(0), all), (a.out(1), all), (a.out(2), all), work, |b, dq, dk, dv| {
+            let [q, k, v, y, dy] = [q, k, v, y, dy].map(|x| &x[b * all..][..all]);
+            [&mut *dq, dk, dv].into_iter().for_each(|x| x.fill(T::ZERO));
+            for (h, i) in (0..n.heads).flat_map(|h| (0..n.len).map(move |i| (h, i))) {
+                let row = (b * n.heads + h) * n.len + i;
+                let own = n.row(h, i);
+                let delta = product(&dy[own.clone()], &y[own.clone()]);
+                for j in (0..self.0.reach(i, n.len)).filter(|&j| keep[b * n.len + j] != 0) {
+                    let other = n.row(h, j);
+                    let probability = (scale * product(&q[own.clone()], &k[other.clone()]) - lse[row]).exp();
+                    let factor = mask.map_or(T::ONE, |mask| mask.factor((first + row) * n.len + j));
+                    let slope = factor * product(&dy[own.clone()], &v[other.clone()]) - delta;
+                    let (weight, ds) = (factor * probability, scale * probability * slope);
+                    for (i, j) in own.clone().zip(other) {
+                        dq[i] += ds * k[j];
+                        dk[j] += ds * q[i];
+                        dv[j] += weight * dy[i];
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Op for AttentionBackward {
+    fn name(&self) -> &'static str {
+        "attention backward"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        self.0.check(x, 7)?;
+        let n = self.0.heads(x.shape(0));
+        x.is_shape(4, x.shape(0))?;
+        x.is_shape(5, &[n.batch, n.heads, n.len])?;
+        x.is_shape(6, x.shape(0))?;
+        let dx = || x.specs[0].clone();
+        Ok(Outputs::many([dx(), dx(), dx()]).with_scratch(Spec::f32([n.batch, n.heads, n.len, 3])))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let n = self.0.heads(a.shape(0));
+        let (q, k, v, keep, y, lse, dy) = (a.f(0), a.f(1), a.f(2), a.u(3), a.f(4), a.f(5), a.f(6));
+        let mask = self.0.mask(a, 7);
+        let (scale, pitch) = (self.0.scale as f32, n.pitch());
+        let (all, work) = (n.sequence(), n.sequence() * n.len);
+        let first = a.first_element(0) / n.head_dim;
+        rows3((a.out(0), all), (a.out(1), all), (a.out(2), all), work, |b, dq, dk, dv| {
+            let [q, k, v, y, dy] = [q, k, v, y, dy].map(|x| &x[b * all..][..all]);
+            let keep = &keep[b * n.len..][..n.len];
+            let mut weights = vec![0.0f32; BLOCK.min(n.len) * n.len];
+            let mut slopes = weights.clone();
+            dk.fill(0.0);
+            dv.fill(0.0);
+            for (h, start) in (0..n.heads).flat_map(|h| (0..n.len).step_by(BLOCK).map(move |i| (h, i))) {
+                let rows = BLOCK.min(n.len - start);
+                let keys = self.0.reach(start + rows - 1, n.len);
+                let (own, head) = (n.row(h, start).start, n.row(h, 0).start);
+                let [q, k, v] = [&q[own..], &k[head..], &v[head..]];
+                let shape = [rows, keys, n.head_dim];
+                multiply(shape, (&mut weights, n.len), false, (q, [pitch, 1]), (k, [1, pitch]));
+                multiply(shape, (&mut slopes, n.len), false, (&dy[own..], [pitch, 1]), (v, [1, pitch]));
+                wide(
+                    #[inline(always)]
+                    || {
+                        let pairs = weights.chunks_mut(n.len).zip(slopes.chunks_mut(n.len)).take(rows);
+                        for (r, (w, ds)) in pairs.enumerate() {
+                            let i = start + r;
+                            let row = (b * n.heads + h) * n.len + i;
+                            let delta = dot(&dy[n.row(h, i)], &y[n.row(h, i)]);
+                            let (w, beyond) = w[..keys].split_at_mut(self.0.reach(i, n.len));
+                            beyond.fill(0.0);
+                            let (ds, beyond) = ds[..keys].split_at_mut(w.len());
+                            beyond.fill(0.0);
+                            exponentials(w, keep, scale, lse[row]);
+                            if let Some(mask) = mask {
+                                mask.apply((first + row) * n.len, ds);
+                            }
+                            ds.iter_mut().zip(&*w).for_each(|(ds, w)| *ds = scale * w * (*ds - delta));
+                            if let Some(mask) = mask {
+                                mask.apply((first + row) * n.len, w);
+                            }
+                        }
+                    },
+                );
+                let (from_queries, from_keys) = ([rows, n.head_dim, keys], [keys, n.head_dim, rows]);
+                let ds = &slopes[..];
+                multiply(from_queries, (&mut dq[own..], pitch), false, (ds, [n.len, 1]), (k, [pitch, 1]));
+                multiply(from_keys, (&mut dk[head..], pitch), true, (ds, [1, n.len]), (q, [pitch, 1]));
+                multiply(from_keys, (&mut dv[head..], pitch), true, (&weights, [1, n.len]), (&dy[own..], [pitch, 1]));
+            }
+        });
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let n = self.0.heads(s.input(0));
+        Ok(vec![
+            self.0.prepare("row_terms", n, LANES).threads(n.batch * n.heads * n.len, caps)?,
+            self.0.launch("backward_queries", n, caps)?,
+            self.0.launch("backward_keys", n, caps)?,
+        ])
+    }
+
+    fn operands(&self) -> Operands {
+        Operands {
+            inputs: &["q", "k", "v", "keep", "given_y", "given_lse", "dy", "step"],
+            outputs: &["dq", "dk", "dv"],
+            scratch: &["terms"],
+        }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(0)[0], 0b111_1111)
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let n = self.0.heads(s.input(0));
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: 10 * n.head_dim as u64 * self.0.pairs(n) }
+    }
+}

@@ -1,0 +1,545 @@
+//! Layer norm (Ba, Kiros and Hinton, 2016) and RMS norm (Zhang and Sennrich, 2019), fused with the residual before them.
+
+use super::args::{Args, rows, rows2, rows3};
+use super::fast::{self, wide};
+use super::random::{Dropout, Mask};
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, launch};
+use crate::error::Result;
+use crate::graph::Step;
+use crate::tensor::{DType, Shape, Spec};
+use crate::twin;
+use bytemuck::{Pod, Zeroable};
+
+/// `y = gain h + bias`, `h = (s - mean) / sqrt(variance + eps)` over the last axis, `s = x + dropout(r)`. If `rms`, the mean
+/// stays in: `h = s / sqrt(mean of s^2 + eps)`, and there is no bias.
+///
+/// Inputs x \[.., d\], gain \[d\], bias \[d\] unless `rms`, r \[.., d\] if `residual`, step where `p` > 0. Outputs y \[.., d\], s
+/// \[.., d\] if `residual`, and mean and 1 / sqrt(..) \[.., 2\] for the backward pass alone.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNorm {
+    pub rms: bool,
+    pub residual: bool,
+    pub eps: f64,
+    /// Probability with which an element of r is dropped; 0 without a residual.
+    pub p: f32,
+    pub key: u32,
+}
+
+/// Inputs s, gain, mean and 1 / sqrt(..), dy, the gradient of s if `sum`, step where `p` > 0. Outputs dx and, where `p` > 0,
+/// dr; else that is dx.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNormBackward {
+    pub norm: LayerNorm,
+    pub sum: bool,
+}
+
+/// Inputs s, mean and 1 / sqrt(..), dy: the gradients of gain and, unless `rms`, of bias, \[1 or 2, d\].
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNormParameters {
+    pub rms: bool,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    key: u32,
+    chunks: u32,
+    eps: f32,
+    rate: f32,
+    kept_scale: f32,
+}
+
+/// Partial sums of each column on a GPU.
+fn chunks(rows: usize) -> usize {
+    (rows / 64).clamp(1, 256)
+}
+
+/// Rows that a call of the faster forms takes at once.
+const BLOCK: usize = 32;
+
+/// The sum of `f` of each element, in sixteen sums side by side.
+#[inline(always)]
+fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let (lanes, rest) = x.as_chunks::<16>();
+    let mut sums = [0.0f32; 16];
+    for x in lanes {
+        sums.iter_mut().zip(x).for_each(|(s, &x)| *s += f(x));
+    }
+    fast::sum_lanes(sums) + rest.iter().map(|&x| f(x)).sum::<f32>()
+}
+
+impl LayerNorm {
+    fn position(&self, of: Input) -> usize {
+        let bias = !self.rms as usize;
+        match of {
+            Input::Residual => 2 + bias,
+            Input::Step => 2 + bias + self.residual as usize,
+        }
+    }
+
+    fn mask<'a, T: Real>(&self, a: &Args<'a, T>, step: usize) -> Option<Mask<'a>> {
+        (self.p > 0.0).then(|| Mask { step: a.u(step), key: self.key, p: self.p })
+    }
+
+    /// Calls `add(first element, x, r, s)`, where there is a residual, and then `normalise(s, y, stats)` for each block of
+    /// `block` rows.
+    fn each<T: Real>(
+        &self,
+        a: &Args<T>,
+        block: usize,
+        add: impl Fn(usize, &[T], &[T], &mut [T]) + Sync,
+        normalise: impl Fn(&[T], &mut [T], &mut [T]) + Sync,
+    ) {
+        let x = a.f(0);
+        let n = block * a.shape(0).last_dim();
+        if !self.residual {
+            rows2((a.out(0), n), (a.out(1), 2 * block), 4 * n, |i, y, stats| {
+                normalise(&x[i * n..][..y.len()], y, stats)
+            });
+            return;
+        }
+        let r = a.f(self.position(Input::Residual));
+        rows3((a.out(0), n), (a.out(1), n), (a.out(2), 2 * block), 6 * n, |i, y, s, stats| {
+            let range = i * n..i * n + s.len();
+            add(i * n, &x[range.clone()], &r[range], s);
+            normalise(s, y, stats);
+        });
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let d = a.shape(0).last_dim();
+        let gain = a.f(1);
+        let bias = (!self.rms).then(|| a.f(2));
+        let mask = self.mask(a, self.position(Input::Step));
+        let first = a.first_element(0);
+        let n = T::of(d as f64);
+        self.each(
+            a,
+            1,
+            |at, x, r, s| {
+                for c in 0..d {
+                    let factor = mask.map_or(T::ONE, |mask| mask.factor(first + at + c));
+                    s[c] = x[c] + factor * r[c];
+                }
+            },
+            |s, y, stats| {
+                let rough = if self.rms { T::ZERO } else { s.iter().copied().sum::<T>() / n };
+                let off = if self.rms { T::ZERO } else { s.iter().map(|&s| s - rough).sum::<T>() / n };
+                let mean = rough + off;
+                let variance = s.iter().map(|&s| (s - rough) * (s - rough)).sum::<T>() / n - off * off;
+                let inverse = T::ONE / (variance + T::of(self.eps)).sqrt();
+                for c in 0..d {
+                    y[c] = (s[c] - mean) * inverse * gain[c] + bias.map_or(T::ZERO, |bias| bias[c]);
+                }
+                stats.copy_from_slice(&[mean, inverse]);
+            },
+        );
+    }
+
+    /// A launch of `entry` over rows of `d`.
+    fn launch(&self, entry: &'static str, x: &Shape, caps: &Caps) -> Result<Launch> {
+        let d = x.last_dim();
+        // Four elements a lane, or as many more as a workgroup's lanes leave.
+        let size = launch::lanes(d, caps);
+        let lanes = d.div_ceil(4).next_power_of_two().min(size);
+        self.prepare(entry, x, lanes).groups(x.rows().div_ceil(size / lanes), size, caps)
+    }
+
+    fn prepare(&self, entry: &'static str, x: &Shape, lanes: usize) -> Launch {
+        let params = Params {
+            rows: x.rows() as u32,
+            key: self.key,
+            chunks: chunks(x.rows()) as u32,
+            eps: self.eps as f32,
+            rate: self.p,
+            kept_scale: (1.0 / (1.0 - self.p as f64)) as f32,
+        };
+        Launch::of("layer_norm", entry)
+            .params(params)
+            .constant("D", x.last_dim() as u32)
+            .constant("LANES", lanes as u32)
+            .constant("RMS", self.rms as u32)
+            .constant("DROPOUT", (self.p > 0.0) as u32)
+    }
+}
+
+/// Inputs whose number depends on which others there are.
+#[derive(Clone, Copy)]
+enum Input {
+    Residual,
+    Step,
+}
+
+impl Op for LayerNorm {
+    fn name(&self) -> &'static str {
+        if self.rms { "rms norm" } else { "layer norm" }
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        let step = self.position(Input::Step);
+        x.count(step + (self.p > 0.0) as usize)?;
+        (0..step).try_for_each(|i| x.dtype(i, DType::F32))?;
+        if x.shape(0).is_empty() || x.shape(0).last_dim() == 0 {
+            return x.fail("nothing to normalise");
+        }
+        let d = x.shape(0).last_dim();
+        (1..self.position(Input::Residual)).try_for_each(|i| x.is_shape(i, &[d]))?;
+        if self.residual {
+            x.is_shape(self.position(Input::Residual), x.shape(0))?;
+        }
+        if !(0.0..1.0).contains(&self.p) || (self.p > 0.0 && !self.residual) {
+            return x
+                .fail(format!("a probability of {} drops everything, is none, or has no residual to drop", self.p));
+        }
+        if self.p > 0.0 {
+            x.is_shape(step, &[Step::WORDS])?;
+        }
+        let y = x.specs[0].clone();
+        let stats = Spec::f32(y.shape.with(y.shape.len() - 1, 2));
+        Ok(Outputs::many(if self.residual { vec![y.clone(), y, stats] } else { vec![y, stats] }))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let outputs = 1 + self.residual as usize;
+        if node.grads[outputs].is_some() {
+            return Ok(Grads::not_differentiable());
+        }
+        let (x, gain, stats) = (node.inputs[0], node.inputs[1], node.outputs[outputs]);
+        let (g, s) = (x.graph(), if self.residual { node.outputs[1] } else { x });
+        let sum = if self.residual { node.grads[1] } else { None };
+        let step = node.inputs.get(self.position(Input::Step)).copied();
+        let r = self.position(Input::Residual);
+        let mut to = vec![];
+        match (node.grads[0], sum) {
+            (Some(dy), sum) => {
+                let op = LayerNormBackward { norm: *self, sum: sum.is_some() };
+                if node.wanted[0] || (self.residual && node.wanted[r]) {
+                    let inputs: Vec<_> = [s, gain, stats, dy].into_iter().chain(sum).chain(step).collect();
+                    let dx = g.try_push(op, &inputs)?;
+                    to.extend([(0, dx[0]), (r, dx[dx.len() - 1])]);
+                }
+                if (1..r).any(|i| node.wanted[i]) {
+                    let both = g.push(LayerNormParameters { rms: self.rms }, &[s, stats, dy]);
+                    to.extend((1..r).map(|i| (i, both.slice(0, i - 1, 1).reshape(gain.shape()))));
+                }
+            }
+            // Only the sum was used.
+            (None, Some(dsum)) => {
+                let dr = step.map_or(dsum, |step| g.push(Dropout { p: self.p, key: self.key }, &[dsum, step]));
+                to.extend([(0, dsum), (r, dr)]);
+            }
+            (None, None) => {}
+        }
+        to.retain(|(input, _)| *input < node.inputs.len());
+        Ok(Grads::to(to))
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let d = a.shape(0).last_dim();
+        let gain = a.f(1);
+        let bias = (!self.rms).then(|| a.f(2));
+        let mask = self.mask(a, self.position(Input::Step));
+        let first = a.first_element(0);
+        let eps = self.eps as f32;
+        self.each(
+            a,
+            BLOCK,
+            |at, x, r, s| {
+                wide(
+                    #[inline(always)]
+                    || {
+                        s.copy_from_slice(r);
+                        if let Some(mask) = mask {
+                            mask.apply(first + at, s);
+                        }
+                        s.iter_mut().zip(x).for_each(|(s, x)| *s += x);
+                    },
+                )
+            },
+            |s, y, stats| {
+                wide(
+                    #[inline(always)]
+                    || {
+                        for ((s, y), stats) in
+                            s.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(stats.chunks_exact_mut(2))
+                        {
+                            let rough = if self.rms { 0.0 } else { sum(s, |s| s) / d as f32 };
+                            let off = if self.rms { 0.0 } else { sum(s, |s| s - rough) / d as f32 };
+                            let mean = rough + off;
+                            let variance = sum(s, |s| (s - rough) * (s - rough)) / d as f32 - off * off;
+                            let inverse = 1.0 / (variance + eps).sqrt();
+                            for ((y, s), gain) in y.iter_mut().zip(s).zip(gain) {
+                                *y = (s - mean) * inverse * gain;
+                            }
+                            if let Some(bias) = bias {
+                                y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+                            }
+                            stats.copy_from_slice(&[mean, inverse]);
+                        }
+                    },
+                )
+            },
+        );
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let entry = if self.residual { "forward_residual" } else { "forward" };
+        let absent = [("bias", self.rms), ("step", self.p == 0.0)];
+        let launch = self.launch(entry, s.input(0), caps)?.constant("DSUM", 0);
+        Ok(vec![absent.into_iter().filter(|(_, absent)| *absent).fold(launch, |l, (name, _)| l.bind(name, 0))])
+    }
+
+    fn operands(&self) -> Operands {
+        let inputs: &[&str] = match (self.rms, self.residual) {
+            (false, false) => &["x", "gain", "bias"],
+            (false, true) => &["x", "gain", "bias", "r", "step"],
+            (true, false) => &["x", "gain"],
+            (true, true) => &["x", "gain", "r", "step"],
+        };
+        let outputs: &[&str] = if self.residual { &["y", "s", "stats"] } else { &["y", "stats"] };
+        Operands { inputs, outputs, scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        let residual = if self.residual { 1 << self.position(Input::Residual) } else { 0 };
+        if s.input(0).len() > 1 { Split::rows(s.input(0)[0], 1 | residual) } else { None }
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: 8 * s.input(0).elements() as u64 }
+    }
+}
+
+impl LayerNormBackward {
+    /// Calls `slopes(s, stats, dy, dsum, dx)` for each block of `block` rows and, with dropout, `drop(first element, dr)` on
+    /// a copy of dx.
+    fn each<T: Real>(
+        &self,
+        a: &Args<T>,
+        block: usize,
+        slopes: impl Fn(&[T], &[T], &[T], Option<&[T]>, &mut [T]) + Sync,
+        drop: impl Fn(usize, &mut [T]) + Sync,
+    ) {
+        let n = block * a.shape(0).last_dim();
+        let (s, stats, dy) = (a.f(0), a.f(2), a.f(3));
+        let dsum = self.sum.then(|| a.f(4));
+        let one = |i: usize, dx: &mut [T]| {
+            let range = i * n..i * n + dx.len();
+            let stats = &stats[i * 2 * block..];
+            slopes(&s[range.clone()], stats, &dy[range.clone()], dsum.map(|dsum| &dsum[range]), dx);
+        };
+        if self.norm.p == 0.0 {
+            rows(a.out(0), n, 6 * n, one);
+            return;
+        }
+        rows2((a.out(0), n), (a.out(1), n), 8 * n, |i, dx, dr| {
+            one(i, dx);
+            dr.copy_from_slice(dx);
+            drop(i * n, dr);
+        });
+    }
+
+    fn mask<'a, T: Real>(&self, a: &Args<'a, T>) -> Option<Mask<'a>> {
+        self.norm.mask(a, 4 + self.sum as usize)
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let d = a.shape(0).last_dim();
+        let gain = a.f(1);
+        let (mask, first) = (self.mask(a), a.first_element(0));
+        let n = T::of(d as f64);
+        self.each(
+            a,
+            1,
+            |s, stats, dy, dsum, dx| {
+                let h = |c: usize| (s[c] - stats[0]) * stats[1];
+                let g = |c: usize| gain[c] * dy[c];
+                let mean = if self.norm.rms { T::ZERO } else { (0..d).map(g).sum::<T>() / n };
+                let along = (0..d).map(|c| g(c) * h(c)).sum::<T>() / n;
+                for c in 0..d {
+                    dx[c] = stats[1] * (g(c) - mean - h(c) * along) + dsum.map_or(T::ZERO, |dsum| dsum[c]);
+                }
+            },
+            |at, dr| {
+                let Some(mask) = mask else { return };
+                dr.iter_mut().enumerate().for_each(|(c, dr)| *dr *= mask.factor(first + at + c));
+            },
+        );
+    }
+}
+
+impl Op for LayerNormBackward {
+    fn name(&self) -> &'static str {
+        if self.norm.rms { "rms norm backward" } else { "layer norm backward" }
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(4 + self.sum as usize + (self.norm.p > 0.0) as usize)?;
+        let dx = &x.specs[0];
+        x.is_shape(1, &[dx.shape.last_dim()])?;
+        x.is_shape(2, &dx.shape.with(dx.shape.len() - 1, 2))?;
+        (3..4 + self.sum as usize).try_for_each(|i| x.is_shape(i, &dx.shape))?;
+        Ok(Outputs::many(vec![dx.clone(); 1 + (self.norm.p > 0.0) as usize]))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let d = a.shape(0).last_dim();
+        let gain = a.f(1);
+        let (mask, first) = (self.mask(a), a.first_element(0));
+        self.each(
+            a,
+            BLOCK,
+            |s, stats, dy, dsum, dx| {
+                wide(
+                    #[inline(always)]
+                    || {
+                        let all = s.chunks_exact(d).zip(stats.chunks_exact(2)).zip(dy.chunks_exact(d));
+                        for (((s, stats), dy), dx) in all.zip(dx.chunks_exact_mut(d)) {
+                            let [shift, inverse] = [stats[0], stats[1]];
+                            dx.iter_mut().zip(gain).zip(dy).for_each(|((dx, gain), dy)| *dx = gain * dy);
+                            let mean = if self.norm.rms { 0.0 } else { sum(dx, |g| g) / d as f32 };
+                            let mut lanes = [0.0f32; 16];
+                            let ((g, g_rest), (x, x_rest)) = (dx.as_chunks::<16>(), s.as_chunks::<16>());
+                            for (g, x) in g.iter().zip(x) {
+                                (0..16).for_each(|i| lanes[i] += g[i] * (x[i] - shift));
+                            }
+                            let rest: f32 = g_rest.iter().zip(x_rest).map(|(g, x)| g * (x - shift)).sum();
+                            // h is (s - shift) inverse, here and, a second time, below.
+                            let along = (fast::sum_lanes(lanes) + rest) * inverse * inverse / d as f32;
+                            for (dx, s) in dx.iter_mut().zip(s) {
+                                *dx = inverse * (*dx - mean - (s - shift) * along);
+                            }
+                        }
+                        if let Some(dsum) = dsum {
+                            dx.iter_mut().zip(dsum).for_each(|(dx, dsum)| *dx += dsum);
+                        }
+                    },
+                )
+            },
+            |at, dr| {
+                let Some(mask) = mask else { return };
+                wide(
+                    #[inline(always)]
+                    || mask.apply(first + at, dr),
+                )
+            },
+        );
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let entry = if self.norm.p > 0.0 { "backward_dropout" } else { "backward" };
+        let launch = self.norm.launch(entry, s.input(0), caps)?.constant("DSUM", self.sum as u32);
+        Ok(vec![if self.sum { launch } else { launch.bind("dsum", 0) }])
+    }
+
+    fn operands(&self) -> Operands {
+        let inputs: &[&str] = if self.sum {
+            &["given_s", "gain", "given_stats", "dy", "dsum", "step"]
+        } else {
+            &["given_s", "gain", "given_stats", "dy", "step"]
+        };
+        Operands { inputs, outputs: &["dx", "dr"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        let cut = if self.sum { 0b1_1101 } else { 0b1101 };
+        if s.input(0).len() > 1 { Split::rows(s.input(0)[0], cut) } else { None }
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: 10 * s.input(0).elements() as u64 }
+    }
+}
+
+impl LayerNormParameters {
+    #[inline(always)]
+    fn add<T: Real>(d: usize, sums: &mut [T], s: &[T], stats: &[T], dy: &[T]) {
+        let (dgain, dbias) = sums.split_at_mut(d);
+        for ((s, stats), dy) in s.chunks_exact(d).zip(stats.chunks_exact(2)).zip(dy.chunks_exact(d)) {
+            let (mean, inverse) = (stats[0], stats[1]);
+            dgain.iter_mut().zip(s).zip(dy).for_each(|((dgain, &s), &dy)| *dgain += dy * ((s - mean) * inverse));
+            dbias.iter_mut().zip(dy).for_each(|(dbias, &dy)| *dbias += dy);
+        }
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let d = a.shape(0).last_dim();
+        let (s, stats, dy) = (a.f(0), a.f(1), a.f(2));
+        let out = a.out(0);
+        // Fixed chunks of rows, added in order.
+        const CHUNK: usize = 256;
+        let mut parts = vec![T::ZERO; a.shape(0).rows().div_ceil(CHUNK) * out.len()];
+        rows(&mut parts, out.len(), CHUNK * 2 * d, |chunk, part| {
+            let from = |x: &'_ [T], width: usize| {
+                let first = chunk * CHUNK * width;
+                first..x.len().min(first + CHUNK * width)
+            };
+            let (s, stats, dy) = (&s[from(s, d)], &stats[from(stats, 2)], &dy[from(dy, d)]);
+            wide(
+                #[inline(always)]
+                || LayerNormParameters::add(d, part, s, stats, dy),
+            );
+        });
+        out.fill(T::ZERO);
+        parts.chunks(out.len()).for_each(|part| out.iter_mut().zip(part).for_each(|(y, &x)| *y += x));
+    }
+}
+
+impl Op for LayerNormParameters {
+    fn name(&self) -> &'static str {
+        if self.rms { "rms norm parameters" } else { "layer norm parameters" }
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(3)?;
+        let shape = x.shape(0);
+        x.is_shape(1, &shape.with(shape.len() - 1, 2))?;
+        x.is_shape(2, shape)?;
+        let sums = [2 - self.rms as usize, shape.last_dim()];
+        let partial = Spec::f32([chunks(shape.rows()), sums[0], sums[1]]);
+        Ok(Outputs::one(Spec::f32(sums)).with_scratch(partial))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let norm = LayerNorm { rms: self.rms, residual: false, eps: 0.0, p: 0.0, key: 0 };
+        let launch = |entry| norm.prepare(entry, s.input(0), 1).constant("DSUM", 0);
+        let columns = chunks(s.input(0).rows()) * s.input(0).last_dim();
+        Ok(vec![
+            launch("parameter_parts").threads(columns, caps)?,
+            launch("parameter_join").threads(s.output(0).elements(), caps)?,
+        ])
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["given_s", "given_stats", "dy"], outputs: &["dparameters"], scratch: &["partial"] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        if s.input(0).len() > 1 { Split::sum(s.input(0)[0], 0b111, s.output(0)) } else { None }
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: 5 * s.input(0).elements() as u64 }
+    }
+}
