@@ -13,6 +13,7 @@ use wgrec::graph::plan::Options;
 use wgrec::graph::{Gradient, Graph, Step, Var};
 use wgrec::kernels::adam::{Adam, AdamRows, Settings};
 use wgrec::kernels::bpr::Bpr;
+use wgrec::kernels::matmul::Activation;
 use wgrec::kernels::rank::{Pick, Rank};
 use wgrec::models::{self, History, Model, PomRec, pomrec};
 use wgrec::tensor::segments::Segments;
@@ -50,8 +51,8 @@ pub fn trials() -> Vec<Trial> {
 type Handler = fn(&Fixture, &Device) -> Result<(), Failed>;
 
 fn handler(name: &str) -> Option<Handler> {
-    let handlers: [(&str, Handler); 4] =
-        [("pomrec_", pomrec), ("losses", losses), ("opt_", optimiser), ("metrics", metrics)];
+    let handlers: [(&str, Handler); 5] =
+        [("pomrec_", pomrec), ("losses", losses), ("opt_", optimiser), ("metrics", metrics), ("gru", gru)];
     handlers.into_iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| h)
 }
 
@@ -348,6 +349,32 @@ fn optimiser(f: &Fixture, device: &Device) -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// The product with the inputs is a node of its own.
+fn gru(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let [b, t, _] = f.dims("in.x")?;
+    let g = Graph::new();
+    let names = ["w_ih", "w_hh", "b_ih", "b_hh"];
+    let states = names.iter().map(|name| Ok((name.to_string(), f.get(&format!("p.{name}"))?)));
+    let states: Vec<(String, Tensor)> = states.collect::<Result<_, Failed>>()?;
+    let params: Vec<Var> = states.iter().map(|(n, t)| g.state(n, n, 0, Spec::f32(t.shape.clone()))).collect();
+    let (x, cot) = (f.get("in.x")?, f.get("in.cot")?);
+    let keep = g.constant(Tensor::u32([b, t], vec![1; b * t]));
+    let gates = g.input("x", Spec::f32(x.shape.clone())).linear(params[0], Some(params[2]), Activation::None);
+    let h = gates.gru(params[1], params[3], keep);
+    let loss = (h * g.input("cot", Spec::f32(cot.shape.clone()))).sum_all();
+    g.result("h", h);
+    g.result("last", h.slice(1, t - 1, 1));
+    g.result("loss", loss);
+    for ((name, gradient), var) in names.iter().zip(g.gradients(loss, &params)?).zip(&params) {
+        g.result(&format!("g.{name}"), gradient.dense(*var));
+    }
+    let results = run(&g, device, &states, &[("x", x), ("cot", cot)])?;
+    for name in ["h", "last", "loss"] {
+        f.judge(&format!("out.{name}"), &results[name])?;
+    }
+    names.iter().try_for_each(|name| f.judge_gradient(&format!("g.{name}"), &results[&format!("g.{name}")]))
 }
 
 fn metrics(f: &Fixture, device: &Device) -> Result<(), Failed> {

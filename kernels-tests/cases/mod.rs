@@ -4,6 +4,7 @@ mod adam;
 mod bpr;
 mod elementwise;
 mod embedding;
+mod gru;
 mod matmul;
 mod moments;
 mod random;
@@ -23,6 +24,7 @@ pub const ALL: &[(&str, Cases)] = &[
     ("bpr", bpr::cases),
     ("elementwise", elementwise::cases),
     ("embedding", embedding::cases),
+    ("gru", gru::cases),
     ("matmul", matmul::cases),
     ("moments", moments::cases),
     ("random", random::cases),

@@ -2,6 +2,7 @@
 
 use super::{Graph, Var};
 use crate::kernels::elementwise::{Chain, Fun};
+use crate::kernels::gru::Gru;
 use crate::kernels::matmul::{Activation, MatMul};
 use crate::kernels::reduce::{Reduce, Reduction};
 use crate::kernels::softmax::Softmax;
@@ -130,6 +131,15 @@ impl<'g> Var<'g> {
     pub fn softmax(self, axis: usize, keep: Option<Var<'g>>) -> Var<'g> {
         let op = Softmax { axis, masked: keep.is_some() };
         self.graph.push(op, &[self].into_iter().chain(keep).collect::<Vec<_>>())
+    }
+
+    /// The states \[B, T, H\] of a GRU whose inputs give `self` \[B, T, 3H\] to its gates r, z, n, which is
+    /// `x.linear(weight_ih, Some(bias_ih), Activation::None)`; weight \[3H, H\] and bias \[3H\] are the state's own, all as
+    /// PyTorch has them. A place where `keep` \[B, T\] (u32) is 0 carries the state on, so that the last place holds the last
+    /// state whichever end the padding is at.
+    pub fn gru(self, weight: Var<'g>, bias: Var<'g>, keep: Var<'g>) -> Var<'g> {
+        let outputs = self.graph.try_push(Gru, &[self, weight.transpose(), bias, keep]);
+        outputs.unwrap_or_else(|e| panic!("{e}"))[0]
     }
 
     /// The rows of this table `[n, d]` that `indices` names: `[indices.., d]`. Indices must be below n.

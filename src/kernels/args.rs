@@ -170,6 +170,23 @@ pub fn rows2<T: Send, U: Send>(
     }
 }
 
+/// As [`rows`], over outputs that have the same number of rows, of the lengths given beside them; the last may be shorter.
+pub fn blocks<T: Send, const N: usize>(
+    outputs: [(&mut [T], usize); N],
+    work: usize,
+    f: impl Fn(usize, [&mut [T]; N]) + Sync,
+) {
+    let count = outputs[0].0.len().div_ceil(outputs[0].1);
+    let mut chunks = outputs.map(|(y, len)| y.chunks_mut(len));
+    let next = |_| chunks.each_mut().map(|c| c.next().expect("as many rows of each output"));
+    let all: Vec<[&mut [T]; N]> = (0..count).map(next).collect();
+    if serial(count * work) {
+        all.into_iter().enumerate().for_each(|(i, rows)| f(i, rows));
+    } else {
+        all.into_par_iter().with_max_len(1).enumerate().for_each(|(i, rows)| f(i, rows));
+    }
+}
+
 /// The sum over `0..n` of what `f` gives for each fixed chunk, added in the order of the chunks: the same for any number
 /// of threads. `f` gets a range of indices.
 pub fn sum_chunks<T: Real>(n: usize, f: impl Fn(std::ops::Range<usize>) -> T + Sync) -> T {

@@ -18,6 +18,7 @@ pub mod adam;
 pub mod bpr;
 pub mod elementwise;
 pub mod embedding;
+pub mod gru;
 pub mod matmul;
 pub mod moments;
 pub mod random;
@@ -36,7 +37,7 @@ macro_rules! shaders {
         pub const SHADERS: &[(&str, &str)] = &[$(($name, include_str!(concat!("../../shaders/", $name, ".wgsl")))),*];
     };
 }
-shaders!["adam", "bpr", "embedding", "matmul", "moments", "random", "rank", "reduce", "softmax", "strided"];
+shaders!["adam", "bpr", "embedding", "gru", "matmul", "moments", "random", "rank", "reduce", "softmax", "strided"];
 
 /// Text that shaders prepend with `//!import NAME`, by name.
 pub const SHADER_LIBRARY: &[(&str, &str)] = &[

@@ -1,0 +1,131 @@
+// A gated recurrent unit over a sequence (Cho et al., EMNLP 2014, in PyTorch's form), from a state of zeros:
+//   [r, z, n'] = x[b, t] + [h, 0] W + bias,   m = h W_n + bias_n
+//   r, z = sigmoid(r'), sigmoid(z');   n = tanh(x_n + r m);   h <- (1 - z) n + z h
+// x: [B, T, 3H], the inputs' part of the gates, made outside; h, y, dy, before: [B, T, H]; saved: [B, T, 4H], r, z, n, m.
+// weight: [H, 3H] in `forward`, transposed in `backward`: neighbouring lanes read neighbouring elements in both.
+// keep: [B, T], 0 = a padded place: the state is carried on unchanged, and nothing flows into the gates.
+// One workgroup a sequence, its lanes take the H units of a step; 8 H bytes of workgroup memory forward, 16 H backward.
+//!import index
+//!import math
+struct Params { batch: u32, t: u32 }
+var<immediate> p: Params;
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> keep: array<u32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> saved: array<f32>;
+
+// The state before a step and the one after it, in turn: a step needs one barrier.
+var<workgroup> states: array<f32, 2u * H>;
+
+@compute @workgroup_size(WG)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let b = group_index(group, groups);
+    if b >= p.batch {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    for (var j = lane; j < H; j += WG) {
+        states[j] = 0.0;
+    }
+    workgroupBarrier();
+    for (var t = 0u; t < p.t; t++) {
+        let place = b * p.t + t;
+        let old = t % 2u * H;
+        for (var j = lane; j < H; j += WG) {
+            var sums = vec3(bias[j], bias[H + j], bias[2u * H + j]);
+            for (var k = 0u; k < H; k++) {
+                let w = k * 3u * H + j;
+                sums += states[old + k] * vec3(weight[w], weight[w + H], weight[w + 2u * H]);
+            }
+            let own = place * 3u * H + j;
+            let r = sigmoid(x[own] + sums.x);
+            let z = sigmoid(x[own + H] + sums.y);
+            let n = tanh_accurate(x[own + 2u * H] + r * sums.z);
+            let h = states[old + j];
+            let next = select(h, n + z * (h - n), keep[place] != 0u);
+            states[H - old + j] = next;
+            y[place * H + j] = next;
+            let s = place * 4u * H + j;
+            saved[s] = r;
+            saved[s + H] = z;
+            saved[s + 2u * H] = n;
+            saved[s + 3u * H] = sums.z;
+        }
+        workgroupBarrier();
+    }
+}
+
+@group(0) @binding(6) var<storage, read> gates: array<f32>;
+@group(0) @binding(7) var<storage, read> h: array<f32>;
+@group(0) @binding(8) var<storage, read> dy: array<f32>;
+@group(0) @binding(9) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(10) var<storage, read_write> dsums: array<f32>;
+@group(0) @binding(11) var<storage, read_write> before: array<f32>;
+
+// The gradient that later steps send to the state; each element belongs to one lane.
+var<workgroup> carried: array<f32, H>;
+// Of this step.
+var<workgroup> step_dsums: array<f32, 3u * H>;
+
+// With dh = dy + carried:
+//   dn' = dh (1 - z) (1 - n^2),   dz' = dh (h - n) z (1 - z),   dr' = dn' m r (1 - r)
+//   dx = [dr', dz', dn'],   dsums = [dr', dz', dn' r],   carried = dh z + dsums W
+// and the state before each step, so that the weight's gradient is one product, before^T dsums, outside.
+@compute @workgroup_size(WG)
+fn backward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let b = group_index(group, groups);
+    if b >= p.batch {
+        return;
+    }
+    let lane = lane_index(local, WG);
+    for (var j = lane; j < H; j += WG) {
+        carried[j] = 0.0;
+    }
+    for (var t = p.t; t > 0u; t--) {
+        let place = b * p.t + t - 1u;
+        let kept = keep[place] != 0u;
+        for (var j = lane; j < H; j += WG) {
+            var state = 0.0;
+            if t > 1u {
+                state = h[(place - 1u) * H + j];
+            }
+            before[place * H + j] = state;
+            let s = place * 4u * H + j;
+            let r = gates[s];
+            let z = gates[s + H];
+            let n = gates[s + 2u * H];
+            let dh = dy[place * H + j] + carried[j];
+            let dn = dh * (1.0 - z) * (1.0 - n * n);
+            let dz = dh * (state - n) * z * (1.0 - z);
+            let dr = dn * gates[s + 3u * H] * r * (1.0 - r);
+            let d = select(vec3(0.0), vec3(dr, dz, dn), kept);
+            let own = place * 3u * H + j;
+            for (var gate = 0u; gate < 3u; gate++) {
+                let sum = select(d[gate], d[gate] * r, kept && gate == 2u);
+                dx[own + gate * H] = d[gate];
+                dsums[own + gate * H] = sum;
+                step_dsums[gate * H + j] = sum;
+            }
+            carried[j] = select(dh, dh * z, kept);
+        }
+        workgroupBarrier();
+        for (var j = lane; j < H; j += WG) {
+            var sum = 0.0;
+            for (var i = 0u; i < 3u * H; i++) {
+                sum += step_dsums[i] * weight[i * H + j];
+            }
+            carried[j] += sum;
+        }
+        workgroupBarrier(); // before the next step writes
+    }
+}

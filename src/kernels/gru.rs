@@ -1,0 +1,401 @@
+//! A gated recurrent unit (GRU) over a sequence: one kernel forward, one backward.
+
+use super::args::{Args, blocks};
+use super::fast::wide;
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
+use crate::error::{Error, Result};
+use crate::tensor::{DType, Spec};
+use crate::twin;
+use bytemuck::{Pod, Zeroable};
+
+/// The states of a GRU (Cho et al., EMNLP 2014, in PyTorch's form), from a state of zeros:
+/// r = sigmoid(x_r + W_r h + b_r), z = sigmoid(x_z + W_z h + b_z), n = tanh(x_n + r (W_n h + b_n)), h <- (1 - z) n + z h.
+///
+/// Inputs: x \[B, T, 3H\], the inputs' part of the gates r, z, n with its bias; the weight of the state \[H, 3H\] (PyTorch's
+/// transposed) and its bias \[3H\]; keep \[B, T\] u32, 0 = a padded place, which carries the state on unchanged.
+/// Outputs: the states \[B, T, H\]; r, z, n and W_n h + b_n \[B, T, 4H\], for the backward pass alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Gru;
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    batch: u32,
+    t: u32,
+}
+
+/// \[B, T, H\] as `states` is.
+fn extents(states: &[usize]) -> [usize; 3] {
+    [states[0], states[1], states[2]]
+}
+
+/// `bytes`: workgroup memory for each unit of the state.
+fn launch(entry: &'static str, states: &[usize], bytes: usize, caps: &Caps) -> Result<Vec<Launch>> {
+    let [batch, t, h] = extents(states);
+    if h * bytes > caps.workgroup_bytes as usize {
+        return Err(Error::Device(format!(
+            "gru {entry}: a state of {h} takes {} bytes of workgroup memory and this adapter has {}; lower model.dim or \
+             use --device cpu",
+            h * bytes,
+            caps.workgroup_bytes
+        )));
+    }
+    let lanes = h.next_power_of_two().clamp(64, 1 << caps.max_invocations.min(256).ilog2());
+    let launch = Launch::of("gru", entry).constant("H", h as u32).params(Params { batch: batch as u32, t: t as u32 });
+    Ok(vec![launch.groups(batch, lanes, caps)?])
+}
+
+/// Sequences that the fast forms take through a step together: one product for all.
+const BLOCK: usize = 32;
+
+/// `y += a b` or, unless `accumulate`, `y = a b`: y \[rows, n\] and b \[k, n\] contiguous, row r of a at `a[r a_row..]`.
+fn product(y: &mut [f32], n: usize, accumulate: bool, a: &[f32], a_row: usize, b: &[f32]) {
+    let (rows, k) = (y.len() / n, b.len() / n);
+    assert!(y.len() == rows * n && b.len() == k * n && a.len() >= (rows - 1) * a_row + k);
+    let to_isize = |x: usize| x as isize;
+    // SAFETY: the lengths were checked against the strides; y is exclusive.
+    unsafe {
+        f32::gemm(
+            rows,
+            n,
+            k,
+            y.as_mut_ptr(),
+            [to_isize(n), 1],
+            accumulate,
+            a.as_ptr(),
+            [to_isize(a_row), 1],
+            b.as_ptr(),
+            [to_isize(n), 1],
+        );
+    }
+}
+
+fn sigmoid<T: Real>(x: T) -> T {
+    let e = (-x.abs()).exp();
+    if x < T::ZERO { e / (T::ONE + e) } else { T::ONE / (T::ONE + e) }
+}
+
+impl Gru {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (x, weight, bias, keep) = (a.f(0), a.f(1), a.f(2), a.u(3));
+        let [_, steps, h] = extents(a.out_shape(0));
+        blocks([(a.out(0), steps * h), (a.out(1), 4 * steps * h)], 8 * steps * h * h, |b, [y, saved]| {
+            let mut state = vec![T::ZERO; h];
+            for t in 0..steps {
+                let place = b * steps + t;
+                for j in 0..h {
+                    let sum = |gate: usize| {
+                        let mut sum = bias[gate * h + j];
+                        for k in 0..h {
+                            sum += state[k] * weight[k * 3 * h + gate * h + j];
+                        }
+                        sum
+                    };
+                    let x = |gate: usize| x[place * 3 * h + gate * h + j];
+                    let m = sum(2);
+                    let r = sigmoid(x(0) + sum(0));
+                    let z = sigmoid(x(1) + sum(1));
+                    let n = (x(2) + r * m).tanh();
+                    y[t * h + j] = if keep[place] != 0 { n + z * (state[j] - n) } else { state[j] };
+                    for (i, value) in [r, z, n, m].into_iter().enumerate() {
+                        saved[t * 4 * h + i * h + j] = value;
+                    }
+                }
+                state.copy_from_slice(&y[t * h..][..h]);
+            }
+        });
+    }
+}
+
+/// One step of one sequence: r, z, n, m into `saved` and the new state into `y`, from the state and its product with the
+/// weight. Short loops over few slices: one loop over all of them would not vectorise.
+#[inline(always)]
+fn step(x: &[f32], bias: &[f32], sums: &[f32], state: &[f32], y: &mut [f32], saved: &mut [f32]) {
+    let h = y.len();
+    let (rz, nm) = saved.split_at_mut(2 * h);
+    for (((gate, x), sum), bias) in rz.iter_mut().zip(x).zip(sums).zip(bias) {
+        *gate = fast::sigmoid(x + (sum + bias));
+    }
+    let ([r, z], [n, m]) = (parts(rz, h), parts_mut(nm, h));
+    m.iter_mut().zip(&sums[2 * h..]).zip(&bias[2 * h..]).for_each(|((m, sum), bias)| *m = sum + bias);
+    for (((n, x), r), m) in n.iter_mut().zip(&x[2 * h..]).zip(r).zip(m) {
+        *n = fast::tanh(x + r * *m);
+    }
+    y.iter_mut().zip(n).zip(z).zip(state).for_each(|(((y, n), z), state)| *y = *n + z * (state - *n));
+}
+
+/// The N parts of `h` elements that lie in `x` one behind the other.
+#[inline(always)]
+fn parts<const N: usize>(x: &[f32], h: usize) -> [&[f32]; N] {
+    std::array::from_fn(|i| &x[i * h..][..h])
+}
+
+#[inline(always)]
+fn parts_mut<const N: usize>(x: &mut [f32], h: usize) -> [&mut [f32]; N] {
+    let mut parts = x.chunks_exact_mut(h);
+    std::array::from_fn(|_| parts.next().expect("there are N of them"))
+}
+
+impl Op for Gru {
+    fn name(&self) -> &'static str {
+        "gru"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(4)?;
+        (0..3).try_for_each(|i| x.dtype(i, DType::F32))?;
+        x.dtype(3, DType::U32)?;
+        x.rank(0, 3)?;
+        let [batch, t, gates] = extents(x.shape(0));
+        let h = gates / 3;
+        if gates != 3 * h || gates == 0 || t == 0 {
+            return x.fail("the inputs' part of the gates must be [B, T, 3H]");
+        }
+        x.is_shape(1, &[h, 3 * h])?;
+        x.is_shape(2, &[3 * h])?;
+        x.is_shape(3, &[batch, t])?;
+        Ok(Outputs::many([Spec::f32([batch, t, h]), Spec::f32([batch, t, 4 * h])]))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        if node.grads[1].is_some() {
+            return Ok(Grads::not_differentiable());
+        }
+        let (weight, keep) = (node.inputs[1], node.inputs[3]);
+        let inputs = [weight.transpose(), keep, node.outputs[1], node.outputs[0], node.dy(0)];
+        let d = weight.graph().try_push(GruBackward, &inputs)?;
+        let flat = |v: crate::graph::Var<'g>| v.reshape([v.shape().rows(), v.shape().last_dim()]);
+        let (dsums, before) = (flat(d[1]), flat(d[2]));
+        let mut to = vec![(0, d[0])];
+        if node.wanted[1] {
+            to.push((1, before.t_matmul(dsums)));
+        }
+        if node.wanted[2] {
+            to.push((2, dsums.sum(0)));
+        }
+        Ok(Grads::to(to))
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let (x, weight, bias, keep) = (a.f(0), a.f(1), a.f(2), a.u(3));
+        let [_, steps, h] = extents(a.out_shape(0));
+        let lens = [steps * h * BLOCK, 4 * steps * h * BLOCK];
+        let work = BLOCK * steps * h * h;
+        blocks([(a.out(0), lens[0]), (a.out(1), lens[1])], work, |block, [y, saved]| {
+            let sequences = y.len() / (steps * h);
+            let zeros = vec![0.0; h];
+            let mut sums = vec![0.0; sequences * 3 * h];
+            for t in 0..steps {
+                if t > 0 {
+                    product(&mut sums, 3 * h, false, &y[(t - 1) * h..], steps * h, weight);
+                }
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (s, sums) in sums.chunks_exact(3 * h).enumerate() {
+                            let place = (block * BLOCK + s) * steps + t;
+                            let (past, y) = y[s * steps * h..].split_at_mut(t * h);
+                            let state = if t > 0 { &past[(t - 1) * h..] } else { &zeros };
+                            let y = &mut y[..h];
+                            let saved = &mut saved[(s * steps + t) * 4 * h..][..4 * h];
+                            if keep[place] != 0 {
+                                step(&x[place * 3 * h..][..3 * h], bias, sums, state, y, saved);
+                            } else {
+                                y.copy_from_slice(state);
+                                saved.fill(0.0);
+                            }
+                        }
+                    },
+                );
+            }
+        });
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        launch("forward", s.output(0), 8, caps)
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x", "weight", "bias", "keep"], outputs: &["y", "saved"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(0)[0], 0b1001)
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: (s.input(0).elements() * (2 * s.output(0).last_dim() + 10)) as u64 }
+    }
+}
+
+/// Inputs: the weight as PyTorch has it \[3H, H\], keep, both outputs of the forward pass, dy. Outputs: dx \[B, T, 3H\]; dsums
+/// \[B, T, 3H\], the gradient of W h + b at each place; the state before each place \[B, T, H\], with which the gradient of
+/// the weight is one product over all places.
+#[derive(Debug, Clone, Copy)]
+pub struct GruBackward;
+
+impl GruBackward {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (weight, keep, saved, y, dy) = (a.f(0), a.u(1), a.f(2), a.f(3), a.f(4));
+        let [_, steps, h] = extents(a.out_shape(2));
+        let [gates, states] = [3 * steps * h, steps * h];
+        let outputs = [(a.out(0), gates), (a.out(1), gates), (a.out(2), states)];
+        blocks(outputs, 8 * steps * h * h, |b, [dx, dsums, before]| {
+            let mut carried = vec![T::ZERO; h];
+            for t in (0..steps).rev() {
+                let place = b * steps + t;
+                for j in 0..h {
+                    let state = if t > 0 { y[(place - 1) * h + j] } else { T::ZERO };
+                    before[t * h + j] = state;
+                    let [r, z, n, m] = [0, 1, 2, 3].map(|i| saved[place * 4 * h + i * h + j]);
+                    let dh = dy[place * h + j] + carried[j];
+                    let dn = dh * (T::ONE - z) * (T::ONE - n * n);
+                    let dz = dh * (state - n) * z * (T::ONE - z);
+                    let dr = dn * m * r * (T::ONE - r);
+                    let kept = keep[place] != 0;
+                    let d = if kept { [(dr, dr), (dz, dz), (dn, dn * r)] } else { [(T::ZERO, T::ZERO); 3] };
+                    for (gate, (d, dsum)) in d.into_iter().enumerate() {
+                        dx[(t * 3 + gate) * h + j] = d;
+                        dsums[(t * 3 + gate) * h + j] = dsum;
+                    }
+                    carried[j] = if kept { dh * z } else { dh };
+                }
+                for j in 0..h {
+                    let mut sum = T::ZERO;
+                    for i in 0..3 * h {
+                        sum += dsums[t * 3 * h + i] * weight[i * h + j];
+                    }
+                    carried[j] += sum;
+                }
+            }
+        });
+    }
+}
+
+/// One step back of one sequence; `carried` holds what later steps sent to its state, and then what the step passes on
+/// without the weight's part.
+#[inline(always)]
+fn step_back(saved: &[f32], state: &[f32], dy: &[f32], carried: &mut [f32], dx: &mut [f32], dsums: &mut [f32]) {
+    let h = carried.len();
+    let [r, z, n, m] = parts(saved, h);
+    let [dr, dz, dn] = parts_mut(dx, h);
+    carried.iter_mut().zip(dy).for_each(|(dh, dy)| *dh += dy);
+    for (((dn, dh), z), n) in dn.iter_mut().zip(&*carried).zip(z).zip(n) {
+        *dn = dh * (1.0 - z) * (1.0 - n * n);
+    }
+    for ((((dz, dh), z), n), state) in dz.iter_mut().zip(&*carried).zip(z).zip(n).zip(state) {
+        *dz = dh * (state - n) * z * (1.0 - z);
+    }
+    for (((dr, dn), m), r) in dr.iter_mut().zip(&*dn).zip(m).zip(r) {
+        *dr = dn * m * r * (1.0 - r);
+    }
+    carried.iter_mut().zip(z).for_each(|(dh, z)| *dh *= z);
+    dsums.copy_from_slice(dx);
+    dsums[2 * h..].iter_mut().zip(r).for_each(|(dsum, r)| *dsum *= r);
+}
+
+impl Op for GruBackward {
+    fn name(&self) -> &'static str {
+        "gru backward"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(5)?;
+        let [batch, t, h] = extents(x.shape(3));
+        x.is_shape(0, &[3 * h, h])?;
+        x.is_shape(1, &[batch, t])?;
+        x.is_shape(2, &[batch, t, 4 * h])?;
+        x.is_shape(4, &[batch, t, h])?;
+        let gates = Spec::f32([batch, t, 3 * h]);
+        Ok(Outputs::many([gates.clone(), gates, x.specs[3].clone()]))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let (weight, keep, saved, y, dy) = (a.f(0), a.u(1), a.f(2), a.f(3), a.f(4));
+        let [_, steps, h] = extents(a.out_shape(2));
+        let [gates, states] = [3 * steps * h, steps * h];
+        let outputs = [(a.out(0), gates * BLOCK), (a.out(1), gates * BLOCK), (a.out(2), states * BLOCK)];
+        blocks(outputs, BLOCK * steps * h * h, |block, [dx, dsums, before]| {
+            let mut carried = vec![0.0; before.len() / steps];
+            for t in (0..steps).rev() {
+                wide(
+                    #[inline(always)]
+                    || {
+                        for (s, carried) in carried.chunks_exact_mut(h).enumerate() {
+                            let place = (block * BLOCK + s) * steps + t;
+                            let before = &mut before[s * states + t * h..][..h];
+                            match t {
+                                0 => before.fill(0.0),
+                                _ => before.copy_from_slice(&y[(place - 1) * h..][..h]),
+                            }
+                            let [dx, dsums] = [&mut *dx, &mut *dsums].map(|d| &mut d[s * gates + t * 3 * h..][..3 * h]);
+                            let dy = &dy[place * h..][..h];
+                            if keep[place] != 0 {
+                                step_back(&saved[place * 4 * h..][..4 * h], before, dy, carried, dx, dsums);
+                            } else {
+                                carried.iter_mut().zip(dy).for_each(|(c, dy)| *c += dy);
+                                dx.fill(0.0);
+                                dsums.fill(0.0);
+                            }
+                        }
+                    },
+                );
+                if t > 0 {
+                    product(&mut carried, h, true, &dsums[t * 3 * h..], gates, weight);
+                }
+            }
+        });
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        launch("backward", s.output(2), 16, caps)
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["weight", "keep", "gates", "h", "dy"], outputs: &["dx", "dsums", "before"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(1)[0], 0b1_1110)
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: (s.output(0).elements() * (2 * s.output(2).last_dim() + 6)) as u64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_too_wide_for_workgroup_memory_is_refused_with_its_size() {
+        let specs = [Spec::f32([2, 3, 3000]), Spec::f32([1000, 3000]), Spec::f32([3000]), Spec::u32([2, 3])];
+        let outputs = Gru.infer(&Inputs { op: "gru", specs: &specs }).unwrap().values;
+        let s = Shapes { inputs: &specs, outputs: &outputs, scratch: &[] };
+        assert_eq!(Gru.gpu(&s, &Caps::default()).unwrap().len(), 1);
+        let small = Caps { workgroup_bytes: 4 << 10, ..Caps::default() };
+        let message = Gru.gpu(&s, &small).unwrap_err().to_string();
+        assert!(message.contains("a state of 1000 takes 8000 bytes") && message.contains("4096"), "{message}");
+    }
+
+    #[test]
+    fn wrong_shapes_are_refused_with_all_of_them() {
+        let specs = [Spec::f32([2, 3, 12]), Spec::f32([12, 4]), Spec::f32([12]), Spec::u32([2, 3])];
+        let message = Gru.infer(&Inputs { op: "gru", specs: &specs }).unwrap_err().to_string();
+        assert!(message.contains("input 1 must be [4, 12]") && message.contains("[12, 4]"), "{message}");
+    }
+}
