@@ -141,21 +141,16 @@ fn trains_evaluates_and_recommends() {
     assert_eq!(metrics["epochs"], 3);
     assert_eq!(bench.lines("run").len(), 3);
 
-    // What eval finds is what the training found, and its ranks are those metrics.
-    let evaluated = bench.ok(&["eval", "--run", "run", "--ranks", "ranks.csv"]);
-    let recall = metrics["test"]["recall@10"].as_f64().unwrap();
-    assert!(evaluated.contains(&format!("recall@10  {recall:.4}")), "{evaluated}");
-    let ranks = fs::read_to_string(bench.path("ranks.csv")).unwrap();
-    let hits = ranks.lines().skip(1).filter(|line| line.rsplit(',').next().unwrap().parse::<f64>().unwrap() <= 10.0);
-    assert_eq!(hits.count() as f64 / 60.0, recall);
+    // What eval finds is what the training found.
+    let evaluated = bench.ok(&["eval", "--run", "run"]);
+    for metric in ["recall@10", "precision@10", "map@10", "mrr"] {
+        let line = format!("{metric:<12} {:.4}", metrics["test"][metric].as_f64().unwrap());
+        assert!(evaluated.contains(&line), "no {line:?} in\n{evaluated}");
+    }
     let valid = bench.ok(&["eval", "--run", "run", "--split", "valid"]);
     let best = metrics["valid"]["ndcg@10"].as_f64().unwrap();
-    assert!(valid.contains(&format!("ndcg@10    {best:.4}")), "{valid}");
+    assert!(valid.contains(&format!("ndcg@10      {best:.4}")), "{valid}");
     bench.ok(&["eval", "--run", "run", "--protocol", "sampled:5"]);
-
-    bench.train("pop", "pop", &[]);
-    let compared = bench.ok(&["eval", "--run", "run", "--against", "pop"]);
-    assert!(compared.contains("p (Wilcoxon)"), "{compared}");
 
     fs::write(bench.path("users.txt"), "u7\nu3\n").unwrap();
     bench.ok(&["recommend", "--run", "run", "--users", "users.txt", "-k", "4", "--output", "recs.csv"]);
@@ -182,6 +177,128 @@ fn trains_evaluates_and_recommends() {
     let error = bench.refuses(&["recommend", "--run", "run", "-k", "0", "--output", "other.csv"]);
     assert!(error.contains("expected 1 to"), "{error}");
     assert!(!bench.path("other.csv").exists());
+}
+
+/// Every user has one target, so that the means of the columns are the metrics of the run.
+#[test]
+fn values_of_each_user() {
+    let bench = Bench::new();
+    bench.train("pomrec", "run", &[]);
+    let metrics = bench.json("run/metrics.json");
+    bench.ok(&["eval", "--run", "run", "--per-user", "users.csv"]);
+    let mut csv = csv::Reader::from_path(bench.path("users.csv")).unwrap();
+    let head: Vec<String> = csv.headers().unwrap().iter().map(str::to_string).collect();
+    assert_eq!(head[..7], ["user", "item", "events", "greater", "equal", "rank", "recall@5"]);
+    let rows: Vec<csv::StringRecord> = csv.records().map(Result::unwrap).collect();
+    let users: Vec<String> = (0..60).map(|user| format!("u{user}")).collect();
+    assert_eq!(rows.iter().map(|row| &row[0]).collect::<Vec<_>>(), users);
+    assert!(rows.iter().all(|row| &row[2] == "9"));
+    for (column, metric) in head.iter().enumerate().skip(6) {
+        let mean = rows.iter().map(|row| row[column].parse::<f64>().unwrap()).sum::<f64>() / 60.0;
+        let want = metrics["test"][metric].as_f64().unwrap();
+        assert!((mean - want).abs() < 1e-12, "{metric}: {mean} is not {want}");
+    }
+    bench.ok(&["eval", "--run", "run", "--metrics", "precision@3,map@40", "--per-user", "users.csv"]);
+    let text = fs::read_to_string(bench.path("users.csv")).unwrap();
+    assert_eq!(text.lines().next().unwrap(), "user,item,events,greater,equal,rank,precision@3,map@40");
+    for line in text.lines().skip(1) {
+        let values: Vec<f64> = line.split(',').skip(5).map(|value| value.parse().unwrap()).collect();
+        assert_eq!(values[1..], [if values[0] <= 3.0 { 1.0 / 3.0 } else { 0.0 }, 1.0 / values[0]], "{line}");
+    }
+    let error = bench.refuses(&["eval", "--run", "run", "--per-user", "."]);
+    assert!(error.contains("no ordinary file"), "{error}");
+}
+
+/// Without masking, popularity shows everyone the same items: k of 40 in equally many lists.
+#[test]
+fn lists_that_are_all_the_same() {
+    let bench = Bench::new();
+    bench.train("pop", "pop", &["--set=eval.mask_history=false"]);
+    let printed = bench.ok(&["eval", "--run", "pop"]);
+    for line in ["coverage@5   0.1250", "gini@5       0.8750", "coverage@20  0.5000", "gini@20      0.5000"] {
+        assert!(printed.contains(line), "no {line:?} in\n{printed}");
+    }
+    let train: Vec<String> = {
+        let data = interactions(60, 1);
+        let users: Vec<&str> = data.lines().skip(1).collect();
+        users.chunks(10).flat_map(|user| user[..8].iter().map(|e| e.split(',').nth(1).unwrap().to_string())).collect()
+    };
+    let mut counts: Vec<f64> =
+        (0..40).map(|i| train.iter().filter(|t| **t == format!("i{i}")).count() as f64).collect();
+    counts.sort_by(|a, b| b.total_cmp(a));
+    let novelty = counts[..5].iter().map(|n| (train.len() as f64 / n).log2()).sum::<f64>() / 5.0;
+    assert!(printed.contains(&format!("novelty@5    {novelty:.4}")), "{novelty}:\n{printed}");
+}
+
+#[test]
+fn runs_are_compared_over_users() {
+    let bench = Bench::new();
+    bench.train("pomrec", "a", &["--seed=7"]);
+    bench.train("pomrec", "b", &["--seed=8"]);
+    bench.train("pop", "pop", &[]);
+    let printed = bench.ok(&["compare", "a", "b", "pop", "--json", "all.json"]);
+    for part in ["test     60 targets of 60 users", "\na - b\n", "\na - pop\n", "p (Wilcoxon)"] {
+        assert!(printed.contains(part), "no {part:?} in\n{printed}");
+    }
+    let line = |first: &str| {
+        printed.lines().map(|l| l.split_whitespace().collect::<Vec<_>>()).find(|l| l.first() == Some(&first))
+    };
+    assert_eq!(line("a").unwrap()[..4], ["a", "pomrec", "bpr", "7"]);
+    assert_eq!(line("pop").unwrap()[..3], ["pop", "pop", "1"]);
+    let all = bench.json("all.json");
+    let runs = all["runs"].as_array().unwrap();
+    let names: Vec<_> = runs.iter().map(|run| (&run["run"], &run["model"], &run["loss"], &run["seed"])).collect();
+    let pomrec = |name: &str, seed: u64| (name.into(), "pomrec".into(), "bpr".into(), serde_json::Value::from(seed));
+    let expected = [pomrec("a", 7), pomrec("b", 8), ("pop".into(), "pop".into(), "".into(), 1.into())];
+    assert_eq!(names, expected.iter().map(|(a, b, c, d)| (a, b, c, d)).collect::<Vec<_>>());
+    for (run, name) in runs.iter().zip(["a", "b", "pop"]) {
+        for metric in ["recall@10", "ndcg@20", "mrr"] {
+            assert_eq!(run["test"][metric], bench.json(&format!("{name}/metrics.json"))["test"][metric]);
+        }
+    }
+    let differences = all["differences"].as_array().unwrap();
+    assert_eq!(differences.len(), 2);
+    for (difference, other) in differences.iter().zip(&runs[1..]) {
+        for (metric, c) in difference["metrics"].as_object().unwrap() {
+            let number = |value: &serde_json::Value| value.as_f64().unwrap();
+            let apart = number(&runs[0]["test"][metric]) - number(&other["test"][metric]);
+            assert!((number(&c["mean"]) - apart).abs() < 1e-12, "{metric}: {c}");
+            assert!(number(&c["low"]) <= apart && apart <= number(&c["high"]), "{metric}: {c}");
+            assert_eq!(c["pairs"], 60);
+        }
+    }
+    // A run has nothing on itself.
+    bench.ok(&["compare", "a", "a", "--metrics", "map@5", "--split", "valid", "--json", "same.json"]);
+    let same = bench.json("same.json");
+    let c = &same["differences"][0]["metrics"]["map@5"];
+    assert_eq!((&c["mean"], &c["p_t"], &c["p_wilcoxon"]), (&0.0.into(), &1.0.into(), &1.0.into()));
+    assert_eq!(same["runs"][0]["valid"]["map@5"], same["runs"][1]["valid"]["map@5"]);
+}
+
+#[test]
+fn runs_that_cannot_be_compared_are_refused() {
+    let bench = Bench::new();
+    fs::write(bench.path("other.csv"), interactions(61, 2)).unwrap();
+    bench.train("pop", "run", &[]);
+    for (setting, expected) in [
+        ("--set=eval.protocol=sampled:5", "protocol: \"full\" and \"sampled:5\""),
+        ("--set=data.split=ratio:80,10,10", "split: "),
+        ("--set=eval.mask_history=false", "history_masked: true and false"),
+        ("--set=eval.ties=optimistic", "ties: \"average\" and \"optimistic\""),
+        ("--data=other.csv", "data: \"data.csv\" (60 users, 40 items, 600 events) and \"other.csv\" (61 users"),
+    ] {
+        let out = setting.replace(['=', ':', '.', ',', '-'], "");
+        bench.train("pop", &out, &[setting]);
+        let error = bench.refuses(&["compare", "run", &out, "--json", "all.json"]);
+        assert!(error.contains(&format!("run and {out} cannot be compared: {expected}")), "{error}");
+    }
+    assert!(!bench.path("all.json").exists());
+    bench.train("pop", "one", &["--set=eval.protocol=sampled:5"]);
+    bench.train("pop", "two", &["--set=eval.protocol=sampled:5", "--set=eval.seed=2"]);
+    assert!(bench.refuses(&["compare", "one", "two"]).contains("candidates_seed: 1 and 2"));
+    assert!(bench.refuses(&["compare", "run"]).contains("2 values required"));
+    assert!(bench.refuses(&["compare", "run", "nowhere"]).contains("no run is here"));
+    assert!(bench.refuses(&["compare", "run", "run", "--metrics", "auc"]).contains("expected recall@K"));
 }
 
 #[test]

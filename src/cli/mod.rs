@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and what they share.
 
+mod compare;
 mod data;
 mod devices;
 mod eval;
@@ -28,6 +29,7 @@ struct Cli {
 enum Command {
     Train(train::Args),
     Eval(eval::Args),
+    Compare(compare::Args),
     Recommend(recommend::Args),
     Plan(plan::Args),
     /// List the CPU and all adapters, with their limits and features, and check every kernel on each
@@ -41,6 +43,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Train(args) => train::run(args),
         Command::Eval(args) => eval::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Devices => devices::run(),

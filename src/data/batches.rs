@@ -397,13 +397,13 @@ impl EvalBatches {
         EvalBatches::build(data, targets, false, spec)
     }
 
-    /// Windows of the whole histories of `users`, all of which is excluded (if `spec.mask_history`); no targets.
+    /// Windows of the first events of users' histories, `histories` giving user and number of events, all of which is
+    /// excluded (if `spec.mask_history`); no targets.
     ///
     /// # Errors
     /// A batch or window of length 0.
-    pub fn recommend(data: Arc<Dataset>, users: &[u32], spec: EvalSpec) -> Result<EvalBatches> {
-        let targets = users.iter().map(|&user| (user, data.history(user).len() as u32)).collect();
-        EvalBatches::build(data, targets, true, EvalSpec { sampled: None, ..spec })
+    pub fn recommend(data: Arc<Dataset>, histories: Vec<(u32, u32)>, spec: EvalSpec) -> Result<EvalBatches> {
+        EvalBatches::build(data, histories, true, EvalSpec { sampled: None, ..spec })
     }
 
     fn build(data: Arc<Dataset>, targets: Vec<(u32, u32)>, recommend: bool, spec: EvalSpec) -> Result<EvalBatches> {

@@ -86,6 +86,15 @@ pub enum Part {
     Test,
 }
 
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Part::Valid => "valid",
+            Part::Test => "test",
+        })
+    }
+}
+
 /// Every history cut in three: training, validation, test. What is asked for in a part is known from everything before it.
 #[derive(Clone, Debug)]
 pub struct Split {

@@ -35,7 +35,7 @@ impl Checked {
 type Build = for<'g> fn(&'g Graph) -> Result<Vec<Var<'g>>>;
 
 /// Each kernel's results from the states `a` \[7, 6, 5\] and `w` \[37, 5\], and gradients by them.
-const KERNELS: [(&str, Build); 11] = [
+const KERNELS: [(&str, Build); 12] = [
     ("elementwise", |g| {
         let x = a(g);
         let all =
@@ -66,6 +66,12 @@ const KERNELS: [(&str, Build); 11] = [
         let x = a(g);
         let outputs = g.try_push(Moments, &[x.slice(2, 0, 2).reshape([7, 6, 2]).softmax(1, None), x])?;
         with_gradients(outputs[0] * outputs[1].sqrt(), &[x])
+    }),
+    ("gru", |g| {
+        let (x, w, flat) = (a(g), w(g), w(g).reshape([185]));
+        let gates = x.linear(w.slice(0, 0, 12), None, Activation::None);
+        let h = gates.gru(w.slice(0, 12, 12).slice(1, 0, 4), flat.slice(0, 120, 12), ids(g, 7 * 6).reshape([7, 6]));
+        with_gradients(h, &[x, w])
     }),
     ("embedding", |g| {
         let (w, ids) = (w(g), ids(g, 70));

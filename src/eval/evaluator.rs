@@ -28,6 +28,14 @@ impl Ranked {
         let values = list.map(|metric| (metric.to_string(), metric.mean(&self.ranks).into()));
         Value::Object(values.collect::<Map<_, _>>())
     }
+
+    /// Each user's mean gain, by user: targets of one user are no independent samples.
+    pub fn per_user(&self, metric: Metric) -> Vec<f64> {
+        let gains: Vec<(u32, f64)> =
+            self.targets.iter().zip(&self.ranks).map(|(&(user, _), &rank)| (user, metric.of(rank))).collect();
+        let mean = |of_user: &[(u32, f64)]| of_user.iter().map(|(_, gain)| gain).sum::<f64>() / of_user.len() as f64;
+        gains.chunk_by(|a, b| a.0 == b.0).map(mean).collect()
+    }
 }
 
 /// Everything that ranking a part takes, compiled once; the parameters are those that the store holds when it runs.
@@ -74,5 +82,17 @@ impl Evaluator {
         }
         ranked.ranks = ranked.counts.iter().map(|&(greater, equal)| self.ties.rank(greater, equal)).collect();
         Ok(ranked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_of_several_targets_counts_once() {
+        let targets = vec![(3, 5), (3, 6), (8, 2)];
+        let ranked = Ranked { targets, counts: vec![(0, 0), (3, 0), (1, 0)], ranks: vec![1.0, 4.0, 2.0] };
+        assert_eq!(ranked.per_user(Metric::Mrr), [0.625, 0.5]);
     }
 }

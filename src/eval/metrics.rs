@@ -5,6 +5,8 @@
 //!
 //! - Recall@k = mean of \[rank <= k\], which is HR@k, since a target is all that there is to recall;
 //! - NDCG@k = mean of \[rank <= k\] / log2(rank + 1): the best possible order has the target first and a gain of 1;
+//! - Precision@k = mean of \[rank <= k\] / k, since k items are shown;
+//! - MAP@k = mean of \[rank <= k\] / rank: the precision down to the one target;
 //! - MRR = mean of 1 / rank.
 //!
 //! The place of a target whose score others share is a choice, see [`TieRule`].
@@ -48,24 +50,28 @@ impl fmt::Display for TieRule {
     }
 }
 
-/// What a list of ranks is summed up by. Written `recall@10`, `ndcg@10`, `mrr`. More is better.
+/// What a list of ranks is summed up by. Written `recall@10`, `ndcg@10`, `precision@10`, `map@10`, `mrr`. More is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Metric {
     Recall(u32),
     Ndcg(u32),
+    Precision(u32),
+    Map(u32),
     Mrr,
 }
 
 impl Metric {
     /// What is always reported.
-    pub const REPORTED: [Metric; 7] = [
+    pub const REPORTED: [Metric; 9] = [
         Metric::Recall(5),
         Metric::Recall(10),
         Metric::Recall(20),
         Metric::Ndcg(5),
         Metric::Ndcg(10),
         Metric::Ndcg(20),
+        Metric::Precision(10),
+        Metric::Map(10),
         Metric::Mrr,
     ];
 
@@ -74,7 +80,9 @@ impl Metric {
         match self {
             Metric::Recall(k) if rank <= k as f64 => 1.0,
             Metric::Ndcg(k) if rank <= k as f64 => 1.0 / (rank + 1.0).log2(),
-            Metric::Recall(_) | Metric::Ndcg(_) => 0.0,
+            Metric::Precision(k) if rank <= k as f64 => 1.0 / k as f64,
+            Metric::Map(k) if rank <= k as f64 => 1.0 / rank,
+            Metric::Recall(_) | Metric::Ndcg(_) | Metric::Precision(_) | Metric::Map(_) => 0.0,
             Metric::Mrr => 1.0 / rank,
         }
     }
@@ -90,6 +98,8 @@ impl fmt::Display for Metric {
         match self {
             Metric::Recall(k) => write!(f, "recall@{k}"),
             Metric::Ndcg(k) => write!(f, "ndcg@{k}"),
+            Metric::Precision(k) => write!(f, "precision@{k}"),
+            Metric::Map(k) => write!(f, "map@{k}"),
             Metric::Mrr => f.write_str("mrr"),
         }
     }
@@ -103,10 +113,12 @@ impl FromStr for Metric {
         match text.split_once('@') {
             Some(("recall", k)) => at(k).map(Metric::Recall),
             Some(("ndcg", k)) => at(k).map(Metric::Ndcg),
+            Some(("precision", k)) => at(k).map(Metric::Precision),
+            Some(("map", k)) => at(k).map(Metric::Map),
             None if text == "mrr" => Some(Metric::Mrr),
             _ => None,
         }
-        .ok_or_else(|| format!("found {text:?}; expected recall@K, ndcg@K or mrr"))
+        .ok_or_else(|| format!("found {text:?}; expected recall@K, ndcg@K, precision@K, map@K or mrr"))
     }
 }
 
@@ -143,6 +155,9 @@ mod tests {
         assert_eq!(Metric::Recall(10).mean(&ranks), 0.75);
         assert_eq!(Metric::Ndcg(1).mean(&ranks), 0.25);
         assert_eq!(Metric::Ndcg(5).mean(&ranks), (1.0 + 1.0 / 3f64.log2()) / 4.0);
+        assert_eq!(Metric::Precision(5).mean(&ranks), 2.0 / 5.0 / 4.0);
+        assert_eq!(Metric::Map(5).mean(&ranks), (1.0 + 0.5) / 4.0);
+        assert_eq!(Metric::Map(10).mean(&ranks), (1.0 + 0.5 + 1.0 / 5.5) / 4.0);
         assert_eq!(Metric::Mrr.mean(&ranks), (1.0 + 0.5 + 1.0 / 5.5 + 1.0 / 11.0) / 4.0);
         assert_eq!(Metric::Mrr.mean(&[]), 0.0);
     }
@@ -160,7 +175,7 @@ mod tests {
         for metric in Metric::REPORTED {
             assert_eq!(metric.to_string().parse(), Ok(metric));
         }
-        for wrong in ["", "ndcg", "ndcg@", "ndcg@0", "recall@-1", "mrr@5", "auc"] {
+        for wrong in ["", "ndcg", "ndcg@", "ndcg@0", "recall@-1", "mrr@5", "map@0", "precision", "auc"] {
             assert!(wrong.parse::<Metric>().unwrap_err().contains("expected recall@K"), "{wrong}");
         }
     }

@@ -1,11 +1,13 @@
 //! How good is a model? Ranks of held-out items, metrics over them, and whether two models differ.
 
 pub mod evaluator;
+pub mod lists;
 pub mod metrics;
 pub mod oracle;
 pub mod ranker;
 pub mod significance;
 
 pub use evaluator::{Evaluator, Ranked};
+pub use lists::Lists;
 pub use metrics::{Metric, TieRule};
 pub use significance::Comparison;

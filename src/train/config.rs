@@ -474,7 +474,7 @@ mod tests {
             ("train.max_steps=0", "train.max_steps: found 0; expected at least 1"),
             ("train.patience=-1", "train.patience: found integer `-1`"),
             ("data.max_len=0", "data.max_len: found 0; expected at least 1"),
-            ("eval.metric=auc", "eval.metric: found \"auc\"; expected recall@K, ndcg@K or mrr"),
+            ("eval.metric=auc", "eval.metric: found \"auc\"; expected recall@K, ndcg@K, precision@K, map@K or mrr"),
             ("eval.protocol=sampled:0", "eval.protocol: found \"sampled:0\"; expected full, or sampled:N"),
             ("eval.ties=luck", "eval.ties: unknown variant `luck`"),
             ("data.split=half", "expected \"leave-one-out\""),

@@ -174,13 +174,34 @@ impl Session {
     /// # Errors
     /// A `k` of 0, or over [`TopK::MAX_K`].
     pub fn recommend(&self, store: &Store, users: &[u32], k: usize) -> Result<Vec<Vec<(u32, f32)>>> {
+        let whole = users.iter().map(|&user| (user, self.data.history(user).len() as u32)).collect();
+        self.best(store, whole, k, true)
+    }
+
+    /// What each user of `part` is shown at the user's last target: the `k` best of all items, best first. The items before
+    /// the target are left out where they are in ranking.
+    ///
+    /// # Errors
+    /// As [`Session::recommend`].
+    pub fn lists(&self, store: &Store, part: Part, k: usize) -> Result<Vec<Vec<u32>>> {
+        let mut last: Vec<(u32, u32)> = vec![];
+        for target in self.split.targets(&self.data, part) {
+            last.pop_if(|before| before.0 == target.0);
+            last.push(target);
+        }
+        let best = self.best(store, last, k, self.config.eval.mask_history)?;
+        Ok(best.into_iter().map(|list| list.into_iter().map(|(item, _)| item).collect()).collect())
+    }
+
+    /// The `k` best items after each of `histories`, user and number of events.
+    fn best(&self, store: &Store, histories: Vec<(u32, u32)>, k: usize, mask: bool) -> Result<Vec<Vec<(u32, f32)>>> {
         let Session { device, model, data, config, .. } = self;
         if k == 0 || k > TopK::MAX_K {
             return Err(Error::Usage(format!("found {k} items a user; expected 1 to {}", TopK::MAX_K)));
         }
         let (batch, max_len) = (config.eval.batch, config.data.max_len);
-        let spec = EvalSpec { batch, max_len, padding: model.padding(), mask_history: true, sampled: None, threads: 1 };
-        let batches = EvalBatches::recommend(data.clone(), users, spec)?;
+        let spec = EvalSpec { batch, max_len, padding: model.padding(), mask_history: mask, sampled: None, threads: 1 };
+        let batches = EvalBatches::recommend(data.clone(), histories, spec)?;
         let spec = RankSpec { batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
         let mut recommender = Recommender::new(device, store, &**model, &spec, k)?;
         let mut all = vec![];
@@ -214,6 +235,28 @@ impl Session {
             TieRule::Average => among,
             ties => format!("{among}, ties {ties}"),
         }
+    }
+
+    /// # Errors
+    /// What ranks of this session's model and the `other`'s would differ in besides the models: they cannot be paired then.
+    pub fn check_comparable(&self, other: &Session) -> Result<()> {
+        let [a, b] = [self, other].map(Session::circumstances);
+        let mut apart = vec![];
+        if a["data"]["fingerprint"] != b["data"]["fingerprint"] {
+            let name = |c: &Value| {
+                let data = &c["data"];
+                format!(
+                    "{} ({} users, {} items, {} events)",
+                    data["name"], data["users"], data["items"], data["interactions"]
+                )
+            };
+            apart.push(format!("data: {} and {}", name(&a), name(&b)));
+        }
+        let drawn = matches!(self.config.eval.protocol, Protocol::Sampled(_));
+        let keys = ["split", "protocol", "candidates_seed", "history_masked", "ties"];
+        let keys = keys.into_iter().filter(|&key| a[key] != b[key] && (drawn || key != "candidates_seed"));
+        apart.extend(keys.map(|key| format!("{key}: {} and {}", a[key], b[key])));
+        if apart.is_empty() { Ok(()) } else { Err(Error::Usage(apart.join("; "))) }
     }
 
     /// What stands beside every metric in metrics.json.

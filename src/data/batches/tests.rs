@@ -214,11 +214,13 @@ fn sampled_candidates() {
 }
 
 #[test]
-fn recommendation_takes_whole_histories() {
+fn recommendation_takes_the_events_it_is_told() {
     let data = Arc::new(dataset(&[vec![5, 6, 5], vec![6]]));
-    let batches = EvalBatches::recommend(data.clone(), &[1, 0], eval(0)).unwrap();
+    let batches = EvalBatches::recommend(data.clone(), vec![(1, 1), (0, 3)], eval(0)).unwrap();
     let batch = batches.batches().next().unwrap();
     assert_eq!((batch.samples, &batch.users[..2], &batch.target[..2]), (2, &[1, 0][..], &[0, 0][..]));
     assert_eq!(&batch.history[..10], [2, 0, 0, 0, 0, 1, 2, 1, 0, 0]);
     assert_eq!((&batch.exclude_offsets[..3], &batch.exclude_items[..3]), (&[0, 1, 3][..], &[2, 1, 2][..]));
+    let batch = EvalBatches::recommend(data, vec![(0, 1)], eval(0)).unwrap().batches().next().unwrap();
+    assert_eq!((&batch.history[..5], &batch.exclude_items[..1]), (&[1, 0, 0, 0, 0][..], &[1][..]));
 }

@@ -1,0 +1,140 @@
+//! `wgrec compare`
+
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+use wgrec::data::Part;
+use wgrec::eval::{Comparison, Metric, Ranked};
+use wgrec::train::checkpoint::replace;
+use wgrec::train::{RunFolder, Session};
+use wgrec::{Error, Result};
+
+/// Compare runs on the same data, split and protocol: the first with each other, paired over users
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folders of runs
+    #[arg(required = true, num_args = 2.., value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Part to rank
+    #[arg(long, value_enum, default_value = "test")]
+    split: Part,
+    /// recall@K, ndcg@K, precision@K, map@K, mrr
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = SHOWN)]
+    metrics: Vec<Metric>,
+    /// Write all of it to a JSON file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Data, where it is no longer at the place it was trained from
+    #[arg(long, value_name = "PATH|NAME")]
+    data: Option<PathBuf>,
+    /// auto, cpu, gpu or gpu:N [default: each run's]
+    #[arg(long)]
+    device: Option<String>,
+}
+
+/// As many as fit beside a run on a line.
+const SHOWN: [Metric; 5] = [Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10), Metric::Ndcg(20), Metric::Mrr];
+
+/// A run, ranked.
+struct Run {
+    name: String,
+    session: Session,
+    ranked: Ranked,
+    /// Empty for a model that counts instead of learning.
+    loss: String,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let mut runs: Vec<Run> = vec![];
+    for path in &args.runs {
+        let name = path.display().to_string();
+        let (session, store, best) = Session::of_run(&RunFolder::open(path)?, |config| {
+            config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
+            config.data.path = args.data.clone().or_else(|| config.data.path.clone());
+        })?;
+        if let Some(first) = runs.first() {
+            first
+                .session
+                .check_comparable(&session)
+                .map_err(|e| Error::Usage(format!("{} and {name} cannot be compared: {e}", first.name)))?;
+        }
+        let ranked = session.evaluator(&store, args.split)?.run()?;
+        let loss = if best.epoch == 0 { String::new() } else { session.loss().kind.to_string() };
+        runs.push(Run { name, session, ranked, loss });
+    }
+    let (first, others) = runs.split_first().expect("there are two at least");
+    let mut differences = vec![];
+    for other in others {
+        let of = |&metric: &Metric| {
+            let [a, b] = [other, first].map(|run| run.ranked.per_user(metric));
+            Ok((metric, Comparison::of(&a, &b)?))
+        };
+        differences.push((other, args.metrics.iter().map(of).collect::<Result<Vec<_>>>()?));
+    }
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&json(&args, &runs, &differences)).expect("plain data") + "\n";
+        replace(path, |temporary| fs::write(temporary, text))?;
+    }
+    super::print(&table(&args, &runs, &differences))
+}
+
+type Differences<'a> = [(&'a Run, Vec<(Metric, Comparison)>)];
+
+/// The runs, a line each; then for each but the first, a line a metric.
+fn table(args: &Args, runs: &[Run], differences: &Differences) -> String {
+    let first = &runs[0];
+    let mut text = format!("{:<8} {}\n", "data", first.session.describe_data());
+    let users = first.ranked.per_user(Metric::Mrr).len();
+    let _ = writeln!(text, "{:<8} {} targets of {users} users", args.split, first.ranked.ranks.len());
+    let width = runs.iter().map(|run| run.name.chars().count()).max().unwrap_or(0).max(3);
+    let _ = write!(text, "\n{:<width$}  {:<8} {:<12} {:>6}", "run", "model", "loss", "seed");
+    for metric in &args.metrics {
+        let _ = write!(text, " {:>12}", metric.to_string());
+    }
+    for Run { name, session, ranked, loss } in runs {
+        let _ = write!(text, "\n{name:<width$}  {:<8} {loss:<12} {:>6}", session.model.name(), session.config.seed);
+        for metric in &args.metrics {
+            let _ = write!(text, " {:>12.4}", metric.mean(&ranked.ranks));
+        }
+    }
+    for (other, list) in differences {
+        let _ = writeln!(text, "\n\n{} - {}", first.name, other.name);
+        let _ = write!(
+            text,
+            "{:<12} {:>11}  {:<20} {:>9} {:>12}",
+            "", "difference", "95% interval", "p (t)", "p (Wilcoxon)"
+        );
+        for (metric, c) in list {
+            let (metric, interval) = (metric.to_string(), format!("[{:+.4}, {:+.4}]", c.low, c.high));
+            let _ = write!(
+                text,
+                "\n{metric:<12} {:>+11.4}  {interval:<20} {:>9.2e} {:>12.2e}",
+                c.mean, c.p_t, c.p_wilcoxon
+            );
+        }
+    }
+    text + "\n"
+}
+
+fn json(args: &Args, runs: &[Run], differences: &Differences) -> Value {
+    let part = args.split.to_string();
+    let run = |run: &Run| {
+        let mut all = json!({"run": run.name, "loss": run.loss});
+        let values = args.metrics.iter().map(|m| (m.to_string(), m.mean(&run.ranked.ranks).into()));
+        all[&part] = Value::Object(values.collect());
+        let mut circumstances = run.session.circumstances();
+        let more = circumstances.as_object_mut().expect("it is one");
+        all.as_object_mut().expect("it is one").append(more);
+        all
+    };
+    let difference = |(other, list): &(&Run, Vec<(Metric, Comparison)>)| {
+        let values = list.iter().map(|(metric, c)| (metric.to_string(), json!(c)));
+        json!({"of": runs[0].name, "to": other.name, "metrics": Value::Object(values.collect())})
+    };
+    json!({
+        "part": part,
+        "runs": runs.iter().map(run).collect::<Vec<_>>(),
+        "differences": differences.iter().map(difference).collect::<Vec<_>>(),
+    })
+}
