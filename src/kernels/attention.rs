@@ -199,51 +199,67 @@ impl Attention {
     }
 }
 
-/// Queries whose scores are in memory at once.
+/// Queries whose weights are in memory at once, side by side: `[keys, BLOCK]`, so that sums over keys go down vectors.
 const BLOCK: usize = 32;
 
-/// `c += a b` or, unless `accumulate`, `c = a b`, for a \[m, k\], b \[k, n\], c \[m, n\] given by elements and strides.
+/// Elements, and the strides of the matrix they make.
+type Matrix<'a> = (&'a [f32], [usize; 2]);
+
+/// `c += a b` or, unless `accumulate`, `c = a b`, for c \[m, n\], a \[m, k\], b \[k, n\].
 fn multiply(
     [m, n, k]: [usize; 3],
-    (c, c_pitch): (&mut [f32], usize),
+    (c, c_strides): (&mut [f32], [usize; 2]),
     accumulate: bool,
-    (a, a_strides): (&[f32], [usize; 2]),
-    (b, b_strides): (&[f32], [usize; 2]),
+    (a, a_strides): Matrix,
+    (b, b_strides): Matrix,
 ) {
     let last = |rows: usize, cols: usize, strides: [usize; 2]| (rows - 1) * strides[0] + (cols - 1) * strides[1];
-    assert!(c.len() > last(m, n, [c_pitch, 1]) && a.len() > last(m, k, a_strides) && b.len() > last(k, n, b_strides));
-    let strides = |s: [usize; 2]| s.map(|s| s as isize);
-    let (c_strides, a_strides, b_strides) = (strides([c_pitch, 1]), strides(a_strides), strides(b_strides));
+    assert!(c.len() > last(m, n, c_strides) && a.len() > last(m, k, a_strides) && b.len() > last(k, n, b_strides));
+    let [c_strides, a_strides, b_strides] = [c_strides, a_strides, b_strides].map(|s| s.map(|s| s as isize));
     // SAFETY: the lengths were checked against the strides; c is exclusive.
     unsafe {
         f32::gemm(m, n, k, c.as_mut_ptr(), c_strides, accumulate, a.as_ptr(), a_strides, b.as_ptr(), b_strides);
     }
 }
 
-/// The largest element, at least -1e38: what is MASKED lies so far below that its exponential is 0.
-#[inline(always)]
-fn largest(x: &[f32]) -> f32 {
-    let (lanes, rest) = x.as_chunks::<16>();
-    let mut most = [-1e38f32; 16];
-    for x in lanes {
-        most.iter_mut().zip(x).for_each(|(m, &x)| *m = if x > *m { x } else { *m });
-    }
-    most.into_iter().chain(rest.iter().copied()).fold(-1e38, |m, x| if x > m { x } else { m })
+/// A block of queries `start .. start + rows` of one head, and the keys within reach of the last of them.
+struct Block {
+    start: usize,
+    rows: usize,
+    keys: usize,
+    /// Where the queries and the head begin in their sequence.
+    own: usize,
+    head: usize,
 }
 
-/// Each x becomes e^(scale x - shift), or 0 where `keep` is 0; their sum.
-#[inline(always)]
-fn exponentials(x: &mut [f32], keep: &[u32], scale: f32, shift: f32) -> f32 {
-    for (x, &k) in x.iter_mut().zip(keep) {
-        let e = fast::exp(scale * *x - shift);
-        *x = if k != 0 { e } else { 0.0 };
+impl Attention {
+    /// The blocks of head `h`.
+    fn blocks(&self, n: Heads, h: usize) -> impl Iterator<Item = Block> {
+        (0..n.len).step_by(BLOCK).map(move |start| {
+            let rows = BLOCK.min(n.len - start);
+            let keys = self.reach(start + rows - 1, n.len);
+            Block { start, rows, keys, own: n.row(h, start).start, head: n.row(h, 0).start }
+        })
     }
-    let (lanes, rest) = x.as_chunks::<16>();
-    let mut sums = [0.0f32; 16];
-    for x in lanes {
-        sums.iter_mut().zip(x).for_each(|(s, x)| *s += x);
+
+    /// Queries of the block that key `j` is behind.
+    #[inline(always)]
+    fn early(&self, block: &Block, j: usize) -> usize {
+        if self.causal { j.saturating_sub(block.start) } else { 0 }
     }
-    fast::sum_lanes(sums) + rest.iter().sum::<f32>()
+}
+
+/// Multiplies the weights `[keys, BLOCK]` of a block, whose first query is row `row` of all, by their factors of dropout.
+fn drop(mask: &Mask, weights: &mut [f32], block: &Block, row: usize, len: usize) {
+    let mut factors = vec![0.0f32; block.keys];
+    for r in 0..block.rows {
+        factors.fill(1.0);
+        wide(
+            #[inline(always)]
+            || mask.apply((row + r) * len, &mut factors),
+        );
+        weights[r..].iter_mut().step_by(BLOCK).zip(&factors).for_each(|(w, f)| *w *= f);
+    }
 }
 
 impl Op for Attention {
@@ -277,40 +293,43 @@ impl Op for Attention {
         rows2((a.out(0), n.sequence()), (a.out(1), n.heads * n.len), n.sequence() * n.len, |b, y, lse| {
             let [q, k, v] = [q, k, v].map(|x| &x[b * n.sequence()..][..n.sequence()]);
             let keep = &keep[b * n.len..][..n.len];
-            let mut scores = vec![0.0f32; BLOCK.min(n.len) * n.len];
-            for (h, start) in (0..n.heads).flat_map(|h| (0..n.len).step_by(BLOCK).map(move |i| (h, i))) {
-                let rows = BLOCK.min(n.len - start);
-                let keys = self.reach(start + rows - 1, n.len);
-                let (own, head) = (n.row(h, start).start, n.row(h, 0).start);
+            let mut weights = vec![0.0f32; n.len * BLOCK];
+            for (h, block) in (0..n.heads).flat_map(|h| self.blocks(n, h).map(move |block| (h, block))) {
+                let Block { start, rows, keys, own, head } = block;
                 let [q, k, v] = [&q[own..], &k[head..], &v[head..]];
                 let shape = [rows, keys, n.head_dim];
-                multiply(shape, (&mut scores, n.len), false, (q, [pitch, 1]), (k, [1, pitch]));
-                let mut scales = [0.0f32; BLOCK];
+                multiply(shape, (&mut weights, [1, BLOCK]), false, (q, [pitch, 1]), (k, [1, pitch]));
+                let (mut m, mut z) = ([-1e38f32; BLOCK], [0.0f32; BLOCK]);
                 wide(
                     #[inline(always)]
                     || {
-                        for (r, s) in scores.chunks_mut(n.len).take(rows).enumerate() {
-                            let i = start + r;
-                            let (s, beyond) = s[..keys].split_at_mut(self.reach(i, n.len));
-                            beyond.fill(0.0);
-                            s.iter_mut()
-                                .zip(keep)
-                                .for_each(|(s, &k)| *s = if k != 0 { scale * *s } else { f32::MASKED });
-                            let m = largest(s);
-                            let z = exponentials(s, keep, 1.0, m);
-                            if let Some(mask) = mask {
-                                let row = (b * n.heads + h) * n.len + i;
-                                mask.apply((first + row) * n.len, s);
+                        let weights = &mut weights.as_chunks_mut::<BLOCK>().0[..keys];
+                        for (j, s) in weights.iter_mut().enumerate().filter(|(j, _)| keep[*j] != 0) {
+                            s.iter_mut().for_each(|s| *s *= scale);
+                            s[..self.early(&block, j)].fill(f32::MASKED);
+                            m.iter_mut().zip(&*s).for_each(|(m, &s)| *m = if s > *m { s } else { *m });
+                        }
+                        for (w, &keep) in weights.iter_mut().zip(keep) {
+                            if keep == 0 {
+                                w.fill(0.0);
+                                continue;
                             }
-                            scales[r] = if z > 0.0 { 1.0 / z } else { 0.0 };
-                            lse[h * n.len + i] = if z > 0.0 { m + z.ln() } else { f32::MASKED };
+                            // What is MASKED lies so far below -1e38 that this gives 0.
+                            w.iter_mut().zip(&m).for_each(|(w, m)| *w = fast::exp(*w - m));
+                            z.iter_mut().zip(&*w).for_each(|(z, w)| *z += w);
                         }
                     },
                 );
+                if let Some(mask) = &mask {
+                    drop(mask, &mut weights, &block, first + (b * n.heads + h) * n.len + start, n.len);
+                }
                 let shape = [rows, n.head_dim, keys];
-                multiply(shape, (&mut y[own..], pitch), false, (&scores, [n.len, 1]), (v, [pitch, 1]));
-                for (r, scale) in scales.iter().enumerate().take(rows) {
+                multiply(shape, (&mut y[own..], [pitch, 1]), false, (&weights, [1, BLOCK]), (v, [pitch, 1]));
+                for r in 0..rows {
+                    let (scale, lse_of_r) =
+                        if z[r] > 0.0 { (1.0 / z[r], m[r] + z[r].ln()) } else { (0.0, f32::MASKED) };
                     y[n.row(h, start + r)].iter_mut().for_each(|y| *y *= scale);
+                    lse[h * n.len + start + r] = lse_of_r;
                 }
             }
         });
@@ -403,46 +422,51 @@ impl Op for AttentionBackward {
         rows3((a.out(0), all), (a.out(1), all), (a.out(2), all), work, |b, dq, dk, dv| {
             let [q, k, v, y, dy] = [q, k, v, y, dy].map(|x| &x[b * all..][..all]);
             let keep = &keep[b * n.len..][..n.len];
-            let mut weights = vec![0.0f32; BLOCK.min(n.len) * n.len];
+            let mut weights = vec![0.0f32; n.len * BLOCK];
             let mut slopes = weights.clone();
             dk.fill(0.0);
             dv.fill(0.0);
-            for (h, start) in (0..n.heads).flat_map(|h| (0..n.len).step_by(BLOCK).map(move |i| (h, i))) {
-                let rows = BLOCK.min(n.len - start);
-                let keys = self.0.reach(start + rows - 1, n.len);
-                let (own, head) = (n.row(h, start).start, n.row(h, 0).start);
-                let [q, k, v] = [&q[own..], &k[head..], &v[head..]];
+            for (h, block) in (0..n.heads).flat_map(|h| self.0.blocks(n, h).map(move |block| (h, block))) {
+                let Block { start, rows, keys, own, head } = block;
+                let [q, dy_rows, k, v] = [&q[own..], &dy[own..], &k[head..], &v[head..]];
                 let shape = [rows, keys, n.head_dim];
-                multiply(shape, (&mut weights, n.len), false, (q, [pitch, 1]), (k, [1, pitch]));
-                multiply(shape, (&mut slopes, n.len), false, (&dy[own..], [pitch, 1]), (v, [1, pitch]));
+                multiply(shape, (&mut weights, [1, BLOCK]), false, (q, [pitch, 1]), (k, [1, pitch]));
+                multiply(shape, (&mut slopes, [1, BLOCK]), false, (dy_rows, [pitch, 1]), (v, [1, pitch]));
+                let row = (b * n.heads + h) * n.len + start;
+                if let Some(mask) = &mask {
+                    drop(mask, &mut slopes, &block, first + row, n.len);
+                }
+                let (mut shift, mut delta) = ([0.0f32; BLOCK], [0.0f32; BLOCK]);
+                shift[..rows].copy_from_slice(&lse[row..][..rows]);
                 wide(
                     #[inline(always)]
                     || {
-                        let pairs = weights.chunks_mut(n.len).zip(slopes.chunks_mut(n.len)).take(rows);
-                        for (r, (w, ds)) in pairs.enumerate() {
-                            let i = start + r;
-                            let row = (b * n.heads + h) * n.len + i;
-                            let delta = dot(&dy[n.row(h, i)], &y[n.row(h, i)]);
-                            let (w, beyond) = w[..keys].split_at_mut(self.0.reach(i, n.len));
-                            beyond.fill(0.0);
-                            let (ds, beyond) = ds[..keys].split_at_mut(w.len());
-                            beyond.fill(0.0);
-                            exponentials(w, keep, scale, lse[row]);
-                            if let Some(mask) = mask {
-                                mask.apply((first + row) * n.len, ds);
+                        for (r, delta) in delta.iter_mut().take(rows).enumerate() {
+                            *delta = dot(&dy[n.row(h, start + r)], &y[n.row(h, start + r)]);
+                        }
+                        let weights = weights.as_chunks_mut::<BLOCK>().0;
+                        let slopes = slopes.as_chunks_mut::<BLOCK>().0;
+                        for (j, (w, ds)) in weights.iter_mut().zip(slopes).enumerate().take(keys) {
+                            if keep[j] == 0 {
+                                w.fill(0.0);
+                                ds.fill(0.0);
+                                continue;
                             }
-                            ds.iter_mut().zip(&*w).for_each(|(ds, w)| *ds = scale * w * (*ds - delta));
-                            if let Some(mask) = mask {
-                                mask.apply((first + row) * n.len, w);
+                            w.iter_mut().zip(&shift).for_each(|(w, shift)| *w = fast::exp(scale * *w - shift));
+                            w[..self.0.early(&block, j)].fill(0.0);
+                            for ((ds, w), delta) in ds.iter_mut().zip(&*w).zip(&delta) {
+                                *ds = scale * w * (*ds - delta);
                             }
                         }
                     },
                 );
-                let (from_queries, from_keys) = ([rows, n.head_dim, keys], [keys, n.head_dim, rows]);
-                let ds = &slopes[..];
-                multiply(from_queries, (&mut dq[own..], pitch), false, (ds, [n.len, 1]), (k, [pitch, 1]));
-                multiply(from_keys, (&mut dk[head..], pitch), true, (ds, [1, n.len]), (q, [pitch, 1]));
-                multiply(from_keys, (&mut dv[head..], pitch), true, (&weights, [1, n.len]), (&dy[own..], [pitch, 1]));
+                if let Some(mask) = &mask {
+                    drop(mask, &mut weights, &block, first + row, n.len);
+                }
+                let (by_query, by_key) = ([rows, n.head_dim, keys], [keys, n.head_dim, rows]);
+                multiply(by_query, (&mut dq[own..], [pitch, 1]), false, (&slopes, [1, BLOCK]), (k, [pitch, 1]));
+                multiply(by_key, (&mut dk[head..], [pitch, 1]), true, (&slopes, [BLOCK, 1]), (q, [pitch, 1]));
+                multiply(by_key, (&mut dv[head..], [pitch, 1]), true, (&weights, [BLOCK, 1]), (dy_rows, [pitch, 1]));
             }
         });
         true

@@ -24,9 +24,11 @@ pub fn wide<R>(f: impl FnMut() -> R) -> R {
 pub fn exp(x: f32) -> f32 {
     let c = if x > 88.37 { 88.37 } else { x };
     let c = if c < -87.33 { -87.33 } else { c };
-    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer.
+    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the last bits, and subtracting that gives it as a float.
+    // (`as i32` would stop at the largest integer, for which there are no vector instructions.)
     const ROUND: f32 = 12_582_912.0;
-    let n = c * std::f32::consts::LOG2_E + ROUND - ROUND;
+    let rounded = c * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = c - n * 0.693_359_4 - n * -2.121_944_4e-4;
     // Cephes' expf: e^r = 1 + r + r^2 P(r) on [-ln 2 / 2, ln 2 / 2].
     let p = 1.987_569_1e-4;
@@ -36,7 +38,7 @@ pub fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 5.000_000_3e-1;
     let e = p * r * r + r + 1.0;
-    let power = f32::from_bits(((n as i32 + 127) << 23) as u32);
+    let power = f32::from_bits(rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
     if x < -87.33 { 0.0 } else { e * power }
 }
 

@@ -59,15 +59,31 @@ fn chunks(rows: usize) -> usize {
 /// Rows that a call of the faster forms takes at once.
 const BLOCK: usize = 32;
 
-/// The sum of `f` of each element, in sixteen sums side by side.
+/// The sum of all elements, in sixteen sums side by side.
 #[inline(always)]
-fn sum(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+fn sum(x: &[f32]) -> f32 {
     let (lanes, rest) = x.as_chunks::<16>();
     let mut sums = [0.0f32; 16];
     for x in lanes {
-        sums.iter_mut().zip(x).for_each(|(s, &x)| *s += f(x));
+        sums.iter_mut().zip(x).for_each(|(s, &x)| *s += x);
     }
-    fast::sum_lanes(sums) + rest.iter().map(|&x| f(x)).sum::<f32>()
+    fast::sum_lanes(sums) + rest.iter().sum::<f32>()
+}
+
+/// The sums of `x - shift` and of its squares.
+#[inline(always)]
+fn sums(x: &[f32], shift: f32) -> [f32; 2] {
+    let (lanes, rest) = x.as_chunks::<16>();
+    let (mut plain, mut squares) = ([0.0f32; 16], [0.0f32; 16]);
+    for x in lanes {
+        for i in 0..16 {
+            let apart = x[i] - shift;
+            plain[i] += apart;
+            squares[i] += apart * apart;
+        }
+    }
+    let last = |f: fn(f32) -> f32| rest.iter().map(|&x| f(x - shift)).sum::<f32>();
+    [fast::sum_lanes(plain) + last(|x| x), fast::sum_lanes(squares) + last(|x| x * x)]
 }
 
 impl LayerNorm {
@@ -267,10 +283,10 @@ impl Op for LayerNorm {
                         for ((s, y), stats) in
                             s.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(stats.chunks_exact_mut(2))
                         {
-                            let rough = if self.rms { 0.0 } else { sum(s, |s| s) / d as f32 };
-                            let off = if self.rms { 0.0 } else { sum(s, |s| s - rough) / d as f32 };
-                            let mean = rough + off;
-                            let variance = sum(s, |s| (s - rough) * (s - rough)) / d as f32 - off * off;
+                            let rough = if self.rms { 0.0 } else { sum(s) / d as f32 };
+                            let [off, squares] = sums(s, rough).map(|sum| sum / d as f32);
+                            let (mean, variance) =
+                                if self.rms { (0.0, squares) } else { (rough + off, squares - off * off) };
                             let inverse = 1.0 / (variance + eps).sqrt();
                             for ((y, s), gain) in y.iter_mut().zip(s).zip(gain) {
                                 *y = (s - mean) * inverse * gain;
@@ -409,7 +425,7 @@ impl Op for LayerNormBackward {
                         for (((s, stats), dy), dx) in all.zip(dx.chunks_exact_mut(d)) {
                             let [shift, inverse] = [stats[0], stats[1]];
                             dx.iter_mut().zip(gain).zip(dy).for_each(|((dx, gain), dy)| *dx = gain * dy);
-                            let mean = if self.norm.rms { 0.0 } else { sum(dx, |g| g) / d as f32 };
+                            let mean = if self.norm.rms { 0.0 } else { sum(dx) / d as f32 };
                             let mut lanes = [0.0f32; 16];
                             let ((g, g_rest), (x, x_rest)) = (dx.as_chunks::<16>(), s.as_chunks::<16>());
                             for (g, x) in g.iter().zip(x) {
