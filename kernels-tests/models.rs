@@ -218,7 +218,7 @@ fn gradients(model: &Subject) -> Result<(), Failed> {
             Tensor::f64(value.shape.clone(), x)
         };
         // So short that few ReLUs turn within it.
-        let h = 1e-6;
+        let h = 1e-5;
         let mut loss = |k: f64| at(Some((name, &moved(k * h)))).map(|(loss, _)| loss);
         let numeric = (8.0 * (loss(1.0)? - loss(-1.0)?) - (loss(2.0)? - loss(-2.0)?)) / (12.0 * h);
         let ours: f64 = gradient.to_f64().iter().zip(&direction).map(|(g, d)| g * d).sum();
