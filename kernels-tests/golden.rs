@@ -7,7 +7,7 @@ use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use wgrec::device::{Device, RunOptions};
+use wgrec::device::{Device, RunOptions, Runner};
 use wgrec::eval::metrics::{Metric, TieRule};
 use wgrec::graph::plan::Options;
 use wgrec::graph::{Gradient, Graph, Step, Var};
@@ -15,7 +15,9 @@ use wgrec::kernels::adam::{Adam, AdamRows, Settings};
 use wgrec::kernels::bpr::Bpr;
 use wgrec::kernels::matmul::Activation;
 use wgrec::kernels::rank::{Pick, Rank};
-use wgrec::models::{self, History, Loss, Model, PomRec, pomrec};
+use wgrec::models::sasrec::Positions;
+use wgrec::models::{self, History, Loss, LossKind, Model, PomRec, SasRec, pomrec, sasrec};
+use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Shape, Spec, Tensor};
 
@@ -51,8 +53,14 @@ pub fn trials() -> Vec<Trial> {
 type Handler = fn(&Fixture, &Device) -> Result<(), Failed>;
 
 fn handler(name: &str) -> Option<Handler> {
-    let handlers: [(&str, Handler); 5] =
-        [("pomrec_", pomrec), ("losses", losses), ("opt_", optimiser), ("metrics", metrics), ("gru", gru)];
+    let handlers: [(&str, Handler); 6] = [
+        ("pomrec_", pomrec),
+        ("sasrec_", sasrec),
+        ("losses", losses),
+        ("opt_", optimiser),
+        ("metrics", metrics),
+        ("gru", gru),
+    ];
     handlers.into_iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| h)
 }
 
@@ -257,12 +265,7 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     runner.write_u32("negative", negative.as_u32());
     runner.write_f32("weight", &vec![1.0; b]);
     runner.write_u32("ids", &(0..rows as u32).collect::<Vec<_>>());
-    for (part, values) in
-        [("rows", &s.rows), ("order", &s.order), ("chunk_starts", &s.chunk_starts), ("row_chunks", &s.row_chunks)]
-    {
-        runner.write_u32(&format!("segments.{part}"), values);
-    }
-    runner.write_u32("segments.counts", &s.counts);
+    write_segments(&mut runner, &s);
     runner.run()?;
     for name in ["loss", "user", "scores_all"] {
         f.judge(&format!("out.{name}"), &runner.read(name)?)?;
@@ -271,6 +274,122 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
         f.judge_gradient(&format!("g.{theirs}"), &runner.read(&format!("g.{theirs}"))?)?;
     }
     Ok(())
+}
+
+/// SASRec as first published, with binary cross-entropy at each place, or post-norm with a softmax at the last item.
+fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let pre = f.has("p.lnf.g");
+    let [rows, dim] = f.dims("p.item")?;
+    let [b, m] = f.dims("in.ids")?;
+    let [inner, _] = f.dims("p.l0.w1")?;
+    let number = |name: &str| Ok::<f64, Failed>(f.get(name)?.to_f64()[0]);
+    let (layers, heads, eps) = (number("in.L")? as usize, number("in.H")? as usize, number("in.eps")?);
+    let norm = if pre { Norm::Pre } else { Norm::Post };
+    // The reference of the published form masks later places, not padded ones.
+    let encoder = Encoder { norm, dim, layers, heads, inner, dropout: 0.0, causal: true, attend_padding: pre, eps };
+    let positions = if pre { Positions::All } else { Positions::Last };
+    let model = SasRec::new(sasrec::Settings { items: rows - 1, max_len: m, encoder, positions });
+    let of = |theirs: String, ours: String| {
+        [(format!("{theirs}.g"), format!("{ours}.gain")), (format!("{theirs}.b"), format!("{ours}.bias"))]
+    };
+    let mut names = vec![("item".into(), "item_embedding".into()), ("pos".into(), "position_embedding".into())];
+    names.extend(of(
+        if pre { "lnf" } else { "ln0" }.into(),
+        format!("encoder.{}", if pre { "norm" } else { "embedding_norm" }),
+    ));
+    for l in 0..layers {
+        let parts =
+            [("q", "attention.query"), ("k", "attention.key"), ("v", "attention.value"), ("o", "attention.output")];
+        let inner = [("1", "feed_forward.0"), ("2", "feed_forward.1")];
+        for (short, long) in parts.into_iter().chain(inner) {
+            names.push((format!("l{l}.w{short}"), format!("encoder.{l}.{long}.weight")));
+            names.push((format!("l{l}.b{short}"), format!("encoder.{l}.{long}.bias")));
+        }
+        names.extend(of(format!("l{l}.ln1"), format!("encoder.{l}.attention_norm")));
+        names.extend(of(format!("l{l}.ln2"), format!("encoder.{l}.feed_forward_norm")));
+    }
+
+    let ids = f.ids("in.ids")?;
+    let (positive, negative) = match pre {
+        true => (f.ids("in.pos_items")?, f.ids("in.neg_items")?),
+        false => (f.ids("in.target")?, Tensor::u32([b], vec![0; b])),
+    };
+    let n = positive.shape.elements();
+    let g = Graph::new();
+    let batch = models::Batch {
+        history: History {
+            items: g.input("history", Spec::u32([b, m])),
+            recency: g.input("recency", Spec::u32([b, m])),
+            training: true,
+        },
+        positive: g.input("positive", Spec::u32([n])),
+        negative: g.input("negative", Spec::u32([n, 1])),
+        weight: g.input("weight", Spec::f32([n])),
+    };
+    let table = model.item_table(&g);
+    let lists = [batch.history.items, batch.positive, batch.negative];
+    let lists = if pre { &lists[..] } else { &lists[..1] };
+    g.segments("segments", table, lists);
+    let hidden = model.places(&g, &batch.history);
+    let last = batch.history.newest(hidden);
+    // The reference takes padding for an item like any other.
+    let output = models::Output { classes: 0..rows, ..model.output(&g) };
+    let kind = if pre { LossKind::Bce } else { LossKind::Softmax };
+    let users = if pre { hidden.reshape([n, dim]) } else { last };
+    let loss = Loss { kind, ..Loss::default() }.trace(users, &output, &batch);
+    g.result("hidden", hidden);
+    g.result("loss", loss);
+    if pre {
+        g.result("pos_logits", (users * table.gather(batch.positive)).sum(1));
+    } else {
+        g.result("seq_out", last);
+        g.result("logits", last.matmul_t(table));
+    }
+    let params = model.params();
+    let vars: Vec<Var> = names.iter().map(|(_, ours)| params.var(&g, ours)).collect();
+    for ((theirs, _), (var, gradient)) in names.iter().zip(vars.iter().zip(g.gradients(loss, &vars)?)) {
+        g.result(&format!("g.{theirs}"), gradient.dense(*var));
+    }
+
+    let mut store = device.store(&params.states())?;
+    for (theirs, ours) in &names {
+        params.write(&mut store, ours, &f.get(&format!("p.{theirs}"))?)?;
+    }
+    let plan = device.plan(&g, Options::default())?;
+    let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+    let newest_first = |row: &[u32]| {
+        let last = row.iter().rposition(|&id| id != 0).map_or(0, |at| at + 1);
+        row.iter().enumerate().map(|(i, &id)| if id == 0 { 0 } else { (last - i) as u32 }).collect::<Vec<_>>()
+    };
+    runner.write("history", &ids);
+    runner.write_u32("recency", &ids.as_u32().chunks(m).flat_map(newest_first).collect::<Vec<_>>());
+    runner.write_u32("positive", positive.as_u32());
+    runner.write_u32("negative", negative.as_u32());
+    runner
+        .write_f32("weight", &positive.as_u32().iter().map(|&id| if id == 0 { 0.0 } else { 1.0 }).collect::<Vec<_>>());
+    let mut s = Segments::default();
+    let lists = [ids.as_u32(), positive.as_u32(), negative.as_u32()];
+    s.build(if pre { &lists[..] } else { &lists[..1] }, rows);
+    write_segments(&mut runner, &s);
+    runner.run()?;
+    let results: &[&str] =
+        if pre { &["hidden", "pos_logits", "loss"] } else { &["hidden", "seq_out", "logits", "loss"] };
+    for name in results {
+        f.judge(&format!("out.{name}"), &runner.read(name)?)?;
+    }
+    names.iter().try_for_each(|(theirs, _)| {
+        let name = format!("g.{theirs}");
+        f.judge_gradient(&name, &runner.read(&name)?)
+    })
+}
+
+fn write_segments(runner: &mut Runner, s: &Segments) {
+    for (part, values) in
+        [("rows", &s.rows), ("order", &s.order), ("chunk_starts", &s.chunk_starts), ("row_chunks", &s.row_chunks)]
+    {
+        runner.write_u32(&format!("segments.{part}"), values);
+    }
+    runner.write_u32("segments.counts", &s.counts);
 }
 
 /// BPR by its kernel; the weighted, sampled-softmax and cross-entropy forms from elementwise nodes, sums and a softmax.
