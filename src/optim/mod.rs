@@ -9,16 +9,35 @@ use crate::nn::Params;
 use crate::nn::params::Param;
 use crate::tensor::{Spec, Tensor};
 
+mod schedule;
+
+pub use schedule::Schedule;
+
 /// Adam over all parameters of a model: one launch for the small ones, one for each table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Adam {
     pub settings: Settings,
-    /// Not applied to parameters whose name ends in `bias`.
     pub weight_decay: f64,
+    /// Patterns of the parameters that do not decay: see [`matches`].
+    pub no_decay: Vec<String>,
     /// Rows of a table that a step does not touch stay as they are, moments included.
     pub lazy: bool,
     /// The largest norm of all gradients together; larger ones are scaled down.
     pub clip: Option<f64>,
+}
+
+impl Default for Adam {
+    fn default() -> Adam {
+        let no_decay = vec!["*bias".to_string()];
+        Adam { settings: Settings::default(), weight_decay: 0.0, no_decay, lazy: false, clip: None }
+    }
+}
+
+/// Whether `name` is like `pattern`, in which a `*` stands for anything.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(name) = name.strip_prefix(first) else { return false };
+    name.char_indices().map(|(i, _)| i).chain([name.len()]).any(|i| matches(rest, &name[i..]))
 }
 
 impl Adam {
@@ -79,7 +98,7 @@ impl Adam {
     }
 
     fn decay(&self, p: &Param) -> f32 {
-        if p.name.ends_with("bias") { 0.0 } else { self.weight_decay as f32 }
+        if self.no_decay.iter().any(|pattern| matches(pattern, &p.name)) { 0.0 } else { self.weight_decay as f32 }
     }
 
     /// The gradients of the small parameters, laid out as the parameters are.
@@ -126,5 +145,17 @@ impl Adam {
         let inputs = [state(""), state("m."), state("v."), dy, rates, g.step(), scale];
         g.try_push(FlatAdam { settings: self.settings }, &inputs)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn patterns() {
+        let cases =
+            [("*bias", "a.bias", true), ("*bias", "a.bias.b", false), ("a.*.b", "a.x.y.b", true), ("a", "ab", false)];
+        for (pattern, name, want) in cases.into_iter().chain([("*", "", true), ("prompts.*", "prompts.1", true)]) {
+            assert_eq!(super::matches(pattern, name), want, "{pattern} {name}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::data::synth::WorldConfig;
 use crate::error::{Error, Result};
 use crate::eval::{Metric, TieRule};
 use crate::models::{LossConfig, ModelConfig};
+use crate::optim::{Adam, Schedule};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
@@ -62,7 +63,13 @@ pub struct TrainConfig {
     /// Samples a step.
     pub batch: usize,
     pub lr: f64,
+    /// What the learning rate does after the warm-up.
+    pub schedule: Schedule,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup: u64,
     pub weight_decay: f64,
+    /// Patterns of the names of parameters that do not decay; `*` stands for anything.
+    pub no_decay: Vec<String>,
     /// Weight decay apart from the gradient (AdamW) instead of added to it (L2).
     pub decoupled: bool,
     /// Rows of a table that a step does not touch stay as they are, moments included.
@@ -87,7 +94,10 @@ impl Default for TrainConfig {
             max_steps: None,
             batch: 256,
             lr: 1e-3,
+            schedule: Schedule::Constant,
+            warmup: 0,
             weight_decay: 0.0,
+            no_decay: Adam::default().no_decay,
             decoupled: false,
             lazy: false,
             clip: 0.0,

@@ -205,7 +205,10 @@ impl<'a> Fit<'a> {
         let (start, samples_before) = (Instant::now(), self.state.samples);
         let mut speed_now = 0.0;
         for batch in self.batches.epoch(self.state.epoch, self.state.step_in_epoch as usize) {
-            self.step.run(&batch, self.state.step, config.seed, config.train.lr)?;
+            let train = &config.train;
+            let total = train.epochs.saturating_mul(steps).min(train.max_steps.unwrap_or(u64::MAX));
+            let lr = train.lr * train.schedule.factor(self.state.step, train.warmup, total);
+            self.step.run(&batch, self.state.step, config.seed, lr)?;
             let state = &mut self.state;
             state.step += 1;
             state.step_in_epoch += 1;

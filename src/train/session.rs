@@ -96,7 +96,8 @@ impl Session {
     /// Adam as the settings want it.
     pub fn optimiser(&self) -> Adam {
         let train = &self.config.train;
-        let mut adam = Adam { weight_decay: train.weight_decay, lazy: train.lazy, ..Adam::default() };
+        let (weight_decay, no_decay) = (train.weight_decay, train.no_decay.clone());
+        let mut adam = Adam { weight_decay, no_decay, lazy: train.lazy, ..Adam::default() };
         adam.settings.decoupled = train.decoupled;
         adam.clip = (train.clip > 0.0).then_some(train.clip);
         adam
