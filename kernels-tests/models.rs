@@ -85,6 +85,9 @@ pub fn trials() -> Vec<Trial> {
                 same_bits(&model(), &devices::get(device)?)
             }));
         }
+        trials.push(Trial::test(format!("models::{name}::same_bits_on_any_number_of_threads"), move || {
+            same_bits_threaded(&model())
+        }));
         for device in ["cpu", "gpu"] {
             trials.push(Trial::test(format!("models::{name}::like_f64::{device}"), move || {
                 alike(&model(), &devices::get(device)?, |_| {})
@@ -270,6 +273,20 @@ fn same_bits(model: &Subject, device: &Device) -> Result<(), Failed> {
         states(&store)
     };
     if run()? == run()? { Ok(()) } else { Err("two runs differ".into()) }
+}
+
+/// What is shared among threads is cut the same way for any number of them.
+fn same_bits_threaded(model: &Subject) -> Result<(), Failed> {
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        pool.install(|| {
+            let device = devices::get("cpu")?;
+            let store = store(model, &device)?;
+            train(model, &device, &store, 0, 5)?;
+            states(&store)
+        })
+    };
+    if run(1)? == run(3)? { Ok(()) } else { Err("one thread and three differ".into()) }
 }
 
 /// From 300 steps into a training (at the start every loss is ln 2): each named gradient within 1e-4 of f64's in the L2
