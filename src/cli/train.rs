@@ -52,11 +52,10 @@ pub fn run(args: Args) -> Result<()> {
     let earlier = out.as_deref().filter(|path| args.resume && RunFolder::is_run(path));
     let (folder, config) = match earlier {
         Some(path) => {
-            let folder = RunFolder::open(path)?;
+            let folder = RunFolder::go_on(path)?;
             let was = folder.config()?;
             let config = args.settings.over(was.clone())?;
             check_unchanged(path, &was, &config)?;
-            folder.check_writable()?;
             (folder, config)
         }
         None => {

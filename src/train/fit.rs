@@ -244,14 +244,15 @@ impl<'a> Fit<'a> {
     fn end_epoch(&mut self, steps: u64, speed_now: f64, report: &mut Report) -> Result<()> {
         let config = &self.session.config;
         self.stop_clock();
+        let (sum, count) = self.state.losses;
+        let loss = sum / count as f64;
         // The last step can fall into an epoch: it then counts as begun, not as done.
         let epoch = self.state.epoch + 1;
         if self.state.step_in_epoch == steps {
             self.state.epoch = epoch;
             self.state.step_in_epoch = 0;
+            self.state.losses = Default::default();
         }
-        let (sum, count) = std::mem::take(&mut self.state.losses);
-        let loss = sum / count as f64;
         let mut valid = None;
         let mut best = false;
         let mut text = format!("{} steps  {}", thousands(self.state.step), speed(speed_now, loss));
