@@ -575,6 +575,8 @@ fn plans_without_running() {
         assert!(printed.contains(part), "no {part:?} in\n{printed}");
     }
     assert!(fs::read_to_string(bench.path("plan.dot")).unwrap().starts_with("digraph plan {"));
+    let error = bench.refuses(&[&["plan", "pop"], SMALL].concat());
+    assert!(error.contains("pop counts instead of learning: it has no training step"), "{error}");
 }
 
 #[cfg(unix)]

@@ -128,10 +128,14 @@ pub trait Model: Send + Sync {
         unreachable!("{} trains on the end of a history alone", self.name())
     }
 
-    /// Sets the parameters of a model that counts instead of learning; false where the model is one to be trained.
-    /// `counts[i]` says how often item i occurs in the training part.
-    fn count(&self, _store: &mut Store, _counts: &[u32]) -> Result<bool> {
-        Ok(false)
+    /// Whether the model counts instead of learning, and so has no training step.
+    fn counts(&self) -> bool {
+        false
+    }
+
+    /// Sets the parameters of a model that counts. `counts[i]` says how often item i occurs in the training part.
+    fn count(&self, _store: &mut Store, _counts: &[u32]) -> Result<()> {
+        unreachable!("{} learns", self.name())
     }
 
     /// Scores \[B, W\] of the items `ids` \[W\].

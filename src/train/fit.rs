@@ -54,10 +54,11 @@ impl Session {
 
     /// A model that counts has no steps.
     fn count(&self, folder: &RunFolder, report: &mut Report) -> Result<Option<(State, Store)>> {
-        let mut store = self.store(None)?;
-        if !self.model.count(&mut store, &self.split.popularity(&self.data))? {
+        if !self.model.counts() {
             return Ok(None);
         }
+        let mut store = self.store(None)?;
+        self.model.count(&mut store, &self.split.popularity(&self.data))?;
         report.line(
             "model",
             &format!("{}: {} counts", self.model.name(), thousands(self.model.params().elements() as u64)),

@@ -2,7 +2,7 @@
 
 use crate::data::batches::{Batch, Gathers, Objective, Padding};
 use crate::device::{Device, RunOptions, Runner, Store, Timing};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
 use crate::models::{self, History, Loss, LossKind, Model};
@@ -104,7 +104,14 @@ impl TrainStep {
     }
 
     /// Adds the whole step to `g`: inputs, result `loss`, gradients and updates.
+    ///
+    /// # Errors
+    /// A model that counts instead of learning; one with a parameter that no gradient reaches.
     pub fn trace<'g>(g: &'g Graph, model: &dyn Model, config: &StepConfig) -> Result<()> {
+        if model.counts() {
+            let name = model.name();
+            return Err(Error::Usage(format!("{name} counts instead of learning: it has no training step")));
+        }
         let StepConfig { batch: b, max_len, negatives: n, loss, .. } = config;
         let objective = model.objective();
         let rows = b * objective.targets(*max_len);
