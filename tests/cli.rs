@@ -478,8 +478,10 @@ fn wrong_settings_are_refused_and_leave_nothing() {
         assert!(error.contains(expected), "{args:?}: {error}");
         assert!(!bench.path("runs").exists(), "{args:?} left a folder");
     }
-    let error = bench.refuses(&small("pomerc", "runs/new", &[]));
-    assert!(error.contains("no model is called \"pomerc\"; expected one of pomrec, pop"), "{error}");
+    // Before any data is read.
+    let error = bench.refuses(&small("pomerc", "runs/new", &["--data=none.csv"]));
+    assert!(error.contains("no model is called \"pomerc\"; expected one of pomrec, sasrec"), "{error}");
+    assert!(error.contains("did you mean pomrec?"), "{error}");
     assert!(!bench.path("runs").exists());
 }
 

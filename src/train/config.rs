@@ -372,16 +372,19 @@ fn leaves(tree: &Value) -> Vec<(String, Value)> {
     out
 }
 
-/// The known key nearest to `key`, by its spelling with and without the section, if one is near.
+/// The known key nearest to `key`, if one is near.
 fn nearest(key: &str) -> Option<String> {
     let known = leaves(&serde_json::to_value(Config::default()).expect("settings are plain data"));
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_string();
+    // Keys of a section are not near for its name's sake: their own names decide, and the whole decides between equals.
     let likeness = |known: &str| {
         let whole = strsim::normalized_damerau_levenshtein(key, known);
-        whole.max(strsim::normalized_damerau_levenshtein(&last(key), &last(known))) + 0.1 * whole
+        let own = strsim::normalized_damerau_levenshtein(&last(key), &last(known));
+        let nearer = if key.contains('.') { own } else { own.max(whole) };
+        (nearer > 0.5).then_some(nearer + 0.1 * whole)
     };
-    let best = known.into_iter().map(|(key, _)| (likeness(&key), key));
-    best.reduce(|a, b| if b.0 > a.0 { b } else { a }).filter(|(likeness, _)| *likeness > 0.5).map(|(_, key)| key)
+    let best = known.into_iter().filter_map(|(key, _)| Some((likeness(&key)?, key)));
+    best.reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, key)| key)
 }
 
 /// serde's message in our words: "invalid type: string \"x\", expected f64" is "found string \"x\"; expected a number".
@@ -443,7 +446,8 @@ mod tests {
     #[test]
     fn an_unknown_key_names_the_nearest() {
         for (key, meant) in [
-            ("train.learning", "train."),
+            ("train.epoch", "train.epochs"),
+            ("train_epochs", "train.epochs"),
             ("train.lrr", "train.lr"),
             ("lr", "train.lr"),
             ("model.dims", "model.dim"),
@@ -456,7 +460,10 @@ mod tests {
             assert!(message.contains(&format!("no setting {key:?}")), "{message}");
             assert!(message.contains(&format!("did you mean {meant}")), "{message}");
         }
-        assert!(!error(&["qqqqqqq=1"]).contains("did you mean"));
+        for far in ["qqqqqqq", "foo.bar", "train.foo", "x", "train.learning"] {
+            let message = error(&[&format!("{far}=1")]);
+            assert!(!message.contains("did you mean"), "{message}");
+        }
     }
 
     #[test]

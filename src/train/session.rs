@@ -39,6 +39,7 @@ pub struct Session {
 impl Session {
     /// Checks the settings, opens the device, reads the data and builds the model.
     pub fn open(model: &str, config: Config) -> Result<Session> {
+        models::config::check_name(model)?;
         config.check()?;
         let (device, device_note) = Device::open(&config.device)?;
         let (name, data, world) = match &config.data.path {
