@@ -465,6 +465,14 @@ fn wrong_settings_are_refused_and_leave_nothing() {
         (vec!["--set=train.lr=nan"], "expected a finite number"),
         (vec!["--set=train.lr=-1"], "expected a number above 0"),
         (vec!["--set=train.lr"], "expected key=value"),
+        (
+            vec!["--seed=9223372036854775808"],
+            "found 9223372036854775808; expected a whole number from 0 to 92233720368547758",
+        ),
+        (
+            vec!["--set=seed=99999999999999999999"],
+            "seed: found 99999999999999999999; expected at most 9223372036854775807",
+        ),
         (vec!["--set=eval.protocol=sampled:100000"], ""),
         (vec!["--config=none.toml"], "none.toml: cannot read"),
         (vec!["--device=tpu"], "no device is called \"tpu\""),

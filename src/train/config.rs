@@ -394,6 +394,11 @@ fn explain(message: &str) -> String {
         .or_else(|| message.strip_prefix("invalid value: "))
         .and_then(|rest| rest.rsplit_once(", expected "));
     let Some((found, expected)) = parts else { return message.to_string() };
+    // What is too large for a number of TOML was read as a word.
+    let digits = found.strip_prefix("string \"").and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+    if expected.starts_with(['u', 'i']) && digits.len() >= 19 && digits.bytes().all(|b| b.is_ascii_digit()) {
+        return format!("found {digits}; expected at most {}", i64::MAX);
+    }
     let expected = match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
         "i32" | "i64" => "a whole number",
@@ -486,6 +491,8 @@ mod tests {
             ("eval.ties=luck", "eval.ties: unknown variant `luck`"),
             ("data.split=half", "expected \"leave-one-out\""),
             ("seed=-1", "seed: found integer `-1`"),
+            ("seed=9223372036854775808", "seed: found 9223372036854775808; expected at most 9223372036854775807"),
+            ("eval.seed=99999999999999999999", "eval.seed: found 99999999999999999999; expected at most"),
             ("train=3", "train: found 3; expected a table of settings"),
             ("train.lr", "expected key=value"),
         ] {
