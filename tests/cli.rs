@@ -152,7 +152,7 @@ fn trains_evaluates_and_recommends() {
     assert!(valid.contains(&format!("ndcg@10      {best:.4}")), "{valid}");
     bench.ok(&["eval", "--run", "run", "--protocol", "sampled:5"]);
 
-    fs::write(bench.path("users.txt"), "u7\nu3\n").unwrap();
+    fs::write(bench.path("users.txt"), "u7\nu3\n\nu7\n").unwrap();
     bench.ok(&["recommend", "--run", "run", "--users", "users.txt", "-k", "4", "--output", "recs.csv"]);
     let text = fs::read_to_string(bench.path("recs.csv")).unwrap();
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
