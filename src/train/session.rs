@@ -303,6 +303,7 @@ fn world(config: &Config) -> Result<(Dataset, Option<Domain>)> {
         user_names: users.names,
         item_names: items.names,
         clock: Clock::Milliseconds,
+        unended: false,
     };
     let notes = config.data.filter().apply(&mut interactions);
     let data = Dataset::from_interactions(&interactions, config.data.ties, notes)?;
