@@ -91,12 +91,10 @@ impl TrainStep {
         plan: Plan,
     ) -> Result<TrainStep> {
         let runner = device.compile(&plan, store, config.run)?;
-        let settings = config.optimiser.settings;
-        let beta = |b: f32| b.to_string().parse().expect("a float prints as one");
         Ok(TrainStep {
             runner,
             plan,
-            betas: [beta(settings.beta1), beta(settings.beta2)],
+            betas: config.optimiser.settings.betas(),
             padding: model.padding(),
             recency: vec![],
             max_len: config.max_len,
