@@ -3,7 +3,6 @@
 use super::checkpoint::{
     self, Best, State, check_origin, load_parameters, load_training, save_parameters, save_training,
 };
-use super::config::Protocol;
 use super::folder::{Line, RunFolder};
 use super::report::{Report, speed};
 use super::session::Session;
@@ -13,7 +12,7 @@ use crate::data::{Part, TrainBatches};
 use crate::device::{RunOptions, Store, Timing};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::{Evaluator, Ranked};
-use crate::eval::{Metric, oracle, ranker};
+use crate::eval::{Metric, Protocol, oracle, ranker};
 use crate::graph::plan::{Options, Plan};
 use crate::models::{Model, Pop};
 use serde_json::{Value, json};

@@ -5,6 +5,7 @@ use crate::device::{Device, RunOptions, Runner, Store, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
+use crate::models::history::write_history;
 use crate::models::{self, History, Loss, LossKind, Model};
 use crate::optim::Adam;
 use crate::tensor::{Spec, Tensor};
@@ -34,15 +35,6 @@ pub struct TrainStep {
     max_len: usize,
 }
 
-/// The inputs that carry histories.
-pub(crate) fn history_inputs(g: &Graph, batch: usize, max_len: usize, training: bool) -> History<'_> {
-    History {
-        items: g.input("history", Spec::u32([batch, max_len])),
-        recency: g.input("recency", Spec::u32([batch, max_len])),
-        training,
-    }
-}
-
 /// Which gathers need segments, of a model trained with a loss.
 pub(crate) fn gathers(model: &dyn Model, loss: LossKind) -> Gathers {
     let g = Graph::new();
@@ -51,26 +43,6 @@ pub(crate) fn gathers(model: &dyn Model, loss: LossKind) -> Gathers {
         (true, true) => Gathers::All,
         (true, false) => Gathers::Apart,
     }
-}
-
-/// Writes histories and their recency (newest 1, padding 0) to a runner.
-pub(crate) fn write_history(
-    runner: &mut Runner,
-    history: &[u32],
-    lengths: &[u32],
-    max_len: usize,
-    padding: Padding,
-    recency: &mut Vec<u32>,
-) {
-    runner.write_u32("history", history);
-    recency.clear();
-    for &len in lengths {
-        let len = len as usize;
-        let start = if padding == Padding::Left { max_len - len } else { 0 };
-        recency
-            .extend((0..max_len).map(|i| if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 }));
-    }
-    runner.write_u32("recency", recency);
 }
 
 impl TrainStep {
@@ -114,7 +86,7 @@ impl TrainStep {
         let objective = model.objective();
         let rows = b * objective.targets(*max_len);
         let batch = models::Batch {
-            history: history_inputs(g, *b, *max_len, true),
+            history: History::inputs(g, *b, *max_len, true),
             positive: g.input("positive", Spec::u32([rows])),
             negative: g.input("negative", if loss.config.shared { Spec::u32([*n]) } else { Spec::u32([rows, *n]) }),
             weight: g.input("weight", Spec::f32([rows])),
