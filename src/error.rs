@@ -40,6 +40,18 @@ fn place(line: Option<u64>, column: Option<u64>) -> String {
     }
 }
 
+/// The name in `names` that was most likely meant by `wanted`, if one is near.
+pub(crate) fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |name: &str| strsim::jaro_winkler(&plain(wanted), &plain(name));
+    let near = names.into_iter().map(|name| (likeness(name), name)).filter(|(likeness, _)| *likeness > 0.75);
+    near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+}
+
+/// A name in lower case, without `_`, `-` and spaces.
+pub(crate) fn plain(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
+}
+
 impl Error {
     /// For `.map_err(Error::io(path, "read"))`.
     pub fn io(path: impl AsRef<Path>, doing: &'static str) -> impl FnOnce(std::io::Error) -> Error {
@@ -57,6 +69,24 @@ impl Error {
         match self {
             Error::Failed(_) => 1,
             _ => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn only_what_is_near_is_meant() {
+        let names = ["pomrec", "sasrec", "gru4rec", "bert4rec", "pop"];
+        for (wanted, meant) in
+            [("pomerc", "pomrec"), ("SASRec", "sasrec"), ("gru", "gru4rec"), ("BERT-4-rec", "bert4rec")]
+        {
+            assert_eq!(nearest(wanted, names), Some(meant));
+        }
+        for wanted in ["transformer", "x", "", "foo.bar", "mlp"] {
+            assert_eq!(nearest(wanted, names), None, "{wanted}");
         }
     }
 }

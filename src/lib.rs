@@ -1,7 +1,7 @@
 //! Sequential recommenders on any GPU: a tensor engine on WGSL compute shaders, and the models trained with it.
 //!
 //! Floors, from the ground up: [`tensor`] < [`kernels`] < [`graph`], [`device`] < [`nn`], [`optim`] < [`models`] <
-//! [`train`], [`eval`] < the program. Nothing imports upwards.
+//! [`eval`] < [`train`] < the program. Nothing imports upwards.
 
 pub mod data;
 pub mod device;

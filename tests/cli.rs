@@ -152,7 +152,7 @@ fn trains_evaluates_and_recommends() {
     assert!(valid.contains(&format!("ndcg@10      {best:.4}")), "{valid}");
     bench.ok(&["eval", "--run", "run", "--protocol", "sampled:5"]);
 
-    fs::write(bench.path("users.txt"), "u7\nu3\n").unwrap();
+    fs::write(bench.path("users.txt"), "u7\nu3\n\nu7\n").unwrap();
     bench.ok(&["recommend", "--run", "run", "--users", "users.txt", "-k", "4", "--output", "recs.csv"]);
     let text = fs::read_to_string(bench.path("recs.csv")).unwrap();
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
@@ -374,6 +374,74 @@ fn a_run_that_is_done_can_be_made_longer() {
 }
 
 #[test]
+fn a_run_that_ended_within_an_epoch_is_gone_on_with() {
+    let bench = Bench::new();
+    bench.train("pomrec", "whole", &[]);
+    bench.train("pomrec", "later", &["--set=train.max_steps=3"]);
+    assert_eq!(bench.lines("later").len(), 1);
+    // Nothing more to do, nothing lost.
+    bench.train("pomrec", "later", &["--set=train.max_steps=3", "--resume"]);
+    assert_eq!(bench.lines("later").len(), 1);
+    bench.train("pomrec", "later", &["--set=train.max_steps=1000", "--resume"]);
+    let [whole, later] = ["whole", "later"].map(|run| bench.lines(run));
+    assert_eq!(later.len(), 3);
+    for (a, b) in whole.iter().zip(&later) {
+        assert_eq!((&a["epoch"], &a["step"], &a["valid"]), (&b["epoch"], &b["step"], &b["valid"]));
+    }
+}
+
+/// An epoch that was evaluated because it was the last one does not move the others.
+#[test]
+fn evaluations_stay_at_their_epochs() {
+    let bench = Bench::new();
+    let at = |run: &str| -> Vec<u64> {
+        let lines = bench.lines(run);
+        lines.iter().filter(|line| !line["valid"].is_null()).map(|line| line["epoch"].as_u64().unwrap()).collect()
+    };
+    bench.train("pomrec", "whole", &["--set=eval.every=2", "--set=train.epochs=6"]);
+    assert_eq!(at("whole"), [2, 4, 6]);
+    for (first, evaluated) in [("--set=train.epochs=4", vec![2, 4, 6]), ("--set=train.epochs=3", vec![2, 3, 4, 6])] {
+        let run = first.replace(['-', '=', '.'], "");
+        bench.train("pomrec", &run, &["--set=eval.every=2", first]);
+        bench.train("pomrec", &run, &["--set=train.epochs=6", "--resume", "--set=eval.every=2"]);
+        assert_eq!(at(&run), evaluated);
+        let same = |line: &serde_json::Value| line["epoch"] != 3 && line["best"] == false;
+        let [a, b] = ["whole", &run].map(|run| bench.lines(run).into_iter().filter(same).collect::<Vec<_>>());
+        assert_eq!(a, b);
+    }
+    assert!(bench.model("whole") == bench.model("settrainepochs4"));
+}
+
+#[test]
+fn a_start_that_fails_does_not_block_the_next() {
+    let bench = Bench::new();
+    let output = bench.run(&small("pomrec", "run", &["--set=train.lr=1e30"]));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("the loss is"), "{error}");
+    bench.train("pomrec", "run", &[]);
+    assert_eq!(bench.lines("run").len(), 3);
+}
+
+#[test]
+fn one_process_trains_in_a_folder() {
+    let bench = Bench::new();
+    let long = ["--set=train.epochs=100000", "--set=train.patience=0"];
+    let mut child = bench.command(&small("pomrec", "run", &long)).stdout(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while !bench.path("run/checkpoint/last.safetensors").exists() {
+        assert!(begun.elapsed().as_secs() < 60, "it does not begin");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let resume = [&long[..], &["--resume"]].concat();
+    let error = bench.refuses(&small("pomrec", "run", &resume));
+    assert!(error.contains("run: another process is training in this folder"), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    bench.train("pomrec", "run", &["--resume", "--set=train.epochs=1", "--set=train.patience=0"]);
+}
+
+#[test]
 fn patience_ends_a_training() {
     let bench = Bench::new();
     bench.train("pomrec", "run", &["--set=train.lr=1e-30", "--set=train.epochs=50", "--set=train.patience=2"]);
@@ -397,6 +465,14 @@ fn wrong_settings_are_refused_and_leave_nothing() {
         (vec!["--set=train.lr=nan"], "expected a finite number"),
         (vec!["--set=train.lr=-1"], "expected a number above 0"),
         (vec!["--set=train.lr"], "expected key=value"),
+        (
+            vec!["--seed=9223372036854775808"],
+            "found 9223372036854775808; expected a whole number from 0 to 92233720368547758",
+        ),
+        (
+            vec!["--set=seed=99999999999999999999"],
+            "seed: found 99999999999999999999; expected at most 9223372036854775807",
+        ),
         (vec!["--set=eval.protocol=sampled:100000"], ""),
         (vec!["--config=none.toml"], "none.toml: cannot read"),
         (vec!["--device=tpu"], "no device is called \"tpu\""),
@@ -410,8 +486,10 @@ fn wrong_settings_are_refused_and_leave_nothing() {
         assert!(error.contains(expected), "{args:?}: {error}");
         assert!(!bench.path("runs").exists(), "{args:?} left a folder");
     }
-    let error = bench.refuses(&small("pomerc", "runs/new", &[]));
-    assert!(error.contains("no model is called \"pomerc\"; expected one of pomrec, pop"), "{error}");
+    // Before any data is read.
+    let error = bench.refuses(&small("pomerc", "runs/new", &["--data=none.csv"]));
+    assert!(error.contains("no model is called \"pomerc\"; expected one of pomrec, sasrec"), "{error}");
+    assert!(error.contains("did you mean pomrec?"), "{error}");
     assert!(!bench.path("runs").exists());
 }
 
@@ -507,6 +585,8 @@ fn plans_without_running() {
         assert!(printed.contains(part), "no {part:?} in\n{printed}");
     }
     assert!(fs::read_to_string(bench.path("plan.dot")).unwrap().starts_with("digraph plan {"));
+    let error = bench.refuses(&[&["plan", "pop"], SMALL].concat());
+    assert!(error.contains("pop counts instead of learning: it has no training step"), "{error}");
 }
 
 #[cfg(unix)]

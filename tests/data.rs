@@ -107,3 +107,15 @@ fn settings_are_checked_when_read() {
         assert!(message.contains(expected), "{message}");
     }
 }
+
+/// Where nothing can show a cut, a note says that there may be one.
+#[test]
+fn a_file_without_a_last_line_break_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let noted = |contents: &str| {
+        let data = load(folder.path(), contents, &DataConfig::default()).unwrap();
+        data.notes().iter().any(|note| note.contains("the last line has no line break"))
+    };
+    assert!(!noted(&ratings()));
+    assert!(noted(ratings().trim_end()));
+}

@@ -5,9 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use wgrec::Result;
 use wgrec::data::Part;
-use wgrec::eval::{Lists, Metric, Ranked};
+use wgrec::eval::{Lists, Metric, Protocol, Ranked};
 use wgrec::train::checkpoint::replace;
-use wgrec::train::config::Protocol;
 use wgrec::train::{RunFolder, Session};
 
 /// Rank the held-out items of a run by its best parameters

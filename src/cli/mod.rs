@@ -87,8 +87,17 @@ struct Settings {
     #[arg(long)]
     device: Option<String>,
     /// Seed of everything random
-    #[arg(long)]
+    #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
+}
+
+/// Any whole number that TOML can hold, since config.toml keeps it.
+fn seed(text: &str) -> Result<u64, String> {
+    let fits = |&n: &u64| n <= i64::MAX as u64;
+    text.parse()
+        .ok()
+        .filter(fits)
+        .ok_or_else(|| format!("found {text}; expected a whole number from 0 to {}", i64::MAX))
 }
 
 impl Settings {

@@ -1,5 +1,6 @@
 //! `wgrec recommend`
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -14,7 +15,7 @@ pub struct Args {
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
-    /// Ids of users, one a line [default: all users]
+    /// Ids of users, one a line; one that comes again is left out [default: all users]
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
     /// Items a user
@@ -70,7 +71,9 @@ fn rows<'a>(session: &'a Session, users: &[u32], best: &[Vec<(u32, f32)>]) -> Ve
 
 fn read_users(path: &Path) -> Result<Vec<String>> {
     let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-    let names: Vec<String> = text.lines().map(str::to_string).filter(|name| !name.is_empty()).collect();
+    let mut seen = HashSet::new();
+    let names = text.lines().filter(|name| !name.is_empty() && seen.insert(*name));
+    let names: Vec<String> = names.map(str::to_string).collect();
     if names.is_empty() {
         let (found, expected) = ("no user".to_string(), "ids of users, one a line".to_string());
         return Err(Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected });

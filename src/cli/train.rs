@@ -10,7 +10,7 @@ use wgrec::{Error, Result};
 /// Train a model, test it, and keep everything in a run folder
 #[derive(clap::Args)]
 pub struct Args {
-    /// pomrec or pop
+    /// pomrec, sasrec, gru4rec, bert4rec or pop
     model: String,
     #[command(flatten)]
     settings: Settings,
@@ -52,11 +52,10 @@ pub fn run(args: Args) -> Result<()> {
     let earlier = out.as_deref().filter(|path| args.resume && RunFolder::is_run(path));
     let (folder, config) = match earlier {
         Some(path) => {
-            let folder = RunFolder::open(path)?;
+            let folder = RunFolder::go_on(path)?;
             let was = folder.config()?;
             let config = args.settings.over(was.clone())?;
             check_unchanged(path, &was, &config)?;
-            folder.check_writable()?;
             (folder, config)
         }
         None => {

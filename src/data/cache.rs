@@ -367,6 +367,7 @@ pub(crate) mod tests {
             user_names: (0..histories.len()).map(|user| user.to_string()).collect(),
             item_names: items.names,
             clock: Clock::Seconds,
+            unended: false,
         }
     }
 

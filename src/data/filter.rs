@@ -226,6 +226,7 @@ mod tests {
             user_names: users.names,
             item_names: items.names,
             clock: Clock::Order,
+            unended: false,
         }
     }
 

@@ -12,7 +12,7 @@ pub use download::get;
 
 use super::readers::{Format, Interactions};
 use super::split::thousands;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -93,7 +93,8 @@ pub fn named(name: &str) -> Result<Known> {
         return Ok(all.swap_remove(at));
     }
     let names: Vec<String> = all.into_iter().map(|known| known.name).collect();
-    let nearest = super::readers::nearest(name, &names).map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();
+    let nearest = nearest(name, names.iter().map(String::as_str));
+    let nearest = nearest.map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();
     Err(Error::Usage(format!("no known data set {name:?}{nearest} (known: {})", names.join(", "))))
 }
 

@@ -99,6 +99,11 @@ impl DataConfig {
             data.user_names.len(),
             data.item_names.len()
         )];
+        if data.unended {
+            notes.push(
+                "the last line has no line break; were it cut inside its last field, nothing would show it".into(),
+            );
+        }
         notes.extend(known::recognise(&source.files[0], &data));
         notes.extend(filter.apply(&mut data));
         if data.is_empty() {

@@ -1,12 +1,12 @@
 //! A part of a split, ranked by a model.
 
+use super::config::{EvalConfig, Protocol};
 use super::metrics::{Metric, TieRule};
 use super::ranker::{Candidates, RankSpec, Ranker};
 use crate::data::{Dataset, EvalBatches, EvalSpec, Part, Split};
 use crate::device::{Device, Store};
 use crate::error::Result;
 use crate::models::Model;
-use crate::train::config::{EvalConfig, Protocol};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 

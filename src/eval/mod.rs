@@ -1,5 +1,6 @@
 //! How good is a model? Ranks of held-out items, metrics over them, and whether two models differ.
 
+pub mod config;
 pub mod evaluator;
 pub mod lists;
 pub mod metrics;
@@ -7,6 +8,7 @@ pub mod oracle;
 pub mod ranker;
 pub mod significance;
 
+pub use config::{EvalConfig, Protocol};
 pub use evaluator::{Evaluator, Ranked};
 pub use lists::Lists;
 pub use metrics::{Metric, TieRule};

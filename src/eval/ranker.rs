@@ -6,9 +6,9 @@ use crate::error::Result;
 use crate::graph::Graph;
 use crate::graph::plan::Options;
 use crate::kernels::rank::{Pick, Rank, TopK};
-use crate::models::Model;
+use crate::models::history::write_history;
+use crate::models::{History, Model};
 use crate::tensor::{Spec, Tensor};
-use crate::train::step::{history_inputs, write_history};
 
 /// Items scored at once. The scores of a tile are \[B, tile\].
 const TILE: usize = 8192;
@@ -56,7 +56,7 @@ struct Users {
 impl Users {
     fn new(device: &Device, store: &Store, model: &dyn Model, spec: &RankSpec) -> Result<Users> {
         let g = Graph::new();
-        let user = model.user(&g, &history_inputs(&g, spec.batch, spec.max_len, false));
+        let user = model.user(&g, &History::inputs(&g, spec.batch, spec.max_len, false));
         let state = g.state(USERS, USERS, 0, Spec::f32(user.shape()));
         g.assign(state, user);
         let runner = device.compile(&device.plan(&g, Options::default())?, store, RunOptions::default())?;

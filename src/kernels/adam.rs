@@ -27,6 +27,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Both betas as they are written.
+    pub fn betas(&self) -> [f64; 2] {
+        [self.beta1, self.beta2].map(exact)
+    }
+}
+
 /// Moments below this are set to 0: denormal numbers make the update some thirty times slower.
 pub const TINY: f64 = 1e-30;
 

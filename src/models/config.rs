@@ -4,7 +4,7 @@ use super::cosine::Cosine;
 use super::pomrec::{PomRec, Variant};
 use super::sasrec::Positions;
 use super::{Bert4Rec, Gru4Rec, Model, Pop, SasRec, bert4rec, gru4rec, pomrec, sasrec};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 use crate::nn::encoder::{Encoder, Norm};
 use serde::{Deserialize, Serialize};
 
@@ -110,11 +110,21 @@ impl ModelConfig {
     }
 }
 
+/// An error that names the nearest unless a model is called `name`.
+pub fn check_name(name: &str) -> Result<()> {
+    if NAMES.contains(&name) {
+        return Ok(());
+    }
+    let nearest = nearest(name, NAMES).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+    Err(Error::Usage(format!("no model is called {name:?}; expected one of {}{nearest}", NAMES.join(", "))))
+}
+
 /// The model called `name` for `items` items and windows of `max_len`.
 ///
 /// # Errors
 /// An unknown name.
 pub fn build(name: &str, config: &ModelConfig, items: usize, max_len: usize) -> Result<Box<dyn Model>> {
+    check_name(name)?;
     config.check()?;
     let ModelConfig { dim, interests, prompts, dispersion, attention_dim, variant, .. } = *config;
     let ModelConfig { layers, hidden, dropout, norm, positions, hidden_share, .. } = *config;
@@ -139,7 +149,7 @@ pub fn build(name: &str, config: &ModelConfig, items: usize, max_len: usize) -> 
             Box::new(Bert4Rec::new(bert4rec::Settings { items, max_len, encoder, hidden_share }))
         }
         "pop" => Box::new(Pop::new(items)),
-        _ => return Err(Error::Usage(format!("no model is called {name:?}; expected one of {}", NAMES.join(", ")))),
+        _ => unreachable!("the names were checked"),
     };
     Ok(if config.cosine && name != "pop" { Box::new(Cosine(model)) } else { model })
 }

@@ -11,6 +11,7 @@ pub mod bert4rec;
 pub mod config;
 pub mod cosine;
 pub mod gru4rec;
+pub mod history;
 pub mod loss;
 pub mod pomrec;
 pub mod pop;
@@ -19,6 +20,7 @@ pub mod sasrec;
 pub use bert4rec::Bert4Rec;
 pub use config::{ModelConfig, build};
 pub use gru4rec::Gru4Rec;
+pub use history::History;
 pub use loss::{Loss, LossConfig, LossKind};
 pub use pomrec::PomRec;
 pub use pop::Pop;
@@ -26,26 +28,6 @@ pub use sasrec::SasRec;
 
 /// Which end of a history's window its padding is at; what a training sample is.
 pub use crate::data::batches::{Objective, Padding};
-
-/// Histories, as a model sees them.
-#[derive(Clone, Copy)]
-pub struct History<'g> {
-    /// \[B, M\] u32, 0 = padding.
-    pub items: Var<'g>,
-    /// \[B, M\] u32: distance from the end of the history, the newest item 1; 0 = padding.
-    pub recency: Var<'g>,
-    /// Whether dropout is on.
-    pub training: bool,
-}
-
-impl<'g> History<'g> {
-    /// What stands at the newest item of each history, \[B, d\], of `places` \[B, M, d\].
-    pub fn newest(&self, places: Var<'g>) -> Var<'g> {
-        let [b, m, d] = [places.shape()[0], places.shape()[1], places.shape()[2]];
-        let one = places.constant_like(1.0);
-        self.recency.equal(one).reshape([b, 1, m]).matmul(places).reshape([b, d])
-    }
-}
 
 /// One training batch, as a model and a loss see it. R rows: one a history, or one a place of each.
 #[derive(Clone, Copy)]
@@ -128,10 +110,14 @@ pub trait Model: Send + Sync {
         unreachable!("{} trains on the end of a history alone", self.name())
     }
 
-    /// Sets the parameters of a model that counts instead of learning; false where the model is one to be trained.
-    /// `counts[i]` says how often item i occurs in the training part.
-    fn count(&self, _store: &mut Store, _counts: &[u32]) -> Result<bool> {
-        Ok(false)
+    /// Whether the model counts instead of learning, and so has no training step.
+    fn counts(&self) -> bool {
+        false
+    }
+
+    /// Sets the parameters of a model that counts. `counts[i]` says how often item i occurs in the training part.
+    fn count(&self, _store: &mut Store, _counts: &[u32]) -> Result<()> {
+        unreachable!("{} learns", self.name())
     }
 
     /// Scores \[B, W\] of the items `ids` \[W\].

@@ -40,9 +40,12 @@ impl Model for Pop {
         graph.scalar(1.0).expand([history.items.shape()[0], 1])
     }
 
-    fn count(&self, store: &mut Store, counts: &[u32]) -> Result<bool> {
+    fn counts(&self) -> bool {
+        true
+    }
+
+    fn count(&self, store: &mut Store, counts: &[u32]) -> Result<()> {
         let values = counts.iter().map(|&c| c as f32).collect();
-        self.params.write(store, Pop::COUNTS, &Tensor::f32([self.items + 1, 1], values))?;
-        Ok(true)
+        self.params.write(store, Pop::COUNTS, &Tensor::f32([self.items + 1, 1], values))
     }
 }

@@ -184,12 +184,15 @@ fn save<T: Serialize>(path: &Path, origin: &Origin, about: &T, tensors: &[(Strin
     let header = serde_json::to_string(&header).expect("a header is plain data");
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes(tensor)));
     replace(path, |temporary| {
+        // safetensors gives its file to the owner alone; ours shall be as readable as any that is made here.
+        let usual = fs::File::create(temporary)?.metadata()?.permissions();
         safetensors::serialize_to_file(views, Some(HashMap::from([(KEY.to_string(), header)])), temporary).map_err(
             |e| match e {
                 SafeTensorError::IoError(e) => e,
                 e => io::Error::other(e),
             },
-        )
+        )?;
+        fs::set_permissions(temporary, usual)
     })
 }
 
@@ -314,6 +317,18 @@ mod tests {
             assert_eq!(one.read(&name, 0, &spec).unwrap(), other.read(&name, 0, &spec).unwrap(), "{name}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file is left");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn as_readable_as_other_files() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["model.safetensors", "other"].map(|name| folder.path().join(name));
+        save_parameters(&path, &origin(), &7, &params(), &store(1)).unwrap();
+        fs::write(&other, "").unwrap();
+        let [mode, usual] = [path, other].map(|path| fs::metadata(path).unwrap().permissions().mode());
+        assert_eq!(mode, usual);
     }
 
     #[test]

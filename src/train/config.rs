@@ -8,14 +8,12 @@ use crate::data::DataConfig;
 use crate::data::negatives::Sampler;
 use crate::data::synth::WorldConfig;
 use crate::error::{Error, Result};
-use crate::eval::{Metric, TieRule};
+use crate::eval::EvalConfig;
 use crate::models::{LossConfig, ModelConfig};
 use crate::optim::{Adam, Schedule};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 /// Every setting of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -112,38 +110,6 @@ impl Default for TrainConfig {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct EvalConfig {
-    /// What a target is ranked among.
-    pub protocol: Protocol,
-    /// Seed of the sampled negatives, kept apart so that runs of several seeds are judged on the same.
-    pub seed: u64,
-    /// Leave the items of the history out of a full ranking.
-    pub mask_history: bool,
-    pub ties: TieRule,
-    /// What the best epoch is best in.
-    pub metric: Metric,
-    /// Epochs between evaluations.
-    pub every: u64,
-    /// Users a batch.
-    pub batch: usize,
-}
-
-impl Default for EvalConfig {
-    fn default() -> EvalConfig {
-        EvalConfig {
-            protocol: Protocol::Full,
-            seed: 1,
-            mask_history: true,
-            ties: TieRule::Average,
-            metric: Metric::Ndcg(10),
-            every: 1,
-            batch: 256,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 pub struct LogConfig {
     /// Steps between two readings of the loss, each of which waits for the device.
     pub every: u64,
@@ -152,54 +118,6 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> LogConfig {
         LogConfig { every: 50 }
-    }
-}
-
-/// What a target is ranked among. Written `full` or `sampled:999`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum Protocol {
-    /// All items.
-    #[default]
-    Full,
-    /// So many items drawn once, without replacement, from those outside the user's history.
-    Sampled(usize),
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Protocol::Full => f.write_str("full"),
-            Protocol::Sampled(n) => write!(f, "sampled:{n}"),
-        }
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Protocol, String> {
-        let sampled = |n: &str| n.parse().ok().filter(|&n| n > 0).map(Protocol::Sampled);
-        match text.strip_prefix("sampled:") {
-            None if text == "full" => Some(Protocol::Full),
-            None => None,
-            Some(n) => sampled(n),
-        }
-        .ok_or_else(|| format!("found {text:?}; expected full, or sampled:N with N of at least 1"))
-    }
-}
-
-impl From<Protocol> for String {
-    fn from(protocol: Protocol) -> String {
-        protocol.to_string()
-    }
-}
-
-impl TryFrom<String> for Protocol {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Protocol, String> {
-        text.parse()
     }
 }
 
@@ -382,16 +300,19 @@ fn leaves(tree: &Value) -> Vec<(String, Value)> {
     out
 }
 
-/// The known key nearest to `key`, by its spelling with and without the section, if one is near.
+/// The known key nearest to `key`, if one is near.
 fn nearest(key: &str) -> Option<String> {
     let known = leaves(&serde_json::to_value(Config::default()).expect("settings are plain data"));
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_string();
+    // Keys of a section are not near for its name's sake: their own names decide, and the whole decides between equals.
     let likeness = |known: &str| {
         let whole = strsim::normalized_damerau_levenshtein(key, known);
-        whole.max(strsim::normalized_damerau_levenshtein(&last(key), &last(known))) + 0.1 * whole
+        let own = strsim::normalized_damerau_levenshtein(&last(key), &last(known));
+        let nearer = if key.contains('.') { own } else { own.max(whole) };
+        (nearer > 0.5).then_some(nearer + 0.1 * whole)
     };
-    let best = known.into_iter().map(|(key, _)| (likeness(&key), key));
-    best.reduce(|a, b| if b.0 > a.0 { b } else { a }).filter(|(likeness, _)| *likeness > 0.5).map(|(_, key)| key)
+    let best = known.into_iter().filter_map(|(key, _)| Some((likeness(&key)?, key)));
+    best.reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, key)| key)
 }
 
 /// serde's message in our words: "invalid type: string \"x\", expected f64" is "found string \"x\"; expected a number".
@@ -401,6 +322,11 @@ fn explain(message: &str) -> String {
         .or_else(|| message.strip_prefix("invalid value: "))
         .and_then(|rest| rest.rsplit_once(", expected "));
     let Some((found, expected)) = parts else { return message.to_string() };
+    // What is too large for a number of TOML was read as a word.
+    let digits = found.strip_prefix("string \"").and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
+    if expected.starts_with(['u', 'i']) && digits.len() >= 19 && digits.bytes().all(|b| b.is_ascii_digit()) {
+        return format!("found {digits}; expected at most {}", i64::MAX);
+    }
     let expected = match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
         "i32" | "i64" => "a whole number",
@@ -414,6 +340,7 @@ fn explain(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::Protocol;
 
     fn error(settings: &[&str]) -> String {
         let mut config = Ok(Config::default());
@@ -453,7 +380,8 @@ mod tests {
     #[test]
     fn an_unknown_key_names_the_nearest() {
         for (key, meant) in [
-            ("train.learning", "train."),
+            ("train.epoch", "train.epochs"),
+            ("train_epochs", "train.epochs"),
             ("train.lrr", "train.lr"),
             ("lr", "train.lr"),
             ("model.dims", "model.dim"),
@@ -466,7 +394,10 @@ mod tests {
             assert!(message.contains(&format!("no setting {key:?}")), "{message}");
             assert!(message.contains(&format!("did you mean {meant}")), "{message}");
         }
-        assert!(!error(&["qqqqqqq=1"]).contains("did you mean"));
+        for far in ["qqqqqqq", "foo.bar", "train.foo", "x", "train.learning"] {
+            let message = error(&[&format!("{far}=1")]);
+            assert!(!message.contains("did you mean"), "{message}");
+        }
     }
 
     #[test]
@@ -489,6 +420,8 @@ mod tests {
             ("eval.ties=luck", "eval.ties: unknown variant `luck`"),
             ("data.split=half", "expected \"leave-one-out\""),
             ("seed=-1", "seed: found integer `-1`"),
+            ("seed=9223372036854775808", "seed: found 9223372036854775808; expected at most 9223372036854775807"),
+            ("eval.seed=99999999999999999999", "eval.seed: found 99999999999999999999; expected at most"),
             ("train=3", "train: found 3; expected a table of settings"),
             ("train.lr", "expected key=value"),
         ] {

@@ -3,7 +3,6 @@
 use super::checkpoint::{
     self, Best, State, check_origin, load_parameters, load_training, save_parameters, save_training,
 };
-use super::config::Protocol;
 use super::folder::{Line, RunFolder};
 use super::report::{Report, speed};
 use super::session::Session;
@@ -13,7 +12,7 @@ use crate::data::{Part, TrainBatches};
 use crate::device::{RunOptions, Store, Timing};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::{Evaluator, Ranked};
-use crate::eval::{Metric, oracle, ranker};
+use crate::eval::{Metric, Protocol, oracle, ranker};
 use crate::graph::plan::{Options, Plan};
 use crate::models::{Model, Pop};
 use serde_json::{Value, json};
@@ -54,10 +53,11 @@ impl Session {
 
     /// A model that counts has no steps.
     fn count(&self, folder: &RunFolder, report: &mut Report) -> Result<Option<(State, Store)>> {
-        let mut store = self.store(None)?;
-        if !self.model.count(&mut store, &self.split.popularity(&self.data))? {
+        if !self.model.counts() {
             return Ok(None);
         }
+        let mut store = self.store(None)?;
+        self.model.count(&mut store, &self.split.popularity(&self.data))?;
         report.line(
             "model",
             &format!("{}: {} counts", self.model.name(), thousands(self.model.params().elements() as u64)),
@@ -247,14 +247,15 @@ impl<'a> Fit<'a> {
     fn end_epoch(&mut self, steps: u64, speed_now: f64, report: &mut Report) -> Result<()> {
         let config = &self.session.config;
         self.stop_clock();
+        let (sum, count) = self.state.losses;
+        let loss = sum / count as f64;
         // The last step can fall into an epoch: it then counts as begun, not as done.
         let epoch = self.state.epoch + 1;
         if self.state.step_in_epoch == steps {
             self.state.epoch = epoch;
             self.state.step_in_epoch = 0;
+            self.state.losses = Default::default();
         }
-        let (sum, count) = std::mem::take(&mut self.state.losses);
-        let loss = sum / count as f64;
         let mut valid = None;
         let mut best = false;
         let mut text = format!("{} steps  {}", thousands(self.state.step), speed(speed_now, loss));

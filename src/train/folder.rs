@@ -8,6 +8,7 @@
 //! | model.safetensors | parameters of the best epoch |
 //! | users.tsv, items.tsv | the numbers of users and items, and their ids in the data |
 //! | checkpoint/last.safetensors | parameters, optimiser and position, to go on from |
+//! | lock | empty; held by the process that trains here |
 
 use super::checkpoint::replace;
 use super::config::Config;
@@ -15,7 +16,7 @@ use crate::data::Dataset;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -41,32 +42,39 @@ pub struct RunFolder {
     path: PathBuf,
     /// Deepest first.
     made: Vec<PathBuf>,
+    /// Held until the folder is dropped, and by the system no longer than the process lives.
+    lock: Option<File>,
 }
 
 impl RunFolder {
-    /// A folder for a new run: `path` itself, which must be new or empty.
+    /// A folder for a new run: `path` itself, which must be new or empty. What a run left there that ended before it had a
+    /// result or a checkpoint counts as nothing. No other process can train in it while it is held.
     ///
     /// # Errors
-    /// A folder that holds something or cannot be written to.
+    /// A folder that holds something, that another process trains in, or that cannot be written to.
     pub fn new(path: &Path) -> Result<RunFolder> {
-        if path.exists() {
-            let mut entries = fs::read_dir(path).map_err(Error::io(path, "use as the run's folder"))?;
-            // What a run leaves that was killed before it had written its settings is no run.
-            let begun = |name: &str| ["checkpoint", "users.tsv", "items.tsv"].contains(&name) || name.ends_with(".tmp");
-            if !entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(begun))) {
-                let path = path.display();
-                return Err(Error::Usage(format!(
-                    "{path} is not empty; go on with the run in it by --resume, or name another --out"
-                )));
-            }
+        let refused = |why: &str| Err(Error::Usage(format!("{} {why} --out", path.display())));
+        // Again under the lock: another run may have come to its end since.
+        let taken = "is not empty; go on with the run in it by --resume, or name another";
+        if !is_free(path)? {
+            return refused(taken);
         }
-        RunFolder::make(path)
+        match RunFolder::make(path)? {
+            Some(_) if !is_free(path)? => refused(taken),
+            Some(folder) => Ok(folder),
+            None => Err(busy(path)),
+        }
     }
 
     /// The first free one of `parent/model-1`, `parent/model-2`, ...
     pub fn next(parent: &Path, model: &str) -> Result<RunFolder> {
-        let free = (1..).map(|n| parent.join(format!("{model}-{n}"))).find(|path| !path.exists());
-        RunFolder::make(&free.expect("some number is free"))
+        for path in (1..).map(|n| parent.join(format!("{model}-{n}"))).filter(|path| !path.exists()) {
+            // None where a run that starts at the same time was faster.
+            if let Some(folder) = RunFolder::make(&path)? {
+                return Ok(folder);
+            }
+        }
+        unreachable!("some number is free")
     }
 
     /// The last one of `parent/model-1`, `parent/model-2`, ...
@@ -75,16 +83,29 @@ impl RunFolder {
         (1..).take_while(|&n| path(n).exists()).last().map(path)
     }
 
-    /// The folder of a run that has been started.
+    /// The folder of a run that has been started, to look at.
     ///
     /// # Errors
     /// A folder without config.toml, or one that cannot be read.
     pub fn open(path: &Path) -> Result<RunFolder> {
-        let folder = RunFolder { path: path.to_path_buf(), made: vec![] };
+        let folder = RunFolder { path: path.to_path_buf(), made: vec![], lock: None };
         match folder.config_file().is_file() {
             true => Ok(folder),
             false => Err(Error::Usage(format!("{}: no run is here (there is no config.toml)", path.display()))),
         }
+    }
+
+    /// The folder of a run that has been started, to go on with. No other process can train in it while it is held.
+    ///
+    /// # Errors
+    /// Those of [`RunFolder::open`]; a folder that another process trains in, or that cannot be written to.
+    pub fn go_on(path: &Path) -> Result<RunFolder> {
+        let mut folder = RunFolder::open(path)?;
+        if !folder.lock()? {
+            return Err(busy(path));
+        }
+        folder.check_writable()?;
+        Ok(folder)
     }
 
     /// Whether a run has been started in `path`.
@@ -92,16 +113,35 @@ impl RunFolder {
         path.join("config.toml").is_file()
     }
 
-    fn make(path: &Path) -> Result<RunFolder> {
+    /// None where another process holds the lock.
+    fn make(path: &Path) -> Result<Option<RunFolder>> {
         let missing = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists());
-        let folder = RunFolder { path: path.to_path_buf(), made: missing.map(Path::to_path_buf).collect() };
+        let made = missing.map(Path::to_path_buf).collect();
+        let mut folder = RunFolder { path: path.to_path_buf(), made, lock: None };
         fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
+        if !folder.lock()? {
+            return Ok(None);
+        }
         folder.check_writable()?;
-        Ok(folder)
+        Ok(Some(folder))
+    }
+
+    /// Takes the lock; false where another process has it.
+    fn lock(&mut self) -> Result<bool> {
+        let file = File::create(self.lock_file()).map_err(Error::io(&self.path, "write to"))?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            // Some file systems have no locks; a run there is as good as it was without.
+            Err(TryLockError::Error(e)) if e.kind() != io::ErrorKind::Unsupported => {
+                return Err(Error::io(self.lock_file(), "lock")(e));
+            }
+            _ => self.lock = Some(file),
+        }
+        Ok(true)
     }
 
     /// An error if nothing can be written: found out before the work, not after it.
-    pub fn check_writable(&self) -> Result<()> {
+    fn check_writable(&self) -> Result<()> {
         let probe = self.path.join("probe.tmp");
         fs::write(&probe, b"wgrec").and_then(|()| fs::remove_file(&probe)).map_err(Error::io(&self.path, "write to"))
     }
@@ -124,6 +164,10 @@ impl RunFolder {
 
     pub fn checkpoint_file(&self) -> PathBuf {
         self.path.join("checkpoint").join("last.safetensors")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.path.join("lock")
     }
 
     /// The model that the finished run's metrics name; None while there are none.
@@ -152,9 +196,10 @@ impl RunFolder {
         Config::default().with_file(&self.config_file())
     }
 
-    /// Appends a line to metrics.jsonl.
+    /// Adds a line to metrics.jsonl. A training that train.max_steps ended within this epoch has left a line of it, which goes.
     pub fn append(&self, line: &Line) -> Result<()> {
         let path = self.lines_file();
+        self.keep_lines(|earlier| earlier.epoch != line.epoch)?;
         let write = || {
             let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
             let line = serde_json::to_string(line)? + "\n";
@@ -166,15 +211,19 @@ impl RunFolder {
 
     /// Drops the lines of metrics.jsonl that are past `step`: a training that is gone on with writes them again.
     pub fn rewind(&self, step: u64) -> Result<()> {
+        self.keep_lines(|line| line.step <= step)
+    }
+
+    fn keep_lines(&self, kept: impl Fn(&Line) -> bool) -> Result<()> {
         let path = self.lines_file();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(Error::io(&path, "read")(e)),
         };
-        // A line that was cut short does not parse and is past the checkpoint too.
-        let done = |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|line| line.step <= step);
-        let kept: String = text.lines().filter(done).flat_map(|line| [line, "\n"]).collect();
+        // A line that was cut short does not parse and is past the checkpoint.
+        let kept = |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|line| kept(&line));
+        let kept: String = text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect();
         if kept == text { Ok(()) } else { replace(&path, |p| fs::write(p, kept)) }
     }
 
@@ -185,8 +234,41 @@ impl RunFolder {
     }
 }
 
+/// Whether `path` is a folder without a run that is worth something, and without anything of somebody else's.
+fn is_free(path: &Path) -> Result<bool> {
+    if !path.exists() {
+        return Ok(true);
+    }
+    let holds_only = |folder: &Path, known: &dyn Fn(&str) -> bool| -> Result<bool> {
+        let mut entries = fs::read_dir(folder).map_err(Error::io(path, "use as the run's folder"))?;
+        Ok(entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(known))))
+    };
+    let partial = |name: &str| name.ends_with(".tmp");
+    // Settings alone may be anyone's; a run writes them after the ids.
+    let begun = path.join("items.tsv").is_file();
+    let of_a_start = |name: &str| match name {
+        "checkpoint" | "users.tsv" | "items.tsv" | "lock" => true,
+        "config.toml" => begun,
+        name => partial(name),
+    };
+    let checkpoints = path.join("checkpoint");
+    Ok(holds_only(path, &of_a_start)? && (!checkpoints.exists() || holds_only(&checkpoints, &partial)?))
+}
+
+fn busy(path: &Path) -> Error {
+    Error::Usage(format!(
+        "{}: another process is training in this folder; wait for it, or name another --out",
+        path.display()
+    ))
+}
+
 impl Drop for RunFolder {
     fn drop(&mut self) {
+        // A lock file stays beside whatever was written, since one that goes could be held and made anew at once.
+        let only_lock = || fs::read_dir(&self.path).is_ok_and(|entries| entries.count() == 1);
+        if self.lock.is_some() && !self.made.is_empty() && only_lock() {
+            let _ = fs::remove_file(self.lock_file());
+        }
         for folder in &self.made {
             // Fails, as it should, where something was written.
             let _ = fs::remove_dir(folder);
@@ -197,7 +279,7 @@ impl Drop for RunFolder {
 /// A line each: number, tab, id; a tab, line break or backslash in an id is escaped.
 fn ids<'a>(path: &Path, names: impl Iterator<Item = (u32, &'a str)>) -> Result<()> {
     replace(path, |p| {
-        let mut out = BufWriter::new(fs::File::create(p)?);
+        let mut out = BufWriter::new(File::create(p)?);
         for (id, name) in names {
             let escaped;
             let name = if name.contains(['\t', '\n', '\r', '\\']) {
@@ -237,6 +319,41 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_came_to_nothing_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let free = || RunFolder::new(path).is_ok();
+        fs::write(path.join("config.toml"), "").unwrap();
+        assert!(!free(), "settings alone may be anyone's");
+        for name in ["users.tsv", "items.tsv", "config.toml.tmp"] {
+            fs::write(path.join(name), "").unwrap();
+        }
+        fs::create_dir(path.join("checkpoint")).unwrap();
+        fs::write(path.join("checkpoint/last.safetensors.tmp"), "").unwrap();
+        assert!(free());
+        for worth in ["checkpoint/last.safetensors", "metrics.jsonl", "model.safetensors", "metrics.json", "notes.txt"]
+        {
+            fs::write(path.join(worth), "").unwrap();
+            assert!(!free(), "{worth}");
+            fs::remove_file(path.join(worth)).unwrap();
+        }
+    }
+
+    #[test]
+    fn two_do_not_train_in_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let run = RunFolder::new(&path).unwrap();
+        let error = RunFolder::new(&path).unwrap_err();
+        assert!(error.to_string().contains("another process is training in this folder"), "{error}");
+        fs::write(run.config_file(), "").unwrap();
+        assert!(RunFolder::go_on(&path).unwrap_err().to_string().contains("another process"));
+        RunFolder::open(&path).unwrap();
+        drop(run);
+        RunFolder::go_on(&path).unwrap();
+    }
+
+    #[test]
     fn a_file_is_no_folder() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
@@ -250,6 +367,7 @@ mod tests {
     fn lines_past_the_checkpoint_are_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::new(folder.path()).unwrap();
+        run.append(&Line { step: 7, ..line(1) }).unwrap();
         (1..=3).for_each(|epoch| run.append(&line(epoch)).unwrap());
         let path = run.lines_file();
         let whole = fs::read_to_string(&path).unwrap();

@@ -1,7 +1,7 @@
 //! What training, evaluation and recommending start from: a device, a data set with its split, and a model.
 
 use super::checkpoint::{self, Best, Origin};
-use super::config::{Config, Protocol};
+use super::config::Config;
 use super::fit::FitOptions;
 use super::folder::RunFolder;
 use super::step::{StepConfig, gathers};
@@ -12,9 +12,9 @@ use crate::data::synth::{Behaviour, Domain, World};
 use crate::data::{BatchSpec, Clock, Dataset, EvalBatches, EvalSpec, Interactions, Part, Split};
 use crate::device::{Device, Store};
 use crate::error::{Error, Result};
-use crate::eval::TieRule;
 use crate::eval::evaluator::Evaluator;
 use crate::eval::ranker::{self, RankSpec, Recommender};
+use crate::eval::{Protocol, TieRule};
 use crate::kernels::rank::TopK;
 use crate::models::loss::log_chances;
 use crate::models::{self, Loss, LossKind, Model};
@@ -39,6 +39,7 @@ pub struct Session {
 impl Session {
     /// Checks the settings, opens the device, reads the data and builds the model.
     pub fn open(model: &str, config: Config) -> Result<Session> {
+        models::config::check_name(model)?;
         config.check()?;
         let (device, device_note) = Device::open(&config.device)?;
         let (name, data, world) = match &config.data.path {
@@ -303,6 +304,7 @@ fn world(config: &Config) -> Result<(Dataset, Option<Domain>)> {
         user_names: users.names,
         item_names: items.names,
         clock: Clock::Milliseconds,
+        unended: false,
     };
     let notes = config.data.filter().apply(&mut interactions);
     let data = Dataset::from_interactions(&interactions, config.data.ties, notes)?;

@@ -2,9 +2,10 @@
 
 use crate::data::batches::{Batch, Gathers, Objective, Padding};
 use crate::device::{Device, RunOptions, Runner, Store, Timing};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
+use crate::models::history::write_history;
 use crate::models::{self, History, Loss, LossKind, Model};
 use crate::optim::Adam;
 use crate::tensor::{Spec, Tensor};
@@ -34,15 +35,6 @@ pub struct TrainStep {
     max_len: usize,
 }
 
-/// The inputs that carry histories.
-pub(crate) fn history_inputs(g: &Graph, batch: usize, max_len: usize, training: bool) -> History<'_> {
-    History {
-        items: g.input("history", Spec::u32([batch, max_len])),
-        recency: g.input("recency", Spec::u32([batch, max_len])),
-        training,
-    }
-}
-
 /// Which gathers need segments, of a model trained with a loss.
 pub(crate) fn gathers(model: &dyn Model, loss: LossKind) -> Gathers {
     let g = Graph::new();
@@ -51,26 +43,6 @@ pub(crate) fn gathers(model: &dyn Model, loss: LossKind) -> Gathers {
         (true, true) => Gathers::All,
         (true, false) => Gathers::Apart,
     }
-}
-
-/// Writes histories and their recency (newest 1, padding 0) to a runner.
-pub(crate) fn write_history(
-    runner: &mut Runner,
-    history: &[u32],
-    lengths: &[u32],
-    max_len: usize,
-    padding: Padding,
-    recency: &mut Vec<u32>,
-) {
-    runner.write_u32("history", history);
-    recency.clear();
-    for &len in lengths {
-        let len = len as usize;
-        let start = if padding == Padding::Left { max_len - len } else { 0 };
-        recency
-            .extend((0..max_len).map(|i| if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 }));
-    }
-    runner.write_u32("recency", recency);
 }
 
 impl TrainStep {
@@ -91,12 +63,10 @@ impl TrainStep {
         plan: Plan,
     ) -> Result<TrainStep> {
         let runner = device.compile(&plan, store, config.run)?;
-        let settings = config.optimiser.settings;
-        let beta = |b: f32| b.to_string().parse().expect("a float prints as one");
         Ok(TrainStep {
             runner,
             plan,
-            betas: [beta(settings.beta1), beta(settings.beta2)],
+            betas: config.optimiser.settings.betas(),
             padding: model.padding(),
             recency: vec![],
             max_len: config.max_len,
@@ -104,12 +74,19 @@ impl TrainStep {
     }
 
     /// Adds the whole step to `g`: inputs, result `loss`, gradients and updates.
+    ///
+    /// # Errors
+    /// A model that counts instead of learning; one with a parameter that no gradient reaches.
     pub fn trace<'g>(g: &'g Graph, model: &dyn Model, config: &StepConfig) -> Result<()> {
+        if model.counts() {
+            let name = model.name();
+            return Err(Error::Usage(format!("{name} counts instead of learning: it has no training step")));
+        }
         let StepConfig { batch: b, max_len, negatives: n, loss, .. } = config;
         let objective = model.objective();
         let rows = b * objective.targets(*max_len);
         let batch = models::Batch {
-            history: history_inputs(g, *b, *max_len, true),
+            history: History::inputs(g, *b, *max_len, true),
             positive: g.input("positive", Spec::u32([rows])),
             negative: g.input("negative", if loss.config.shared { Spec::u32([*n]) } else { Spec::u32([rows, *n]) }),
             weight: g.input("weight", Spec::f32([rows])),

@@ -54,5 +54,6 @@ pub(crate) fn read(path: &Path) -> Result<Interactions> {
             behaviour: None,
         })?;
     }
-    rows.finish(text.ends_in_newline())
+    // JSON that was cut is no JSON.
+    rows.finish(true)
 }

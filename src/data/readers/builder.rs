@@ -43,6 +43,8 @@ pub struct Interactions {
     pub user_names: Names,
     pub item_names: Names,
     pub clock: Clock,
+    /// The last line of the file has no end: what it says may have been cut short.
+    pub unended: bool,
 }
 
 impl Interactions {
@@ -182,8 +184,10 @@ impl Builder {
             });
         };
         let (smallest, largest) = self.earlier;
-        // "1::1193::5::97830" is a whole line to look at: only its neighbours show that it was "...::978300760".
-        if self.timed && !ends_in_newline && smallest >= SMALLEST_CLOCK && last < SMALLEST_CLOCK {
+        // "1::1193::5::97830" is a whole line to look at: only its neighbours show that it was "...::978300760". Positions
+        // show nothing, since they are of all lengths.
+        let shorter = smallest >= SMALLEST_CLOCK && last.max(1).ilog10() < smallest.ilog10();
+        if self.timed && !ends_in_newline && shorter {
             return Err(Error::Input {
                 path: self.path,
                 line: Some(self.last_line),
@@ -191,7 +195,8 @@ impl Builder {
                 found: format!(
                     "the time {last} on a last line without an end, where all others are {smallest} or more"
                 ),
-                expected: "a whole last line (the file seems to be cut)".to_string(),
+                expected: "a whole last line (the file seems to be cut; if it is whole, end it with a line break)"
+                    .to_string(),
             });
         }
         let clock = match self.milliseconds {
@@ -209,6 +214,7 @@ impl Builder {
             user_names: self.users.names,
             item_names: self.items.names,
             clock,
+            unended: !ends_in_newline,
         })
     }
 

@@ -21,7 +21,7 @@ pub use builder::{Clock, Interactions, LONGEST_ID, YEAR_2100};
 pub use locate::{Source, locate};
 pub use names::{Interner, Names, Refused};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest, plain};
 use serde::{Deserialize, Serialize};
 
 /// The formats that wgrec reads.
@@ -167,7 +167,8 @@ impl Layout {
         for role in Role::ALL {
             layout.0[role as usize] = match role.given(columns) {
                 Some(wanted) => Some(header.iter().position(|name| name == wanted).ok_or_else(|| {
-                    let nearest = nearest(wanted, header).map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();
+                    let nearest = nearest(wanted, header.iter().map(String::as_str));
+                    let nearest = nearest.map(|n| format!("; did you mean {n:?}?")).unwrap_or_default();
                     at(None, format!("the columns {header:?}"), format!("a column {wanted:?}{nearest}"))
                 })?),
                 None => role.usual().iter().find_map(|usual| header.iter().position(|name| plain(name) == *usual)),
@@ -181,16 +182,6 @@ impl Layout {
         }
         Ok(layout)
     }
-}
-
-/// The name in `names` that is nearest to `wanted`, if one is near.
-pub(crate) fn nearest<'a>(wanted: &str, names: &'a [String]) -> Option<&'a String> {
-    let likeness = |name: &&String| strsim::jaro_winkler(&plain(wanted), &plain(name));
-    names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).filter(|name| likeness(name) > 0.7)
-}
-
-fn plain(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]

@@ -201,6 +201,11 @@ fn bad_input() {
         (format!("{good}1::3::").into(), ":2:4: found \"1::3::\"; expected user, item, rating and time".into()),
         (format!("{good}1::3::5::").into(), ":2:4: found nothing; expected a time".into()),
         (format!("{good}1::3::5::97830").into(), ":2: found the time 97830 on a last line without an end".into()),
+        (
+            "1::2::3::1464000000\n1::3::5::146400001".into(),
+            ":2: found the time 146400001 on a last line without an end, where all others are 1464000000 or more"
+                .into(),
+        ),
         (format!("{csv}1,3,").into(), ":3:3: found 3 fields, beginning \"1\"; expected 4 fields".into()),
         (format!("{csv}1,3,4,97830").into(), ":3: found the time 97830 on a last line without an end".into()),
         ("{\"reviewerID\":\"a\",\"asin\":\"b\",\"over".into(), ":1:34: found \"{\\\"reviewerID".into()),
@@ -356,5 +361,20 @@ mod parquet_files {
             broken[at] ^= 1 << stream.below(8);
             let _ = read_path(&folder.file("broken", broken));
         }
+    }
+}
+
+/// A shorter last time is a sign of a cut only on a line without an end, and among clocks.
+#[test]
+fn shorter_times_that_are_none_of_a_cut() {
+    for (contents, unended) in [
+        ("1::2::3::1464000000\n1::3::5::146400001\n", false),
+        ("1::2::3::1464000000\n1::3::5::1464000001", true),
+        ("1::2::3::146400000\n1::2::3::1464000000\n1::3::5::146400001", true),
+        ("1::2::3::10\n1::3::5::9", true),
+    ] {
+        let folder = Folder::new();
+        let data = read_path(&folder.file("file", contents)).unwrap();
+        assert_eq!(data.unended, unended, "{contents:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Every number of the world, with its default.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 use serde::{Deserialize, Serialize};
 
 /// How the noise clicks are laid out.
@@ -193,10 +193,9 @@ impl WorldConfig {
     pub fn set(&mut self, key: &str, text: &str) -> Result<()> {
         let mut table = toml::Table::try_from(&*self).expect("a world's settings are a TOML table");
         let Some(old) = table.get(key).cloned() else {
-            let nearest =
-                table.keys().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
-            let nearest = nearest.map(String::as_str).unwrap_or_default();
-            return Err(Error::Usage(format!("{key}: the world has no such setting; did you mean {nearest}?")));
+            let nearest = nearest(key, table.keys().map(String::as_str));
+            let nearest = nearest.map(|k| format!("; did you mean {k}?")).unwrap_or_default();
+            return Err(Error::Usage(format!("{key}: the world has no such setting{nearest}")));
         };
         let expected = old.type_str();
         let parsed = match expected {

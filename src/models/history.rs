@@ -1,0 +1,55 @@
+//! Histories: the one input that all models share, in training and in evaluation.
+
+use crate::data::batches::Padding;
+use crate::device::Runner;
+use crate::graph::{Graph, Var};
+use crate::tensor::Spec;
+
+/// Histories, as a model sees them.
+#[derive(Clone, Copy)]
+pub struct History<'g> {
+    /// \[B, M\] u32, 0 = padding.
+    pub items: Var<'g>,
+    /// \[B, M\] u32: distance from the end of the history, the newest item 1; 0 = padding.
+    pub recency: Var<'g>,
+    /// Whether dropout is on.
+    pub training: bool,
+}
+
+impl<'g> History<'g> {
+    /// The inputs that carry `batch` histories, which [`write_history`] writes.
+    pub(crate) fn inputs(g: &'g Graph, batch: usize, max_len: usize, training: bool) -> History<'g> {
+        History {
+            items: g.input("history", Spec::u32([batch, max_len])),
+            recency: g.input("recency", Spec::u32([batch, max_len])),
+            training,
+        }
+    }
+
+    /// What stands at the newest item of each history, \[B, d\], of `places` \[B, M, d\].
+    pub fn newest(&self, places: Var<'g>) -> Var<'g> {
+        let [b, m, d] = [places.shape()[0], places.shape()[1], places.shape()[2]];
+        let one = places.constant_like(1.0);
+        self.recency.equal(one).reshape([b, 1, m]).matmul(places).reshape([b, d])
+    }
+}
+
+/// Writes histories and their recency (newest 1, padding 0) to a runner.
+pub(crate) fn write_history(
+    runner: &mut Runner,
+    history: &[u32],
+    lengths: &[u32],
+    max_len: usize,
+    padding: Padding,
+    recency: &mut Vec<u32>,
+) {
+    runner.write_u32("history", history);
+    recency.clear();
+    for &len in lengths {
+        let len = len as usize;
+        let start = if padding == Padding::Left { max_len - len } else { 0 };
+        recency
+            .extend((0..max_len).map(|i| if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 }));
+    }
+    runner.write_u32("recency", recency);
+}
