@@ -35,7 +35,7 @@ impl Checked {
 type Build = for<'g> fn(&'g Graph) -> Result<Vec<Var<'g>>>;
 
 /// Each kernel's results from the states `a` \[7, 6, 5\] and `w` \[37, 5\], and gradients by them.
-const KERNELS: [(&str, Build); 12] = [
+const KERNELS: [(&str, Build); 15] = [
     ("elementwise", |g| {
         let x = a(g);
         let all =
@@ -66,6 +66,23 @@ const KERNELS: [(&str, Build); 12] = [
         let x = a(g);
         let outputs = g.try_push(Moments, &[x.slice(2, 0, 2).reshape([7, 6, 2]).softmax(1, None), x])?;
         with_gradients(outputs[0] * outputs[1].sqrt(), &[x])
+    }),
+    ("attention", |g| {
+        let x = a(g);
+        let keep = ids(g, 7 * 6).reshape([7, 6]);
+        let all = x.attention(x, x, keep, 1, false, 0.0);
+        with_gradients(all + g.scope("causal", || x.attention(x, x, keep, 5, true, 0.2)), &[x])
+    }),
+    ("layer_norm", |g| {
+        let (x, w) = (a(g), w(g));
+        let [gain, bias] = [0, 1].map(|i| w.slice(0, i, 1).reshape([5]));
+        let [y, sum] = x.add_layer_norm(x.tanh(), 0.2, gain, bias, 1e-5);
+        with_gradients(y * sum + x.rms_norm(gain, 1e-5), &[x, w])
+    }),
+    ("softmax_loss", |g| {
+        let (x, w) = (a(g).reshape([42, 5]), w(g));
+        let (bias, weight) = (w.slice(1, 0, 1).reshape([37]), g.scalar(1.0).expand([42]));
+        with_gradients(x.softmax_loss(w, Some(bias), ids(g, 42), weight, 1..36), &[a(g), w])
     }),
     ("gru", |g| {
         let (x, w, flat) = (a(g), w(g), w(g).reshape([185]));

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | equation 1, embeddings and positions | `embed` |
 //! | equations 2 to 5, blocks | [`Encoder`] |
-//! | equation 6, relevance | [`Model::scores`](super::Model::scores) |
+//! | equation 6, relevance | [`Model::scores`] |
 //! | equation 7, cross entropy at each place | [`super::loss`], kind `bce` |
 //!
 //! `pre` scales item embeddings by sqrt(d), pads on the left and reads padded places as zeros that are not attended to; `post`

@@ -18,7 +18,7 @@ pub use schedule::Schedule;
 pub struct Adam {
     pub settings: Settings,
     pub weight_decay: f64,
-    /// Patterns of the parameters that do not decay: see [`matches`].
+    /// Patterns of the parameters that do not decay: see [`matches()`].
     pub no_decay: Vec<String>,
     /// Rows of a table that a step does not touch stay as they are, moments included.
     pub lazy: bool,
