@@ -120,9 +120,9 @@ impl<'a> Builder<'a> {
         }
         let bytes = |v: Value| self.nodes[v.node].outputs.values[v.output].bytes() / parts;
         let (mut alive, mut most) = (0, 1);
-        for (time, &n) in nodes.iter().enumerate().filter(|(_, n)| !self.splits[n].sums) {
-            let made = (0..self.nodes[n].outputs.values.len()).map(|output| Value { node: n, output });
-            alive += made.map(bytes).sum::<usize>();
+        for (time, &n) in nodes.iter().enumerate() {
+            let outputs = if self.splits[&n].sums { 0 } else { self.nodes[n].outputs.values.len() };
+            alive += (0..outputs).map(|output| bytes(Value { node: n, output })).sum::<usize>();
             most = most.max(alive);
             let over = last_use.iter().filter(|(v, last)| **last == time && nodes.contains(&v.node));
             alive -= over.map(|(&v, _)| bytes(v)).sum::<usize>().min(alive);
