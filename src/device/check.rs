@@ -35,7 +35,7 @@ impl Checked {
 type Build = for<'g> fn(&'g Graph) -> Result<Vec<Var<'g>>>;
 
 /// Each kernel's results from the states `a` \[7, 6, 5\] and `w` \[37, 5\], and gradients by them.
-const KERNELS: [(&str, Build); 12] = [
+const KERNELS: [(&str, Build); 13] = [
     ("elementwise", |g| {
         let x = a(g);
         let all =
@@ -66,6 +66,11 @@ const KERNELS: [(&str, Build); 12] = [
         let x = a(g);
         let outputs = g.try_push(Moments, &[x.slice(2, 0, 2).reshape([7, 6, 2]).softmax(1, None), x])?;
         with_gradients(outputs[0] * outputs[1].sqrt(), &[x])
+    }),
+    ("conv", |g| {
+        let (x, w, flat) = (a(g), w(g), w(g).reshape([185]));
+        let y = x.conv(w.slice(0, 0, 12).reshape([4, 3, 5]), flat.slice(0, 120, 4));
+        with_gradients(y, &[x, w])
     }),
     ("gru", |g| {
         let (x, w, flat) = (a(g), w(g), w(g).reshape([185]));
