@@ -8,21 +8,29 @@ use crate::nn::Params;
 use std::ops::Range;
 
 pub mod bert4rec;
+pub mod caser;
 pub mod config;
 pub mod cosine;
+pub mod ease;
 pub mod gru4rec;
 pub mod loss;
+pub mod npe;
 pub mod pomrec;
 pub mod pop;
 pub mod sasrec;
+pub mod stamp;
 
 pub use bert4rec::Bert4Rec;
+pub use caser::Caser;
 pub use config::{ModelConfig, build};
+pub use ease::Ease;
 pub use gru4rec::Gru4Rec;
 pub use loss::{Loss, LossConfig, LossKind};
+pub use npe::Npe;
 pub use pomrec::PomRec;
 pub use pop::Pop;
 pub use sasrec::SasRec;
+pub use stamp::Stamp;
 
 /// Which end of a history's window its padding is at; what a training sample is.
 pub use crate::data::batches::{Objective, Padding};
@@ -39,6 +47,12 @@ pub struct History<'g> {
 }
 
 impl<'g> History<'g> {
+    /// The rows of `table` at each place, zeros where padded: \[B, M, d\].
+    pub fn embed(&self, table: Var<'g>) -> Var<'g> {
+        let [b, m] = [self.items.shape()[0], self.items.shape()[1]];
+        table.gather(self.items) * self.items.nonzero().reshape([b, m, 1])
+    }
+
     /// What stands at the newest item of each history, \[B, d\], of `places` \[B, M, d\].
     pub fn newest(&self, places: Var<'g>) -> Var<'g> {
         let [b, m, d] = [places.shape()[0], places.shape()[1], places.shape()[2]];
@@ -128,10 +142,20 @@ pub trait Model: Send + Sync {
         unreachable!("{} trains on the end of a history alone", self.name())
     }
 
-    /// Sets the parameters of a model that counts instead of learning; false where the model is one to be trained.
-    /// `counts[i]` says how often item i occurs in the training part.
-    fn count(&self, _store: &mut Store, _counts: &[u32]) -> Result<bool> {
+    /// Sets the parameters of a model that counts instead of learning, from each user's training part; false where the model is
+    /// one to be trained.
+    fn count(&self, _store: &mut Store, _training: &[&[u32]]) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Whether histories are read whole, whatever `data.max_len` (only of a model that is not trained).
+    fn reads_whole(&self) -> bool {
+        false
+    }
+
+    /// Items of a history that are read, where the longest has `longest`.
+    fn window(&self, max_len: usize, longest: usize) -> usize {
+        if self.reads_whole() { longest } else { max_len }
     }
 
     /// Scores \[B, W\] of the items `ids` \[W\].

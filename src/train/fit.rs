@@ -55,7 +55,7 @@ impl Session {
     /// A model that counts has no steps.
     fn count(&self, folder: &RunFolder, report: &mut Report) -> Result<Option<(State, Store)>> {
         let mut store = self.store(None)?;
-        if !self.model.count(&mut store, &self.split.popularity(&self.data))? {
+        if !self.model.count(&mut store, &self.split.training(&self.data))? {
             return Ok(None);
         }
         report.line(
@@ -122,7 +122,7 @@ impl Session {
         let mut states = pop.params().states();
         states.extend(ranker::states(&pop, config.eval.batch));
         let mut store = device.store(&states)?;
-        pop.count(&mut store, &split.popularity(data))?;
+        pop.count(&mut store, &split.training(data))?;
         let part = (data, &**split, Part::Test);
         Evaluator::new(device, &store, &pop, part, config.data.max_len, &config.eval)?.run()
     }
