@@ -3,7 +3,7 @@
 use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};
 use std::sync::Arc;
-use wgrec::data::batches::{Batch, Objective, Padding};
+use wgrec::data::batches::{Batch, Gathers, Objective, Padding};
 use wgrec::device::{Device, Store};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Memory, Options, Plan, Planned, Slot};
@@ -11,12 +11,14 @@ use wgrec::kernels::elementwise::{Chain, Fun};
 use wgrec::models::loss::log_chances;
 use wgrec::models::pomrec::{Settings, Variant};
 use wgrec::models::sasrec::Positions;
-use wgrec::models::{Bert4Rec, Gru4Rec, Loss, LossKind, Model, PomRec, SasRec, bert4rec, gru4rec, sasrec};
+use wgrec::models::{Bert4Rec, Caser, Gru4Rec, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp};
+use wgrec::models::{bert4rec, caser, gru4rec, npe, sasrec, stamp};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
+use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Spec, Tensor};
-use wgrec::train::step::{StepConfig, TrainStep};
+use wgrec::train::step::{StepConfig, TrainStep, gathers};
 
 const ITEMS: usize = 40;
 const B: usize = 16;
@@ -38,6 +40,10 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
         Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions }))
+    }
+    fn caser() -> Box<dyn Model> {
+        let (dim, window, horizontal, vertical, dropout) = (12, 4, 5, 2, 0.1);
+        Box::new(Caser::new(caser::Settings { items: ITEMS, dim, window, horizontal, vertical, dropout }))
     }
     vec![
         ("pomrec", LossKind::Bpr, || pomrec(4, 3.0, Variant::Paper)),
@@ -62,6 +68,11 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
             let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Post, false) };
             Box::new(Bert4Rec::new(bert4rec::Settings { items: ITEMS, max_len: M, encoder, hidden_share: 0.4 }))
         }),
+        ("stamp", LossKind::Softmax, || Box::new(Stamp::new(stamp::Settings { items: ITEMS, dim: 12 }))),
+        ("caser", LossKind::Bce, caser),
+        ("caser_in_batch", LossKind::InBatch, caser),
+        ("caser_softmax", LossKind::Softmax, caser),
+        ("npe", LossKind::Bce, || Box::new(Npe::new(npe::Settings { items: ITEMS, dim: 12, dropout: 0.1 }))),
     ]
 }
 
@@ -142,10 +153,16 @@ fn batch(subject: &Subject, n: u64) -> Batch {
     }
     let g = Graph::new();
     let rows = subject.model.item_table(&g).shape()[0];
-    match subject.kind {
-        LossKind::Softmax => b.segments.build(&[&b.history], rows),
-        LossKind::InBatch => b.segments.build(&[&b.history, &b.positive], rows),
-        _ => b.segments.build(&[&b.history, &b.positive, &b.negative], rows),
+    let targets: &[&[u32]] = if subject.kind.is_sampled() { &[&b.positive, &b.negative] } else { &[&b.positive] };
+    match gathers(&*subject.model, subject.kind) {
+        Gathers::Histories => b.segments.build(&[&b.history], rows),
+        Gathers::All => b.segments.build(&[&[&b.history[..]], targets].concat(), rows),
+        Gathers::Apart => {
+            b.segments.build(&[&b.history], rows);
+            let mut output = Segments::default();
+            output.build(targets, ITEMS + 1);
+            b.output_segments = Some(output);
+        }
     }
     b
 }

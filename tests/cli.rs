@@ -179,6 +179,24 @@ fn trains_evaluates_and_recommends() {
     assert!(!bench.path("other.csv").exists());
 }
 
+/// What is their own goes all the way: an output table with biases, drawn negatives for it, whole histories, a closed form.
+#[test]
+fn baselines_train_evaluate_and_recommend() {
+    let bench = Bench::new();
+    let sampled = ["--set=loss.kind=sampled-softmax", "--set=train.negatives=5"];
+    for (model, more) in [("stamp", &[][..]), ("caser", &sampled), ("npe", &[]), ("ease", &["--set=model.ridge=5"])] {
+        bench.train(model, model, more);
+        let found = bench.json(&format!("{model}/metrics.json"))["test"]["mrr"].as_f64().unwrap();
+        let evaluated = bench.ok(&["eval", "--run", model]);
+        assert!(evaluated.contains(&format!("mrr          {found:.4}")), "{model}: {found}\n{evaluated}");
+        bench.ok(&["eval", "--run", model, "--protocol", "sampled:5"]);
+        bench.ok(&["recommend", "--run", model, "-k", "4", "--output", "recs.csv"]);
+        assert_eq!(fs::read_to_string(bench.path("recs.csv")).unwrap().lines().count(), 1 + 4 * 60, "{model}");
+    }
+    let error = bench.refuses(&["train", "ease", "--data=data.csv", "--device=cpu", "--set=model.ridge=0"]);
+    assert!(error.contains("model.ridge: found 0; expected a number above 0"), "{error}");
+}
+
 /// Every user has one target, so that the means of the columns are the metrics of the run.
 #[test]
 fn values_of_each_user() {

@@ -3,6 +3,7 @@
 mod adam;
 mod attention;
 mod bpr;
+mod conv;
 mod elementwise;
 mod embedding;
 mod gru;
@@ -26,6 +27,7 @@ pub const ALL: &[(&str, Cases)] = &[
     ("adam", adam::cases),
     ("attention", attention::cases),
     ("bpr", bpr::cases),
+    ("conv", conv::cases),
     ("elementwise", elementwise::cases),
     ("embedding", embedding::cases),
     ("gru", gru::cases),

@@ -97,6 +97,11 @@ impl Dataset {
         self.section(&self.offsets)
     }
 
+    /// Length of the longest history.
+    pub fn longest(&self) -> usize {
+        self.offsets().windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or(0)
+    }
+
     /// The histories of all users, one after the other: \[interactions\].
     pub fn all_items(&self) -> &[u32] {
         self.section(&self.items)

@@ -169,6 +169,11 @@ impl Split {
         &data.history(user)[..self.train_len(user)]
     }
 
+    /// The training parts of all users.
+    pub fn training<'a>(&self, data: &'a Dataset) -> Vec<&'a [u32]> {
+        (0..data.users() as u32).map(|user| self.train(data, user)).collect()
+    }
+
     /// What is asked of the user in `part`: positions in the history, each with something before it.
     fn positions(&self, data: &Dataset, user: u32, part: Part) -> std::ops::Range<u32> {
         let (train, valid) = (self.train[user as usize], self.valid[user as usize]);

@@ -35,7 +35,7 @@ impl Checked {
 type Build = for<'g> fn(&'g Graph) -> Result<Vec<Var<'g>>>;
 
 /// Each kernel's results from the states `a` \[7, 6, 5\] and `w` \[37, 5\], and gradients by them.
-const KERNELS: [(&str, Build); 15] = [
+const KERNELS: [(&str, Build); 16] = [
     ("elementwise", |g| {
         let x = a(g);
         let all =
@@ -83,6 +83,11 @@ const KERNELS: [(&str, Build); 15] = [
         let (x, w) = (a(g).reshape([42, 5]), w(g));
         let (bias, weight) = (w.slice(1, 0, 1).reshape([37]), g.scalar(1.0).expand([42]));
         with_gradients(x.softmax_loss(w, Some(bias), ids(g, 42), weight, 1..36), &[a(g), w])
+    }),
+    ("conv", |g| {
+        let (x, w, flat) = (a(g), w(g), w(g).reshape([185]));
+        let y = x.conv(w.slice(0, 0, 12).reshape([4, 3, 5]), flat.slice(0, 120, 4));
+        with_gradients(y, &[x, w])
     }),
     ("gru", |g| {
         let (x, w, flat) = (a(g), w(g), w(g).reshape([185]));

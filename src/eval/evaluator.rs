@@ -60,6 +60,7 @@ impl Evaluator {
             Protocol::Full => None,
             Protocol::Sampled(n) => Some((n, config.seed)),
         };
+        let max_len = model.window(max_len, data.longest());
         let spec = EvalSpec {
             batch: config.batch,
             max_len,

@@ -2,6 +2,7 @@
 
 use super::{Graph, Kind, Var};
 use crate::kernels::attention::Attention;
+use crate::kernels::conv::Conv;
 use crate::kernels::elementwise::{Chain, Fun};
 use crate::kernels::gru::Gru;
 use crate::kernels::layer_norm::LayerNorm;
@@ -174,6 +175,11 @@ impl<'g> Var<'g> {
     pub fn gru(self, weight: Var<'g>, bias: Var<'g>, keep: Var<'g>) -> Var<'g> {
         let outputs = self.graph.try_push(Gru, &[self, weight.transpose(), bias, keep]);
         outputs.unwrap_or_else(|e| panic!("{e}"))[0]
+    }
+
+    /// The convolution over time of `self` \[B, T, d\] by `weight` \[n, h, d\] and `bias` \[n\]: \[B, T - h + 1, n\].
+    pub fn conv(self, weight: Var<'g>, bias: Var<'g>) -> Var<'g> {
+        self.graph.push(Conv, &[self, weight, bias])
     }
 
     /// Scaled dot-product attention of these queries over `keys` and `values`, all `[B, L, heads * head_dim]` with heads side

@@ -17,6 +17,7 @@ pub mod source;
 pub mod adam;
 pub mod attention;
 pub mod bpr;
+pub mod conv;
 pub mod elementwise;
 pub mod embedding;
 pub mod gru;
@@ -44,6 +45,7 @@ shaders![
     "adam",
     "attention",
     "bpr",
+    "conv",
     "embedding",
     "gru",
     "layer_norm",

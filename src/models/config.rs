@@ -3,13 +3,14 @@
 use super::cosine::Cosine;
 use super::pomrec::{PomRec, Variant};
 use super::sasrec::Positions;
-use super::{Bert4Rec, Gru4Rec, Model, Pop, SasRec, bert4rec, gru4rec, pomrec, sasrec};
+use super::{Bert4Rec, Caser, Ease, Gru4Rec, Model, Npe, Pop, SasRec, Stamp};
+use super::{bert4rec, caser, gru4rec, npe, pomrec, sasrec, stamp};
 use crate::error::{Error, Result, nearest};
 use crate::nn::encoder::{Encoder, Norm};
 use serde::{Deserialize, Serialize};
 
 /// The models by name.
-pub const NAMES: [&str; 5] = ["pomrec", "sasrec", "gru4rec", "bert4rec", "pop"];
+pub const NAMES: [&str; 9] = ["pomrec", "sasrec", "gru4rec", "bert4rec", "stamp", "caser", "npe", "ease", "pop"];
 
 /// Settings under `model.`: those of all models together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,14 @@ pub struct ModelConfig {
     pub positions: Positions,
     /// Share of the places that BERT4Rec hides in training.
     pub hidden_share: f64,
+    /// The last items of a history that Caser reads, L.
+    pub window: usize,
+    /// Caser's horizontal filters of each height, n_h.
+    pub horizontal_filters: usize,
+    /// Caser's vertical filters, n_v.
+    pub vertical_filters: usize,
+    /// Penalty on EASE's weights, lambda.
+    pub ridge: f64,
     /// Users and items of length 1.
     pub cosine: bool,
 }
@@ -62,6 +71,10 @@ impl Default for ModelConfig {
             norm: Norm::Pre,
             positions: Positions::All,
             hidden_share: 0.2,
+            window: 5,
+            horizontal_filters: 16,
+            vertical_filters: 4,
+            ridge: 500.0,
             cosine: false,
         }
     }
@@ -81,6 +94,9 @@ impl ModelConfig {
             ("heads", self.heads),
             ("hidden", self.hidden),
             ("inner", self.inner.unwrap_or(1)),
+            ("window", self.window),
+            ("horizontal_filters", self.horizontal_filters),
+            ("vertical_filters", self.vertical_filters),
         ];
         for (key, value) in counts {
             if value == 0 {
@@ -98,6 +114,9 @@ impl ModelConfig {
         }
         if !(self.hidden_share > 0.0 && self.hidden_share <= 1.0) {
             return wrong("hidden_share", self.hidden_share.to_string(), "above 0 and at most 1");
+        }
+        if !self.ridge.is_finite() || self.ridge <= 0.0 {
+            return wrong("ridge", self.ridge.to_string(), "a number above 0");
         }
         Ok(())
     }
@@ -122,7 +141,7 @@ pub fn check_name(name: &str) -> Result<()> {
 /// The model called `name` for `items` items and windows of `max_len`.
 ///
 /// # Errors
-/// An unknown name.
+/// An unknown name; settings out of range; more items than the model can hold in memory.
 pub fn build(name: &str, config: &ModelConfig, items: usize, max_len: usize) -> Result<Box<dyn Model>> {
     check_name(name)?;
     config.check()?;
@@ -148,8 +167,20 @@ pub fn build(name: &str, config: &ModelConfig, items: usize, max_len: usize) -> 
             let encoder = config.encoder(Norm::Post, false);
             Box::new(Bert4Rec::new(bert4rec::Settings { items, max_len, encoder, hidden_share }))
         }
+        "stamp" => Box::new(Stamp::new(stamp::Settings { items, dim })),
+        "caser" => Box::new(Caser::new(caser::Settings {
+            items,
+            dim,
+            window: config.window.min(max_len),
+            horizontal: config.horizontal_filters,
+            vertical: config.vertical_filters,
+            dropout,
+        })),
+        "npe" => Box::new(Npe::new(npe::Settings { items, dim, dropout })),
+        "ease" => Box::new(Ease::new(items, config.ridge)?),
         "pop" => Box::new(Pop::new(items)),
         _ => unreachable!("the names were checked"),
     };
-    Ok(if config.cosine && name != "pop" { Box::new(Cosine(model)) } else { model })
+    let counts = matches!(name, "pop" | "ease");
+    Ok(if config.cosine && !counts { Box::new(Cosine(model)) } else { model })
 }

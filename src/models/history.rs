@@ -26,6 +26,12 @@ impl<'g> History<'g> {
         }
     }
 
+    /// The rows of `table` at each place, zeros where padded: \[B, M, d\].
+    pub fn embed(&self, table: Var<'g>) -> Var<'g> {
+        let [b, m] = [self.items.shape()[0], self.items.shape()[1]];
+        table.gather(self.items) * self.items.nonzero().reshape([b, m, 1])
+    }
+
     /// What stands at the newest item of each history, \[B, d\], of `places` \[B, M, d\].
     pub fn newest(&self, places: Var<'g>) -> Var<'g> {
         let [b, m, d] = [places.shape()[0], places.shape()[1], places.shape()[2]];

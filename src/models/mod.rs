@@ -8,23 +8,31 @@ use crate::nn::Params;
 use std::ops::Range;
 
 pub mod bert4rec;
+pub mod caser;
 pub mod config;
 pub mod cosine;
+pub mod ease;
 pub mod gru4rec;
 pub mod history;
 pub mod loss;
+pub mod npe;
 pub mod pomrec;
 pub mod pop;
 pub mod sasrec;
+pub mod stamp;
 
 pub use bert4rec::Bert4Rec;
+pub use caser::Caser;
 pub use config::{ModelConfig, build};
+pub use ease::Ease;
 pub use gru4rec::Gru4Rec;
 pub use history::History;
 pub use loss::{Loss, LossConfig, LossKind};
+pub use npe::Npe;
 pub use pomrec::PomRec;
 pub use pop::Pop;
 pub use sasrec::SasRec;
+pub use stamp::Stamp;
 
 /// Which end of a history's window its padding is at; what a training sample is.
 pub use crate::data::batches::{Objective, Padding};
@@ -115,9 +123,19 @@ pub trait Model: Send + Sync {
         false
     }
 
-    /// Sets the parameters of a model that counts. `counts[i]` says how often item i occurs in the training part.
-    fn count(&self, _store: &mut Store, _counts: &[u32]) -> Result<()> {
+    /// Sets the parameters of a model that counts, from each user's training part.
+    fn count(&self, _store: &mut Store, _training: &[&[u32]]) -> Result<()> {
         unreachable!("{} learns", self.name())
+    }
+
+    /// Whether histories are read whole, whatever `data.max_len` (only of a model that is not trained).
+    fn reads_whole(&self) -> bool {
+        false
+    }
+
+    /// Items of a history that are read, where the longest has `longest`.
+    fn window(&self, max_len: usize, longest: usize) -> usize {
+        if self.reads_whole() { longest } else { max_len }
     }
 
     /// Scores \[B, W\] of the items `ids` \[W\].

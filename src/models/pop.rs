@@ -44,8 +44,9 @@ impl Model for Pop {
         true
     }
 
-    fn count(&self, store: &mut Store, counts: &[u32]) -> Result<()> {
-        let values = counts.iter().map(|&c| c as f32).collect();
-        self.params.write(store, Pop::COUNTS, &Tensor::f32([self.items + 1, 1], values))
+    fn count(&self, store: &mut Store, training: &[&[u32]]) -> Result<()> {
+        let mut counts = vec![0.0; self.items + 1];
+        training.iter().copied().flatten().for_each(|&item| counts[item as usize] += 1.0);
+        self.params.write(store, Pop::COUNTS, &Tensor::f32([self.items + 1, 1], counts))
     }
 }

@@ -57,7 +57,7 @@ impl Session {
             return Ok(None);
         }
         let mut store = self.store(None)?;
-        self.model.count(&mut store, &self.split.popularity(&self.data))?;
+        self.model.count(&mut store, &self.split.training(&self.data))?;
         report.line(
             "model",
             &format!("{}: {} counts", self.model.name(), thousands(self.model.params().elements() as u64)),
@@ -122,7 +122,7 @@ impl Session {
         let mut states = pop.params().states();
         states.extend(ranker::states(&pop, config.eval.batch));
         let mut store = device.store(&states)?;
-        pop.count(&mut store, &split.popularity(data))?;
+        pop.count(&mut store, &split.training(data))?;
         let part = (data, &**split, Part::Test);
         Evaluator::new(device, &store, &pop, part, config.data.max_len, &config.eval)?.run()
     }

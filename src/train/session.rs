@@ -201,7 +201,7 @@ impl Session {
         if k == 0 || k > TopK::MAX_K {
             return Err(Error::Usage(format!("found {k} items a user; expected 1 to {}", TopK::MAX_K)));
         }
-        let (batch, max_len) = (config.eval.batch, config.data.max_len);
+        let (batch, max_len) = (config.eval.batch, model.window(config.data.max_len, data.longest()));
         let spec = EvalSpec { batch, max_len, padding: model.padding(), mask_history: mask, sampled: None, threads: 1 };
         let batches = EvalBatches::recommend(data.clone(), histories, spec)?;
         let spec = RankSpec { batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };

@@ -36,7 +36,7 @@ pub struct TrainStep {
 }
 
 /// Which gathers need segments, of a model trained with a loss.
-pub(crate) fn gathers(model: &dyn Model, loss: LossKind) -> Gathers {
+pub fn gathers(model: &dyn Model, loss: LossKind) -> Gathers {
     let g = Graph::new();
     match (loss.gathers(), model.item_table(&g).is(model.output(&g).table)) {
         (false, _) => Gathers::Histories,

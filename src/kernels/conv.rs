@@ -1,0 +1,270 @@
+//! Convolution over time: one kernel forward, one for the gradient by the input; that by the weights is a matrix product.
+
+use super::args::{Args, rows};
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use crate::error::Result;
+use crate::graph::Var;
+use crate::tensor::{DType, Shape, Spec};
+use crate::twin;
+use bytemuck::{Pod, Zeroable};
+
+/// y\[b, t, f\] = bias\[f\] + sum_i sum_c x\[b, t + i, c\] weight\[f, i, c\]: x \[B, T, d\], weight \[n, h, d\], bias \[n\]; y
+/// \[B, T - h + 1, n\].
+#[derive(Debug, Clone, Copy)]
+pub struct Conv;
+
+#[derive(Debug, Clone, Copy)]
+struct Dims {
+    batch: usize,
+    t: usize,
+    d: usize,
+    n: usize,
+    h: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    batch: u32,
+    t: u32,
+    d: u32,
+    n: u32,
+    h: u32,
+}
+
+impl Dims {
+    fn of(x: &Shape, weight: &Shape) -> Dims {
+        Dims { batch: x[0], t: x[1], d: x[2], n: weight[0], h: weight[1] }
+    }
+
+    /// Places of the output.
+    fn places(self) -> usize {
+        self.t - self.h + 1
+    }
+
+    fn flops(self) -> u64 {
+        (2 * self.batch * self.places() * self.n * self.h * self.d) as u64
+    }
+
+    fn launch(self, entry: &'static str, elements: usize, caps: &Caps) -> Result<Vec<Launch>> {
+        let [batch, t, d, n, h] = [self.batch, self.t, self.d, self.n, self.h].map(|x| x as u32);
+        Ok(vec![Launch::of("conv", entry).params(Params { batch, t, d, n, h }).threads(elements, caps)?])
+    }
+}
+
+/// Sequences that the fast forms take through a place together: one product for all.
+const BLOCK: usize = 32;
+
+impl Conv {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (x, weight, bias) = (a.f(0), a.f(1), a.f(2));
+        let s = Dims::of(a.shape(0), a.shape(1));
+        let len = s.h * s.d;
+        rows(a.out(0), s.n, s.n * len, |place, y| {
+            let x = &x[(place / s.places() * s.t + place % s.places()) * s.d..][..len];
+            for ((y, filter), &bias) in y.iter_mut().zip(weight.chunks_exact(len)).zip(bias) {
+                *y = bias + x.iter().zip(filter).map(|(&x, &w)| x * w).sum();
+            }
+        });
+    }
+}
+
+impl Op for Conv {
+    fn name(&self) -> &'static str {
+        "conv"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(3)?;
+        (0..3).try_for_each(|i| x.dtype(i, DType::F32))?;
+        x.rank(0, 3)?;
+        x.rank(1, 3)?;
+        let s = Dims::of(x.shape(0), x.shape(1));
+        if x.shape(1)[2] != s.d {
+            return x.fail("input and filters differ in their last axis");
+        }
+        if s.h == 0 || s.h > s.t {
+            return x.fail(format!("filters of height {} over {} places", s.h, s.t));
+        }
+        x.is_shape(2, &[s.n])?;
+        Ok(Outputs::one(Spec::f32([s.batch, s.places(), s.n])))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let (x, weight, dy) = (node.inputs[0], node.inputs[1], node.dy(0));
+        let s = Dims::of(&x.shape(), &weight.shape());
+        let flat = |v: Var<'g>| v.reshape([v.shape().rows(), v.shape().last_dim()]);
+        let mut to = vec![];
+        if node.wanted[0] {
+            to.push((0, dy.graph().push(ConvBackward, &[weight, dy])));
+        }
+        if node.wanted[1] {
+            // What each place of y saw, side by side: then a product over all places.
+            let seen: Vec<Var> = (0..s.h).map(|i| x.slice(1, i, s.places())).collect();
+            let seen = dy.graph().concat(2, &seen);
+            to.push((1, flat(dy).t_matmul(flat(seen)).reshape(weight.shape())));
+        }
+        if node.wanted[2] {
+            to.push((2, flat(dy).sum(0)));
+        }
+        Ok(Grads::to(to))
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let (x, weight, bias) = (a.f(0), a.f(1), a.f(2));
+        let s = Dims::of(a.shape(0), a.shape(1));
+        let (len, own) = (s.h * s.d, s.places() * s.n);
+        assert!(weight.len() == s.n * len);
+        rows(a.out(0), BLOCK.min(s.batch) * own, BLOCK * own * len / 4, |block, y| {
+            let sequences = y.len() / own;
+            let x = &x[block * BLOCK * s.t * s.d..][..sequences * s.t * s.d];
+            y.chunks_exact_mut(s.n).for_each(|y| y.copy_from_slice(bias));
+            for t in 0..s.places() {
+                // SAFETY: row r of the product ends at (r T + t + h) d in x, at (r places + t + 1) n in y: within both.
+                unsafe {
+                    f32::gemm(
+                        sequences,
+                        s.n,
+                        len,
+                        y[t * s.n..].as_mut_ptr(),
+                        [own as isize, 1],
+                        true,
+                        x[t * s.d..].as_ptr(),
+                        [(s.t * s.d) as isize, 1],
+                        weight.as_ptr(),
+                        [1, len as isize],
+                    );
+                }
+            }
+        });
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        Dims::of(s.input(0), s.input(1)).launch("forward", s.output(0).elements(), caps)
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x", "weight", "bias"], outputs: &["y"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(0)[0], 0b001)
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: Dims::of(s.input(0), s.input(1)).flops() }
+    }
+}
+
+/// Inputs: weight, dy \[B, T - h + 1, n\]; output dx\[b, s, c\] = sum_i sum_f dy\[b, s - i, f\] weight\[f, i, c\].
+#[derive(Debug, Clone, Copy)]
+pub struct ConvBackward;
+
+impl ConvBackward {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (weight, dy) = (a.f(0), a.f(1));
+        let s = Dims::of(a.out_shape(0), a.shape(0));
+        rows(a.out(0), s.d, s.h * s.n * s.d, |place, dx| {
+            let (b, place) = (place / s.t, place % s.t);
+            dx.fill(T::ZERO);
+            for i in (0..s.h).filter(|&i| i <= place && place - i < s.places()) {
+                let dy = &dy[(b * s.places() + place - i) * s.n..][..s.n];
+                for (f, &dy) in dy.iter().enumerate() {
+                    let filter = &weight[(f * s.h + i) * s.d..][..s.d];
+                    dx.iter_mut().zip(filter).for_each(|(dx, &w)| *dx += dy * w);
+                }
+            }
+        });
+    }
+}
+
+impl Op for ConvBackward {
+    fn name(&self) -> &'static str {
+        "conv backward"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(2)?;
+        let (weight, dy) = (x.shape(0), x.shape(1));
+        x.is_shape(1, &[dy[0], dy[1], weight[0]])?;
+        Ok(Outputs::one(Spec::f32([dy[0], dy[1] + weight[1] - 1, weight[2]])))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let (weight, dy) = (a.f(0), a.f(1));
+        let s = Dims::of(a.out_shape(0), a.shape(0));
+        let (len, own) = (s.h * s.d, s.places() * s.n);
+        assert!(weight.len() == s.n * len);
+        rows(a.out(0), BLOCK.min(s.batch) * s.t * s.d, BLOCK * own * len / 4, |block, dx| {
+            let sequences = dx.len() / (s.t * s.d);
+            let dy = &dy[block * BLOCK * own..][..sequences * own];
+            dx.fill(0.0);
+            for t in 0..s.places() {
+                // SAFETY: row r of the product ends at (r T + t + h) d in dx, at (r places + t + 1) n in dy: within both.
+                unsafe {
+                    f32::gemm(
+                        sequences,
+                        len,
+                        s.n,
+                        dx[t * s.d..].as_mut_ptr(),
+                        [(s.t * s.d) as isize, 1],
+                        true,
+                        dy[t * s.n..].as_ptr(),
+                        [own as isize, 1],
+                        weight.as_ptr(),
+                        [len as isize, 1],
+                    );
+                }
+            }
+        });
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        Dims::of(s.output(0), s.input(0)).launch("backward", s.output(0).elements(), caps)
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["weight", "dy"], outputs: &["dx"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(1)[0], 0b10)
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: Dims::of(s.output(0), s.input(0)).flops() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_shapes_are_refused_with_all_of_them() {
+        let infer = |weight: [usize; 3]| {
+            let specs = [Spec::f32([2, 3, 5]), Spec::f32(weight), Spec::f32([4])];
+            Conv.infer(&Inputs { op: "conv", specs: &specs })
+                .map(|y| y.values[0].shape.clone())
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(infer([4, 2, 5]).unwrap()[..], [2, 2, 4]);
+        let message = infer([4, 4, 5]).unwrap_err();
+        assert!(message.contains("filters of height 4 over 3 places") && message.contains("[4, 4, 5]"), "{message}");
+        assert!(infer([4, 2, 6]).unwrap_err().contains("differ in their last axis"));
+        assert!(infer([3, 2, 5]).unwrap_err().contains("input 2 must be [3]"));
+    }
+}

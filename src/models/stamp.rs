@@ -1,0 +1,84 @@
+//! STAMP: Liu, Zeng, Mokhosi, Zhang, "STAMP: short-term attention/memory priority model for session-based recommendation"
+//! (KDD 2018).
+//!
+//! | of the paper | function |
+//! |---|---|
+//! | general interest m_s and attention by it and the last item x_t: m_a | `attend` |
+//! | MLP cells A and B, h_s and h_t, and their part of the trilinear score | `user` |
+//!
+//! The weights of the attention are not normalised. The sigmoid about the scores is left out, as in the released code, whose
+//! softmax is over the scores themselves. Start values as published: N(0, .002) for the items, N(0, .05) for weights; biases 0.
+
+use super::{History, LossKind, Model};
+use crate::graph::{Graph, Var};
+use crate::kernels::matmul::Activation;
+use crate::nn::{Init, Params};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub items: usize,
+    pub dim: usize,
+}
+
+pub struct Stamp {
+    settings: Settings,
+    params: Params,
+}
+
+impl Stamp {
+    pub fn new(settings: Settings) -> Stamp {
+        let Settings { items, dim } = settings;
+        let mut params = Params::new();
+        params.add("item_embedding", [items + 1, dim], Init::Normal(0.002));
+        for part in ["attention.item", "attention.last", "attention.mean", "mlp.history", "mlp.last"] {
+            params.add(&format!("{part}.weight"), [dim, dim], Init::Normal(0.05));
+        }
+        params.add("attention.output.weight", [1, dim], Init::Normal(0.05));
+        for part in ["attention", "mlp.history", "mlp.last"] {
+            params.add(&format!("{part}.bias"), [dim], Init::Constant(0.0));
+        }
+        Stamp { settings, params }
+    }
+
+    /// sum_i a_i x_i with a_i = W0 sigmoid(W1 x_i + W2 last + W3 mean + b), \[B, d\].
+    fn attend<'g>(&self, g: &'g Graph, x: Var<'g>, last: Var<'g>, items: Var<'g>) -> Var<'g> {
+        let [b, d] = [x.shape()[0], self.settings.dim];
+        let var = |name: &str| self.params.var(g, &format!("attention.{name}"));
+        let length = items.nonzero().sum(1).max(g.scalar(1.0)).reshape([b, 1]);
+        let mean = x.sum(1) / length;
+        let context = last.linear(var("last.weight"), Some(var("bias")), Activation::None)
+            + mean.linear(var("mean.weight"), None, Activation::None);
+        let hidden = x.linear(var("item.weight"), None, Activation::None) + context.reshape([b, 1, d]);
+        let weights = hidden.sigmoid().linear(var("output.weight"), None, Activation::None);
+        weights.t_matmul(x).reshape([b, d])
+    }
+}
+
+impl Model for Stamp {
+    fn name(&self) -> &'static str {
+        "stamp"
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn published_loss(&self) -> LossKind {
+        LossKind::Softmax
+    }
+
+    fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
+        self.params.var(g, "item_embedding")
+    }
+
+    fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let x = g.scope("embed", || history.embed(self.item_table(g)));
+        let last = history.newest(x);
+        let mlp = |part: &str, x: Var<'g>| {
+            let var = |name: &str| self.params.var(g, &format!("mlp.{part}.{name}"));
+            x.linear(var("weight"), Some(var("bias")), Activation::Tanh)
+        };
+        let attended = g.scope("attention", || self.attend(g, x, last, history.items));
+        g.scope("mlp", || mlp("history", attended) * mlp("last", last))
+    }
+}
