@@ -187,27 +187,6 @@ pub fn blocks<T: Send, const N: usize>(
     }
 }
 
-/// As [`rows2`], over three outputs.
-pub fn rows3<T: Send>(
-    (a, a_len): (&mut [T], usize),
-    (b, b_len): (&mut [T], usize),
-    (c, c_len): (&mut [T], usize),
-    work: usize,
-    f: impl Fn(usize, &mut [T], &mut [T], &mut [T]) + Sync,
-) {
-    if a_len == 0 || b_len == 0 || c_len == 0 || a.is_empty() {
-        return;
-    }
-    if serial(a.len() / a_len * work) {
-        let rows = a.chunks_mut(a_len).zip(b.chunks_mut(b_len)).zip(c.chunks_mut(c_len));
-        rows.enumerate().for_each(|(i, ((x, y), z))| f(i, x, y, z));
-    } else {
-        let at_once = (SERIAL / 4 / work.max(1)).max(1);
-        let rows = a.par_chunks_mut(a_len).zip(b.par_chunks_mut(b_len)).zip(c.par_chunks_mut(c_len));
-        rows.with_min_len(at_once).enumerate().for_each(|(i, ((x, y), z))| f(i, x, y, z));
-    }
-}
-
 /// The sum over `0..n` of what `f` gives for each fixed chunk, added in the order of the chunks: the same for any number
 /// of threads. `f` gets a range of indices.
 pub fn sum_chunks<T: Real>(n: usize, f: impl Fn(std::ops::Range<usize>) -> T + Sync) -> T {

@@ -1,6 +1,6 @@
 //! Scaled dot-product attention (Vaswani et al., "Attention is all you need", 2017), fused: the L x L weights never exist.
 
-use super::args::{Args, rows2, rows3};
+use super::args::{Args, blocks, rows2};
 use super::fast::{self, wide};
 use super::matmul::dot;
 use super::random::{self, Mask};
@@ -367,7 +367,7 @@ impl AttentionBackward {
         let scale = T::of(self.0.scale);
         let (all, work) = (n.sequence(), n.sequence() * n.len);
         let first = a.first_element(0) / n.head_dim;
-        rows3((a.out(0), all), (a.out(1), all), (a.out(2), all), work, |b, dq, dk, dv| {
+        blocks([(a.out(0), all), (a.out(1), all), (a.out(2), all)], work, |b, [dq, dk, dv]| {
             let [q, k, v, y, dy] = [q, k, v, y, dy].map(|x| &x[b * all..][..all]);
             [&mut *dq, dk, dv].into_iter().for_each(|x| x.fill(T::ZERO));
             for (h, i) in (0..n.heads).flat_map(|h| (0..n.len).map(move |i| (h, i))) {
@@ -419,7 +419,7 @@ impl Op for AttentionBackward {
         let (scale, pitch) = (self.0.scale as f32, n.pitch());
         let (all, work) = (n.sequence(), n.sequence() * n.len);
         let first = a.first_element(0) / n.head_dim;
-        rows3((a.out(0), all), (a.out(1), all), (a.out(2), all), work, |b, dq, dk, dv| {
+        blocks([(a.out(0), all), (a.out(1), all), (a.out(2), all)], work, |b, [dq, dk, dv]| {
             let [q, k, v, y, dy] = [q, k, v, y, dy].map(|x| &x[b * all..][..all]);
             let keep = &keep[b * n.len..][..n.len];
             let mut weights = vec![0.0f32; n.len * BLOCK];

@@ -1,6 +1,6 @@
 //! Layer norm (Ba, Kiros and Hinton, 2016) and RMS norm (Zhang and Sennrich, 2019), fused with the residual before them.
 
-use super::args::{Args, rows, rows2, rows3};
+use super::args::{Args, blocks, rows, rows2};
 use super::fast::{self, wide};
 use super::random::{Dropout, Mask};
 use super::real::Real;
@@ -117,7 +117,7 @@ impl LayerNorm {
             return;
         }
         let r = a.f(self.position(Input::Residual));
-        rows3((a.out(0), n), (a.out(1), n), (a.out(2), 2 * block), 6 * n, |i, y, s, stats| {
+        blocks([(a.out(0), n), (a.out(1), n), (a.out(2), 2 * block)], 6 * n, |i, [y, s, stats]| {
             let range = i * n..i * n + s.len();
             add(i * n, &x[range.clone()], &r[range], s);
             normalise(s, y, stats);

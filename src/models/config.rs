@@ -181,6 +181,5 @@ pub fn build(name: &str, config: &ModelConfig, items: usize, max_len: usize) -> 
         "pop" => Box::new(Pop::new(items)),
         _ => unreachable!("the names were checked"),
     };
-    let counts = matches!(name, "pop" | "ease");
-    Ok(if config.cosine && !counts { Box::new(Cosine(model)) } else { model })
+    Ok(if config.cosine && !model.counts() { Box::new(Cosine(model)) } else { model })
 }

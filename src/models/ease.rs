@@ -7,6 +7,7 @@
 
 use super::{History, Model};
 use crate::device::Store;
+use crate::device::cpu::available_bytes;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::{Init, Params};
@@ -30,7 +31,8 @@ impl Ease {
     /// # Errors
     /// More items than free memory can hold the square of.
     pub fn new(items: usize, ridge: f64) -> Result<Ease> {
-        check_memory(items, free_memory())?;
+        // Where the system does not say: 8 GiB.
+        check_memory(items, available_bytes().map_or(8 << 30, |bytes| bytes as u64))?;
         let mut params = Params::new();
         params.add(Ease::WEIGHTS, [items + 1, items + 1], Init::Constant(0.0));
         Ok(Ease { params, items, ridge })
@@ -65,13 +67,6 @@ fn check_memory(items: usize, free: u64) -> Result<()> {
         gigabytes(needed),
         gigabytes(free)
     )))
-}
-
-/// Bytes that can be had without swapping, or a guess where the system does not say.
-fn free_memory() -> u64 {
-    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = info.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
-    available.and_then(|kilobytes| kilobytes.parse::<u64>().ok()).map_or(8 << 30, |kilobytes| kilobytes << 10)
 }
 
 impl Model for Ease {

@@ -26,7 +26,7 @@ pub struct LossConfig {
     pub kind: Option<LossKind>,
     /// Scores are divided by it.
     pub temperature: f64,
-    /// Calibration of `gbce`: 0 is `bce`, 1 unbiased.
+    /// Calibration of `gbce`: at 0 beta is 1, as in `bce`; at 1 scores are unbiased.
     pub t: f64,
     /// Correct sampled scores by the log of the chance to be sampled.
     pub log_q: bool,
@@ -134,9 +134,13 @@ impl Loss {
             }
             LossKind::SampledSoftmax | LossKind::InBatch => {
                 let (positive, negative) = (self.correct(positive, batch.positive), self.correct(negative, ids));
-                // A row's own target among shared negatives is no negative.
+                // Among negatives for all rows neither a row's own target is one, nor id 0: another row without a target.
                 let negative = match ids.shape().len() {
-                    1 => negative - column(batch.positive).equal(ids.reshape([1, n])).scale(1e9),
+                    1 => {
+                        let ids = ids.reshape([1, n]);
+                        let none = column(batch.positive).equal(ids) + ids.equal(g.scalar(0.0));
+                        negative - none.scale(1e9)
+                    }
                     _ => negative,
                 };
                 // log(e^s + sum_j e^s_j) - s, with s itself subtracted first and the maximum next.
@@ -187,4 +191,45 @@ pub(super) fn unit<'g>(v: Var<'g>) -> Var<'g> {
     let flat = v.reshape([rows, d]);
     let length = flat.square().sum(1).max(v.graph().scalar(1e-12)).sqrt();
     (flat / length.reshape([rows, 1])).reshape(v.shape())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::History;
+    use super::*;
+    use crate::device::{Device, RunOptions};
+    use crate::graph::Graph;
+    use crate::graph::plan::Options;
+
+    /// The loss of the rows with these targets, 0: none, a table and rows given.
+    fn in_batch(targets: &[u32]) -> f64 {
+        let (g, n) = (Graph::new(), targets.len());
+        let given = |shape: [usize; 2], x: fn(usize) -> f32| {
+            g.constant(Tensor::f32(shape, (0..shape[0] * shape[1]).map(x).collect::<Vec<_>>()))
+        };
+        let table = given([4, 2], |i| 1.0 + (i as f32).sin());
+        let ids = g.constant(Tensor::u32([n], targets.to_vec()));
+        let weight = targets.iter().map(|&t| if t == 0 { 0.0 } else { 1.0 }).collect::<Vec<f32>>();
+        let batch = Batch {
+            history: History { items: ids, recency: ids, training: true },
+            positive: ids,
+            negative: ids.reshape([n, 1]),
+            weight: g.constant(Tensor::f32([n], weight)),
+        };
+        let loss = Loss { kind: LossKind::InBatch, ..Loss::default() };
+        let output = Output { table, bias: None, classes: 1..4, cosine: false };
+        g.result("loss", loss.trace(given([n, 2], |i| (i as f32).cos()), &output, &batch));
+        let (device, _) = Device::open("cpu").unwrap();
+        let plan = device.plan(&g, Options::default()).unwrap();
+        let store = device.store(&[]).unwrap();
+        let mut runner = device.compile(&plan, &store, RunOptions::default()).unwrap();
+        runner.run().unwrap();
+        runner.read("loss").unwrap().to_f64()[0]
+    }
+
+    #[test]
+    fn rows_without_a_target_are_no_negatives() {
+        let (alone, padded) = (in_batch(&[2, 3, 1]), in_batch(&[2, 3, 1, 0, 0]));
+        assert!(alone > 0.1 && (alone - padded).abs() < 1e-6, "{alone} {padded}");
+    }
 }

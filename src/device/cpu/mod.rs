@@ -120,7 +120,7 @@ fn enough_memory(what: &str, needed: usize) -> Result<()> {
 }
 
 /// Memory that can be taken without swapping, where the system says.
-fn available_bytes() -> Option<usize> {
+pub(crate) fn available_bytes() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok().map(|kib| kib << 10)
