@@ -7,7 +7,7 @@ use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use wgrec::device::{Device, RunOptions, Runner};
+use wgrec::device::{Device, RunOptions};
 use wgrec::eval::metrics::{Metric, TieRule};
 use wgrec::graph::plan::Options;
 use wgrec::graph::{Gradient, Graph, Step, Var};
@@ -265,7 +265,7 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     runner.write_u32("negative", negative.as_u32());
     runner.write_f32("weight", &vec![1.0; b]);
     runner.write_u32("ids", &(0..rows as u32).collect::<Vec<_>>());
-    write_segments(&mut runner, &s);
+    runner.write_segments("segments", &s);
     runner.run()?;
     for name in ["loss", "user", "scores_all"] {
         f.judge(&format!("out.{name}"), &runner.read(name)?)?;
@@ -370,7 +370,7 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let mut s = Segments::default();
     let lists = [ids.as_u32(), positive.as_u32(), negative.as_u32()];
     s.build(if pre { &lists[..] } else { &lists[..1] }, rows);
-    write_segments(&mut runner, &s);
+    runner.write_segments("segments", &s);
     runner.run()?;
     let results: &[&str] =
         if pre { &["hidden", "pos_logits", "loss"] } else { &["hidden", "seq_out", "logits", "loss"] };
@@ -381,15 +381,6 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
         let name = format!("g.{theirs}");
         f.judge_gradient(&name, &runner.read(&name)?)
     })
-}
-
-fn write_segments(runner: &mut Runner, s: &Segments) {
-    for (part, values) in
-        [("rows", &s.rows), ("order", &s.order), ("chunk_starts", &s.chunk_starts), ("row_chunks", &s.row_chunks)]
-    {
-        runner.write_u32(&format!("segments.{part}"), values);
-    }
-    runner.write_u32("segments.counts", &s.counts);
 }
 
 /// BPR by its kernel; the weighted, sampled-softmax and cross-entropy forms from elementwise nodes, sums and a softmax.

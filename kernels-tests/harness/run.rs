@@ -141,16 +141,7 @@ impl<'a> Compiled<'a> {
         let lists: Vec<&[u32]> = lists.iter().map(|&l| self.tensors[l].as_u32()).collect();
         let mut s = Segments::default();
         s.build(&lists, self.case.operands[*table].recipe.spec.shape[0]);
-        let parts = [
-            ("rows", &s.rows[..]),
-            ("order", &s.order),
-            ("chunk_starts", &s.chunk_starts),
-            ("row_chunks", &s.row_chunks),
-            ("counts", &s.counts),
-        ];
-        parts.into_iter().for_each(|(part, values)| {
-            self.runner.write_u32(&format!("segments.{part}"), values);
-        });
+        self.runner.write_segments("segments", &s);
     }
 }
 

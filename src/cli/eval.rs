@@ -21,6 +21,9 @@ pub struct Args {
     /// full or sampled:N [default: the run's]
     #[arg(long)]
     protocol: Option<Protocol>,
+    /// Keep the items of the history among the candidates of a full ranking
+    #[arg(long)]
+    unmasked: bool,
     /// recall@K, ndcg@K, precision@K, map@K, mrr
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = Metric::REPORTED)]
     metrics: Vec<Metric>,
@@ -41,6 +44,7 @@ const LISTS: [usize; 3] = [5, 10, 20];
 pub fn run(args: Args) -> Result<()> {
     let (session, store, best) = Session::of_run(&RunFolder::open(&args.run)?, |config| {
         config.eval.protocol = args.protocol.unwrap_or(config.eval.protocol);
+        config.eval.mask_history &= !args.unmasked;
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;

@@ -202,12 +202,7 @@ fn run(device: &Device, build: Build) -> Result<Vec<Vec<f64>>> {
         runner.write_u32("ids", &ids);
         let mut s = Segments::default();
         s.build(&[&ids], 37);
-        let parts =
-            [("rows", &s.rows), ("order", &s.order), ("chunk_starts", &s.chunk_starts), ("row_chunks", &s.row_chunks)];
-        for (part, values) in parts {
-            runner.write_u32(&format!("segments.{part}"), values);
-        }
-        runner.write_u32("segments.counts", &s.counts);
+        runner.write_segments("segments", &s);
     }
     runner.write(Step::NAME, &Step::at(7, 3, 1e-2, [0.9, 0.999]).tensor());
     runner.run()?;

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::plan::{Options, Plan};
 use crate::kernels::Cost;
+use crate::tensor::segments::Segments;
 use crate::tensor::{Spec, Tensor};
 
 pub mod check;
@@ -176,6 +177,21 @@ impl Runner {
 
     pub fn write_f32(&mut self, name: &str, values: &[f32]) -> bool {
         each!(self, r => r.write_f32(name, values))
+    }
+
+    /// Writes the five inputs of the segments called `name` (see `Graph::segments`).
+    pub fn write_segments(&mut self, name: &str, s: &Segments) {
+        let Segments { rows, order, chunk_starts, row_chunks, counts, .. } = s;
+        let parts = [
+            ("rows", &rows[..]),
+            ("order", order),
+            ("chunk_starts", chunk_starts),
+            ("row_chunks", row_chunks),
+            ("counts", counts),
+        ];
+        for (part, values) in parts {
+            self.write_u32(&format!("{name}.{part}"), values);
+        }
     }
 
     /// Runs the plan once. On a GPU this returns when the work is submitted.

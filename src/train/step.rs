@@ -128,18 +128,9 @@ impl TrainStep {
         r.write_u32("positive", &batch.positive);
         r.write_u32("negative", &batch.negative);
         r.write_f32("weight", &batch.weight);
-        for (name, s) in [("segments", Some(&batch.segments)), ("output_segments", batch.output_segments.as_ref())] {
-            let Some(s) = s else { continue };
-            let parts = [
-                ("rows", &s.rows),
-                ("order", &s.order),
-                ("chunk_starts", &s.chunk_starts),
-                ("row_chunks", &s.row_chunks),
-            ];
-            for (part, values) in parts {
-                r.write_u32(&format!("{name}.{part}"), values);
-            }
-            r.write_u32(&format!("{name}.counts"), &s.counts);
+        r.write_segments("segments", &batch.segments);
+        if let Some(s) = &batch.output_segments {
+            r.write_segments("output_segments", s);
         }
         r.write(Step::NAME, &Step::at(seed, step, lr, self.betas).tensor());
         r.run()
