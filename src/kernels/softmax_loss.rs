@@ -38,8 +38,8 @@ struct Params {
 /// Items or rows that one launch walks: some 500 turns of loops for each 32 of them, at the largest d.
 const SPAN: usize = 3072;
 
-/// Logits that the CPU device holds at once, in bytes: a block of rows against all classes.
-const BLOCK_BYTES: usize = 8 << 20;
+/// Rows and classes of the logits that the CPU device holds at once, 8 MiB of them.
+const BLOCK: [usize; 2] = [512, 4096];
 
 impl SoftmaxLoss {
     /// Weight of each row in the loss, and their sum (1 where that is 0).
@@ -97,33 +97,64 @@ impl SoftmaxLoss {
     }
 }
 
-/// `logits` \[n\] of one row to weighted probabilities minus the target's 1; returns the row's loss before its weight.
-#[inline(always)]
-fn row(logits: &mut [f32], bias: Option<&[f32]>, target: usize, weight: f32) -> f32 {
-    if let Some(bias) = bias {
-        logits.iter_mut().zip(bias).for_each(|(l, b)| *l += b);
+/// Log-sum-exp of the logits seen so far of one row: the greatest, and the sum of exp(logit - greatest).
+#[derive(Clone, Copy)]
+struct Lse(f32, f32);
+
+impl Lse {
+    const NONE: Lse = Lse(f32::MASKED, 0.0);
+
+    /// Takes in `logits`, each of which becomes exp(logit - the greatest so far).
+    #[inline(always)]
+    fn add(&mut self, logits: &mut [f32]) {
+        let mut most = [self.0; 16];
+        let (blocks, rest) = logits.as_chunks::<16>();
+        for block in blocks {
+            most.iter_mut().zip(block).for_each(|(m, &l)| *m = if l > *m { l } else { *m });
+        }
+        let m = most.iter().chain(rest).fold(f32::MASKED, |m, &l| if l > m { l } else { m });
+        let mut sums = [0.0f32; 16];
+        let (blocks, rest) = logits.as_chunks_mut::<16>();
+        for block in blocks {
+            for (s, l) in sums.iter_mut().zip(block) {
+                *l = fast::exp(*l - m);
+                *s += *l;
+            }
+        }
+        rest.iter_mut().for_each(|l| *l = fast::exp(*l - m));
+        let sum = fast::sum_lanes(sums) + rest.iter().sum::<f32>();
+        *self = Lse(m, self.1 * (self.0 - m).exp() + sum);
     }
-    let wanted = logits[target];
-    let mut most = [f32::MASKED; 16];
-    let (blocks, rest) = logits.as_chunks::<16>();
-    for block in blocks {
-        most.iter_mut().zip(block).for_each(|(m, &l)| *m = if l > *m { l } else { *m });
+
+    fn value(self) -> f32 {
+        self.0 + self.1.ln()
     }
-    let m = most.iter().chain(rest).fold(f32::MASKED, |m, &l| if l > m { l } else { m });
-    let mut sums = [0.0f32; 16];
-    let (blocks, rest) = logits.as_chunks_mut::<16>();
-    for block in blocks {
-        for (s, l) in sums.iter_mut().zip(block) {
-            *l = fast::exp(*l - m);
-            *s += *l;
+
+    /// `logits`, each exp(logit - the greatest of all), to weighted probabilities, minus the weight at the target.
+    #[inline(always)]
+    fn scale(self, exps: &mut [f32], target: usize, weight: f32) {
+        let scale = weight / self.1;
+        exps.iter_mut().for_each(|l| *l *= scale);
+        if let Some(p) = exps.get_mut(target) {
+            *p -= weight;
         }
     }
-    rest.iter_mut().for_each(|l| *l = fast::exp(*l - m));
-    let sum = fast::sum_lanes(sums) + rest.iter().sum::<f32>();
-    let scale = weight / sum;
-    logits.iter_mut().for_each(|l| *l *= scale);
-    logits[target] -= weight;
-    m + sum.ln() - wanted
+
+    /// As `scale`, of logits.
+    #[inline(always)]
+    fn gradient(self, logits: &mut [f32], target: usize, weight: f32) {
+        logits.iter_mut().for_each(|l| *l = fast::exp(*l - self.0));
+        self.scale(logits, target, weight);
+    }
+}
+
+/// What is done with a span of the logits. A catalogue of several spans is walked twice: the log-sum-exps of its rows must
+/// be known before the gradients begin.
+#[derive(Clone, Copy, PartialEq)]
+enum Walk {
+    Normalise,
+    Gradients,
+    Both,
 }
 
 impl Op for SoftmaxLoss {
@@ -184,52 +215,82 @@ impl Op for SoftmaxLoss {
         let mut no_bias = vec![];
         let dbias = if self.bias { &mut a.out(3)[..] } else { &mut no_bias };
         dbias.fill(0.0);
-        // Rows of a tile: enough to keep the product busy, with their logits in a core's cache for small catalogues.
-        const TILE: usize = 32;
-        const ITEMS: usize = 128;
-        let block = (BLOCK_BYTES / (4 * n) / TILE * TILE).clamp(TILE, 512);
-        let mut p = vec![0.0f32; block.min(active.len().next_multiple_of(TILE)) * n];
+        // Rows and classes that a thread takes at once: enough to keep the product busy.
+        const ROWS: usize = 32;
+        const CLASSES: usize = 128;
+        let [block, span] = [BLOCK[0].min(active.len().max(1)), BLOCK[1].min(n)];
+        let mut p = vec![0.0f32; block * span];
         let mut packed = vec![0.0f32; block * d];
         let mut gradient = vec![0.0f32; block * d];
-        let mut losses = vec![0.0f32; block];
+        let mut lse = vec![Lse::NONE; block];
+        let mut wanted = vec![0.0f32; block];
         let mut loss = 0.0f64;
         for active in active.chunks(block) {
             let m = active.len();
             active.iter().zip(packed.chunks_mut(d)).for_each(|(&r, to)| to.copy_from_slice(&x[r * d..][..d]));
-            let tiles = p[..m * n].chunks_mut(TILE * n).zip(gradient.chunks_mut(TILE * d)).zip(losses.chunks_mut(TILE));
-            let mut tiles: Vec<_> = tiles.collect();
-            rows(&mut tiles, 1, TILE * n * d, |t, tile| {
-                let ((p, dx), losses) = &mut tile[0];
-                let x = &packed[t * TILE * d..];
-                let m = p.len() / n;
-                product([m, n, d], p, &x[..m * d], [d, 1], classes, [1, d], false);
-                wide(
-                    #[inline(always)]
-                    || {
-                        for (i, logits) in p.chunks_exact_mut(n).enumerate() {
-                            let r = active[t * TILE + i];
-                            let target = targets[r] as usize - self.first;
-                            losses[i] = weights[r] * row(logits, bias, target, weights[r] / total);
-                        }
-                    },
-                );
-                product([m, d, n], &mut dx[..m * d], p, [n, 1], classes, [d, 1], false);
-            });
-            drop(tiles);
-            loss += losses[..m].iter().map(|&l| l as f64).sum::<f64>();
-            active.iter().zip(gradient.chunks(d)).for_each(|(&r, from)| dx[r * d..][..d].copy_from_slice(from));
-            // The table's gradient by tiles of items, so that each is summed by one thread.
-            let (p, packed) = (&p[..m * n], &packed[..m * d]);
-            rows(&mut dtable[self.first * d..][..n * d], ITEMS * d, ITEMS * m * d, |t, dt| {
-                product([dt.len() / d, d, m], dt, &p[t * ITEMS..], [1, n], packed, [d, 1], true);
-            });
-            if self.bias {
-                rows(&mut dbias[self.first..][..n], ITEMS, ITEMS * m, |t, db| {
-                    for p in p.chunks_exact(n) {
-                        db.iter_mut().zip(&p[t * ITEMS..]).for_each(|(b, &p)| *b += p);
+            lse.fill(Lse::NONE);
+            let walks: &[Walk] = if n > span { &[Walk::Normalise, Walk::Gradients] } else { &[Walk::Both] };
+            let spans = || (0..n).step_by(span).map(|start| start..n.min(start + span));
+            for (&walk, span) in walks.iter().flat_map(|walk| spans().map(move |span| (walk, span))) {
+                let k = span.len();
+                let table = &classes[span.start * d..][..k * d];
+                let bias = bias.map(|bias| &bias[span.clone()]);
+                let of_rows = p[..m * k].chunks_mut(ROWS * k).zip(gradient.chunks_mut(ROWS * d));
+                let of_rows = of_rows.zip(lse.chunks_mut(ROWS)).zip(wanted.chunks_mut(ROWS));
+                let mut of_rows: Vec<_> = of_rows.collect();
+                rows(&mut of_rows, 1, ROWS * k * d, |t, one| {
+                    let (((p, dx), lse), wanted) = &mut one[0];
+                    let x = &packed[t * ROWS * d..];
+                    let m = p.len() / k;
+                    product([m, k, d], p, &x[..m * d], [d, 1], table, [1, d], false);
+                    wide(
+                        #[inline(always)]
+                        || {
+                            for (i, logits) in p.chunks_exact_mut(k).enumerate() {
+                                let r = active[t * ROWS + i];
+                                if let Some(bias) = bias {
+                                    logits.iter_mut().zip(bias).for_each(|(l, b)| *l += b);
+                                }
+                                let target = (targets[r] as usize - self.first).wrapping_sub(span.start);
+                                wanted[i] = logits.get(target).copied().unwrap_or(wanted[i]);
+                                let weight = weights[r] / total;
+                                match walk {
+                                    Walk::Normalise => lse[i].add(logits),
+                                    Walk::Gradients => lse[i].gradient(logits, target, weight),
+                                    Walk::Both => {
+                                        lse[i].add(logits);
+                                        lse[i].scale(logits, target, weight);
+                                    }
+                                }
+                            }
+                        },
+                    );
+                    if walk != Walk::Normalise {
+                        product([m, d, k], &mut dx[..m * d], p, [k, 1], table, [d, 1], span.start > 0);
                     }
                 });
+                drop(of_rows);
+                if walk == Walk::Normalise {
+                    continue;
+                }
+                // The table's gradient by classes, so that each is summed by one thread.
+                let (p, packed) = (&p[..m * k], &packed[..m * d]);
+                let dtable = &mut dtable[(self.first + span.start) * d..][..k * d];
+                rows(dtable, CLASSES * d, CLASSES * m * d, |t, dt| {
+                    product([dt.len() / d, d, m], dt, &p[t * CLASSES..], [1, k], packed, [d, 1], true);
+                });
+                if self.bias {
+                    rows(&mut dbias[self.first + span.start..][..k], CLASSES, CLASSES * m, |t, db| {
+                        for p in p.chunks_exact(k) {
+                            db.iter_mut().zip(&p[t * CLASSES..]).for_each(|(b, &p)| *b += p);
+                        }
+                    });
+                }
             }
+            for ((&r, lse), wanted) in active.iter().zip(&lse).zip(&wanted) {
+                loss += (weights[r] * (lse.value() - wanted)) as f64;
+            }
+            active.iter().zip(gradient.chunks(d)).for_each(|(&r, from)| dx[r * d..][..d].copy_from_slice(from));
         }
         a.out(0)[0] = (loss / total as f64) as f32;
         true
