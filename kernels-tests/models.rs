@@ -78,6 +78,7 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
 
 /// A model and its loss.
 struct Subject {
+    make: Make,
     model: Box<dyn Model>,
     kind: LossKind,
 }
@@ -85,12 +86,15 @@ struct Subject {
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![];
     for (name, kind, make) in models() {
-        let model = move || Subject { model: make(), kind };
+        let model = move || Subject { make, model: make(), kind };
         trials.push(Trial::test(format!("models::{name}::gradients"), move || gradients(&model())));
         trials.push(Trial::test(format!("models::{name}::first_ten_losses"), move || first_losses(name, &model())));
         for device in devices::all() {
             trials.push(Trial::test(format!("models::{name}::overfits_one_batch::{device}"), move || {
                 overfits(&model(), &devices::get(device)?)
+            }));
+            trials.push(Trial::test(format!("models::{name}::padding_alone_costs_nothing::{device}"), move || {
+                padding_alone(&model(), &devices::get(device)?)
             }));
             trials.push(Trial::test(format!("models::{name}::same_bits_twice::{device}"), move || {
                 same_bits(&model(), &devices::get(device)?)
@@ -107,7 +111,7 @@ pub fn trials() -> Vec<Trial> {
     }
     trials.push(Trial::test("models::a_planted_sign_error_is_found", || {
         let (_, kind, make) = models()[0];
-        match alike(&Subject { model: make(), kind }, &devices::get("cpu")?, negate_moments_gradient) {
+        match alike(&Subject { make, model: make(), kind }, &devices::get("cpu")?, negate_moments_gradient) {
             Err(_) => Ok(()),
             Ok(()) => Err("the comparison with f64 passed in spite of a gradient of the wrong sign".into()),
         }
@@ -151,6 +155,11 @@ fn batch(subject: &Subject, n: u64) -> Batch {
     if n % 5 == 4 {
         b.weight[(B - 3) * targets..].fill(0.0);
     }
+    segment(subject, &mut b);
+    b
+}
+
+fn segment(subject: &Subject, b: &mut Batch) {
     let g = Graph::new();
     let rows = subject.model.item_table(&g).shape()[0];
     let targets: &[&[u32]] = if subject.kind.is_sampled() { &[&b.positive, &b.negative] } else { &[&b.positive] };
@@ -164,7 +173,6 @@ fn batch(subject: &Subject, n: u64) -> Batch {
             b.output_segments = Some(output);
         }
     }
-    b
 }
 
 fn config(kind: LossKind, keep_gradients: bool) -> StepConfig {
@@ -281,6 +289,33 @@ fn overfits(model: &Subject, device: &Device) -> Result<(), Failed> {
     }
     let (first, last) = (first.unwrap_or(f64::NAN), step.loss()?);
     if last < 0.1 * first { Ok(()) } else { Err(format!("the loss went from {first} to {last}").into()) }
+}
+
+/// A batch of nothing but padding, with every loss that the model can be trained with: loss 0, gradients finite.
+fn padding_alone(model: &Subject, device: &Device) -> Result<(), Failed> {
+    use LossKind::*;
+    for kind in [Bpr, Bce, Gbce, Softmax, SampledSoftmax, InBatch, Top1Max] {
+        let subject = Subject { make: model.make, model: (model.make)(), kind };
+        let mut b = batch(&subject, 0);
+        b.history.fill(0);
+        b.lengths.fill(0);
+        b.positive.fill(0);
+        b.weight.fill(0.0);
+        segment(&subject, &mut b);
+        let store = store(&subject, device)?;
+        let mut step = TrainStep::new(device, &store, &*subject.model, &config(kind, true))?;
+        step.run(&b, 0, 3, LR)?;
+        if step.loss()? != 0.0 {
+            return Err(format!("{kind}: the loss is {}", step.loss()?).into());
+        }
+        for param in subject.model.params().iter() {
+            let gradient = step.read(&format!("gradient.{}", param.name))?.to_f64();
+            if let Some(x) = gradient.iter().find(|x| !x.is_finite()) {
+                return Err(format!("{kind}: gradient of {}: {x}", param.name).into());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn same_bits(model: &Subject, device: &Device) -> Result<(), Failed> {
