@@ -92,16 +92,19 @@ impl Params {
 
     /// Draws the start values, each parameter from a stream of its own name.
     pub fn initialise(&self, store: &mut Store, seed: u64) -> Result<()> {
+        // By blocks: a table of millions of rows does not exist twice.
+        const BLOCK: usize = 1 << 20;
         for p in &self.list {
-            let n = p.shape.elements();
-            let values = match p.init {
-                Init::Constant(c) => vec![c as f32; n],
-                Init::Normal(std) => {
-                    let mut stream = Stream::new(seed, &p.name, 0);
-                    (0..n).map(|_| (std * stream.normal()) as f32).collect()
-                }
+            let mut stream = Stream::new(seed, &p.name, 0);
+            let mut value = || match p.init {
+                Init::Constant(c) => c as f32,
+                Init::Normal(std) => (std * stream.normal()) as f32,
             };
-            store.write(&p.buffer, p.offset, &Tensor::f32(p.shape.clone(), values))?;
+            let n = p.shape.elements();
+            for start in (0..n).step_by(BLOCK) {
+                let block: Vec<f32> = (0..BLOCK.min(n - start)).map(|_| value()).collect();
+                store.write(&p.buffer, p.offset + start, &Tensor::f32([block.len()], block))?;
+            }
         }
         Ok(())
     }

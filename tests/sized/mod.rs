@@ -1,0 +1,96 @@
+//! A SASRec's training step over a catalogue of any size, and the bytes that it holds.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use wgrec::Result;
+use wgrec::data::batches::{Batch, Gathers};
+use wgrec::device::{Device, Store};
+use wgrec::models::loss::{LossConfig, LossKind, log_chances};
+use wgrec::models::sasrec::{Positions, Settings};
+use wgrec::models::{Loss, Model, SasRec};
+use wgrec::nn::encoder::{Encoder, Norm};
+use wgrec::optim::Adam;
+use wgrec::tensor::philox::Stream;
+use wgrec::train::step::{StepConfig, gathers};
+
+/// The system's allocator, which counts what is held.
+pub struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all work is the system allocator's.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(held, Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Bytes held now; the peak begins anew from here.
+pub fn held() -> usize {
+    let held = HELD.load(Relaxed);
+    PEAK.store(held, Relaxed);
+    held
+}
+
+/// The most bytes held since [`held`].
+pub fn peak() -> usize {
+    PEAK.load(Relaxed)
+}
+
+pub struct Sized {
+    pub model: SasRec,
+    pub config: StepConfig,
+    pub store: Store,
+    pub batch: Batch,
+}
+
+/// SASRec of width 64 in two blocks, with every place of `samples` windows of `max_len` a target among `items`. Sampled
+/// softmax has 256 negatives that a batch shares, and Adam touches only the rows that a step reads.
+pub fn sized(device: &Device, items: usize, samples: usize, max_len: usize, kind: LossKind) -> Result<Sized> {
+    let encoder = Encoder {
+        norm: Norm::Pre,
+        dim: 64,
+        layers: 2,
+        heads: 1,
+        inner: 64,
+        dropout: 0.2,
+        causal: true,
+        attend_padding: false,
+        eps: 1e-8,
+    };
+    let model = SasRec::new(Settings { items, max_len, encoder, positions: Positions::All });
+    let sampled = kind == LossKind::SampledSoftmax;
+    let (negatives, log_q) = if sampled { (256, Some(log_chances(&vec![1; items + 1], 0.0))) } else { (0, None) };
+    let loss = Loss { kind, config: LossConfig { shared: sampled, ..LossConfig::default() }, log_q };
+    let optimiser = Adam { lazy: sampled, ..Adam::default() };
+    let config = StepConfig { batch: samples, max_len, negatives, loss, optimiser, ..StepConfig::default() };
+    let mut store = device.store(&[model.params().states(), config.optimiser.states(model.params())].concat())?;
+    model.params().initialise(&mut store, 1)?;
+
+    let mut r = Stream::new(1, "sized", 0);
+    let mut draw = |n: usize| (0..n).map(|_| 1 + r.below(items as u32)).collect::<Vec<_>>();
+    let (history, positive, negative) = (draw(samples * max_len), draw(samples * max_len), draw(negatives));
+    let mut batch = Batch {
+        lengths: vec![max_len as u32; samples],
+        weight: vec![1.0; positive.len()],
+        users: (0..samples as u32).collect(),
+        samples,
+        ..Batch::default()
+    };
+    match gathers(&model, kind) {
+        Gathers::Histories => batch.segments.build(&[&history], items + 1),
+        _ => batch.segments.build(&[&history, &positive, &negative], items + 1),
+    }
+    Ok(Sized { model, config, store, batch: Batch { history, positive, negative, ..batch } })
+}
