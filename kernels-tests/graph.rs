@@ -4,7 +4,7 @@ use crate::harness::recipe::{indices, normal};
 use crate::harness::run::Compiled;
 use crate::harness::{Case, checks, devices, run};
 use libtest_mimic::{Failed, Trial};
-use wgrec::device::{Device, RunOptions};
+use wgrec::device::{Device, RunOptions, Runner, Store};
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::graph::{Gradient, Graph, Var};
 use wgrec::kernels::elementwise::{Chain, Fun};
@@ -24,7 +24,9 @@ pub fn trials() -> Vec<Trial> {
             devices::all().into_iter().try_for_each(|d| plans_agree(&case, &devices::get(d)?))
         })
     }));
-    let on_devices: [(&str, Test); 8] = [
+    let on_devices: [(&str, Test); 10] = [
+        ("gradients_by_values_on_the_way", by_values_on_the_way),
+        ("plans_of_one_store_share_their_buffers", shared_buffers),
         ("a_state_is_read_before_it_is_written", reads_come_before_writes),
         ("ranges_of_one_state", ranges_of_one_state),
         ("a_written_state_is_read_as_written", reads_after_a_write),
@@ -235,6 +237,61 @@ fn stop_gradient(device: &Device) -> Result<(), Failed> {
     expect("dx", &results[0], &[1.0, -2.0, 3.0])?;
     let cut = g.gradients(x.stop_gradient().sum_all(), &[x]);
     if cut.is_err() { Ok(()) } else { Err("nothing reaches x, and no error says so".into()) }
+}
+
+fn by_values_on_the_way(device: &Device) -> Result<(), Failed> {
+    let g = Graph::new();
+    let x = g.input("x", Spec::f32([3]));
+    let y = x.square();
+    let z = y.scale(2.0);
+    let loss = (z * z + y).sum_all();
+    let gradients = g.gradients(loss, &[y, x, z, loss])?;
+    for (name, (gradient, of)) in ["y", "x", "z", "loss"].iter().zip(gradients.into_iter().zip([y, x, z, loss])) {
+        g.result(name, gradient.dense(of));
+    }
+    let (results, _) = execute(device, &g, &[], &[("x", vector(&[1.0, -2.0, 3.0]))])?;
+    // loss = sum of 4 y^2 + y.
+    expect("dy", &results[0], &[9.0, 33.0, 73.0])?;
+    expect("dx", &results[1], &[18.0, -132.0, 438.0])?;
+    expect("dz", &results[2], &[4.0, 16.0, 36.0])?;
+    expect("dloss", &results[3], &[1.0])
+}
+
+/// Two plans in turn over one store, whose results are read only after both ran: as if each were alone.
+fn shared_buffers(device: &Device) -> Result<(), Failed> {
+    let graph = |n: usize| {
+        let g = Graph::new();
+        let x = g.input("x", Spec::f32([n, n]));
+        let y = x.matmul(x).softmax(1, None).matmul(x.sin());
+        g.result("sum", y.square().sum_all());
+        g.result("y", y);
+        g
+    };
+    let plan = |n: usize| device.plan(&graph(n), Options::default());
+    let start = |n: usize, store: &Store| {
+        let mut runner = device.compile(&plan(n)?, store, RunOptions::default())?;
+        runner.write("x", &Tensor::f64([n, n], (0..n * n).map(|i| (i as f64).cos()).collect()));
+        Ok::<Runner, Failed>(runner)
+    };
+    let read = |runner: &mut Runner| Ok::<[Tensor; 2], Failed>([runner.read("sum")?, runner.read("y")?]);
+    let sizes = [24, 40, 7];
+    let store = device.store(&[])?;
+    let mut together = sizes.iter().map(|&n| start(n, &store)).collect::<Result<Vec<_>, _>>()?;
+    for _ in 0..2 {
+        together.iter_mut().try_for_each(|runner| runner.run())?;
+    }
+    for (&n, runner) in sizes.iter().zip(&mut together) {
+        let mut alone = start(n, &device.store(&[])?)?;
+        alone.run()?;
+        if read(runner)? != read(&mut alone)? {
+            return Err(format!("the plan of {n} is disturbed by the others").into());
+        }
+    }
+    // What the smaller ones need lies in what the largest has.
+    let [first, second] = [plan(40)?, plan(24)?];
+    let own =
+        second.share(&first.pool).iter().enumerate().filter(|(i, at)| at.is_none() && second.may_share(*i)).count();
+    if own == 0 { Ok(()) } else { Err(format!("{own} buffers find no place among {:?}", first.pool).into()) }
 }
 
 /// A case of two gathers, with or without segments; rows from 1 on.

@@ -35,7 +35,7 @@ impl<'g> Gradient<'g> {
 }
 
 impl Graph {
-    /// The gradients of the scalar `loss` by each of `parameters`. It is an error if an op on the way has no gradient
+    /// The gradients of the scalar `loss` by each of `parameters`: states, inputs, or values on the way. It is an error if an op on the way has no gradient
     /// rule, or if no gradient reaches a parameter.
     pub fn gradients<'g>(&'g self, loss: Var<'g>, parameters: &[Var<'g>]) -> Result<Vec<Gradient<'g>>> {
         if loss.shape().elements() != 1 {
@@ -45,6 +45,7 @@ impl Graph {
         let mut pass = Pass {
             graph: self,
             reaches: self.reaches(last, parameters),
+            kept: parameters.iter().map(|p| p.value).collect(),
             grads: HashMap::new(),
             gathered: HashMap::new(),
             again: HashMap::new(),
@@ -69,7 +70,7 @@ impl Graph {
         }
         for node in 0..=last {
             if matches!(inner.nodes[node].kind, Kind::Op(_)) {
-                reaches[node] = inner.nodes[node].inputs.iter().any(|v| reaches[v.node]);
+                reaches[node] |= inner.nodes[node].inputs.iter().any(|v| reaches[v.node]);
             }
         }
         reaches
@@ -79,6 +80,8 @@ impl Graph {
 struct Pass<'g> {
     graph: &'g Graph,
     reaches: Vec<bool>,
+    /// What is asked for.
+    kept: HashSet<Value>,
     grads: HashMap<Value, Var<'g>>,
     /// Of each table: the gathers from it, as (indices, gradient of the gathered rows).
     gathered: HashMap<Value, Vec<(Value, Var<'g>)>>,
@@ -92,7 +95,7 @@ impl<'g> Pass<'g> {
         let node = self.graph.inner.borrow().nodes[id].clone();
         let Kind::Op(op) = &node.kind else { return Ok(()) };
         let outputs: Vec<Value> = (0..node.outputs.values.len()).map(|output| Value { node: id, output }).collect();
-        let grads: Vec<Option<Var>> = outputs.iter().map(|v| self.grads.remove(v)).collect();
+        let grads: Vec<Option<Var>> = outputs.iter().map(|v| self.take(v)).collect();
         if grads.iter().all(Option::is_none) {
             return Ok(());
         }
@@ -122,6 +125,11 @@ impl<'g> Pass<'g> {
             }
         }
         Ok(())
+    }
+
+    /// The whole gradient of a value, of no more use unless it is asked for.
+    fn take(&mut self, value: &Value) -> Option<Var<'g>> {
+        if self.kept.contains(value) { self.grads.get(value).copied() } else { self.grads.remove(value) }
     }
 
     fn add(&mut self, value: Value, dx: Var<'g>) -> Result<()> {

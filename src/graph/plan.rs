@@ -79,6 +79,8 @@ pub struct Plan {
     /// Bytes of each reused buffer (f32 and u32 at 4, f16 at 2).
     pub pool: Vec<usize>,
     pub results: Vec<(String, Slot)>,
+    /// Whether buffers may be shared with other plans: see [`Plan::share`].
+    pub shares: bool,
     pub strips: Vec<Strip>,
     /// Bytes of each buffer that a thread keeps for one tile.
     pub tile: Vec<usize>,
@@ -124,6 +126,26 @@ impl Plan {
         nodes
             .filter(|(_, n)| n.split().is_some_and(|s| s.sums))
             .map(move |(i, n)| (i, n.outputs[0].spec.bytes() * tiles))
+    }
+
+    /// Where each reused buffer lies among `shared` ones, given by their bytes, of plans that do not run at the same time.
+    /// None: in one of its own, since none is large enough, or because it holds a result, which stays until it is read.
+    pub fn share(&self, shared: &[usize]) -> Vec<Option<usize>> {
+        let mut free: Vec<usize> = (0..shared.len()).collect();
+        free.sort_by_key(|&i| std::cmp::Reverse(shared[i]));
+        let mut free = free.into_iter().peekable();
+        let mut buffers: Vec<usize> = (0..self.pool.len()).filter(|&i| self.may_share(i)).collect();
+        buffers.sort_by_key(|&i| std::cmp::Reverse(self.pool[i]));
+        let mut of = vec![None; self.pool.len()];
+        for i in buffers {
+            of[i] = free.next_if(|&block| shared[block] >= self.pool[i]);
+        }
+        of
+    }
+
+    /// Whether reused buffer `i` means nothing between two runs.
+    pub fn may_share(&self, i: usize) -> bool {
+        self.shares && !self.results.iter().any(|(_, slot)| slot.memory == Memory::Pool(i))
     }
 
     pub fn state_bytes(&self) -> usize {
@@ -262,7 +284,7 @@ impl<'a> Placing<'a> {
         Placing {
             nodes,
             options,
-            plan: Plan { strips, threads: options.threads, ..Plan::default() },
+            plan: Plan { strips, threads: options.threads, shares: !options.no_reuse, ..Plan::default() },
             slots: HashMap::new(),
             free: vec![],
             strip_of,

@@ -8,8 +8,8 @@ use crate::graph::plan::{Memory, Plan, Planned, Slot};
 use crate::kernels::args::{Args, Operand};
 use crate::tensor::{DType, Data, Spec, Tensor};
 use std::cell::UnsafeCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use strip::Strip;
 
@@ -48,7 +48,8 @@ impl Cpu {
         let bytes = self.element_bytes();
         enough_memory("parameters and moments need", states.iter().map(|(_, n)| n * bytes).sum())?;
         let state = |(name, n): &(String, usize)| (name.clone(), *n, Block::zeroed(n * bytes));
-        Ok(Store { states: states.iter().map(state).collect(), wide: self.precision == Precision::F64 })
+        let states = states.iter().map(state).collect();
+        Ok(Store { states, shared: Mutex::default(), busy: Arc::default(), wide: self.precision == Precision::F64 })
     }
 
     pub(super) fn compile(&self, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
@@ -56,17 +57,28 @@ impl Cpu {
         if plan.nodes.iter().flat_map(|n| n.inputs.iter().chain(&n.outputs)).any(|s| s.spec.dtype == DType::F16) {
             return Err(Error::Device("the cpu device holds no f16; use precision f32".into()));
         }
-        enough_memory("the plan needs", (plan.peak_bytes() - plan.state_bytes()) * scale)?;
+        let mut shared = store.shared.lock().expect("no one panicked with it");
+        let places = plan.share(&shared.iter().map(|(bytes, _)| *bytes).collect::<Vec<_>>());
+        let at_hand: usize = plan.pool.iter().zip(&places).filter(|(_, at)| at.is_some()).map(|(bytes, _)| bytes).sum();
+        enough_memory("the plan needs", (plan.peak_bytes() - plan.state_bytes() - at_hand) * scale)?;
         let block = |bytes: &usize| Block::zeroed(bytes * scale);
         let sums = (0..plan.strips.len()).map(|strip| plan.sums(strip).map(|(_, bytes)| bytes).sum::<usize>());
         let mut memory = Memories {
-            pool: plan.pool.iter().map(block).collect(),
+            pool: vec![],
             tile: vec![],
             inputs: plan.inputs.iter().map(|(_, spec)| block(&spec.bytes())).collect(),
             states: vec![],
             constants: plan.constants.iter().map(|t| block(&t.spec().bytes())).collect(),
             sums: block(&sums.max().unwrap_or(0)),
         };
+        for (i, (bytes, place)) in plan.pool.iter().zip(places).enumerate() {
+            let buffer = place.map_or_else(|| block(bytes), |place| shared[place].1.clone());
+            if place.is_none() && plan.may_share(i) {
+                shared.push((*bytes, buffer.clone()));
+            }
+            memory.pool.push(buffer);
+        }
+        drop(shared);
         for (name, elements) in &plan.states {
             let (_, n, b) = store.find(name)?;
             if n < elements {
@@ -94,6 +106,7 @@ impl Cpu {
             inputs: plan.inputs.clone(),
             results: plan.results.clone(),
             memory,
+            busy: store.busy.clone(),
             precision: self.precision,
             options,
         })
@@ -126,8 +139,8 @@ pub(crate) fn available_bytes() -> Option<usize> {
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok().map(|kib| kib << 10)
 }
 
-/// A piece of memory, aligned for any element, that nodes reach by pointer. One runner at a time writes to it: runners
-/// that share a store are run by one thread, which `&mut self` of `Runner::run` and `Store::write` leaves to the caller.
+/// A piece of memory, aligned for any element, that nodes reach by pointer. One runner at a time writes to it: those that
+/// share a store refuse to run at the same time.
 #[derive(Clone)]
 struct Block(Arc<[UnsafeCell<u64>]>);
 
@@ -194,9 +207,13 @@ unsafe fn tensor(at: *const u8, spec: &Spec, wide: bool) -> Tensor {
     }
 }
 
-/// The states of a run, in host memory.
+/// The states of a run, in host memory, and the buffers that the plans compiled over them share.
 pub struct Store {
     states: Vec<(String, usize, Block)>,
+    /// With the bytes of the plan's buffer.
+    shared: Mutex<Vec<(usize, Block)>>,
+    /// Whether a runner is at work in them.
+    busy: Arc<AtomicBool>,
     wide: bool,
 }
 
@@ -209,11 +226,13 @@ impl Store {
     }
 
     pub(super) fn write(&mut self, name: &str, offset: usize, tensor: &Tensor) -> Result<()> {
+        let _at_work = AtWork::begin(&self.busy);
         self.find(name)?.2.write(offset, &tensor.data, self.wide);
         Ok(())
     }
 
     pub(super) fn read(&self, name: &str, offset: usize, spec: &Spec) -> Result<Tensor> {
+        let _at_work = AtWork::begin(&self.busy);
         Ok(self.find(name)?.2.read(offset, spec, self.wide))
     }
 
@@ -303,8 +322,27 @@ pub struct Runner {
     inputs: Vec<(String, Spec)>,
     results: Vec<(String, Slot)>,
     memory: Memories,
+    busy: Arc<AtomicBool>,
     precision: Precision,
     options: RunOptions,
+}
+
+/// A store at work, until it is dropped.
+struct AtWork<'a>(&'a AtomicBool);
+
+impl AtWork<'_> {
+    /// # Panics
+    /// If another thread is at work in that store.
+    fn begin(busy: &AtomicBool) -> AtWork<'_> {
+        assert!(!busy.swap(true, Ordering::Acquire), "two runners of one store at the same time");
+        AtWork(busy)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl Runner {
@@ -329,6 +367,7 @@ impl Runner {
     }
 
     pub(super) fn run(&mut self) -> Result<()> {
+        let _at_work = AtWork::begin(&self.busy);
         let mut next = 0;
         while next < self.nodes.len() {
             let node = &self.nodes[next];
@@ -353,6 +392,7 @@ impl Runner {
     }
 
     pub(super) fn read(&mut self, name: &str) -> Result<Tensor> {
+        let _at_work = AtWork::begin(&self.busy);
         let slot = super::result(&self.results, name)?;
         Ok(self.memory.block(slot.memory).read(slot.offset, &slot.spec, self.precision == Precision::F64))
     }

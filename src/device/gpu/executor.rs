@@ -57,7 +57,7 @@ struct Node {
 }
 
 struct Memories {
-    pool: Vec<Block>,
+    pool: Vec<Arc<Block>>,
     inputs: Vec<Block>,
     states: Vec<(String, Arc<Block>)>,
     constants: Vec<Block>,
@@ -66,12 +66,22 @@ struct Memories {
 impl Memories {
     fn new(shared: &Arc<Shared>, plan: &Plan, store: &Store, guarded: &[String]) -> Result<Memories> {
         let mut memory = Memories { pool: vec![], inputs: vec![], states: vec![], constants: vec![] };
-        for (i, &bytes) in plan.pool.iter().enumerate() {
-            memory.pool.push(match guarded.get(i) {
-                Some(name) => Block::new(shared, name, bytes, true)?,
-                None => Block::new(shared, &largest_in(plan, i), bytes, false)?,
+        let mut pool = store.shared.lock().expect("no one panicked with it");
+        let places = plan.share(&pool.iter().map(|(bytes, _)| *bytes).collect::<Vec<_>>());
+        for (i, (&bytes, place)) in plan.pool.iter().zip(places).enumerate() {
+            memory.pool.push(match (guarded.get(i), place) {
+                (Some(name), _) => Arc::new(Block::new(shared, name, bytes, true)?),
+                (None, Some(place)) => pool[place].1.clone(),
+                (None, None) => {
+                    let block = Arc::new(Block::new(shared, &largest_in(plan, i), bytes, false)?);
+                    if plan.may_share(i) {
+                        pool.push((bytes, block.clone()));
+                    }
+                    block
+                }
             });
         }
+        drop(pool);
         for (name, spec) in &plan.inputs {
             memory.inputs.push(Block::new(shared, &format!("input {name}"), spec.bytes(), false)?);
         }
@@ -304,7 +314,7 @@ impl Runner {
     /// [`GpuOptions::guard`](super::GpuOptions::guard).
     pub fn check_guards(&self) -> Result<()> {
         let values = self.guarded.iter().map(String::as_str).zip(&self.memory.pool);
-        let states = self.memory.states.iter().map(|(name, block)| (name.as_str(), &**block));
+        let states = self.memory.states.iter().map(|(name, block)| (name.as_str(), block));
         for (name, block) in values.chain(states.filter(|_| self.shared.options.guard)) {
             if let Some((bytes, word)) = block.broken_guard()? {
                 return Err(Error::Failed(format!(

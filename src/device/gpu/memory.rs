@@ -3,8 +3,8 @@
 use super::{LOWER, Shared, adapter};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Data, Spec, Tensor};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use wgpu::BufferUsages;
 
 /// A NaN that no kernel makes: what guarded values hold before a run.
@@ -164,9 +164,11 @@ pub(super) fn download(shared: &Shared, buffer: &wgpu::Buffer, offset: usize, by
     Ok(out)
 }
 
-/// The states of a run, a buffer each, in device memory.
+/// The states of a run, a buffer each, in device memory, and the buffers that the plans compiled over them share.
 pub struct Store {
     states: Vec<State>,
+    /// With the bytes of the plan's buffer.
+    pub(super) shared: Mutex<Vec<(usize, Arc<Block>)>>,
 }
 
 pub(super) struct State {
@@ -184,7 +186,7 @@ impl Store {
             }
             Ok(State { name: name.clone(), elements: *elements, block: Arc::new(block) })
         };
-        Ok(Store { states: states.iter().map(state).collect::<Result<_>>()? })
+        Ok(Store { states: states.iter().map(state).collect::<Result<_>>()?, shared: Mutex::default() })
     }
 
     pub(super) fn find(&self, name: &str) -> Result<&State> {
