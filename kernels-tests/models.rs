@@ -18,7 +18,7 @@ use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
 use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Spec, Tensor};
-use wgrec::train::step::{StepConfig, TrainStep, gathers};
+use wgrec::train::step::{Role, StepConfig, TrainStep, gathers};
 
 const ITEMS: usize = 40;
 const B: usize = 16;
@@ -27,15 +27,16 @@ const M: usize = 6;
 /// Every model and ablation that is judged, by name, and the loss that it is judged with.
 type Make = fn() -> Box<dyn Model>;
 
+fn encoder(norm: Norm, causal: bool) -> Encoder {
+    let eps = 1e-8;
+    Encoder { norm, dim: 12, layers: 2, heads: 2, inner: 9, dropout: 0.2, causal, attend_padding: false, eps }
+}
+
 fn models() -> Vec<(&'static str, LossKind, Make)> {
     fn pomrec(prompts: usize, dispersion: f64, variant: Variant) -> Box<dyn Model> {
         let (items, max_len) = (ITEMS, M);
         let (dim, attention_dim, interests) = (12, 5, 3);
         Box::new(PomRec::new(Settings { items, max_len, dim, attention_dim, interests, prompts, dispersion, variant }))
-    }
-    fn encoder(norm: Norm, causal: bool) -> Encoder {
-        let eps = 1e-8;
-        Encoder { norm, dim: 12, layers: 2, heads: 2, inner: 9, dropout: 0.2, causal, attend_padding: false, eps }
     }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
@@ -108,6 +109,11 @@ pub fn trials() -> Vec<Trial> {
                 alike(&model(), &devices::get(device)?, |_| {})
             }));
         }
+    }
+    for device in devices::all() {
+        trials.push(Trial::test(format!("models::several_batches_make_one_update::{device}"), move || {
+            accumulated(&devices::get(device)?)
+        }));
     }
     trials.push(Trial::test("models::a_planted_sign_error_is_found", || {
         let (_, kind, make) = models()[0];
@@ -318,6 +324,53 @@ fn padding_alone(model: &Subject, device: &Device) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Updates by three batches of unequal weight are those by all their rows at once, with clipping and decay on the way.
+fn accumulated(device: &Device) -> Result<(), Failed> {
+    let make: Make = || {
+        let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Pre, true) };
+        Box::new(SasRec::new(sasrec::Settings { items: ITEMS, max_len: M, encoder, positions: Positions::All }))
+    };
+    let subject = Subject { make, model: make(), kind: LossKind::Bce };
+    let mut after = vec![];
+    for accumulate in [1, 3] {
+        let mut config = config(subject.kind, false);
+        config.optimiser.accumulate = accumulate;
+        let params = subject.model.params();
+        let states = [params.states(), config.optimiser.states(params), config.optimiser.sums(params)];
+        let mut store = device.store(&states.concat())?;
+        params.initialise(&mut store, 3)?;
+        let mut step = TrainStep::new(device, &store, &*subject.model, &config)?;
+        for n in 0..5 {
+            let whole = batch(&subject, n);
+            if accumulate == 1 {
+                step.run(&whole, n, 3, LR)?;
+                continue;
+            }
+            let part = |rows: std::ops::Range<usize>| {
+                let mut part = whole.clone();
+                for (place, weight) in part.weight.iter_mut().enumerate() {
+                    *weight *= rows.contains(&(place / M)) as u32 as f32;
+                }
+                part
+            };
+            step.add(&part(0..2), n, 3)?;
+            step.add(&part(2..9), n, 3)?;
+            step.run(&part(9..B), n, 3, LR)?;
+        }
+        let values = params.iter().map(|p| Ok((p.name.clone(), params.read(&store, &p.name)?.to_f64())));
+        after.push(values.collect::<Result<Vec<_>, Failed>>()?);
+    }
+    for ((name, at_once), (_, added)) in after[0].iter().zip(&after[1]) {
+        let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+        let apart = norm(&mut at_once.iter().zip(added).map(|(a, b)| a - b));
+        // Biases of keys have gradients that are 0 by nature: what they move by is rounding.
+        if apart > 1e-6 + 1e-3 * norm(&mut at_once.iter().copied()) {
+            return Err(format!("{name}: {apart:e} apart").into());
+        }
+    }
+    Ok(())
+}
+
 fn same_bits(model: &Subject, device: &Device) -> Result<(), Failed> {
     let run = || {
         let store = store(model, device)?;
@@ -355,7 +408,7 @@ fn alike(model: &Subject, device: &Device, spoil: fn(&mut Plan)) -> Result<(), F
             store.write(name, 0, tensor)?;
         }
         let g = Graph::new();
-        TrainStep::trace(&g, &*model.model, &config(model.kind, true))?;
+        TrainStep::trace(&g, &*model.model, &config(model.kind, true), Role::Update)?;
         let mut plan = device.plan(&g, Options::default())?;
         spoil(&mut plan);
         let mut step = TrainStep::with_plan(device, &store, &*model.model, &config(model.kind, true), plan)?;

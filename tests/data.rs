@@ -53,7 +53,7 @@ fn from_a_file_to_batches() {
         gathers: Gathers::All,
     };
     let training = TrainBatches::new(data.clone(), split.clone(), spec).unwrap();
-    assert_eq!((training.samples(), training.steps_per_epoch()), (60, 4));
+    assert_eq!((training.samples(), training.batches_per_epoch()), (60, 4));
     for batch in training.epoch(0, 0) {
         for row in 0..batch.samples {
             // In a circle the target follows the last item of the window.

@@ -8,14 +8,14 @@ use wgrec::device::Device;
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::models::LossKind;
-use wgrec::train::step::TrainStep;
+use wgrec::train::step::{Role, TrainStep};
 
 const MIB: usize = 1 << 20;
 
 /// The plan that a GPU compiles of this step.
 fn gpu_plan(Sized { model, config, .. }: &Sized) -> Plan {
     let g = Graph::new();
-    TrainStep::trace(&g, model, config).unwrap();
+    TrainStep::trace(&g, model, config, Role::Update).unwrap();
     Plan::new(&g, Options::default()).unwrap()
 }
 

@@ -123,7 +123,7 @@ def recbole(name, seed):
     seconds = time.time() - seconds
     trainer.pairs, trainer.candidates = [], 0
     result = {key.lower(): float(value) for key, value in trainer.evaluate(test).items()}
-    yield {"test": {**result, "mrr": result[f"mrr@{items}"]}, "epochs": len(best), "best_epoch": best.index(max(best)) + 1,
+    yield {"test": {**result, "mrr": result[f"mrr@{items}"]}, "epochs": len(best), "best_epoch": len(best) - best[::-1].index(max(best)),
            "seconds": seconds, "pairs": sorted(trainer.pairs), "candidates": trainer.candidates, "samples": len(train._dataset),
            "parameters": sum(p.numel() for p in model.parameters()), "settings": {key: config[key] for key, _, _ in MODELS[name]}}
 
@@ -209,7 +209,7 @@ def quality():
     seeds = args.seeds.split(",")
     print(f"{data.name}, test, mean of seeds {args.seeds}; epochs up to {args.epochs}, patience {args.patience}")
     head = f"{'':30}" + "".join(f"{m:>10}" for m in METRICS) + f"{'best epoch':>12}{'minutes':>9}"
-    lines = [head]
+    lines, checked = [head], []
     for name in args.models.split(","):
         results = collections.defaultdict(list)
         for seed in seeds:
@@ -221,7 +221,10 @@ def quality():
                 begin = time.time()
                 ours, run, _ = wgrec(name, samples, seed, "eval.metric=ndcg@10", *(f"{k}={v * every}" for k, v in limits))
                 results[f"wgrec, {samples}"].append((ours["test"], ours["best_epoch"], time.time() - begin))
-                print(f"{name} seed {seed}, wgrec's {samples}: {check(name, theirs, ours, run)}")
+                same = f"{name}: {check(name, theirs, ours, run)}"
+                if same not in checked:
+                    checked.append(same)
+                    print(same)
             for side, runs in results.items():
                 print(f"{name} seed {seed}, {side}: NDCG@10 {runs[-1][0]['ndcg@10']:.4f}, best epoch {runs[-1][1]}", flush=True)
         for side, runs in results.items():
@@ -236,7 +239,7 @@ def quality():
 
 def speed():
     print(f"{data.name}, training, B {B}, L {M}, d 64, softmax over all items, {args.threads} threads, in turns: {args.rounds} rounds of "
-          f"{args.steps} steps; making batches counts")
+          f"{args.steps} steps; making batches counts; load before {os.getloadavg()[0]:.1f}")
     print(f"{'':30}{'samples/s':>11}{'targets/s':>11}{'ratio':>8}{'MiB':>7}")
     # A window of SASRec and GRU4Rec has all but a user's first item as targets. Those of BERT4Rec are drawn.
     events = [n - 3 for n in lengths if n > 3]

@@ -12,7 +12,7 @@ use wgrec::graph::plan::{Options, Plan};
 use wgrec::kernels::Cost;
 use wgrec::train::checkpoint::replace;
 use wgrec::train::fit::bytes;
-use wgrec::train::step::TrainStep;
+use wgrec::train::step::{Role, TrainStep};
 use wgrec::train::{Config, FitOptions, Session};
 
 /// Say what a training step takes, without running it: nodes, buffers, memory, bytes and operations of each kernel
@@ -34,7 +34,7 @@ pub fn run(args: Args) -> Result<()> {
     let config = Config { device: "cpu".to_string(), ..config };
     let session = Session::open(&args.model, config)?;
     let graph = Graph::new();
-    TrainStep::trace(&graph, &*session.model, &session.step_config(FitOptions::default()))?;
+    TrainStep::trace(&graph, &*session.model, &session.step_config(FitOptions::default()), Role::Update)?;
     let plan = Plan::new(&graph, Options { threads, ..Options::default() })?;
     if let Some(path) = &args.dot {
         replace(path, |temporary| std::fs::write(temporary, dot(&plan)))?;

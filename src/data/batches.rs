@@ -161,13 +161,13 @@ impl TrainBatches {
         self.0.starts[self.0.starts.len() - 1]
     }
 
-    pub fn steps_per_epoch(&self) -> usize {
+    pub fn batches_per_epoch(&self) -> usize {
         self.samples().div_ceil(self.0.spec.batch as u64) as usize
     }
 
     /// The batches of an epoch from `first_step` on, in order.
     pub fn epoch(&self, epoch: u64, first_step: usize) -> Ordered<Batch> {
-        let steps = self.steps_per_epoch();
+        let steps = self.batches_per_epoch();
         let (all, shuffle) = (self.clone(), Shuffle::new(self.samples(), self.0.spec.seed, epoch));
         Ordered::new(self.0.spec.threads, first_step..steps, move || {
             let (all, shuffle) = (all.clone(), shuffle.clone());
@@ -191,7 +191,7 @@ impl TrainBatches {
             samples,
             ..Batch::default()
         };
-        let entity = epoch * self.steps_per_epoch() as u64 + step as u64;
+        let entity = epoch * self.batches_per_epoch() as u64 + step as u64;
         let mut stream = Stream::new(spec.seed, "negatives", entity);
         let mut hiding = Stream::new(spec.seed, "hidden places", entity);
         for row in 0..samples {

@@ -24,12 +24,37 @@ pub struct Adam {
     pub lazy: bool,
     /// The largest norm of all gradients together; larger ones are scaled down.
     pub clip: Option<f64>,
+    /// Batches of one update: all but the last go through [`Adam::add`].
+    pub accumulate: usize,
+}
+
+/// State buffers in which gradients are summed, weighted, and that of the weights.
+const SUM: &str = "sum.";
+const WEIGHTS: &str = "sum_of_weights";
+
+/// The gradients as the updates take them.
+struct Parts<'g, 'p> {
+    /// Of the small parameters, laid out as they are.
+    dense: Option<Var<'g>>,
+    tables: Vec<(&'p Param, Gradient<'g>)>,
+}
+
+impl<'g> Parts<'g, '_> {
+    /// `f` of each buffer's name and flat gradient, in place of that gradient.
+    fn map(&mut self, g: &'g Graph, f: impl Fn(&str, Var<'g>) -> Var<'g>) {
+        self.dense = self.dense.map(|dy| f(Params::DENSE, dy));
+        for (p, gradient) in &mut self.tables {
+            let name = &p.buffer;
+            let dense = gradient.dense(g.state(name, name, 0, Spec::f32(p.shape.clone())));
+            *gradient = Gradient::Dense(f(name, dense.reshape([p.shape.elements()])).reshape(p.shape.clone()));
+        }
+    }
 }
 
 impl Default for Adam {
     fn default() -> Adam {
         let no_decay = vec!["*bias".to_string()];
-        Adam { settings: Settings::default(), weight_decay: 0.0, no_decay, lazy: false, clip: None }
+        Adam { settings: Settings::default(), weight_decay: 0.0, no_decay, lazy: false, clip: None, accumulate: 1 }
     }
 }
 
@@ -47,24 +72,42 @@ impl Adam {
         params.states().into_iter().flat_map(of).collect()
     }
 
+    /// The state buffers that the gradients of several batches are summed in; all 0 after an update.
+    pub fn sums(&self, params: &Params) -> Vec<(String, usize)> {
+        let of = |(name, n): (String, usize)| (format!("{SUM}{name}"), n);
+        let all = params.states().into_iter().map(of).chain([(WEIGHTS.to_string(), 1)]);
+        if self.accumulate > 1 { all.collect() } else { vec![] }
+    }
+
     /// Adds the gradients of `loss` by the parameters that `trained` names, and their updates. Returns the gradients by
-    /// name.
+    /// name. `loss` is a mean over rows whose weights sum to `weight`; where several batches make one update, it goes by the
+    /// mean over the rows of all.
+    ///
+    /// # Errors
+    /// As of [`Graph::gradients`]; lazy updates from several batches.
     pub fn update<'g>(
         &self,
         loss: Var<'g>,
+        weight: Var<'g>,
         params: &Params,
         trained: impl Fn(&str) -> bool,
     ) -> Result<Vec<(String, Gradient<'g>)>> {
         let g = loss.graph();
-        let list: Vec<&Param> = params.iter().filter(|p| trained(&p.name)).collect();
-        if list.is_empty() {
-            return Err(Error::Usage("no parameter is left to train".into()));
+        let (list, gradients) = self.gradients(loss, params, trained)?;
+        let mut parts = self.parts(g, params, &list, &gradients);
+        if self.accumulate > 1 {
+            let sum = sum_state(g, WEIGHTS, 1);
+            // Batches of nothing but padding have gradients of 0, and 0 is their mean.
+            let total = (sum + weight.reshape([1])).max(g.scalar(1e-30));
+            parts.map(g, |name, dy| {
+                let sum = sum_state(g, &format!("{SUM}{name}"), dy.shape().elements());
+                let mean = (sum + dy * weight) / total;
+                g.assign(sum, g.scalar(0.0).expand(sum.shape()));
+                mean
+            });
+            g.assign(sum, g.scalar(0.0).expand([1]));
         }
-        let vars: Vec<Var> = list.iter().map(|p| params.var(g, &p.name)).collect();
-        let gradients = g.gradients(loss, &vars)?;
-        let dense = self.pack(g, params, &list, &gradients);
-        let tables: Vec<(&Param, Gradient)> =
-            list.iter().copied().zip(gradients.iter().copied()).filter(|(p, _)| p.buffer != Params::DENSE).collect();
+        let Parts { dense, tables } = parts;
         let scale = self.scale(g, dense, &tables);
         g.scope("adam", || {
             if let Some(dy) = dense {
@@ -95,6 +138,56 @@ impl Adam {
             }
             Ok(list.iter().map(|p| p.name.clone()).zip(gradients).collect())
         })
+    }
+
+    /// Adds the gradients of `loss` to what the update of a later batch will take; as [`Adam::update`] otherwise.
+    pub fn add<'g>(
+        &self,
+        loss: Var<'g>,
+        weight: Var<'g>,
+        params: &Params,
+        trained: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        let g = loss.graph();
+        let (list, gradients) = self.gradients(loss, params, trained)?;
+        self.parts(g, params, &list, &gradients).map(g, |name, dy| {
+            let sum = sum_state(g, &format!("{SUM}{name}"), dy.shape().elements());
+            g.assign(sum, sum + dy * weight)
+        });
+        let sum = sum_state(g, WEIGHTS, 1);
+        g.assign(sum, sum + weight.reshape([1]));
+        Ok(())
+    }
+
+    /// The parameters that `trained` names, and the gradients of `loss` by them.
+    fn gradients<'g, 'p>(
+        &self,
+        loss: Var<'g>,
+        params: &'p Params,
+        trained: impl Fn(&str) -> bool,
+    ) -> Result<(Vec<&'p Param>, Vec<Gradient<'g>>)> {
+        if self.lazy && self.accumulate > 1 {
+            let problem = "train.lazy updates the rows that one batch reads; it needs train.accumulate = 1";
+            return Err(Error::Usage(problem.into()));
+        }
+        let list: Vec<&Param> = params.iter().filter(|p| trained(&p.name)).collect();
+        if list.is_empty() {
+            return Err(Error::Usage("no parameter is left to train".into()));
+        }
+        let vars: Vec<Var> = list.iter().map(|p| params.var(loss.graph(), &p.name)).collect();
+        let gradients = loss.graph().gradients(loss, &vars)?;
+        Ok((list, gradients))
+    }
+
+    fn parts<'g, 'p>(
+        &self,
+        g: &'g Graph,
+        params: &Params,
+        list: &[&'p Param],
+        gradients: &[Gradient<'g>],
+    ) -> Parts<'g, 'p> {
+        let tables = list.iter().copied().zip(gradients.iter().copied()).filter(|(p, _)| p.buffer != Params::DENSE);
+        Parts { dense: self.pack(g, params, list, gradients), tables: tables.collect() }
     }
 
     fn decay(&self, p: &Param) -> f32 {
@@ -146,6 +239,10 @@ impl Adam {
         g.try_push(FlatAdam { settings: self.settings }, &inputs)?;
         Ok(())
     }
+}
+
+fn sum_state<'g>(g: &'g Graph, name: &str, n: usize) -> Var<'g> {
+    g.state(name, name, 0, Spec::f32([n]))
 }
 
 #[cfg(test)]

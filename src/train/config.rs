@@ -58,8 +58,10 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// Ends the training after so many steps, wherever in an epoch that is.
     pub max_steps: Option<u64>,
-    /// Samples a step.
+    /// Samples that are computed at once.
     pub batch: usize,
+    /// Batches a step: an update goes by the mean over all, in the memory of one.
+    pub accumulate: usize,
     pub lr: f64,
     /// What the learning rate does after the warm-up.
     pub schedule: Schedule,
@@ -91,6 +93,7 @@ impl Default for TrainConfig {
             epochs: 200,
             max_steps: None,
             batch: 256,
+            accumulate: 1,
             lr: 1e-3,
             schedule: Schedule::Constant,
             warmup: 0,
@@ -208,6 +211,7 @@ impl Config {
             at_least_one("train.max_steps", steps)?;
         }
         at_least_one("train.batch", train.batch as u64)?;
+        at_least_one("train.accumulate", train.accumulate as u64)?;
         at_least_one("train.negatives", train.negatives as u64)?;
         at_least_one("eval.every", eval.every)?;
         at_least_one("eval.batch", eval.batch as u64)?;

@@ -200,11 +200,19 @@ impl<'a> Fit<'a> {
     /// Trains to the end of the epoch in hand, or to the last step, and evaluates.
     fn epoch(&mut self, report: &mut Report) -> Result<()> {
         let config = &self.session.config;
-        let steps = self.batches.steps_per_epoch() as u64;
+        let batches = self.batches.batches_per_epoch() as u64;
+        let each = config.train.accumulate as u64;
+        let steps = batches.div_ceil(each);
         report.begin_epoch(self.state.epoch + 1, steps, self.state.step_in_epoch);
         let (start, samples_before) = (Instant::now(), self.state.samples);
         let mut speed_now = 0.0;
-        for batch in self.batches.epoch(self.state.epoch, self.state.step_in_epoch as usize) {
+        let first = self.state.step_in_epoch * each;
+        for (number, batch) in (first + 1..).zip(self.batches.epoch(self.state.epoch, first as usize)) {
+            self.state.samples += batch.samples as u64;
+            if !number.is_multiple_of(each) && number < batches {
+                self.step.add(&batch, self.state.step, config.seed)?;
+                continue;
+            }
             let train = &config.train;
             let total = train.epochs.saturating_mul(steps).min(train.max_steps.unwrap_or(u64::MAX));
             let lr = train.lr * train.schedule.factor(self.state.step, train.warmup, total);
@@ -212,7 +220,6 @@ impl<'a> Fit<'a> {
             let state = &mut self.state;
             state.step += 1;
             state.step_in_epoch += 1;
-            state.samples += batch.samples as u64;
             report.step(state.step_in_epoch);
             let last = state.step_in_epoch == steps || self.at_last_step();
             if last || self.state.step.is_multiple_of(config.log.every) {

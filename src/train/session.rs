@@ -98,7 +98,8 @@ impl Session {
     pub fn optimiser(&self) -> Adam {
         let train = &self.config.train;
         let (weight_decay, no_decay) = (train.weight_decay, train.no_decay.clone());
-        let mut adam = Adam { weight_decay, no_decay, lazy: train.lazy, ..Adam::default() };
+        let mut adam =
+            Adam { weight_decay, no_decay, lazy: train.lazy, accumulate: train.accumulate, ..Adam::default() };
         adam.settings.decoupled = train.decoupled;
         adam.clip = (train.clip > 0.0).then_some(train.clip);
         adam
@@ -161,7 +162,8 @@ impl Session {
     pub fn store(&self, optimiser: Option<&Adam>) -> Result<Store> {
         let mut states = self.model.params().states();
         states.extend(ranker::states(&*self.model, self.config.eval.batch));
-        states.extend(optimiser.into_iter().flat_map(|adam| adam.states(self.model.params())));
+        let params = self.model.params();
+        states.extend(optimiser.into_iter().flat_map(|adam| [adam.states(params), adam.sums(params)].concat()));
         self.device.store(&states)
     }
 

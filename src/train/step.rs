@@ -25,9 +25,21 @@ pub struct StepConfig {
     pub run: RunOptions,
 }
 
+/// What a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// An update, together with what was added before it.
+    Update,
+    /// Its gradients are added up for an update to come.
+    Add,
+}
+
 /// A compiled training step over a store's states.
 pub struct TrainStep {
     runner: Runner,
+    /// Of [`Role::Add`], where an update takes several batches, and how many were added.
+    adds: Option<Runner>,
+    added: u32,
     plan: Plan,
     betas: [f64; 2],
     padding: Padding,
@@ -47,14 +59,14 @@ pub fn gathers(model: &dyn Model, loss: LossKind) -> Gathers {
 
 impl TrainStep {
     /// Traces `model`'s loss, its gradients and their update, and compiles them. Reads the parameters' and moments' states
-    /// of `store`: those of `Params::states` and `Adam::states`.
+    /// of `store`: those of `Params::states`, `Adam::states` and `Adam::sums`.
     pub fn new(device: &Device, store: &Store, model: &dyn Model, config: &StepConfig) -> Result<TrainStep> {
         let g = Graph::new();
-        TrainStep::trace(&g, model, config)?;
+        TrainStep::trace(&g, model, config, Role::Update)?;
         TrainStep::with_plan(device, store, model, config, device.plan(&g, config.plan)?)
     }
 
-    /// As [`TrainStep::new`], from the plan of a traced step.
+    /// As [`TrainStep::new`], from the plan of a traced update.
     pub fn with_plan(
         device: &Device,
         store: &Store,
@@ -63,8 +75,15 @@ impl TrainStep {
         plan: Plan,
     ) -> Result<TrainStep> {
         let runner = device.compile(&plan, store, config.run)?;
+        let adds = (config.optimiser.accumulate > 1).then(|| {
+            let g = Graph::new();
+            TrainStep::trace(&g, model, config, Role::Add)?;
+            device.compile(&device.plan(&g, config.plan)?, store, config.run)
+        });
         Ok(TrainStep {
             runner,
+            adds: adds.transpose()?,
+            added: 0,
             plan,
             betas: config.optimiser.settings.betas(),
             padding: model.padding(),
@@ -73,11 +92,11 @@ impl TrainStep {
         })
     }
 
-    /// Adds the whole step to `g`: inputs, result `loss`, gradients and updates.
+    /// Adds the whole step to `g`: inputs, result `loss`, gradients, and updates or sums.
     ///
     /// # Errors
     /// A model that counts instead of learning; one with a parameter that no gradient reaches.
-    pub fn trace<'g>(g: &'g Graph, model: &dyn Model, config: &StepConfig) -> Result<()> {
+    pub fn trace<'g>(g: &'g Graph, model: &dyn Model, config: &StepConfig, role: Role) -> Result<()> {
         if model.counts() {
             let name = model.name();
             return Err(Error::Usage(format!("{name} counts instead of learning: it has no training step")));
@@ -112,7 +131,11 @@ impl TrainStep {
         };
         let loss = g.scope("loss", || loss.trace(users, &output, &batch));
         g.result("loss", loss);
-        let gradients = config.optimiser.update(loss, model.params(), |_| true)?;
+        let weight = batch.weight.sum_all();
+        if role == Role::Add {
+            return config.optimiser.add(loss, weight, model.params(), |_| true);
+        }
+        let gradients = config.optimiser.update(loss, weight, model.params(), |_| true)?;
         if config.keep_gradients {
             for (name, gradient) in gradients {
                 g.result(&format!("gradient.{name}"), gradient.dense(model.params().var(g, &name)));
@@ -121,9 +144,28 @@ impl TrainStep {
         Ok(())
     }
 
-    /// Runs step number `step` (from 0) on `batch` with learning rate `lr`.
+    /// Adds the gradients of `batch` to those that update number `step` will take.
+    ///
+    /// # Panics
+    /// If the optimiser's `accumulate` is 1.
+    pub fn add(&mut self, batch: &Batch, step: u64, seed: u64) -> Result<()> {
+        self.go(Role::Add, batch, Step { micro: self.added, ..Step::at(seed, step, 0.0, self.betas) })?;
+        self.added += 1;
+        Ok(())
+    }
+
+    /// Update number `step` (from 0) by `batch`, and by those that were added before, with learning rate `lr`.
     pub fn run(&mut self, batch: &Batch, step: u64, seed: u64, lr: f64) -> Result<()> {
-        let r = &mut self.runner;
+        self.go(Role::Update, batch, Step { micro: self.added, ..Step::at(seed, step, lr, self.betas) })?;
+        self.added = 0;
+        Ok(())
+    }
+
+    fn go(&mut self, role: Role, batch: &Batch, step: Step) -> Result<()> {
+        let r = match role {
+            Role::Update => &mut self.runner,
+            Role::Add => self.adds.as_mut().expect("an optimiser that accumulates"),
+        };
         write_history(r, &batch.history, &batch.lengths, self.max_len, self.padding, &mut self.recency);
         r.write_u32("positive", &batch.positive);
         r.write_u32("negative", &batch.negative);
@@ -132,7 +174,7 @@ impl TrainStep {
         if let Some(s) = &batch.output_segments {
             r.write_segments("output_segments", s);
         }
-        r.write(Step::NAME, &Step::at(seed, step, lr, self.betas).tensor());
+        r.write(Step::NAME, &step.tensor());
         r.run()
     }
 
@@ -151,6 +193,10 @@ impl TrainStep {
     }
 
     pub fn timings(&mut self) -> Result<Vec<Timing>> {
-        self.runner.timings()
+        let mut all = self.runner.timings()?;
+        if let Some(adds) = &mut self.adds {
+            all.extend(adds.timings()?);
+        }
+        Ok(all)
     }
 }

@@ -80,7 +80,7 @@ fn threads_and_a_late_entry_change_nothing() {
     let (data, split) = world();
     let of = |threads| TrainBatches::new(data.clone(), split.clone(), spec(threads)).unwrap();
     let inline: Vec<Batch> = of(0).epoch(1, 0).collect();
-    assert!(inline.len() > 20 && inline.len() == of(0).steps_per_epoch());
+    assert!(inline.len() > 20 && inline.len() == of(0).batches_per_epoch());
     for threads in [1, 2, 3, 64] {
         for first in [0, 1, 5, inline.len(), inline.len() + 1] {
             let late: Vec<Batch> = of(threads).epoch(1, first).collect();
