@@ -255,7 +255,7 @@ fn runs_are_compared_over_users() {
     bench.train("pomrec", "b", &["--seed=8"]);
     bench.train("pop", "pop", &[]);
     let printed = bench.ok(&["compare", "a", "b", "pop", "--json", "all.json"]);
-    for part in ["test     60 targets of 60 users", "\na - b\n", "\na - pop\n", "p (Wilcoxon)"] {
+    for part in ["test     60 targets, means over 60 users", "\na - b\n", "\na - pop\n", "p (Wilcoxon)"] {
         assert!(printed.contains(part), "no {part:?} in\n{printed}");
     }
     let line = |first: &str| {
@@ -627,4 +627,30 @@ fn the_profile_is_a_table() {
     let bench = Bench::new();
     let printed = bench.train("pomrec", "run", &["--profile", "--set=train.epochs=1"]);
     assert!(printed.contains("GFLOP/s") && printed.contains("matmul"), "{printed}");
+}
+
+#[test]
+fn every_model_trains_as_published_and_with_every_loss() {
+    let bench = Bench::new();
+    // Over the 64 items up to which a table needs no segments.
+    let line = |n: u32| format!("u{},i{},{}\n", n / 10, (n / 10 * 7 + n % 10 * 3) % 100, n % 10);
+    fs::write(bench.path("data.csv"), "user,item,time\n".to_string() + &(0..900).map(line).collect::<String>())
+        .unwrap();
+    let few = ["--set=train.max_steps=2", "--set=train.negatives=3"];
+    for model in wgrec::models::config::NAMES {
+        bench.train(model, model, &few);
+        if ["ease", "pop"].contains(&model) {
+            continue;
+        }
+        for loss in ["bpr", "bce", "gbce", "softmax", "sampled-softmax", "in-batch", "top1-max"] {
+            for shared in ["false", "true"] {
+                let [loss_kind, loss_shared] =
+                    [format!("--set=loss.kind={loss}"), format!("--set=loss.shared={shared}")];
+                let more = [&few[..], &[&loss_kind, &loss_shared, "--set=loss.temperature=0.5"]].concat();
+                bench.train(model, &format!("{model}-{loss}-{shared}"), &more);
+            }
+        }
+    }
+    let released = ["--set=model.variant=released", "--set=data.max_len=80", "--set=train.max_steps=2"];
+    bench.train("pomrec", "released", &released);
 }

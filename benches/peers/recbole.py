@@ -8,7 +8,8 @@
 PATH/ml-100k is a folder of RecBole's atomic files. Both sides: no filter, leave-one-out by time, equal times by file order,
 full ranking, history masked. RecBole leaves a sequential model's history among the candidates (`repeatable`, its only mode) and
 reads times as float32, which swaps the last events of some users; so its trainer is given the mask, and times are each user's
-0, 1, 2 and so on. Every seed checks that both have the same training prefixes, test pairs, number of candidates and settings.
+0, 1, 2 and so on, in a copy of another name (it reads a file of its own for whatever is called ml-100k). Every seed checks that
+both have the same number of training prefixes, the same test pairs, number of candidates and settings.
 
 Settings are RecBole's defaults (MODELS), but for ft_ratio (wgrec hides the last place alone in a tenth of the windows). Both:
 softmax over all items, Adam 1e-3, batch 256, windows of 50, best epoch by NDCG@10, MRR over the whole ranking. RecBole trains one
@@ -16,7 +17,7 @@ sample a prefix; wgrec the same ("prefixes"), or one a window with a target at e
 targets in a 38th of the steps, so it is validated every 10 epochs, and patience counts validations). What still differs:
 - BERT4Rec: wgrec knows windows alone. RecBole hides places of each prefix, never its target; reads ten hidden places a sample at
   most; has no loss at the first place; draws ft_ratio once a batch. Padding is on the right there, on the left here.
-- GRU4Rec: no biases in RecBole's GRU; its start values are uniform, and its output layer's PyTorch's default.
+- GRU4Rec: no biases in RecBole's GRU; that one's start values are uniform, and its output layer's PyTorch's default.
 - SASRec and GRU4Rec: RecBole's softmax has the padding row as one more class.
 
 Speed: RecBole's own loader, model and optimiser in a bare loop, anomaly detection off, denormals flushed, an allocator that does
@@ -75,8 +76,8 @@ def recbole(name, seed):
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     imported = peak_mib()
-    items = len({line.split("\t")[1] for line in open(f"{data.name}/{data.name}.inter")}) - 1
-    config = Config(model=name, dataset=data.name, config_dict={
+    items = len({line.split("\t")[1] for line in open("copy/copy.inter")}) - 1
+    config = Config(model=name, dataset="copy", config_dict={
         **{theirs: value for theirs, _, value in MODELS[name]}, "loss_type": "CE", "train_neg_sample_args": None, "ft_ratio": 0.1,
         "data_path": ".", "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "normalize_all": False, "repeatable": True,
         "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
@@ -123,8 +124,8 @@ def recbole(name, seed):
     seconds = time.time() - seconds
     trainer.pairs, trainer.candidates = [], 0
     result = {key.lower(): float(value) for key, value in trainer.evaluate(test).items()}
-    yield {"test": {**result, "mrr": result[f"mrr@{items}"]}, "epochs": len(best), "best_epoch": len(best) - best[::-1].index(max(best)),
-           "seconds": seconds, "pairs": sorted(trainer.pairs), "candidates": trainer.candidates, "samples": len(train._dataset),
+    yield {"test": {**result, "mrr": result[f"mrr@{items}"]}, "best_epoch": len(best) - best[::-1].index(max(best)),
+           "epochs": len(best), "seconds": seconds, "pairs": sorted(trainer.pairs), "candidates": trainer.candidates, "samples": len(train._dataset),
            "parameters": sum(p.numel() for p in model.parameters()), "settings": {key: config[key] for key, _, _ in MODELS[name]}}
 
 
@@ -150,8 +151,8 @@ def exact_times():
     header, *rows = [line.rstrip("\n").split("\t") for line in open(data / f"{data.name}.inter")]
     user, item, when = [[h.split(":")[0] for h in header].index(f) for f in ("user_id", "item_id", "timestamp")]
     place = collections.Counter()
-    os.mkdir(f"{folder.name}/{data.name}")
-    with open(f"{folder.name}/{data.name}/{data.name}.inter", "w") as out:
+    os.mkdir(f"{folder.name}/copy")
+    with open(f"{folder.name}/copy/copy.inter", "w") as out:
         print("user_id:token\titem_id:token\ttimestamp:float", file=out)
         for row in sorted(rows, key=lambda row: float(row[when])):
             print(row[user], row[item], place[row[user]], sep="\t", file=out)
@@ -201,8 +202,8 @@ def check(name, theirs, ours, run):
     assert candidates == theirs["candidates"], (candidates, theirs["candidates"])
     for key, own, value in MODELS[name]:
         assert theirs["settings"][key] == setting(own) == value, (key, theirs["settings"][key], setting(own), value)
-    return (f"{prefixes:,} training prefixes, {len(rows)} users with the same test item, {candidates:,} candidates (history masked) "
-            f"and {len(MODELS[name])} settings alike; parameters {theirs['parameters']:,} and {ours['parameters']:,}")
+    return (f"{prefixes:,} training prefixes, {len(rows)} users with the same test item, {candidates:,} candidates (history "
+            f"masked) and {len(MODELS[name])} settings alike; parameters {theirs['parameters']:,} and {ours['parameters']:,}")
 
 
 def quality():
@@ -238,8 +239,8 @@ def quality():
 
 
 def speed():
-    print(f"{data.name}, training, B {B}, L {M}, d 64, softmax over all items, {args.threads} threads, in turns: {args.rounds} rounds of "
-          f"{args.steps} steps; making batches counts; load before {os.getloadavg()[0]:.1f}")
+    print(f"{data.name}, training, B {B}, L {M}, d 64, softmax over all items, {args.threads} threads, in turns: "
+          f"{args.rounds} rounds of {args.steps} steps; making batches counts; load before {os.getloadavg()[0]:.1f}")
     print(f"{'':30}{'samples/s':>11}{'targets/s':>11}{'ratio':>8}{'MiB':>7}")
     # A window of SASRec and GRU4Rec has all but a user's first item as targets. Those of BERT4Rec are drawn.
     events = [n - 3 for n in lengths if n > 3]

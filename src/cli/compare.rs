@@ -86,7 +86,7 @@ fn table(args: &Args, runs: &[Run], differences: &Differences) -> String {
     let first = &runs[0];
     let mut text = format!("{:<8} {}\n", "data", first.session.describe_data());
     let users = first.ranked.per_user(Metric::Mrr).len();
-    let _ = writeln!(text, "{:<8} {} targets of {users} users", args.split, first.ranked.ranks.len());
+    let _ = writeln!(text, "{:<8} {} targets, means over {users} users", args.split, first.ranked.ranks.len());
     let width = runs.iter().map(|run| run.name.chars().count()).max().unwrap_or(0).max(3);
     let _ = write!(text, "\n{:<width$}  {:<8} {:<12} {:>6}", "run", "model", "loss", "seed");
     for metric in &args.metrics {
@@ -95,7 +95,7 @@ fn table(args: &Args, runs: &[Run], differences: &Differences) -> String {
     for Run { name, session, ranked, loss } in runs {
         let _ = write!(text, "\n{name:<width$}  {:<8} {loss:<12} {:>6}", session.model.name(), session.config.seed);
         for metric in &args.metrics {
-            let _ = write!(text, " {:>12.4}", metric.mean(&ranked.ranks));
+            let _ = write!(text, " {:>12.4}", ranked.mean_of_users(*metric));
         }
     }
     for (other, list) in differences {
@@ -121,7 +121,7 @@ fn json(args: &Args, runs: &[Run], differences: &Differences) -> Value {
     let part = args.split.to_string();
     let run = |run: &Run| {
         let mut all = json!({"run": run.name, "loss": run.loss});
-        let values = args.metrics.iter().map(|m| (m.to_string(), m.mean(&run.ranked.ranks).into()));
+        let values = args.metrics.iter().map(|m| (m.to_string(), run.ranked.mean_of_users(*m).into()));
         all[&part] = Value::Object(values.collect());
         let mut circumstances = run.session.circumstances();
         let more = circumstances.as_object_mut().expect("it is one");

@@ -4,6 +4,7 @@ use super::{Settings, profile};
 use std::path::{Path, PathBuf};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
+use wgrec::optim::Schedule;
 use wgrec::train::{Config, FitOptions, Report, RunFolder, Session};
 use wgrec::{Error, Result};
 
@@ -82,7 +83,11 @@ pub fn run(args: Args) -> Result<()> {
 
 /// A run keeps the settings that it was started with.
 fn check_unchanged(path: &Path, was: &Config, is: &Config) -> Result<()> {
-    let changed = was.differences(is).into_iter().find(|(key, ..)| !MAY_CHANGE.contains(&key.as_str()));
+    let scheduled = was.train.schedule != Schedule::Constant;
+    // A schedule goes by the length of the whole training.
+    let fixed =
+        |key: &str| !MAY_CHANGE.contains(&key) || scheduled && ["train.epochs", "train.max_steps"].contains(&key);
+    let changed = was.differences(is).into_iter().find(|(key, ..)| fixed(key));
     match changed {
         None => Ok(()),
         Some((key, was, is)) => Err(Error::Usage(format!(

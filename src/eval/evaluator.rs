@@ -29,6 +29,11 @@ impl Ranked {
         Value::Object(values.collect::<Map<_, _>>())
     }
 
+    pub fn mean_of_users(&self, metric: Metric) -> f64 {
+        let gains = self.per_user(metric);
+        gains.iter().sum::<f64>() / gains.len() as f64
+    }
+
     /// Each user's mean gain, by user: targets of one user are no independent samples.
     pub fn per_user(&self, metric: Metric) -> Vec<f64> {
         let gains: Vec<(u32, f64)> =

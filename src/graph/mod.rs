@@ -230,6 +230,14 @@ impl Graph {
         self.inner.borrow_mut().segments.insert(table.value, segmented);
     }
 
+    /// Declares that `other`, of as many rows as `table`, is gathered from by lists that `table`'s segments hold.
+    pub fn segments_as<'g>(&'g self, table: Var<'g>, other: Var<'g>) {
+        assert_eq!(table.shape()[0], other.shape()[0], "tables of one list of indices");
+        let mut inner = self.inner.borrow_mut();
+        let segmented = inner.segments.get(&table.value).expect("segments of the table are declared").clone();
+        inner.segments.insert(other.value, segmented);
+    }
+
     pub fn nodes(&self) -> usize {
         self.inner.borrow().nodes.len()
     }

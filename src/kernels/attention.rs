@@ -91,7 +91,7 @@ fn tile(head_dim: usize, caps: &Caps) -> Result<(usize, usize)> {
 }
 
 impl Attention {
-    const LARGEST_HEAD: usize = 128;
+    pub const LARGEST_HEAD: usize = 128;
 
     fn heads(&self, x: &Shape) -> Heads {
         Heads { batch: x[0], len: x[1], heads: self.heads, head_dim: x[2] / self.heads }

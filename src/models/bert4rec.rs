@@ -31,7 +31,7 @@ impl Bert4Rec {
         let mut params = Params::new();
         // Row items + 1 stands for a hidden place.
         params.add("item_embedding", [items + 2, d], Init::Normal(0.02));
-        params.add("item_bias", [items + 2], Init::Constant(0.0));
+        params.add("item_bias", [items + 2, 1], Init::Constant(0.0));
         params.add("position_embedding", [max_len, d], Init::Normal(0.02));
         encoder.declare(&mut params, Init::Normal(0.02));
         params.add("output.weight", [d, d], Init::Normal(0.02));

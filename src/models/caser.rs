@@ -44,7 +44,7 @@ impl Caser {
         for name in ["item_embedding", "output_embedding"] {
             params.add(name, [items + 1, dim], Init::Normal(1.0 / (dim as f64).sqrt()));
         }
-        params.add("output_bias", [items + 1], Init::Constant(0.0));
+        params.add("output_bias", [items + 1, 1], Init::Constant(0.0));
         for height in 1..=window {
             params.add(
                 &format!("horizontal.{height}.weight"),

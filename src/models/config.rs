@@ -6,11 +6,16 @@ use super::sasrec::Positions;
 use super::{Bert4Rec, Caser, Ease, Gru4Rec, Model, Npe, Pop, SasRec, Stamp};
 use super::{bert4rec, caser, gru4rec, npe, pomrec, sasrec, stamp};
 use crate::error::{Error, Result, nearest};
+use crate::kernels::attention::Attention;
 use crate::nn::encoder::{Encoder, Norm};
 use serde::{Deserialize, Serialize};
 
 /// The models by name.
 pub const NAMES: [&str; 9] = ["pomrec", "sasrec", "gru4rec", "bert4rec", "stamp", "caser", "npe", "ease", "pop"];
+
+/// The largest width or count, and the most blocks: far beyond what is of use, and small enough to be multiplied.
+const WIDEST: usize = 1 << 16;
+const MOST_LAYERS: usize = 256;
 
 /// Settings under `model.`: those of all models together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,9 +104,16 @@ impl ModelConfig {
             ("vertical_filters", self.vertical_filters),
         ];
         for (key, value) in counts {
+            let most = if key == "layers" { MOST_LAYERS } else { WIDEST };
             if value == 0 {
                 return wrong(key, value.to_string(), "at least 1");
             }
+            if value > most {
+                return wrong(key, value.to_string(), &format!("at most {most}"));
+            }
+        }
+        if self.prompts > WIDEST {
+            return wrong("prompts", self.prompts.to_string(), &format!("at most {WIDEST}"));
         }
         if !self.dim.is_multiple_of(self.heads) {
             return wrong("heads", self.heads.to_string(), &format!("a divisor of model.dim, {}", self.dim));
@@ -109,7 +121,8 @@ impl ModelConfig {
         if !self.dispersion.is_finite() || self.dispersion < 0.0 {
             return wrong("dispersion", self.dispersion.to_string(), "a number of at least 0");
         }
-        if !(0.0..1.0).contains(&self.dropout) {
+        // As the kernels see it: what rounds to 1 leaves nothing.
+        if !(0.0..1.0).contains(&(self.dropout as f32)) {
             return wrong("dropout", self.dropout.to_string(), "at least 0 and below 1");
         }
         if !(self.hidden_share > 0.0 && self.hidden_share <= 1.0) {
@@ -121,11 +134,18 @@ impl ModelConfig {
         Ok(())
     }
 
-    fn encoder(&self, norm: Norm, causal: bool) -> Encoder {
+    fn encoder(&self, norm: Norm, causal: bool) -> Result<Encoder> {
         let ModelConfig { dim, layers, heads, dropout, .. } = *self;
+        let widest = Attention::LARGEST_HEAD;
+        if dim / heads > widest {
+            let (head, least) = (dim / heads, dim.div_ceil(widest));
+            return Err(Error::Usage(format!(
+                "model.heads: found {heads} of width {head}; expected heads of at most {widest}: {least} or more of them"
+            )));
+        }
         let inner = self.inner.unwrap_or(if norm == Norm::Pre { dim } else { 4 * dim });
         let eps = if norm == Norm::Pre { 1e-8 } else { 1e-12 };
-        Encoder { norm, dim, layers, heads, inner, dropout, causal, attend_padding: false, eps }
+        Ok(Encoder { norm, dim, layers, heads, inner, dropout, causal, attend_padding: false, eps })
     }
 }
 
@@ -159,12 +179,12 @@ pub fn build(name: &str, config: &ModelConfig, items: usize, max_len: usize) -> 
             variant,
         })),
         "sasrec" => {
-            let encoder = config.encoder(norm, true);
+            let encoder = config.encoder(norm, true)?;
             Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions }))
         }
         "gru4rec" => Box::new(Gru4Rec::new(gru4rec::Settings { items, dim, hidden, layers, dropout, positions })),
         "bert4rec" => {
-            let encoder = config.encoder(Norm::Post, false);
+            let encoder = config.encoder(Norm::Post, false)?;
             Box::new(Bert4Rec::new(bert4rec::Settings { items, max_len, encoder, hidden_share }))
         }
         "stamp" => Box::new(Stamp::new(stamp::Settings { items, dim })),

@@ -1,5 +1,5 @@
-//! Any model with users and items of length 1: a score is the cosine of the angle between them (`model.cosine`), which wants a
-//! `loss.temperature` well below 1.
+//! Any model with users and items of length 1: a score is the cosine of the angle between them (`model.cosine`), plus the
+//! item's bias where the model has one. It wants a `loss.temperature` well below 1.
 
 use super::loss::unit;
 use super::{History, LossKind, Model, Objective, Output, Padding};

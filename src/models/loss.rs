@@ -98,14 +98,18 @@ impl Loss {
     /// The mean over the rows of a batch, weighted; 0 where all weights are 0.
     pub fn trace<'g>(&self, rows: Var<'g>, output: &Output<'g>, batch: &Batch<'g>) -> Var<'g> {
         let g = rows.graph();
-        let rows = if self.config.temperature == 1.0 { rows } else { rows.scale(1.0 / self.config.temperature) };
+        let tempered = |v: Var<'g>| match self.config.temperature {
+            1.0 => v,
+            temperature => v.scale(1.0 / temperature),
+        };
         if self.kind == LossKind::Softmax {
             let table = output.normalised(output.table);
-            return rows.softmax_loss(table, output.bias, batch.positive, batch.weight, output.classes.clone());
+            let bias = output.bias.map(|bias| tempered(bias.reshape([bias.shape().elements()])));
+            return tempered(rows).softmax_loss(table, bias, batch.positive, batch.weight, output.classes.clone());
         }
         let r = rows.shape()[0];
         let positive_items = output.gather(batch.positive);
-        let positive = output.add_bias((rows * positive_items).sum(1), batch.positive);
+        let positive = tempered(output.add_bias((rows * positive_items).sum(1), batch.positive));
         let (negative, ids) = match self.kind {
             // Every row's target is a negative for the others.
             LossKind::InBatch => (rows.matmul_t(positive_items), batch.positive),
@@ -120,7 +124,7 @@ impl Loss {
                 }
             }
         };
-        let negative = output.add_bias(negative, ids);
+        let negative = tempered(output.add_bias(negative, ids));
         let n = negative.shape()[1];
         let column = |v: Var<'g>| v.reshape([r, 1]);
         let mean = |losses: Var<'g>| weighted_mean(losses, batch.weight);
@@ -156,9 +160,10 @@ impl Loss {
         }
     }
 
-    /// gSASRec's exponent: alpha (t (1 - 1 / alpha) + 1 / alpha), where alpha is the share of the items that is sampled.
+    /// gSASRec's exponent: alpha (t (1 - 1 / alpha) + 1 / alpha), where alpha is the share of the items that is sampled, 1
+    /// at most.
     fn beta(&self, negatives: usize, items: usize) -> f64 {
-        let alpha = negatives as f64 / (items - 1).max(1) as f64;
+        let alpha = (negatives as f64 / (items - 1).max(1) as f64).min(1.0);
         alpha * (self.config.t * (1.0 - 1.0 / alpha) + 1.0 / alpha)
     }
 

@@ -54,7 +54,7 @@ pub struct Batch<'g> {
 pub struct Output<'g> {
     /// \[rows, d\].
     pub table: Var<'g>,
-    /// \[rows\].
+    /// \[rows, 1\], a parameter.
     pub bias: Option<Var<'g>>,
     /// The rows of the table that are items.
     pub classes: Range<usize>,
@@ -76,8 +76,7 @@ impl<'g> Output<'g> {
     /// `scores`, of any shape that ends as `ids` does, with the biases of `ids`.
     pub fn add_bias(&self, scores: Var<'g>, ids: Var<'g>) -> Var<'g> {
         let Some(bias) = self.bias else { return scores };
-        let rows = bias.shape().elements();
-        scores + bias.reshape([rows, 1]).gather(ids).reshape(ids.shape())
+        scores + bias.gather(ids).reshape(ids.shape())
     }
 }
 

@@ -15,6 +15,7 @@
 
 use super::{History, Model, Padding};
 use crate::graph::{Graph, Var};
+use crate::kernels::embedding::GatherGradDense;
 use crate::kernels::matmul::Activation;
 use crate::kernels::moments::Moments;
 use crate::nn::{Init, Params};
@@ -93,12 +94,24 @@ impl PomRec {
     }
 
     /// Embedded histories with positions, zero where padded: \[B, M, d\].
+    /// Rows of `table` \[M + 1, d\] at `recency` \[B, M\]. A long table's gradient would want segments of recencies, which
+    /// a product with indicators does not.
+    fn positions<'g>(&self, recency: Var<'g>, table: Var<'g>) -> Var<'g> {
+        let ([b, m], n) = ([recency.shape()[0], recency.shape()[1]], table.shape()[0]);
+        if n <= GatherGradDense::MAX_ROWS {
+            return table.gather(recency);
+        }
+        let all = table.graph().constant(Tensor::u32([1, n], (0..n as u32).collect()));
+        let at = recency.reshape([b * m, 1]).equal(all);
+        at.matmul(table).reshape([b, m, self.settings.dim])
+    }
+
     fn embed<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
         let items = self.item_table(g).gather(history.items);
         let table = self.params.var(g, "position_embedding");
         if self.released() {
-            items + table.gather(history.recency)
+            items + self.positions(history.recency, table)
         } else {
             (items + table) * history.items.nonzero().reshape([b, m, 1])
         }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 pub enum Schedule {
     #[default]
     Constant,
-    /// Straight down to 0 at the last step.
+    /// Straight down, to 0 behind the last step.
     Linear,
-    /// Half a cosine down to 0 at the last step (Loshchilov and Hutter, ICLR 2017, without restarts).
+    /// Half a cosine down to 0 behind the last step (Loshchilov and Hutter, ICLR 2017, without restarts).
     Cosine,
 }
 

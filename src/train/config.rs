@@ -149,12 +149,16 @@ impl Config {
                 expected: "TOML".to_string(),
             }
         })?;
-        self.with_table("", table, &path.display().to_string())
+        self.with_table("", table, &|key| match line_of(&text, key) {
+            Some(line) => format!("{}:{line}", path.display()),
+            None => path.display().to_string(),
+        })
     }
 
     /// This configuration with one setting changed: `key=value`, the value in TOML or a bare word.
     pub fn with_setting(self, setting: &str) -> Result<Config> {
         let source = format!("--set {setting}");
+        let of = |_: &str| source.clone();
         let (key, text) = setting
             .split_once('=')
             .map(|(key, text)| (key.trim(), text.trim()))
@@ -162,16 +166,16 @@ impl Config {
         let word = || toml::Value::String(text.to_string());
         let typed = toml::from_str::<toml::Table>(&format!("value = {text}")).ok().and_then(|mut t| t.remove("value"));
         match typed {
-            None => self.with_value(key, word(), &source),
+            None => self.with_value(key, word(), &of),
             // A number or a date can still be a name.
-            Some(value) => self
-                .clone()
-                .with_value(key, value, &source)
-                .or_else(|e| self.with_value(key, word(), &source).map_err(|_| e)),
+            Some(value) => {
+                self.clone().with_value(key, value, &of).or_else(|e| self.with_value(key, word(), &of).map_err(|_| e))
+            }
         }
     }
 
-    fn with_table(mut self, prefix: &str, table: toml::Table, source: &str) -> Result<Config> {
+    /// `source` says where a key stands.
+    fn with_table(mut self, prefix: &str, table: toml::Table, source: &dyn Fn(&str) -> String) -> Result<Config> {
         for (name, value) in table {
             self = self.with_value(&format!("{prefix}{name}"), value, source)?;
         }
@@ -179,15 +183,15 @@ impl Config {
     }
 
     /// Sets one key and reads the whole back, so that an error is known to be of this key.
-    fn with_value(self, key: &str, value: toml::Value, source: &str) -> Result<Config> {
+    fn with_value(self, key: &str, value: toml::Value, source: &dyn Fn(&str) -> String) -> Result<Config> {
         let mut all = serde_json::to_value(&self).expect("settings are plain data");
         let pointer = format!("/{}", key.replace('.', "/"));
         let schema = serde_json::to_value(Config::default()).expect("settings are plain data");
-        let at = |problem: String| Error::Usage(format!("{source}: {key}: {problem}"));
+        let at = |problem: String| Error::Usage(format!("{}: {key}: {problem}", source(key)));
         match (schema.pointer(&pointer), value) {
             (None, _) => {
                 let nearest = nearest(key).map(|k| format!("; did you mean {k}?")).unwrap_or_default();
-                Err(Error::Usage(format!("{source}: there is no setting {key:?}{nearest}")))
+                Err(Error::Usage(format!("{}: there is no setting {key:?}{nearest}", source(key))))
             }
             (Some(Value::Object(_)), toml::Value::Table(table)) => self.with_table(&format!("{key}."), table, source),
             (Some(Value::Object(_)), value) => Err(at(format!("found {value}; expected a table of settings"))),
@@ -216,12 +220,25 @@ impl Config {
         at_least_one("eval.every", eval.every)?;
         at_least_one("eval.batch", eval.batch as u64)?;
         at_least_one("log.every", log.every)?;
+        at_most("data.max_len", data.max_len, 1 << 20)?;
+        for (key, value) in
+            [("train.batch", train.batch), ("eval.batch", eval.batch), ("train.negatives", train.negatives)]
+        {
+            at_most(key, value, 1 << 30)?;
+        }
         above_zero("train.lr", train.lr)?;
+        if train.lr < f32::MIN_POSITIVE as f64 {
+            let (found, least) = (train.lr, f32::MIN_POSITIVE);
+            return Err(Error::Usage(format!(
+                "train.lr: found {found}; expected at least {least}, since it is 0 to the kernels"
+            )));
+        }
         not_negative("train.weight_decay", train.weight_decay)?;
         not_negative("train.clip", train.clip)?;
         not_negative("train.checkpoint_seconds", train.checkpoint_seconds)?;
         if let Sampler::Popularity(alpha) = train.sampler {
             not_negative("train.sampler.popularity", alpha as f64)?;
+            at_most("train.sampler.popularity", alpha, 8.0)?;
         }
         for (key, seed) in [("seed", self.seed), ("world_seed", self.world_seed), ("eval.seed", eval.seed)] {
             if seed > i64::MAX as u64 {
@@ -265,9 +282,28 @@ impl Config {
     }
 }
 
+/// The line of a TOML `text`, from 1, on which `key` stands.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let document = toml::de::DeTable::parse(text).ok()?;
+    let (mut table, mut start) = (document.get_ref(), None);
+    for part in key.split('.') {
+        let (name, value) = table.iter().find(|(name, _)| name.get_ref() == part)?;
+        start = Some(name.span().start);
+        match value.get_ref().as_table() {
+            Some(inner) => table = inner,
+            None => break,
+        }
+    }
+    start.map(|at| text[..at].matches('\n').count() + 1)
+}
+
 /// An error unless `value` is at least 1.
 pub fn at_least_one(key: &str, value: u64) -> Result<()> {
     if value >= 1 { Ok(()) } else { Err(Error::Usage(format!("{key}: found {value}; expected at least 1"))) }
+}
+
+fn at_most<T: PartialOrd + std::fmt::Display>(key: &str, value: T, most: T) -> Result<()> {
+    if value <= most { Ok(()) } else { Err(Error::Usage(format!("{key}: found {value}; expected at most {most}"))) }
 }
 
 /// An error unless `value` is finite and above 0.

@@ -165,8 +165,22 @@ impl<'a> Fit<'a> {
             model.params().initialise(&mut store, config.seed)?;
             State::default()
         };
+        let steps = batches.batches_per_epoch().div_ceil(config.train.accumulate) as u64;
+        if state.step_in_epoch >= steps {
+            return Err(Error::Usage(format!(
+                "{}: step {} of an epoch that has {steps} now: config.toml was changed since; undo that",
+                checkpoint.display(),
+                state.step_in_epoch
+            )));
+        }
+        let whole = config.train.epochs.saturating_mul(steps);
+        if config.train.warmup > whole {
+            let warmup = config.train.warmup;
+            return Err(Error::Usage(format!("train.warmup: found {warmup}; the whole training has {whole} steps")));
+        }
         folder.begin(config, data)?;
         folder.rewind(state.step)?;
+        folder.remove_metrics()?;
         let now = Instant::now();
         Ok(Fit { session, folder, store, moments, step, valid, batches, state, clock: now, saved: now })
     }
@@ -174,6 +188,12 @@ impl<'a> Fit<'a> {
     fn run(mut self, report: &mut Report) -> Result<(State, Vec<Timing>, Store)> {
         while !self.is_over() {
             self.epoch(report)?;
+        }
+        if self.state.best.is_none() {
+            return Err(Error::Usage(format!(
+                "train.max_steps: step {} is done already and was not evaluated; expected more",
+                self.state.step
+            )));
         }
         let timings = self.step.timings()?;
         Ok((self.state, timings, self.store))

@@ -68,7 +68,8 @@ impl RunFolder {
 
     /// The first free one of `parent/model-1`, `parent/model-2`, ...
     pub fn next(parent: &Path, model: &str) -> Result<RunFolder> {
-        for path in (1..).map(|n| parent.join(format!("{model}-{n}"))).filter(|path| !path.exists()) {
+        let first = RunFolder::last(parent, model) + 1;
+        for path in (first..).map(|n| parent.join(format!("{model}-{n}"))) {
             // None where a run that starts at the same time was faster.
             if let Some(folder) = RunFolder::make(&path)? {
                 return Ok(folder);
@@ -79,8 +80,18 @@ impl RunFolder {
 
     /// The last one of `parent/model-1`, `parent/model-2`, ...
     pub fn latest(parent: &Path, model: &str) -> Option<PathBuf> {
-        let path = |n: u64| parent.join(format!("{model}-{n}"));
-        (1..).take_while(|&n| path(n).exists()).last().map(path)
+        let last = RunFolder::last(parent, model);
+        (last > 0).then(|| parent.join(format!("{model}-{last}")))
+    }
+
+    /// Its number; 0 where there is none.
+    fn last(parent: &Path, model: &str) -> u64 {
+        let number = |entry: fs::DirEntry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_prefix(model)?.strip_prefix('-')?.parse::<u64>().ok()
+        };
+        let entries = fs::read_dir(parent).into_iter().flatten();
+        entries.filter_map(|entry| number(entry.ok()?)).max().unwrap_or(0)
     }
 
     /// The folder of a run that has been started, to look at.
@@ -228,6 +239,14 @@ impl RunFolder {
     }
 
     /// Writes metrics.json.
+    /// Takes away what an earlier end of this run has left: its parameters will not be those.
+    pub fn remove_metrics(&self) -> Result<()> {
+        match fs::remove_file(self.metrics_file()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&self.metrics_file(), "remove")(e)),
+            _ => Ok(()),
+        }
+    }
+
     pub fn write_metrics(&self, metrics: &Value) -> Result<()> {
         let text = serde_json::to_string_pretty(metrics).expect("metrics are plain data") + "\n";
         replace(&self.metrics_file(), |p| fs::write(p, text))

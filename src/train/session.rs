@@ -1,7 +1,7 @@
 //! What training, evaluation and recommending start from: a device, a data set with its split, and a model.
 
 use super::checkpoint::{self, Best, Origin};
-use super::config::Config;
+use super::config::{Config, TrainConfig};
 use super::fit::FitOptions;
 use super::folder::RunFolder;
 use super::step::{StepConfig, gathers};
@@ -17,8 +17,8 @@ use crate::eval::ranker::{self, RankSpec, Recommender};
 use crate::eval::{Protocol, TieRule};
 use crate::kernels::rank::TopK;
 use crate::models::loss::log_chances;
-use crate::models::{self, Loss, LossKind, Model};
-use crate::optim::Adam;
+use crate::models::{self, Loss, LossKind, Model, ModelConfig};
+use crate::optim::{Adam, matches};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -55,7 +55,69 @@ impl Session {
         let data = Arc::new(data);
         let split = Arc::new(Split::new(&data, config.data.split)?);
         let model = models::build(model, &config.model, data.items(), config.data.max_len)?;
-        Ok(Session { config, device, device_note, name, data, world, split, model })
+        let session = Session { config, device, device_note, name, data, world, split, model };
+        session.check_sizes()?;
+        session.check_patterns()?;
+        Ok(session)
+    }
+
+    /// An error where a batch is larger than what kernels count in 32 bits.
+    fn check_sizes(&self) -> Result<()> {
+        let Session { config, data, model, .. } = self;
+        let [batch, ranked, window, negatives] =
+            [config.train.batch, config.eval.batch, config.data.max_len, config.train.negatives].map(|n| n as f64);
+        let ModelConfig { dim, hidden, attention_dim, inner, .. } = config.model;
+        let width = [dim, hidden, attention_dim, inner.unwrap_or(4 * dim)].into_iter().max().unwrap_or(1) as f64;
+        let loss = self.loss();
+        let targets = model.objective().targets(config.data.max_len) as f64;
+        let (trained, own) = (!model.counts(), loss.kind.is_sampled() && !loss.config.shared);
+        let read = model.window(config.data.max_len, data.longest()) as f64;
+        let sizes = [
+            (true, "eval.batch x data.max_len", ranked * read),
+            (trained, "train.batch x data.max_len x the largest width under model.", batch * window * width),
+            (trained && own, "train.batch x targets x train.negatives", batch * targets * negatives),
+            (
+                trained && own,
+                "train.batch x targets x train.negatives x model.dim",
+                batch * targets * negatives * dim as f64,
+            ),
+            (
+                trained && config.model.dropout > 0.0 && ["sasrec", "bert4rec"].contains(&model.name()),
+                "train.batch x model.heads x data.max_len squared (attention weights)",
+                batch * config.model.heads as f64 * window * window,
+            ),
+        ];
+        let most = u32::MAX as f64;
+        if let Some((_, what, size)) = sizes.into_iter().find(|&(asked, _, size)| asked && size > most) {
+            return Err(Error::Usage(format!(
+                "{what}: found {size:.3e}; expected at most {most:.3e}: lower one of them"
+            )));
+        }
+        // Ids are compared as f32 there.
+        let compared = loss.kind == LossKind::InBatch || loss.kind == LossKind::SampledSoftmax && loss.config.shared;
+        if compared && data.items() >= 1 << 24 {
+            let (items, most) = (data.items(), 1 << 24);
+            return Err(Error::Usage(format!(
+                "loss.kind={} with negatives for all rows: found {items} items; expected fewer than {most}",
+                loss.kind
+            )));
+        }
+        Ok(())
+    }
+
+    /// An error for a pattern of names that is like none.
+    fn check_patterns(&self) -> Result<()> {
+        let Session { config, model, .. } = self;
+        let given = config.train.no_decay != TrainConfig::default().no_decay;
+        let like_none = |pattern: &&String| !model.params().iter().any(|p| matches(pattern, &p.name));
+        match config.train.no_decay.iter().filter(|_| given && !model.counts()).find(like_none) {
+            None => Ok(()),
+            Some(pattern) => {
+                let names: Vec<&str> = model.params().iter().map(|p| p.name.as_str()).collect();
+                let names = names.join(", ");
+                Err(Error::Usage(format!("train.no_decay: {pattern:?} is like no parameter's name; they are {names}")))
+            }
+        }
     }
 
     /// The session of a run, its settings changed by `change`, and a store with its best parameters.

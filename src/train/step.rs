@@ -122,6 +122,9 @@ impl TrainStep {
                 g.segments("output_segments", output.table, &lists(&[]));
             }
         }
+        if let (Some(bias), true) = (output.bias, loss.kind.gathers()) {
+            g.segments_as(output.table, bias);
+        }
         let users = match objective {
             Objective::Last => model.user(g, &batch.history),
             _ => {

@@ -65,6 +65,7 @@ impl Cpu {
         let sums = (0..plan.strips.len()).map(|strip| plan.sums(strip).map(|(_, bytes)| bytes).sum::<usize>());
         let mut memory = Memories {
             pool: vec![],
+            tiles: (0..plan.threads).map(|_| plan.tile.iter().map(block).collect()).collect(),
             tile: vec![],
             inputs: plan.inputs.iter().map(|(_, spec)| block(&spec.bytes())).collect(),
             states: vec![],
@@ -125,7 +126,7 @@ fn enough_memory(what: &str, needed: usize) -> Result<()> {
     match available_bytes().filter(|&free| needed > free) {
         None => Ok(()),
         Some(free) => Err(Error::Device(format!(
-            "{what} {:.1} GiB and {:.1} GiB of memory are free: lower the batch, data.max_len, model.dim or the negatives",
+            "{what} {:.1} GiB and {:.1} GiB of memory are free: lower the batch (train.batch, eval.batch), data.max_len, the widths under model. or train.negatives",
             gib(needed),
             gib(free)
         ))),
@@ -243,7 +244,9 @@ impl Store {
 
 struct Memories {
     pool: Vec<Block>,
-    /// Of the thread whose operands are being placed.
+    /// Of each thread, for the tile that it has in hand; strips share them, since they run one after the other.
+    tiles: Vec<Vec<Block>>,
+    /// Those of the thread whose operands are being placed.
     tile: Vec<Block>,
     /// What the tiles of the strip that is running sum up.
     sums: Block,

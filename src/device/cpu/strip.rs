@@ -1,6 +1,6 @@
 //! A strip of nodes, run tile by tile: see [`crate::graph::strips`].
 
-use super::{Block, Memories, Node, Precision, RunOptions, operand};
+use super::{Memories, Node, Precision, RunOptions, operand};
 use crate::error::Result;
 use crate::graph::plan::{Memory, Plan, Slot};
 use crate::graph::strips;
@@ -23,8 +23,6 @@ pub(super) struct Strip {
 /// What one thread runs tiles with.
 struct Worker {
     nodes: Vec<Tiled>,
-    /// The buffers that its nodes hand values to one another in; only kept alive here.
-    _tile: Vec<Block>,
 }
 
 /// A node's operands for one tile: `full`, or shorter for the `last`. Each operand starts at its base plus a step a tile,
@@ -62,8 +60,8 @@ impl Strip {
             sums.push((n, Sum { output: operand(&plan.nodes[n].outputs[0], memory, wide), tiles }));
             used += bytes;
         }
-        let worker = || {
-            memory.tile = plan.tile.iter().map(|bytes| Block::zeroed(bytes * scale)).collect();
+        let worker = |thread: usize| {
+            memory.tile = memory.tiles[thread].clone();
             let tiled = |n: usize| {
                 let node = &plan.nodes[n];
                 let split = node.split().expect("nodes of a strip split");
@@ -79,9 +77,9 @@ impl Strip {
                 Tiled::new([inputs, outputs.collect()])
             };
             let nodes = nodes.clone().map(tiled).collect();
-            Mutex::new(Worker { nodes, _tile: std::mem::take(&mut memory.tile) })
+            Mutex::new(Worker { nodes })
         };
-        let workers = std::iter::repeat_with(worker).take(rayon::current_num_threads()).collect();
+        let workers = (0..plan.threads).map(worker).collect();
         let bytes: u64 = plan.nodes[nodes.clone()].iter().map(|n| n.cost().bytes).sum();
         let serial = bytes / 4 < SERIAL as u64;
         Strip { shape, nodes, workers, sums: sums.into_iter().map(|(_, s)| s).collect(), serial }
