@@ -61,10 +61,17 @@ pub fn run(args: Args) -> Result<()> {
     }
     let lists = session.lists(&store, args.split, LISTS[2])?;
     let popularity = session.split.popularity(&session.data);
-    let _ = writeln!(text, "{:<8} {} users: share of the items, Gini, bits", "lists", lists.len());
+    let categories = session.config.data.categories(&session.data);
+    let _ =
+        writeln!(text, "{:<8} {} users: share of the items, Gini, bits, distance of categories", "lists", lists.len());
+    if let Err(e) = &categories {
+        let _ = writeln!(text, "{:<8} no distances: {e}", "");
+    }
+    let categories = categories.ok().flatten();
     for k in LISTS {
-        let Lists { coverage, gini, novelty, .. } = Lists::of(&lists, k, &popularity);
-        for (name, value) in [("coverage", coverage), ("gini", gini), ("novelty", novelty)] {
+        let Lists { coverage, gini, novelty, diversity, .. } = Lists::of(&lists, k, &popularity, categories.as_ref());
+        let always = [("coverage", coverage), ("gini", gini), ("novelty", novelty)];
+        for (name, value) in always.into_iter().chain(diversity.map(|value| ("diversity", value))) {
             let _ = writeln!(text, "{:<8} {:<12} {value:.4}", "", format!("{name}@{k}"));
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod batches;
 pub mod cache;
+pub mod categories;
 pub mod filter;
 pub mod known;
 pub mod negatives;
@@ -12,6 +13,7 @@ pub mod synth;
 
 pub use batches::{Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Gathers, Objective, Padding, TrainBatches};
 pub use cache::{Cache, Dataset};
+pub use categories::Categories;
 pub use filter::{Dedup, Filter, Ties};
 pub use negatives::Sampler;
 pub use readers::{Clock, Columns, Format, Interactions};
@@ -117,5 +119,11 @@ impl DataConfig {
             }
         }
         Dataset::from_interactions(&data, filter.ties, notes)
+    }
+
+    /// Categories of `data`'s items, from a file beside it: see [`Categories::beside`].
+    pub fn categories(&self, data: &Dataset) -> Result<Option<Categories>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        Categories::beside(&known::resolve(path)?, data)
     }
 }
