@@ -4,14 +4,14 @@ use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};
 use std::sync::Arc;
 use wgrec::data::batches::{Batch, Gathers, Objective, Padding};
-use wgrec::device::{Device, Store};
+use wgrec::device::{Device, RunOptions, Store};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Memory, Options, Plan, Planned, Slot};
 use wgrec::kernels::elementwise::{Chain, Fun};
 use wgrec::models::loss::log_chances;
 use wgrec::models::pomrec::{Settings, Variant};
 use wgrec::models::sasrec::Positions;
-use wgrec::models::{Bert4Rec, Caser, Gru4Rec, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp};
+use wgrec::models::{Bert4Rec, Caser, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp};
 use wgrec::models::{bert4rec, caser, gru4rec, npe, sasrec, stamp};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
@@ -111,6 +111,7 @@ pub fn trials() -> Vec<Trial> {
             }));
         }
     }
+    trials.push(Trial::test("models::one_place_is_as_among_all", one_place));
     for device in devices::all() {
         trials.push(Trial::test(format!("models::several_batches_make_one_update::{device}"), move || {
             accumulated(&devices::get(device)?)
@@ -320,6 +321,51 @@ fn padding_alone(model: &Subject, device: &Device) -> Result<(), Failed> {
             if let Some(x) = gradient.iter().find(|x| !x.is_finite()) {
                 return Err(format!("{kind}: gradient of {}: {x}", param.name).into());
             }
+        }
+    }
+    Ok(())
+}
+
+/// What an encoder computes for the newest place alone is what it computes there among all places.
+fn one_place() -> Result<(), Failed> {
+    let device = devices::get("f64")?;
+    for (name, kind, make) in models().into_iter().filter(|(name, ..)| name.contains("sasrec") || *name == "bert4rec") {
+        let subject = Subject { make, model: make(), kind };
+        let store = store(&subject, &device)?;
+        train(&subject, &device, &store, 0, 30)?;
+        let mut b = batch(&subject, 100);
+        b.history[..M].fill(0);
+        b.lengths[0] = 0;
+        let g = Graph::new();
+        let read = |name: &str| History {
+            items: g.input(name, Spec::u32([B, M])),
+            recency: g.input(&format!("{name}.recency"), Spec::u32([B, M])),
+            training: false,
+        };
+        let (history, whole) = (read("history"), read("whole"));
+        let all = subject.model.places(&g, &whole);
+        let cloze = name == "bert4rec";
+        g.result("among", if cloze { all.slice(1, M - 1, 1).reshape([B, 12]) } else { whole.newest(all) });
+        g.result("alone", subject.model.user(&g, &history));
+        let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
+        // BERT4Rec drops the oldest item and reads a hidden one behind the newest.
+        let hidden = |window: &[u32]| [&window[1..], &[Objective::hidden(ITEMS)]].concat();
+        let items: Vec<u32> = if cloze { b.history.chunks(M).flat_map(hidden).collect() } else { b.history.clone() };
+        let right = subject.model.padding() == Padding::Right;
+        let recency = b.lengths.iter().flat_map(|&len| {
+            let len = len as usize;
+            let start = if right { 0 } else { M - len };
+            (0..M).map(move |i| if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 })
+        });
+        let recency: Vec<u32> = recency.collect();
+        for (name, values) in [("history", &b.history), ("whole", &items)] {
+            runner.write_u32(name, values);
+            runner.write_u32(&format!("{name}.recency"), &recency);
+        }
+        runner.run()?;
+        let [among, alone] = [runner.read("among")?.to_f64(), runner.read("alone")?.to_f64()];
+        if let Some(i) = (0..among.len()).find(|&i| (among[i] - alone[i]).abs() > 1e-12) {
+            return Err(format!("{name}: element {i} is {} among all, {} alone", among[i], alone[i]).into());
         }
     }
     Ok(())

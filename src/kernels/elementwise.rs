@@ -72,18 +72,18 @@ table! {
         |x, z, y, dy| [Some(dy * (constant(y, 1.0) - y * y)), None];
     Sigmoid 1 "sigmoid({a})", |a, b| sigmoid(a), |x, _| fast::sigmoid(x),
         |x, z, y, dy| [Some(dy * (y - y * y)), None];
-    LogSigmoid 1 "-softplus(-({a}))", |a, b| -softplus(-a), |x: f32, _| -softplus(-x),
+    LogSigmoid 1 "-softplus(-({a}))", |a, b| -softplus(-a), |x: f32, _| -fast::softplus(-x),
         |x, z, y, dy| [Some(dy * (-x).sigmoid()), None];
-    Softplus 1 "softplus({a})", |a, b| softplus(a), |x: f32, _| softplus(x),
+    Softplus 1 "softplus({a})", |a, b| softplus(a), |x: f32, _| fast::softplus(x),
         |x, z, y, dy| [Some(dy * x.sigmoid()), None];
     Relu 1 "max({a}, 0.0)", |a, b| a.max(T::ZERO), |x: f32, _| if x > 0.0 { x } else { 0.0 },
         |x, z, y, dy| [Some(dy * y.greater(constant(y, 0.0))), None];
     Gelu 1 "gelu({a})", |a, b| T::of(0.5) * a * (T::ONE + (a * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf()),
-        |x: f32, _| 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
+        |x: f32, _| 0.5 * x * (1.0 + fast::erf(x * std::f32::consts::FRAC_1_SQRT_2)),
         |x, z, y, dy| [Some(dy * x.gelu_slope()), None];
     GeluSlope 1 "gelu_slope({a})", |a, b| T::of(0.5) * (T::ONE + (a * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
             + a * T::of(FRAC_1_SQRT_2PI) * (T::of(-0.5) * a * a).exp(),
-        |x: f32, _| 0.5 * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
+        |x: f32, _| 0.5 * (1.0 + fast::erf(x * std::f32::consts::FRAC_1_SQRT_2))
             + x * FRAC_1_SQRT_2PI as f32 * fast::exp(-0.5 * x * x),
         // d/dx (Phi(x) + x phi(x)) = (2 - x^2) phi(x)
         |x, z, y, dy| [Some(dy * (constant(x, 2.0) - x * x) * (x * x).scale(-0.5).exp().scale(FRAC_1_SQRT_2PI)), None];

@@ -58,9 +58,47 @@ pub fn tanh(x: f32) -> f32 {
     if a < 0.625 { small } else { large.copysign(x) }
 }
 
+/// Within 4e-7 relative.
+#[inline(always)]
+pub fn erf(x: f32) -> f32 {
+    let t = x.abs();
+    let t = if t > 10.0 { 10.0 } else { t };
+    let s = t * t;
+    // Juffa's minimax polynomials: of erf below 0.928, of log(1 - erf) above.
+    let p = -5.967_617e-4;
+    let p = p * s + 4.991_194_2e-3;
+    let p = p * s - 2.676_813_5e-2;
+    let p = p * s + 1.128_199_25e-1;
+    let p = p * s - 3.761_253_4e-1;
+    let p = p * s + 1.283_791_7e-1;
+    let small = p * t + t;
+    let q = (-1.728_534_7e-5 * t + 3.831_971_3e-4) * s + (-3.883_964_4e-3 * t + 2.425_462_2e-2);
+    let q = q * t - 1.067_778_8e-1;
+    let q = q * t - 6.348_467e-1;
+    let q = q * t - 1.287_175_1e-1;
+    let large = 1.0 - exp(q * t - t);
+    (if t < 0.927_734_4 { small } else { large }).copysign(x)
+}
+
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
+}
+
+/// log(1 + e^x), within 4e-7 relative.
+#[inline(always)]
+pub fn softplus(x: f32) -> f32 {
+    let u = exp(-x.abs());
+    // log(1 + u) = 2 artanh(z), whose series at z of at most 1/3 is done after seven terms.
+    let z = u / (2.0 + u);
+    let s = z * z;
+    let p = s / 13.0 + 1.0 / 11.0;
+    let p = p * s + 1.0 / 9.0;
+    let p = p * s + 1.0 / 7.0;
+    let p = p * s + 1.0 / 5.0;
+    let p = p * s + 1.0 / 3.0;
+    let log = 2.0 * (z + z * s * p);
+    if x > 0.0 { x + log } else { log }
 }
 
 /// The sum of sums that were kept side by side, by halves: one after the other would wait for each addition.
@@ -88,14 +126,17 @@ mod tests {
             if (-87.0..88.0).contains(&x) {
                 assert!(relative(super::exp(x), w.exp()) < 3e-7, "exp({x})");
             }
+            assert!(relative(super::erf(x), libm::erf(w)) < 4e-7 || x == 0.0, "erf({x})");
             assert!(relative(super::tanh(x), w.tanh()) < 4e-7 || x == 0.0, "tanh({x})");
             if x > -87.0 {
+                assert!(relative(super::softplus(x), w.max(0.0) + (-w.abs()).exp().ln_1p()) < 4e-7, "softplus({x})");
                 assert!(relative(super::sigmoid(x), 1.0 / (1.0 + (-w).exp())) < 4e-7, "sigmoid({x})");
             }
             x += 1.3e-3;
         }
         assert_eq!(super::exp(-3e38), 0.0);
         assert!(super::exp(3e38).is_finite());
+        assert_eq!([0.0, 1e-30, -3e38].map(super::erf), [0.0, 1e-30 * std::f32::consts::FRAC_2_SQRT_PI, -1.0]);
         assert_eq!(super::tanh(0.0), 0.0);
         assert_eq!(super::tanh(1e-30), 1e-30);
     }

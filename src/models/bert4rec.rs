@@ -76,14 +76,26 @@ impl Model for Bert4Rec {
         let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
         let hidden = g.constant(Tensor::u32([b, 1], vec![self.settings.items as u32 + 1; b]));
         let items = if m > 1 { g.concat(1, &[history.items.slice(1, 1, m - 1), hidden]) } else { hidden };
-        let places = self.places(g, &History { items, ..*history });
-        places.slice(1, m - 1, 1).reshape([b, self.settings.encoder.dim])
+        let x = self.embed(g, items);
+        let pick = |x: Var<'g>| x.slice(1, m - 1, 1);
+        let last = self.settings.encoder.encode_one(&self.params, g, x, items, history.training, &pick);
+        self.transformed(g, last).reshape([b, self.settings.encoder.dim])
     }
 
     fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let x = self.embed(g, history.items);
+        self.transformed(g, self.settings.encoder.encode(&self.params, g, x, history.items, history.training))
+    }
+}
+
+impl Bert4Rec {
+    fn embed<'g>(&self, g: &'g Graph, items: Var<'g>) -> Var<'g> {
+        g.scope("embed", || self.item_table(g).gather(items) + self.params.var(g, "position_embedding"))
+    }
+
+    /// The layer between the encoder and the scores.
+    fn transformed<'g>(&self, g: &'g Graph, x: Var<'g>) -> Var<'g> {
         let var = |name: &str| self.params.var(g, name);
-        let x = g.scope("embed", || self.item_table(g).gather(history.items) + var("position_embedding"));
-        let x = self.settings.encoder.encode(&self.params, g, x, history.items, history.training);
         g.scope("output", || {
             let y = x.linear(var("output.weight"), Some(var("output.bias")), Activation::None).gelu();
             y.layer_norm(var("output_norm.gain"), var("output_norm.bias"), self.settings.encoder.eps)

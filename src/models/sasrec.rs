@@ -92,7 +92,12 @@ impl Model for SasRec {
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        history.newest(self.places(g, history))
+        let x = g.scope("embed", || self.embed(g, history));
+        let [b, d] = [x.shape()[0], self.settings.encoder.dim];
+        let pick = |x: Var<'g>| history.newest(x).reshape([b, 1, x.shape().last_dim()]);
+        let newest = self.settings.encoder.encode_one(&self.params, g, x, history.items, history.training, &pick);
+        // An empty history has no newest item, and is 0.
+        newest.reshape([b, d]) * history.newest(history.items.nonzero().reshape([b, x.shape()[1], 1]))
     }
 
     fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {

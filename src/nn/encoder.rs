@@ -58,22 +58,61 @@ impl Encoder {
 
     /// Encoded places \[B, M, d\] of embedded histories `x` \[B, M, d\], of which `items` \[B, M\] are not 0 where there is one.
     pub fn encode<'g>(&self, params: &Params, g: &'g Graph, x: Var<'g>, items: Var<'g>, training: bool) -> Var<'g> {
-        let at = Traced { encoder: self, params, g, dropout: if training { self.dropout } else { 0.0 } };
-        g.scope("encoder", || match self.norm {
-            Norm::Pre => at.pre(x, items),
-            Norm::Post => at.post(x, items),
-        })
+        self.traced(params, g, training, None).run(x, items)
+    }
+
+    /// As [`Encoder::encode`], of one place of each history, \[B, 1, d\]: the one that `pick` takes out of \[B, M, ..\]. It
+    /// must be one that sees all items of its history. The last block computes no other.
+    pub fn encode_one<'g>(
+        &self,
+        params: &Params,
+        g: &'g Graph,
+        x: Var<'g>,
+        items: Var<'g>,
+        training: bool,
+        pick: &dyn Fn(Var<'g>) -> Var<'g>,
+    ) -> Var<'g> {
+        self.traced(params, g, training, Some(pick)).run(x, items)
+    }
+
+    fn traced<'e, 'g>(
+        &'e self,
+        params: &'e Params,
+        g: &'g Graph,
+        training: bool,
+        pick: Pick<'e, 'g>,
+    ) -> Traced<'e, 'g> {
+        Traced { encoder: self, params, g, dropout: if training { self.dropout } else { 0.0 }, pick }
     }
 }
+
+type Pick<'e, 'g> = Option<&'e dyn Fn(Var<'g>) -> Var<'g>>;
 
 struct Traced<'e, 'g> {
     encoder: &'e Encoder,
     params: &'e Params,
     g: &'g Graph,
     dropout: f64,
+    /// What the last block goes on with; none: every place.
+    pick: Pick<'e, 'g>,
 }
 
 impl<'g> Traced<'_, 'g> {
+    fn run(&self, x: Var<'g>, items: Var<'g>) -> Var<'g> {
+        self.g.scope("encoder", || match self.encoder.norm {
+            Norm::Pre => self.pre(x, items),
+            Norm::Post => self.post(x, items),
+        })
+    }
+
+    /// What block `l` goes on with.
+    fn picked(&self, l: usize, x: Var<'g>) -> Var<'g> {
+        match self.pick {
+            Some(pick) if l + 1 == self.encoder.layers => pick(x),
+            _ => x,
+        }
+    }
+
     fn param(&self, name: &str) -> Var<'g> {
         self.params.var(self.g, &format!("encoder.{name}"))
     }
@@ -101,8 +140,25 @@ impl<'g> Traced<'_, 'g> {
         let linear = |x, part: &str| self.linear(x, &format!("{l}.attention.{part}"), Activation::None);
         let (q, k, v) = (linear(from, "query"), linear(to, "key"), linear(to, "value"));
         let Encoder { heads, causal, .. } = *self.encoder;
-        let y = self.g.scope(&format!("{l}.attention"), || q.attention(k, v, keep, heads, causal, self.dropout));
+        let y = self.g.scope(&format!("{l}.attention"), || match q.shape()[1] == k.shape()[1] {
+            true => q.attention(k, v, keep, heads, causal, self.dropout),
+            false => self.one_query(q, k, v, keep),
+        });
         linear(y, "output")
+    }
+
+    /// Attention of one query \[B, 1, d\] a history, which sees all that is kept.
+    fn one_query(&self, q: Var<'g>, k: Var<'g>, v: Var<'g>, keep: Var<'g>) -> Var<'g> {
+        let ([b, m, d], heads) = ([0, 1, 2].map(|i| k.shape()[i]), self.encoder.heads);
+        let split = |x: Var<'g>| match (heads, x.shape()[1]) {
+            (1, n) => x.reshape([b, 1, n, d]),
+            (_, 1) => x.reshape([b, heads, 1, d / heads]),
+            (_, n) => x.reshape([b, n, heads, d / heads]).permute(&[0, 2, 1, 3]),
+        };
+        let scores = split(q).matmul_t(split(k)).scale(1.0 / (d as f64 / heads as f64).sqrt());
+        let weights = scores.softmax(3, Some(keep.reshape([b, 1, 1, m]).expand([b, heads, 1, m])));
+        let weights = if self.dropout == 0.0 { weights } else { weights.dropout(self.dropout) };
+        weights.matmul(split(v)).reshape([b, 1, d])
     }
 
     fn pre(&self, x: Var<'g>, items: Var<'g>) -> Var<'g> {
@@ -111,7 +167,8 @@ impl<'g> Traced<'_, 'g> {
         let keep = if self.encoder.attend_padding { self.ones(b, m) } else { items };
         let mut x = self.drop(x * real, "embedding");
         for l in 0..self.encoder.layers {
-            let q = self.norm(x, &format!("{l}.attention_norm"));
+            let real = self.picked(l, real);
+            let q = self.norm(self.picked(l, x), &format!("{l}.attention_norm"));
             x = self.add_norm(q, self.attention(l, q, x, keep), &format!("{l}.feed_forward_norm"));
             let inner = self.linear(x, &format!("{l}.feed_forward.0"), Activation::Relu);
             let inner = self.drop(inner, &format!("{l}.feed_forward.inner"));
@@ -124,7 +181,8 @@ impl<'g> Traced<'_, 'g> {
     fn post(&self, x: Var<'g>, items: Var<'g>) -> Var<'g> {
         let mut x = self.drop(self.norm(x, "embedding_norm"), "embedding");
         for l in 0..self.encoder.layers {
-            x = self.add_norm(x, self.attention(l, x, x, items), &format!("{l}.attention_norm"));
+            let q = self.picked(l, x);
+            x = self.add_norm(q, self.attention(l, q, x, items), &format!("{l}.attention_norm"));
             let inner = self.linear(x, &format!("{l}.feed_forward.0"), Activation::None).gelu();
             let y = self.linear(inner, &format!("{l}.feed_forward.1"), Activation::None);
             x = self.add_norm(x, y, &format!("{l}.feed_forward_norm"));
