@@ -249,16 +249,27 @@ impl Attention {
     }
 }
 
-/// Multiplies the weights `[keys, BLOCK]` of a block, whose first query is row `row` of all, by their factors of dropout.
-fn drop(mask: &Mask, weights: &mut [f32], block: &Block, row: usize, len: usize) {
-    let mut factors = vec![0.0f32; block.keys];
-    for r in 0..block.rows {
-        factors.fill(1.0);
-        wide(
-            #[inline(always)]
-            || mask.apply((row + r) * len, &mut factors),
-        );
-        weights[r..].iter_mut().step_by(BLOCK).zip(&factors).for_each(|(w, f)| *w *= f);
+/// The factors of dropout of a block whose first query is row `row` of all, \[rows, keys\].
+fn factors(mask: &Mask, block: &Block, row: usize, len: usize) -> Vec<f32> {
+    let mut factors = vec![1.0f32; block.rows * block.keys];
+    wide(
+        #[inline(always)]
+        || {
+            if block.keys == len {
+                return mask.apply(row * len, &mut factors);
+            }
+            for (r, factors) in factors.chunks_exact_mut(block.keys).enumerate() {
+                mask.apply((row + r) * len, factors);
+            }
+        },
+    );
+    factors
+}
+
+/// Multiplies the weights `[keys, BLOCK]` of a block by `factors`.
+fn drop(factors: &[f32], weights: &mut [f32], block: &Block) {
+    for (r, factors) in factors.chunks_exact(block.keys).enumerate() {
+        weights[r..].iter_mut().step_by(BLOCK).zip(factors).for_each(|(w, f)| *w *= f);
     }
 }
 
@@ -321,7 +332,8 @@ impl Op for Attention {
                     },
                 );
                 if let Some(mask) = &mask {
-                    drop(mask, &mut weights, &block, first + (b * n.heads + h) * n.len + start, n.len);
+                    let row = first + (b * n.heads + h) * n.len + start;
+                    drop(&factors(mask, &block, row, n.len), &mut weights, &block);
                 }
                 let shape = [rows, n.head_dim, keys];
                 multiply(shape, (&mut y[own..], [pitch, 1]), false, (&weights, [1, BLOCK]), (v, [pitch, 1]));
@@ -433,8 +445,9 @@ impl Op for AttentionBackward {
                 multiply(shape, (&mut weights, [1, BLOCK]), false, (q, [pitch, 1]), (k, [1, pitch]));
                 multiply(shape, (&mut slopes, [1, BLOCK]), false, (dy_rows, [pitch, 1]), (v, [1, pitch]));
                 let row = (b * n.heads + h) * n.len + start;
-                if let Some(mask) = &mask {
-                    drop(mask, &mut slopes, &block, first + row, n.len);
+                let factors = mask.as_ref().map(|mask| factors(mask, &block, first + row, n.len));
+                if let Some(factors) = &factors {
+                    drop(factors, &mut slopes, &block);
                 }
                 let (mut shift, mut delta) = ([0.0f32; BLOCK], [0.0f32; BLOCK]);
                 shift[..rows].copy_from_slice(&lse[row..][..rows]);
@@ -460,8 +473,8 @@ impl Op for AttentionBackward {
                         }
                     },
                 );
-                if let Some(mask) = &mask {
-                    drop(mask, &mut weights, &block, first + row, n.len);
+                if let Some(factors) = &factors {
+                    drop(factors, &mut weights, &block);
                 }
                 let (by_query, by_key) = ([rows, n.head_dim, keys], [keys, n.head_dim, rows]);
                 multiply(by_query, (&mut dq[own..], [pitch, 1]), false, (&slopes, [1, BLOCK]), (k, [pitch, 1]));
