@@ -329,7 +329,16 @@ fn padding_alone(model: &Subject, device: &Device) -> Result<(), Failed> {
 /// What an encoder computes for the newest place alone is what it computes there among all places.
 fn one_place() -> Result<(), Failed> {
     let device = devices::get("f64")?;
-    for (name, kind, make) in models().into_iter().filter(|(name, ..)| name.contains("sasrec") || *name == "bert4rec") {
+    fn of(norm: Norm, heads: usize, layers: usize, attend_padding: bool) -> Box<dyn Model> {
+        let encoder = Encoder { heads, layers, attend_padding, ..encoder(norm, true) };
+        Box::new(SasRec::new(sasrec::Settings { items: ITEMS, max_len: M, encoder, positions: Positions::All }))
+    }
+    let mut all = models();
+    all.retain(|(name, ..)| name.contains("sasrec") || *name == "bert4rec");
+    all.push(("one head, one block", LossKind::Bce, || of(Norm::Pre, 1, 1, false)));
+    all.push(("one head, padding attended to", LossKind::Bce, || of(Norm::Pre, 1, 2, true)));
+    all.push(("one head, norm behind", LossKind::Bce, || of(Norm::Post, 1, 2, false)));
+    for (name, kind, make) in all {
         let subject = Subject { make, model: make(), kind };
         let store = store(&subject, &device)?;
         train(&subject, &device, &store, 0, 30)?;
@@ -381,7 +390,8 @@ fn accumulated(device: &Device) -> Result<(), Failed> {
     let mut after = vec![];
     for accumulate in [1, 3] {
         let mut config = config(subject.kind, false);
-        config.optimiser.accumulate = accumulate;
+        // Adam forgets a gradient's scale; a decay and a limit that act do not.
+        config.optimiser = Adam { accumulate, weight_decay: 0.1, clip: Some(0.05), ..config.optimiser };
         let params = subject.model.params();
         let states = [params.states(), config.optimiser.states(params), config.optimiser.sums(params)];
         let mut store = device.store(&states.concat())?;

@@ -68,6 +68,9 @@ pub fn run(args: Args) -> Result<()> {
         let _ = writeln!(text, "{:<8} no distances: {e}", "");
     }
     let categories = categories.ok().flatten();
+    if let Some(categories) = &categories {
+        let _ = writeln!(text, "{:<8} categories of {}", "", categories.file.display());
+    }
     for k in LISTS {
         let Lists { coverage, gini, novelty, diversity, .. } = Lists::of(&lists, k, &popularity, categories.as_ref());
         let always = [("coverage", coverage), ("gini", gini), ("novelty", novelty)];

@@ -33,6 +33,7 @@ pub fn run(args: Args) -> Result<()> {
     let threads = if config.device.starts_with("gpu") { 0 } else { rayon::current_num_threads() };
     let config = Config { device: "cpu".to_string(), ..config };
     let session = Session::open(&args.model, config)?;
+    session.check_training()?;
     let graph = Graph::new();
     TrainStep::trace(&graph, &*session.model, &session.step_config(FitOptions::default()), Role::Update)?;
     let plan = Plan::new(&graph, Options { threads, ..Options::default() })?;

@@ -15,7 +15,7 @@ pub struct Args {
     model: String,
     #[command(flatten)]
     settings: Settings,
-    /// Folder of the run, new or empty [default: the first free one of runs/MODEL-1, runs/MODEL-2, ...]
+    /// Folder of the run, new or empty [default: the one after the last of runs/MODEL-1, runs/MODEL-2, ...]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Go on from the last checkpoint in --out, or in the latest run of the model; start where there is none

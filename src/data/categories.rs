@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 /// Which categories each item has.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Categories {
+    /// Where they were read.
+    pub file: PathBuf,
     /// Ascending, of item 0 (padding, none) to the last.
     of: Vec<Vec<u32>>,
 }
@@ -42,7 +44,7 @@ impl Categories {
             own.dedup();
             of.push(own);
         }
-        Ok((!numbers.is_empty()).then_some(Categories { of }))
+        Ok((!numbers.is_empty()).then_some(Categories { file, of }))
     }
 
     /// 1 less the Jaccard similarity of two items' categories; none where either has none.
@@ -57,7 +59,7 @@ impl Categories {
 
     #[cfg(test)]
     pub fn new(of: Vec<Vec<u32>>) -> Categories {
-        Categories { of }
+        Categories { file: PathBuf::new(), of }
     }
 }
 
@@ -67,13 +69,23 @@ fn attribute_file(folder: &Path) -> Result<Option<PathBuf>> {
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
         let path = entry.map_err(Error::io(folder, "list"))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let name = name.trim_end_matches(".gz").trim_end_matches(".zst");
-        if path.is_file() && (["movies.dat", "movies.csv", "u.item"].contains(&name) || name.ends_with(".item")) {
-            files.push(path);
+        let name = name.trim_end_matches(".gz").trim_end_matches(".zst").to_string();
+        if path.is_file() {
+            files.push((name, path));
         }
     }
-    // Of several there is no telling which belongs to the interactions.
-    Ok(if files.len() == 1 { files.pop() } else { None })
+    // The file of interactions must be the one that these items belong to.
+    let of = |name: &str| match name {
+        "movies.dat" => Some("ratings.dat".to_string()),
+        "movies.csv" => Some("ratings.csv".to_string()),
+        "u.item" => Some("u.data".to_string()),
+        _ => name.strip_suffix(".item").map(|stem| format!("{stem}.inter")),
+    };
+    let belongs = |(name, _): &&(String, PathBuf)| of(name).is_some_and(|of| files.iter().any(|(name, _)| *name == of));
+    let mut found = files.iter().filter(belongs);
+    let first = found.next().map(|(_, path)| path.clone());
+    // Of several there is no telling which it is.
+    Ok(first.filter(|_| found.next().is_none()))
 }
 
 /// Categories by external id.
@@ -169,6 +181,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, contents).unwrap();
+        assert_eq!(attribute_file(folder.path()).unwrap(), None);
+        let interactions = match name {
+            "u.item" => "u.data",
+            "x.item" => "x.inter",
+            _ => &name.replace("movies", "ratings"),
+        };
+        std::fs::write(folder.path().join(interactions), b"").unwrap();
         assert_eq!(attribute_file(folder.path()).unwrap(), Some(path.clone()));
         read(&path)
     }

@@ -145,6 +145,14 @@ impl Store {
         }
     }
 
+    /// Bytes of the buffers that the plans compiled over it share.
+    pub fn shared_bytes(&self) -> usize {
+        match self {
+            Store::Cpu(s) => s.shared_bytes(),
+            Store::Gpu(s) => s.shared_bytes(),
+        }
+    }
+
     /// Name and number of elements of each state.
     pub fn states(&self) -> Vec<(String, usize)> {
         match self {

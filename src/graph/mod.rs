@@ -230,7 +230,8 @@ impl Graph {
         self.inner.borrow_mut().segments.insert(table.value, segmented);
     }
 
-    /// Declares that `other`, of as many rows as `table`, is gathered from by lists that `table`'s segments hold.
+    /// Declares that `other`, of as many rows as `table`, is gathered from by lists that `table`'s segments hold. Its row
+    /// gradient has the rows of all lists, those that only `table` is gathered from with zeros.
     pub fn segments_as<'g>(&'g self, table: Var<'g>, other: Var<'g>) {
         assert_eq!(table.shape()[0], other.shape()[0], "tables of one list of indices");
         let mut inner = self.inner.borrow_mut();

@@ -93,12 +93,12 @@ impl PomRec {
         self.settings.variant == Variant::Released
     }
 
-    /// Embedded histories with positions, zero where padded: \[B, M, d\].
     /// Rows of `table` \[M + 1, d\] at `recency` \[B, M\]. A long table's gradient would want segments of recencies, which
     /// a product with indicators does not.
-    fn positions<'g>(&self, recency: Var<'g>, table: Var<'g>) -> Var<'g> {
+    fn positions<'g>(&self, history: &History<'g>, table: Var<'g>) -> Var<'g> {
+        let recency = history.recency;
         let ([b, m], n) = ([recency.shape()[0], recency.shape()[1]], table.shape()[0]);
-        if n <= GatherGradDense::MAX_ROWS {
+        if n <= GatherGradDense::MAX_ROWS || !history.training {
             return table.gather(recency);
         }
         let all = table.graph().constant(Tensor::u32([1, n], (0..n as u32).collect()));
@@ -106,12 +106,13 @@ impl PomRec {
         at.matmul(table).reshape([b, m, self.settings.dim])
     }
 
+    /// Embedded histories with positions, zero where padded: \[B, M, d\].
     fn embed<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
         let items = self.item_table(g).gather(history.items);
         let table = self.params.var(g, "position_embedding");
         if self.released() {
-            items + self.positions(history.recency, table)
+            items + self.positions(history, table)
         } else {
             (items + table) * history.items.nonzero().reshape([b, m, 1])
         }

@@ -60,7 +60,8 @@ pub struct TrainConfig {
     pub max_steps: Option<u64>,
     /// Samples that are computed at once.
     pub batch: usize,
-    /// Batches a step: an update goes by the mean over all, in the memory of one.
+    /// Batches a step: an update goes by the mean over the targets of all, in the memory of one and of a gradient. The loss
+    /// that is shown is the last one's.
     pub accumulate: usize,
     pub lr: f64,
     /// What the learning rate does after the warm-up.
@@ -249,7 +250,10 @@ impl Config {
             let message = "world.* is set, and data.path too; expected one of them: the world is for runs without data";
             return Err(Error::Usage(message.to_string()));
         }
-        self.world.check()?;
+        self.world.check().map_err(|e| match e {
+            Error::Usage(problem) => Error::Usage(format!("world.{problem}")),
+            other => other,
+        })?;
         self.loss.check()?;
         self.model.check()
     }

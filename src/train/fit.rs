@@ -35,6 +35,7 @@ impl Session {
     /// A checkpoint that is damaged or of another model or data set; a device that cannot hold the plan; a loss that is not
     /// finite; a folder that cannot be written.
     pub fn fit(&self, folder: &RunFolder, options: FitOptions, report: &mut Report) -> Result<(Value, Vec<Timing>)> {
+        self.check_training()?;
         report.line("device", &self.device_note);
         report.line("data", &self.describe_data());
         self.data.notes().iter().for_each(|note| report.line("", note));
@@ -180,7 +181,6 @@ impl<'a> Fit<'a> {
         }
         folder.begin(config, data)?;
         folder.rewind(state.step)?;
-        folder.remove_metrics()?;
         let now = Instant::now();
         Ok(Fit { session, folder, store, moments, step, valid, batches, state, clock: now, saved: now })
     }
@@ -297,6 +297,7 @@ impl<'a> Fit<'a> {
             if best {
                 let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
                 let path = self.folder.model_file();
+                self.folder.remove_metrics()?;
                 save_parameters(&path, &self.session.origin(), &found, self.session.model.params(), &self.store)?;
                 self.state.best = Some(found);
             }

@@ -66,9 +66,9 @@ impl RunFolder {
         }
     }
 
-    /// The first free one of `parent/model-1`, `parent/model-2`, ...
+    /// The one after the last of `parent/model-1`, `parent/model-2`, ...
     pub fn next(parent: &Path, model: &str) -> Result<RunFolder> {
-        let first = RunFolder::last(parent, model) + 1;
+        let first = RunFolder::numbers(parent, model).max().unwrap_or(0).saturating_add(1);
         for path in (first..).map(|n| parent.join(format!("{model}-{n}"))) {
             // None where a run that starts at the same time was faster.
             if let Some(folder) = RunFolder::make(&path)? {
@@ -78,20 +78,20 @@ impl RunFolder {
         unreachable!("some number is free")
     }
 
-    /// The last one of `parent/model-1`, `parent/model-2`, ...
+    /// The last run of `parent/model-1`, `parent/model-2`, ...
     pub fn latest(parent: &Path, model: &str) -> Option<PathBuf> {
-        let last = RunFolder::last(parent, model);
-        (last > 0).then(|| parent.join(format!("{model}-{last}")))
+        let path = |n: u64| parent.join(format!("{model}-{n}"));
+        RunFolder::numbers(parent, model).filter(|&n| RunFolder::is_run(&path(n))).max().map(path)
     }
 
-    /// Its number; 0 where there is none.
-    fn last(parent: &Path, model: &str) -> u64 {
-        let number = |entry: fs::DirEntry| {
+    /// The numbers that are taken.
+    fn numbers(parent: &Path, model: &str) -> impl Iterator<Item = u64> {
+        let number = move |entry: fs::DirEntry| {
             let name = entry.file_name().into_string().ok()?;
-            name.strip_prefix(model)?.strip_prefix('-')?.parse::<u64>().ok()
+            let text = name.strip_prefix(model)?.strip_prefix('-')?;
+            text.parse::<u64>().ok().filter(|n| n.to_string() == text)
         };
-        let entries = fs::read_dir(parent).into_iter().flatten();
-        entries.filter_map(|entry| number(entry.ok()?)).max().unwrap_or(0)
+        fs::read_dir(parent).into_iter().flatten().filter_map(move |entry| number(entry.ok()?))
     }
 
     /// The folder of a run that has been started, to look at.
@@ -238,8 +238,7 @@ impl RunFolder {
         if kept == text { Ok(()) } else { replace(&path, |p| fs::write(p, kept)) }
     }
 
-    /// Writes metrics.json.
-    /// Takes away what an earlier end of this run has left: its parameters will not be those.
+    /// Takes away what an earlier end of this run has left, when its parameters are about to be others.
     pub fn remove_metrics(&self) -> Result<()> {
         match fs::remove_file(self.metrics_file()) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&self.metrics_file(), "remove")(e)),
@@ -247,6 +246,7 @@ impl RunFolder {
         }
     }
 
+    /// Writes metrics.json.
     pub fn write_metrics(&self, metrics: &Value) -> Result<()> {
         let text = serde_json::to_string_pretty(metrics).expect("metrics are plain data") + "\n";
         replace(&self.metrics_file(), |p| fs::write(p, text))
@@ -329,10 +329,13 @@ mod tests {
         assert!(!runs.exists());
         let first = RunFolder::next(&runs, "pomrec").unwrap();
         first.append(&line(1)).unwrap();
+        fs::write(first.config_file(), "").unwrap();
         drop(first);
+        fs::create_dir_all(runs.join("pomrec-07")).unwrap();
         let second = RunFolder::next(&runs, "pomrec").unwrap();
         assert_eq!(second.path(), runs.join("pomrec-2"));
-        assert_eq!(RunFolder::latest(&runs, "pomrec"), Some(runs.join("pomrec-2")));
+        // Only the first has been started.
+        assert_eq!(RunFolder::latest(&runs, "pomrec"), Some(runs.join("pomrec-1")));
         let taken = RunFolder::new(&runs.join("pomrec-1")).unwrap_err().to_string();
         assert!(taken.contains("is not empty"), "{taken}");
     }

@@ -17,6 +17,7 @@ use crate::eval::ranker::{self, RankSpec, Recommender};
 use crate::eval::{Protocol, TieRule};
 use crate::kernels::rank::TopK;
 use crate::models::loss::log_chances;
+use crate::models::pomrec::Variant;
 use crate::models::{self, Loss, LossKind, Model, ModelConfig};
 use crate::optim::{Adam, matches};
 use serde_json::{Value, json};
@@ -56,42 +57,36 @@ impl Session {
         let split = Arc::new(Split::new(&data, config.data.split)?);
         let model = models::build(model, &config.model, data.items(), config.data.max_len)?;
         let session = Session { config, device, device_note, name, data, world, split, model };
-        session.check_sizes()?;
-        session.check_patterns()?;
+        let read = session.model.window(session.config.data.max_len, session.data.longest());
+        check_size("eval.batch x data.max_len", &[session.config.eval.batch, read])?;
         Ok(session)
     }
 
-    /// An error where a batch is larger than what kernels count in 32 bits.
-    fn check_sizes(&self) -> Result<()> {
+    /// Checks what only a training asks of the settings.
+    ///
+    /// # Errors
+    /// A batch that is larger than what kernels count in 32 bits; more items than a loss can tell apart; names of parameters
+    /// of which there is none.
+    pub fn check_training(&self) -> Result<()> {
         let Session { config, data, model, .. } = self;
-        let [batch, ranked, window, negatives] =
-            [config.train.batch, config.eval.batch, config.data.max_len, config.train.negatives].map(|n| n as f64);
-        let ModelConfig { dim, hidden, attention_dim, inner, .. } = config.model;
-        let width = [dim, hidden, attention_dim, inner.unwrap_or(4 * dim)].into_iter().max().unwrap_or(1) as f64;
+        if model.counts() {
+            return Ok(());
+        }
+        let (batch, window, negatives) = (config.train.batch, config.data.max_len, config.train.negatives);
+        let ModelConfig { dim, hidden, attention_dim, inner, heads, dropout, variant, .. } = config.model;
+        let width = [dim, hidden, attention_dim, inner.unwrap_or(4 * dim)].into_iter().max().unwrap_or(1);
         let loss = self.loss();
-        let targets = model.objective().targets(config.data.max_len) as f64;
-        let (trained, own) = (!model.counts(), loss.kind.is_sampled() && !loss.config.shared);
-        let read = model.window(config.data.max_len, data.longest()) as f64;
-        let sizes = [
-            (true, "eval.batch x data.max_len", ranked * read),
-            (trained, "train.batch x data.max_len x the largest width under model.", batch * window * width),
-            (trained && own, "train.batch x targets x train.negatives", batch * targets * negatives),
-            (
-                trained && own,
-                "train.batch x targets x train.negatives x model.dim",
-                batch * targets * negatives * dim as f64,
-            ),
-            (
-                trained && config.model.dropout > 0.0 && ["sasrec", "bert4rec"].contains(&model.name()),
-                "train.batch x model.heads x data.max_len squared (attention weights)",
-                batch * config.model.heads as f64 * window * window,
-            ),
-        ];
-        let most = u32::MAX as f64;
-        if let Some((_, what, size)) = sizes.into_iter().find(|&(asked, _, size)| asked && size > most) {
-            return Err(Error::Usage(format!(
-                "{what}: found {size:.3e}; expected at most {most:.3e}: lower one of them"
-            )));
+        check_size("train.batch x data.max_len x the largest width under model.", &[batch, window, width])?;
+        if loss.kind.is_sampled() && !loss.config.shared {
+            let targets = model.objective().targets(window);
+            check_size("train.batch x targets x train.negatives x model.dim", &[batch, targets, negatives, dim])?;
+        }
+        if dropout > 0.0 && ["sasrec", "bert4rec"].contains(&model.name()) {
+            let what = "train.batch x model.heads x data.max_len squared (attention weights)";
+            check_size(what, &[batch, heads, window, window])?;
+        }
+        if variant == Variant::Released && model.name() == "pomrec" {
+            check_size("train.batch x data.max_len squared (positions)", &[batch, window, window])?;
         }
         // Ids are compared as f32 there.
         let compared = loss.kind == LossKind::InBatch || loss.kind == LossKind::SampledSoftmax && loss.config.shared;
@@ -102,22 +97,16 @@ impl Session {
                 loss.kind
             )));
         }
-        Ok(())
-    }
-
-    /// An error for a pattern of names that is like none.
-    fn check_patterns(&self) -> Result<()> {
-        let Session { config, model, .. } = self;
-        let given = config.train.no_decay != TrainConfig::default().no_decay;
-        let like_none = |pattern: &&String| !model.params().iter().any(|p| matches(pattern, &p.name));
-        match config.train.no_decay.iter().filter(|_| given && !model.counts()).find(like_none) {
-            None => Ok(()),
-            Some(pattern) => {
-                let names: Vec<&str> = model.params().iter().map(|p| p.name.as_str()).collect();
-                let names = names.join(", ");
-                Err(Error::Usage(format!("train.no_decay: {pattern:?} is like no parameter's name; they are {names}")))
-            }
+        let patterns = &config.train.no_decay;
+        let given = *patterns != TrainConfig::default().no_decay && !patterns.is_empty();
+        if given && !model.params().iter().any(|p| patterns.iter().any(|pattern| matches(pattern, &p.name))) {
+            let names: Vec<&str> = model.params().iter().map(|p| p.name.as_str()).collect();
+            return Err(Error::Usage(format!(
+                "train.no_decay: {patterns:?} are like no parameter's name; the names are {}",
+                names.join(", ")
+            )));
         }
+        Ok(())
     }
 
     /// The session of a run, its settings changed by `change`, and a store with its best parameters.
@@ -348,6 +337,15 @@ impl Session {
             "wgrec": env!("CARGO_PKG_VERSION"),
         })
     }
+}
+
+/// An error where a product of counts is more than what kernels count in 32 bits.
+fn check_size(what: &str, counts: &[usize]) -> Result<()> {
+    let (size, most) = (counts.iter().map(|&n| n as f64).product::<f64>(), u32::MAX as f64);
+    if size <= most {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("{what}: found {size:.3e}; expected at most {most:.3e}: lower one of them")))
 }
 
 /// The clicks of the embedded world as a data set: ids are the world's own numbers, values its ratings. And the world, if no

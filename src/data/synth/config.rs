@@ -344,5 +344,5 @@ impl WorldConfig {
 }
 
 fn check(key: &str, found: impl std::fmt::Display, good: bool, expected: &str) -> Result<()> {
-    if good { Ok(()) } else { Err(Error::Usage(format!("world.{key}: found {found}; expected {expected}"))) }
+    if good { Ok(()) } else { Err(Error::Usage(format!("{key}: found {found}; expected {expected}"))) }
 }

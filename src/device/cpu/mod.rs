@@ -237,6 +237,10 @@ impl Store {
         Ok(self.find(name)?.2.read(offset, spec, self.wide))
     }
 
+    pub(super) fn shared_bytes(&self) -> usize {
+        self.shared.lock().expect("no one panicked with it").iter().map(|(bytes, _)| bytes).sum()
+    }
+
     pub(super) fn states(&self) -> Vec<(String, usize)> {
         self.states.iter().map(|(name, n, _)| (name.clone(), *n)).collect()
     }

@@ -213,6 +213,10 @@ impl Store {
         self.range(name, offset, spec.shape.elements())?.block.read(offset, spec)
     }
 
+    pub(in crate::device) fn shared_bytes(&self) -> usize {
+        self.shared.lock().expect("no one panicked with it").iter().map(|(bytes, _)| bytes).sum()
+    }
+
     pub(in crate::device) fn states(&self) -> Vec<(String, usize)> {
         self.states.iter().map(|s| (s.name.clone(), s.elements)).collect()
     }
