@@ -9,7 +9,7 @@
 
 use super::cache::Dataset;
 use super::readers::text::{Text, show};
-use super::readers::{Kind, read_attributes};
+use super::readers::{Kind, read_attributes, unpacked_name};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -68,10 +68,8 @@ fn attribute_file(folder: &Path) -> Result<Option<PathBuf>> {
     let mut files = vec![];
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
         let path = entry.map_err(Error::io(folder, "list"))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let name = name.trim_end_matches(".gz").trim_end_matches(".zst").to_string();
         if path.is_file() {
-            files.push((name, path));
+            files.push((unpacked_name(&path), path));
         }
     }
     // The file of interactions must be the one that these items belong to.
@@ -90,20 +88,19 @@ fn attribute_file(folder: &Path) -> Result<Option<PathBuf>> {
 
 /// Categories by external id.
 fn read(path: &Path) -> Result<HashMap<String, Vec<String>>> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    match () {
-        _ if name.starts_with("movies.dat") => lines(path, "id::title::A|B", |line| {
+    match unpacked_name(path).as_str() {
+        "movies.dat" => lines(path, "id::title::A|B", |line| {
             let mut fields = line.split("::");
             let (id, genres) = (fields.next()?, fields.nth(1)?);
             Some((id.to_string(), bars(genres)))
         }),
-        _ if name.starts_with("u.item") => lines(path, "id|title|...| and 19 flags, 0 or 1", |line| {
+        "u.item" => lines(path, "id|title|...| and 19 flags, 0 or 1", |line| {
             let fields: Vec<&str> = line.split('|').collect();
             let flags = fields.len().checked_sub(19).filter(|&first| first > 0)?;
             let flags = fields[flags..].iter().enumerate().filter(|(_, flag)| **flag == "1");
             Some((fields[0].to_string(), flags.map(|(genre, _)| genre.to_string()).collect()))
         }),
-        _ if name.starts_with("movies.csv") => table(path),
+        "movies.csv" => table(path),
         _ => attributes(path),
     }
 }

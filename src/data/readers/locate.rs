@@ -72,7 +72,7 @@ fn in_folder(folder: &Path, format: Option<Format>) -> Result<PathBuf> {
 }
 
 /// A file's name in lower case, without .gz and .zst.
-fn unpacked_name(file: &Path) -> String {
+pub(crate) fn unpacked_name(file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     name.trim_end_matches(".gz").trim_end_matches(".zst").to_string()
 }

@@ -18,6 +18,7 @@ pub(crate) mod text;
 
 pub use atomic::{Attributes, Kind, read_attributes};
 pub use builder::{Clock, Interactions, LONGEST_ID, YEAR_2100};
+pub(crate) use locate::unpacked_name;
 pub use locate::{Source, locate};
 pub use names::{Interner, Names, Refused};
 
