@@ -10,6 +10,11 @@
 //! | `sampled-softmax` | -log softmax over the target and the negatives, scores corrected by -log Q (Jean et al., ACL 2015) |
 //! | `in-batch` | as that, the negatives being the other rows' targets (Yi et al., RecSys 2019) |
 //! | `top1-max` | sum_j softmax_j (sigmoid(s_j - s) + sigmoid(s_j^2)) (GRU4Rec, CIKM 2018) |
+//!
+//! With many negatives for one positive, `gbce` as printed pushes all scores down together before it tells items apart, and
+//! takes the encoder with them: every history gets the same row (in PyTorch too: docs/performance.md). So, by `loss.prior`, a
+//! constant stands in front of its scores, log(beta / n): where the loss is least while nothing is known of the items. A
+//! constant ranks nothing. RetinaNet (ICCV 2017) starts its classifier so.
 
 use super::{Batch, Output};
 use crate::error::{Error, Result};
@@ -28,6 +33,8 @@ pub struct LossConfig {
     pub temperature: f64,
     /// Calibration of `gbce`: at 0 beta is 1, as in `bce`; at 1 scores are unbiased.
     pub t: f64,
+    /// `gbce` starts at the share of positives among what it draws, not at a half.
+    pub prior: bool,
     /// Correct sampled scores by the log of the chance to be sampled.
     pub log_q: bool,
     /// One list of negatives for all rows of a batch, not outside each user's items.
@@ -36,7 +43,7 @@ pub struct LossConfig {
 
 impl Default for LossConfig {
     fn default() -> LossConfig {
-        LossConfig { kind: None, temperature: 1.0, t: 0.75, log_q: true, shared: false }
+        LossConfig { kind: None, temperature: 1.0, t: 0.75, prior: true, log_q: true, shared: false }
     }
 }
 
@@ -134,6 +141,8 @@ impl Loss {
             LossKind::Bce => mean((-positive).softplus() + negative.softplus().mean(1)),
             LossKind::Gbce => {
                 let beta = self.beta(n, output.classes.len());
+                let prior = g.scalar(if self.config.prior { (beta / n as f64).ln() } else { 0.0 });
+                let (positive, negative) = (positive + prior, negative + prior);
                 mean(((-positive).softplus().scale(beta) + negative.softplus().sum(1)).scale(1.0 / (n + 1) as f64))
             }
             LossKind::SampledSoftmax | LossKind::InBatch => {
