@@ -223,7 +223,7 @@ fn checkpoint(device: &Device) -> Result<(), Failed> {
     let (whole, again) = (deep(false), deep(true));
     checks::equals("recomputed", &run::run(&again, device)?, &run::run(&whole, device)?)?;
     let bytes =
-        |case: &Case| Ok::<usize, Failed>(Plan::new(&run::graph(case, true)?, Options::default())?.pool_bytes());
+        |case: &Case| Ok::<usize, Failed>(Plan::new(&run::graph(case, true, false)?, Options::default())?.pool_bytes());
     let (before, after) = (bytes(&whole)?, bytes(&again)?);
     if after * 4 < before * 3 { Ok(()) } else { Err(format!("{after} bytes recomputed, {before} kept").into()) }
 }

@@ -17,7 +17,7 @@ use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
 use wgrec::tensor::segments::Segments;
-use wgrec::tensor::{Spec, Tensor};
+use wgrec::tensor::{DType, Spec, Tensor};
 use wgrec::train::step::{Role, StepConfig, TrainStep, gathers};
 
 // Over the 64 rows up to which a table needs no segments, and batches that tiles do not divide.
@@ -105,11 +105,17 @@ pub fn trials() -> Vec<Trial> {
         trials.push(Trial::test(format!("models::{name}::same_bits_on_any_number_of_threads"), move || {
             same_bits_threaded(&model())
         }));
+        trials.push(Trial::test(format!("models::{name}::f16_is_near_f32"), move || half(&model())));
         for device in ["cpu", "gpu"] {
             trials.push(Trial::test(format!("models::{name}::like_f64::{device}"), move || {
                 alike(&model(), &devices::get(device)?, |_| {})
             }));
         }
+    }
+    for device in devices::all() {
+        trials.push(Trial::test(format!("models::the_loss_scale_changes_nothing_but_overflow::{device}"), move || {
+            loss_scale(&devices::get(device)?)
+        }));
     }
     trials.push(Trial::test("models::one_place_is_as_among_all", one_place));
     for device in devices::all() {
@@ -297,6 +303,94 @@ fn overfits(model: &Subject, device: &Device) -> Result<(), Failed> {
     }
     let (first, last) = (first.unwrap_or(f64::NAN), step.loss()?);
     if last < 0.1 * first { Ok(()) } else { Err(format!("the loss went from {first} to {last}").into()) }
+}
+
+/// Losses of a training whose activations are stored as f16: near those in f32, and not the same.
+fn half(model: &Subject) -> Result<(), Failed> {
+    let device = devices::get("gpu")?;
+    let losses = |half: bool| -> Result<Vec<f64>, Failed> {
+        let store = scaled_store(model, &device)?;
+        let mut config = scaled(model.kind, half);
+        config.plan.half = half;
+        let mut step = TrainStep::new(&device, &store, &*model.model, &config)?;
+        let halves = step.plan().nodes.iter().flat_map(|n| &n.outputs).filter(|s| s.spec.dtype == DType::F16).count();
+        if (halves > 0) != half {
+            return Err(format!("{halves} values are stored as f16").into());
+        }
+        let losses = (0..30).map(|n| {
+            step.run(&batch(model, n), n, 3, LR)?;
+            Ok(step.loss()?)
+        });
+        losses.collect()
+    };
+    let (wide, half) = (losses(false)?, losses(true)?);
+    match wide.iter().zip(&half).find(|(w, h)| (*w - *h).is_nan() || (*w - *h).abs() > 0.02 * w.abs()) {
+        Some((w, h)) => Err(format!("a loss of {w} is {h} with activations of f16").into()),
+        None if wide == half => Err("not one loss differs: nothing was stored as f16".into()),
+        None => Ok(()),
+    }
+}
+
+/// A configuration with the loss scaled, if `yes`.
+fn scaled(kind: LossKind, yes: bool) -> StepConfig {
+    let config = config(kind, false);
+    StepConfig { optimiser: Adam { scaled: yes, ..config.optimiser }, ..config }
+}
+
+fn scaled_store(model: &Subject, device: &Device) -> Result<Store, Failed> {
+    let params = model.model.params();
+    let optimiser = scaled(model.kind, true).optimiser;
+    let mut store = device.store(&[params.states(), optimiser.states(params)].concat())?;
+    params.initialise(&mut store, 3)?;
+    Ok(store)
+}
+
+/// Updates are those without a scale; a gradient that is not finite halves it and changes nothing else; 2,000 good ones in a
+/// row double it.
+fn loss_scale(device: &Device) -> Result<(), Failed> {
+    let (_, kind, make) = models().into_iter().find(|(name, ..)| *name == "sasrec_post").expect("it is listed");
+    let model = Subject { make, model: make(), kind };
+    let run = |store: &Store, yes: bool, n: u64| -> Result<(), Failed> {
+        let mut step = TrainStep::new(device, store, &*model.model, &scaled(kind, yes))?;
+        Ok(step.run(&batch(&model, n), n, 3, LR)?)
+    };
+    let scale = |store: &Store| -> Result<[f64; 2], Failed> {
+        let one = |name: &str| Ok::<f64, Failed>(store.read(name, 0, &Spec::f32([1]))?.to_f64()[0]);
+        Ok([one("loss_scale")?, one("good_updates")?])
+    };
+    let (plain, mut store) = (scaled_store(&model, device)?, scaled_store(&model, device)?);
+    for n in 0..3 {
+        run(&plain, false, n)?;
+        run(&store, true, n)?;
+    }
+    let params = model.model.params();
+    for p in params.iter() {
+        let (want, got) = (params.read(&plain, &p.name)?.to_f64(), params.read(&store, &p.name)?.to_f64());
+        // Keys' biases have no gradient but what is rounded.
+        let far = |(w, g): (&f64, &f64)| (w - g).abs() > 1e-4 && !p.name.ends_with("key.bias");
+        if want.iter().zip(&got).any(far) {
+            return Err(format!("{} differs once the loss is scaled", p.name).into());
+        }
+    }
+    let after = |what: &str, got: [f64; 2], want: [f64; 2]| match got == want {
+        true => Ok(()),
+        false => Err(Failed::from(format!("{what}: log2 of the scale and good updates are {got:?}, not {want:?}"))),
+    };
+    after("three updates", scale(&store)?, [0.0, 3.0])?;
+    store.write("good_updates", 0, &Tensor::f32([1], vec![1999.0]))?;
+    run(&store, true, 3)?;
+    after("2,000 updates", scale(&store)?, [1.0, 0.0])?;
+
+    params.write(&mut store, "encoder.0.attention.value.weight", &Tensor::f32([12, 12], vec![f32::INFINITY; 144]))?;
+    let before = states(&store)?;
+    run(&store, true, 4)?;
+    after("an overflow", scale(&store)?, [0.0, 0.0])?;
+    for ((name, was), (_, is)) in before.iter().zip(&states(&store)?) {
+        if *name != "loss_scale" && was != is {
+            return Err(format!("{name} changed by a gradient that is not finite").into());
+        }
+    }
+    Ok(())
 }
 
 /// A batch of nothing but padding, with every loss that the model can be trained with: loss 0, gradients finite.

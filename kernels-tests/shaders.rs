@@ -9,7 +9,7 @@ use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use wgrec::device::gpu::bind;
 use wgrec::device::gpu::shader::Shader;
-use wgrec::graph::plan::Planned;
+use wgrec::graph::plan::{Options, Planned};
 use wgrec::kernels::launch::Source;
 use wgrec::kernels::{Caps, Launch, SHADERS};
 
@@ -59,14 +59,16 @@ fn all_caps() -> [Caps; 2] {
     [false, true].map(|subgroups| Caps { subgroups, ..Caps::default() })
 }
 
-/// Every distinct shader text that the cases launch, with a node that launches it.
+/// Every distinct shader text that the cases launch, with a node that launches it, in each precision.
 fn launches(cases: &[Case]) -> Result<Vec<(Planned, Launch)>, Failed> {
     let mut seen = HashSet::new();
     let mut all = vec![];
     for (case, caps) in cases.iter().flat_map(|case| all_caps().map(|caps| (case, caps))) {
-        for (node, launch) in run::launches(case, &caps)? {
-            if seen.insert((launch.source.clone(), launch.entry, launch.constants.clone())) {
-                all.push((node, launch));
+        for half in [false, true] {
+            for (node, launch) in run::launches(case, &caps, Options { half, no_fuse: half, ..Options::default() })? {
+                if seen.insert((Shader::of(&node, &launch, false).text().to_string(), launch.entry)) {
+                    all.push((node, launch));
+                }
             }
         }
     }
@@ -77,10 +79,10 @@ fn every_entry_point() -> Result<(), Failed> {
     let mut launched: BTreeMap<&str, HashSet<&str>> = BTreeMap::new();
     let mut declared: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (_, cases) in cases::ALL {
-        for (_, launch) in launches(&cases())? {
+        for (node, launch) in launches(&cases())? {
             let Source::File(stem) = launch.source else { continue };
             launched.entry(stem).or_default().insert(launch.entry);
-            let module = Shader::of(&launch, false).parse()?.0;
+            let module = Shader::of(&node, &launch, false).parse()?.0;
             declared.entry(stem).or_default().extend(module.entry_points.into_iter().map(|e| e.name));
         }
     }
@@ -97,13 +99,13 @@ fn every_entry_point() -> Result<(), Failed> {
 fn binds_and_translates(cases: &[Case]) -> Result<(), Failed> {
     for (node, launch) in launches(cases)? {
         for reverse in [false, true] {
-            let shader = Shader::of(&launch, reverse);
+            let shader = Shader::of(&node, &launch, reverse);
             let found = shader.reflect()?;
             bind::bind(&node, &launch, &found)?;
             shader.fits(&found, &Caps::default())?;
             let (module, _) = shader.parse()?;
             let fail = |e: String| Failed::from(format!("{}, {}: {e}", shader.file, launch.entry));
-            let allowed = Capabilities::IMMEDIATES | Capabilities::SUBGROUP;
+            let allowed = Capabilities::IMMEDIATES | Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16;
             let info = Validator::new(ValidationFlags::all(), allowed).validate(&module);
             let info = info.map_err(|e| fail(e.emit_to_string(shader.text())))?;
             barriers::check(&module).map_err(&fail)?;
@@ -127,7 +129,7 @@ fn translate(module: &naga::Module, info: &naga::valid::ModuleInfo, entry: &str)
     }
 
     let options = hlsl::Options {
-        shader_model: hlsl::ShaderModel::V6_0,
+        shader_model: hlsl::ShaderModel::V6_2,
         immediates_target: Some(hlsl::BindTarget::default()),
         ..Default::default()
     };

@@ -2,7 +2,7 @@
 //   g' = scale g (+ decay p, if L2)    m = beta1 m + (1 - beta1) g'    v = beta2 v + (1 - beta2) g'^2
 //   p = p (1 - lr decay, if decoupled) - lr m correction1 / (sqrt(v correction2) + eps)
 // correction_i = 1 / (1 - beta_i^t) and lr come with the step; 1 - beta_i from the host, in f64: here 1 - 0.999 would be
-// off in the fifth digit. Moments below 1e-30 are set to 0: denormal numbers are slow or flushed, as the device likes.
+// off in the fifth digit. Where scale is 0 all stays as it is: gradients overflowed (f16). Moments below 1e-30 are set to 0: denormal numbers are slow or flushed, as the device likes.
 // One invocation an element.
 //!import index
 //!import step
@@ -30,6 +30,9 @@ fn flushed(x: f32) -> f32 {
 }
 
 fn update(i: u32, gradient: f32, lr_factor: f32, decay: f32) {
+    if scale[0] == 0.0 {
+        return;
+    }
     let lr = bitcast<f32>(step[STEP_LR]) * lr_factor;
     var g = gradient * scale[0];
     var shrunk = p[i];

@@ -495,6 +495,8 @@ fn wrong_settings_are_refused_and_leave_nothing() {
         (vec!["--config=none.toml"], "none.toml: cannot read"),
         (vec!["--device=tpu"], "no device is called \"tpu\""),
         (vec!["--device=gpu:99"], ""),
+        (vec!["--set=precision=f8"], "precision: unknown variant `f8`, expected `f32` or `f16`"),
+        (vec!["--device=cpu", "--set=precision=f16"], "precision: found \"f16\", but cpu"),
         (vec!["--data=none.csv"], "none.csv"),
         (vec!["--out=data.csv"], "data.csv: cannot"),
         (vec!["--out=data.csv/below"], "data.csv/below: cannot create"),

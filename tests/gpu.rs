@@ -235,7 +235,7 @@ fn mismatches_are_named() {
     let [launch] = &bind::launches(node, &Caps::default()).unwrap()[..] else { panic!("one launch") };
     let reflect = |text: &str| {
         let source = Launch::generated(text.into(), "").source;
-        Shader::of(&Launch { source, ..launch.clone() }, false).reflect()
+        Shader::of(node, &Launch { source, ..launch.clone() }, false).reflect()
     };
     let fails = |text: String, with: &str| {
         let message = match reflect(&text).and_then(|found| bind::bind(node, launch, &found)) {

@@ -12,6 +12,22 @@ pub fn cases() -> Vec<Case> {
     // The first update, where the corrections are largest, and one long after, where they are 1.
     all.push(flat(Case::new("first_update"), l2, 130, 0));
     all.push(flat(Case::new("update_100000"), l2, 130, 99_999));
+    // What overflowed leaves everything as it was.
+    let overflow = |c: Case, [n]: [usize; 1]| {
+        let state = || normal([n]);
+        c.state(state())
+            .state(moment([n], false))
+            .state(moment([n], true))
+            .fixed(state().plant(f64::INFINITY, [0]))
+            .fixed(uniform([n.div_ceil(Adam::BLOCK), 2], 0.1, 0.5))
+            .fixed(uniform([], 0.0, 0.0))
+            .ops(move |g, x| {
+                g.try_push(Adam { settings: l2 }, &[x[0], x[1], x[2], x[3], x[4], g.step(), x[5]])
+                    .expect("the shapes fit")
+            })
+            .reference(|x| x[..3].iter().map(Tensor::to_f64).collect())
+    };
+    all.extend(Case::grid("overflow", [[1], [257]], overflow));
     for (name, settings) in [("l2", l2), ("decoupled", decoupled)] {
         for lazy in [false, true] {
             let name = format!("{}_rows_{name}", if lazy { "lazy" } else { "all" });

@@ -28,6 +28,7 @@ fn definition(fun: Fun) -> (fn(f64, f64) -> f64, Domain) {
         Fun::Neg => (|a, _| -a, Smooth),
         Fun::Reciprocal => (|a, _| 1.0 / a, Positive),
         Fun::NonZero => (|a, _| (a != 0.0) as u32 as f64, Flat),
+        Fun::FiniteOrZero => (|a, _| a, Flat),
         Fun::Add => (|a, b| a + b, Smooth),
         Fun::Sub => (|a, b| a - b, Smooth),
         Fun::Mul => (|a, b| a * b, Smooth),
@@ -116,7 +117,11 @@ fn extremes() -> Vec<Case> {
             vec![x.sqrt(), x.reciprocal(), x.log(), dx]
         })
         .tolerance(1e-6, 1e-5);
-    smooth.into_iter().map(one).chain([masked, at_zero]).collect()
+    let none = Case::new("not_finite")
+        .fixed(normal([7]).plant(f64::INFINITY, [0]).plant(f64::NEG_INFINITY, [3]).plant(f64::NAN, [5]))
+        .op(|_, x| x[0].finite_or_zero())
+        .reference(|x| vec![x[0].to_f64().iter().map(|&a| if a.is_finite() { a } else { 0.0 }).collect()]);
+    smooth.into_iter().map(one).chain([masked, at_zero, none]).collect()
 }
 
 /// Equal operands: the gradient of max and min goes to the first, all of it.

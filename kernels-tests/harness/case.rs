@@ -38,6 +38,8 @@ pub struct Case {
     /// The table and the index lists whose sorted segments the host makes.
     pub segments: Option<(usize, Vec<usize>)>,
     pub step: Step,
+    /// What it asks, f16 has no digits for.
+    pub needs_f32: bool,
 }
 
 impl Case {
@@ -50,6 +52,7 @@ impl Case {
             tolerance: Tolerance { absolute: 1e-6, relative: 1e-5 },
             segments: None,
             step: Step::at(7, 3, 1e-2, [0.9, 0.999]),
+            needs_f32: false,
         }
     }
 
@@ -115,6 +118,11 @@ impl Case {
 
     pub fn tolerance(mut self, absolute: f64, relative: f64) -> Case {
         self.tolerance = Tolerance { absolute, relative };
+        self
+    }
+
+    pub fn needs_f32(mut self) -> Case {
+        self.needs_f32 = true;
         self
     }
 

@@ -4,24 +4,27 @@ use super::case::Case;
 use super::compare::{Tolerance, close, same};
 use super::devices;
 use super::run::{self, Compiled, Observed};
+use half::f16;
 use libtest_mimic::{Failed, Trial};
 use wgrec::device::Device;
 use wgrec::device::cpu::{Cpu, Precision};
 use wgrec::device::gpu::GpuOptions;
 use wgrec::graph::plan::Options;
+use wgrec::kernels::Caps;
 use wgrec::tensor::philox::Stream;
-use wgrec::tensor::{DType, Tensor};
+use wgrec::tensor::{DType, Data, Tensor};
 
 /// An error says what is wrong with the case's kernels.
 pub type Check = fn(&Case) -> Result<(), Failed>;
 
 pub fn trials(kernel: &str, case: Case) -> Vec<Trial> {
-    let checks: [(&str, Check, bool); 5] = [
+    let checks: [(&str, Check, bool); 6] = [
         ("reference", reference, case.reference.is_some()),
         ("cpu", cpu, true),
         ("gradient", gradient, case.is_differentiable()),
         ("repeat", repeat, true),
         ("gpu", gpu, true),
+        ("f16", half, !case.needs_f32),
     ];
     let trial = |(check, f, _): (&str, Check, bool)| {
         let case = case.clone();
@@ -185,12 +188,55 @@ pub fn gpu(case: &Case) -> Result<(), Failed> {
     equals("gpu, invocations in reverse", &run::run(case, &reversed)?, &first)?;
 
     let (device, without) = on(GpuOptions { subgroups: false, ..guard })?;
-    let launches =
-        |caps| run::launches(case, caps).map(|l| l.into_iter().map(|(_, l)| l.constants).collect::<Vec<_>>());
+    let launches = |caps| {
+        run::launches(case, caps, Options::default())
+            .map(|l| l.into_iter().map(|(_, l)| l.constants).collect::<Vec<_>>())
+    };
     if launches(&caps)? != launches(&without)? {
         let mut compiled = Compiled::new(case, &device, case.is_differentiable(), Options::default())?;
         agrees("gpu without subgroups", case, &compiled.run()?, &want)?;
         compiled.check_guards()?;
     }
     Ok(())
+}
+
+/// On the GPU, with activations stored as f16: outputs and gradients as a whole are near those of the twin in f64, from inputs
+/// that f16 holds. What is wrong in a conversion is wrong by far.
+pub fn half(case: &Case) -> Result<(), Failed> {
+    let options = Options { half: true, no_fuse: true, ..Options::default() };
+    let device = Device::Gpu(devices::gpu(GpuOptions { guard: true, checked: true, ..GpuOptions::default() })?);
+    let halves = run::launches(case, &Caps::default(), options)?;
+    let mut specs = halves.iter().flat_map(|(node, _)| node.specs()).flatten();
+    // Nothing as wide as a row of features, or numbers that f16 has not.
+    let rounded: Vec<Tensor> = case.tensors().into_iter().map(rounded).collect();
+    let fits = |t: &Tensor| t.to_f64().iter().all(|x| x.abs() <= f16::MAX.to_f64());
+    if !specs.any(|s| s.dtype == DType::F16) || !rounded.iter().all(fits) {
+        return Ok(());
+    }
+    let observe = |device: &Device, options: Options| -> Result<Observed, Failed> {
+        let mut compiled = Compiled::new(case, device, case.is_differentiable(), options)?;
+        compiled.tensors = rounded.clone();
+        let observed = compiled.run()?;
+        compiled.check_guards()?;
+        Ok(observed)
+    };
+    let (got, want) = (observe(&device, options)?, observe(&on_cpu(Precision::F64), Options::default())?);
+    for ((name, got), (_, want)) in got.all().zip(want.all()) {
+        let (got, want) = (got.to_f64(), want.to_f64());
+        let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+        let apart = norm(&mut got.iter().zip(&want).map(|(g, w)| g - w));
+        let allowed = 4e-3 * norm(&mut want.iter().copied()) + 2e-4 * (want.len() as f64).sqrt();
+        if apart.is_nan() || apart > allowed {
+            return Err(format!("{name}: {apart:e} apart, {allowed:e} allowed").into());
+        }
+    }
+    Ok(())
+}
+
+/// Floats to the nearest f16.
+fn rounded(tensor: Tensor) -> Tensor {
+    match &tensor.data {
+        Data::U32(_) => tensor,
+        _ => Tensor::f64(tensor.shape.clone(), tensor.to_f64().iter().map(|&x| f16::from_f64(x).to_f64()).collect()),
+    }
 }

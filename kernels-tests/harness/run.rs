@@ -38,8 +38,9 @@ pub fn weights(case: &Case, output: usize, spec: &Spec) -> Tensor {
     Tensor::f64(spec.shape.clone(), values)
 }
 
-/// The graph of a case, with gradients if `backward`.
-pub fn graph(case: &Case, backward: bool) -> Result<Graph> {
+/// The graph of a case, with gradients if `backward`. If `half`, the case reads and writes values of the plan, which may be
+/// stored as f16, where else it has the host's own.
+pub fn graph(case: &Case, backward: bool, half: bool) -> Result<Graph> {
     let g = Graph::new();
     let vars: Vec<Var> = case
         .operands
@@ -50,10 +51,17 @@ pub fn graph(case: &Case, backward: bool) -> Result<Graph> {
             Role::State => g.state(&format!("x{i}"), &format!("x{i}"), 0, o.recipe.spec.clone()),
         })
         .collect();
+    let within = |v: Var<'_>| half && v.dtype() == DType::F32;
+    let read: Vec<Var> = vars
+        .iter()
+        .zip(&case.operands)
+        .map(|(&v, o)| if within(v) && o.role == Role::Input { v.scale(1.0) } else { v })
+        .collect();
     if let Some((table, lists)) = &case.segments {
         g.segments("segments", vars[*table], &lists.iter().map(|&l| vars[l]).collect::<Vec<_>>());
     }
-    let outputs = (case.build)(&g, &vars);
+    let outputs = (case.build)(&g, &read);
+    let outputs: Vec<Var> = outputs.into_iter().map(|y| if within(y) { y.scale(1.0) } else { y }).collect();
     for (i, y) in outputs.iter().enumerate() {
         g.result(&format!("output {i}"), *y);
     }
@@ -71,8 +79,8 @@ pub fn graph(case: &Case, backward: bool) -> Result<Graph> {
 }
 
 /// What a case launches on an adapter of `caps`, gradients included.
-pub fn launches(case: &Case, caps: &Caps) -> Result<Vec<(Planned, Launch)>> {
-    let plan = Plan::new(&graph(case, case.is_differentiable())?, Options::default())?;
+pub fn launches(case: &Case, caps: &Caps, options: Options) -> Result<Vec<(Planned, Launch)>> {
+    let plan = Plan::new(&graph(case, case.is_differentiable(), options.half)?, options)?;
     let mut all = vec![];
     for node in plan.nodes {
         all.extend(bind::launches(&node, caps)?.into_iter().map(|launch| (node.clone(), launch)));
@@ -91,7 +99,7 @@ pub struct Compiled<'a> {
 
 impl<'a> Compiled<'a> {
     pub fn new(case: &'a Case, device: &Device, backward: bool, options: Options) -> Result<Compiled<'a>> {
-        let plan = device.plan(&graph(case, backward)?, options)?;
+        let plan = device.plan(&graph(case, backward, options.half)?, options)?;
         let states = case.operands.iter().enumerate().filter(|(_, o)| o.role == Role::State);
         let states: Vec<_> = states.map(|(i, o)| (format!("x{i}"), o.recipe.spec.shape.elements())).collect();
         let store = device.store(&states)?;

@@ -6,4 +6,3 @@ const STEP_MICRO: u32 = 4u;
 const STEP_LR: u32 = 5u;            // from here on floats
 const STEP_CORRECTION1: u32 = 6u;
 const STEP_CORRECTION2: u32 = 7u;
-const STEP_LOSS_SCALE: u32 = 8u;

@@ -11,6 +11,7 @@ use wgrec::graph::dot::dot;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::kernels::Cost;
 use wgrec::train::checkpoint::replace;
+use wgrec::train::config::Precision;
 use wgrec::train::fit::bytes;
 use wgrec::train::step::{Role, TrainStep};
 use wgrec::train::{Config, FitOptions, Session};
@@ -36,11 +37,12 @@ pub fn run(args: Args) -> Result<()> {
     session.check_training()?;
     let graph = Graph::new();
     TrainStep::trace(&graph, &*session.model, &session.step_config(FitOptions::default()), Role::Update)?;
-    let plan = Plan::new(&graph, Options { threads, ..Options::default() })?;
+    let half = session.config.precision == Precision::F16;
+    let plan = Plan::new(&graph, Options { threads, half, ..Options::default() })?;
     if let Some(path) = &args.dot {
         replace(path, |temporary| std::fs::write(temporary, dot(&plan)))?;
     }
-    let apart = Plan::new(&graph, Options { no_reuse: true, threads, ..Options::default() })?;
+    let apart = Plan::new(&graph, Options { no_reuse: true, threads, half, ..Options::default() })?;
     let parameters = thousands(session.model.params().elements() as u64);
     super::print(&format!(
         "{:<8} {}\n{:<8} {}: {parameters} parameters\n{}",

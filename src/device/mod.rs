@@ -87,6 +87,9 @@ impl Device {
 
     /// `graph`, planned for this device.
     pub fn plan(&self, graph: &Graph, options: Options) -> Result<Plan> {
+        if options.half {
+            self.check_half()?;
+        }
         let threads = match self {
             // The oracle runs node after node: what is cut into tiles is judged by it.
             Device::Cpu(d) if d.precision() == Precision::F64 => 0,
@@ -94,6 +97,19 @@ impl Device {
             Device::Gpu(_) => 0,
         };
         Plan::new(graph, Options { threads, ..options })
+    }
+
+    /// An error unless activations can be stored as f16.
+    fn check_half(&self) -> Result<()> {
+        let why = match self {
+            Device::Cpu(_) => "computes in f32".to_string(),
+            Device::Gpu(d) if d.caps().f16 => return Ok(()),
+            Device::Gpu(_) => "has no f16 in shaders".to_string(),
+        };
+        Err(Error::Usage(format!(
+            "precision: found \"f16\", but {} {why}; take --set precision=f32, or a GPU that has f16 (see `wgrec devices`)",
+            self.describe()
+        )))
     }
 
     /// New states of the given numbers of f32 elements, all zero.

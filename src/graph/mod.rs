@@ -5,12 +5,13 @@ use crate::error::{Error, Result};
 use crate::kernels::{Inputs, Op, Outputs};
 use crate::tensor::{DType, Shape, Spec, Tensor};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub mod dot;
 pub mod fuse;
 pub mod grad;
+mod half;
 pub mod plan;
 pub mod step;
 pub mod strips;
@@ -69,6 +70,8 @@ pub(crate) struct Inner {
     pub nodes: Vec<Node>,
     pub results: Vec<(String, Value)>,
     pub segments: HashMap<Value, Segmented>,
+    /// Values that stay f32 whatever the precision.
+    pub exact: HashSet<Value>,
     scope: Vec<String>,
     region: Option<usize>,
     regions: usize,
@@ -204,6 +207,11 @@ impl Graph {
     /// Writes `value` over `state` when the step has read all it needs of the old value.
     pub fn assign<'g>(&'g self, state: Var<'g>, value: Var<'g>) -> Var<'g> {
         self.push(crate::kernels::strided::Assign, &[state, value])
+    }
+
+    /// Keeps `var`, and what it is a sum of, in f32 where a plan stores activations as halves.
+    pub fn keep_exact(&self, var: Var) {
+        self.inner.borrow_mut().exact.insert(var.value);
     }
 
     /// A value that the host reads after a step, by name.

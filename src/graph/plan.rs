@@ -1,6 +1,7 @@
 //! A graph, planned once: the order of its nodes, when each value dies, and which reused buffer holds it.
 
 use super::fuse::fuse;
+use super::half::halve;
 use super::strips::{Builder, Strip, split_of};
 use super::{Graph, Kind, Node, NodeId, Value};
 use crate::error::{Error, Result};
@@ -64,6 +65,8 @@ pub struct Options {
     pub no_reuse: bool,
     /// Elementwise nodes stay one launch each.
     pub no_fuse: bool,
+    /// Activations are stored as f16, for a GPU that can: see `super::half`.
+    pub half: bool,
     /// For the CPU device with this many threads: strips ([`super::strips`]) instead of scratch. 0: none.
     pub threads: usize,
 }
@@ -99,7 +102,11 @@ impl Plan {
             let live = live(&nodes, &roots);
             fuse(&mut nodes, &live, &kept);
         }
-        let live = live(&nodes, &roots);
+        let mut live = live(&nodes, &roots);
+        if options.half {
+            let results = results.iter().map(|(_, v)| *v).collect();
+            halve(&mut nodes, &mut live, &inner.exact, &results);
+        }
         let mut strips = Builder::new(&nodes, &live, options.threads > 0);
         let order = order(&nodes, &live, &mut strips)?;
         Ok(Placing::new(&nodes, options, strips.finish()).place(&order, &results))

@@ -14,19 +14,17 @@ pub struct Step {
     /// 1 / (1 - beta1^t) and 1 / (1 - beta2^t) at update t, worked out by the host in f64.
     pub correction1: f32,
     pub correction2: f32,
-    pub loss_scale: f32,
 }
 
 impl Step {
     pub const NAME: &'static str = "step";
-    pub const WORDS: usize = 12;
+    pub const WORDS: usize = 8;
     pub const SEED: usize = 0;
     pub const STEP: usize = 2;
     pub const MICRO: usize = 4;
     pub const LR: usize = 5;
     pub const CORRECTION1: usize = 6;
     pub const CORRECTION2: usize = 7;
-    pub const LOSS_SCALE: usize = 8;
 
     /// Step `step` (from 0) of a run: Adam's bias corrections are those of update `step + 1`.
     pub fn at(seed: u64, step: u64, lr: f64, betas: [f64; 2]) -> Step {
@@ -38,7 +36,6 @@ impl Step {
             lr: lr as f32,
             correction1: correction(betas[0]),
             correction2: correction(betas[1]),
-            loss_scale: 1.0,
         }
     }
 
@@ -52,7 +49,6 @@ impl Step {
         w[Step::LR] = self.lr.to_bits();
         w[Step::CORRECTION1] = self.correction1.to_bits();
         w[Step::CORRECTION2] = self.correction2.to_bits();
-        w[Step::LOSS_SCALE] = self.loss_scale.to_bits();
         w
     }
 

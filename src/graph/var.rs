@@ -56,6 +56,11 @@ impl<'g> Var<'g> {
         self.graph.push(Chain::of(Fun::NonZero), &[self])
     }
 
+    /// The elements, and 0 in place of what is infinite or no number. Has no gradient.
+    pub fn finite_or_zero(self) -> Var<'g> {
+        self.graph.push(Chain::of(Fun::FiniteOrZero), &[self])
+    }
+
     /// A scalar constant of this graph.
     pub fn constant_like(self, value: f64) -> Var<'g> {
         self.graph.scalar(value)

@@ -108,9 +108,12 @@ impl<T: Real> Update<T> {
         }
     }
 
-    /// `p`, `m` and `v` after gradient `g`; a missing one is 0.
+    /// `p`, `m` and `v` after gradient `g`; a missing one is 0. Where `scale` is 0 they stay.
     #[inline(always)]
     fn apply(&self, p: &mut [T], m: &mut [T], v: &mut [T], g: Option<&[T]>) {
+        if self.scale == T::ZERO {
+            return;
+        }
         // Either kind of decay, without a branch in the loop: decay * p in the gradient, or a factor on p.
         let (added, kept) = match self.decoupled {
             true => (T::ZERO, T::ONE - self.lr * self.decay),
@@ -132,7 +135,8 @@ impl<T: Real> Update<T> {
 }
 
 /// Over flat states p, m, v \[n\] with gradient g \[n\]. `rates` \[n / 64, 2\] holds for each block of 64 elements a factor on
-/// the learning rate (0 freezes it) and the weight decay. `scale`, a scalar, multiplies the gradient (clipping).
+/// the learning rate (0 freezes it) and the weight decay. `scale`, a scalar, multiplies the gradient (clipping, loss
+/// scaling); where it is 0 nothing is updated.
 #[derive(Debug, Clone, Copy)]
 pub struct Adam {
     pub settings: Settings,

@@ -352,6 +352,11 @@ impl Op for Attention {
         Ok(vec![self.launch("forward", self.heads(s.input(0)), caps)?])
     }
 
+    // The log-sum-exp.
+    fn exact_outputs(&self) -> &[usize] {
+        &[1]
+    }
+
     fn operands(&self) -> Operands {
         Operands { inputs: &["q", "k", "v", "keep", "step"], outputs: &["y", "lse"], scratch: &[] }
     }

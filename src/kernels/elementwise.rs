@@ -112,6 +112,8 @@ table! {
     // 1/0 is taken as 0, so that masks and square roots at 0 stay finite.
     Reciprocal 1 "reciprocal({a})", |a, b| reciprocal(a), |x: f32, _| reciprocal(x),
         |x, z, y, dy| [Some(-(dy * y * y)), None];
+    FiniteOrZero 1 "select(0.0, {a}, is_finite({a}))", |a, b| if a.f64().is_finite() { a } else { T::ZERO },
+        |x: f32, _| if x.is_finite() { x } else { 0.0 }, |x, z, y, dy| [None, None];
     NonZero 1 "select(0.0, 1.0, {a} != 0.0)", |a, b| if a != T::ZERO { T::ONE } else { T::ZERO },
         |x: f32, _| if x != 0.0 { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
     Add 2 "({a}) + ({b})", |a, b| a + b, |x: f32, y: f32| x + y, |x, z, y, dy| [Some(dy), Some(dy)];
@@ -172,6 +174,11 @@ pub struct Chain {
 }
 
 impl Chain {
+    /// Its one input, as it is.
+    pub fn copy() -> Chain {
+        Chain { inputs: 1, code: vec![] }
+    }
+
     pub fn of(fun: Fun) -> Chain {
         let inputs = fun.arity();
         Chain { inputs, code: vec![Instr::Apply(fun, 0, inputs - 1)] }

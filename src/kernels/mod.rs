@@ -122,6 +122,12 @@ pub trait Op: Debug + Send + Sync + 'static {
         None
     }
 
+    /// Outputs that lose what they are for where they are stored as f16: log-sum-exps, statistics, gradients that no loss scale
+    /// has reached.
+    fn exact_outputs(&self) -> &[usize] {
+        &[]
+    }
+
     /// For the one op whose gradient is rows of a table.
     fn is_gather(&self) -> bool {
         false

@@ -325,6 +325,11 @@ impl Op for SoftmaxLoss {
         Ok(launches)
     }
 
+    // The gradients are made before any loss scale reaches them.
+    fn exact_outputs(&self) -> &[usize] {
+        &[0, 1, 2, 3]
+    }
+
     fn operands(&self) -> Operands {
         Operands {
             inputs: &["x", "table", "targets", "weight", "bias"],

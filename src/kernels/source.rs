@@ -41,6 +41,27 @@ impl Assembled {
         format!("{name}:{}", line - first + 1)
     }
 
+    /// Makes the storage buffers called `names` hold f16: reads of them widen to f32, writes round. Arithmetic stays as it is.
+    /// Buffers of words that are only moved (u32) hold the bits of an f32.
+    pub fn halve(&mut self, names: &[String]) {
+        if names.is_empty() {
+            return;
+        }
+        let mut halves: Vec<(&str, bool)> = vec![];
+        let mut text = std::mem::take(&mut self.text);
+        for name in names {
+            for (element, words) in [("f32", false), ("u32", true)] {
+                let [from, to] = [element, "f16"].map(|element| format!("> {name}: array<{element}>"));
+                if text.contains(&from) {
+                    text = text.replacen(&from, &to, 1);
+                    halves.push((name, words));
+                }
+            }
+        }
+        // On the first line, so that all others keep their numbers.
+        self.text = format!("enable f16; {}", converted(&text, &halves));
+    }
+
     fn push(&mut self, name: String, text: &str) {
         self.pieces.push((self.text.lines().count(), name));
         self.text += text;
@@ -59,6 +80,56 @@ impl Assembled {
             }
         }
     }
+}
+
+/// `text` with a conversion at each access to an element of `halves`: (name, whether the shader takes it for words).
+fn converted(text: &str, halves: &[(&str, bool)]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        if rest.starts_with("//") {
+            let (comment, after) = rest.split_at(rest.find('\n').unwrap_or(rest.len()));
+            out += comment;
+            rest = after;
+            continue;
+        }
+        let half = halves.iter().find(|(name, _)| *name == &rest[..word] && rest[word..].starts_with('['));
+        let Some(&(name, words)) = half else {
+            let next = word.max(rest.chars().next().map_or(0, char::len_utf8));
+            out += &rest[..next];
+            rest = &rest[next..];
+            continue;
+        };
+        let close = closing(&rest[word..]);
+        let element = format!("{name}{}", converted(&rest[word..word + close + 1], halves));
+        rest = &rest[word + close + 1..];
+        let read = if words { format!("bitcast<u32>(f32({element}))") } else { format!("f32({element})") };
+        let assigned = ["= ", "+= ", "-= ", "*= "].iter().find(|sign| rest.trim_start().starts_with(*sign));
+        let Some(sign) = assigned else {
+            out += &read;
+            continue;
+        };
+        let end = rest.find(';').expect("a statement ends");
+        let value = converted(rest[..end].trim_start().trim_start_matches(sign), halves);
+        out += &match (*sign, words) {
+            ("= ", false) => format!("{element} = f16({value})"),
+            ("= ", true) => format!("{element} = f16(bitcast<f32>({value}))"),
+            (sign, _) => format!("{element} = f16({read} {} ({value}))", &sign[..1]),
+        };
+        rest = &rest[end..];
+    }
+    out
+}
+
+/// The place of the bracket that closes the one that `text` begins with.
+fn closing(text: &str) -> usize {
+    let mut depth = 0;
+    let closes = |(_, c): &(usize, char)| {
+        depth += (*c == '[') as i32 - (*c == ']') as i32;
+        depth == 0
+    };
+    text.char_indices().find(closes).expect("brackets close").0
 }
 
 fn find(files: &[(&str, &'static str)], stem: &str) -> &'static str {
@@ -83,6 +154,29 @@ mod tests {
     }
 
     #[test]
+    fn halves_are_converted_where_they_are_read_and_written() {
+        let text = "@group(0) @binding(0) var<storage, read> x: array<f32>;\n\
+                    @group(0) @binding(1) var<storage, read> ids: array<u32>;\n\
+                    @group(0) @binding(2) var<storage, read_write> y: array<f32>; // y[i] of x[i]\n\
+                    @group(0) @binding(3) var<storage, read_write> bits: array<u32>;\n\
+                    fn f(i: u32) {\n    y[ids[i]] = max[i](x[ids[i + 1u]], 2.0 * x[i]);\n    y[i] += xx[i] * x[i];\n    \
+                    if x[i] == y[i] { bits[i] = bits[0]; }\n}\n";
+        let mut all = assemble(&Source::Generated(text.into()), &[], false);
+        let lines = all.text.lines().count();
+        all.halve(&["x".into(), "y".into(), "bits".into()]);
+        assert_eq!(all.text.lines().count(), lines);
+        assert!(all.text.starts_with("enable f16; const REVERSE"));
+        let want = "var<storage, read> x: array<f16>;\n\
+                    @group(0) @binding(1) var<storage, read> ids: array<u32>;\n\
+                    @group(0) @binding(2) var<storage, read_write> y: array<f16>; // y[i] of x[i]\n\
+                    @group(0) @binding(3) var<storage, read_write> bits: array<f16>;\n\
+                    fn f(i: u32) {\n    y[ids[i]] = f16(max[i](f32(x[ids[i + 1u]]), 2.0 * f32(x[i])));\n    \
+                    y[i] = f16(f32(y[i]) + (xx[i] * f32(x[i])));\n    \
+                    if f32(x[i]) == f32(y[i]) { bits[i] = f16(bitcast<f32>(bitcast<u32>(f32(bits[0])))); }\n}\n";
+        assert!(all.text.ends_with(want), "{}", all.text);
+    }
+
+    #[test]
     fn the_words_of_a_step_are_those_of_its_twin() {
         let text = SHADER_LIBRARY.iter().find(|(name, _)| *name == "step").unwrap().1;
         let words = [
@@ -92,7 +186,6 @@ mod tests {
             ("LR", Step::LR),
             ("CORRECTION1", Step::CORRECTION1),
             ("CORRECTION2", Step::CORRECTION2),
-            ("LOSS_SCALE", Step::LOSS_SCALE),
         ];
         for (name, at) in words {
             assert!(text.contains(&format!("const STEP_{name}: u32 = {at}u;")), "{name}");

@@ -148,11 +148,12 @@ impl Loss {
             LossKind::SampledSoftmax | LossKind::InBatch => {
                 let (positive, negative) = (self.correct(positive, batch.positive), self.correct(negative, ids));
                 // Among negatives for all rows neither a row's own target is one, nor id 0: another row without a target.
+                // What is subtracted from them leaves nothing of their exponentials, and fits in an f16.
                 let negative = match ids.shape().len() {
                     1 => {
                         let ids = ids.reshape([1, n]);
                         let none = column(batch.positive).equal(ids) + ids.equal(g.scalar(0.0));
-                        negative - none.scale(1e9)
+                        negative - none.scale(3e4)
                     }
                     _ => negative,
                 };

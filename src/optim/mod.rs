@@ -24,8 +24,47 @@ pub struct Adam {
     pub lazy: bool,
     /// The largest norm of all gradients together; larger ones are scaled down.
     pub clip: Option<f64>,
+    /// The loss is scaled up before its gradients are taken, so that those stored as f16 do not underflow: see [`LossScale`].
+    pub scaled: bool,
     /// Batches of one update: all but the last go through [`Adam::add`].
     pub accumulate: usize,
+}
+
+/// Dynamic loss scaling (Micikevicius et al., "Mixed precision training", ICLR 2018), worked out on the device, which no host
+/// waits for. Gradients are taken of S times the loss and divided by S. Where one is not finite, the update is left out and S
+/// halved; after [`LossScale::INTERVAL`] good updates in a row S doubles. States: log2(S / 2^15), and the good updates.
+struct LossScale<'g> {
+    power: Var<'g>,
+    good: Var<'g>,
+}
+
+impl<'g> LossScale<'g> {
+    const POWER: &'static str = "loss_scale";
+    const GOOD: &'static str = "good_updates";
+    /// As PyTorch's GradScaler has it.
+    const INTERVAL: f64 = 2000.0;
+
+    fn of(g: &'g Graph) -> LossScale<'g> {
+        let state = |name: &str| g.state(name, name, 0, Spec::f32([1]));
+        LossScale { power: state(LossScale::POWER), good: state(LossScale::GOOD) }
+    }
+
+    /// S, a scalar.
+    fn scale(&self) -> Var<'g> {
+        self.power.scale(std::f64::consts::LN_2).exp().scale(32768.0).reshape([])
+    }
+
+    /// `finite`, 1 or 0: whether all gradients of this update are.
+    fn update(&self, finite: Var<'g>) {
+        let g = finite.graph();
+        let (one, ok) = (g.scalar(1.0), finite.reshape([1]));
+        let good = self.good + one;
+        let grows = good.greater(g.scalar(LossScale::INTERVAL - 0.5)) * ok;
+        let power = self.power + grows - (one - ok);
+        // S from 1 to 2^24.
+        g.assign(self.power, power.max(g.scalar(-15.0)).min(g.scalar(9.0)));
+        g.assign(self.good, good * ok * (one - grows));
+    }
 }
 
 /// State buffers in which gradients are summed, weighted, and that of the weights.
@@ -54,7 +93,15 @@ impl<'g> Parts<'g, '_> {
 impl Default for Adam {
     fn default() -> Adam {
         let no_decay = vec!["*bias".to_string()];
-        Adam { settings: Settings::default(), weight_decay: 0.0, no_decay, lazy: false, clip: None, accumulate: 1 }
+        Adam {
+            settings: Settings::default(),
+            weight_decay: 0.0,
+            no_decay,
+            lazy: false,
+            clip: None,
+            scaled: false,
+            accumulate: 1,
+        }
     }
 }
 
@@ -66,10 +113,11 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 }
 
 impl Adam {
-    /// The state buffers of the moments: `m.NAME` and `v.NAME` for each buffer of the parameters.
+    /// The state buffers of the moments: `m.NAME` and `v.NAME` for each buffer of the parameters; and those of the loss scale.
     pub fn states(&self, params: &Params) -> Vec<(String, usize)> {
         let of = |(name, n): (String, usize)| ["m", "v"].map(|moment| (format!("{moment}.{name}"), n));
-        params.states().into_iter().flat_map(of).collect()
+        let scale = [LossScale::POWER, LossScale::GOOD].map(|name| (name.to_string(), 1));
+        params.states().into_iter().flat_map(of).chain(scale.into_iter().filter(|_| self.scaled)).collect()
     }
 
     /// The state buffers that the gradients of several batches are summed in; all 0 after an update.
@@ -174,8 +222,16 @@ impl Adam {
         if list.is_empty() {
             return Err(Error::Usage("no parameter is left to train".into()));
         }
-        let vars: Vec<Var> = list.iter().map(|p| params.var(loss.graph(), &p.name)).collect();
-        let gradients = loss.graph().gradients(loss, &vars)?;
+        let g = loss.graph();
+        let vars: Vec<Var> = list.iter().map(|p| params.var(g, &p.name)).collect();
+        let loss = if self.scaled { loss * LossScale::of(g).scale() } else { loss };
+        let gradients = g.gradients(loss, &vars)?;
+        for gradient in &gradients {
+            g.keep_exact(match gradient {
+                Gradient::Dense(dy) => *dy,
+                Gradient::Rows(rows) => rows.values,
+            });
+        }
         Ok((list, gradients))
     }
 
@@ -203,18 +259,31 @@ impl Adam {
         (!parts.is_empty()).then(|| g.push(Pack { offsets, len }, &parts))
     }
 
-    /// What gradients are multiplied with: 1, or less where their norm exceeds the limit.
+    /// What gradients are multiplied with: 1, or less where their norm exceeds the limit, by 1 / S where the loss was scaled;
+    /// 0 where they overflowed.
     fn scale<'g>(&self, g: &'g Graph, dense: Option<Var<'g>>, tables: &[(&Param, Gradient<'g>)]) -> Var<'g> {
-        let one = g.constant(Tensor::f32([], vec![1.0]));
-        let Some(limit) = self.clip else { return one };
+        if self.clip.is_none() && !self.scaled {
+            return g.constant(Tensor::f32([], vec![1.0]));
+        }
         g.scope("clip", || {
             let squares = tables.iter().map(|(_, gradient)| match gradient {
                 Gradient::Dense(dy) => g.push(SumSquares, &[*dy]),
                 Gradient::Rows(r) => g.push(SumSquares, &[r.values, r.counts]),
             });
             let all = dense.map(|dy| g.push(SumSquares, &[dy])).into_iter().chain(squares);
-            let norm = all.reduce(|a, b| a + b).expect("something is trained").sqrt();
-            (g.scalar(limit) / norm.max(g.scalar(limit))).reshape([])
+            let squares = all.reduce(|a, b| a + b).expect("something is trained");
+            let clipped = |norm: Var<'g>| match self.clip {
+                Some(limit) => g.scalar(limit) / norm.max(g.scalar(limit)),
+                None => norm.constant_like(1.0),
+            };
+            if !self.scaled {
+                return clipped(squares.sqrt()).reshape([]);
+            }
+            let scale = LossScale::of(g);
+            let finite = (squares + g.scalar(1.0)).finite_or_zero().nonzero();
+            scale.update(finite);
+            let norm = squares.finite_or_zero().sqrt() / scale.scale();
+            (finite * clipped(norm) / scale.scale()).reshape([])
         })
     }
 

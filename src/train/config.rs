@@ -23,6 +23,8 @@ pub struct Config {
     pub seed: u64,
     /// `auto`, `cpu`, `gpu` or `gpu:N`.
     pub device: String,
+    /// What a training's activations are stored as.
+    pub precision: Precision,
     /// Seed of the embedded world, kept apart so that runs of several seeds learn from the same data.
     pub world_seed: u64,
     pub data: DataConfig,
@@ -35,11 +37,23 @@ pub struct Config {
     pub world: WorldConfig,
 }
 
+/// Storage of activations, their gradients, and the copies of tables that products read, in training. Arithmetic, parameters,
+/// moments and evaluation are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    #[default]
+    F32,
+    /// With loss scaling; on a GPU that has it.
+    F16,
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {
             seed: 1,
             device: "auto".to_string(),
+            precision: Precision::F32,
             world_seed: 1,
             data: DataConfig::default(),
             model: ModelConfig::default(),

@@ -1,7 +1,7 @@
 //! What training, evaluation and recommending start from: a device, a data set with its split, and a model.
 
 use super::checkpoint::{self, Best, Origin};
-use super::config::{Config, TrainConfig};
+use super::config::{Config, Precision, TrainConfig};
 use super::fit::FitOptions;
 use super::folder::RunFolder;
 use super::step::{StepConfig, gathers};
@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::eval::evaluator::Evaluator;
 use crate::eval::ranker::{self, RankSpec, Recommender};
 use crate::eval::{Protocol, TieRule};
+use crate::graph::plan::Options;
 use crate::kernels::rank::TopK;
 use crate::models::loss::log_chances;
 use crate::models::pomrec::Variant;
@@ -151,6 +152,7 @@ impl Session {
         let (weight_decay, no_decay) = (train.weight_decay, train.no_decay.clone());
         let mut adam =
             Adam { weight_decay, no_decay, lazy: train.lazy, accumulate: train.accumulate, ..Adam::default() };
+        adam.scaled = self.config.precision == Precision::F16;
         adam.settings.decoupled = train.decoupled;
         adam.clip = (train.clip > 0.0).then_some(train.clip);
         adam
@@ -203,7 +205,7 @@ impl Session {
             negatives: self.negatives(&loss),
             loss,
             optimiser: self.optimiser(),
-            plan: options.plan,
+            plan: Options { half: self.config.precision == Precision::F16, ..options.plan },
             run: options.run,
             keep_gradients: false,
         }

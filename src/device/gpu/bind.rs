@@ -4,6 +4,7 @@ use super::shader::{Binding, Reflection};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Planned, Slot};
 use crate::kernels::{Caps, Launch, Shapes};
+use crate::tensor::DType;
 
 /// A storage buffer of one launch.
 #[derive(Clone, Debug)]
@@ -20,6 +21,19 @@ pub fn launches(node: &Planned, caps: &Caps) -> Result<Vec<Launch>> {
     }
     let [inputs, outputs, scratch] = node.specs();
     node.op.gpu(&Shapes { inputs: &inputs, outputs: &outputs, scratch: &scratch }, caps)
+}
+
+/// The storage buffers of a shader's text, of those that `launch` of `node` binds, which hold f16.
+pub fn halves(node: &Planned, launch: &Launch, text: &str) -> Vec<String> {
+    let names = text.match_indices("var<storage").filter_map(|(at, _)| {
+        let (_, rest) = text[at..].split_once('>')?;
+        Some(rest.split_once(':')?.0.trim().to_string())
+    });
+    let is_half = |name: &String| {
+        let binding = Binding { name: name.clone(), number: 0, writes: false };
+        operand(node, launch, &binding).is_some_and(|(slot, _)| slot.spec.dtype == DType::F16)
+    };
+    names.filter(is_half).collect()
 }
 
 /// The slots that `launch` of `node` binds, or an error that names what does not match: an unknown name, parameters of

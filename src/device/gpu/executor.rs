@@ -165,7 +165,7 @@ impl Runner {
         let mut shaders = vec![];
         for node in &plan.nodes {
             let of_node = bind::launches(node, &shared.caps)?;
-            shaders.extend(of_node.iter().map(|launch| Shader::of(launch, shared.options.reverse)));
+            shaders.extend(of_node.iter().map(|launch| Shader::of(node, launch, shared.options.reverse)));
             launches.push(of_node);
         }
         let memory = Memories::new(shared, &plan, store, &guarded)?;

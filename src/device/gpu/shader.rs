@@ -1,7 +1,9 @@
 //! A shader's text read with naga: what its entry points bind and take, and errors with the file and line they are in.
 //! Needs no GPU.
 
+use super::bind;
 use crate::error::{Error, Result};
+use crate::graph::plan::Planned;
 use crate::kernels::launch::Source;
 use crate::kernels::source::{Assembled, assemble};
 use crate::kernels::{Caps, Launch};
@@ -38,13 +40,15 @@ pub struct Reflection {
 }
 
 impl Shader {
-    /// The shader of `launch`, with the order of groups and lanes reversed if `reverse`.
-    pub fn of(launch: &Launch, reverse: bool) -> Shader {
+    /// The shader of `launch` of `node`, with the order of groups and lanes reversed if `reverse`.
+    pub fn of(node: &Planned, launch: &Launch, reverse: bool) -> Shader {
         let (file, generated) = match &launch.source {
             Source::File(stem) => (format!("shaders/{stem}.wgsl"), false),
             Source::Generated(_) => ("generated shader".to_string(), true),
         };
-        Shader { file, entry: launch.entry, text: assemble(&launch.source, &launch.constants, reverse), generated }
+        let mut text = assemble(&launch.source, &launch.constants, reverse);
+        text.halve(&bind::halves(node, launch, &text.text));
+        Shader { file, entry: launch.entry, text, generated }
     }
 
     pub fn text(&self) -> &str {
