@@ -1,0 +1,220 @@
+"""SASRec's and GRU4Rec's training steps in PyTorch beside wgrec's, on the same data, batch and cores, in turns in one run.
+
+    pip install 'torch<2.6' 'numpy<2'
+    cargo build --release && python benches/peers/steps.py --data PATH/ml-1m [--rows sasrec:50,sasrec:200,gru4rec:50]
+                                                           [--steps 20] [--rounds 3] [--threads 2] [--compile]
+
+5-core, leave-one-out, B 128, d 64, softmax over all items with a target at every place (SASRec as published: two blocks, one head,
+dropout 0.2; GRU4Rec: hidden 128). `gru4rec-last` and `sasrec-last` are one sample a prefix, B 256, the loss at its end alone.
+Making batches counts on both sides. Blocks run over padded places on both sides, losses skip them on both. PyTorch gets denormals
+flushed, an allocator that does not return pages, vectorised numpy for its batches, and with --compile torch.compile as well. Prints
+samples per second, the ratio, and memory: what PyTorch takes beyond its import, what wgrec takes in all.
+"""
+import argparse, json, math, os, pathlib, resource, subprocess, sys, tempfile, time
+
+FAIR = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_="9000000000", MALLOC_TOP_PAD_="268435456", THP_MEM_ALLOC_ENABLE="1")
+D, H, WARM = 64, 128, 5
+args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+args.add_argument("--data", required=True, help="folder with ratings.dat or ratings.dat.gz")
+args.add_argument("--rows", default="sasrec:50,sasrec:200,gru4rec-last:50")
+args.add_argument("--steps", type=int, default=20, help="steps a round")
+args.add_argument("--rounds", type=int, default=3)
+args.add_argument("--threads", type=int, default=2)
+args.add_argument("--compile", action="store_true")
+args.add_argument("--wgrec", default=str(pathlib.Path(__file__).resolve().parents[2] / "target/release/wgrec"))
+args.add_argument("--peer", help=argparse.SUPPRESS)  # PyTorch's process: model, window, eager or compile
+args = args.parse_args()
+peak_mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def split(name):
+    """Model, and whether a sample is a prefix."""
+    return name.removesuffix("-last"), name.endswith("-last")
+
+
+# ---- PyTorch, in a process of its own ----
+
+def peer(name, window, how):
+    import numpy as np
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
+    imported = peak_mib()
+    model_name, last = split(name)
+    batch = 256 if last else 128
+
+    def histories():
+        """Items 1..n of each user in order of time, without the last two; 5-core."""
+        path = next(p for p in (pathlib.Path(args.data) / n for n in ("ratings.dat", "ratings.dat.gz")) if p.exists())
+        import gzip
+        rows = np.array([line.split("::") for line in (gzip.open if path.suffix == ".gz" else open)(path, "rt")], dtype=np.int64)
+        while True:
+            users, items = (np.unique(rows[:, i], return_inverse=True, return_counts=True) for i in (0, 1))
+            keep = (users[2][users[1]] >= 5) & (items[2][items[1]] >= 5)
+            if keep.all():
+                break
+            rows = rows[keep]
+        order = np.lexsort((np.arange(len(rows)), rows[:, 3], users[1]))
+        user, item = users[1][order], items[1][order] + 1
+        starts = np.searchsorted(user, np.arange(user[-1] + 2))
+        return starts, item, len(items[0])
+
+    starts, item, n = histories()
+    read = peak_mib()
+    lengths = starts[1:] - starts[:-1] - 2
+
+    def batches():
+        """Endless batches of (history, targets), on the left padded (SASRec) or on the right."""
+        rng = np.random.default_rng(1)
+        back = np.arange(window)
+        if last:
+            ends = [np.arange(1, l) for l in lengths]
+            user, end = np.repeat(np.arange(len(ends)), [len(e) for e in ends]), np.concatenate(ends)
+        else:
+            windows = [(u, e) for u, l in enumerate(lengths) for e in range(l - 1, 0, -window)]
+            user, end = np.array(windows).T
+        while True:
+            order = rng.permutation(len(user))
+            for at in range(0, len(order) - batch + 1, batch):
+                u, e = user[order[at:at + batch]], end[order[at:at + batch]]
+                size = np.minimum(e, window)
+                first = window - size if model_name == "sasrec" else np.zeros_like(size)
+                place = back - first[:, None]
+                inside = (place >= 0) & (place < size[:, None])
+                source = starts[u][:, None] + (e - size)[:, None] + np.where(inside, place, 0)
+                history = np.where(inside, item[source], 0)
+                target = np.where(inside, item[source + 1], 0)
+                if last:
+                    target = item[starts[u] + e]
+                yield torch.from_numpy(history), torch.from_numpy(target), torch.from_numpy(size)
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norms = nn.ModuleList(nn.LayerNorm(D, eps=1e-8) for _ in range(2))
+            self.q, self.k, self.v, self.o, self.up, self.down = (nn.Linear(D, D) for _ in range(6))
+            self.drop = nn.Dropout(0.2)
+
+        def forward(self, x, keep, attend):
+            q = self.norms[0](x)
+            head = lambda v: v[:, None]
+            a = F.scaled_dot_product_attention(head(self.q(q)), head(self.k(x)), head(self.v(x)), attn_mask=attend,
+                                               dropout_p=0.2 if self.training else 0.0)[:, 0]
+            x = self.norms[1](q + self.drop(self.o(a)))
+            return (x + self.drop(self.down(self.drop(F.relu(self.up(x)))))) * keep
+
+    class SasRec(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.item, self.position = nn.Embedding(n + 1, D, padding_idx=0), nn.Parameter(torch.randn(window, D) * 0.02)
+            nn.init.normal_(self.item.weight, std=0.02)
+            self.blocks, self.norm, self.drop = nn.ModuleList(Block() for _ in range(2)), nn.LayerNorm(D, eps=1e-8), nn.Dropout(0.2)
+
+        def forward(self, history, size):
+            keep = (history > 0)[..., None]
+            x = self.drop(self.item(history) * math.sqrt(D) + self.position) * keep
+            # A padded place attends to itself, so that no row is empty.
+            attend = (keep[:, None, :, 0] & torch.ones(window, window, dtype=torch.bool).tril()) | torch.eye(window, dtype=torch.bool)
+            for block in self.blocks:
+                x = block(x, keep, attend[:, None])
+            return self.norm(x)
+
+    class Gru4Rec(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.item, self.drop = nn.Embedding(n + 1, D, padding_idx=0), nn.Dropout(0.2)
+            nn.init.normal_(self.item.weight, std=0.02)
+            self.gru, self.out = nn.GRU(D, H, batch_first=True), nn.Linear(H, D)
+
+        def forward(self, history, size):
+            h = self.gru(self.drop(self.item(history)))[0]
+            return self.out(h[torch.arange(len(h)), size - 1] if last else h)
+
+    model = {"sasrec": SasRec, "gru4rec": Gru4Rec}[model_name]()
+    users = model
+    if how == "compile":
+        users = torch.compile(model)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    source = batches()
+    for line in sys.stdin:
+        samples, begin = 0, time.perf_counter()
+        for _ in range(int(line)):
+            history, target, size = next(source)
+            rows = users(history, size)
+            if last:
+                rows = rows[:, -1] if model_name == "sasrec" else rows
+            else:
+                rows, target = rows[target > 0], target[target > 0]
+            loss = F.cross_entropy(rows @ model.item.weight[1:].T, target - 1)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            samples += len(history)
+        yield {"rate": samples / (time.perf_counter() - begin), "mib": peak_mib() - imported, "beyond_data": peak_mib() - read}
+
+
+if args.peer:
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    name, window, how = args.peer.split(",")
+    for answer in peer(name, int(window), how):
+        print(json.dumps(answer), file=out)
+    sys.exit()
+
+
+# ---- Both ----
+
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:args.threads])
+threads = {name: str(args.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")}
+
+
+def ask(process, steps):
+    print(steps, file=process.stdin, flush=True)
+    return json.loads(process.stdout.readline() or sys.exit("PyTorch's process ended"))
+
+
+def wgrec(name, window, steps):
+    model, last = split(name)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = [f"train.max_steps={steps}", f"data.max_len={window}", "data.min_user=5", "data.min_item=5", "loss.kind=softmax",
+                    f"train.batch={256 if last else 128}", f"model.positions={'last' if last else 'all'}", f"model.hidden={H}",
+                    "model.dropout=0.2", "eval.protocol=sampled:1", "eval.every=1000000"]
+        command = [args.wgrec, "train", model, "--data", args.data, "--device", "cpu", "--out", f"{folder}/run"]
+        process = subprocess.Popen([*command, *(x for s in settings for x in ("--set", s))], stdout=subprocess.DEVNULL,
+                                   env={**os.environ, **threads})
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status
+        if status:
+            sys.exit("wgrec failed")
+        return json.load(open(f"{folder}/run/metrics.json"))["samples_per_second"], usage.ru_maxrss / 1024
+
+
+print(f"training steps, d {D}, softmax over all items, {args.threads} threads, {args.rounds} rounds of {args.steps} steps in turns; "
+      f"load before {os.getloadavg()[0]:.1f}")
+print(f"{'':32}{'samples/s':>11}{'ratio':>8}{'MiB':>8}{'ratio':>8}")
+for row in args.rows.split(","):
+    name, window = row.split(":")
+    start = lambda how: subprocess.Popen([sys.executable, os.path.abspath(__file__), *sys.argv[1:], f"--peer={name},{window},{how}"],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **threads, **FAIR})
+    peers = {how: start(how) for how in ["eager", *["compile"] * args.compile]}
+    for process in peers.values():
+        ask(process, WARM)
+    rates, mib, beyond = {side: [] for side in [*peers, "wgrec"]}, {}, {}
+    for _ in range(args.rounds):
+        for how, process in peers.items():
+            answer = ask(process, args.steps)
+            rates[how].append(answer["rate"])
+            mib[how], beyond[how] = answer["mib"], answer["beyond_data"]
+        # Its first steps count.
+        rate, mib["wgrec"] = wgrec(name, window, args.steps)
+        rates["wgrec"].append(rate)
+    for process in peers.values():
+        process.communicate()
+    harmonic = lambda all: len(all) / sum(1 / r for r in all)
+    ours = harmonic(rates["wgrec"])
+    print(f"{f'{name}, L {window}, wgrec':32}{ours:11,.0f}{'':8}{mib['wgrec']:8.0f}")
+    for how in peers:
+        print(f"{f'{name}, L {window}, PyTorch {how}':32}{harmonic(rates[how]):11,.0f}{ours / harmonic(rates[how]):7.2f}x{mib[how]:8.0f}"
+              f"{mib['wgrec'] / mib[how]:7.2f}x   ({beyond[how]:.0f} beyond reading the data)", flush=True)
