@@ -140,18 +140,20 @@ fn table(path: &Path) -> Result<HashMap<String, Vec<String>>> {
     let mut columns = None;
     while let Some(line) = csv.next(&mut record)? {
         let cell = |i: usize| record.get(i).map(|cell| String::from_utf8_lossy(cell).trim().to_string());
+        let wrong = |expected: &str| {
+            let (found, expected) = (show(record.as_slice()), expected.to_string());
+            Error::Input { path: path.to_path_buf(), line: Some(line), column: None, found, expected }
+        };
         let Some((id, genres)) = columns else {
             let find = |name: &str| record.iter().position(|cell| cell.eq_ignore_ascii_case(name.as_bytes()));
             columns = find("movieId").zip(find("genres"));
             if columns.is_none() {
-                let (found, expected) = (show(record.as_slice()), "a header with movieId and genres".to_string());
-                return Err(Error::Input { path: path.to_path_buf(), line: Some(line), column: None, found, expected });
+                return Err(wrong("a header with movieId and genres"));
             }
             continue;
         };
-        if let (Some(id), Some(genres)) = (cell(id), cell(genres)) {
-            all.insert(id, bars(&genres));
-        }
+        let (id, genres) = cell(id).zip(cell(genres)).ok_or_else(|| wrong("as many fields as the header has"))?;
+        all.insert(id, bars(&genres));
     }
     Ok(all)
 }
@@ -216,6 +218,8 @@ mod tests {
                 .to_string()
                 .contains("movies.dat:2: found \"8\"; expected id::")
         );
+        let short = of("movies.csv", b"movieId,title,genres\n7,A,B\n8,X\n").unwrap_err().to_string();
+        assert!(short.contains("movies.csv:3") && short.contains("as many fields as the header has"), "{short}");
         assert!(of("movies.csv", b"a,b\n").unwrap_err().to_string().contains("a header with movieId and genres"));
     }
 

@@ -59,6 +59,10 @@ impl Model for Bert4Rec {
         Objective::Cloze { share: self.settings.hidden_share as f32 }
     }
 
+    fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
+        self.settings.encoder.counted(batch, window)
+    }
+
     fn published_loss(&self) -> LossKind {
         LossKind::Softmax
     }

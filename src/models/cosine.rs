@@ -25,6 +25,10 @@ impl Model for Cosine {
         self.0.objective()
     }
 
+    fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
+        self.0.counted(batch, window)
+    }
+
     fn published_loss(&self) -> LossKind {
         self.0.published_loss()
     }

@@ -95,6 +95,12 @@ pub trait Model: Send + Sync {
         Objective::Last
     }
 
+    /// Of a batch of so many windows: what a kernel of the model counts in 32 bits besides rows and widths, by the settings that
+    /// it is the product of, and its factors.
+    fn counted(&self, _batch: usize, _window: usize) -> Option<(&'static str, Vec<usize>)> {
+        None
+    }
+
     /// The loss that the model was published with.
     fn published_loss(&self) -> LossKind {
         LossKind::Bpr

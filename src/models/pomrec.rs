@@ -187,6 +187,11 @@ impl Model for PomRec {
         if self.released() { Padding::Right } else { Padding::Left }
     }
 
+    fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
+        let what = "train.batch x data.max_len squared (positions)";
+        self.released().then(|| (what, vec![batch, window, window]))
+    }
+
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
         self.params.var(g, "item_embedding")
     }

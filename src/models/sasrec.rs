@@ -83,6 +83,10 @@ impl Model for SasRec {
         self.settings.positions.objective()
     }
 
+    fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
+        self.settings.encoder.counted(batch, window)
+    }
+
     fn published_loss(&self) -> LossKind {
         LossKind::Bce
     }

@@ -56,6 +56,12 @@ impl Encoder {
         }
     }
 
+    /// Attention weights of a batch, which dropout numbers: see [`crate::models::Model::counted`].
+    pub fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
+        let what = "train.batch x model.heads x data.max_len squared (attention weights)";
+        (self.dropout > 0.0).then(|| (what, vec![batch, self.heads, window, window]))
+    }
+
     /// Encoded places \[B, M, d\] of embedded histories `x` \[B, M, d\], of which `items` \[B, M\] are not 0 where there is one.
     pub fn encode<'g>(&self, params: &Params, g: &'g Graph, x: Var<'g>, items: Var<'g>, training: bool) -> Var<'g> {
         self.traced(params, g, training, None).run(x, items)

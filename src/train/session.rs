@@ -18,7 +18,6 @@ use crate::eval::{Protocol, TieRule};
 use crate::graph::plan::Options;
 use crate::kernels::rank::TopK;
 use crate::models::loss::log_chances;
-use crate::models::pomrec::Variant;
 use crate::models::{self, Loss, LossKind, Model, ModelConfig};
 use crate::optim::{Adam, matches};
 use serde_json::{Value, json};
@@ -74,7 +73,7 @@ impl Session {
             return Ok(());
         }
         let (batch, window, negatives) = (config.train.batch, config.data.max_len, config.train.negatives);
-        let ModelConfig { dim, hidden, attention_dim, inner, heads, dropout, variant, .. } = config.model;
+        let ModelConfig { dim, hidden, attention_dim, inner, .. } = config.model;
         let width = [dim, hidden, attention_dim, inner.unwrap_or(4 * dim)].into_iter().max().unwrap_or(1);
         let loss = self.loss();
         check_size("train.batch x data.max_len x the largest width under model.", &[batch, window, width])?;
@@ -82,12 +81,8 @@ impl Session {
             let targets = model.objective().targets(window);
             check_size("train.batch x targets x train.negatives x model.dim", &[batch, targets, negatives, dim])?;
         }
-        if dropout > 0.0 && ["sasrec", "bert4rec"].contains(&model.name()) {
-            let what = "train.batch x model.heads x data.max_len squared (attention weights)";
-            check_size(what, &[batch, heads, window, window])?;
-        }
-        if variant == Variant::Released && model.name() == "pomrec" {
-            check_size("train.batch x data.max_len squared (positions)", &[batch, window, window])?;
+        if let Some((what, factors)) = model.counted(batch, window) {
+            check_size(what, &factors)?;
         }
         // Ids are compared as f32 there.
         let compared = loss.kind == LossKind::InBatch || loss.kind == LossKind::SampledSoftmax && loss.config.shared;
