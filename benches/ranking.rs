@@ -42,7 +42,7 @@ fn main() -> wgrec::Result<()> {
 
     let g = Graph::new();
     let [history, recency] = ["history", "recency"].map(|name| g.input(name, Spec::u32([B, M])));
-    g.result("user", model.user(&g, &History { items: history, recency, training: false }));
+    g.result("user", model.user(&g, &History { items: history, recency, targets: None, training: false }));
     let mut forward = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
     let forward = median(|| {
         batches.iter().try_for_each(|b| {

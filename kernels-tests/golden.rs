@@ -225,6 +225,7 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
         history: History {
             items: g.input("history", Spec::u32([b, max_len])),
             recency: g.input("recency", Spec::u32([b, max_len])),
+            targets: None,
             training: false,
         },
         positive: g.input("positive", Spec::u32([b])),
@@ -320,6 +321,7 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
         history: History {
             items: g.input("history", Spec::u32([b, m])),
             recency: g.input("recency", Spec::u32([b, m])),
+            targets: None,
             training: true,
         },
         positive: g.input("positive", Spec::u32([n])),

@@ -139,10 +139,13 @@ fn batch(subject: &Subject, n: u64) -> Batch {
     let objective = subject.model.objective();
     let targets = objective.targets(M);
     let mut b = Batch { history: vec![0; B * M], positive: vec![0; B * targets], samples: B, ..Batch::default() };
+    if matches!(objective, Objective::Cloze { .. }) {
+        b.places = vec![M as u32; B * targets];
+    }
     for row in 0..B {
         let len = 1 + r.below(M as u32) as usize;
         let start = if subject.model.padding() == Padding::Left { M - len } else { 0 };
-        let mut item = 1 + r.below(ITEMS as u32);
+        let (mut item, mut hidden) = (1 + r.below(ITEMS as u32), 0);
         for i in start..start + len {
             b.history[row * M + i] = item;
             let this = item;
@@ -150,9 +153,11 @@ fn batch(subject: &Subject, n: u64) -> Batch {
             match objective {
                 Objective::Last => {}
                 Objective::Next => b.positive[row * M + i] = item,
-                Objective::Cloze { .. } if i % 2 == 1 || len == 1 => {
-                    b.positive[row * M + i] = this;
+                Objective::Cloze { .. } if hidden < targets && (i % 2 == 1 || len == 1) => {
+                    b.positive[row * targets + hidden] = this;
+                    b.places[row * targets + hidden] = i as u32;
                     b.history[row * M + i] = Objective::hidden(ITEMS);
+                    hidden += 1;
                 }
                 Objective::Cloze { .. } => {}
             }
@@ -443,6 +448,7 @@ fn one_place() -> Result<(), Failed> {
         let read = |name: &str| History {
             items: g.input(name, Spec::u32([B, M])),
             recency: g.input(&format!("{name}.recency"), Spec::u32([B, M])),
+            targets: None,
             training: false,
         };
         let (history, whole) = (read("history"), read("whole"));

@@ -33,13 +33,22 @@ pub enum Objective {
     Next,
     /// A window with a share of its places hidden, and the items that stood there; one window in ten hides its last place
     /// alone, as a prediction does.
+    /// [`Objective::targets`] places are hidden at most, which is all that are drawn in 99.8% of the windows.
     Cloze { share: f32 },
 }
 
 impl Objective {
     /// Targets of a row of a batch.
     pub fn targets(self, max_len: usize) -> usize {
-        if self == Objective::Last { 1 } else { max_len }
+        match self {
+            Objective::Last => 1,
+            Objective::Next => max_len,
+            // Three standard deviations over the mean.
+            Objective::Cloze { share } => {
+                let (n, p) = (max_len as f64, share as f64);
+                ((n * p + 3.0 * (n * p * (1.0 - p)).sqrt()).ceil() as usize).clamp(1, max_len)
+            }
+        }
     }
 
     /// The id that stands for a hidden place, with `items` items.
@@ -110,8 +119,11 @@ pub struct Batch {
     pub history: Vec<u32>,
     /// Items in each window: \[B\].
     pub lengths: Vec<u32>,
-    /// Targets, 0 where there is none: \[B T\], T = 1 or M.
+    /// Targets, 0 where there is none: \[B T\], T of [`Objective::targets`].
     pub positive: Vec<u32>,
+    /// The place of each target in its window, M where there is none: \[B T\]; empty where target number t is that of place t,
+    /// or of the whole window.
+    pub places: Vec<u32>,
     /// Items outside the user's training part: \[B T, n\], or \[n\] for all.
     pub negative: Vec<u32>,
     /// 1, or 0 where there is no target: \[B T\].
@@ -185,6 +197,10 @@ impl TrainBatches {
             history: vec![0; spec.batch * m],
             lengths: vec![0; spec.batch],
             positive: vec![0; spec.batch * targets],
+            places: vec![
+                m as u32;
+                if matches!(spec.objective, Objective::Cloze { .. }) { spec.batch * targets } else { 0 }
+            ],
             negative: vec![0; if spec.shared { spec.negatives } else { spec.batch * targets * spec.negatives }],
             weight: vec![0.0; spec.batch * targets],
             users: vec![0; spec.batch],
@@ -217,13 +233,11 @@ impl TrainBatches {
                     let own = &items[end.saturating_sub(m)..end];
                     let len = fill(window, own, spec.padding);
                     let start = if spec.padding == Padding::Left { m - own.len() } else { 0 };
-                    hide(
-                        &mut window[start..start + own.len()],
-                        &mut positive[start..],
-                        share,
-                        data.items(),
-                        &mut hiding,
-                    );
+                    let hidden = hide(&mut window[start..start + own.len()], share, targets, data.items(), &mut hiding);
+                    for (t, (place, item)) in hidden.into_iter().enumerate() {
+                        positive[t] = item;
+                        batch.places[row * targets + t] = (start + place) as u32;
+                    }
                     len
                 }
             };
@@ -256,19 +270,19 @@ impl TrainBatches {
     }
 }
 
-/// Hides places of a window and writes the items that stood there to `targets`.
-fn hide(window: &mut [u32], targets: &mut [u32], share: f32, items: usize, stream: &mut Stream) {
+/// Hides at most `most` places of a window; returns them, with the items that stood there.
+fn hide(window: &mut [u32], share: f32, most: usize, items: usize, stream: &mut Stream) -> Vec<(usize, u32)> {
     let last = window.len() - 1;
     let last_alone = stream.uniform() < 0.1;
-    let mut any = false;
-    for (i, (item, target)) in window.iter_mut().zip(targets).enumerate() {
+    let mut hidden = vec![];
+    for (i, item) in window.iter_mut().enumerate() {
         let drawn = if last_alone { i == last } else { stream.uniform() < share as f64 };
         // At least one: the last, if none was drawn.
-        if drawn || (i == last && !any) {
-            any = true;
-            *target = std::mem::replace(item, Objective::hidden(items));
+        if drawn && hidden.len() < most || i == last && hidden.is_empty() {
+            hidden.push((i, std::mem::replace(item, Objective::hidden(items))));
         }
     }
+    hidden
 }
 
 fn positive(name: &str, value: usize) -> Result<()> {

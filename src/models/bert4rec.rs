@@ -6,7 +6,7 @@
 use super::{History, LossKind, Model, Objective, Output, Padding};
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
-use crate::nn::encoder::Encoder;
+use crate::nn::encoder::{Encoder, Places};
 use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
 
@@ -82,13 +82,17 @@ impl Model for Bert4Rec {
         let items = if m > 1 { g.concat(1, &[history.items.slice(1, 1, m - 1), hidden]) } else { hidden };
         let x = self.embed(g, items);
         let pick = |x: Var<'g>| x.slice(1, m - 1, 1);
-        let last = self.settings.encoder.encode_one(&self.params, g, x, items, history.training, &pick);
+        let last = Places::Newest(&pick);
+        let last = self.settings.encoder.encode_at(last, &self.params, g, x, items, history.training);
         self.transformed(g, last).reshape([b, self.settings.encoder.dim])
     }
 
     fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let x = self.embed(g, history.items);
-        self.transformed(g, self.settings.encoder.encode(&self.params, g, x, history.items, history.training))
+        let at_targets = |x: Var<'g>| history.at_targets(x);
+        let places = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
+        let encoder = &self.settings.encoder;
+        self.transformed(g, encoder.encode_at(places, &self.params, g, x, history.items, history.training))
     }
 }
 

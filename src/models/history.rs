@@ -3,7 +3,7 @@
 use crate::data::batches::Padding;
 use crate::device::Runner;
 use crate::graph::{Graph, Var};
-use crate::tensor::Spec;
+use crate::tensor::{Spec, Tensor};
 
 /// Histories, as a model sees them.
 #[derive(Clone, Copy)]
@@ -12,6 +12,8 @@ pub struct History<'g> {
     pub items: Var<'g>,
     /// \[B, M\] u32: distance from the end of the history, the newest item 1; 0 = padding.
     pub recency: Var<'g>,
+    /// \[B, K\] u32: the places that have a target, M for none; where that is not every place.
+    pub targets: Option<Var<'g>>,
     /// Whether dropout is on.
     pub training: bool,
 }
@@ -22,8 +24,20 @@ impl<'g> History<'g> {
         History {
             items: g.input("history", Spec::u32([batch, max_len])),
             recency: g.input("recency", Spec::u32([batch, max_len])),
+            targets: None,
             training,
         }
+    }
+
+    /// What stands at the places that have a target, \[B, K, d\], of `places` \[B, M, d\]; zeros for none.
+    ///
+    /// # Panics
+    /// If `targets` is not given.
+    pub fn at_targets(&self, places: Var<'g>) -> Var<'g> {
+        let (targets, m) = (self.targets.expect("a history with targets at some places"), places.shape()[1]);
+        let [b, k] = [targets.shape()[0], targets.shape()[1]];
+        let all = places.graph().constant(Tensor::u32([1, 1, m], (0..m as u32).collect()));
+        targets.reshape([b, k, 1]).equal(all).matmul(places)
     }
 
     /// The rows of `table` at each place, zeros where padded: \[B, M, d\].

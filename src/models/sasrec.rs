@@ -14,7 +14,7 @@
 
 use super::{History, LossKind, Model, Objective, Padding};
 use crate::graph::{Graph, Var};
-use crate::nn::encoder::{Encoder, Norm};
+use crate::nn::encoder::{Encoder, Norm, Places};
 use crate::nn::{Init, Params};
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,8 @@ impl Model for SasRec {
         let x = g.scope("embed", || self.embed(g, history));
         let [b, d] = [x.shape()[0], self.settings.encoder.dim];
         let pick = |x: Var<'g>| history.newest(x).reshape([b, 1, x.shape().last_dim()]);
-        let newest = self.settings.encoder.encode_one(&self.params, g, x, history.items, history.training, &pick);
+        let newest = Places::Newest(&pick);
+        let newest = self.settings.encoder.encode_at(newest, &self.params, g, x, history.items, history.training);
         // An empty history has no newest item, and is 0.
         newest.reshape([b, d]) * history.newest(history.items.nonzero().reshape([b, x.shape()[1], 1]))
     }

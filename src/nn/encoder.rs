@@ -64,43 +64,38 @@ impl Encoder {
 
     /// Encoded places \[B, M, d\] of embedded histories `x` \[B, M, d\], of which `items` \[B, M\] are not 0 where there is one.
     pub fn encode<'g>(&self, params: &Params, g: &'g Graph, x: Var<'g>, items: Var<'g>, training: bool) -> Var<'g> {
-        self.traced(params, g, training, None).run(x, items)
+        self.encode_at(Places::All, params, g, x, items, training)
     }
 
-    /// As [`Encoder::encode`], of one place of each history, \[B, 1, d\]: the one that `pick` takes out of \[B, M, ..\]. It
-    /// must be one that sees all items of its history. The last block computes no other.
-    pub fn encode_one<'g>(
+    /// As [`Encoder::encode`], of some places of each history: \[B, K, d\]. The last block computes as few others as it can.
+    pub fn encode_at<'g>(
         &self,
+        places: Places<'_, 'g>,
         params: &Params,
         g: &'g Graph,
         x: Var<'g>,
         items: Var<'g>,
         training: bool,
-        pick: &dyn Fn(Var<'g>) -> Var<'g>,
     ) -> Var<'g> {
-        self.traced(params, g, training, Some(pick)).run(x, items)
-    }
-
-    fn traced<'e, 'g>(
-        &'e self,
-        params: &'e Params,
-        g: &'g Graph,
-        training: bool,
-        pick: Pick<'e, 'g>,
-    ) -> Traced<'e, 'g> {
-        Traced { encoder: self, params, g, dropout: if training { self.dropout } else { 0.0 }, pick }
+        Traced { encoder: self, params, g, dropout: if training { self.dropout } else { 0.0 }, places }.run(x, items)
     }
 }
 
-type Pick<'e, 'g> = Option<&'e dyn Fn(Var<'g>) -> Var<'g>>;
+/// Which places of a history are encoded: those that a function takes out of \[B, M, ..\].
+#[derive(Clone, Copy)]
+pub enum Places<'e, 'g> {
+    All,
+    /// One, which sees all items of its history.
+    Newest(&'e dyn Fn(Var<'g>) -> Var<'g>),
+    Some(&'e dyn Fn(Var<'g>) -> Var<'g>),
+}
 
 struct Traced<'e, 'g> {
     encoder: &'e Encoder,
     params: &'e Params,
     g: &'g Graph,
     dropout: f64,
-    /// What the last block goes on with; none: every place.
-    pick: Pick<'e, 'g>,
+    places: Places<'e, 'g>,
 }
 
 impl<'g> Traced<'_, 'g> {
@@ -111,10 +106,18 @@ impl<'g> Traced<'_, 'g> {
         })
     }
 
-    /// What block `l` goes on with.
-    fn picked(&self, l: usize, x: Var<'g>) -> Var<'g> {
-        match self.pick {
-            Some(pick) if l + 1 == self.encoder.layers => pick(x),
+    /// The places whose queries block `l` computes.
+    fn asked(&self, l: usize, x: Var<'g>) -> Var<'g> {
+        match self.places {
+            Places::Newest(pick) if l + 1 == self.encoder.layers => pick(x),
+            _ => x,
+        }
+    }
+
+    /// Of those, the places that block `l` goes on with behind its attention.
+    fn wanted(&self, l: usize, x: Var<'g>) -> Var<'g> {
+        match self.places {
+            Places::Some(pick) if l + 1 == self.encoder.layers => pick(x),
             _ => x,
         }
     }
@@ -150,7 +153,7 @@ impl<'g> Traced<'_, 'g> {
             true => q.attention(k, v, keep, heads, causal, self.dropout),
             false => self.one_query(q, k, v, keep),
         });
-        linear(y, "output")
+        linear(self.wanted(l, y), "output")
     }
 
     /// Attention of one query \[B, 1, d\] a history, which sees all that is kept.
@@ -173,9 +176,9 @@ impl<'g> Traced<'_, 'g> {
         let keep = if self.encoder.attend_padding { self.ones(b, m) } else { items };
         let mut x = self.drop(x * real, "embedding");
         for l in 0..self.encoder.layers {
-            let real = self.picked(l, real);
-            let q = self.norm(self.picked(l, x), &format!("{l}.attention_norm"));
-            x = self.add_norm(q, self.attention(l, q, x, keep), &format!("{l}.feed_forward_norm"));
+            let real = self.wanted(l, self.asked(l, real));
+            let q = self.norm(self.asked(l, x), &format!("{l}.attention_norm"));
+            x = self.add_norm(self.wanted(l, q), self.attention(l, q, x, keep), &format!("{l}.feed_forward_norm"));
             let inner = self.linear(x, &format!("{l}.feed_forward.0"), Activation::Relu);
             let inner = self.drop(inner, &format!("{l}.feed_forward.inner"));
             let y = self.linear(inner, &format!("{l}.feed_forward.1"), Activation::None);
@@ -187,8 +190,8 @@ impl<'g> Traced<'_, 'g> {
     fn post(&self, x: Var<'g>, items: Var<'g>) -> Var<'g> {
         let mut x = self.drop(self.norm(x, "embedding_norm"), "embedding");
         for l in 0..self.encoder.layers {
-            let q = self.picked(l, x);
-            x = self.add_norm(q, self.attention(l, q, x, items), &format!("{l}.attention_norm"));
+            let q = self.asked(l, x);
+            x = self.add_norm(self.wanted(l, q), self.attention(l, q, x, items), &format!("{l}.attention_norm"));
             let inner = self.linear(x, &format!("{l}.feed_forward.0"), Activation::None).gelu();
             let y = self.linear(inner, &format!("{l}.feed_forward.1"), Activation::None);
             x = self.add_norm(x, y, &format!("{l}.feed_forward_norm"));

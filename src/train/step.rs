@@ -104,8 +104,10 @@ impl TrainStep {
         let StepConfig { batch: b, max_len, negatives: n, loss, .. } = config;
         let objective = model.objective();
         let rows = b * objective.targets(*max_len);
+        let targets = matches!(objective, Objective::Cloze { .. })
+            .then(|| g.input("places", Spec::u32([*b, objective.targets(*max_len)])));
         let batch = models::Batch {
-            history: History::inputs(g, *b, *max_len, true),
+            history: History { targets, ..History::inputs(g, *b, *max_len, true) },
             positive: g.input("positive", Spec::u32([rows])),
             negative: g.input("negative", if loss.config.shared { Spec::u32([*n]) } else { Spec::u32([rows, *n]) }),
             weight: g.input("weight", Spec::f32([rows])),
@@ -171,6 +173,9 @@ impl TrainStep {
         };
         write_history(r, &batch.history, &batch.lengths, self.max_len, self.padding, &mut self.recency);
         r.write_u32("positive", &batch.positive);
+        if !batch.places.is_empty() {
+            r.write_u32("places", &batch.places);
+        }
         r.write_u32("negative", &batch.negative);
         r.write_f32("weight", &batch.weight);
         r.write_segments("segments", &batch.segments);

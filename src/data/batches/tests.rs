@@ -224,3 +224,38 @@ fn recommendation_takes_the_events_it_is_told() {
     let batch = EvalBatches::recommend(data, vec![(0, 1)], eval(0)).unwrap().batches().next().unwrap();
     assert_eq!((&batch.history[..5], &batch.exclude_items[..1]), (&[1, 0, 0, 0, 0][..], &[1][..]));
 }
+
+#[test]
+fn hidden_places_are_what_stood_there() {
+    let (data, split) = world();
+    for (share, padding) in [(0.2, Padding::Left), (0.2, Padding::Right), (1.0, Padding::Left)] {
+        let objective = Objective::Cloze { share };
+        let t = objective.targets(5);
+        let plain = BatchSpec { objective, padding, negatives: 0, ..spec(0) };
+        let hidden = Objective::hidden(data.items());
+        let (mut places, mut all) = (0, 0);
+        for batch in TrainBatches::new(data.clone(), split.clone(), plain).unwrap().epoch(1, 0) {
+            for row in 0..batch.samples {
+                let mut window = batch.history[row * 5..][..5].to_vec();
+                let mut count = 0;
+                for at in row * t..(row + 1) * t {
+                    let (place, item, weight) = (batch.places[at], batch.positive[at], batch.weight[at]);
+                    assert_eq!((place == 5, weight), (item == 0, if item == 0 { 0.0 } else { 1.0 }));
+                    if item != 0 {
+                        assert_eq!(std::mem::replace(&mut window[place as usize], item), hidden);
+                        count += 1;
+                    }
+                }
+                assert!(count > 0 && !window.contains(&hidden), "every hidden place is a target, and there is one");
+                let items = split.train(&data, batch.users[row]);
+                window.retain(|&item| item != 0);
+                assert!(items.windows(window.len()).any(|w| w == window), "{window:?} of {items:?}");
+                (places, all) = (places + count, all + window.len());
+            }
+        }
+        let share_got = places as f64 / all as f64;
+        // One window in ten hides its last place alone, and every window one at least.
+        let range = if share == 1.0 { 0.85..0.97 } else { 0.2..0.4 };
+        assert!(range.contains(&share_got), "{share_got}");
+    }
+}
