@@ -227,6 +227,11 @@ impl Op for SoftmaxBackward {
         if self.axis == 0 { None } else { Split::rows(s.input(0)[0], 0b11) }
     }
 
+    fn cost(&self, s: &Shapes) -> Cost {
+        let n = s.input(0).elements() as u64;
+        Cost { bytes: 12 * n, flops: 4 * n }
+    }
+
     fn operands(&self) -> Operands {
         Operands { inputs: &["probabilities", "dy"], outputs: &["dx"], scratch: &[] }
     }
