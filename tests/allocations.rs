@@ -1,0 +1,34 @@
+//! What a training step allocates once it runs: lists of a few words, never a tensor.
+
+#[allow(dead_code)]
+mod sized;
+
+use sized::{allocations, sized};
+use wgrec::device::Device;
+use wgrec::models::LossKind;
+use wgrec::train::step::TrainStep;
+
+const STEPS: usize = 20;
+
+// One test: what other threads allocate would be counted too.
+#[test]
+fn a_step_on_the_cpu_allocates_no_tensor() {
+    let (device, _) = Device::open("cpu").unwrap();
+    for kind in [LossKind::Softmax, LossKind::SampledSoftmax] {
+        let step = sized(&device, 2000, 32, 50, kind).unwrap();
+        let mut run = TrainStep::new(&device, &step.store, &step.model, &step.config).unwrap();
+        let mut steps = |first: usize| {
+            for number in first..first + STEPS {
+                run.run(&step.batch, number as u64, 1, 1e-3).unwrap();
+            }
+        };
+        // Threads get their scratch when they first work.
+        steps(0);
+        let before = allocations();
+        steps(STEPS);
+        let [count, bytes] = [0, 1].map(|i| (allocations()[i] - before[i]) / STEPS);
+        println!("{kind}: {count} allocations of {bytes} bytes a step");
+        assert!(count <= 99998, "{kind}: {count} allocations a step");
+        assert!(bytes <= 99999999, "{kind}: {bytes} bytes a step");
+    }
+}
