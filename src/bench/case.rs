@@ -179,7 +179,9 @@ impl Case {
         let sizes = plan.states.iter().map(|(_, n)| n * 4).chain(plan.inputs.iter().map(|(_, spec)| spec.bytes()));
         let largest = sizes.chain(plan.pool.iter().copied()).max().unwrap_or(0);
         let (needed, has, what) = match device {
-            Device::Gpu(gpu) => (largest, Some(gpu.caps().binding_bytes as usize), "in one binding; this adapter allows"),
+            Device::Gpu(gpu) => {
+                (largest, Some(gpu.caps().binding_bytes as usize), "in one binding; this adapter allows")
+            }
             // The host's copy of an operand beside it.
             Device::Cpu(_) => (plan.peak_bytes() + largest, cpu::available_bytes(), "of memory; free are"),
         };
@@ -383,8 +385,7 @@ impl Bench {
         let checked = if cost.flops < 1 << 29 && cost.bytes < 1 << 26 { case } else { small };
         let worst = checked.check(&self.device)?;
         let seconds = self.time(case)?;
-        let (by_copy, by_product) =
-            (cost.bytes as f64 / self.ceilings.copy, cost.flops as f64 / self.ceilings.product);
+        let (by_copy, by_product) = (cost.bytes as f64 / self.ceilings.copy, cost.flops as f64 / self.ceilings.product);
         let (least, ceiling) = match (case.product, &self.device) {
             (Some(product), Device::Cpu(_)) => (self.gemm(product)?, "gemm"),
             _ if by_copy > by_product => (by_copy, "copy"),

@@ -218,9 +218,8 @@ fn adam(scale: Scale) -> Vec<Case> {
     let table = rows(scale);
     let used = scale.pick(25_600, 256);
     let settings = Settings::default();
-    let moments = |case: Case, shape: [usize; 2]| {
-        case.f32(shape, UNIT).f32(shape, Fill::Float(0.01)).f32(shape, Fill::Positive)
-    };
+    let moments =
+        |case: Case, shape: [usize; 2]| case.f32(shape, UNIT).f32(shape, Fill::Float(0.01)).f32(shape, Fill::Positive);
     let n = table * D;
     let flat = Case::new("adam", n.to_string(), move |g: &Graph, x| {
         g.try_push(adam::Adam { settings }, &[x[0], x[1], x[2], x[3], x[4], g.step(), x[5]])

@@ -129,7 +129,8 @@ impl Report {
             apart.push(format!("{} threads, not {}", earlier.threads, self.threads));
         }
         let keys: BTreeSet<&String> = self.settings.keys().chain(earlier.settings.keys()).collect();
-        let value = |report: &Report, key: &str| report.settings.get(key).map_or("the default".into(), Value::to_string);
+        let value =
+            |report: &Report, key: &str| report.settings.get(key).map_or("the default".into(), Value::to_string);
         let changed = keys.into_iter().filter(|key| self.settings.get(*key) != earlier.settings.get(*key));
         apart.extend(changed.map(|key| format!("{key} {}, not {}", value(earlier, key), value(self, key))));
         if apart.is_empty() {
@@ -148,7 +149,8 @@ impl Report {
         if cases.any(|(name, sizes)| self.row(name, sizes).is_some()) {
             return Ok(());
         }
-        let theirs: Vec<String> = self.rows.iter().take(3).map(|row| format!("{} of {}", row.name, row.sizes)).collect();
+        let theirs: Vec<String> =
+            self.rows.iter().take(3).map(|row| format!("{} of {}", row.name, row.sizes)).collect();
         let theirs = if theirs.is_empty() { "nothing".to_string() } else { theirs.join(", ") };
         Err(Error::Usage(format!("the earlier measurements share no case with these; they hold {theirs} ...")))
     }
@@ -163,7 +165,8 @@ impl Report {
         if let (Some(copy), Some(product)) =
             (self.facts.get("copy_bytes_per_second"), self.facts.get("product_flops_per_second"))
         {
-            let _ = writeln!(text, "{:<8} copy {:.2} GB/s, product {:.1} GFLOP/s", "ceilings", copy / 1e9, product / 1e9);
+            let _ =
+                writeln!(text, "{:<8} copy {:.2} GB/s, product {:.1} GFLOP/s", "ceilings", copy / 1e9, product / 1e9);
         }
         if self.facts.get("device_timestamps") == Some(&0.0) {
             let _ = writeln!(text, "{:<8} the adapter has no timestamps: times are the host's and hold its calls", "");
