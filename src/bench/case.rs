@@ -304,7 +304,7 @@ impl Flush {
         match device {
             Device::Cpu(_) => Ok(Flush::Cpu(vec![1; 2 * last_level_cache().clamp(8 << 20, 512 << 20) / 8])),
             Device::Gpu(gpu) => {
-                let n = scale.pick(64 << 20, 4 << 20).min(gpu.caps().binding_bytes as usize / 4);
+                let n = scale.pick(64 << 20, 1 << 20).min(gpu.caps().binding_bytes as usize / 4);
                 let g = Graph::new();
                 let state = g.state("flush", "flush", 0, Spec::f32([n]));
                 g.assign(state, g.input("value", Spec::f32([1])).expand([n]));
