@@ -1,8 +1,9 @@
 //! Sequential recommenders on any GPU: a tensor engine on WGSL compute shaders, and the models trained with it.
 //!
 //! Floors, from the ground up: [`tensor`] < [`kernels`] < [`graph`], [`device`] < [`nn`], [`optim`] < [`models`] <
-//! [`eval`] < [`train`] < the program. Nothing imports upwards.
+//! [`eval`] < [`train`] < [`bench`] < the program. Nothing imports upwards.
 
+pub mod bench;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -656,3 +656,106 @@ fn every_model_trains_as_published_and_with_every_loss() {
     let released = ["--set=model.variant=released", "--set=data.max_len=80", "--set=train.max_steps=2"];
     bench.train("pomrec", "released", &released);
 }
+
+#[test]
+fn kernels_are_checked_timed_and_compared() {
+    let bench = Bench::new();
+    let kernels = ["bench", "kernels", "--quick", "--device=cpu"];
+    let printed = bench.ok(&[&kernels[..], &["--json=all.json"]].concat());
+    let all = bench.json("all.json");
+    let rows = all["rows"].as_array().unwrap();
+    for name in wgrec::bench::kernels::names() {
+        let name = name.replace('_', " ").replace("rank", "full ranking");
+        assert!(rows.iter().any(|row| row["name"].as_str().unwrap().starts_with(&name)), "no {name} in {printed}");
+    }
+    for row in rows {
+        let [low, median, high] = ["low", "median", "high"].map(|key| row["seconds"][key].as_f64().unwrap());
+        assert!(0.0 < low && low <= median && median <= high, "{row}");
+        assert!(row["worst"].as_f64().unwrap() < 1e-4 && row["bytes"].as_u64().unwrap() > 0, "{row}");
+        let line = printed.lines().filter(|line| line.starts_with(row["name"].as_str().unwrap()));
+        assert!(line.clone().any(|line| line.contains(row["sizes"].as_str().unwrap())), "no {row} in\n{printed}");
+    }
+    assert_eq!(all["format"], 1);
+    assert_eq!(all["device"], "cpu");
+    assert_eq!(all["wgrec"], env!("CARGO_PKG_VERSION"));
+
+    let printed = bench.ok(&["bench", "kernels", "softmax", "--quick", "--device=cpu", "--against=all.json"]);
+    let changed: Vec<&str> = printed.lines().skip_while(|line| !line.starts_with("against")).skip(1).collect();
+    assert!(changed.len() == 4 && changed.iter().all(|line| line.starts_with("softmax")), "{printed}");
+}
+
+#[test]
+fn a_kernel_is_timed_on_a_gpu() {
+    let bench = Bench::new();
+    let kernel = ["bench", "kernels", "softmax", "--quick", "--device=gpu"];
+    bench.ok(&[&kernel[..], &["--json=gpu.json"]].concat());
+    let all = bench.json("gpu.json");
+    assert_eq!(all["device"], "gpu");
+    assert!(!all["driver"].as_str().unwrap().is_empty() && all["rows"].as_array().unwrap().len() == 4, "{all}");
+    // Of another device: nothing is timed.
+    let error = bench.refuses(&["bench", "kernels", "softmax", "--quick", "--device=cpu", "--against=gpu.json"]);
+    assert!(error.contains("gpu.json: ") && error.contains("device \"gpu\", not \"cpu\""), "{error}");
+}
+
+#[test]
+fn what_cannot_be_measured_or_compared_is_refused() {
+    let bench = Bench::new();
+    let kernels = ["bench", "kernels", "conv", "--quick", "--device=cpu"];
+    bench.ok(&[&kernels[..], &["--json=conv.json"]].concat());
+    let whole = bench.json("conv.json");
+    let changed = |key: &str, value: serde_json::Value| {
+        let mut other = whole.clone();
+        other[key] = value;
+        fs::write(bench.path("other.json"), other.to_string()).unwrap();
+        bench.refuses(&[&kernels[..], &["--against=other.json", "--json=new.json"]].concat())
+    };
+    for (key, value, named) in [
+        ("format", 2.into(), "format 2"),
+        ("threads", 77.into(), "77 threads"),
+        ("adapter", "another".into(), "adapter \"another\""),
+        ("rows", serde_json::json!([]), "share no case"),
+        ("rows", "none".into(), "other.json: found"),
+    ] {
+        let error = changed(key, value);
+        assert!(error.contains(named), "{error}");
+    }
+    fs::write(bench.path("other.json"), "{\"format\": 1, ").unwrap();
+    let error = bench.refuses(&[&kernels[..], &["--against=other.json"]].concat());
+    assert!(error.contains("other.json:1: found no JSON"), "{error}");
+    assert!(bench.refuses(&[&kernels[..], &["--against=nowhere.json"]].concat()).contains("nowhere.json"));
+    assert!(!bench.path("new.json").exists());
+
+    let error = bench.refuses(&["bench", "kernels", "atention", "--quick", "--device=cpu"]);
+    assert!(error.contains("did you mean attention?"), "{error}");
+    let error = bench.refuses(&["bench", "step", "pop", "--data=data.csv", "--device=cpu"]);
+    assert!(error.contains("pop counts instead of learning"), "{error}");
+    assert!(bench.refuses(&["bench", "data"]).contains("pass --data"));
+}
+
+#[test]
+fn steps_evaluations_and_data_are_timed() {
+    let bench = Bench::new();
+    let settings: Vec<&str> = SMALL.iter().copied().filter(|arg| !arg.contains("epochs")).collect();
+    let measured = |what: &[&str], rows: &[&str], facts: &[&str]| {
+        let args = [what, &settings, &["--quick", "--json=out.json"]].concat();
+        let printed = bench.ok(&args);
+        let out = bench.json("out.json");
+        let names: Vec<&str> = out["rows"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
+        assert_eq!(names, rows, "{printed}");
+        for fact in facts {
+            assert!(out["facts"][fact].as_f64().unwrap() > 0.0, "no {fact} in {out}");
+            assert!(printed.contains(&fact.replace('_', " ")), "no {fact} in\n{printed}");
+        }
+        let printed = bench.ok(&[&args[..], &["--against=out.json"]].concat());
+        assert!(printed.contains("was, ms"), "{printed}");
+    };
+    let step = ["samples_per_second", "batch_maker_share", "peak_bytes"];
+    measured(&["bench", "step", "pomrec"], &["step", "batch"], &step);
+    measured(&["bench", "step", "sasrec", "--set=train.accumulate=2"], &["step", "batch"], &step);
+    // Times of other settings say nothing about these.
+    let error = bench.refuses(&[&["bench", "step", "sasrec", "--quick", "--against=out.json"], &settings[..]].concat());
+    assert!(error.contains("train.accumulate 2, not the default"), "{error}");
+    measured(&["bench", "eval", "sasrec"], &["ranking", "forward", "product"], &["users_per_second", "forward_share"]);
+    let facts = ["interactions_per_second", "file_bytes", "csr_bytes"];
+    measured(&["bench", "data"], &["from file", "from cache"], &facts);
+}

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and what they share.
 
+mod bench;
 mod compare;
 mod data;
 mod devices;
@@ -36,6 +37,8 @@ enum Command {
     Devices,
     /// Look at data, fetch data
     Data(data::DataArgs),
+    /// Measure kernels, training steps, evaluations and readers on this machine
+    Bench(bench::Args),
 }
 
 /// Runs the program: 0 if all went well, 2 for wrong input or usage, 1 for a run that failed.
@@ -48,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Plan(args) => plan::run(args),
         Command::Devices => devices::run(),
         Command::Data(args) => data::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -223,6 +223,14 @@ impl Runner {
         each!(self, r => r.run())
     }
 
+    /// Waits until all runs are done.
+    pub fn wait(&mut self) -> Result<()> {
+        match self {
+            Runner::Cpu(_) => Ok(()),
+            Runner::Gpu(r) => r.wait(),
+        }
+    }
+
     /// Result `name` of the last run.
     pub fn read(&mut self, name: &str) -> Result<Tensor> {
         each!(self, r => r.read(name))

@@ -81,6 +81,12 @@ impl Evaluator {
         Ok(Evaluator { ranker, batches, ties: config.ties })
     }
 
+    /// Computes the users of all targets and ranks nothing: what of [`Evaluator::run`] is the model's own.
+    pub fn forward(&mut self) -> Result<()> {
+        self.batches.batches().try_for_each(|batch| self.ranker.forward(&batch))?;
+        self.ranker.wait()
+    }
+
     pub fn run(&mut self) -> Result<Ranked> {
         let mut ranked = Ranked { targets: self.batches.targets().to_vec(), ..Ranked::default() };
         for batch in self.batches.batches() {

@@ -148,6 +148,16 @@ impl Ranker {
         Ok(Ranker { users: Users::new(device, store, model, spec)?, targets, rank, tiles })
     }
 
+    /// Computes the users of `batch` alone.
+    pub fn forward(&mut self, batch: &EvalBatch) -> Result<()> {
+        self.users.run(batch)
+    }
+
+    /// Waits until all that was asked for is done.
+    pub fn wait(&mut self) -> Result<()> {
+        self.users.runner.wait()
+    }
+
     /// (greater, equal) of each real row of `batch`.
     pub fn ranks(&mut self, batch: &EvalBatch) -> Result<Vec<(u32, u32)>> {
         self.users.run(batch)?;

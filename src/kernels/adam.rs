@@ -1,7 +1,7 @@
 //! Adam (Kingma and Ba, ICLR 2015), with decoupled (AdamW) or L2 weight decay: over one flat buffer, over a table whose
 //! gradient is rows, and the lazy form that leaves rows without a gradient alone.
 
-use super::args::{Args, rows};
+use super::args::{Args, blocks, rows};
 use super::fast::wide;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
@@ -148,19 +148,22 @@ impl Adam {
 
     fn twin<T: Real>(&self, a: &Args<T>) {
         let (g, rates, step, scale) = (a.f(3), a.f(4), a.u(5), a.f(6)[0]);
-        let (p, m, v) = (a.out(0), a.out(1), a.out(2));
-        for (b, ((p, m), v)) in
-            p.chunks_mut(Adam::BLOCK).zip(m.chunks_mut(Adam::BLOCK)).zip(v.chunks_mut(Adam::BLOCK)).enumerate()
-        {
-            if rates[2 * b] == T::ZERO {
-                continue;
+        let all = Update::new(&self.settings, step, T::ONE, T::ZERO, scale);
+        // So many blocks at once that sharing them out costs nothing.
+        const SHARE: usize = 256 * Adam::BLOCK;
+        blocks([a.out(0), a.out(1), a.out(2)].map(|x| (x, SHARE)), SHARE, |share, [p, m, v]| {
+            let states = p.chunks_mut(Adam::BLOCK).zip(m.chunks_mut(Adam::BLOCK)).zip(v.chunks_mut(Adam::BLOCK));
+            for (b, ((p, m), v)) in (share * SHARE / Adam::BLOCK..).zip(states) {
+                if rates[2 * b] == T::ZERO {
+                    continue;
+                }
+                let u = Update { lr: all.lr * rates[2 * b], decay: rates[2 * b + 1], ..all };
+                wide(
+                    #[inline(always)]
+                    || u.apply(p, m, v, Some(&g[b * Adam::BLOCK..])),
+                );
             }
-            let u = Update::new(&self.settings, step, rates[2 * b], rates[2 * b + 1], scale);
-            wide(
-                #[inline(always)]
-                || u.apply(p, m, v, Some(&g[b * Adam::BLOCK..])),
-            );
-        }
+        });
     }
 }
 

@@ -184,6 +184,12 @@ impl Op for GatherGrad {
         Ok(vec![chunk_sums, Launch::of("embedding", "sum_rows").params(params).threads(rows * d, caps)?])
     }
 
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        let gathered = s.inputs[GatherGrad::FIXED..].iter().map(|x| x.shape.elements() as u64).sum();
+        Cost { bytes, flops: gathered }
+    }
+
     fn operands(&self) -> Operands {
         Operands {
             inputs: &["order", "chunk_starts", "row_chunks", "counts", "dy0", "dy1", "dy2", "dy3"],

@@ -19,6 +19,25 @@ pub fn wide<R>(f: impl FnMut() -> R) -> R {
     pulp::Arch::new().dispatch(Run(f))
 }
 
+/// The sum, in 16 lanes that are added at the end: one chain of additions would wait for each.
+#[inline(always)]
+pub fn sum(x: &[f32]) -> f32 {
+    let (blocks, rest) = x.as_chunks::<16>();
+    let mut lanes = [0.0f32; 16];
+    blocks.iter().for_each(|block| lanes.iter_mut().zip(block).for_each(|(s, &x)| *s += x));
+    sum_lanes(lanes) + rest.iter().sum::<f32>()
+}
+
+/// The greatest of `x` that is above `floor`, or `floor`; a NaN is passed over. In lanes, as [`sum`].
+#[inline(always)]
+pub fn greatest(floor: f32, x: &[f32]) -> f32 {
+    let greater = |m: f32, x: f32| if x > m { x } else { m };
+    let (blocks, rest) = x.as_chunks::<16>();
+    let mut lanes = [floor; 16];
+    blocks.iter().for_each(|block| lanes.iter_mut().zip(block).for_each(|(m, &x)| *m = greater(*m, x)));
+    lanes.iter().chain(rest).fold(floor, |m, &x| greater(m, x))
+}
+
 /// e^x within 2 ulp; 0 below -87.3 and finite above 88.7.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {

@@ -80,6 +80,12 @@ impl Op for Pick {
         launch("pick", s, 0, caps)
     }
 
+    /// Of the scores, one a row.
+    fn cost(&self, s: &Shapes) -> Cost {
+        let ids = s.inputs[1].bytes() + s.inputs[2].bytes();
+        Cost { bytes: (ids + 2 * s.outputs[0].bytes()) as u64, flops: 0 }
+    }
+
     fn operands(&self) -> Operands {
         Operands { inputs: &["scores", "ids", "wanted"], outputs: &["y"], scratch: &[] }
     }

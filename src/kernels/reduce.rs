@@ -3,7 +3,7 @@
 use super::args::{Args, rows, sum_chunks};
 use super::launch::lanes;
 use super::real::Real;
-use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::tensor::{DType, Spec};
 use crate::twin;
@@ -149,6 +149,11 @@ impl Op for Reduce {
         }
     }
 
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: s.input(0).elements() as u64 }
+    }
+
     fn operands(&self) -> Operands {
         Operands { inputs: &["x"], outputs: &["y"], scratch: &["partial"] }
     }
@@ -256,6 +261,11 @@ impl Op for SumSquares {
             if counted { squares } else { squares.bind("counts", 0) },
             launch("total_squares").groups(1, size, caps)?,
         ])
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: 2 * s.input(0).elements() as u64 }
     }
 
     fn operands(&self) -> Operands {

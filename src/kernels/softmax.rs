@@ -3,6 +3,7 @@
 use super::args::{Args, rows};
 use super::fast::wide;
 use super::launch::lanes;
+use super::matmul::dot;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
 use crate::error::Result;
@@ -134,9 +135,9 @@ impl Op for Softmax {
                     // A slice with nothing kept has maximum MASKED; subtracting a larger floor makes its exponentials 0.
                     const FLOOR: f32 = -1e38;
                     if inner == 1 {
-                        let m = y.iter().fold(FLOOR, |m, &v| if v > m { v } else { m });
+                        let m = fast::greatest(FLOOR, y);
                         y.iter_mut().for_each(|v| *v = fast::exp(*v - m));
-                        let z: f32 = y.iter().sum();
+                        let z = fast::sum(y);
                         let scale = if z > 0.0 { 1.0 / z } else { 0.0 };
                         y.iter_mut().for_each(|v| *v *= scale);
                     } else {
@@ -218,6 +219,25 @@ impl Op for SoftmaxBackward {
 
     twin!();
 
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let (_, n, inner) = a.shape(0).around(self.axis);
+        if inner != 1 {
+            return false;
+        }
+        let (y, dy) = (a.f(0), a.f(1));
+        rows(a.out(0), n, n * 2, |o, dx| {
+            let (y, dy) = (&y[o * n..][..n], &dy[o * n..][..n]);
+            wide(
+                #[inline(always)]
+                || {
+                    let mean = dot(y, dy);
+                    dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = y * (dy - mean));
+                },
+            )
+        });
+        true
+    }
+
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let launch = launch(["backward_columns", "backward_slices"], s.input(0), self.axis, caps)?;
         Ok(vec![launch.constant("MASK", 0)])
@@ -225,6 +245,11 @@ impl Op for SoftmaxBackward {
 
     fn split(&self, s: &Shapes) -> Option<Split> {
         if self.axis == 0 { None } else { Split::rows(s.input(0)[0], 0b11) }
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        let n = s.input(0).elements() as u64;
+        Cost { bytes: 12 * n, flops: 4 * n }
     }
 
     fn operands(&self) -> Operands {

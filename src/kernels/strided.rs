@@ -207,8 +207,11 @@ macro_rules! copying {
         }
 
         fn cost(&self, s: &Shapes) -> Cost {
-            let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-            Cost { bytes, flops: 0 }
+            // What is left out of an input is not read; what is repeated is read once.
+            let shapes: Vec<&Shape> = s.inputs.iter().map(|x| &x.shape).collect();
+            let read = |(i, copy): &(usize, Copy)| s.inputs[*i].bytes().min(4 * copy.extents.iter().product::<usize>());
+            let read: usize = self.copies(&shapes, s.output(0)).iter().map(read).sum();
+            Cost { bytes: (read + s.outputs[0].bytes()) as u64, flops: 0 }
         }
 
         fn split(&self, s: &Shapes) -> Option<Split> {

@@ -1,4 +1,4 @@
-//! A SASRec's training step over a catalogue of any size, and the bytes that it holds.
+//! A SASRec's training step over a catalogue of any size, what it holds and how often it allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -13,17 +13,21 @@ use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
 use wgrec::train::step::{StepConfig, gathers};
 
-/// The system's allocator, which counts what is held.
+/// The system's allocator, which counts.
 pub struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 
 // SAFETY: all work is the system allocator's.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
         PEAK.fetch_max(held, Relaxed);
+        ALLOCATED.fetch_add(layout.size(), Relaxed);
+        ALLOCATIONS.fetch_add(1, Relaxed);
         unsafe { System.alloc(layout) }
     }
 
@@ -46,6 +50,12 @@ pub fn held() -> usize {
 /// The most bytes held since [`held`].
 pub fn peak() -> usize {
     PEAK.load(Relaxed)
+}
+
+/// Allocations since the start, and their bytes.
+#[allow(dead_code)]
+pub fn allocations() -> [usize; 2] {
+    [&ALLOCATIONS, &ALLOCATED].map(|count| count.load(Relaxed))
 }
 
 pub struct Sized {

@@ -89,7 +89,7 @@ impl Cpu {
         }
         let wide = self.precision == Precision::F64;
         for (t, b) in plan.constants.iter().zip(&memory.constants) {
-            b.write(0, &t.data, wide);
+            b.write(0, (&t.data).into(), wide);
         }
         let nodes = plan.nodes.iter().map(|n| {
             let operands = |slots: &[Slot]| match n.strip {
@@ -140,6 +140,24 @@ pub(crate) fn available_bytes() -> Option<usize> {
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok().map(|kib| kib << 10)
 }
 
+/// Numbers of the host, where they lie.
+#[derive(Clone, Copy)]
+enum Values<'a> {
+    U32(&'a [u32]),
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+}
+
+impl<'a> From<&'a Data> for Values<'a> {
+    fn from(data: &'a Data) -> Values<'a> {
+        match data {
+            Data::U32(v) => Values::U32(v),
+            Data::F32(v) => Values::F32(v),
+            Data::F64(v) => Values::F64(v),
+        }
+    }
+}
+
 /// A piece of memory, aligned for any element, that nodes reach by pointer. One runner at a time writes to it: those that
 /// share a store refuse to run at the same time.
 #[derive(Clone)]
@@ -159,25 +177,25 @@ impl Block {
     }
 
     /// Writes `data` from element `offset` on, floats as f64 if `wide`.
-    fn write(&self, offset: usize, data: &Data, wide: bool) {
+    fn write(&self, offset: usize, data: Values, wide: bool) {
         let (n, bytes) = match data {
-            Data::U32(v) => (v.len(), 4),
-            Data::F32(v) => (v.len(), if wide { 8 } else { 4 }),
-            Data::F64(v) => (v.len(), if wide { 8 } else { 4 }),
+            Values::U32(v) => (v.len(), 4),
+            Values::F32(v) => (v.len(), if wide { 8 } else { 4 }),
+            Values::F64(v) => (v.len(), if wide { 8 } else { 4 }),
         };
         assert!((offset + n) * bytes <= self.0.len() * 8, "write past the end of a buffer");
         let at = self.at().wrapping_add(offset * bytes);
         // SAFETY: the range lies within the block, which is aligned to 8 bytes and holds plain numbers.
         unsafe {
             match (data, wide) {
-                (Data::U32(v), _) => std::slice::from_raw_parts_mut(at as *mut u32, n).copy_from_slice(v),
-                (Data::F32(v), false) => std::slice::from_raw_parts_mut(at as *mut f32, n).copy_from_slice(v),
-                (Data::F64(v), true) => std::slice::from_raw_parts_mut(at as *mut f64, n).copy_from_slice(v),
-                (Data::F32(v), true) => std::slice::from_raw_parts_mut(at as *mut f64, n)
+                (Values::U32(v), _) => std::slice::from_raw_parts_mut(at as *mut u32, n).copy_from_slice(v),
+                (Values::F32(v), false) => std::slice::from_raw_parts_mut(at as *mut f32, n).copy_from_slice(v),
+                (Values::F64(v), true) => std::slice::from_raw_parts_mut(at as *mut f64, n).copy_from_slice(v),
+                (Values::F32(v), true) => std::slice::from_raw_parts_mut(at as *mut f64, n)
                     .iter_mut()
                     .zip(v)
                     .for_each(|(y, &x)| *y = x as f64),
-                (Data::F64(v), false) => std::slice::from_raw_parts_mut(at as *mut f32, n)
+                (Values::F64(v), false) => std::slice::from_raw_parts_mut(at as *mut f32, n)
                     .iter_mut()
                     .zip(v)
                     .for_each(|(y, &x)| *y = x as f32),
@@ -228,7 +246,7 @@ impl Store {
 
     pub(super) fn write(&mut self, name: &str, offset: usize, tensor: &Tensor) -> Result<()> {
         let _at_work = AtWork::begin(&self.busy);
-        self.find(name)?.2.write(offset, &tensor.data, self.wide);
+        self.find(name)?.2.write(offset, (&tensor.data).into(), self.wide);
         Ok(())
     }
 
@@ -353,7 +371,7 @@ impl Drop for AtWork<'_> {
 }
 
 impl Runner {
-    fn write_data(&mut self, name: &str, data: &Data, len: usize) -> bool {
+    fn write_data(&mut self, name: &str, data: Values, len: usize) -> bool {
         let Some(i) = self.inputs.iter().position(|(n, _)| n == name) else { return false };
         let spec = &self.inputs[i].1;
         assert_eq!(spec.shape.elements(), len, "input {name} is {}", spec.shape);
@@ -362,15 +380,15 @@ impl Runner {
     }
 
     pub(super) fn write_u32(&mut self, name: &str, values: &[u32]) -> bool {
-        self.write_data(name, &Data::U32(values.to_vec()), values.len())
+        self.write_data(name, Values::U32(values), values.len())
     }
 
     pub(super) fn write_f32(&mut self, name: &str, values: &[f32]) -> bool {
-        self.write_data(name, &Data::F32(values.to_vec()), values.len())
+        self.write_data(name, Values::F32(values), values.len())
     }
 
     pub(super) fn write_f64(&mut self, name: &str, values: &[f64]) -> bool {
-        self.write_data(name, &Data::F64(values.to_vec()), values.len())
+        self.write_data(name, Values::F64(values), values.len())
     }
 
     pub(super) fn run(&mut self) -> Result<()> {

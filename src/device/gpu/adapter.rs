@@ -53,7 +53,7 @@ fn info(adapter: &wgpu::Adapter) -> AdapterInfo {
     }
 }
 
-fn driver(info: &wgpu::AdapterInfo) -> String {
+pub(super) fn driver(info: &wgpu::AdapterInfo) -> String {
     format!("{} {}", info.driver, info.driver_info).trim().to_string()
 }
 

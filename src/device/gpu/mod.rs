@@ -86,6 +86,21 @@ impl Gpu {
         adapter::describe(&self.shared.info)
     }
 
+    /// The adapter's name alone.
+    pub fn name(&self) -> String {
+        self.shared.info.name.clone()
+    }
+
+    /// The backend, and the driver with its version.
+    pub fn driver(&self) -> String {
+        format!("{}, {}", self.shared.info.backend, adapter::driver(&self.shared.info))
+    }
+
+    /// Whether the device times its own work; else nodes are timed by the clock, with a wait after each.
+    pub fn timestamps(&self) -> bool {
+        self.shared.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     pub fn caps(&self) -> &Caps {
         &self.shared.caps
     }

@@ -1,0 +1,102 @@
+//! What the host does before and beside a device: readers, batches, plans. `cargo bench --bench host [-- FILTER]`
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use std::fmt::Write;
+use std::sync::Arc;
+use wgrec::data::{
+    BatchSpec, DataConfig, Dataset, Format, Gathers, Objective, Padding, Sampler, Split, SplitKind, TrainBatches,
+};
+use wgrec::graph::Graph;
+use wgrec::graph::plan::{Options, Plan};
+use wgrec::tensor::philox::Stream;
+use wgrec::train::step::{Role, TrainStep};
+use wgrec::train::{Config, FitOptions, Session};
+
+fn main() {
+    divan::main();
+}
+
+const USERS: u32 = 2000;
+const ITEMS: u32 = 3000;
+const EVENTS: u32 = 100;
+
+/// 200,000 interactions, a line each, with `separator`.
+fn interactions(head: &str, separator: &str) -> String {
+    let mut r = Stream::new(1, "host", 0);
+    let mut text = head.to_string();
+    for user in 1..=USERS {
+        for event in 0..EVENTS {
+            let item = 1 + r.below(ITEMS);
+            let fields = [user, item, 1 + r.below(5), 978_000_000 + event * 60].map(|n| n.to_string());
+            let _ = writeln!(text, "{}", fields.join(separator));
+        }
+    }
+    text
+}
+
+fn config(folder: &tempfile::TempDir, format: Format) -> DataConfig {
+    let (name, text) = match format {
+        Format::MovieLens => ("ratings.dat", interactions("", "::")),
+        _ => ("ratings.csv", interactions("user,item,rating,timestamp\n", ",")),
+    };
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    DataConfig { path: Some(path), format: Some(format), ..DataConfig::default() }
+}
+
+fn dataset() -> Arc<Dataset> {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder, Format::Delimited);
+    Arc::new(config.load_with(config.path.as_ref().unwrap(), None).unwrap())
+}
+
+#[divan::bench(args = [Format::Delimited, Format::MovieLens], sample_count = 10)]
+fn read(bencher: Bencher, format: Format) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder, format);
+    let path = config.path.as_ref().unwrap();
+    bencher.counter(ItemsCount::new(USERS * EVENTS)).bench(|| config.load_with(path, None).unwrap());
+}
+
+/// 256 windows of 50 places, one negative a target, sorted segments.
+#[divan::bench(args = ["last", "next", "cloze"])]
+fn batch(bencher: Bencher, objective: &str) {
+    let data = dataset();
+    let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
+    let spec = BatchSpec {
+        batch: 256,
+        max_len: 50,
+        padding: Padding::Left,
+        objective: match objective {
+            "last" => Objective::Last,
+            "next" => Objective::Next,
+            _ => Objective::Cloze { share: 0.2 },
+        },
+        negatives: 1,
+        shared: false,
+        gathers: Gathers::All,
+        sampler: Sampler::Uniform,
+        seed: 1,
+        threads: 0,
+    };
+    let batches = TrainBatches::new(data, split, spec).unwrap();
+    let step = std::cell::Cell::new(0);
+    bencher.counter(ItemsCount::new(256u32)).bench_local(|| {
+        step.set((step.get() + 1) % batches.batches_per_epoch());
+        batches.epoch(0, step.get()).next()
+    });
+}
+
+/// From a model to the plan of its training step.
+#[divan::bench(args = ["pomrec", "sasrec", "gru4rec", "caser"], sample_count = 20)]
+fn plan(bencher: Bencher, model: &str) {
+    let config = Config::embedded().with_setting("device=cpu").unwrap();
+    let session = Session::open(model, config).unwrap();
+    let step = session.step_config(FitOptions::default());
+    bencher.bench_local(|| {
+        let g = Graph::new();
+        TrainStep::trace(&g, &*session.model, &step, Role::Update).unwrap();
+        Plan::new(black_box(&g), Options { threads: 2, ..Options::default() }).unwrap()
+    });
+}

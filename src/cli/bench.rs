@@ -1,0 +1,143 @@
+//! `wgrec bench`
+
+use super::{Settings, print};
+use std::path::PathBuf;
+use wgrec::bench::case::{Bench, Case};
+use wgrec::bench::{Report, Scale, kernels, whole};
+use wgrec::device::Device;
+use wgrec::train::Session;
+use wgrec::{Error, Result};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Check each kernel against f64, time it, and say how much that is of what the device can do
+    Kernels(Kernels),
+    /// Time whole training steps, batch making counted
+    Step(Model),
+    /// Time full rankings by untrained parameters, which take as long as trained ones
+    Eval(Model),
+    /// Time the way from a file to the first batch, with and without the cache
+    Data(Data),
+}
+
+#[derive(clap::Args)]
+struct Kernels {
+    /// Kernel to measure [default: all]
+    name: Option<String>,
+    /// auto, cpu, gpu or gpu:N
+    #[arg(long, default_value = "auto")]
+    device: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(clap::Args)]
+struct Model {
+    /// pomrec, sasrec, gru4rec, bert4rec, stamp, caser, npe, ease or pop
+    model: String,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(clap::Args)]
+struct Data {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(clap::Args)]
+struct Output {
+    /// Small sizes and few runs, for software drivers and CI: seconds for all of it
+    #[arg(long)]
+    quick: bool,
+    /// Write all of it to a JSON file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Say what changed since the measurements in such a file, of the same device, adapter and number of threads
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+}
+
+impl Output {
+    fn scale(&self) -> Scale {
+        if self.quick { Scale::Quick } else { Scale::Full }
+    }
+
+    /// The earlier measurements, which must be fit to be compared with these: found out before anything is timed.
+    fn earlier(&self, now: &Report) -> Result<Option<Report>> {
+        let Some(path) = &self.against else { return Ok(None) };
+        let earlier = Report::load(path)?;
+        let named = |e: Error| Error::Usage(format!("{}: {e}", path.display()));
+        now.check_comparable(&earlier).map_err(named)?;
+        Ok(Some(earlier))
+    }
+
+    /// Saves the report and says what changed.
+    fn finish(&self, report: &Report, earlier: Option<&Report>) -> Result<()> {
+        if let Some(path) = &self.json {
+            report.save(path)?;
+        }
+        earlier.map_or(Ok(()), |earlier| print(&report.against(earlier)))
+    }
+}
+
+pub fn run(args: Args) -> Result<()> {
+    match args.command {
+        Command::Kernels(args) => measure_kernels(args),
+        Command::Step(args) => {
+            let session = Session::open(&args.model, args.settings.resolved()?)?;
+            measure_whole(&args.output, whole::empty("step", &session), |scale| whole::step(&session, scale))
+        }
+        Command::Eval(args) => {
+            let session = Session::open(&args.model, args.settings.resolved()?)?;
+            measure_whole(&args.output, whole::empty("eval", &session), |scale| whole::eval(&session, scale))
+        }
+        Command::Data(args) => {
+            let config = args.settings.resolved()?;
+            let (device, _) = Device::open("cpu")?;
+            let measure = |scale| whole::data(&config.data, config.train.batch, &device, scale);
+            measure_whole(&args.output, Report::new("data", &device), measure)
+        }
+    }
+}
+
+fn measure_kernels(args: Kernels) -> Result<()> {
+    let scale = args.output.scale();
+    let cases = kernels::cases(args.name.as_deref(), scale)?;
+    let small = kernels::cases(args.name.as_deref(), Scale::Quick)?;
+    let (device, _) = Device::open(&args.device)?;
+    let earlier = args.output.earlier(&Report::new("kernels", &device))?;
+    if let Some(earlier) = &earlier {
+        earlier.check_shared(cases.iter().map(|c: &Case| (c.name.as_str(), c.sizes.as_str())))?;
+    }
+    cases.iter().try_for_each(|case| case.fits(&device))?;
+    let mut bench = Bench::new(&device, scale)?;
+    let mut report = bench.report("kernels");
+    print(&report.head())?;
+    for (case, small) in cases.iter().zip(&small) {
+        let row = bench.run(case, small)?;
+        print(&Report::line(&row))?;
+        report.rows.push(row);
+    }
+    args.output.finish(&report, earlier.as_ref())
+}
+
+fn measure_whole(output: &Output, now: Report, measure: impl FnOnce(Scale) -> Result<Report>) -> Result<()> {
+    let earlier = output.earlier(&now)?;
+    let report = measure(output.scale())?;
+    if let Some(earlier) = &earlier {
+        earlier.check_shared(report.rows.iter().map(|row| (row.name.as_str(), row.sizes.as_str())))?;
+    }
+    print(&report.table())?;
+    output.finish(&report, earlier.as_ref())
+}
