@@ -6,8 +6,11 @@ mod bpr;
 mod conv;
 mod elementwise;
 mod embedding;
+mod fft;
+mod filter;
 mod gru;
 mod layer_norm;
+mod logdet;
 mod matmul;
 mod moments;
 mod random;
@@ -30,8 +33,11 @@ pub const ALL: &[(&str, Cases)] = &[
     ("conv", conv::cases),
     ("elementwise", elementwise::cases),
     ("embedding", embedding::cases),
+    ("fft", fft::cases),
+    ("filter", filter::cases),
     ("gru", gru::cases),
     ("layer_norm", layer_norm::cases),
+    ("logdet", logdet::cases),
     ("matmul", matmul::cases),
     ("moments", moments::cases),
     ("random", random::cases),
@@ -44,5 +50,10 @@ pub const ALL: &[(&str, Cases)] = &[
 
 pub fn trials() -> Vec<Trial> {
     let of_cases = ALL.iter().flat_map(|(kernel, cases)| cases().into_iter().flat_map(|c| checks::trials(kernel, c)));
-    of_cases.chain(attention::trials()).chain(layer_norm::trials()).chain(random::trials()).collect()
+    of_cases
+        .chain(attention::trials())
+        .chain(fft::trials())
+        .chain(layer_norm::trials())
+        .chain(random::trials())
+        .collect()
 }

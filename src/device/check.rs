@@ -35,7 +35,7 @@ impl Checked {
 type Build = for<'g> fn(&'g Graph) -> Result<Vec<Var<'g>>>;
 
 /// Each kernel's results from the states `a` \[7, 6, 5\] and `w` \[37, 5\], and gradients by them.
-const KERNELS: [(&str, Build); 16] = [
+const KERNELS: [(&str, Build); 19] = [
     ("elementwise", |g| {
         let x = a(g);
         let all =
@@ -88,6 +88,19 @@ const KERNELS: [(&str, Build); 16] = [
         let (x, w, flat) = (a(g), w(g), w(g).reshape([185]));
         let y = x.conv(w.slice(0, 0, 12).reshape([4, 3, 5]), flat.slice(0, 120, 4));
         with_gradients(y, &[x, w])
+    }),
+    ("fft", |g| {
+        let x = a(g);
+        with_gradients(x.rfft().square().irfft(6), &[x])
+    }),
+    ("filter", |g| {
+        let (x, weight) = (a(g), w(g).slice(0, 0, 8).reshape([4, 2, 5]));
+        with_gradients(x.filter(weight), &[x, w(g)])
+    }),
+    ("logdet", |g| {
+        let x = a(g);
+        let one = Tensor::f32([6, 6], (0..36).map(|i| (i % 7 == 0) as u32 as f32).collect());
+        with_gradients((x.matmul_t(x) + g.constant(one)).log_det(), &[x])
     }),
     ("gru", |g| {
         let (x, w, flat) = (a(g), w(g), w(g).reshape([185]));
