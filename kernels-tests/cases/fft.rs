@@ -86,8 +86,8 @@ pub fn trials() -> Vec<Trial> {
     ["cpu", "gpu"].map(trial).into()
 }
 
-/// Both transforms of lengths 1 to 257, 1,024 and 2,048 against f64: of the result's L2 norm the error is at most 2^-24 (the
-/// unit of rounding) for each doubling of the length, and one more.
+/// Both transforms of lengths 1 to 257, 1,024 and 2,048 against f64: of the result's L2 norm the error is at most 0.6 2^-24 (2^-24
+/// is the unit of rounding) for each doubling of the length, and that once more. 0.45 was met, at lengths 2 to 7.
 fn every_length(device: &str) -> Result<(), Failed> {
     const D: usize = 5;
     let (oracle, device) = (devices::get("f64")?, devices::get(device)?);
@@ -120,7 +120,7 @@ fn every_length(device: &str) -> Result<(), Failed> {
                 worst[i] = (units, t);
             }
             // Written so that a NaN fails.
-            let close = units <= 1.0;
+            let close = units <= 0.6;
             if !close {
                 return Err(format!("{} of {t}: off by {error:e}", ["forward", "inverse"][i]).into());
             }

@@ -30,8 +30,10 @@ pub struct Irfft {
     pub halved: bool,
 }
 
-/// Sequences that the fast forms take with one set of buffers.
-pub(super) const BLOCK: usize = 8;
+/// Sequences of `t` that the fast forms take with one set of buffers: few, so that all threads have some.
+pub(super) fn block(t: usize) -> usize {
+    (1024 / t).clamp(1, 8)
+}
 
 /// The length that `table` is of, or an error.
 pub(super) fn length(x: &Inputs, table: usize) -> Result<usize> {
@@ -141,8 +143,9 @@ impl Op for Rfft {
         let (x, table, [batch, t, d]) = (a.f(0), a.f(1), [0, 1, 2].map(|i| a.shape(0)[i]));
         let arch = pulp::Arch::new();
         let len = frequencies(t) * 2 * d;
-        rows(a.out(0), BLOCK.min(batch) * len, BLOCK * 8 * t * d, |i, y| {
-            let x = &x[i * BLOCK * t * d..][..y.len() / len * t * d];
+        let block = block(t).min(batch);
+        rows(a.out(0), block * len, block * 8 * t * d, |i, y| {
+            let x = &x[i * block * t * d..][..y.len() / len * t * d];
             arch.dispatch(Job { x, y, table, d, inner: self.inner() });
         });
         true
@@ -222,8 +225,9 @@ impl Op for Irfft {
         let (x, table, [batch, t, d]) = (a.f(0), a.f(1), [0, 1, 2].map(|i| a.out_shape(0)[i]));
         let arch = pulp::Arch::new();
         let len = frequencies(t) * 2 * d;
-        rows(a.out(0), BLOCK.min(batch) * t * d, BLOCK * 8 * t * d, |i, y| {
-            let x = &x[i * BLOCK * len..][..y.len() / (t * d) * len];
+        let block = block(t).min(batch);
+        rows(a.out(0), block * t * d, block * 8 * t * d, |i, y| {
+            let x = &x[i * block * len..][..y.len() / (t * d) * len];
             arch.dispatch(Job { x, y, table, d, inner: self.inner() });
         });
         true

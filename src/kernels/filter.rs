@@ -1,7 +1,7 @@
 //! A filter in the frequencies of a sequence: both transforms and the product between them in one kernel.
 
 use super::args::{Args, rows};
-use super::fft::{BLOCK, length};
+use super::fft::{block, length};
 use super::fourier::{self, Params, Sequence, frequencies, is_edge, times};
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
@@ -116,8 +116,9 @@ impl Op for Filter {
         let [batch, t, d] = [0, 1, 2].map(|i| a.shape(0)[i]);
         let arch = pulp::Arch::new();
         let sign = if self.conjugate { -1.0 } else { 1.0 };
-        rows(a.out(0), BLOCK.min(batch) * t * d, BLOCK * 16 * t * d, |i, y| {
-            let x = &x[i * BLOCK * t * d..][..y.len()];
+        let block = block(t).min(batch);
+        rows(a.out(0), block * t * d, block * 16 * t * d, |i, y| {
+            let x = &x[i * block * t * d..][..y.len()];
             arch.dispatch(Job { x, weight, y, table, d, sign });
         });
         true
@@ -165,9 +166,11 @@ impl FilterWeight {
     fn sum<T: Real>(a: &Args<T>, add: impl Fn(&[T], &[T], &mut [T]) + Sync) {
         let (x, dy, [batch, t, d]) = (a.f(0), a.f(1), [0, 1, 2].map(|i| a.shape(0)[i]));
         let out = a.out(0);
-        let mut parts = vec![T::ZERO; batch.div_ceil(BLOCK) * out.len()];
-        rows(&mut parts, out.len(), BLOCK * 16 * t * d, |i, part| {
-            let range = i * BLOCK * t * d..x.len().min((i + 1) * BLOCK * t * d);
+        // At most 16 parts: each takes as much memory as a sequence.
+        let block = block(t).max(batch.div_ceil(16));
+        let mut parts = vec![T::ZERO; batch.div_ceil(block) * out.len()];
+        rows(&mut parts, out.len(), block * 16 * t * d, |i, part| {
+            let range = i * block * t * d..x.len().min((i + 1) * block * t * d);
             add(&x[range.clone()], &dy[range], part);
         });
         out.fill(T::ZERO);

@@ -36,7 +36,7 @@ pub fn frequencies(t: usize) -> usize {
 
 /// Whether frequency `k` is its own mirror: its imaginary part is 0, and it is counted once.
 pub fn is_edge(k: usize, t: usize) -> bool {
-    2 * k % t == 0
+    (2 * k).is_multiple_of(t)
 }
 
 /// `t` as a product of radices: the largest divisor first that `choices` has, then primes.
