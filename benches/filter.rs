@@ -24,7 +24,7 @@ fn main() -> wgrec::Result<()> {
         let filter = time(&device, t, d, |_, x, weights| x.filter(weights(&[frequencies(t), 2, d])))?;
         let layer = time(&device, t, d, |_, x, weights| {
             let width = d / BLOCKS;
-            let mut layer = || [weights(&[BLOCKS, 2, width, width]), weights(&[BLOCKS, 2, width])];
+            let mut layer = || [weights(&[BLOCKS, 2, width, width]), weights(&[2, d])];
             let (first, second) = (layer(), layer());
             complex_mlp(x.rfft(), first, second).irfft(t)
         })?;

@@ -552,7 +552,12 @@ fn filter(f: &Fixture, device: &Device) -> Result<(), Failed> {
 fn filter_layer(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let names = ["w1r", "w1i", "b1r", "b1i", "w2r", "w2i", "b2r", "b2i"];
     fn layers<'g>(x: Var<'g>, p: &[Var<'g>]) -> Var<'g> {
-        complex_mlp(x, [parts(p[0], p[1]), parts(p[2], p[3])], [parts(p[4], p[5]), parts(p[6], p[7])])
+        // Biases [k, d / k] are rows of all channels.
+        let bias = |re: Var<'g>, im: Var<'g>| {
+            let d = re.shape().elements();
+            re.graph().concat(0, &[re.reshape([1, d]), im.reshape([1, d])])
+        };
+        complex_mlp(x, [parts(p[0], p[1]), bias(p[2], p[3])], [parts(p[4], p[5]), bias(p[6], p[7])])
     }
     filtered(f, device, &names, layers, None)
 }

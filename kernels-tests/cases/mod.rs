@@ -3,6 +3,7 @@
 mod adam;
 mod attention;
 mod bpr;
+mod complex_linear;
 mod conv;
 mod elementwise;
 mod embedding;
@@ -30,6 +31,7 @@ pub const ALL: &[(&str, Cases)] = &[
     ("adam", adam::cases),
     ("attention", attention::cases),
     ("bpr", bpr::cases),
+    ("complex_linear", complex_linear::cases),
     ("conv", conv::cases),
     ("elementwise", elementwise::cases),
     ("embedding", embedding::cases),

@@ -17,6 +17,7 @@ pub mod source;
 pub mod adam;
 pub mod attention;
 pub mod bpr;
+pub mod complex_linear;
 pub mod conv;
 pub mod elementwise;
 pub mod embedding;
@@ -49,6 +50,7 @@ shaders![
     "adam",
     "attention",
     "bpr",
+    "complex_linear",
     "conv",
     "embedding",
     "fft",
