@@ -7,7 +7,7 @@ use wgrec::device::{Device, RunOptions};
 use wgrec::graph::plan::Options;
 use wgrec::graph::{Graph, Var};
 use wgrec::kernels::fourier::frequencies;
-use wgrec::nn::filter::complex_mlp;
+use wgrec::nn::filter::filter_layer;
 use wgrec::tensor::philox::Stream;
 use wgrec::tensor::{Shape, Spec, Tensor};
 
@@ -26,7 +26,7 @@ fn main() -> wgrec::Result<()> {
             let width = d / BLOCKS;
             let mut layer = || [weights(&[BLOCKS, 2, width, width]), weights(&[2, d])];
             let (first, second) = (layer(), layer());
-            complex_mlp(x.rfft(), first, second).irfft(t)
+            filter_layer(x, first, second)
         })?;
         let attention = time(&device, t, d, |g, x, _| {
             let keep = g.constant(Tensor::u32([PLACES / t, t], vec![1; PLACES / t * t]));

@@ -18,7 +18,7 @@ use wgrec::kernels::rank::{Pick, Rank};
 use wgrec::models::sasrec::Positions;
 use wgrec::models::{self, History, Loss, LossKind, Model, PomRec, SasRec, pomrec, sasrec};
 use wgrec::nn::encoder::{Encoder, Norm};
-use wgrec::nn::filter::complex_mlp;
+use wgrec::nn::filter::{complex_mlp, filter_layer};
 use wgrec::nn::rate::coding_rate;
 use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Shape, Spec, Tensor};
@@ -63,7 +63,7 @@ fn handler(name: &str) -> Option<Handler> {
         ("metrics", metrics),
         ("gru", gru),
         ("fmlp_dot_filter", filter),
-        ("dpcpl_filter", filter_layer),
+        ("dpcpl_filter", efficient_filter),
         ("dpcpl_rate", rate),
     ];
     handlers.into_iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| h)
@@ -502,9 +502,8 @@ fn parameters(f: &Fixture, names: &[&str]) -> Result<Vec<(String, Tensor)>, Fail
 type Layer = for<'g> fn(Var<'g>, &[Var<'g>]) -> Var<'g>;
 
 /// The sequences `in.S`, filtered by `filter` of the spectra and `names` of the file's parameters to new spectra: both spectra, what
-/// becomes of the sequences, the loss, and gradients by the parameters. `fused` makes the same of the sequences at once.
-fn filtered(f: &Fixture, device: &Device, names: &[&str], filter: Layer, fused: Option<Layer>) -> Result<(), Failed> {
-    let [_, t, _] = f.dims("in.S")?;
+/// `layer` makes of the sequences (the same), the loss, and gradients by the parameters.
+fn filtered(f: &Fixture, device: &Device, names: &[&str], filter: Layer, layer: Layer) -> Result<(), Failed> {
     let states = parameters(f, names)?;
     let g = Graph::new();
     let params: Vec<Var> = states.iter().map(|(n, t)| g.state(n, n, 0, Spec::f32(t.shape.clone()))).collect();
@@ -512,7 +511,7 @@ fn filtered(f: &Fixture, device: &Device, names: &[&str], filter: Layer, fused: 
     let x = g.input("S", Spec::f32(s.shape.clone()));
     let spectrum = x.rfft();
     let changed = filter(spectrum, &params);
-    let y = fused.map_or_else(|| changed.irfft(t), |fused| fused(x, &params));
+    let y = layer(x, &params);
     let loss = (y * g.input("cot", Spec::f32(cot.shape.clone()))).sum_all();
     for (name, spectrum) in [("X", spectrum), ("Y", changed)] {
         g.result(&format!("{name}.re"), spectrum.slice(2, 0, 1));
@@ -546,20 +545,28 @@ fn filter(f: &Fixture, device: &Device) -> Result<(), Failed> {
     fn fused<'g>(x: Var<'g>, w: &[Var<'g>]) -> Var<'g> {
         x.filter(parts(w[0], w[1]))
     }
-    filtered(f, device, &["wr", "wi"], product, Some(fused))
+    filtered(f, device, &["wr", "wi"], product, fused)
 }
 
-fn filter_layer(f: &Fixture, device: &Device) -> Result<(), Failed> {
+fn efficient_filter(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let names = ["w1r", "w1i", "b1r", "b1i", "w2r", "w2i", "b2r", "b2i"];
-    fn layers<'g>(x: Var<'g>, p: &[Var<'g>]) -> Var<'g> {
+    fn weights<'g>(p: &[Var<'g>]) -> [[Var<'g>; 2]; 2] {
         // Biases [k, d / k] are rows of all channels.
         let bias = |re: Var<'g>, im: Var<'g>| {
             let d = re.shape().elements();
             re.graph().concat(0, &[re.reshape([1, d]), im.reshape([1, d])])
         };
-        complex_mlp(x, [parts(p[0], p[1]), bias(p[2], p[3])], [parts(p[4], p[5]), bias(p[6], p[7])])
+        [[parts(p[0], p[1]), bias(p[2], p[3])], [parts(p[4], p[5]), bias(p[6], p[7])]]
     }
-    filtered(f, device, &names, layers, None)
+    fn mlp<'g>(x: Var<'g>, p: &[Var<'g>]) -> Var<'g> {
+        let [first, second] = weights(p);
+        complex_mlp(x, first, second)
+    }
+    fn layer<'g>(x: Var<'g>, p: &[Var<'g>]) -> Var<'g> {
+        let [first, second] = weights(p);
+        filter_layer(x, first, second)
+    }
+    filtered(f, device, &names, mlp, layer)
 }
 
 fn rate(f: &Fixture, device: &Device) -> Result<(), Failed> {

@@ -1,9 +1,9 @@
 // The discrete Fourier transform of T rows of complex numbers in workgroup memory: src/kernels/fourier.rs has the formula.
 // A workgroup takes p.pairs pairs of channels (c, c + h), h = ceil(d / 2), of one sequence, each pair one complex signal:
 // T p.pairs <= SIZE complex numbers, 8 SIZE <= 16 KiB. In a stage each of the WG lanes sums r terms for each of its
-// SIZE / WG numbers, which wait in registers while the others read: two barriers a stage, 2 to 5 stages. The sums of a radix r
+// SIZE / WG numbers, which wait in registers while the others read: two barriers a stage, up to 5 stages. The sums of a radix r
 // cost r T: lengths of small factors cost 12 (T = 50) to 28 (T = 2048) terms a number, a prime T up to T of them.
-// The factors come from `table`, w_T^k made in f64: sin and cos of a device are exact to 2^-11 only.
+// The factors come from `table`, w_T^k made in f64: a device's sin and cos need be within 2^-11 only.
 //!import index
 struct Params {
     batch: u32, t: u32, d: u32, pairs: u32, chunk: u32, scale: f32, inner: f32, sign: f32,
