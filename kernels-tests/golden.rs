@@ -18,6 +18,8 @@ use wgrec::kernels::rank::{Pick, Rank};
 use wgrec::models::sasrec::Positions;
 use wgrec::models::{self, History, Loss, LossKind, Model, PomRec, SasRec, pomrec, sasrec};
 use wgrec::nn::encoder::{Encoder, Norm};
+use wgrec::nn::filter::{complex_mlp, filter_layer};
+use wgrec::nn::rate::coding_rate;
 use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Shape, Spec, Tensor};
 
@@ -53,13 +55,16 @@ pub fn trials() -> Vec<Trial> {
 type Handler = fn(&Fixture, &Device) -> Result<(), Failed>;
 
 fn handler(name: &str) -> Option<Handler> {
-    let handlers: [(&str, Handler); 6] = [
+    let handlers: [(&str, Handler); 9] = [
         ("pomrec_", pomrec),
         ("sasrec_", sasrec),
         ("losses", losses),
         ("opt_", optimiser),
         ("metrics", metrics),
         ("gru", gru),
+        ("fmlp_dot_filter", filter),
+        ("dpcpl_filter", efficient_filter),
+        ("dpcpl_rate", rate),
     ];
     handlers.into_iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| h)
 }
@@ -488,6 +493,98 @@ fn gru(f: &Fixture, device: &Device) -> Result<(), Failed> {
         f.judge(&format!("out.{name}"), &results[name])?;
     }
     names.iter().try_for_each(|name| f.judge_gradient(&format!("g.{name}"), &results[&format!("g.{name}")]))
+}
+
+/// `names` of the file's parameters, as states.
+fn parameters(f: &Fixture, names: &[&str]) -> Result<Vec<(String, Tensor)>, Failed> {
+    names.iter().map(|name| Ok((name.to_string(), f.get(&format!("p.{name}"))?))).collect()
+}
+
+/// A layer of what it is given and of the parameters.
+type Layer = for<'g> fn(Var<'g>, &[Var<'g>]) -> Var<'g>;
+
+/// The sequences `in.S`, filtered by `filter` of the spectra and `names` of the file's parameters to new spectra: both spectra, what
+/// `layer` makes of the sequences (the same), the loss, and gradients by the parameters.
+fn filtered(f: &Fixture, device: &Device, names: &[&str], filter: Layer, layer: Layer) -> Result<(), Failed> {
+    let states = parameters(f, names)?;
+    let g = Graph::new();
+    let params: Vec<Var> = states.iter().map(|(n, t)| g.state(n, n, 0, Spec::f32(t.shape.clone()))).collect();
+    let (s, cot) = (f.get("in.S")?, f.get("in.cot")?);
+    let x = g.input("S", Spec::f32(s.shape.clone()));
+    let spectrum = x.rfft();
+    let changed = filter(spectrum, &params);
+    let y = layer(x, &params);
+    let loss = (y * g.input("cot", Spec::f32(cot.shape.clone()))).sum_all();
+    for (name, spectrum) in [("X", spectrum), ("Y", changed)] {
+        g.result(&format!("{name}.re"), spectrum.slice(2, 0, 1));
+        g.result(&format!("{name}.im"), spectrum.slice(2, 1, 1));
+    }
+    g.result("filtered", y);
+    g.result("loss", loss);
+    for ((name, gradient), var) in names.iter().zip(g.gradients(loss, &params)?).zip(&params) {
+        g.result(&format!("g.{name}"), gradient.dense(*var));
+    }
+    let results = run(&g, device, &states, &[("S", s), ("cot", cot)])?;
+    for name in ["X.re", "X.im", "Y.re", "Y.im", "filtered", "loss"] {
+        f.judge(&format!("out.{name}"), &results[name])?;
+    }
+    names.iter().try_for_each(|name| f.judge_gradient(&format!("g.{name}"), &results[&format!("g.{name}")]))
+}
+
+/// Real and imaginary parts [n, ..] as [n, 2, ..].
+fn parts<'g>(re: Var<'g>, im: Var<'g>) -> Var<'g> {
+    let apart = [&[re.shape()[0], 1], &re.shape()[1..]].concat();
+    re.graph().concat(1, &[re, im].map(|v| v.reshape(Shape::from(&apart[..]))))
+}
+
+/// The fused kernel; the product alone from elementwise nodes.
+fn filter(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    fn product<'g>(x: Var<'g>, w: &[Var<'g>]) -> Var<'g> {
+        let [re, im] = [0, 1].map(|part| x.slice(2, part, 1));
+        let [wr, wi] = [0, 1].map(|part| w[part].reshape([w[part].shape()[0], 1, w[part].shape()[1]]));
+        x.graph().concat(2, &[re * wr - im * wi, re * wi + im * wr])
+    }
+    fn fused<'g>(x: Var<'g>, w: &[Var<'g>]) -> Var<'g> {
+        x.filter(parts(w[0], w[1]))
+    }
+    filtered(f, device, &["wr", "wi"], product, fused)
+}
+
+fn efficient_filter(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let names = ["w1r", "w1i", "b1r", "b1i", "w2r", "w2i", "b2r", "b2i"];
+    fn weights<'g>(p: &[Var<'g>]) -> [[Var<'g>; 2]; 2] {
+        // Biases [k, d / k] are rows of all channels.
+        let bias = |re: Var<'g>, im: Var<'g>| {
+            let d = re.shape().elements();
+            re.graph().concat(0, &[re.reshape([1, d]), im.reshape([1, d])])
+        };
+        [[parts(p[0], p[1]), bias(p[2], p[3])], [parts(p[4], p[5]), bias(p[6], p[7])]]
+    }
+    fn mlp<'g>(x: Var<'g>, p: &[Var<'g>]) -> Var<'g> {
+        let [first, second] = weights(p);
+        complex_mlp(x, first, second)
+    }
+    fn layer<'g>(x: Var<'g>, p: &[Var<'g>]) -> Var<'g> {
+        let [first, second] = weights(p);
+        filter_layer(x, first, second)
+    }
+    filtered(f, device, &names, mlp, layer)
+}
+
+fn rate(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let number = |name: &str| Ok::<f64, Failed>(f.get(name)?.to_f64()[0]);
+    let states = parameters(f, &["E"])?;
+    let g = Graph::new();
+    let e = g.state("E", "E", 0, Spec::f32(states[0].1.shape.clone()));
+    let rate = coding_rate(e, number("in.n_div")?, number("in.eps2")?);
+    let loss = rate.sum_all();
+    g.result("R", rate);
+    g.result("loss", loss);
+    g.result("g.E", g.gradients(loss, &[e])?[0].dense(e));
+    let results = run(&g, device, &states, &[])?;
+    f.judge("out.R", &results["R"])?;
+    f.judge("out.loss", &results["loss"])?;
+    f.judge_gradient("g.E", &results["g.E"])
 }
 
 fn metrics(f: &Fixture, device: &Device) -> Result<(), Failed> {

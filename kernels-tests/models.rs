@@ -11,8 +11,8 @@ use wgrec::kernels::elementwise::{Chain, Fun};
 use wgrec::models::loss::log_chances;
 use wgrec::models::pomrec::{Settings, Variant};
 use wgrec::models::sasrec::Positions;
-use wgrec::models::{Bert4Rec, Caser, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp};
-use wgrec::models::{bert4rec, caser, gru4rec, npe, sasrec, stamp};
+use wgrec::models::{Bert4Rec, Caser, Fmlp, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp};
+use wgrec::models::{bert4rec, caser, fmlp, gru4rec, npe, sasrec, stamp};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
@@ -47,6 +47,10 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         let (dim, window, horizontal, vertical, dropout) = (12, 4, 5, 2, 0.1);
         Box::new(Caser::new(caser::Settings { items: ITEMS, dim, window, horizontal, vertical, dropout }))
     }
+    fn fmlp() -> Box<dyn Model> {
+        let (dim, layers, inner, dropout) = (12, 2, 9, 0.1);
+        Box::new(Fmlp::new(fmlp::Settings { items: ITEMS, max_len: M, dim, layers, inner, dropout }))
+    }
     vec![
         ("pomrec", LossKind::Bpr, || pomrec(4, 3.0, Variant::Paper)),
         ("pomrec_released", LossKind::Bpr, || pomrec(4, 3.0, Variant::Released)),
@@ -70,6 +74,7 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
             let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Post, false) };
             Box::new(Bert4Rec::new(bert4rec::Settings { items: ITEMS, max_len: M, encoder, hidden_share: 0.4 }))
         }),
+        ("fmlp", LossKind::Bpr, fmlp),
         ("stamp", LossKind::Softmax, || Box::new(Stamp::new(stamp::Settings { items: ITEMS, dim: 12 }))),
         ("caser", LossKind::Bce, caser),
         ("caser_in_batch", LossKind::InBatch, caser),
@@ -118,6 +123,7 @@ pub fn trials() -> Vec<Trial> {
         }));
     }
     trials.push(Trial::test("models::one_place_is_as_among_all", one_place));
+    trials.push(Trial::test("models::padding_does_not_reach_a_filtered_history", padding_is_nothing));
     for device in devices::all() {
         trials.push(Trial::test(format!("models::several_batches_make_one_update::{device}"), move || {
             accumulated(&devices::get(device)?)
@@ -478,6 +484,46 @@ fn one_place() -> Result<(), Failed> {
         }
     }
     Ok(())
+}
+
+/// What FMLP-Rec reads at padded places, the padding item's row and their positions, changes no bit of a user.
+fn padding_is_nothing() -> Result<(), Failed> {
+    let (_, kind, make) = models().into_iter().find(|(name, ..)| *name == "fmlp").ok_or("there is no fmlp")?;
+    let subject = Subject { make, model: make(), kind };
+    let device = devices::get("cpu")?;
+    let mut store = store(&subject, &device)?;
+    train(&subject, &device, &store, 0, 30)?;
+    let g = Graph::new();
+    let (items, recency) = (g.input("history", Spec::u32([B, M])), g.input("recency", Spec::u32([B, M])));
+    g.result("user", subject.model.user(&g, &History { items, recency, targets: None, training: false }));
+    let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
+    // Row r holds r mod 4 items, behind at least M - 3 padded places.
+    let history: Vec<u32> =
+        (0..B * M).map(|at| if at % M + (at / M) % 4 >= M { at as u32 % 50 + 1 } else { 0 }).collect();
+    runner.write_u32("history", &history);
+    runner.write_u32("recency", &history.iter().map(|&item| (item != 0) as u32).collect::<Vec<_>>());
+    let mut users = vec![];
+    for (name, rows) in [("item_embedding", 0), ("item_embedding", 1), ("position_embedding", M - 3)] {
+        let params = subject.model.params();
+        let before = params.read(&store, name)?;
+        let mut values = before.to_f64();
+        values[..rows * 12].iter_mut().for_each(|x| *x += 1.5);
+        params.write(&mut store, name, &Tensor::f64(before.shape.clone(), values))?;
+        runner.run()?;
+        users.push(runner.read("user")?.to_f64());
+    }
+    if users[0].iter().all(|&x| x == 0.0) {
+        return Err("all users are 0".into());
+    }
+    if users[1..].iter().any(|user| *user != users[0]) {
+        return Err("what stands at padded places changes users".into());
+    }
+    // And what is read must change them.
+    let positions = subject.model.params().read(&store, "position_embedding")?;
+    let moved = positions.to_f64().iter().map(|x| x + 1.0).rev().collect();
+    subject.model.params().write(&mut store, "position_embedding", &Tensor::f64(positions.shape.clone(), moved))?;
+    runner.run()?;
+    if runner.read("user")?.to_f64() == users[0] { Err("positions change nothing".into()) } else { Ok(()) }
 }
 
 /// Updates by three batches of unequal weight are those by all their rows at once, with clipping and decay on the way.

@@ -184,7 +184,9 @@ fn trains_evaluates_and_recommends() {
 fn baselines_train_evaluate_and_recommend() {
     let bench = Bench::new();
     let sampled = ["--set=loss.kind=sampled-softmax", "--set=train.negatives=5"];
-    for (model, more) in [("stamp", &[][..]), ("caser", &sampled), ("npe", &[]), ("ease", &["--set=model.ridge=5"])] {
+    for (model, more) in
+        [("fmlp", &[][..]), ("stamp", &[]), ("caser", &sampled), ("npe", &[]), ("ease", &["--set=model.ridge=5"])]
+    {
         bench.train(model, model, more);
         let found = bench.json(&format!("{model}/metrics.json"))["test"]["mrr"].as_f64().unwrap();
         let evaluated = bench.ok(&["eval", "--run", model]);

@@ -3,11 +3,15 @@
 mod adam;
 mod attention;
 mod bpr;
+mod complex_linear;
 mod conv;
 mod elementwise;
 mod embedding;
+mod fft;
+mod filter;
 mod gru;
 mod layer_norm;
+mod logdet;
 mod matmul;
 mod moments;
 mod random;
@@ -27,11 +31,15 @@ pub const ALL: &[(&str, Cases)] = &[
     ("adam", adam::cases),
     ("attention", attention::cases),
     ("bpr", bpr::cases),
+    ("complex_linear", complex_linear::cases),
     ("conv", conv::cases),
     ("elementwise", elementwise::cases),
     ("embedding", embedding::cases),
+    ("fft", fft::cases),
+    ("filter", filter::cases),
     ("gru", gru::cases),
     ("layer_norm", layer_norm::cases),
+    ("logdet", logdet::cases),
     ("matmul", matmul::cases),
     ("moments", moments::cases),
     ("random", random::cases),
@@ -44,5 +52,10 @@ pub const ALL: &[(&str, Cases)] = &[
 
 pub fn trials() -> Vec<Trial> {
     let of_cases = ALL.iter().flat_map(|(kernel, cases)| cases().into_iter().flat_map(|c| checks::trials(kernel, c)));
-    of_cases.chain(attention::trials()).chain(layer_norm::trials()).chain(random::trials()).collect()
+    of_cases
+        .chain(attention::trials())
+        .chain(fft::trials())
+        .chain(layer_norm::trials())
+        .chain(random::trials())
+        .collect()
 }

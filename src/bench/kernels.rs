@@ -6,13 +6,14 @@ use super::case::{Case, Fill};
 use crate::error::{Error, Result, nearest};
 use crate::graph::{Graph, Var};
 use crate::kernels::adam::{self, AdamRows, Settings};
+use crate::kernels::fourier::frequencies;
 use crate::kernels::matmul::Activation;
 use crate::kernels::moments::Moments;
 use crate::kernels::rank::{Pick, Rank};
 
 type Make = fn(Scale) -> Vec<Case>;
 
-const KERNELS: [(&str, Make); 13] = [
+const KERNELS: [(&str, Make); 14] = [
     ("gather", gather),
     ("scatter", scatter),
     ("matmul", matmul),
@@ -21,6 +22,7 @@ const KERNELS: [(&str, Make); 13] = [
     ("layer_norm", layer_norm),
     ("gru", gru),
     ("conv", conv),
+    ("filter", filter),
     ("moments", moments),
     ("elementwise", elementwise),
     ("softmax_loss", softmax_loss),
@@ -176,6 +178,17 @@ fn conv(scale: Scale) -> Vec<Case> {
         .f32([n, height, D], Fill::Float(0.1))
         .f32([n], UNIT)
         .both(&[0, 1, 2], &["conv backward", "slice", "concat", "matmul", "sum"])
+}
+
+/// That of FMLP-Rec, both transforms in it.
+fn filter(scale: Scale) -> Vec<Case> {
+    let [b, t] = scale.pick([256, 50], [8, 20]);
+    let case = Case::new("filter", format!("{b}x{t}x{D}"), |_, x| Ok(vec![x[0].filter(x[1])]))
+        .f32([b, t, D], UNIT)
+        .f32([frequencies(t), 2, D], UNIT);
+    // By x it is a filter again.
+    let weight = case.backward(&[1], &["filter weight"]);
+    vec![case, weight]
 }
 
 /// Those of PoMRec's interests.

@@ -209,12 +209,14 @@ pub fn data(config: &DataConfig, batch: usize, device: &Device, scale: Scale) ->
 
     let folder = Scratch::new()?;
     let cache = Cache { folder: folder.0.join("cache") };
-    let mut size = (0, 0);
+    let mut size = (0, 0, 0);
     let mut first = || -> Result<f64> {
         let start = Instant::now();
         let data = Arc::new(config.load_with(&path, Some(&cache))?);
         let split = Arc::new(Split::new(&data, config.split)?);
-        size = (data.users(), data.interactions());
+        // Items and times, and values and behaviours where there are any.
+        let event = 12 + data.values(0).map_or(0, |_| 4) + data.behaviours(0).map_or(0, |_| 1);
+        size = (data.users(), data.interactions(), event);
         let spec = BatchSpec {
             batch,
             max_len: config.max_len,
@@ -243,14 +245,13 @@ pub fn data(config: &DataConfig, batch: usize, device: &Device, scale: Scale) ->
     let image = fs::read_dir(&cache.folder).map_err(Error::io(&cache.folder, "read"))?;
     let image: u64 = image.flatten().filter_map(|file| file.metadata().ok()).map(|about| about.len()).sum();
 
-    let (users, interactions) = size;
+    let (users, interactions, event) = size;
     let mut report = Report::new("data", device);
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     let sizes = format!("{name}, {interactions} events");
     report.rows.push(Row { bytes: file_bytes, ..Row::plain("from file", &sizes, cold) });
     report.rows.push(Row { bytes: image, ..Row::plain("from cache", &sizes, warm) });
-    // Offsets, items and times.
-    let csr = 8 * (users + 1) + 12 * interactions;
+    let csr = 8 * (users + 1) + event * interactions;
     let facts = [
         ("interactions_per_second", interactions as f64 / cold.median),
         ("interactions_per_second_cached", interactions as f64 / warm.median),

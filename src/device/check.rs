@@ -7,6 +7,7 @@ use crate::graph::plan::Options;
 use crate::graph::{Graph, Step, Var};
 use crate::kernels::adam::{Adam, AdamRows, Settings};
 use crate::kernels::bpr::Bpr;
+use crate::kernels::complex_linear::ComplexLinear;
 use crate::kernels::embedding::GatherDot;
 use crate::kernels::matmul::Activation;
 use crate::kernels::moments::Moments;
@@ -35,7 +36,7 @@ impl Checked {
 type Build = for<'g> fn(&'g Graph) -> Result<Vec<Var<'g>>>;
 
 /// Each kernel's results from the states `a` \[7, 6, 5\] and `w` \[37, 5\], and gradients by them.
-const KERNELS: [(&str, Build); 16] = [
+const KERNELS: [(&str, Build); 20] = [
     ("elementwise", |g| {
         let x = a(g);
         let all =
@@ -88,6 +89,24 @@ const KERNELS: [(&str, Build); 16] = [
         let (x, w, flat) = (a(g), w(g), w(g).reshape([185]));
         let y = x.conv(w.slice(0, 0, 12).reshape([4, 3, 5]), flat.slice(0, 120, 4));
         with_gradients(y, &[x, w])
+    }),
+    ("complex_linear", |g| {
+        let (x, flat) = (a(g).reshape([7, 5, 2, 3]), w(g).reshape([185]));
+        let (weight, bias) = (flat.slice(0, 0, 12).reshape([3, 2, 1, 2]), flat.slice(0, 12, 12).reshape([2, 6]));
+        with_gradients(g.push(ComplexLinear { affine: true, relu: true }, &[x, weight, bias]), &[a(g), w(g)])
+    }),
+    ("fft", |g| {
+        let x = a(g);
+        with_gradients(x.rfft().square().irfft(6), &[x])
+    }),
+    ("filter", |g| {
+        let (x, weight) = (a(g), w(g).slice(0, 0, 8).reshape([4, 2, 5]));
+        with_gradients(x.filter(weight), &[x, w(g)])
+    }),
+    ("logdet", |g| {
+        let x = a(g);
+        let one = Tensor::f32([6, 6], (0..36).map(|i| (i % 7 == 0) as u32 as f32).collect());
+        with_gradients((x.matmul_t(x) + g.constant(one)).log_det(), &[x])
     }),
     ("gru", |g| {
         let (x, w, flat) = (a(g), w(g), w(g).reshape([185]));

@@ -4,8 +4,12 @@ use super::{Graph, Kind, Var};
 use crate::kernels::attention::Attention;
 use crate::kernels::conv::Conv;
 use crate::kernels::elementwise::{Chain, Fun};
+use crate::kernels::fft::{Irfft, Rfft};
+use crate::kernels::filter::Filter;
+use crate::kernels::fourier;
 use crate::kernels::gru::Gru;
 use crate::kernels::layer_norm::LayerNorm;
+use crate::kernels::logdet::LogDet;
 use crate::kernels::matmul::{Activation, MatMul};
 use crate::kernels::reduce::{Reduce, Reduction};
 use crate::kernels::softmax::Softmax;
@@ -185,6 +189,32 @@ impl<'g> Var<'g> {
     /// The convolution over time of `self` \[B, T, d\] by `weight` \[n, h, d\] and `bias` \[n\]: \[B, T - h + 1, n\].
     pub fn conv(self, weight: Var<'g>, bias: Var<'g>) -> Var<'g> {
         self.graph.push(Conv, &[self, weight, bias])
+    }
+
+    /// The spectrum of each channel of `self` \[B, T, d\] along T, up to frequency T / 2: \[B, T / 2 + 1, 2, d\], real parts before
+    /// imaginary ones, scaled by 1 / sqrt(T). T is at most [`fourier::LONGEST`].
+    pub fn rfft(self) -> Var<'g> {
+        let table = self.graph.constant(fourier::table(self.shape()[1]));
+        self.graph.push(Rfft { doubled: false }, &[self, table])
+    }
+
+    /// The sequences \[B, `len`, d\] of spectra \[B, `len` / 2 + 1, 2, d\], scaled as [`Var::rfft`] is.
+    pub fn irfft(self, len: usize) -> Var<'g> {
+        let table = self.graph.constant(fourier::table(len));
+        self.graph.push(Irfft { halved: false }, &[self, table])
+    }
+
+    /// `self` \[B, T, d\] with each frequency of each channel multiplied by `weight` \[T / 2 + 1, 2, d\], real parts before
+    /// imaginary ones.
+    pub fn filter(self, weight: Var<'g>) -> Var<'g> {
+        let table = self.graph.constant(fourier::table(self.shape()[1]));
+        self.graph.push(Filter { conjugate: false }, &[self, weight, table])
+    }
+
+    /// The logarithm of the determinant of each symmetric positive definite matrix of `self` \[.., n, n\]: \[..\].
+    pub fn log_det(self) -> Var<'g> {
+        let outputs = self.graph.try_push(LogDet, &[self]);
+        outputs.unwrap_or_else(|e| panic!("{e}"))[0]
     }
 
     /// Scaled dot-product attention of these queries over `keys` and `values`, all `[B, L, heads * head_dim]` with heads side

@@ -17,11 +17,16 @@ pub mod source;
 pub mod adam;
 pub mod attention;
 pub mod bpr;
+pub mod complex_linear;
 pub mod conv;
 pub mod elementwise;
 pub mod embedding;
+pub mod fft;
+pub mod filter;
+pub mod fourier;
 pub mod gru;
 pub mod layer_norm;
+pub mod logdet;
 pub mod matmul;
 pub mod moments;
 pub mod random;
@@ -45,10 +50,14 @@ shaders![
     "adam",
     "attention",
     "bpr",
+    "complex_linear",
     "conv",
     "embedding",
+    "fft",
+    "filter",
     "gru",
     "layer_norm",
+    "logdet",
     "matmul",
     "moments",
     "random",
@@ -61,6 +70,7 @@ shaders![
 
 /// Text that shaders prepend with `//!import NAME`, by name.
 pub const SHADER_LIBRARY: &[(&str, &str)] = &[
+    ("fourier", include_str!("../../shaders/lib/fourier.wgsl")),
     ("index", include_str!("../../shaders/lib/index.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),

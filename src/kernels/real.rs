@@ -1,5 +1,6 @@
 //! The arithmetic that twins are written in: f32 on the CPU device, f64 as the oracle.
 
+use rustfft::{FftPlanner, num_complex::Complex};
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
@@ -42,6 +43,8 @@ pub trait Real:
     fn min(self, other: Self) -> Self;
     fn is_finite(self) -> bool;
     fn erf(self) -> Self;
+    /// The discrete Fourier transform, unscaled, of each `len` of (re, im), in place (the `rustfft` crate).
+    fn dft(z: &mut [[Self; 2]], len: usize);
     /// C = alpha A B + beta C on strided matrices (the `gemm` crate), on this thread alone.
     ///
     /// # Safety
@@ -90,6 +93,11 @@ macro_rules! real {
             }
             fn erf(self) -> $t {
                 $erf(self)
+            }
+            fn dft(z: &mut [[$t; 2]], len: usize) {
+                let mut all: Vec<_> = z.iter().map(|&[re, im]| Complex { re, im }).collect();
+                FftPlanner::new().plan_fft_forward(len).process(&mut all);
+                z.iter_mut().zip(all).for_each(|(z, c)| *z = [c.re, c.im]);
             }
             unsafe fn gemm(
                 m: usize, n: usize, k: usize, c: *mut $t, [c_row, c_col]: [isize; 2], accumulate: bool, a: *const $t,

@@ -3,15 +3,17 @@
 use super::cosine::Cosine;
 use super::pomrec::{PomRec, Variant};
 use super::sasrec::Positions;
-use super::{Bert4Rec, Caser, Ease, Gru4Rec, Model, Npe, Pop, SasRec, Stamp};
-use super::{bert4rec, caser, gru4rec, npe, pomrec, sasrec, stamp};
+use super::{Bert4Rec, Caser, Ease, Fmlp, Gru4Rec, Model, Npe, Pop, SasRec, Stamp};
+use super::{bert4rec, caser, fmlp, gru4rec, npe, pomrec, sasrec, stamp};
 use crate::error::{Error, Result, nearest};
 use crate::kernels::attention::Attention;
+use crate::kernels::fourier;
 use crate::nn::encoder::{Encoder, Norm};
 use serde::{Deserialize, Serialize};
 
 /// The models by name.
-pub const NAMES: [&str; 9] = ["pomrec", "sasrec", "gru4rec", "bert4rec", "stamp", "caser", "npe", "ease", "pop"];
+pub const NAMES: [&str; 10] =
+    ["pomrec", "sasrec", "gru4rec", "bert4rec", "fmlp", "stamp", "caser", "npe", "ease", "pop"];
 
 /// The largest width or count, and the most blocks: far beyond what is of use, and small enough to be multiplied.
 const WIDEST: usize = 1 << 16;
@@ -36,7 +38,7 @@ pub struct ModelConfig {
     pub layers: usize,
     /// Attention heads.
     pub heads: usize,
-    /// Width inside a feed-forward. None: the width of embeddings (`norm = "pre"`), or four times it.
+    /// Width inside a feed-forward. None: the width of embeddings (of a SASRec with `norm = "pre"`), or four times it.
     pub inner: Option<usize>,
     /// Width of a recurrent state.
     pub hidden: usize,
@@ -186,6 +188,14 @@ pub fn build(name: &str, config: &ModelConfig, items: usize, max_len: usize) -> 
         "bert4rec" => {
             let encoder = config.encoder(Norm::Post, false)?;
             Box::new(Bert4Rec::new(bert4rec::Settings { items, max_len, encoder, hidden_share }))
+        }
+        "fmlp" => {
+            if max_len > fourier::LONGEST {
+                let most = fourier::LONGEST;
+                return Err(Error::Usage(format!("data.max_len: found {max_len}; expected at most {most} with fmlp")));
+            }
+            let inner = config.inner.unwrap_or(4 * dim);
+            Box::new(Fmlp::new(fmlp::Settings { items, max_len, dim, layers, inner, dropout }))
         }
         "stamp" => Box::new(Stamp::new(stamp::Settings { items, dim })),
         "caser" => Box::new(Caser::new(caser::Settings {

@@ -1,0 +1,83 @@
+//! The learnable filter and the efficient filter layer against attention of the same width (one head, not causal, no
+//! projections), forward and backward on the CPU device. `cargo bench --bench filter [-- d]`, by default 64; 12,800 places a batch.
+//! benches/peers/filter.py times the filter in PyTorch beside it.
+
+use std::time::Instant;
+use wgrec::device::{Device, RunOptions};
+use wgrec::graph::plan::Options;
+use wgrec::graph::{Graph, Var};
+use wgrec::kernels::fourier::frequencies;
+use wgrec::nn::filter::filter_layer;
+use wgrec::tensor::philox::Stream;
+use wgrec::tensor::{Shape, Spec, Tensor};
+
+const PLACES: usize = 12_800;
+const BLOCKS: usize = 4;
+const RUNS: usize = 15;
+
+fn main() -> wgrec::Result<()> {
+    let d = std::env::args().skip(1).find_map(|a| a.parse().ok()).unwrap_or(64);
+    let (device, name) = Device::open("cpu")?;
+    println!("{name}; d {d}, {PLACES} places, {BLOCKS} blocks; ms forward and backward, median of {RUNS}");
+    println!("{:>6} {:>6} {:>10} {:>10} {:>10}", "L", "B", "filter", "layer", "attention");
+    for t in [50, 200, 1000, 2000] {
+        let filter = time(&device, t, d, |_, x, weights| x.filter(weights(&[frequencies(t), 2, d])))?;
+        let layer = time(&device, t, d, |_, x, weights| {
+            let width = d / BLOCKS;
+            let mut layer = || [weights(&[BLOCKS, 2, width, width]), weights(&[2, d])];
+            let (first, second) = (layer(), layer());
+            filter_layer(x, first, second)
+        })?;
+        let attention = time(&device, t, d, |g, x, _| {
+            let keep = g.constant(Tensor::u32([PLACES / t, t], vec![1; PLACES / t * t]));
+            x.attention(x, x, keep, 1, false, 0.0)
+        })?;
+        println!("{t:>6} {:>6} {filter:>10.2} {layer:>10.2} {attention:>10.2}", PLACES / t);
+    }
+    Ok(())
+}
+
+/// Median milliseconds of `layer` \[B, t, d\] of x \[B, t, d\] and of the gradients by x and by all its weights.
+fn time(
+    device: &Device,
+    t: usize,
+    d: usize,
+    layer: impl for<'g> Fn(&'g Graph, Var<'g>, &mut dyn FnMut(&[usize]) -> Var<'g>) -> Var<'g>,
+) -> wgrec::Result<f64> {
+    let g = Graph::new();
+    let spec = Spec::f32([PLACES / t, t, d]);
+    let x = g.input("x", spec.clone());
+    let mut by = vec![x];
+    let mut weights = |shape: &[usize]| {
+        let name = format!("w{}", by.len());
+        by.push(g.state(&name, &name, 0, Spec::f32(Shape::from(shape))));
+        by[by.len() - 1]
+    };
+    let y = layer(&g, x, &mut weights);
+    let loss = (y * g.input("dy", spec.clone())).sum_all();
+    for (i, (gradient, &v)) in g.gradients(loss, &by)?.into_iter().zip(&by).enumerate() {
+        g.result(&i.to_string(), gradient.dense(v));
+    }
+    let plan = device.plan(&g, Options::default())?;
+    let mut store = device.store(&plan.states)?;
+    let draw = |name: &str, n: usize| -> Vec<f32> {
+        let mut r = Stream::new(1, name, 0);
+        (0..n).map(|_| r.normal() as f32).collect()
+    };
+    for (name, n) in &plan.states {
+        store.write(name, 0, &Tensor::f32([*n], draw(name, *n)))?;
+    }
+    let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+    for name in ["x", "dy"] {
+        runner.write_f32(name, &draw(name, spec.shape.elements()));
+    }
+    runner.run()?;
+    let mut times = vec![];
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        runner.run()?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[RUNS / 2])
+}

@@ -1,0 +1,171 @@
+// A filter in the frequencies of a sequence (Zhou et al., WWW 2022, equation 6; DPCPL, equation 2):
+//   y = irfft(W rfft(x)),   one complex number W[k, c] a frequency and channel, ortho scaling
+// x, y, dy: [B, T, d]; weight, dweight: [T / 2 + 1, 2, d], real parts before imaginary ones. As the imaginary parts of the
+// frequencies that are their own mirror (0 and T / 2) are dropped by irfft, those of W have no effect, and gradient 0.
+// The gradient by x is the same with conj W (p.sign = -1). That by W sums over the batch
+//   dW[k, c] = m_k sum_b conj(X[b, k, c]) D[b, k, c],   X = rfft(x), D = rfft(dy), m_k = 1 where k is its own mirror, else 2:
+// `weight_parts` over p.chunk sequences, in `partial` [chunks, T / 2 + 1, 2, d], `weight_join` in their order.
+// One workgroup a sequence (or chunk) and tile of channels; both transforms and the product stay in workgroup memory, one
+// read and one write of everything; memory and cost: lib/fourier.wgsl.
+//!import fourier
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> weight: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(WG)
+fn forward(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let g = group_index(group, groups);
+    let b = g / tiles();
+    if b >= p.batch {
+        return;
+    }
+    let first = g % tiles() * p.pairs;
+    let lane = lane_index(local, WG);
+    let half = half_width();
+    for (var e = lane; e < p.t * p.pairs; e += WG) {
+        let c = first + e % p.pairs;
+        let at = (b * p.t + e / p.pairs) * p.d + c;
+        var z = vec2(0.0);
+        if c < half {
+            z.x = x[at];
+        }
+        if c + half < p.d {
+            z.y = x[at + half];
+        }
+        numbers[e] = z;
+    }
+    transform(lane);
+    for (var e = lane; e < frequencies() * p.pairs; e += WG) {
+        let k = e / p.pairs;
+        let c = first + e % p.pairs;
+        let at = k * 2u * p.d + c;
+        var w = vec4(0.0);
+        if c < half {
+            w.x = weight[at];
+            w.y = p.sign * weight[at + p.d];
+        }
+        if c + half < p.d {
+            w.z = weight[at + half];
+            w.w = p.sign * weight[at + half + p.d];
+        }
+        let v = pair_at(k, e % p.pairs);
+        set_pair(k, e % p.pairs, p.scale * vec4(times(v.xy, w.xy), times(v.zw, w.zw)));
+    }
+    transform(lane);
+    for (var e = lane; e < p.t * p.pairs; e += WG) {
+        let c = first + e % p.pairs;
+        let at = (b * p.t + e / p.pairs) * p.d + c;
+        if c < half {
+            y[at] = numbers[e].x;
+        }
+        if c + half < p.d {
+            y[at + half] = numbers[e].y;
+        }
+    }
+}
+
+@group(0) @binding(4) var<storage, read> dy: array<f32>;
+@group(0) @binding(5) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dweight: array<f32>;
+
+@compute @workgroup_size(WG)
+fn weight_parts(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let g = group_index(group, groups);
+    let part = g / tiles();
+    if part * p.chunk >= p.batch {
+        return;
+    }
+    let first = g % tiles() * p.pairs;
+    let lane = lane_index(local, WG);
+    let half = half_width();
+    // Of a lane's frequencies: those of x, while dy takes their place, and the sums.
+    var seen: array<vec4<f32>, PER_LANE>;
+    var sums: array<vec4<f32>, PER_LANE>;
+    for (var b = part * p.chunk; b < min((part + 1u) * p.chunk, p.batch); b++) {
+        for (var e = lane; e < p.t * p.pairs; e += WG) {
+            let c = first + e % p.pairs;
+            let at = (b * p.t + e / p.pairs) * p.d + c;
+            var z = vec2(0.0);
+            if c < half {
+                z.x = x[at];
+            }
+            if c + half < p.d {
+                z.y = x[at + half];
+            }
+            numbers[e] = z;
+        }
+        transform(lane);
+        for (var j = 0u; j < PER_LANE; j++) {
+            let e = lane + j * WG;
+            if e < frequencies() * p.pairs {
+                seen[j] = pair_at(e / p.pairs, e % p.pairs);
+            }
+        }
+        workgroupBarrier(); // before dy takes its place
+        for (var e = lane; e < p.t * p.pairs; e += WG) {
+            let c = first + e % p.pairs;
+            let at = (b * p.t + e / p.pairs) * p.d + c;
+            var z = vec2(0.0);
+            if c < half {
+                z.x = dy[at];
+            }
+            if c + half < p.d {
+                z.y = dy[at + half];
+            }
+            numbers[e] = z;
+        }
+        transform(lane);
+        for (var j = 0u; j < PER_LANE; j++) {
+            let e = lane + j * WG;
+            if e < frequencies() * p.pairs {
+                let d = pair_at(e / p.pairs, e % p.pairs);
+                let conjugate = seen[j] * vec4(1.0, -1.0, 1.0, -1.0);
+                sums[j] += vec4(times(conjugate.xy, d.xy), times(conjugate.zw, d.zw));
+            }
+        }
+        workgroupBarrier(); // before the next sequence takes its place
+    }
+    for (var j = 0u; j < PER_LANE; j++) {
+        let e = lane + j * WG;
+        let k = e / p.pairs;
+        let c = first + e % p.pairs;
+        if k < frequencies() {
+            let v = p.scale * weight_of(k) * sums[j];
+            let at = (part * frequencies() + k) * 2u * p.d + c;
+            if c < half {
+                partial[at] = v.x;
+                partial[at + p.d] = v.y;
+            }
+            if c + half < p.d {
+                partial[at + half] = v.z;
+                partial[at + half + p.d] = v.w;
+            }
+        }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn weight_join(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    let count = frequencies() * 2u * p.d;
+    if e >= count {
+        return;
+    }
+    var sum = 0.0;
+    for (var part = 0u; part * p.chunk < p.batch; part++) {
+        sum += partial[part * count + e];
+    }
+    dweight[e] = sum;
+}

@@ -1,0 +1,422 @@
+//! Complex linear layers over blocks of channels, as real products of rows \[re, im\].
+
+use super::args::{Args, rows};
+use super::elementwise::Fun;
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use crate::error::Result;
+use crate::graph::Var;
+use crate::tensor::{DType, Shape, Spec};
+use crate::twin;
+use bytemuck::{Pod, Zeroable};
+
+/// y\[r, n\] = act(x\[r, n\] W\[n\] + bias\[n\]) for each block n of the channels (DPCPL, equation 3): x \[.., 2, k a\], real parts
+/// before imaginary ones, W \[k, 2, a, b\], bias \[2, k b\] if `affine`; y \[.., 2, k b\]. If `relu`, act is ReLU on real and
+/// imaginary parts apart.
+#[derive(Debug, Clone, Copy)]
+pub struct ComplexLinear {
+    pub affine: bool,
+    pub relu: bool,
+}
+
+/// Inputs dz \[.., 2, k b\], W; output dx\[r, n\] = dz\[r, n\] conj(W\[n\])^T, \[.., 2, k a\].
+#[derive(Debug, Clone, Copy)]
+pub struct ComplexLinearBackward;
+
+/// Inputs x, dz; output dW\[n\] = sum_r conj(x\[r, n\])^T dz\[r, n\], \[k, 2, a, b\], for `blocks` = k.
+#[derive(Debug, Clone, Copy)]
+pub struct ComplexLinearWeight {
+    pub blocks: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Dims {
+    rows: usize,
+    blocks: usize,
+    a: usize,
+    b: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Params {
+    rows: u32,
+    blocks: u32,
+    a: u32,
+    b: u32,
+    chunk: u32,
+}
+
+/// Rows that the fast forms take at once, and that a part of the weight's gradient is summed over.
+const TILE: usize = 128;
+const CHUNK: usize = 512;
+
+impl Dims {
+    /// Of x or dz (or their gradients) and the weight.
+    fn of(x: &Shape, weight: &Shape) -> Dims {
+        Dims { rows: x.rows() / 2, blocks: weight[0], a: weight[2], b: weight[3] }
+    }
+
+    /// Rows of a part of the weight's gradient on a GPU.
+    fn chunk(self) -> usize {
+        self.rows.div_ceil(64).max(32)
+    }
+
+    fn params(self) -> Params {
+        let [rows, blocks, a, b, chunk] = [self.rows, self.blocks, self.a, self.b, self.chunk()].map(|n| n as u32);
+        Params { rows, blocks, a, b, chunk }
+    }
+
+    fn launch(self, entry: &'static str, [bias, relu, adjoint]: [bool; 3]) -> Launch {
+        let launch = Launch::of("complex_linear", entry).params(self.params());
+        [("BIAS", bias), ("RELU", relu), ("ADJOINT", adjoint)]
+            .into_iter()
+            .fold(launch, |launch, (name, on)| launch.constant(name, on as u32))
+    }
+
+    fn cost(self, s: &Shapes) -> Cost {
+        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
+        Cost { bytes, flops: (8 * self.rows * self.blocks * self.a * self.b) as u64 }
+    }
+
+    /// \[\[U, V\], \[-V, U\]\] of each block, \[k, 2 a, 2 b\], of U + i V = W; \[k, 2 b, 2 a\] of conj(W)^T if `adjoint`.
+    fn as_real<T: Real>(self, weight: &[T], adjoint: bool) -> Vec<T> {
+        let Dims { a, b, .. } = self;
+        let (m, n) = if adjoint { (b, a) } else { (a, b) };
+        let mut real = vec![T::ZERO; 4 * weight.len() / 2];
+        for (w, real) in weight.chunks_exact(2 * a * b).zip(real.chunks_exact_mut(4 * a * b)) {
+            for i in 0..m {
+                for j in 0..n {
+                    let at = if adjoint { j * b + i } else { i * b + j };
+                    let (u, v) = (w[at], if adjoint { -w[a * b + at] } else { w[a * b + at] });
+                    (real[i * 2 * n + j], real[i * 2 * n + n + j]) = (u, v);
+                    (real[(m + i) * 2 * n + j], real[(m + i) * 2 * n + n + j]) = (-v, u);
+                }
+            }
+        }
+        real
+    }
+}
+
+/// Block `n`, `width` wide, of rows \[2, k width\] as rows \[re, im\]: into `to` \[rows, 2 width\].
+fn gather<T: Copy>(x: &[T], row: usize, n: usize, width: usize, to: &mut [T]) {
+    for (x, to) in x.chunks_exact(row).zip(to.chunks_exact_mut(2 * width)) {
+        to[..width].copy_from_slice(&x[n * width..][..width]);
+        to[width..].copy_from_slice(&x[row / 2 + n * width..][..width]);
+    }
+}
+
+/// y \[rows, 2, k outputs\] = x \[rows, 2, k terms\] times the real form of each block, with `finish(row of y)` in the end.
+fn product(
+    x: &[f32],
+    y: &mut [f32],
+    real: &[f32],
+    blocks: usize,
+    [terms, outputs]: [usize; 2],
+    finish: impl Fn(&mut [f32]) + Sync,
+) {
+    let (from, to) = (2 * blocks * terms, 2 * blocks * outputs);
+    rows(y, TILE.min(y.len() / to) * to, TILE * to * terms / 2, |tile, y| {
+        let count = y.len() / to;
+        let x = &x[tile * TILE * from..][..count * from];
+        let (mut left, mut result) = (vec![0.0f32; count * 2 * terms], vec![0.0f32; count * 2 * outputs]);
+        for (n, real) in real.chunks_exact(4 * terms * outputs).enumerate() {
+            gather(x, from, n, terms, &mut left);
+            multiply(&mut result, &left, [2 * terms, 1], real, [count, 2 * outputs, 2 * terms]);
+            for (y, result) in y.chunks_exact_mut(to).zip(result.chunks_exact(2 * outputs)) {
+                y[n * outputs..][..outputs].copy_from_slice(&result[..outputs]);
+                y[to / 2 + n * outputs..][..outputs].copy_from_slice(&result[outputs..]);
+            }
+        }
+        y.chunks_exact_mut(to).for_each(&finish);
+    });
+}
+
+/// c \[m, n\] = a b, b \[k, n\], element (i, l) of a at `i strides\[0\] + l strides\[1\]`.
+fn multiply(c: &mut [f32], a: &[f32], strides: [usize; 2], b: &[f32], [m, n, k]: [usize; 3]) {
+    assert!(c.len() == m * n && b.len() == k * n && a.len() > (m - 1) * strides[0] + (k - 1) * strides[1]);
+    let (rows, strides) = ([n as isize, 1], strides.map(|s| s as isize));
+    // SAFETY: the lengths were checked against the extents; c is exclusive.
+    unsafe { f32::gemm(m, n, k, c.as_mut_ptr(), rows, false, a.as_ptr(), strides, b.as_ptr(), rows) }
+}
+
+/// The same in plain loops, for twins.
+fn twin_product<T: Real>(
+    x: &[T],
+    y: &mut [T],
+    real: &[T],
+    blocks: usize,
+    [terms, outputs]: [usize; 2],
+    finish: impl Fn(&mut [T]) + Sync,
+) {
+    let (from, to) = (2 * blocks * terms, 2 * blocks * outputs);
+    rows(y, to, to * terms, |r, y| {
+        let x = &x[r * from..][..from];
+        for (n, real) in real.chunks_exact(4 * terms * outputs).enumerate() {
+            for j in 0..2 * outputs {
+                let (part, c) = (j / outputs, n * outputs + j % outputs);
+                let term = |i: usize| x[i / terms * blocks * terms + n * terms + i % terms] * real[i * 2 * outputs + j];
+                y[part * blocks * outputs + c] = (0..2 * terms).map(term).sum();
+            }
+        }
+        finish(y);
+    });
+}
+
+impl ComplexLinear {
+    /// What `finish` does to a row of y.
+    fn finish<'a, T: Real>(&self, bias: Option<&'a [T]>) -> impl Fn(&mut [T]) + Sync + use<'a, T> {
+        let relu = self.relu;
+        move |y| {
+            if let Some(bias) = bias {
+                y.iter_mut().zip(bias).for_each(|(y, &b)| *y += b);
+            }
+            if relu {
+                y.iter_mut().for_each(|y| *y = Fun::Relu.apply(*y, *y));
+            }
+        }
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let s = Dims::of(a.shape(0), a.shape(1));
+        let finish = self.finish(self.affine.then(|| a.f(2)));
+        twin_product(a.f(0), a.out(0), &s.as_real(a.f(1), false), s.blocks, [s.a, s.b], finish);
+    }
+}
+
+impl Op for ComplexLinear {
+    fn name(&self) -> &'static str {
+        "complex linear"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(2 + self.affine as usize)?;
+        (0..x.len()).try_for_each(|i| x.dtype(i, DType::F32))?;
+        x.rank(1, 4)?;
+        let (shape, weight) = (x.shape(0), x.shape(1));
+        let last = shape.len().max(2) - 1;
+        if shape.len() < 3 || shape[last - 1] != 2 || weight[1] != 2 || shape[last] != weight[0] * weight[2] {
+            return x.fail("not [.., 2, k a] and [k, 2, a, b]");
+        }
+        let width = weight[0] * weight[3];
+        if self.affine {
+            x.is_shape(2, &[2, width])?;
+        }
+        Ok(Outputs::one(Spec::f32(shape.with(last, width))))
+    }
+
+    fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
+        let (x, weight, y) = (node.inputs[0], node.inputs[1], node.outputs[0]);
+        let dz = if self.relu { node.dy(0) * y.greater(y.constant_like(0.0)) } else { node.dy(0) };
+        let g = y.graph();
+        let mut to: Vec<(usize, Var)> = vec![];
+        if node.wanted[0] {
+            to.push((0, g.push(ComplexLinearBackward, &[dz, weight])));
+        }
+        if node.wanted[1] {
+            to.push((1, g.push(ComplexLinearWeight { blocks: weight.shape()[0] }, &[x, dz])));
+        }
+        if self.affine && node.wanted[2] {
+            let width = dz.shape().last_dim();
+            to.push((2, dz.reshape([dz.shape().rows() / 2, 2 * width]).sum(0).reshape([2, width])));
+        }
+        Ok(Grads::to(to))
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let s = Dims::of(a.shape(0), a.shape(1));
+        let finish = self.finish(self.affine.then(|| a.f(2)));
+        product(a.f(0), a.out(0), &s.as_real(a.f(1), false), s.blocks, [s.a, s.b], finish);
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let d = Dims::of(s.input(0), s.input(1));
+        let launch = d.launch("forward", [self.affine, self.relu, false]);
+        let launch = if self.affine { launch } else { launch.bind("bias", 0) };
+        Ok(vec![launch.threads(d.rows * d.blocks * d.b, caps)?])
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x", "weight", "bias"], outputs: &["y"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(0)[0], 0b001)
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        Dims::of(s.input(0), s.input(1)).cost(s)
+    }
+}
+
+impl ComplexLinearBackward {
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let s = Dims::of(a.shape(0), a.shape(1));
+        twin_product(a.f(0), a.out(0), &s.as_real(a.f(1), true), s.blocks, [s.b, s.a], |_| {});
+    }
+}
+
+impl Op for ComplexLinearBackward {
+    fn name(&self) -> &'static str {
+        "complex linear backward"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(2)?;
+        let (dz, weight) = (x.shape(0), x.shape(1));
+        Ok(Outputs::one(Spec::f32(dz.with(dz.len() - 1, weight[0] * weight[2]))))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        let s = Dims::of(a.shape(0), a.shape(1));
+        product(a.f(0), a.out(0), &s.as_real(a.f(1), true), s.blocks, [s.b, s.a], |_| {});
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let d = Dims::of(s.input(0), s.input(1));
+        let launch = d.launch("forward", [false, false, true]).bind("bias", 0);
+        Ok(vec![launch.threads(d.rows * d.blocks * d.a, caps)?])
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x", "weight"], outputs: &["y"], scratch: &[] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::rows(s.input(0)[0], 0b01)
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        Dims::of(s.input(0), s.input(1)).cost(s)
+    }
+}
+
+impl ComplexLinearWeight {
+    /// The sum over fixed chunks of rows, added in order, of the products P \[k, 2 a, 2 b\] of rows \[re, im\] that
+    /// `add(x, dz, P)` makes, put together: Re dW = P\[re, re\] + P\[im, im\], Im dW = P\[re, im\] - P\[im, re\].
+    fn sum<T: Real>(a: &Args<T>, add: impl Fn(Dims, &[T], &[T], &mut [T]) + Sync) {
+        let (x, dz, s) = (a.f(0), a.f(1), Dims::of(a.shape(0), a.out_shape(0)));
+        let [wx, wz] = [2 * s.blocks * s.a, 2 * s.blocks * s.b];
+        let len = 4 * s.blocks * s.a * s.b;
+        let mut parts = vec![T::ZERO; s.rows.div_ceil(CHUNK) * len];
+        rows(&mut parts, len, CHUNK * len / 4, |c, part| {
+            let range = |w: usize| c * CHUNK * w..((c + 1) * CHUNK).min(s.rows) * w;
+            add(s, &x[range(wx)], &dz[range(wz)], part);
+        });
+        let out = a.out(0);
+        out.fill(T::ZERO);
+        for part in parts.chunks_exact(len) {
+            for (out, part) in out.chunks_exact_mut(2 * s.a * s.b).zip(part.chunks_exact(4 * s.a * s.b)) {
+                let (re, im) = out.split_at_mut(s.a * s.b);
+                let at = |i: usize, j: usize| part[i * 2 * s.b + j];
+                for i in 0..s.a {
+                    for j in 0..s.b {
+                        re[i * s.b + j] += at(i, j) + at(s.a + i, s.b + j);
+                        im[i * s.b + j] += at(i, s.b + j) - at(s.a + i, j);
+                    }
+                }
+            }
+        }
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        ComplexLinearWeight::sum(a, |s, x, dz, part| {
+            let [wx, wz] = [s.blocks * s.a, s.blocks * s.b];
+            for (x, dz) in x.chunks_exact(2 * wx).zip(dz.chunks_exact(2 * wz)) {
+                for (n, part) in part.chunks_exact_mut(4 * s.a * s.b).enumerate() {
+                    for (i, part) in part.chunks_exact_mut(2 * s.b).enumerate() {
+                        let x = x[i / s.a * wx + n * s.a + i % s.a];
+                        for (j, part) in part.iter_mut().enumerate() {
+                            *part += x * dz[j / s.b * wz + n * s.b + j % s.b];
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Op for ComplexLinearWeight {
+    fn name(&self) -> &'static str {
+        "complex linear weight"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(2)?;
+        let [a, b] = [0, 1].map(|i| x.shape(i).last_dim() / self.blocks);
+        let shape = [self.blocks, 2, a, b];
+        let s = Dims::of(x.shape(0), &Shape::from(&shape[..]));
+        let partial = [s.rows.div_ceil(s.chunk()), self.blocks * 2, a, b];
+        Ok(Outputs::one(Spec::f32(shape)).with_scratch(Spec::f32(partial)))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn cpu_fast(&self, a: &Args<f32>) -> bool {
+        ComplexLinearWeight::sum(a, |s, x, dz, part| {
+            let [wx, wz] = [2 * s.blocks * s.a, 2 * s.blocks * s.b];
+            let count = x.len() / wx;
+            let (mut left, mut right) = (vec![0.0; count * 2 * s.a], vec![0.0; count * 2 * s.b]);
+            for (n, part) in part.chunks_exact_mut(4 * s.a * s.b).enumerate() {
+                gather(x, wx, n, s.a, &mut left);
+                gather(dz, wz, n, s.b, &mut right);
+                multiply(part, &left, [1, 2 * s.a], &right, [2 * s.a, 2 * s.b, count]);
+            }
+        });
+        true
+    }
+
+    fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        let d = Dims::of(s.input(0), s.output(0));
+        let launch = |entry| d.launch(entry, [false; 3]);
+        let parts = d.rows.div_ceil(d.chunk());
+        Ok(vec![
+            launch("weight_parts").threads(parts * d.blocks * d.a * d.b, caps)?,
+            launch("weight_join").threads(s.output(0).elements(), caps)?,
+        ])
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["x", "dz"], outputs: &["dweight"], scratch: &["partial"] }
+    }
+
+    fn split(&self, s: &Shapes) -> Option<Split> {
+        Split::sum(s.input(0)[0], 0b11, s.output(0))
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        Dims::of(s.input(0), s.output(0)).cost(s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_shapes_are_refused_with_all_of_them() {
+        let infer = |x: &[usize], weight: [usize; 4]| {
+            let specs = [Spec::f32(Shape::from(x)), Spec::f32(weight), Spec::f32([2, 12])];
+            let op = ComplexLinear { affine: true, relu: true };
+            op.infer(&Inputs { op: "complex linear", specs: &specs }).map(|y| y.values[0].shape.clone())
+        };
+        assert_eq!(infer(&[5, 3, 2, 8], [4, 2, 2, 3]).unwrap()[..], [5, 3, 2, 12]);
+        let message = infer(&[5, 3, 2, 8], [3, 2, 2, 3]).unwrap_err().to_string();
+        assert!(message.contains("[.., 2, k a]") && message.contains("[5, 3, 2, 8]"), "{message}");
+        assert!(infer(&[5, 3, 2, 8], [4, 2, 2, 5]).unwrap_err().to_string().contains("input 2 must be [2, 20]"));
+    }
+}

@@ -1,0 +1,121 @@
+//! FMLP-Rec: Zhou, Yu, Zhao, Wen, "Filter-enhanced MLP is all you need for sequential recommendation" (WWW 2022).
+//!
+//! | of the paper | function |
+//! |---|---|
+//! | equations 2 and 3, embeddings, positions, norm, dropout | `embed` |
+//! | equations 4 to 8, filter layer: transform, learnable filter, inverse, residual, norm | `block`, [`Var::filter`] |
+//! | equations 9 and 10, feed-forward, residual, norm | `block` |
+//! | equation 11, relevance by the newest place | [`Model::user`] |
+//! | equation 12, pairwise loss | [`super::loss`], kind `bpr` |
+//!
+//! A filter is a circular convolution over the whole window, so each place sees the later ones, and the last place alone has a
+//! target. What stands at padded places would reach it as well: they are set to 0 before every transform, where the published code
+//! lets positions and the norm's bias in. GELU, inner width 4 d and eps 1e-12 as published; start values: N(0, .02).
+
+use super::{History, Model};
+use crate::graph::{Graph, Var};
+use crate::kernels::fourier::frequencies;
+use crate::kernels::matmul::Activation;
+use crate::nn::{Init, Params};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub items: usize,
+    /// Items of a history that are read, at most [`crate::kernels::fourier::LONGEST`].
+    pub max_len: usize,
+    pub dim: usize,
+    pub layers: usize,
+    /// Width inside the feed-forward.
+    pub inner: usize,
+    /// Of embeddings and the outputs of each half of a block.
+    pub dropout: f64,
+}
+
+pub struct Fmlp {
+    settings: Settings,
+    params: Params,
+}
+
+impl Fmlp {
+    const EPS: f64 = 1e-12;
+
+    pub fn new(settings: Settings) -> Fmlp {
+        let Settings { items, max_len, dim, layers, inner, .. } = settings;
+        let mut params = Params::new();
+        let init = Init::Normal(0.02);
+        let norm = |params: &mut Params, name: &str| {
+            params.add(&format!("{name}.gain"), [dim], Init::Constant(1.0));
+            params.add(&format!("{name}.bias"), [dim], Init::Constant(0.0));
+        };
+        params.add("item_embedding", [items + 1, dim], init);
+        params.add("position_embedding", [max_len, dim], init);
+        norm(&mut params, "embedding_norm");
+        for l in 0..layers {
+            params.add(&format!("encoder.{l}.filter.weight"), [frequencies(max_len), 2, dim], init);
+            norm(&mut params, &format!("encoder.{l}.filter_norm"));
+            for (part, out, width) in [("feed_forward.0", inner, dim), ("feed_forward.1", dim, inner)] {
+                params.add(&format!("encoder.{l}.{part}.weight"), [out, width], init);
+                params.add(&format!("encoder.{l}.{part}.bias"), [out], Init::Constant(0.0));
+            }
+            norm(&mut params, &format!("encoder.{l}.feed_forward_norm"));
+        }
+        Fmlp { settings, params }
+    }
+
+    fn dropout(&self, history: &History) -> f64 {
+        if history.training { self.settings.dropout } else { 0.0 }
+    }
+
+    /// \[B, M, d\].
+    fn embed<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let var = |name: &str| self.params.var(g, name);
+        let x = self.item_table(g).gather(history.items) + var("position_embedding");
+        let x = x.layer_norm(var("embedding_norm.gain"), var("embedding_norm.bias"), Fmlp::EPS);
+        x.dropout(self.dropout(history))
+    }
+
+    /// Block `l` over places x \[B, M, d\], 0 where padded; behind the filter, of the last `places` of them.
+    fn block<'g>(&self, g: &'g Graph, l: usize, x: Var<'g>, places: usize, dropout: f64) -> Var<'g> {
+        let var = |name: &str| self.params.var(g, &format!("encoder.{l}.{name}"));
+        let linear = |x: Var<'g>, name: &str| {
+            x.linear(var(&format!("{name}.weight")), Some(var(&format!("{name}.bias"))), Activation::None)
+        };
+        let add_norm = |x: Var<'g>, y: Var<'g>, name: &str| {
+            let (gain, bias) = (var(&format!("{name}.gain")), var(&format!("{name}.bias")));
+            g.scope(name, || x.add_layer_norm(y, dropout, gain, bias, Fmlp::EPS)[0])
+        };
+        let last = |x: Var<'g>| match x.shape()[1] - places {
+            0 => x,
+            start => x.slice(1, start, places),
+        };
+        let x = add_norm(last(x), last(x.filter(var("filter.weight"))), "filter_norm");
+        let y = linear(linear(x, "feed_forward.0").gelu(), "feed_forward.1");
+        add_norm(x, y, "feed_forward_norm")
+    }
+}
+
+impl Model for Fmlp {
+    fn name(&self) -> &'static str {
+        "fmlp"
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
+        self.params.var(g, "item_embedding")
+    }
+
+    fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let Settings { max_len, dim, layers, .. } = self.settings;
+        let real = history.items.nonzero().reshape([history.items.shape()[0], max_len, 1]);
+        let mut x = g.scope("embed", || self.embed(g, history));
+        for l in 0..layers {
+            let places = if l + 1 == layers { 1 } else { max_len };
+            x = g.scope(&format!("encoder.{l}"), || self.block(g, l, x * real, places, self.dropout(history)));
+        }
+        // The newest item is the last place; an empty history has none, and is 0.
+        (x * real.slice(1, max_len - 1, 1)).reshape([x.shape()[0], dim])
+    }
+}
