@@ -213,6 +213,8 @@ impl<'g> Var<'g> {
 
     /// The logarithm of the determinant of each symmetric positive definite matrix of `self` \[.., n, n\]: \[..\].
     pub fn log_det(self) -> Var<'g> {
+        // A determinant has no digits to spare.
+        self.graph.keep_exact(self);
         let outputs = self.graph.try_push(LogDet, &[self]);
         outputs.unwrap_or_else(|e| panic!("{e}"))[0]
     }

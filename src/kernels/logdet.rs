@@ -107,6 +107,11 @@ impl Op for LogDet {
         Ok(vec![launch.groups(count, lanes(n, caps), caps)?])
     }
 
+    // The inverse.
+    fn exact_outputs(&self) -> &[usize] {
+        &[1]
+    }
+
     fn operands(&self) -> Operands {
         Operands { inputs: &["a"], outputs: &["y", "inverse"], scratch: &[] }
     }
