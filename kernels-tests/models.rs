@@ -5,15 +5,17 @@ use libtest_mimic::{Failed, Trial};
 use std::sync::Arc;
 use wgrec::data::batches::{Batch, Gathers, Objective, Padding};
 use wgrec::device::{Device, RunOptions, Store};
-use wgrec::graph::Graph;
 use wgrec::graph::plan::{Memory, Options, Plan, Planned, Slot};
+use wgrec::graph::{Graph, Step};
 use wgrec::kernels::elementwise::{Chain, Fun};
+use wgrec::models::cosine::Cosine;
 use wgrec::models::loss::log_chances;
 use wgrec::models::pomrec::{Settings, Variant};
 use wgrec::models::sasrec::Positions;
 use wgrec::models::{Bert4Rec, Caser, Fmlp, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp};
 use wgrec::models::{bert4rec, caser, fmlp, gru4rec, npe, sasrec, stamp};
 use wgrec::nn::encoder::{Encoder, Norm};
+use wgrec::nn::{Init, Params};
 use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
 use wgrec::tensor::segments::Segments;
@@ -122,6 +124,9 @@ pub fn trials() -> Vec<Trial> {
             loss_scale(&devices::get(device)?)
         }));
     }
+    trials.push(Trial::test("models::cosines_of_short_rows_learn_in_f16", short_rows));
+    trials.push(Trial::test("models::lengths_of_short_rows_are_f32_in_f16", short_lengths));
+    trials.push(Trial::test("models::an_infinite_norm_is_not_clipped_to_nothing", infinite_norm));
     trials.push(Trial::test("models::one_place_is_as_among_all", one_place));
     trials.push(Trial::test("models::padding_does_not_reach_a_filtered_history", padding_is_nothing));
     for device in devices::all() {
@@ -340,6 +345,67 @@ fn half(model: &Subject) -> Result<(), Failed> {
         None if wide == half => Err("not one loss differs: nothing was stored as f16".into()),
         None => Ok(()),
     }
+}
+
+/// A user of STAMP is a product of three short rows, and what made it a unit row multiplies its gradients by a million: the
+/// scale gets so small that updates are made.
+fn short_rows() -> Result<(), Failed> {
+    let make: Make = || Box::new(Cosine(Box::new(Stamp::new(stamp::Settings { items: ITEMS, dim: 12 }))));
+    let subject = Subject { make, model: make(), kind: LossKind::Bce };
+    let device = devices::get("gpu")?;
+    let store = scaled_store(&subject, &device)?;
+    let mut config = scaled(subject.kind, true);
+    config.plan.half = true;
+    let mut step = TrainStep::new(&device, &store, &*subject.model, &config)?;
+    for n in 0..40 {
+        step.run(&batch(&subject, n), n, 3, LR)?;
+    }
+    let good = store.read("good_updates", 0, &Spec::f32([1]))?.to_f64()[0];
+    if good > 0.0 { Ok(()) } else { Err("the last of 40 updates was left out".into()) }
+}
+
+/// Squares of small items' elements are less than an f16 holds; their sums are those of f32 all the same.
+fn short_lengths() -> Result<(), Failed> {
+    let make: Make = || {
+        let (items, max_len, dim, attention_dim, interests) = (ITEMS, M, 12, 5, 3);
+        let (prompts, dispersion, variant) = (4, 3.0, Variant::Paper);
+        let settings = Settings { items, max_len, dim, attention_dim, interests, prompts, dispersion, variant };
+        Box::new(Cosine(Box::new(PomRec::new(settings))))
+    };
+    let subject = Subject { make, model: make(), kind: LossKind::SampledSoftmax };
+    let device = devices::get("gpu")?;
+    let first = |half: bool| -> Result<f64, Failed> {
+        let (mut store, params) = (scaled_store(&subject, &device)?, subject.model.params());
+        let items = params.read(&store, "item_embedding")?;
+        let small = items.to_f64().iter().map(|x| x * 0.01).collect();
+        params.write(&mut store, "item_embedding", &Tensor::f64(items.shape.clone(), small))?;
+        let mut config = scaled(subject.kind, half);
+        config.plan.half = half;
+        let mut step = TrainStep::new(&device, &store, &*subject.model, &config)?;
+        step.run(&batch(&subject, 0), 0, 3, LR)?;
+        Ok(step.loss()?)
+    };
+    let (wide, half) = (first(false)?, first(true)?);
+    if (wide - half).abs() < 0.02 * wide { Ok(()) } else { Err(format!("a loss of {wide} is {half}").into()) }
+}
+
+/// A norm of gradients that is infinite shows in the parameters; it does not leave every update out in silence.
+fn infinite_norm() -> Result<(), Failed> {
+    let device = devices::get("cpu")?;
+    let mut params = Params::new();
+    params.add("w", [3], Init::Constant(1.0));
+    let optimiser = Adam { clip: Some(1.0), ..Adam::default() };
+    let mut store = device.store(&[params.states(), optimiser.states(&params)].concat())?;
+    params.initialise(&mut store, 1)?;
+    let g = Graph::new();
+    let loss = (params.var(&g, "w") * g.input("x", Spec::f32([3]))).sum_all();
+    optimiser.update(loss, g.scalar(1.0), &params, |_| true)?;
+    let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
+    runner.write_f32("x", &[f32::INFINITY, 1.0, 1.0]);
+    runner.write(Step::NAME, &Step::at(1, 0, LR, [0.9, 0.999]).tensor());
+    runner.run()?;
+    let w = params.read(&store, "w")?.to_f64();
+    if w[0].is_nan() { Ok(()) } else { Err(format!("an infinite gradient made {w:?} of ones").into()) }
 }
 
 /// A configuration with the loss scaled, if `yes`.

@@ -31,13 +31,14 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let config = args.settings.resolved()?;
     // No GPU is needed to plan for one: without strips, the plan is the same for all.
-    let threads = if config.device.starts_with("gpu") { 0 } else { rayon::current_num_threads() };
+    let half = config.precision == Precision::F16;
+    let on_gpu = half || config.device.starts_with("gpu");
+    let threads = if on_gpu { 0 } else { rayon::current_num_threads() };
     let config = Config { device: "cpu".to_string(), ..config };
     let session = Session::open(&args.model, config)?;
     session.check_training()?;
     let graph = Graph::new();
     TrainStep::trace(&graph, &*session.model, &session.step_config(FitOptions::default()), Role::Update)?;
-    let half = session.config.precision == Precision::F16;
     let plan = Plan::new(&graph, Options { threads, half, ..Options::default() })?;
     if let Some(path) = &args.dot {
         replace(path, |temporary| std::fs::write(temporary, dot(&plan)))?;

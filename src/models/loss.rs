@@ -204,7 +204,10 @@ pub(super) fn unit<'g>(v: Var<'g>) -> Var<'g> {
     let d = v.shape().last_dim();
     let rows = v.shape().elements() / d;
     let flat = v.reshape([rows, d]);
-    let length = flat.square().sum(1).max(v.graph().scalar(1e-12)).sqrt();
+    let squares = flat.square();
+    // Those of short rows are less than an f16 holds.
+    v.graph().keep_exact(squares);
+    let length = squares.sum(1).max(v.graph().scalar(1e-12)).sqrt();
     (flat / length.reshape([rows, 1])).reshape(v.shape())
 }
 

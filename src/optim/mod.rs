@@ -61,8 +61,8 @@ impl<'g> LossScale<'g> {
         let good = self.good + one;
         let grows = good.greater(g.scalar(LossScale::INTERVAL - 0.5)) * ok;
         let power = self.power + grows - (one - ok);
-        // S from 1 to 2^24.
-        g.assign(self.power, power.max(g.scalar(-15.0)).min(g.scalar(9.0)));
+        // S from 2^-24, since gradients by short rows that are made unit rows overflow at 1 too, to 2^24.
+        g.assign(self.power, power.max(g.scalar(-39.0)).min(g.scalar(9.0)));
         g.assign(self.good, good * ok * (one - grows));
     }
 }
@@ -277,7 +277,8 @@ impl Adam {
                 None => norm.constant_like(1.0),
             };
             if !self.scaled {
-                return clipped(squares.sqrt()).reshape([]);
+                // Never 0, which would leave the update out and hide a norm that is infinite.
+                return clipped(squares.sqrt()).max(g.scalar(1e-30)).reshape([]);
             }
             let scale = LossScale::of(g);
             let finite = (squares + g.scalar(1.0)).finite_or_zero().nonzero();
