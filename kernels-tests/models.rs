@@ -462,10 +462,17 @@ fn loss_scale(device: &Device) -> Result<(), Failed> {
     let before = states(&store)?;
     run(&store, true, 4)?;
     after("an overflow", scale(&store)?, [0.0, 0.0])?;
+    let adam = scaled(kind, true).optimiser;
+    adam.check_scale(&store)?;
     for ((name, was), (_, is)) in before.iter().zip(&states(&store)?) {
         if *name != "loss_scale" && was != is {
             return Err(format!("{name} changed by a gradient that is not finite").into());
         }
+    }
+    store.write("loss_scale", 0, &Tensor::f32([1], vec![-38.0]))?;
+    run(&store, true, 4)?;
+    if adam.check_scale(&store).is_ok() {
+        return Err("an overflow at the least scale goes unseen".into());
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 //   g' = scale g (+ decay p, if L2)    m = beta1 m + (1 - beta1) g'    v = beta2 v + (1 - beta2) g'^2
 //   p = p (1 - lr decay, if decoupled) - lr m correction1 / (sqrt(v correction2) + eps)
 // correction_i = 1 / (1 - beta_i^t) and lr come with the step; 1 - beta_i from the host, in f64: here 1 - 0.999 would be
-// off in the fifth digit. Where scale is 0 all stays as it is: gradients overflowed (f16). Moments below 1e-30 are set to 0: denormal numbers are slow or flushed, as the device likes.
-// One invocation an element.
+// off in the fifth digit. Moments below 1e-30 are set to 0: denormal numbers are slow or flushed, as the device likes.
+// Where scale is 0 all stays as it is: gradients overflowed (f16). One invocation an element.
 //!import index
 //!import step
 struct Params {

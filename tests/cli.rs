@@ -499,6 +499,7 @@ fn wrong_settings_are_refused_and_leave_nothing() {
         (vec!["--device=gpu:99"], ""),
         (vec!["--set=precision=f8"], "precision: unknown variant `f8`, expected `f32` or `f16`"),
         (vec!["--device=cpu", "--set=precision=f16"], "precision: found \"f16\", but cpu"),
+        (vec!["--check-finite", "--set=precision=f16"], "--check-finite: an overflow is no fault in f16"),
         (vec!["--data=none.csv"], "none.csv"),
         (vec!["--out=data.csv"], "data.csv: cannot"),
         (vec!["--out=data.csv/below"], "data.csv/below: cannot create"),

@@ -73,7 +73,7 @@ pub fn step(session: &Session, scale: Scale) -> Result<Report> {
     if each > 1 {
         let g = Graph::new();
         TrainStep::trace(&g, &**model, &step_config, Role::Add)?;
-        let add = Plan::new(&g, Options::default())?.cost();
+        let add = Plan::new(&g, step_config.plan)?.cost();
         cost.bytes += (each as u64 - 1) * add.bytes;
         cost.flops += (each as u64 - 1) * add.flops;
     }

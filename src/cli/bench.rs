@@ -1,7 +1,7 @@
 //! `wgrec bench`
 
 use super::{Settings, print};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wgrec::bench::case::{Bench, Case};
 use wgrec::bench::{Report, Scale, kernels, whole};
 use wgrec::device::Device;
@@ -73,8 +73,18 @@ impl Output {
         if self.quick { Scale::Quick } else { Scale::Full }
     }
 
-    /// The earlier measurements, which must be fit to be compared with these: found out before anything is timed.
+    /// The earlier measurements, which must be fit to be compared with these. That, and a place for the new ones, is found out
+    /// before anything is timed.
     fn earlier(&self, now: &Report) -> Result<Option<Report>> {
+        if let Some(path) = &self.json {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if path.is_dir() || !folder.is_dir() {
+                let (path, folder) = (path.display(), folder.display());
+                return Err(Error::Usage(format!(
+                    "--json {path}: cannot write it: {folder} is no folder, or it is one itself"
+                )));
+            }
+        }
         let Some(path) = &self.against else { return Ok(None) };
         let earlier = Report::load(path)?;
         let named = |e: Error| Error::Usage(format!("{}: {e}", path.display()));
@@ -135,9 +145,9 @@ fn measure_kernels(args: Kernels) -> Result<()> {
 fn measure_whole(output: &Output, now: Report, measure: impl FnOnce(Scale) -> Result<Report>) -> Result<()> {
     let earlier = output.earlier(&now)?;
     let report = measure(output.scale())?;
+    print(&report.table())?;
     if let Some(earlier) = &earlier {
         earlier.check_shared(report.rows.iter().map(|row| (row.name.as_str(), row.sizes.as_str())))?;
     }
-    print(&report.table())?;
     output.finish(&report, earlier.as_ref())
 }

@@ -24,7 +24,7 @@ pub struct Args {
     /// Time every kernel, or every node of the plan, and print a table at the end
     #[arg(long, value_name = "BY", num_args = 0..=1, require_equals = true, default_missing_value = "kernel")]
     profile: Option<profile::By>,
-    /// Stop at the first Inf or NaN and name the node that made it
+    /// Stop at the first Inf or NaN and name the node that made it; not with precision=f16, where the loss scale takes care of them
     #[arg(long)]
     check_finite: bool,
     /// Give each value of the plan a buffer of its own

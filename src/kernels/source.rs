@@ -50,6 +50,7 @@ impl Assembled {
         let mut halves: Vec<(&str, bool)> = vec![];
         let mut text = std::mem::take(&mut self.text);
         for name in names {
+            let before = halves.len();
             for (element, words) in [("f32", false), ("u32", true)] {
                 let [from, to] = [element, "f16"].map(|element| format!("> {name}: array<{element}>"));
                 if text.contains(&from) {
@@ -57,6 +58,8 @@ impl Assembled {
                     halves.push((name, words));
                 }
             }
+            // Left as it is, its halves would be read as f32.
+            assert!(halves.len() > before, "{name} is not declared as `var<..> {name}: array<f32>` or `array<u32>`");
         }
         // On the first line, so that all others keep their numbers.
         self.text = format!("enable f16; {}", converted(&text, &halves));

@@ -1,5 +1,6 @@
 //! Optimisers: from a loss to the nodes that update the parameters.
 
+use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::graph::{Gradient, Graph, Var};
 use crate::kernels::adam::{Adam as FlatAdam, AdamRows, Settings};
@@ -43,6 +44,8 @@ impl<'g> LossScale<'g> {
     const GOOD: &'static str = "good_updates";
     /// As PyTorch's GradScaler has it.
     const INTERVAL: f64 = 2000.0;
+    /// log2(S / 2^15) goes from S = 2^-24, since gradients by short rows that are made unit rows overflow at 1 too, to 2^24.
+    const POWERS: [f64; 2] = [-39.0, 9.0];
 
     fn of(g: &'g Graph) -> LossScale<'g> {
         let state = |name: &str| g.state(name, name, 0, Spec::f32([1]));
@@ -61,8 +64,8 @@ impl<'g> LossScale<'g> {
         let good = self.good + one;
         let grows = good.greater(g.scalar(LossScale::INTERVAL - 0.5)) * ok;
         let power = self.power + grows - (one - ok);
-        // S from 2^-24, since gradients by short rows that are made unit rows overflow at 1 too, to 2^24.
-        g.assign(self.power, power.max(g.scalar(-39.0)).min(g.scalar(9.0)));
+        let [least, most] = LossScale::POWERS.map(|power| g.scalar(power));
+        g.assign(self.power, power.max(least).min(most));
         g.assign(self.good, good * ok * (one - grows));
     }
 }
@@ -118,6 +121,22 @@ impl Adam {
         let of = |(name, n): (String, usize)| ["m", "v"].map(|moment| (format!("{moment}.{name}"), n));
         let scale = [LossScale::POWER, LossScale::GOOD].map(|name| (name.to_string(), 1));
         params.states().into_iter().flat_map(of).chain(scale.into_iter().filter(|_| self.scaled)).collect()
+    }
+
+    /// An error where updates are left out for good: the loss scale is as small as it gets, and gradients overflow still.
+    pub fn check_scale(&self, store: &Store) -> Result<()> {
+        if !self.scaled {
+            return Ok(());
+        }
+        let read = |name| Ok::<f64, Error>(store.read(name, 0, &Spec::f32([1]))?.to_f64()[0]);
+        if read(LossScale::POWER)? > LossScale::POWERS[0] || read(LossScale::GOOD)? > 0.0 {
+            return Ok(());
+        }
+        Err(Error::Failed(
+            "gradients are not finite in f16 however small the loss is scaled, so that no update is made; take \
+             --set precision=f32, where --check-finite names the source"
+                .into(),
+        ))
     }
 
     /// The state buffers that the gradients of several batches are summed in; all 0 after an update.

@@ -3,6 +3,7 @@
 use super::checkpoint::{
     self, Best, State, check_origin, load_parameters, load_training, save_parameters, save_training,
 };
+use super::config::Precision;
 use super::folder::{Line, RunFolder};
 use super::report::{Report, speed};
 use super::session::Session;
@@ -36,6 +37,10 @@ impl Session {
     /// finite; a folder that cannot be written.
     pub fn fit(&self, folder: &RunFolder, options: FitOptions, report: &mut Report) -> Result<(Value, Vec<Timing>)> {
         self.check_training()?;
+        if options.run.check_finite && self.config.precision == Precision::F16 {
+            let why = "an overflow is no fault in f16, where the loss scale takes care of it; take --set precision=f32";
+            return Err(Error::Usage(format!("--check-finite: {why}")));
+        }
         report.line("device", &self.device_note);
         report.line("data", &self.describe_data());
         self.data.notes().iter().for_each(|note| report.line("", note));
@@ -265,6 +270,7 @@ impl<'a> Fit<'a> {
                 self.state.step
             )));
         }
+        self.session.optimiser().check_scale(&self.store)?;
         let (sum, count) = &mut self.state.losses;
         (*sum, *count) = (*sum + loss, *count + 1);
         Ok(loss)
