@@ -25,7 +25,7 @@ pub struct Adam {
     pub lazy: bool,
     /// The largest norm of all gradients together; larger ones are scaled down.
     pub clip: Option<f64>,
-    /// The loss is scaled up before its gradients are taken, so that those stored as f16 do not underflow: see [`LossScale`].
+    /// The loss is scaled up before its gradients are taken, so that those stored as f16 do not underflow: by `LossScale`.
     pub scaled: bool,
     /// Batches of one update: all but the last go through [`Adam::add`].
     pub accumulate: usize,
