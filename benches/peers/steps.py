@@ -5,7 +5,7 @@
                                                            [--steps 20] [--rounds 3] [--threads 2] [--compile]
 
 5-core, leave-one-out, B 128, d 64, softmax over all items with a target at every place (SASRec as published: two blocks, one head,
-dropout 0.2; GRU4Rec: hidden 128). `gru4rec-last` and `sasrec-last` are one sample a prefix, B 256, the loss at its end alone.
+dropout 0.2; GRU4Rec: one layer, hidden 128). `gru4rec-last` and `sasrec-last` are one sample a prefix, B 256, the loss at its end alone.
 Making batches counts on both sides. Blocks run over padded places on both sides, losses skip them on both. PyTorch gets denormals
 flushed, an allocator that does not return pages, vectorised numpy for its batches, and with --compile torch.compile as well. Prints
 samples per second, the ratio, and memory: what PyTorch takes beyond its import, what wgrec takes in all.
@@ -180,6 +180,7 @@ def wgrec(name, window, steps):
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"train.max_steps={steps}", f"data.max_len={window}", "data.min_user=5", "data.min_item=5", "loss.kind=softmax",
                     f"train.batch={256 if last else 128}", f"model.positions={'last' if last else 'all'}", f"model.hidden={H}",
+                    f"model.layers={2 if model == 'sasrec' else 1}",
                     "model.dropout=0.2", "eval.protocol=sampled:1", "eval.every=1000000"]
         command = [args.wgrec, "train", model, "--data", args.data, "--device", "cpu", "--out", f"{folder}/run"]
         process = subprocess.Popen([*command, *(x for s in settings for x in ("--set", s))], stdout=subprocess.DEVNULL,
