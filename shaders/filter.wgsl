@@ -12,6 +12,23 @@
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
+// Sequence b of x, the pairs from channel `first` on.
+fn load_x(b: u32, first: u32, lane: u32) {
+    let half = half_width();
+    for (var e = lane; e < p.t * p.pairs; e += WG) {
+        let c = first + e % p.pairs;
+        let at = (b * p.t + e / p.pairs) * p.d + c;
+        var z = vec2(0.0);
+        if c < half {
+            z.x = x[at];
+        }
+        if c + half < p.d {
+            z.y = x[at + half];
+        }
+        numbers[e] = z;
+    }
+}
+
 @compute @workgroup_size(WG)
 fn forward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -26,18 +43,7 @@ fn forward(
     let first = g % tiles() * p.pairs;
     let lane = lane_index(local, WG);
     let half = half_width();
-    for (var e = lane; e < p.t * p.pairs; e += WG) {
-        let c = first + e % p.pairs;
-        let at = (b * p.t + e / p.pairs) * p.d + c;
-        var z = vec2(0.0);
-        if c < half {
-            z.x = x[at];
-        }
-        if c + half < p.d {
-            z.y = x[at + half];
-        }
-        numbers[e] = z;
-    }
+    load_x(b, first, lane);
     transform(lane);
     for (var e = lane; e < frequencies() * p.pairs; e += WG) {
         let k = e / p.pairs;
@@ -90,18 +96,7 @@ fn weight_parts(
     var seen: array<vec4<f32>, PER_LANE>;
     var sums: array<vec4<f32>, PER_LANE>;
     for (var b = part * p.chunk; b < min((part + 1u) * p.chunk, p.batch); b++) {
-        for (var e = lane; e < p.t * p.pairs; e += WG) {
-            let c = first + e % p.pairs;
-            let at = (b * p.t + e / p.pairs) * p.d + c;
-            var z = vec2(0.0);
-            if c < half {
-                z.x = x[at];
-            }
-            if c + half < p.d {
-                z.y = x[at + half];
-            }
-            numbers[e] = z;
-        }
+        load_x(b, first, lane);
         transform(lane);
         for (var j = 0u; j < PER_LANE; j++) {
             let e = lane + j * WG;

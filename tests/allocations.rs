@@ -1,7 +1,6 @@
 //! What a training step allocates once it runs. It is not nothing: kernels take scratch for their blocks. The numbers are the
 //! same for any number of threads; they may not grow by much unseen.
 
-#[allow(dead_code)]
 mod sized;
 
 use sized::{allocations, sized};

@@ -56,7 +56,7 @@ impl Encoder {
         }
     }
 
-    /// Attention weights of a batch, which dropout numbers: see [`crate::models::Model::counted`].
+    /// Attention weights of a batch, which dropout numbers: the settings that they are the product of, and its factors.
     pub fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
         let what = "train.batch x model.heads x data.max_len squared (attention weights)";
         (self.dropout > 0.0).then(|| (what, vec![batch, self.heads, window, window]))

@@ -1,5 +1,8 @@
 //! A SASRec's training step over a catalogue of any size, what it holds and how often it allocates.
 
+// Each test counts something else.
+#![allow(dead_code)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use wgrec::Result;
@@ -53,7 +56,6 @@ pub fn peak() -> usize {
 }
 
 /// Allocations since the start, and their bytes.
-#[allow(dead_code)]
 pub fn allocations() -> [usize; 2] {
     [&ALLOCATIONS, &ALLOCATED].map(|count| count.load(Relaxed))
 }
