@@ -227,15 +227,11 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let g = Graph::new();
     let params = model.params();
     let batch = models::Batch {
-        history: History {
-            items: g.input("history", Spec::u32([b, max_len])),
-            recency: g.input("recency", Spec::u32([b, max_len])),
-            targets: None,
-            training: false,
-        },
+        history: History::new(g.input("history", Spec::u32([b, max_len])), g.input("recency", Spec::u32([b, max_len]))),
         positive: g.input("positive", Spec::u32([b])),
         negative: g.input("negative", Spec::u32([b, 1])),
         weight: g.input("weight", Spec::f32([b])),
+        behaviours: None,
     };
     g.segments("segments", model.item_table(&g), &[batch.history.items, batch.positive, batch.negative]);
     let user = model.user(&g, &batch.history);
@@ -324,14 +320,13 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let g = Graph::new();
     let batch = models::Batch {
         history: History {
-            items: g.input("history", Spec::u32([b, m])),
-            recency: g.input("recency", Spec::u32([b, m])),
-            targets: None,
             training: true,
+            ..History::new(g.input("history", Spec::u32([b, m])), g.input("recency", Spec::u32([b, m])))
         },
         positive: g.input("positive", Spec::u32([n])),
         negative: g.input("negative", Spec::u32([n, 1])),
         weight: g.input("weight", Spec::f32([n])),
+        behaviours: None,
     };
     let table = model.item_table(&g);
     let lists = [batch.history.items, batch.positive, batch.negative];

@@ -524,12 +524,8 @@ fn one_place() -> Result<(), Failed> {
         b.history[..M].fill(0);
         b.lengths[0] = 0;
         let g = Graph::new();
-        let read = |name: &str| History {
-            items: g.input(name, Spec::u32([B, M])),
-            recency: g.input(&format!("{name}.recency"), Spec::u32([B, M])),
-            targets: None,
-            training: false,
-        };
+        let input = |name: &str| g.input(name, Spec::u32([B, M]));
+        let read = |name: &str| History::new(input(name), input(&format!("{name}.recency")));
         let (history, whole) = (read("history"), read("whole"));
         let all = subject.model.places(&g, &whole);
         let cloze = name == "bert4rec";
@@ -568,7 +564,7 @@ fn padding_is_nothing() -> Result<(), Failed> {
     train(&subject, &device, &store, 0, 30)?;
     let g = Graph::new();
     let (items, recency) = (g.input("history", Spec::u32([B, M])), g.input("recency", Spec::u32([B, M])));
-    g.result("user", subject.model.user(&g, &History { items, recency, targets: None, training: false }));
+    g.result("user", subject.model.user(&g, &History::new(items, recency)));
     let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
     // Row r holds r mod 4 items, behind at least M - 3 padded places.
     let history: Vec<u32> =

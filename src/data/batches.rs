@@ -112,6 +112,15 @@ pub struct BatchSpec {
     pub threads: usize,
 }
 
+/// What is read of histories besides their items; empty where nothing is.
+#[derive(Clone, Debug, Default)]
+pub struct Besides {
+    /// The behaviour of each item of the windows, from 1 in their configured order, padded with 0: \[B, M\].
+    pub behaviours: Vec<u32>,
+    /// Rows of the table of features, which tell what came before the target: \[B, F\].
+    pub features: Vec<u32>,
+}
+
 /// A training batch. The last one of an epoch may be short: it is filled with empty rows of weight 0.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -128,6 +137,12 @@ pub struct Batch {
     pub negative: Vec<u32>,
     /// 1, or 0 where there is no target: \[B T\].
     pub weight: Vec<f32>,
+    pub besides: Besides,
+    /// Behaviours of the targets, and for each another one, where they are read: \[B T\].
+    pub positive_behaviour: Vec<u32>,
+    pub negative_behaviour: Vec<u32>,
+    /// Of the features, where they are read.
+    pub feature_segments: Option<Segments>,
     /// Users: \[B\].
     pub users: Vec<u32>,
     /// Rows that do not only fill the batch.
@@ -368,6 +383,7 @@ pub struct EvalBatch {
     pub history: Vec<u32>,
     /// Items in each window: \[B\].
     pub lengths: Vec<u32>,
+    pub besides: Besides,
     /// The item to find: \[B\]; 0 when recommending.
     pub target: Vec<u32>,
     /// Row r excludes `exclude_items[exclude_offsets[r]..exclude_offsets[r + 1]]`: \[B + 1\].

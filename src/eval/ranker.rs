@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::graph::Graph;
 use crate::graph::plan::Options;
 use crate::kernels::rank::{Pick, Rank, TopK};
-use crate::models::history::write_history;
+use crate::models::history::{write_besides, write_history};
 use crate::models::{History, Model};
 use crate::tensor::{Spec, Tensor};
 
@@ -56,7 +56,7 @@ struct Users {
 impl Users {
     fn new(device: &Device, store: &Store, model: &dyn Model, spec: &RankSpec) -> Result<Users> {
         let g = Graph::new();
-        let user = model.user(&g, &History::inputs(&g, spec.batch, spec.max_len, false));
+        let user = model.user(&g, &History::inputs(&g, spec.batch, spec.max_len, model.reads(), false));
         let state = g.state(USERS, USERS, 0, Spec::f32(user.shape()));
         g.assign(state, user);
         let runner = device.compile(&device.plan(&g, Options::default())?, store, RunOptions::default())?;
@@ -66,6 +66,7 @@ impl Users {
     fn run(&mut self, batch: &EvalBatch) -> Result<()> {
         let Users { runner, padding, max_len, recency } = self;
         write_history(runner, &batch.history, &batch.lengths, *max_len, *padding, recency);
+        write_besides(runner, &batch.besides);
         runner.run()
     }
 }

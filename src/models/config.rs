@@ -151,6 +151,50 @@ impl ModelConfig {
     }
 }
 
+/// What a model is built for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Task {
+    pub items: usize,
+    /// Items of a window.
+    pub max_len: usize,
+    /// Behaviours in use: their ids are 1 to this; 0 where there are none.
+    pub behaviours: usize,
+    /// The id of the behaviour that is predicted, where it is one.
+    pub target: Option<u32>,
+    /// Features of a user: attributes first, then statistics.
+    pub features: FeatureCounts,
+    /// Of a training in phases.
+    pub phase: Option<Phase>,
+}
+
+/// Features of a user, by their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeatureCounts {
+    pub attributes: usize,
+    pub statistics: usize,
+    /// Rows of the table that all of them are gathered from.
+    pub rows: usize,
+}
+
+/// A phase of a training in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// On the earlier events, of all behaviours.
+    Pretrain,
+    /// On the later ones, of the target behaviour.
+    Tune,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Phase::Pretrain => "pretrain",
+            Phase::Tune => "tune",
+        })
+    }
+}
+
 /// An error that names the nearest unless a model is called `name`.
 pub fn check_name(name: &str) -> Result<()> {
     if NAMES.contains(&name) {
@@ -160,13 +204,14 @@ pub fn check_name(name: &str) -> Result<()> {
     Err(Error::Usage(format!("no model is called {name:?}; expected one of {}{nearest}", NAMES.join(", "))))
 }
 
-/// The model called `name` for `items` items and windows of `max_len`.
+/// The model called `name` for a task.
 ///
 /// # Errors
 /// An unknown name; settings out of range; more items than the model can hold in memory.
-pub fn build(name: &str, config: &ModelConfig, items: usize, max_len: usize) -> Result<Box<dyn Model>> {
+pub fn build(name: &str, config: &ModelConfig, task: &Task) -> Result<Box<dyn Model>> {
     check_name(name)?;
     config.check()?;
+    let Task { items, max_len, .. } = *task;
     let ModelConfig { dim, interests, prompts, dispersion, attention_dim, variant, .. } = *config;
     let ModelConfig { layers, hidden, dropout, norm, positions, hidden_share, .. } = *config;
     let model: Box<dyn Model> = match name {

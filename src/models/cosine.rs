@@ -2,7 +2,7 @@
 //! item's bias where the model has one. It wants a `loss.temperature` well below 1.
 
 use super::loss::unit;
-use super::{History, LossKind, Model, Objective, Output, Padding};
+use super::{Batch, History, LossKind, Model, Objective, Output, Padding, Reads};
 use crate::graph::{Graph, Var};
 use crate::nn::Params;
 
@@ -19,6 +19,10 @@ impl Model for Cosine {
 
     fn padding(&self) -> Padding {
         self.0.padding()
+    }
+
+    fn reads(&self) -> Reads {
+        self.0.reads()
     }
 
     fn objective(&self) -> Objective {
@@ -39,6 +43,15 @@ impl Model for Cosine {
 
     fn output<'g>(&self, graph: &'g Graph) -> Output<'g> {
         Output { cosine: true, ..self.0.output(graph) }
+    }
+
+    fn feature_table<'g>(&self, graph: &'g Graph) -> Var<'g> {
+        self.0.feature_table(graph)
+    }
+
+    fn trained<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> (Var<'g>, Option<Var<'g>>) {
+        let (rows, besides) = self.0.trained(graph, batch);
+        (unit(rows), besides)
     }
 
     fn user<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {

@@ -167,7 +167,7 @@ mod tests {
         let g = Graph::new();
         let input = |name: &str, spec| g.input(name, spec);
         let [items_in, recency] = ["history", "recency"].map(|name| input(name, Spec::u32([2, 4])));
-        let history = History { items: items_in, recency, targets: None, training: false };
+        let history = History::new(items_in, recency);
         g.result("scores", model.scores(&g, model.user(&g, &history), input("ids", Spec::u32([5]))));
         let mut runner =
             device.compile(&device.plan(&g, Options::default()).unwrap(), &store, RunOptions::default()).unwrap();

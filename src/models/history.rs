@@ -1,8 +1,9 @@
 //! Histories: the one input that all models share, in training and in evaluation.
 
-use crate::data::batches::Padding;
+use crate::data::batches::{Besides, Padding};
 use crate::device::Runner;
 use crate::graph::{Graph, Var};
+use crate::models::Reads;
 use crate::tensor::{Spec, Tensor};
 
 /// Histories, as a model sees them.
@@ -14,18 +15,28 @@ pub struct History<'g> {
     pub recency: Var<'g>,
     /// \[B, K\] u32: the places that have a target, M for none; where that is not every place.
     pub targets: Option<Var<'g>>,
+    /// \[B, M\] u32: the behaviour of each event, from 1 in their configured order; 0 = padding. Of a model that reads them.
+    pub behaviours: Option<Var<'g>>,
+    /// \[B, F\] u32: for each feature of the user its row in a table of all of them. Of a model that reads them.
+    pub features: Option<Var<'g>>,
     /// Whether dropout is on.
     pub training: bool,
 }
 
 impl<'g> History<'g> {
+    /// Histories of items alone, as in evaluation.
+    pub fn new(items: Var<'g>, recency: Var<'g>) -> History<'g> {
+        History { items, recency, targets: None, behaviours: None, features: None, training: false }
+    }
+
     /// The inputs that carry `batch` histories, which [`write_history`] writes.
-    pub(crate) fn inputs(g: &'g Graph, batch: usize, max_len: usize, training: bool) -> History<'g> {
+    pub(crate) fn inputs(g: &'g Graph, batch: usize, max_len: usize, reads: Reads, training: bool) -> History<'g> {
+        let input = |name: &str, width: usize| g.input(name, Spec::u32([batch, width]));
         History {
-            items: g.input("history", Spec::u32([batch, max_len])),
-            recency: g.input("recency", Spec::u32([batch, max_len])),
-            targets: None,
+            behaviours: reads.behaviours.then(|| input("behaviours", max_len)),
+            features: (reads.features > 0).then(|| input("features", reads.features)),
             training,
+            ..History::new(input("history", max_len), input("recency", max_len))
         }
     }
 
@@ -72,4 +83,13 @@ pub(crate) fn write_history(
             .extend((0..max_len).map(|i| if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 }));
     }
     runner.write_u32("recency", recency);
+}
+
+/// Writes what else a model reads of histories to a runner.
+pub(crate) fn write_besides(runner: &mut Runner, besides: &Besides) {
+    for (name, values) in [("behaviours", &besides.behaviours), ("features", &besides.features)] {
+        if !values.is_empty() {
+            runner.write_u32(name, values);
+        }
+    }
 }

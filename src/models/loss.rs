@@ -229,10 +229,11 @@ mod tests {
         let ids = g.constant(Tensor::u32([n], targets.to_vec()));
         let weight = targets.iter().map(|&t| if t == 0 { 0.0 } else { 1.0 }).collect::<Vec<f32>>();
         let batch = Batch {
-            history: History { items: ids, recency: ids, targets: None, training: true },
+            history: History::new(ids, ids),
             positive: ids,
             negative: ids.reshape([n, 1]),
             weight: g.constant(Tensor::f32([n], weight)),
+            behaviours: None,
         };
         let loss = Loss { kind: LossKind::InBatch, ..Loss::default() };
         let output = Output { table, bias: None, classes: 1..4, cosine: false };

@@ -24,7 +24,7 @@ pub mod stamp;
 
 pub use bert4rec::Bert4Rec;
 pub use caser::Caser;
-pub use config::{ModelConfig, build};
+pub use config::{FeatureCounts, ModelConfig, Phase, Task, build};
 pub use ease::Ease;
 pub use fmlp::Fmlp;
 pub use gru4rec::Gru4Rec;
@@ -39,6 +39,15 @@ pub use stamp::Stamp;
 /// Which end of a history's window its padding is at; what a training sample is.
 pub use crate::data::batches::{Objective, Padding};
 
+/// What a model reads of a history besides its items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// The behaviour of each event.
+    pub behaviours: bool,
+    /// Features of the user, so many.
+    pub features: usize,
+}
+
 /// One training batch, as a model and a loss see it. R rows: one a history, or one a place of each.
 #[derive(Clone, Copy)]
 pub struct Batch<'g> {
@@ -49,6 +58,8 @@ pub struct Batch<'g> {
     pub negative: Var<'g>,
     /// \[R\]: 0 in rows that only fill the batch, and at places without a target.
     pub weight: Var<'g>,
+    /// The behaviour of each target and one of the others, \[R\] u32 from 1. Of a model that reads behaviours.
+    pub behaviours: Option<[Var<'g>; 2]>,
 }
 
 /// What rows are scored against: the items of a table.
@@ -92,6 +103,11 @@ pub trait Model: Send + Sync {
         Padding::Left
     }
 
+    /// What it reads of a history besides its items.
+    fn reads(&self) -> Reads {
+        Reads::default()
+    }
+
     /// What a training sample is.
     fn objective(&self) -> Objective {
         Objective::Last
@@ -123,6 +139,24 @@ pub trait Model: Send + Sync {
     /// The representation at each place of a history, \[B, M, d\], of a model whose [`Model::objective`] has a target at each.
     fn places<'g>(&self, _graph: &'g Graph, _history: &History<'g>) -> Var<'g> {
         unreachable!("{} trains on the end of a history alone", self.name())
+    }
+
+    /// The table that features of the user are gathered from. Of a model that reads some.
+    fn feature_table<'g>(&self, _graph: &'g Graph) -> Var<'g> {
+        unreachable!("{} reads no features", self.name())
+    }
+
+    /// The rows of a batch that are scored in training, \[R, d\], and what is minimised besides the loss of their targets, a
+    /// scalar.
+    fn trained<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> (Var<'g>, Option<Var<'g>>) {
+        let rows = match self.objective() {
+            Objective::Last => self.user(graph, &batch.history),
+            _ => {
+                let places = self.places(graph, &batch.history);
+                places.reshape([batch.weight.shape()[0], places.shape().last_dim()])
+            }
+        };
+        (rows, None)
     }
 
     /// Whether the model counts instead of learning, and so has no training step.

@@ -18,7 +18,7 @@ use crate::eval::{Protocol, TieRule};
 use crate::graph::plan::Options;
 use crate::kernels::rank::TopK;
 use crate::models::loss::log_chances;
-use crate::models::{self, Loss, LossKind, Model, ModelConfig};
+use crate::models::{self, Loss, LossKind, Model, ModelConfig, Task};
 use crate::optim::{Adam, matches};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -55,7 +55,8 @@ impl Session {
         };
         let data = Arc::new(data);
         let split = Arc::new(Split::new(&data, config.data.split)?);
-        let model = models::build(model, &config.model, data.items(), config.data.max_len)?;
+        let task = Task { items: data.items(), max_len: config.data.max_len, ..Task::default() };
+        let model = models::build(model, &config.model, &task)?;
         let session = Session { config, device, device_note, name, data, world, split, model };
         let read = session.model.window(session.config.data.max_len, session.data.longest());
         check_size("eval.batch x data.max_len", &[session.config.eval.batch, read])?;

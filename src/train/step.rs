@@ -5,7 +5,7 @@ use crate::device::{Device, RunOptions, Runner, Store, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
-use crate::models::history::write_history;
+use crate::models::history::{write_besides, write_history};
 use crate::models::{self, History, Loss, LossKind, Model};
 use crate::optim::Adam;
 use crate::tensor::{Spec, Tensor};
@@ -102,16 +102,22 @@ impl TrainStep {
             return Err(Error::Usage(format!("{name} counts instead of learning: it has no training step")));
         }
         let StepConfig { batch: b, max_len, negatives: n, loss, .. } = config;
-        let objective = model.objective();
+        let (objective, reads) = (model.objective(), model.reads());
         let rows = b * objective.targets(*max_len);
         let targets = matches!(objective, Objective::Cloze { .. })
             .then(|| g.input("places", Spec::u32([*b, objective.targets(*max_len)])));
         let batch = models::Batch {
-            history: History { targets, ..History::inputs(g, *b, *max_len, true) },
+            history: History { targets, ..History::inputs(g, *b, *max_len, reads, true) },
             positive: g.input("positive", Spec::u32([rows])),
             negative: g.input("negative", if loss.config.shared { Spec::u32([*n]) } else { Spec::u32([rows, *n]) }),
             weight: g.input("weight", Spec::f32([rows])),
+            behaviours: reads
+                .behaviours
+                .then(|| ["positive_behaviour", "negative_behaviour"].map(|name| g.input(name, Spec::u32([rows])))),
         };
+        if let Some(features) = batch.history.features {
+            g.segments("feature_segments", model.feature_table(g), &[features]);
+        }
         let output = model.output(g);
         let targets: &[Var] =
             if loss.kind.is_sampled() { &[batch.positive, batch.negative] } else { &[batch.positive] };
@@ -127,14 +133,9 @@ impl TrainStep {
         if let (Some(bias), true) = (output.bias, loss.kind.gathers()) {
             g.segments_as(output.table, bias);
         }
-        let users = match objective {
-            Objective::Last => model.user(g, &batch.history),
-            _ => {
-                let places = model.places(g, &batch.history);
-                places.reshape([rows, places.shape().last_dim()])
-            }
-        };
+        let (users, besides) = model.trained(g, &batch);
         let loss = g.scope("loss", || loss.trace(users, &output, &batch));
+        let loss = besides.map_or(loss, |besides| loss + besides);
         g.result("loss", loss);
         let weight = batch.weight.sum_all();
         if role == Role::Add {
@@ -172,6 +173,14 @@ impl TrainStep {
             Role::Add => self.adds.as_mut().expect("an optimiser that accumulates"),
         };
         write_history(r, &batch.history, &batch.lengths, self.max_len, self.padding, &mut self.recency);
+        write_besides(r, &batch.besides);
+        if !batch.positive_behaviour.is_empty() {
+            r.write_u32("positive_behaviour", &batch.positive_behaviour);
+            r.write_u32("negative_behaviour", &batch.negative_behaviour);
+        }
+        if let Some(s) = &batch.feature_segments {
+            r.write_segments("feature_segments", s);
+        }
         r.write_u32("positive", &batch.positive);
         if !batch.places.is_empty() {
             r.write_u32("places", &batch.places);
