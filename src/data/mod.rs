@@ -1,23 +1,29 @@
 //! From files to batches, one direction: readers -> filter, split -> cache (CSR, memory-mapped) -> batches.
 
+pub mod attributes;
 pub mod batches;
 pub mod cache;
 pub mod categories;
+pub mod features;
 pub mod filter;
 pub mod known;
 pub mod negatives;
 pub mod readers;
 pub mod split;
+pub mod statistics;
 pub mod summary;
 pub mod synth;
 
+pub use attributes::Attributes;
 pub use batches::{Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Gathers, Objective, Padding, TrainBatches};
 pub use cache::{Cache, Dataset};
 pub use categories::Categories;
+pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
 pub use negatives::Sampler;
 pub use readers::{Clock, Columns, Format, Interactions};
 pub use split::{Part, Split, SplitKind};
+pub use statistics::Statistics;
 pub use summary::Summary;
 
 use crate::error::{Error, Result};
@@ -45,6 +51,10 @@ pub struct DataConfig {
     pub dedup: Dedup,
     pub ties: Ties,
     pub split: SplitKind,
+    /// Columns of the attribute file of users that are features of them; if not given, all of few categories.
+    pub attributes: Option<Vec<String>>,
+    /// Bins of an attribute that is a number: so many of about as many users each.
+    pub bins: usize,
 }
 
 impl Default for DataConfig {
@@ -60,6 +70,8 @@ impl Default for DataConfig {
             dedup: Dedup::Event,
             ties: Ties::File,
             split: SplitKind::LeaveOneOut,
+            attributes: None,
+            bins: 8,
         }
     }
 }
@@ -125,5 +137,10 @@ impl DataConfig {
     pub fn categories(&self, data: &Dataset) -> Result<Option<Categories>> {
         let Some(path) = &self.path else { return Ok(None) };
         Categories::beside(&known::resolve(path)?, data)
+    }
+    /// Attributes of `data`'s users, from a file beside it: see [`Attributes::beside`].
+    pub fn user_attributes(&self, data: &Dataset) -> Result<Option<Attributes>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        Attributes::beside(&known::resolve(path)?, data, self)
     }
 }

@@ -236,6 +236,8 @@ impl Config {
         at_least_one("eval.batch", eval.batch as u64)?;
         at_least_one("log.every", log.every)?;
         at_most("data.max_len", data.max_len, 1 << 20)?;
+        at_least_one("data.bins", data.bins as u64)?;
+        at_most("data.bins", data.bins, 1 << 10)?;
         for (key, value) in
             [("train.batch", train.batch), ("eval.batch", eval.batch), ("train.negatives", train.negatives)]
         {
