@@ -4,9 +4,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use std::fmt::Write;
 use std::sync::Arc;
-use wgrec::data::{
-    BatchSpec, DataConfig, Dataset, Format, Gathers, Objective, Padding, Sampler, Split, SplitKind, TrainBatches,
-};
+use wgrec::data::{BatchSpec, DataConfig, Dataset, Format, Objective, Split, SplitKind, TrainBatches};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::tensor::philox::Stream;
@@ -65,20 +63,12 @@ fn batch(bencher: Bencher, objective: &str) {
     let data = dataset();
     let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
     let spec = BatchSpec {
-        batch: 256,
-        max_len: 50,
-        padding: Padding::Left,
         objective: match objective {
             "last" => Objective::Last,
             "next" => Objective::Next,
             _ => Objective::Cloze { share: 0.2 },
         },
-        negatives: 1,
-        shared: false,
-        gathers: Gathers::All,
-        sampler: Sampler::Uniform,
-        seed: 1,
-        threads: 0,
+        ..BatchSpec::default()
     };
     let batches = TrainBatches::new(data, split, spec).unwrap();
     let step = std::cell::Cell::new(0);

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use wgrec::Error;
 use wgrec::data::{
-    BatchSpec, Cache, DataConfig, Dataset, EvalBatches, EvalSpec, Gathers, Objective, Padding, Part, Sampler, Split,
-    Summary, TrainBatches,
+    BatchSpec, Cache, DataConfig, Dataset, EvalBatches, EvalSpec, Padding, Part, Split, Summary, TrainBatches,
 };
 
 /// Twelve users who walk over ten items in a circle, and one with a single event.
@@ -36,22 +35,11 @@ fn from_a_file_to_batches() {
     assert_eq!(walk, ["i3", "i4", "i5", "i6", "i7", "i8", "i9", "i0"]);
 
     let split = Arc::new(Split::new(&data, config.split).unwrap());
-    assert_eq!(split.describe(), "leave-one-out: 12 users evaluated, 1 left out (fewer than 3 events)");
-    assert!(Summary::of(&data).to_string().contains(&split.describe()));
+    assert_eq!(split.describe(&data), "leave-one-out: 12 users evaluated, 1 left out (fewer than 3 events)");
+    assert!(Summary::of(&data).to_string().contains(&split.describe(&data)));
 
     let (batch, max_len, padding) = (16, 4, Padding::Left);
-    let spec = BatchSpec {
-        batch,
-        max_len,
-        padding,
-        negatives: 1,
-        sampler: Sampler::Uniform,
-        seed: 1,
-        threads: 2,
-        objective: Objective::Last,
-        shared: false,
-        gathers: Gathers::All,
-    };
+    let spec = BatchSpec { batch, max_len, padding, threads: 2, ..BatchSpec::default() };
     let training = TrainBatches::new(data.clone(), split.clone(), spec).unwrap();
     assert_eq!((training.samples(), training.batches_per_epoch()), (60, 4));
     for batch in training.epoch(0, 0) {
@@ -62,8 +50,8 @@ fn from_a_file_to_batches() {
         }
     }
     let sampled = Some((2, 1));
-    let spec = EvalSpec { batch, max_len, padding, mask_history: true, sampled, threads: 1 };
-    let evaluation = EvalBatches::new(data.clone(), &split, Part::Test, spec).unwrap();
+    let spec = EvalSpec { batch, max_len, padding, sampled, threads: 1, ..EvalSpec::default() };
+    let evaluation = EvalBatches::new(data.clone(), split.clone(), Part::Test, spec).unwrap();
     assert_eq!(evaluation.batches().map(|batch| batch.samples).sum::<usize>(), 12);
 
     let again = load(folder.path(), &ratings(), &config).unwrap();

@@ -33,8 +33,8 @@ fn chance(session: &Session) -> f64 {
 fn shuffled(session: &Session, store: &Store) -> f64 {
     let Session { config, data, model, .. } = session;
     let (batch, max_len) = (config.eval.batch, config.data.max_len);
-    let spec = EvalSpec { batch, max_len, padding: model.padding(), mask_history: true, sampled: None, threads: 0 };
-    let batches = EvalBatches::new(data.clone(), &session.split, Part::Test, spec).unwrap();
+    let spec = EvalSpec { batch, max_len, padding: model.padding(), ..EvalSpec::default() };
+    let batches = EvalBatches::new(data.clone(), session.split.clone(), Part::Test, spec).unwrap();
     let spec = RankSpec { batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
     let mut ranker = Ranker::new(&session.device, store, &**model, &spec, Candidates::All).unwrap();
     let mut stream = Stream::new(1, "shuffled histories", 0);
@@ -57,7 +57,7 @@ fn each_model_clears_the_one_below_it_and_order_matters() {
     let settings =
         ["loss.kind=softmax", "train.epochs=6", "eval.every=6", "train.batch=64", "train.lr=2e-3", "model.layers=1"];
     let [sasrec, ..] = train("sasrec", &path, &settings);
-    let (session, store, _) = Session::of_run(&RunFolder::open(&path).unwrap(), |_| {}).unwrap();
+    let (session, store, _) = Session::of_run(&mut RunFolder::open(&path).unwrap(), None, |_| {}).unwrap();
     let (chance, shuffled) = (chance(&session), shuffled(&session, &store));
     let found = format!(
         "chance {chance:.4}, pop {pop:.4}, EASE {ease:.4}, SASRec {sasrec:.4} (histories shuffled: {shuffled:.4}), oracle {oracle:.4}"

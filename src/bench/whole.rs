@@ -3,9 +3,7 @@
 use super::{Report, Row, Scale, Spread};
 use crate::data::known;
 use crate::data::readers::locate;
-use crate::data::{
-    Batch, BatchSpec, Cache, DataConfig, Gathers, Objective, Padding, Part, Sampler, Split, TrainBatches, batches,
-};
+use crate::data::{Batch, BatchSpec, Cache, DataConfig, Part, Split, TrainBatches, batches};
 use crate::device::{Device, RunOptions};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -217,18 +215,7 @@ pub fn data(config: &DataConfig, batch: usize, device: &Device, scale: Scale) ->
         // Items and times, and values and behaviours where there are any.
         let event = 12 + data.values(0).map_or(0, |_| 4) + data.behaviours(0).map_or(0, |_| 1);
         size = (data.users(), data.interactions(), event);
-        let spec = BatchSpec {
-            batch,
-            max_len: config.max_len,
-            padding: Padding::Left,
-            objective: Objective::Last,
-            negatives: 1,
-            shared: false,
-            gathers: Gathers::All,
-            sampler: Sampler::Uniform,
-            seed: 1,
-            threads: 0,
-        };
+        let spec = BatchSpec { batch, max_len: config.max_len, ..BatchSpec::default() };
         let batches = TrainBatches::new(data, split, spec)?;
         batches.epoch(0, 0).next();
         Ok(start.elapsed().as_secs_f64())

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
-use wgrec::data::Part;
+use wgrec::data::{Group, Part};
 use wgrec::eval::{Comparison, Metric, Ranked};
 use wgrec::train::checkpoint::replace;
 use wgrec::train::{RunFolder, Session};
@@ -16,6 +16,12 @@ pub struct Args {
     /// Folders of runs
     #[arg(required = true, num_args = 2.., value_name = "RUN")]
     runs: Vec<PathBuf>,
+    /// Of runs that were tuned to several behaviours, the one to predict [default: that of each config.toml]
+    #[arg(long, value_name = "NAME")]
+    behaviour: Option<String>,
+    /// Rank some targets alone: see `wgrec eval --help`
+    #[arg(long, value_enum, value_name = "GROUP")]
+    targets: Option<Group>,
     /// Part to rank
     #[arg(long, value_enum, default_value = "test")]
     split: Part,
@@ -49,7 +55,9 @@ pub fn run(args: Args) -> Result<()> {
     let mut runs: Vec<Run> = vec![];
     for path in &args.runs {
         let name = path.display().to_string();
-        let (session, store, best) = Session::of_run(&RunFolder::open(path)?, |config| {
+        let mut folder = RunFolder::open(path)?;
+        let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
+            config.eval.targets = args.targets.unwrap_or(config.eval.targets);
             config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
             config.data.path = args.data.clone().or_else(|| config.data.path.clone());
         })?;

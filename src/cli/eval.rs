@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use wgrec::Result;
-use wgrec::data::Part;
+use wgrec::data::{Group, Part};
 use wgrec::eval::{Lists, Metric, Protocol, Ranked};
 use wgrec::train::checkpoint::replace;
 use wgrec::train::{RunFolder, Session};
@@ -15,12 +15,19 @@ pub struct Args {
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
+    /// Of a run that was tuned to several behaviours, the one to predict [default: that of its config.toml]
+    #[arg(long, value_name = "NAME")]
+    behaviour: Option<String>,
     /// Part to rank
     #[arg(long, value_enum, default_value = "test")]
     split: Part,
     /// full or sampled:N [default: the run's]
     #[arg(long)]
     protocol: Option<Protocol>,
+    /// Rank some targets alone: of users with at most 2 events of the target behaviour in training (cold) or more (warm), items
+    /// that came in the history before (seen) or not (new)
+    #[arg(long, value_enum, value_name = "GROUP")]
+    targets: Option<Group>,
     /// Keep the items of the history among the candidates of a full ranking
     #[arg(long)]
     unmasked: bool,
@@ -42,9 +49,11 @@ pub struct Args {
 const LISTS: [usize; 3] = [5, 10, 20];
 
 pub fn run(args: Args) -> Result<()> {
-    let (session, store, best) = Session::of_run(&RunFolder::open(&args.run)?, |config| {
+    let mut folder = RunFolder::open(&args.run)?;
+    let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
         config.eval.protocol = args.protocol.unwrap_or(config.eval.protocol);
         config.eval.mask_history &= !args.unmasked;
+        config.eval.targets = args.targets.unwrap_or(config.eval.targets);
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;

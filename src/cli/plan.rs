@@ -23,6 +23,9 @@ pub struct Args {
     model: String,
     #[command(flatten)]
     settings: Settings,
+    /// Plan for a catalogue of so many items, whatever the data has
+    #[arg(long, value_name = "N")]
+    items: Option<usize>,
     /// Write the plan as a Graphviz file
     #[arg(long, value_name = "FILE")]
     dot: Option<PathBuf>,
@@ -35,7 +38,10 @@ pub fn run(args: Args) -> Result<()> {
     let on_gpu = half || config.device.starts_with("gpu");
     let threads = if on_gpu { 0 } else { rayon::current_num_threads() };
     let config = Config { device: "cpu".to_string(), ..config };
-    let session = Session::open(&args.model, config)?;
+    let mut session = Session::open(&args.model, config)?;
+    if let Some(items) = args.items {
+        session.set_items(items)?;
+    }
     session.check_training()?;
     let graph = Graph::new();
     TrainStep::trace(&graph, &*session.model, &session.step_config(FitOptions::default()), Role::Update)?;
@@ -44,15 +50,36 @@ pub fn run(args: Args) -> Result<()> {
         replace(path, |temporary| std::fs::write(temporary, dot(&plan)))?;
     }
     let apart = Plan::new(&graph, Options { no_reuse: true, threads, half, ..Options::default() })?;
-    let parameters = thousands(session.model.params().elements() as u64);
+    let of = args.items.map(|items| format!(" for {} items", thousands(items as u64))).unwrap_or_default();
     super::print(&format!(
-        "{:<8} {}\n{:<8} {}: {parameters} parameters\n{}",
+        "{:<8} {}\n{:<8} {}{of}: {}\n{}",
         "data",
         session.describe_data(),
         "model",
         session.model.name(),
+        parameters(&session),
         describe(&plan, apart.pool_bytes())
     ))
+}
+
+/// How many there are, and where not all are trained, the share of those that are: of all, and of all but the items' table.
+fn parameters(session: &Session) -> String {
+    let (all, tuned) = (session.model.params().elements(), session.tuned());
+    let mut text = format!("{} parameters", thousands(all as u64));
+    if tuned < all {
+        let graph = Graph::new();
+        let table = session.model.item_table(&graph).shape().elements();
+        let share = |of: usize| 100.0 * tuned as f64 / of as f64;
+        let _ = write!(
+            text,
+            ", {} of them trained: {:.2}%, {:.1}% of those beside the items' table; {} are stored for it",
+            thousands(tuned as u64),
+            share(all),
+            share(all - table),
+            bytes(4.0 * tuned as f64)
+        );
+    }
+    text
 }
 
 /// Memory in parts, then a line a kernel. `apart`: bytes of values if each had a buffer of its own.

@@ -15,6 +15,9 @@ pub struct Args {
     /// Folder of the run
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
+    /// Of a run that was tuned to several behaviours, the one to recommend for [default: that of its config.toml]
+    #[arg(long, value_name = "NAME")]
+    behaviour: Option<String>,
     /// Ids of users, one a line; one that comes again is left out [default: all users]
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
@@ -46,7 +49,8 @@ pub fn run(args: Args) -> Result<()> {
         }
     };
     let names = args.users.as_deref().map(read_users).transpose()?;
-    let (session, store, _) = Session::of_run(&RunFolder::open(&args.run)?, |config| {
+    let mut folder = RunFolder::open(&args.run)?;
+    let (session, store, _) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;

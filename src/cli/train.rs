@@ -4,7 +4,11 @@ use super::{Settings, profile};
 use std::path::{Path, PathBuf};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
+use wgrec::models::Phase;
 use wgrec::optim::Schedule;
+use wgrec::train::config::TrainConfig;
+use wgrec::train::folder::Stage;
+use wgrec::train::session::phases;
 use wgrec::train::{Config, FitOptions, Report, RunFolder, Session};
 use wgrec::{Error, Result};
 
@@ -15,6 +19,9 @@ pub struct Args {
     model: String,
     #[command(flatten)]
     settings: Settings,
+    /// Tune the backbone of this run, by its settings where others are not given: in its own folder, or in --out
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
     /// Folder of the run, new or empty [default: the one after the last of runs/MODEL-1, runs/MODEL-2, ...]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -33,8 +40,14 @@ pub struct Args {
 }
 
 /// Settings that a run which is gone on with may change: none of them changes what was done so far.
-const MAY_CHANGE: [&str; 8] = [
+const MAY_CHANGE: [&str; 14] = [
     "device",
+    "pretrain.epochs",
+    "pretrain.max_steps",
+    "pretrain.patience",
+    "pretrain.threads",
+    "pretrain.checkpoint_seconds",
+    "from",
     "train.epochs",
     "train.max_steps",
     "train.patience",
@@ -45,19 +58,52 @@ const MAY_CHANGE: [&str; 8] = [
 ];
 
 pub fn run(args: Args) -> Result<()> {
+    let Start { mut folder, config, other } = match &args.from {
+        Some(from) => start_from(&args, from)?,
+        None => start(&args)?,
+    };
+    let options = FitOptions {
+        resume: args.resume,
+        plan: Options { no_reuse: args.no_reuse, ..Options::default() },
+        run: RunOptions { profile: args.profile.is_some(), check_finite: args.check_finite },
+    };
+    for phase in phases(&args.model, &config) {
+        let session = Session::open_phase(&args.model, config.clone(), phase)?;
+        folder.enter(session.stage(other));
+        if let Some(phase) = phase {
+            super::print(&format!("{:<8} {phase}\n", "phase"))?;
+        }
+        let (_, timings) = session.fit(&folder, options, &mut Report::standard())?;
+        if let Some(by) = args.profile {
+            super::print(&profile::table(&timings, by))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a training begins.
+struct Start {
+    folder: RunFolder,
+    config: Config,
+    /// It tunes to a behaviour other than config.toml's.
+    other: bool,
+}
+
+/// A training of its own.
+fn start(args: &Args) -> Result<Start> {
     let runs = Path::new("runs");
     let out = match (&args.out, args.resume) {
         (None, true) => RunFolder::latest(runs, &args.model),
         (out, _) => out.clone(),
     };
     let earlier = out.as_deref().filter(|path| args.resume && RunFolder::is_run(path));
-    let (folder, config) = match earlier {
+    match earlier {
         Some(path) => {
             let folder = RunFolder::go_on(path)?;
             let was = folder.config()?;
             let config = args.settings.over(was.clone())?;
             check_unchanged(path, &was, &config)?;
-            (folder, config)
+            Ok(Start { folder, config, other: false })
         }
         None => {
             let config = args.settings.resolved()?;
@@ -65,28 +111,78 @@ pub fn run(args: Args) -> Result<()> {
                 Some(path) => RunFolder::new(path)?,
                 None => RunFolder::next(runs, &args.model)?,
             };
+            Ok(Start { folder, config, other: false })
+        }
+    }
+}
+
+/// The second phase of a training whose first lies in `from`.
+fn start_from(args: &Args, from: &Path) -> Result<Start> {
+    let was = RunFolder::open(from)?;
+    if !was.backbone_file().is_file() {
+        let from = from.display();
+        return Err(Error::Usage(format!("--from {from}: no backbone is here (there is no model.safetensors)")));
+    }
+    let whole = Config { phase: Some(Phase::Tune), ..was.config()? };
+    let Some(out) = args.out.as_deref().filter(|out| !same(out, from)) else {
+        let mut folder = RunFolder::go_on(from)?;
+        let config = args.settings.over(Config { from: None, ..whole })?;
+        let behaviour = config.data.target.clone().unwrap_or_default();
+        let other = folder.config()?.data.target.as_ref() != Some(&behaviour);
+        if !other {
+            return Err(Error::Usage(format!(
+                "--from {}: the run is itself one for {behaviour}; name another by --set data.target=BEHAVIOUR, or another --out",
+                from.display()
+            )));
+        }
+        folder.enter(Stage::Tune { behaviour: behaviour.clone(), other, all: false });
+        if folder.config_file().is_file() {
+            if !args.resume {
+                let (from, file) = (from.display(), folder.config_file());
+                let file = file.display();
+                return Err(Error::Usage(format!(
+                    "--from {from}: {file} is there already; go on by --resume, or name another --out"
+                )));
+            }
+            check_unchanged(from, &folder.config()?, &config)?;
+        }
+        return Ok(Start { folder, config, other });
+    };
+    let from = std::path::absolute(from).map_err(Error::io(from, "find"))?;
+    let whole = Config { from: Some(from), ..whole };
+    let (folder, config) = match args.resume && RunFolder::is_run(out) {
+        true => {
+            let folder = RunFolder::go_on(out)?;
+            let was = folder.config()?;
+            let config = args.settings.over(whole)?;
+            check_unchanged(out, &was, &config)?;
             (folder, config)
         }
+        false => {
+            let config = args.settings.over(whole)?;
+            (RunFolder::new(out)?, config)
+        }
     };
-    let options = FitOptions {
-        resume: args.resume,
-        plan: Options { no_reuse: args.no_reuse, ..Options::default() },
-        run: RunOptions { profile: args.profile.is_some(), check_finite: args.check_finite },
-    };
-    let session = Session::open(&args.model, config)?;
-    let (_, timings) = session.fit(&folder, options, &mut Report::standard())?;
-    if let Some(by) = args.profile {
-        super::print(&profile::table(&timings, by))?;
-    }
-    Ok(())
+    folder.take_backbone(&was)?;
+    Ok(Start { folder, config, other: false })
+}
+
+/// Whether two paths lead to one folder.
+fn same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// A run keeps the settings that it was started with.
 fn check_unchanged(path: &Path, was: &Config, is: &Config) -> Result<()> {
-    let scheduled = was.train.schedule != Schedule::Constant;
     // A schedule goes by the length of the whole training.
-    let fixed =
-        |key: &str| !MAY_CHANGE.contains(&key) || scheduled && ["train.epochs", "train.max_steps"].contains(&key);
+    let scheduled = |key: &str| {
+        let of = |section: &str, train: &TrainConfig| {
+            let length = [format!("{section}.epochs"), format!("{section}.max_steps")];
+            train.schedule != Schedule::Constant && length.iter().any(|length| length == key)
+        };
+        of("train", &was.train) || of("pretrain", &was.pretrain)
+    };
+    let fixed = |key: &str| !MAY_CHANGE.contains(&key) || scheduled(key);
     let changed = was.differences(is).into_iter().find(|(key, ..)| fixed(key));
     match changed {
         None => Ok(()),

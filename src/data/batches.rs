@@ -4,6 +4,7 @@
 //! by them. So an epoch can be entered at any step, and the number of threads does not show.
 
 use super::cache::Dataset;
+use super::features::Features;
 use super::negatives::{Candidates, Negatives, Sampler};
 use super::split::{Part, Split};
 use crate::error::{Error, Result};
@@ -61,7 +62,7 @@ impl Objective {
         if matches!(self, Objective::Cloze { .. }) { items + 2 } else { items + 1 }
     }
 
-    /// Samples of a training part of `len` items.
+    /// Samples of a training part of `len` items, of which all but the first are targets.
     fn samples(self, len: usize, max_len: usize) -> usize {
         match self {
             Objective::Last => len.saturating_sub(1),
@@ -73,6 +74,23 @@ impl Objective {
                     len.div_ceil(max_len)
                 }
             }
+        }
+    }
+
+    /// Where sample `number` of a training part of `len` items ends, behind its last target.
+    fn end(self, len: usize, number: usize, max_len: usize) -> usize {
+        match self {
+            Objective::Last => number + 2,
+            _ => len - number * max_len,
+        }
+    }
+
+    /// Places of the sample that ends at `end` which can have a target.
+    fn span(self, end: usize, max_len: usize) -> std::ops::Range<usize> {
+        match self {
+            Objective::Last => end - 1..end,
+            Objective::Next => end.saturating_sub(max_len).max(1)..end,
+            Objective::Cloze { .. } => end.saturating_sub(max_len)..end,
         }
     }
 }
@@ -93,7 +111,7 @@ pub enum Gathers {
 const AHEAD: usize = 4;
 
 /// What training batches are like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BatchSpec {
     /// Samples a batch, B.
     pub batch: usize,
@@ -106,6 +124,10 @@ pub struct BatchSpec {
     /// The same n negatives for a whole batch, drawn from all items.
     pub shared: bool,
     pub gathers: Gathers,
+    /// Give behaviours.
+    pub behaviours: bool,
+    /// Features that are given.
+    pub features: Option<Arc<Features>>,
     pub sampler: Sampler,
     pub seed: u64,
     /// Background threads; 0 makes each batch when it is asked for.
@@ -119,6 +141,26 @@ pub struct Besides {
     pub behaviours: Vec<u32>,
     /// Rows of the table of features, which tell what came before the target: \[B, F\].
     pub features: Vec<u32>,
+}
+
+impl Default for BatchSpec {
+    /// Prefixes padded on the left, a target and a negative each; made when asked for.
+    fn default() -> BatchSpec {
+        BatchSpec {
+            batch: 256,
+            max_len: 50,
+            padding: Padding::Left,
+            objective: Objective::Last,
+            negatives: 1,
+            shared: false,
+            gathers: Gathers::All,
+            behaviours: false,
+            features: None,
+            sampler: Sampler::Uniform,
+            seed: 1,
+            threads: 0,
+        }
+    }
 }
 
 /// A training batch. The last one of an epoch may be short: it is filled with empty rows of weight 0.
@@ -164,6 +206,8 @@ struct Training {
     negatives: Option<Negatives>,
     /// Samples of all users before each user: \[users + 1\].
     starts: Vec<u64>,
+    /// Where each sample ends, behind its last target, in the user's history; not kept where each event is a target.
+    ends: Option<Vec<u32>>,
 }
 
 impl TrainBatches {
@@ -176,11 +220,23 @@ impl TrainBatches {
             (spec.negatives > 0).then(|| Negatives::new(&data, &split, spec.sampler, spec.shared)).transpose()?;
         let mut starts = vec![0];
         let mut samples = 0;
+        let mut ends = (!split.learns_all()).then(Vec::new);
         for user in 0..data.users() as u32 {
-            samples += spec.objective.samples(split.train_len(user), spec.max_len) as u64;
+            let len = split.train_len(user);
+            let own = spec.objective.samples(len, spec.max_len);
+            match &mut ends {
+                None => samples += own as u64,
+                Some(ends) => {
+                    let own = (0..own).map(|number| spec.objective.end(len, number, spec.max_len));
+                    let learns = |place: usize| place > 0 && split.learns(&data, user, place as u32);
+                    let own = own.filter(|&end| spec.objective.span(end, spec.max_len).any(learns));
+                    ends.extend(own.map(|end| end as u32));
+                    samples = ends.len() as u64;
+                }
+            }
             starts.push(samples);
         }
-        Ok(TrainBatches(Arc::new(Training { data, split, spec, negatives, starts })))
+        Ok(TrainBatches(Arc::new(Training { data, split, spec, negatives, starts, ends })))
     }
 
     /// Samples an epoch.
@@ -204,7 +260,7 @@ impl TrainBatches {
 
     /// The batch of one step of an epoch.
     fn make(&self, shuffle: &Shuffle, epoch: u64, step: usize) -> Batch {
-        let Training { data, split, spec, negatives, starts } = &*self.0;
+        let Training { data, split, spec, negatives, starts, ends } = &*self.0;
         let first = step as u64 * spec.batch as u64;
         let samples = (self.samples() - first).min(spec.batch as u64) as usize;
         let (m, targets) = (spec.max_len, spec.objective.targets(spec.max_len));
@@ -218,6 +274,9 @@ impl TrainBatches {
             ],
             negative: vec![0; if spec.shared { spec.negatives } else { spec.batch * targets * spec.negatives }],
             weight: vec![0.0; spec.batch * targets],
+            besides: Besides::zeros(spec.batch, m, spec.behaviours, spec.features.as_deref()),
+            positive_behaviour: vec![0; if spec.behaviours { spec.batch * targets } else { 0 }],
+            negative_behaviour: vec![0; if spec.behaviours { spec.batch * targets } else { 0 }],
             users: vec![0; spec.batch],
             samples,
             ..Batch::default()
@@ -225,38 +284,72 @@ impl TrainBatches {
         let entity = epoch * self.batches_per_epoch() as u64 + step as u64;
         let mut stream = Stream::new(spec.seed, "negatives", entity);
         let mut hiding = Stream::new(spec.seed, "hidden places", entity);
+        let mut choosing = Stream::new(spec.seed, "other behaviours", entity);
+        let mut places = vec![0; targets];
         for row in 0..samples {
             let sample = shuffle.at(first + row as u64);
             let user = starts.partition_point(|&start| start <= sample) - 1;
             let number = (sample - starts[user]) as usize;
             let items = split.train(data, user as u32);
+            let end = match ends {
+                Some(ends) => ends[sample as usize] as usize,
+                None => spec.objective.end(items.len(), number, m),
+            };
+            let learns = |place: usize| ends.is_none() || place > 0 && split.learns(data, user as u32, place as u32);
             let window = &mut batch.history[row * m..(row + 1) * m];
             let positive = &mut batch.positive[row * targets..(row + 1) * targets];
             batch.lengths[row] = match spec.objective {
                 Objective::Last => {
-                    positive[0] = items[number + 1];
-                    fill(window, &items[..number + 1], spec.padding)
+                    positive[0] = items[end - 1];
+                    places[0] = end - 1;
+                    fill(window, &items[..end - 1], spec.padding)
                 }
                 Objective::Next => {
-                    let end = items.len() - number * m;
-                    let start = end.saturating_sub(m).max(1);
-                    fill(positive, &items[start..end], spec.padding);
-                    fill(window, &items[start - 1..end - 1], spec.padding)
+                    let span = spec.objective.span(end, m);
+                    let at = if spec.padding == Padding::Left { m - span.len() } else { 0 };
+                    for (t, place) in span.clone().enumerate().filter(|&(_, place)| learns(place)) {
+                        (positive[at + t], places[at + t]) = (items[place], place);
+                    }
+                    fill(window, &items[span.start - 1..end - 1], spec.padding)
                 }
                 Objective::Cloze { share } => {
-                    let end = items.len() - number * m;
-                    let own = &items[end.saturating_sub(m)..end];
+                    let span = spec.objective.span(end, m);
+                    let own = &items[span.clone()];
                     let len = fill(window, own, spec.padding);
                     let start = if spec.padding == Padding::Left { m - own.len() } else { 0 };
-                    let hidden = hide(&mut window[start..start + own.len()], share, targets, data.items(), &mut hiding);
+                    let hides = Hides { share, most: targets, with: Objective::hidden(data.items()) };
+                    let can = |place: usize| ends.is_none() || learns(span.start + place);
+                    let hidden = hides.hide(&mut window[start..start + own.len()], can, &mut hiding);
                     for (t, (place, item)) in hidden.into_iter().enumerate() {
-                        positive[t] = item;
+                        (positive[t], places[t]) = (item, span.start + place);
                         batch.places[row * targets + t] = (start + place) as u32;
                     }
                     len
                 }
             };
             batch.users[row] = user as u32;
+            if let Some(own) = data.behaviours(user as u32).filter(|_| spec.behaviours) {
+                let span = match spec.objective {
+                    Objective::Last => 0..end - 1,
+                    Objective::Next => spec.objective.span(end, m).start - 1..end - 1,
+                    Objective::Cloze { .. } => spec.objective.span(end, m),
+                };
+                fill_behaviours(&mut batch.besides.behaviours[row * m..(row + 1) * m], &own[span], spec.padding);
+                let drawn = positive.iter().zip(&places).enumerate().filter(|(_, (item, _))| **item != 0);
+                for (t, (_, &place)) in drawn {
+                    let (is, n) = (own[place] as u32 + 1, data.behaviour_names().len() as u32);
+                    let other = (is + if n > 1 { choosing.below(n - 1) } else { 0 }) % n + 1;
+                    batch.positive_behaviour[row * targets + t] = is;
+                    batch.negative_behaviour[row * targets + t] = other;
+                }
+            }
+            if let Some(features) = &spec.features {
+                let before = spec.objective.span(end, m).start;
+                let own = data.behaviours(user as u32).map(|own| &own[..before]);
+                let width = features.sizes().len();
+                let row = &mut batch.besides.features[row * width..(row + 1) * width];
+                features.write(user as u32, &items[..before], own.unwrap_or_default(), row);
+            }
             for (t, _) in positive.iter().enumerate().filter(|(_, item)| **item != 0) {
                 let at = row * targets + t;
                 batch.weight[at] = 1.0;
@@ -268,6 +361,11 @@ impl TrainBatches {
         }
         if let Some(negatives) = negatives.as_ref().filter(|_| spec.shared) {
             batch.negative.iter_mut().for_each(|item| *item = negatives.draw_any(&mut stream));
+        }
+        if let Some(features) = &spec.features {
+            let mut segments = Segments::default();
+            segments.build(&[&batch.besides.features], features.rows());
+            batch.feature_segments = Some(segments);
         }
         let rows = spec.objective.table_rows(data.items());
         let Batch { history, positive, negative, segments, output_segments, .. } = &mut batch;
@@ -285,19 +383,45 @@ impl TrainBatches {
     }
 }
 
-/// Hides at most `most` places of a window; returns them, with the items that stood there.
-fn hide(window: &mut [u32], share: f32, most: usize, items: usize, stream: &mut Stream) -> Vec<(usize, u32)> {
-    let last = window.len() - 1;
-    let last_alone = stream.uniform() < 0.1;
-    let mut hidden = vec![];
-    for (i, item) in window.iter_mut().enumerate() {
-        let drawn = if last_alone { i == last } else { stream.uniform() < share as f64 };
-        // At least one: the last, if none was drawn.
-        if drawn && hidden.len() < most || i == last && hidden.is_empty() {
-            hidden.push((i, std::mem::replace(item, Objective::hidden(items))));
+/// How places are hidden.
+struct Hides {
+    share: f32,
+    most: usize,
+    /// The id that stands for a hidden item.
+    with: u32,
+}
+
+impl Hides {
+    /// Hides at most `most` of the places of a window that can be; returns them, with the items that stood there.
+    fn hide(&self, window: &mut [u32], can: impl Fn(usize) -> bool, stream: &mut Stream) -> Vec<(usize, u32)> {
+        let last = (0..window.len()).rev().find(|&i| can(i)).expect("a window has a place with a target");
+        let last_alone = stream.uniform() < 0.1;
+        let mut hidden = vec![];
+        for (i, item) in window.iter_mut().enumerate() {
+            let drawn = if last_alone { i == last } else { stream.uniform() < self.share as f64 };
+            // At least one: the last, if none was drawn.
+            if drawn && can(i) && hidden.len() < self.most || i == last && hidden.is_empty() {
+                hidden.push((i, std::mem::replace(item, self.with)));
+            }
         }
+        hidden
     }
-    hidden
+}
+
+impl Besides {
+    /// Room for `rows` windows of `max_len`.
+    fn zeros(rows: usize, max_len: usize, behaviours: bool, features: Option<&Features>) -> Besides {
+        let width = features.map_or(0, |features| features.sizes().len());
+        Besides { behaviours: vec![0; if behaviours { rows * max_len } else { 0 }], features: vec![0; rows * width] }
+    }
+}
+
+/// Copies the last behaviours into a window of zeros, as [`fill`] does items; ids count from 1.
+fn fill_behaviours(window: &mut [u32], behaviours: &[u8], padding: Padding) {
+    let n = behaviours.len().min(window.len());
+    let start = if padding == Padding::Left { window.len() - n } else { 0 };
+    let own = window[start..start + n].iter_mut().zip(&behaviours[behaviours.len() - n..]);
+    own.for_each(|(id, &behaviour)| *id = behaviour as u32 + 1);
 }
 
 fn positive(name: &str, value: usize) -> Result<()> {
@@ -357,19 +481,39 @@ fn mix(mut h: u32) -> u32 {
 }
 
 /// What evaluation batches are like.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EvalSpec {
     /// Rows a batch, B.
     pub batch: usize,
     /// Items a window, M.
     pub max_len: usize,
     pub padding: Padding,
-    /// Leave the items of the history out of the ranking.
+    /// Leave the items of the history that are done with ([`Split::done`]) out of the ranking.
     pub mask_history: bool,
+    /// Give behaviours.
+    pub behaviours: bool,
+    /// Features that are given.
+    pub features: Option<Arc<Features>>,
     /// Rank the target among so many sampled negatives, drawn from this seed, instead of all items.
     pub sampled: Option<(usize, u64)>,
     /// Background threads; 0 makes each batch when it is asked for.
     pub threads: usize,
+}
+
+impl Default for EvalSpec {
+    /// Windows padded on the left, ranked among all items outside the history; made when asked for.
+    fn default() -> EvalSpec {
+        EvalSpec {
+            batch: 256,
+            max_len: 50,
+            padding: Padding::Left,
+            mask_history: true,
+            behaviours: false,
+            features: None,
+            sampled: None,
+            threads: 0,
+        }
+    }
 }
 
 /// An evaluation batch; the last one is filled with empty rows of weight 0.
@@ -404,6 +548,7 @@ pub struct EvalBatches(Arc<Evaluation>);
 
 struct Evaluation {
     data: Arc<Dataset>,
+    split: Arc<Split>,
     spec: EvalSpec,
     /// User, and length of the history; what follows it is the target.
     targets: Vec<(u32, u32)>,
@@ -416,34 +561,45 @@ impl EvalBatches {
     ///
     /// # Errors
     /// A batch or window of length 0; nothing to evaluate; too few items to sample negatives from.
-    pub fn new(data: Arc<Dataset>, split: &Split, part: Part, spec: EvalSpec) -> Result<EvalBatches> {
+    pub fn new(data: Arc<Dataset>, split: Arc<Split>, part: Part, spec: EvalSpec) -> Result<EvalBatches> {
         let targets: Vec<(u32, u32)> = split.targets(&data, part).collect();
         if targets.is_empty() {
-            return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe())));
+            return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe(&data))));
         }
         if let Some((negatives, seed)) = spec.sampled {
-            Candidates::new(&data, negatives, seed, targets.iter().map(|&(user, _)| user))?;
+            Candidates::new(&data, &split, negatives, seed, targets.iter().map(|&(user, _)| user))?;
         }
-        EvalBatches::build(data, targets, false, spec)
+        EvalBatches::build(data, split, targets, false, spec)
     }
 
-    /// Windows of the first events of users' histories, `histories` giving user and number of events, all of which is
-    /// excluded (if `spec.mask_history`); no targets.
+    /// Windows of the first events of users' histories, `histories` giving user and number of events, of which those that are
+    /// done with ([`Split::done`]) are excluded (if `spec.mask_history`); no targets.
     ///
     /// # Errors
     /// A batch or window of length 0.
-    pub fn recommend(data: Arc<Dataset>, histories: Vec<(u32, u32)>, spec: EvalSpec) -> Result<EvalBatches> {
-        EvalBatches::build(data, histories, true, EvalSpec { sampled: None, ..spec })
+    pub fn recommend(
+        data: Arc<Dataset>,
+        split: Arc<Split>,
+        histories: Vec<(u32, u32)>,
+        spec: EvalSpec,
+    ) -> Result<EvalBatches> {
+        EvalBatches::build(data, split, histories, true, EvalSpec { sampled: None, ..spec })
     }
 
-    fn build(data: Arc<Dataset>, targets: Vec<(u32, u32)>, recommend: bool, spec: EvalSpec) -> Result<EvalBatches> {
+    fn build(
+        data: Arc<Dataset>,
+        split: Arc<Split>,
+        targets: Vec<(u32, u32)>,
+        recommend: bool,
+        spec: EvalSpec,
+    ) -> Result<EvalBatches> {
         positive("eval.batch", spec.batch)?;
         positive("data.max_len", spec.max_len)?;
         let most = |rows: &[(u32, u32)]| {
             rows.iter().map(|&(_, len)| if spec.mask_history { len as usize + 1 } else { 1 }).sum::<usize>()
         };
         let exclude_cap = targets.chunks(spec.batch).map(most).max().unwrap_or(0).max(1);
-        Ok(EvalBatches(Arc::new(Evaluation { data, spec, targets, recommend, exclude_cap })))
+        Ok(EvalBatches(Arc::new(Evaluation { data, split, spec, targets, recommend, exclude_cap })))
     }
 
     /// User and length of the history of every target.
@@ -466,20 +622,22 @@ impl EvalBatches {
         Ordered::new(self.0.spec.threads, 0..self.steps(), move || {
             let all = all.clone();
             let mut candidates = all.0.spec.sampled.map(|(negatives, seed)| {
-                Candidates::new(&all.0.data, negatives, seed, std::iter::empty()).expect("no user to fail on")
+                Candidates::new(&all.0.data, &all.0.split, negatives, seed, std::iter::empty())
+                    .expect("no user to fail on")
             });
             move |step| all.make(step, candidates.as_mut())
         })
     }
 
     fn make(&self, step: usize, mut candidates: Option<&mut Candidates>) -> EvalBatch {
-        let Evaluation { data, spec, targets, recommend, exclude_cap } = &*self.0;
+        let Evaluation { data, split, spec, targets, recommend, exclude_cap } = &*self.0;
         let first = step * spec.batch;
         let rows = &targets[first..targets.len().min(first + spec.batch)];
         let mut batch = EvalBatch {
             targets: (first as u32..).take(rows.len()).collect(),
             history: vec![0; spec.batch * spec.max_len],
             exclude_offsets: vec![0],
+            besides: Besides::zeros(spec.batch, spec.max_len, spec.behaviours, spec.features.as_deref()),
             candidates: candidates.is_some().then(Vec::new),
             weight: vec![1.0; rows.len()],
             samples: rows.len(),
@@ -491,12 +649,22 @@ impl EvalBatches {
             let target = if *recommend { 0 } else { data.history(user)[len as usize] };
             let window = &mut batch.history[row * spec.max_len..(row + 1) * spec.max_len];
             batch.lengths.push(fill(window, history, spec.padding));
+            let behaviours = data.behaviours(user).map(|own| &own[..len as usize]).unwrap_or_default();
+            if spec.behaviours {
+                let window = &mut batch.besides.behaviours[row * spec.max_len..(row + 1) * spec.max_len];
+                fill_behaviours(window, behaviours, spec.padding);
+            }
+            if let Some(features) = &spec.features {
+                let width = features.sizes().len();
+                let row = &mut batch.besides.features[row * width..(row + 1) * width];
+                features.write(user, history, behaviours, row);
+            }
             batch.users.push(user);
             batch.target.push(target);
             excluded.clear();
             excluded.extend(Some(target).filter(|&target| target != 0));
             if spec.mask_history {
-                excluded.extend_from_slice(history);
+                excluded.extend(split.done(data, user, len as usize));
             }
             excluded.sort_unstable();
             excluded.dedup();
@@ -504,7 +672,7 @@ impl EvalBatches {
             batch.exclude_offsets.push(batch.exclude_items.len() as u32);
             if let (Some(out), Some(candidates)) = (&mut batch.candidates, candidates.as_deref_mut()) {
                 out.push(target);
-                candidates.draw(data, user, out);
+                candidates.draw(data, split, user, out);
             }
         }
         let used = batch.exclude_items.len() as u32;

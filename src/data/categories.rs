@@ -9,7 +9,7 @@
 
 use super::cache::Dataset;
 use super::readers::text::{Text, show};
-use super::readers::{Kind, read_attributes, unpacked_name};
+use super::readers::{Kind, beside, beside_inter, read_attributes, unpacked_name};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -29,8 +29,7 @@ impl Categories {
     /// # Errors
     /// An attribute file that cannot be read or is malformed.
     pub fn beside(path: &Path, data: &Dataset) -> Result<Option<Categories>> {
-        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
-        let Some(file) = attribute_file(folder)? else { return Ok(None) };
+        let Some(file) = beside(path, belongs)? else { return Ok(None) };
         let named = read(&file)?;
         let mut numbers: HashMap<&str, u32> = HashMap::new();
         let mut of = vec![vec![]];
@@ -63,27 +62,14 @@ impl Categories {
     }
 }
 
-fn attribute_file(folder: &Path) -> Result<Option<PathBuf>> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let mut files = vec![];
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
-        let path = entry.map_err(Error::io(folder, "list"))?.path();
-        if path.is_file() {
-            files.push((unpacked_name(&path), path));
-        }
+/// The file of interactions must be the one that these items belong to.
+fn belongs(name: &str, interactions: &str) -> bool {
+    match name {
+        "movies.dat" => interactions == "ratings.dat",
+        "movies.csv" => interactions == "ratings.csv",
+        "u.item" => interactions == "u.data",
+        _ => beside_inter(name, ".item", interactions),
     }
-    // The file of interactions must be the one that these items belong to.
-    let of = |name: &str| match name {
-        "movies.dat" => Some("ratings.dat".to_string()),
-        "movies.csv" => Some("ratings.csv".to_string()),
-        "u.item" => Some("u.data".to_string()),
-        _ => name.strip_suffix(".item").map(|stem| format!("{stem}.inter")),
-    };
-    let belongs = |(name, _): &&(String, PathBuf)| of(name).is_some_and(|of| files.iter().any(|(name, _)| *name == of));
-    let mut found = files.iter().filter(belongs);
-    let first = found.next().map(|(_, path)| path.clone());
-    // Of several there is no telling which it is.
-    Ok(first.filter(|_| found.next().is_none()))
 }
 
 /// Categories by external id.
@@ -180,14 +166,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, contents).unwrap();
-        assert_eq!(attribute_file(folder.path()).unwrap(), None);
+        assert_eq!(beside(folder.path(), belongs).unwrap(), None);
         let interactions = match name {
             "u.item" => "u.data",
             "x.item" => "x.inter",
             _ => &name.replace("movies", "ratings"),
         };
         std::fs::write(folder.path().join(interactions), b"").unwrap();
-        assert_eq!(attribute_file(folder.path()).unwrap(), Some(path.clone()));
+        assert_eq!(beside(folder.path(), belongs).unwrap(), Some(path.clone()));
         read(&path)
     }
 

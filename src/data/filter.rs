@@ -1,6 +1,7 @@
 //! From what a file says to what is learned from: thresholds, duplicates, minimum counts, dense ids, order in time.
 
 use super::readers::Interactions;
+use crate::error::{Error, Result};
 use crate::tensor::philox::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +32,11 @@ pub enum Ties {
 }
 
 /// What is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Filter {
+    /// Behaviours that are kept, in the order in which they are numbered. None named: all, from the lightest to the gravest where
+    /// all are known (click, favourite, cart, buy, and other words for them), else as they come in the file.
+    pub behaviours: Vec<String>,
     /// Interactions of a smaller value are dropped.
     pub min_value: Option<f32>,
     pub dedup: Dedup,
@@ -43,12 +47,59 @@ pub struct Filter {
     pub ties: Ties,
 }
 
+/// Words for behaviours, the lightest first.
+const FUNNEL: [&[&str]; 4] = [
+    &["click", "pv", "view", "browse", "clk"],
+    &["favourite", "favorite", "fav", "like", "collect"],
+    &["cart", "add_to_cart", "addtocart", "add-to-cart"],
+    &["buy", "purchase", "order", "transaction", "pay"],
+];
+
 impl Filter {
+    /// # Errors
+    /// A behaviour or a value is named that `data` does not have.
+    pub fn check(&self, data: &Interactions) -> Result<()> {
+        if self.min_value.is_some() && data.value.is_none() {
+            return Err(Error::Usage("data.min_value is set, but there are no values".to_string()));
+        }
+        for (i, name) in self.behaviours.iter().enumerate() {
+            if !data.behaviours.contains(name) {
+                let there = match data.behaviours.is_empty() {
+                    true => "the data has none".to_string(),
+                    false => format!("expected some of {}", data.behaviours.join(", ")),
+                };
+                return Err(Error::Usage(format!("data.behaviours: found {name:?}; {there}")));
+            }
+            if self.behaviours[..i].contains(name) {
+                return Err(Error::Usage(format!("data.behaviours: found {name:?} twice; expected each once")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops behaviours that are not wanted and numbers the others.
+    fn order_behaviours(&self, data: &mut Interactions) -> Option<String> {
+        let numbers = data.behaviour.as_ref()?;
+        let stage = |name: &String| FUNNEL.iter().position(|words| words.contains(&name.to_lowercase().as_str()));
+        let mut order = if self.behaviours.is_empty() { data.behaviours.clone() } else { self.behaviours.clone() };
+        if self.behaviours.is_empty() && order.iter().all(|name| stage(name).is_some()) {
+            order.sort_by_key(stage);
+        }
+        let number: Vec<Option<u8>> =
+            data.behaviours.iter().map(|name| order.iter().position(|o| o == name).map(|n| n as u8)).collect();
+        let keep: Vec<bool> = numbers.iter().map(|&b| number[b as usize].is_some()).collect();
+        let gone = retain(data, &keep);
+        let numbers = data.behaviour.iter_mut().flatten();
+        numbers.for_each(|b| *b = number[*b as usize].expect("only those are left"));
+        data.behaviours = order;
+        (gone > 0).then(|| format!("behaviours other than {}: {gone} interactions dropped", data.behaviours.join(", ")))
+    }
+
     /// Applies the filter in place and returns a line for the log of each step that did something.
     ///
-    /// What is left is renumbered: users and items from 0 in the order of their first interaction that is kept.
+    /// The filter must have passed [`Filter::check`]. What is left is renumbered: users and items from 0 in the order of their first interaction that is kept.
     pub fn apply(&self, data: &mut Interactions) -> Vec<String> {
-        let mut log = vec![];
+        let mut log: Vec<String> = self.order_behaviours(data).into_iter().collect();
         if let (Some(min), Some(value)) = (self.min_value, &data.value) {
             let keep: Vec<bool> = value.iter().map(|&v| v >= min).collect();
             let gone = retain(data, &keep);
@@ -231,7 +282,8 @@ mod tests {
     }
 
     fn filter() -> Filter {
-        Filter { min_value: None, dedup: Dedup::None, min_user: 0, min_item: 0, ties: Ties::File }
+        let behaviours = vec![];
+        Filter { behaviours, min_value: None, dedup: Dedup::None, min_user: 0, min_item: 0, ties: Ties::File }
     }
 
     fn pairs(data: &Interactions) -> Vec<String> {

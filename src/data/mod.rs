@@ -1,23 +1,31 @@
 //! From files to batches, one direction: readers -> filter, split -> cache (CSR, memory-mapped) -> batches.
 
+pub mod attributes;
 pub mod batches;
 pub mod cache;
 pub mod categories;
+pub mod features;
 pub mod filter;
 pub mod known;
 pub mod negatives;
 pub mod readers;
 pub mod split;
+pub mod statistics;
 pub mod summary;
 pub mod synth;
 
-pub use batches::{Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Gathers, Objective, Padding, TrainBatches};
+pub use attributes::Attributes;
+pub use batches::{
+    Batch, BatchSpec, Besides, EvalBatch, EvalBatches, EvalSpec, Gathers, Objective, Padding, TrainBatches,
+};
 pub use cache::{Cache, Dataset};
 pub use categories::Categories;
+pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
 pub use negatives::Sampler;
 pub use readers::{Clock, Columns, Format, Interactions};
-pub use split::{Part, Split, SplitKind};
+pub use split::{Cut, CutBy, Group, Learn, Part, Split, SplitKind, SplitSpec};
+pub use statistics::Statistics;
 pub use summary::Summary;
 
 use crate::error::{Error, Result};
@@ -45,6 +53,20 @@ pub struct DataConfig {
     pub dedup: Dedup,
     pub ties: Ties,
     pub split: SplitKind,
+    /// Behaviours that are read, in their order; none named: all of the data.
+    pub behaviours: Vec<String>,
+    /// The behaviour that is predicted; not given: every event is a target.
+    pub target: Option<String>,
+    /// Share of the events that are earlier ones: what pre-training learns from. Users are evaluated whose targets all come later.
+    pub cut: Option<f64>,
+    /// Whether the cut is one point in time, or one in each user's history.
+    pub cut_by: CutBy,
+    /// Which events of the training part are learned to predict.
+    pub learn: Learn,
+    /// Columns of the attribute file of users that are features of them; if not given, all of few categories.
+    pub attributes: Option<Vec<String>>,
+    /// Bins of an attribute that is a number: so many of about as many users each.
+    pub bins: usize,
 }
 
 impl Default for DataConfig {
@@ -60,6 +82,13 @@ impl Default for DataConfig {
             dedup: Dedup::Event,
             ties: Ties::File,
             split: SplitKind::LeaveOneOut,
+            behaviours: vec![],
+            target: None,
+            cut: None,
+            cut_by: CutBy::Time,
+            learn: Learn::Targets,
+            attributes: None,
+            bins: 8,
         }
     }
 }
@@ -67,7 +96,7 @@ impl Default for DataConfig {
 impl DataConfig {
     pub fn filter(&self) -> Filter {
         let DataConfig { min_value, dedup, min_user, min_item, ties, .. } = *self;
-        Filter { min_value, dedup, min_user, min_item, ties }
+        Filter { behaviours: self.behaviours.clone(), min_value, dedup, min_user, min_item, ties }
     }
 
     /// Reads `path`: from the cache if its contents were read before with the same settings, else from the file.
@@ -91,9 +120,10 @@ impl DataConfig {
             return Ok(dataset);
         }
         let mut data = readers::read(&source, &self.columns)?;
-        if filter.min_value.is_some() && data.value.is_none() {
-            return Err(Error::Usage(format!("data.min_value is set, but {} has no values", path.display())));
-        }
+        filter.check(&data).map_err(|e| match e {
+            Error::Usage(problem) => Error::Usage(format!("{}: {problem}", path.display())),
+            other => other,
+        })?;
         let mut notes = vec![format!(
             "{}: {} interactions of {} users and {} items",
             source.format,
@@ -125,5 +155,10 @@ impl DataConfig {
     pub fn categories(&self, data: &Dataset) -> Result<Option<Categories>> {
         let Some(path) = &self.path else { return Ok(None) };
         Categories::beside(&known::resolve(path)?, data)
+    }
+    /// Attributes of `data`'s users, from a file beside it: see [`Attributes::beside`].
+    pub fn user_attributes(&self, data: &Dataset) -> Result<Option<Attributes>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        Attributes::beside(&known::resolve(path)?, data, self)
     }
 }

@@ -138,7 +138,7 @@ impl Alias {
     }
 }
 
-/// Candidates of the protocol `sampled:N`: N items outside a user's whole history, without replacement, the same in every
+/// Candidates of the protocol `sampled:N`: N items outside a user's whole history (of the target behaviour, where one is), without replacement, the same in every
 /// evaluation since they depend on the seed and the user alone.
 #[derive(Debug)]
 pub struct Candidates {
@@ -153,10 +153,16 @@ pub struct Candidates {
 impl Candidates {
     /// # Errors
     /// If the history of one of `users` leaves fewer than `negatives` items.
-    pub fn new(data: &Dataset, negatives: usize, seed: u64, users: impl Iterator<Item = u32>) -> Result<Candidates> {
+    pub fn new(
+        data: &Dataset,
+        split: &Split,
+        negatives: usize,
+        seed: u64,
+        users: impl Iterator<Item = u32>,
+    ) -> Result<Candidates> {
         let mut all = Candidates { negatives, seed, items: data.items(), marks: vec![0; data.items() + 1], round: 0 };
         for user in users {
-            let left = all.mark(data.history(user));
+            let left = all.mark(split.done(data, user, data.history(user).len()));
             if left < negatives {
                 return Err(Error::Usage(format!(
                     "sampled:{negatives} needs {negatives} items outside each user's history, but user {:?} leaves {left} of {}: \
@@ -170,19 +176,19 @@ impl Candidates {
     }
 
     /// Marks the items of a history as taken; returns how many are left.
-    fn mark(&mut self, history: &[u32]) -> usize {
+    fn mark(&mut self, history: impl Iterator<Item = u32>) -> usize {
         self.round += 1;
         let mut left = self.items;
-        for &item in history {
+        for item in history {
             left -= (std::mem::replace(&mut self.marks[item as usize], self.round) != self.round) as usize;
         }
         left
     }
 
     /// Appends the user's negatives to `out`.
-    pub fn draw(&mut self, data: &Dataset, user: u32, out: &mut Vec<u32>) {
+    pub fn draw(&mut self, data: &Dataset, split: &Split, user: u32, out: &mut Vec<u32>) {
         let mut stream = Stream::new(self.seed, "candidates", user as u64);
-        let left = self.mark(data.history(user));
+        let left = self.mark(split.done(data, user, data.history(user).len()));
         // Rejection is quick while at least half of what is left stays free; else the free items are listed and shuffled.
         if 2 * self.negatives <= left && 2 * left >= self.items {
             for _ in 0..self.negatives {

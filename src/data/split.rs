@@ -3,6 +3,7 @@
 use super::cache::Dataset;
 use super::readers::Clock;
 use crate::error::{Error, Result};
+use crate::tensor::philox::Stream;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -54,8 +55,7 @@ impl FromStr for SplitKind {
 
 impl fmt::Display for SplitKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |s: &f64| (s * 1e8).round() / 1e6;
-        let list = |shares: &[f64; 3]| shares.iter().map(|s| percent(s).to_string()).collect::<Vec<_>>().join(",");
+        let list = |shares: &[f64; 3]| shares.map(|s| percent(s).to_string()).join(",");
         match self {
             SplitKind::LeaveOneOut => f.write_str("leave-one-out"),
             SplitKind::Ratio(shares) => write!(f, "ratio:{}", list(shares)),
@@ -95,10 +95,99 @@ impl fmt::Display for Part {
     }
 }
 
+/// One cut through all histories, before which events are earlier ones.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cut {
+    /// Of the events that are earlier.
+    pub share: f64,
+    pub by: CutBy,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CutBy {
+    /// At one point in time for all users.
+    #[default]
+    Time,
+    /// At the same share of each user's history.
+    User,
+}
+
+/// Which events of the training part are learned to predict. Whatever came before one is its history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Learn {
+    /// Those of the target behaviour; all where there is none.
+    #[default]
+    Targets,
+    /// Those of all behaviours.
+    Any,
+    /// Those of the target behaviour behind the cut.
+    Later,
+    /// Those of all behaviours before the cut, on which the validation is made too: pre-training.
+    Earlier,
+}
+
+/// Which of the targets of a part are ranked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    #[default]
+    All,
+    /// Of users with at most 2 events of the target behaviour in the training part.
+    Cold,
+    /// Of the other users.
+    Warm,
+    /// Items that came in the user's history before, under whatever behaviour.
+    Seen,
+    /// Items that did not.
+    New,
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Group::All => "all",
+            Group::Cold => "cold",
+            Group::Warm => "warm",
+            Group::Seen => "seen",
+            Group::New => "new",
+        })
+    }
+}
+
+/// Events of the target behaviour in the training part of a user who is cold, at most.
+pub const COLD: usize = 2;
+
+/// Users of whom pre-training is validated, about.
+const EARLIER_VALID: f64 = 2000.0;
+
+/// Which events are held out, which are asked for, and which are learned to predict.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SplitSpec {
+    pub kind: SplitKind,
+    /// Number of the behaviour whose events are asked for. None: all are.
+    pub target: Option<u8>,
+    pub cut: Option<Cut>,
+    pub learn: Learn,
+    pub only: Group,
+}
+
+impl From<SplitKind> for SplitSpec {
+    fn from(kind: SplitKind) -> SplitSpec {
+        SplitSpec { kind, ..SplitSpec::default() }
+    }
+}
+
 /// Every history cut in three: training, validation, test. What is asked for in a part is known from everything before it.
+///
+/// Where a behaviour is the target, a user's last event of it is the test and the one before it the validation (leave-one-out),
+/// and nothing from the validation on is learned from. Where there is a cut, both lie behind it, or the user is not evaluated.
 #[derive(Clone, Debug)]
 pub struct Split {
-    kind: SplitKind,
+    spec: SplitSpec,
+    /// Events of each user before the first that is learned to predict.
+    first: Option<Vec<u32>>,
     /// Events of each user in the training part.
     train: Vec<u32>,
     /// Events of each user in the training and validation parts.
@@ -109,54 +198,103 @@ pub struct Split {
 
 impl Split {
     /// # Errors
-    /// A split by time of data without one; a split that leaves nothing to learn from.
-    pub fn new(data: &Dataset, kind: SplitKind) -> Result<Split> {
+    /// A split or a cut by time of data without one; a target behaviour of data without behaviours; a split that leaves nothing
+    /// to learn from.
+    pub fn new(data: &Dataset, spec: impl Into<SplitSpec>) -> Result<Split> {
+        let spec = spec.into();
+        let SplitSpec { kind, target, .. } = spec;
+        if let (Some(_), Some(None)) = (target, (data.users() > 0).then(|| data.behaviours(0))) {
+            return Err(Error::Usage("data.target is set, but the data has no behaviours".to_string()));
+        }
         let users = 0..data.users() as u32;
-        let (train, valid): (Vec<u32>, Vec<u32>) = match kind {
+        let length = |user: u32| data.history(user).len() as u32;
+        let cut: Option<Vec<u32>> = match spec.cut {
+            None => None,
+            Some(Cut { share, by: CutBy::User }) => {
+                Some(users.clone().map(|u| (length(u) as f64 * share + 1e-9).floor() as u32).collect())
+            }
+            Some(Cut { share, by: CutBy::Time }) => {
+                let cut = time_cuts(data, "data.cut", &[share])?[0];
+                Some(users.clone().map(|u| before(data, u, cut)).collect())
+            }
+        };
+        let cut_of = |user: u32| cut.as_ref().map_or(0, |cut| cut[user as usize]);
+        let (mut train, mut valid): (Vec<u32>, Vec<u32>) = match kind {
             SplitKind::LeaveOneOut => users
-                .map(|u| match data.history(u).len() as u32 {
-                    n @ 0..3 => (n, n),
-                    n => (n - 2, n - 1),
+                .map(|u| match last_two(data, u, target) {
+                    // Something is known of a user before anything is asked, and both targets are later ones.
+                    Some(place) if place > 0 && place >= cut_of(u) => (place, place + 1),
+                    _ => (length(u), length(u)),
                 })
                 .unzip(),
             SplitKind::Ratio([train, valid, _]) => users
                 .map(|u| {
-                    let n = data.history(u).len() as f64;
+                    let n = length(u) as f64;
                     let up_to = |share: f64| (n * share + 1e-9).floor() as u32;
                     // Nothing can be asked of a user of whom nothing is known.
                     (up_to(train).max(1), up_to(train + valid).max(1))
                 })
                 .unzip(),
             SplitKind::Time([train, valid, _]) => {
-                if data.clock() == Clock::Order {
-                    return Err(Error::Usage(format!(
-                        "split \"{kind}\": this data set has no times, only an order; use leave-one-out or ratio"
-                    )));
-                }
-                let mut times = data.all_times().to_vec();
-                times.sort_unstable();
-                let cut = |share: f64| times[((times.len() as f64 * share) as usize).min(times.len() - 1)];
-                let (first, second) = (cut(train), cut(train + valid));
-                let before = |u: u32, cut: i64| data.times(u).partition_point(|&time| time < cut) as u32;
-                users.map(|u| (before(u, first), before(u, second))).unzip()
+                let cuts = time_cuts(data, &format!("split \"{kind}\""), &[train, train + valid])?;
+                users.map(|u| (before(data, u, cuts[0]), before(data, u, cuts[1]))).unzip()
             }
         };
-        if train.iter().all(|&n| n < 2) {
+        let mut first = None;
+        match (spec.learn, &cut) {
+            (Learn::Targets | Learn::Any, _) => {}
+            (Learn::Later, Some(cut)) => first = Some(cut.clone()),
+            (Learn::Earlier, Some(cut)) => {
+                (train, valid) = earlier(&train, cut);
+            }
+            (learn, None) => {
+                let learn = serde_json::to_value(learn).expect("a name");
+                return Err(Error::Usage(format!("data.learn={learn} needs a data.cut")));
+            }
+        }
+        let target = target.filter(|_| spec.learn != Learn::Earlier);
+        let mut split = Split { spec: SplitSpec { target, ..spec }, first, train, valid, left_out: 0 };
+        let learns = |user: u32| (1..split.train[user as usize]).any(|place| split.learns(data, user, place));
+        if !(0..data.users() as u32).any(learns) {
+            let what = match split.learns_all() {
+                true => "two events in the training part",
+                false => "an event to learn to predict behind another in the training part",
+            };
             return Err(Error::Usage(format!(
-                "split \"{kind}\": no user has two events in the training part ({} users, {} events in all)",
+                "split \"{kind}\": no user has {what} ({} users, {} events in all)",
                 data.users(),
                 data.interactions()
             )));
         }
-        let mut split = Split { kind, train, valid, left_out: 0 };
-        split.left_out = (0..data.users() as u32)
-            .filter(|&u| [Part::Valid, Part::Test].iter().all(|&p| split.positions(data, u, p).is_empty()))
-            .count();
+        let asked = |&user: &u32| [Part::Valid, Part::Test].iter().any(|&p| !split.positions(data, user, p).is_empty());
+        split.left_out = data.users() - (0..data.users() as u32).filter(asked).count();
         Ok(split)
     }
 
     pub fn kind(&self) -> SplitKind {
-        self.kind
+        self.spec.kind
+    }
+
+    /// Number of the behaviour that is asked for, where it is one.
+    pub fn target(&self) -> Option<u8> {
+        self.spec.target
+    }
+
+    /// Whether every event of the training part but a user's first is learned to predict.
+    pub fn learns_all(&self) -> bool {
+        self.first.is_none() && (self.spec.target.is_none() || self.spec.learn == Learn::Any)
+    }
+
+    /// Whether the event at `position` of the user's training part is learned to predict. It is not a user's first.
+    pub fn learns(&self, data: &Dataset, user: u32, position: u32) -> bool {
+        let late = self.first.as_ref().is_none_or(|first| position >= first[user as usize]);
+        late && (self.spec.learn == Learn::Any || self.is_target(data, user, position))
+    }
+
+    /// Whether the event is of the behaviour that is asked for.
+    pub fn is_target(&self, data: &Dataset, user: u32, position: u32) -> bool {
+        let behaviour = || data.behaviours(user).map(|behaviours| behaviours[position as usize]);
+        self.spec.target.is_none() || behaviour() == self.spec.target
     }
 
     /// Number of the user's events in the training part.
@@ -175,19 +313,45 @@ impl Split {
     }
 
     /// What is asked of the user in `part`: positions in the history, each with something before it.
-    fn positions(&self, data: &Dataset, user: u32, part: Part) -> std::ops::Range<u32> {
+    fn positions(&self, data: &Dataset, user: u32, part: Part) -> Vec<u32> {
         let (train, valid) = (self.train[user as usize], self.valid[user as usize]);
-        let (start, end) = match part {
-            Part::Valid => (train, valid),
-            Part::Test => (valid, data.history(user).len() as u32),
+        let (start, end) = match (part, self.spec.learn) {
+            (Part::Valid, _) => (train, valid),
+            (Part::Test, Learn::Earlier) => return vec![],
+            (Part::Test, _) => (valid, data.history(user).len() as u32),
         };
-        start.max(1)..end.max(start.max(1))
+        let asked = |&place: &u32| self.is_target(data, user, place) && self.is_in(data, self.spec.only, user, place);
+        (start.max(1)..end).filter(asked).collect()
+    }
+
+    /// Whether a target is in a group.
+    pub fn is_in(&self, data: &Dataset, group: Group, user: u32, position: u32) -> bool {
+        let cold = || {
+            let targets = (0..self.train[user as usize]).filter(|&place| self.is_target(data, user, place));
+            targets.count() <= COLD
+        };
+        let (history, position) = (data.history(user), position as usize);
+        let seen = || history[..position].contains(&history[position]);
+        match group {
+            Group::All => true,
+            Group::Cold => cold(),
+            Group::Warm => !cold(),
+            Group::Seen => seen(),
+            Group::New => !seen(),
+        }
     }
 
     /// All (user, position of the target in the user's history) of `part`, by user and position. The events before the
     /// position, validation events included, are the target's history.
     pub fn targets<'a>(&'a self, data: &'a Dataset, part: Part) -> impl Iterator<Item = (u32, u32)> + 'a {
-        (0..data.users() as u32).flat_map(move |u| self.positions(data, u, part).map(move |position| (u, position)))
+        let of_user = move |u| self.positions(data, u, part).into_iter().map(move |position| (u, position));
+        (0..data.users() as u32).flat_map(of_user)
+    }
+
+    /// The items of the first `len` events of the user that are no candidates any more: those under the target behaviour, or all.
+    pub fn done<'a>(&'a self, data: &'a Dataset, user: u32, len: usize) -> impl Iterator<Item = u32> + 'a {
+        let items = data.history(user)[..len].iter().zip(0u32..);
+        items.filter(move |&(_, place)| self.is_target(data, user, place)).map(|(&item, _)| item)
     }
 
     /// How often each item occurs in the training part: \[items + 1\], 0 for padding.
@@ -200,15 +364,69 @@ impl Split {
     }
 
     /// One line for people: the kind, the users evaluated and those left out, and why.
-    pub fn describe(&self) -> String {
+    pub fn describe(&self, data: &Dataset) -> String {
+        let SplitSpec { kind, target, cut, learn, only } = self.spec;
         let evaluated = thousands((self.train.len() - self.left_out) as u64);
-        let why = match self.kind {
-            SplitKind::LeaveOneOut => "fewer than 3 events",
-            SplitKind::Ratio(_) => "too few events for a target",
-            SplitKind::Time(_) => "no event after the first cut, or none before it",
+        let name = target.map(|b| data.behaviour_names()[b as usize].as_str());
+        let behind = cut.map(|cut| format!(" behind the first {}%", percent(cut.share))).unwrap_or_default();
+        let why = match (kind, learn) {
+            (_, Learn::Earlier) => "not drawn, or fewer than 3 events before the cut".to_string(),
+            (SplitKind::LeaveOneOut, _) => match name {
+                Some(name) => format!("fewer than 2 {name} events{behind}, or nothing before them"),
+                None => format!("fewer than 3 events{}", if cut.is_some() { ", or not 2" } else { "" }) + &behind,
+            },
+            (SplitKind::Ratio(_), _) => "too few events for a target".to_string(),
+            (SplitKind::Time(_), _) => "no event after the first cut, or none before it".to_string(),
         };
-        format!("{}: {evaluated} users evaluated, {} left out ({why})", self.kind, thousands(self.left_out as u64))
+        let of = name.map(|name| format!(" of {name}")).unwrap_or_default();
+        let only = if only == Group::All { String::new() } else { format!(", {only} alone") };
+        let left_out = thousands(self.left_out as u64);
+        format!("{kind}{of}{only}: {evaluated} users evaluated, {left_out} left out ({why})")
     }
+}
+
+/// The place of the last but one event of behaviour `target`, or of any; without a target a third one must come before it.
+fn last_two(data: &Dataset, user: u32, target: Option<u8>) -> Option<u32> {
+    match (target, data.behaviours(user)) {
+        (Some(target), Some(behaviours)) => {
+            let places = (0..behaviours.len()).rev().filter(|&place| behaviours[place] == target);
+            places.map(|place| place as u32).nth(1)
+        }
+        _ => (data.history(user).len() as u32).checked_sub(2),
+    }
+}
+
+/// The times before which the given shares of all events lie.
+fn time_cuts(data: &Dataset, what: &str, shares: &[f64]) -> Result<Vec<i64>> {
+    if data.clock() == Clock::Order {
+        return Err(Error::Usage(format!(
+            "{what}: this data set has no times, only an order; use leave-one-out or ratio, and data.cut_by=user"
+        )));
+    }
+    let mut times = data.all_times().to_vec();
+    times.sort_unstable();
+    let cut = |share: f64| times[((times.len() as f64 * share) as usize).min(times.len() - 1)];
+    Ok(shares.iter().map(|&share| cut(share)).collect())
+}
+
+/// Events of the user before a time.
+fn before(data: &Dataset, user: u32, cut: i64) -> u32 {
+    data.times(user).partition_point(|&time| time < cut) as u32
+}
+
+/// Training and validation within the earlier events: of some users the last one is held out.
+fn earlier(train: &[u32], cut: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let ends: Vec<u32> = train.iter().zip(cut).map(|(&train, &cut)| train.min(cut)).collect();
+    let enough = ends.iter().filter(|&&end| end >= 3).count();
+    let share = EARLIER_VALID / enough.max(1) as f64;
+    let drawn = |user: usize| Stream::new(0, "validation of pre-training", user as u64).uniform() < share;
+    let part = |(user, &end): (usize, &u32)| if end >= 3 && drawn(user) { (end - 1, end) } else { (end, end) };
+    ends.iter().enumerate().map(part).unzip()
+}
+
+/// A share in per cent, without digits that are rounding.
+fn percent(share: f64) -> f64 {
+    (share * 1e8).round() / 1e6
 }
 
 /// `1234567` as `1,234,567`.
@@ -231,7 +449,7 @@ mod tests {
     use crate::data::filter::Ties;
 
     fn cut(data: &Dataset, kind: &str) -> Split {
-        Split::new(data, kind.parse().unwrap()).unwrap()
+        Split::new(data, kind.parse::<SplitKind>().unwrap()).unwrap()
     }
 
     fn targets(split: &Split, data: &Dataset, part: Part) -> Vec<(u32, u32)> {
@@ -246,7 +464,7 @@ mod tests {
         assert_eq!(targets(&split, &data, Part::Test), [(0, 3), (3, 2)]);
         let trained: Vec<&[u32]> = (0..4).map(|u| split.train(&data, u)).collect();
         assert_eq!(trained, [&[1, 2][..], &[1], &[1, 2], &[4]]);
-        assert_eq!(split.describe(), "leave-one-out: 2 users evaluated, 2 left out (fewer than 3 events)");
+        assert_eq!(split.describe(&data), "leave-one-out: 2 users evaluated, 2 left out (fewer than 3 events)");
         assert_eq!(split.popularity(&data), [0, 3, 2, 0, 1]);
     }
 
@@ -273,8 +491,92 @@ mod tests {
         assert_eq!(targets(&split, &set, Part::Test), [(1, 2), (2, 1)]);
         data.clock = Clock::Order;
         let set = Dataset::from_interactions(&data, Ties::File, vec![]).unwrap();
-        let message = Split::new(&set, "time:0.6,0.2,0.2".parse().unwrap()).unwrap_err().to_string();
+        let message = Split::new(&set, "time:0.6,0.2,0.2".parse::<SplitKind>().unwrap()).unwrap_err().to_string();
         assert!(message.contains("no times, only an order"), "{message}");
+    }
+
+    /// Behaviours 0 click, 1 cart, 2 buy, an event a minute from 1 on; users one after the other in `order` of time.
+    fn with_behaviours(histories: &[(&[u32], &[u8], &[i64])]) -> Dataset {
+        let items: Vec<Vec<u32>> = histories.iter().map(|(items, ..)| items.to_vec()).collect();
+        let mut data = interactions(&items);
+        data.behaviour = Some(histories.iter().flat_map(|(_, behaviours, _)| behaviours.iter().copied()).collect());
+        data.behaviours = ["click", "cart", "buy"].map(String::from).to_vec();
+        data.time = histories.iter().flat_map(|(.., times)| times.iter().map(|t| 1_000_000_000 + t)).collect();
+        Dataset::from_interactions(&data, Ties::File, vec![]).unwrap()
+    }
+
+    /// Ten events, of which six come before the cut, at time 60.
+    fn bought() -> Dataset {
+        with_behaviours(&[
+            (&[1, 2, 1, 3, 2], &[1, 2, 2, 1, 2], &[10, 60, 70, 80, 90]),
+            (&[4, 1, 5], &[2, 2, 2], &[20, 30, 65]),
+            (&[5, 4], &[0, 1], &[40, 50]),
+        ])
+    }
+
+    #[test]
+    fn the_last_two_of_a_behaviour_are_held_out() {
+        let data = bought();
+        let split = Split::new(&data, SplitSpec { target: Some(2), ..SplitSpec::default() }).unwrap();
+        // User 1's second buy before the last is its first event; the carts of user 0 are no targets.
+        assert_eq!(targets(&split, &data, Part::Valid), [(0, 2), (1, 1)]);
+        assert_eq!(targets(&split, &data, Part::Test), [(0, 4), (1, 2)]);
+        assert_eq!((0..3).map(|u| split.train_len(u)).collect::<Vec<_>>(), [2, 1, 2]);
+        assert!(split.learns(&data, 0, 1) && !split.learns(&data, 2, 1) && !split.learns_all());
+        assert_eq!(split.done(&data, 0, 4).collect::<Vec<_>>(), [2, 1]);
+        let text = split.describe(&data);
+        assert_eq!(
+            text,
+            "leave-one-out of buy: 2 users evaluated, 1 left out (fewer than 2 buy events, or nothing before them)"
+        );
+        let any = Split::new(&data, SplitSpec { target: Some(2), learn: Learn::Any, ..SplitSpec::default() }).unwrap();
+        assert!(any.learns(&data, 2, 1) && any.learns_all());
+    }
+
+    #[test]
+    fn both_targets_come_behind_the_cut() {
+        let data = bought();
+        let cut = Some(Cut { share: 0.5, by: CutBy::Time });
+        let of = |learn| Split::new(&data, SplitSpec { target: Some(2), cut, learn, ..SplitSpec::default() }).unwrap();
+        let later = of(Learn::Later);
+        // User 1's validation event came before the cut: all of that user may be learned from, behind the cut.
+        assert_eq!(targets(&later, &data, Part::Valid), [(0, 2)]);
+        assert_eq!(targets(&later, &data, Part::Test), [(0, 4)]);
+        let learned = |split: &Split| -> Vec<(u32, u32)> {
+            let places = |u: u32| (1..split.train_len(u) as u32).map(move |place| (u, place));
+            (0..3).flat_map(places).filter(|&(u, place)| split.learns(&data, u, place)).collect()
+        };
+        assert_eq!(learned(&later), [(0, 1), (1, 2)]);
+        let earlier = of(Learn::Earlier);
+        // Users of fewer than 3 earlier events are not validated; nothing is tested.
+        assert_eq!(learned(&earlier), [(1, 1), (2, 1)]);
+        assert!(targets(&earlier, &data, Part::Test).is_empty());
+        let by_user = Some(Cut { share: 0.3, by: CutBy::User });
+        let later = SplitSpec { target: Some(2), cut: by_user, learn: Learn::Later, ..SplitSpec::default() };
+        let later = Split::new(&data, later).unwrap();
+        assert_eq!(targets(&later, &data, Part::Test), [(0, 4), (1, 2)]);
+        assert_eq!(learned(&later), [(0, 1)]);
+    }
+
+    #[test]
+    fn pre_training_holds_out_an_earlier_event() {
+        let data = with_behaviours(&[(&[1, 2, 3, 4, 5, 1, 2], &[0, 0, 1, 0, 2, 2, 2], &[1, 2, 3, 4, 5, 6, 7])]);
+        let cut = Some(Cut { share: 0.58, by: CutBy::Time });
+        let spec = SplitSpec { target: Some(2), cut, learn: Learn::Earlier, ..SplitSpec::default() };
+        let split = Split::new(&data, spec).unwrap();
+        assert_eq!((split.train_len(0), split.target()), (3, None));
+        assert_eq!(targets(&split, &data, Part::Valid), [(0, 3)]);
+    }
+
+    #[test]
+    fn groups_of_targets() {
+        let data = bought();
+        let of = |only| {
+            let spec = SplitSpec { target: Some(2), only, ..SplitSpec::default() };
+            targets(&Split::new(&data, spec).unwrap(), &data, Part::Test)
+        };
+        assert_eq!((of(Group::Cold), of(Group::Warm)), (vec![(0, 4), (1, 2)], vec![]));
+        assert_eq!((of(Group::Seen), of(Group::New)), (vec![(0, 4)], vec![(1, 2)]));
     }
 
     #[test]

@@ -74,7 +74,8 @@ impl Summary {
             repeats: share(repeats, n),
             values: low.is_finite().then(|| [low, (sum / n as f64) as f32, high]),
             behaviours: data.behaviour_names().iter().cloned().zip(behaviours).collect(),
-            split: Split::new(data, SplitKind::LeaveOneOut).map_or_else(|e| e.to_string(), |split| split.describe()),
+            split: Split::new(data, SplitKind::LeaveOneOut)
+                .map_or_else(|e| e.to_string(), |split| split.describe(data)),
             notes: data.notes().to_vec(),
             fingerprint: data.fingerprint().to_string(),
         }

@@ -1,6 +1,7 @@
 //! How targets are ranked.
 
 use super::metrics::{Metric, TieRule};
+use crate::data::Group;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -16,6 +17,8 @@ pub struct EvalConfig {
     /// Leave the items of the history out of a full ranking.
     pub mask_history: bool,
     pub ties: TieRule,
+    /// Which targets are ranked.
+    pub targets: Group,
     /// What the best epoch is best in.
     pub metric: Metric,
     /// Epochs between evaluations.
@@ -31,6 +34,7 @@ impl Default for EvalConfig {
             seed: 1,
             mask_history: true,
             ties: TieRule::Average,
+            targets: Group::All,
             metric: Metric::Ndcg(10),
             every: 1,
             batch: 256,

@@ -3,7 +3,7 @@
 use super::config::{EvalConfig, Protocol};
 use super::metrics::{Metric, TieRule};
 use super::ranker::{Candidates, RankSpec, Ranker};
-use crate::data::{Dataset, EvalBatches, EvalSpec, Part, Split};
+use crate::data::{Dataset, EvalBatches, EvalSpec, Features, Part, Split};
 use crate::device::{Device, Store};
 use crate::error::Result;
 use crate::models::Model;
@@ -27,6 +27,18 @@ impl Ranked {
         let list = Metric::REPORTED.into_iter().chain((!Metric::REPORTED.contains(&more)).then_some(more));
         let values = list.map(|metric| (metric.to_string(), metric.mean(&self.ranks).into()));
         Value::Object(values.collect::<Map<_, _>>())
+    }
+
+    /// Those whose target, user and number of events before it, is wanted.
+    pub fn filtered(&self, wanted: impl Fn(&(u32, u32)) -> bool) -> Ranked {
+        let rows = (0..self.targets.len()).filter(|&i| wanted(&self.targets[i]));
+        let (mut some, all) = (Ranked::default(), self);
+        rows.for_each(|i| {
+            some.targets.push(all.targets[i]);
+            some.counts.push(all.counts[i]);
+            some.ranks.push(all.ranks[i]);
+        });
+        some
     }
 
     pub fn mean_of_users(&self, metric: Metric) -> f64 {
@@ -57,7 +69,8 @@ impl Evaluator {
         device: &Device,
         store: &Store,
         model: &dyn Model,
-        (data, split, part): (&Arc<Dataset>, &Split, Part),
+        (data, split, part): (&Arc<Dataset>, &Arc<Split>, Part),
+        features: Option<&Arc<Features>>,
         max_len: usize,
         config: &EvalConfig,
     ) -> Result<Evaluator> {
@@ -71,10 +84,12 @@ impl Evaluator {
             max_len,
             padding: model.padding(),
             mask_history: config.mask_history,
+            behaviours: model.reads().behaviours,
+            features: features.cloned(),
             sampled,
             threads: 1,
         };
-        let batches = EvalBatches::new(data.clone(), split, part, spec)?;
+        let batches = EvalBatches::new(data.clone(), split.clone(), part, spec)?;
         let spec = RankSpec { batch: config.batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
         let candidates = sampled.map_or(Candidates::All, |(n, _)| Candidates::Listed(1 + n));
         let ranker = Ranker::new(device, store, model, &spec, candidates)?;

@@ -1,6 +1,7 @@
 //! How good is a model? Ranks of held-out items, metrics over them, and whether two models differ.
 
 pub mod config;
+pub mod copy;
 pub mod evaluator;
 pub mod lists;
 pub mod metrics;

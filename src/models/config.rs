@@ -195,6 +195,11 @@ impl std::fmt::Display for Phase {
     }
 }
 
+/// Whether the model called `name` is trained in two phases, where its data have behaviours.
+pub fn has_phases(name: &str) -> bool {
+    name == "dpcpl"
+}
+
 /// An error that names the nearest unless a model is called `name`.
 pub fn check_name(name: &str) -> Result<()> {
     if NAMES.contains(&name) {

@@ -18,6 +18,8 @@ pub use schedule::Schedule;
 #[derive(Clone, Debug)]
 pub struct Adam {
     pub settings: Settings,
+    /// Patterns of the parameters that are trained (see [`matches()`]); the others stay as they are and have no moments.
+    pub only: Vec<String>,
     pub weight_decay: f64,
     /// Patterns of the parameters that do not decay: see [`matches()`].
     pub no_decay: Vec<String>,
@@ -98,6 +100,7 @@ impl Default for Adam {
         let no_decay = vec!["*bias".to_string()];
         Adam {
             settings: Settings::default(),
+            only: vec!["*".to_string()],
             weight_decay: 0.0,
             no_decay,
             lazy: false,
@@ -116,11 +119,22 @@ pub fn matches(pattern: &str, name: &str) -> bool {
 }
 
 impl Adam {
+    /// Whether the parameter `name` is trained.
+    pub fn trains(&self, name: &str) -> bool {
+        self.only.iter().any(|pattern| matches(pattern, name))
+    }
+
+    /// The buffers of the parameters that are trained, and their lengths.
+    fn buffers(&self, params: &Params) -> impl Iterator<Item = (String, usize)> {
+        let trained = |buffer: &String| params.iter().any(|p| p.buffer == *buffer && self.trains(&p.name));
+        params.states().into_iter().filter(move |(buffer, _)| trained(buffer))
+    }
+
     /// The state buffers of the moments: `m.NAME` and `v.NAME` for each buffer of the parameters; and those of the loss scale.
     pub fn states(&self, params: &Params) -> Vec<(String, usize)> {
         let of = |(name, n): (String, usize)| ["m", "v"].map(|moment| (format!("{moment}.{name}"), n));
         let scale = [LossScale::POWER, LossScale::GOOD].map(|name| (name.to_string(), 1));
-        params.states().into_iter().flat_map(of).chain(scale.into_iter().filter(|_| self.scaled)).collect()
+        self.buffers(params).flat_map(of).chain(scale.into_iter().filter(|_| self.scaled)).collect()
     }
 
     /// An error where updates are left out for good: the loss scale is as small as it gets, and gradients overflow still.
@@ -142,25 +156,19 @@ impl Adam {
     /// The state buffers that the gradients of several batches are summed in; all 0 after an update.
     pub fn sums(&self, params: &Params) -> Vec<(String, usize)> {
         let of = |(name, n): (String, usize)| (format!("{SUM}{name}"), n);
-        let all = params.states().into_iter().map(of).chain([(WEIGHTS.to_string(), 1)]);
+        let all = self.buffers(params).map(of).chain([(WEIGHTS.to_string(), 1)]);
         if self.accumulate > 1 { all.collect() } else { vec![] }
     }
 
-    /// Adds the gradients of `loss` by the parameters that `trained` names, and their updates. Returns the gradients by
+    /// Adds the gradients of `loss` by the parameters that are trained, and their updates. Returns the gradients by
     /// name. `loss` is a mean over rows whose weights sum to `weight`; where several batches make one update, it goes by the
     /// mean over the rows of all.
     ///
     /// # Errors
     /// As of [`Graph::gradients`]; lazy updates from several batches.
-    pub fn update<'g>(
-        &self,
-        loss: Var<'g>,
-        weight: Var<'g>,
-        params: &Params,
-        trained: impl Fn(&str) -> bool,
-    ) -> Result<Vec<(String, Gradient<'g>)>> {
+    pub fn update<'g>(&self, loss: Var<'g>, weight: Var<'g>, params: &Params) -> Result<Vec<(String, Gradient<'g>)>> {
         let g = loss.graph();
-        let (list, gradients) = self.gradients(loss, params, trained)?;
+        let (list, gradients) = self.gradients(loss, params)?;
         let mut parts = self.parts(g, params, &list, &gradients);
         if self.accumulate > 1 {
             let sum = sum_state(g, WEIGHTS, 1);
@@ -208,15 +216,9 @@ impl Adam {
     }
 
     /// Adds the gradients of `loss` to what the update of a later batch will take; as [`Adam::update`] otherwise.
-    pub fn add<'g>(
-        &self,
-        loss: Var<'g>,
-        weight: Var<'g>,
-        params: &Params,
-        trained: impl Fn(&str) -> bool,
-    ) -> Result<()> {
+    pub fn add<'g>(&self, loss: Var<'g>, weight: Var<'g>, params: &Params) -> Result<()> {
         let g = loss.graph();
-        let (list, gradients) = self.gradients(loss, params, trained)?;
+        let (list, gradients) = self.gradients(loss, params)?;
         self.parts(g, params, &list, &gradients).map(g, |name, dy| {
             let sum = sum_state(g, &format!("{SUM}{name}"), dy.shape().elements());
             g.assign(sum, sum + dy * weight)
@@ -226,18 +228,13 @@ impl Adam {
         Ok(())
     }
 
-    /// The parameters that `trained` names, and the gradients of `loss` by them.
-    fn gradients<'g, 'p>(
-        &self,
-        loss: Var<'g>,
-        params: &'p Params,
-        trained: impl Fn(&str) -> bool,
-    ) -> Result<(Vec<&'p Param>, Vec<Gradient<'g>>)> {
+    /// The parameters that are trained, and the gradients of `loss` by them.
+    fn gradients<'g, 'p>(&self, loss: Var<'g>, params: &'p Params) -> Result<(Vec<&'p Param>, Vec<Gradient<'g>>)> {
         if self.lazy && self.accumulate > 1 {
             let problem = "train.lazy updates the rows that one batch reads; it needs train.accumulate = 1";
             return Err(Error::Usage(problem.into()));
         }
-        let list: Vec<&Param> = params.iter().filter(|p| trained(&p.name)).collect();
+        let list: Vec<&Param> = params.iter().filter(|p| self.trains(&p.name)).collect();
         if list.is_empty() {
             return Err(Error::Usage("no parameter is left to train".into()));
         }

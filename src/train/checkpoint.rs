@@ -51,6 +51,9 @@ pub struct State {
 pub struct Best {
     pub epoch: u64,
     pub step: u64,
+    /// Seconds of training until then, without evaluation.
+    #[serde(default)]
+    pub seconds: f64,
     /// Of the metric that decides.
     pub value: f64,
     /// All metrics on the validation part.
@@ -65,15 +68,19 @@ struct Header<T> {
     about: T,
 }
 
-/// Writes all parameters of a model, by name. `about` says more, for people and for [`load_parameters`].
+/// Of the parameters of a model, by name, those that are meant.
+pub type Which<'a> = &'a dyn Fn(&str) -> bool;
+
+/// Writes parameters of a model, by name. `about` says more, for people and for [`load_parameters`].
 pub fn save_parameters(
     path: &Path,
     origin: &Origin,
     about: &impl Serialize,
     params: &Params,
+    which: Which,
     store: &Store,
 ) -> Result<()> {
-    save(path, origin, about, &parameters(params, store)?)
+    save(path, origin, about, &parameters(params, which, store)?)
 }
 
 /// Reads what [`save_parameters`] wrote into a store; returns what was said about it.
@@ -84,10 +91,11 @@ pub fn load_parameters<T: DeserializeOwned>(
     path: &Path,
     origin: &Origin,
     params: &Params,
+    which: Which,
     store: &mut Store,
 ) -> Result<T> {
     let (about, tensors) = load(path, origin)?;
-    write_parameters(path, params, store, &tensors)?;
+    write_parameters(path, params, which, store, &tensors)?;
     Ok(about)
 }
 
@@ -96,11 +104,11 @@ pub fn save_training(
     path: &Path,
     origin: &Origin,
     state: &State,
-    params: &Params,
+    (params, which): (&Params, Which),
     optimiser: &[(String, usize)],
     store: &Store,
 ) -> Result<()> {
-    let mut tensors = parameters(params, store)?;
+    let mut tensors = parameters(params, which, store)?;
     for (name, len) in optimiser {
         tensors.push((optimiser_name(name), store.read(name, 0, &Spec::f32([*len]))?));
     }
@@ -111,12 +119,12 @@ pub fn save_training(
 pub fn load_training(
     path: &Path,
     origin: &Origin,
-    params: &Params,
+    (params, which): (&Params, Which),
     optimiser: &[(String, usize)],
     store: &mut Store,
 ) -> Result<State> {
     let (state, tensors) = load(path, origin)?;
-    write_parameters(path, params, store, &tensors)?;
+    write_parameters(path, params, which, store, &tensors)?;
     for (name, len) in optimiser {
         store.write(name, 0, find(path, &tensors, &optimiser_name(name), &[*len])?)?;
     }
@@ -127,12 +135,18 @@ fn optimiser_name(state: &str) -> String {
     format!("optimiser.{state}")
 }
 
-fn parameters(params: &Params, store: &Store) -> Result<Vec<(String, Tensor)>> {
-    params.iter().map(|p| Ok((p.name.clone(), params.read(store, &p.name)?))).collect()
+fn parameters(params: &Params, which: Which, store: &Store) -> Result<Vec<(String, Tensor)>> {
+    params.iter().filter(|p| which(&p.name)).map(|p| Ok((p.name.clone(), params.read(store, &p.name)?))).collect()
 }
 
-fn write_parameters(path: &Path, params: &Params, store: &mut Store, tensors: &HashMap<String, Tensor>) -> Result<()> {
-    for p in params.iter() {
+fn write_parameters(
+    path: &Path,
+    params: &Params,
+    which: Which,
+    store: &mut Store,
+    tensors: &HashMap<String, Tensor>,
+) -> Result<()> {
+    for p in params.iter().filter(|p| which(&p.name)) {
         params.write(store, &p.name, find(path, tensors, &p.name, &p.shape)?)?;
     }
     Ok(())
@@ -309,8 +323,8 @@ mod tests {
         let optimiser = [("m.dense".to_string(), 64)];
         let state = State { epoch: 3, step: 17, seconds: 0.1 + 0.2, losses: (1.0 / 3.0, 5), ..State::default() };
         let (one, mut other) = (store(1), store(2));
-        save_training(&path, &origin(), &state, &params(), &optimiser, &one).unwrap();
-        let back = load_training(&path, &origin(), &params(), &optimiser, &mut other).unwrap();
+        save_training(&path, &origin(), &state, (&params(), &|_| true), &optimiser, &one).unwrap();
+        let back = load_training(&path, &origin(), (&params(), &|_| true), &optimiser, &mut other).unwrap();
         assert_eq!(back, state);
         for (name, len) in one.states() {
             let spec = Spec::f32([len]);
@@ -325,7 +339,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let [path, other] = ["model.safetensors", "other"].map(|name| folder.path().join(name));
-        save_parameters(&path, &origin(), &7, &params(), &store(1)).unwrap();
+        save_parameters(&path, &origin(), &7, &params(), &|_| true, &store(1)).unwrap();
         fs::write(&other, "").unwrap();
         let [mode, usual] = [path, other].map(|path| fs::metadata(path).unwrap().permissions().mode());
         assert_eq!(mode, usual);
@@ -336,9 +350,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let mut to = store(2);
-        save_parameters(&path, &origin(), &7, &params(), &to).unwrap();
+        save_parameters(&path, &origin(), &7, &params(), &|_| true, &to).unwrap();
         let mut load = |origin: &Origin, params: &Params| {
-            load_parameters::<u32>(&path, origin, params, &mut to).map_err(|e| e.to_string())
+            load_parameters::<u32>(&path, origin, params, &|_| true, &mut to).map_err(|e| e.to_string())
         };
         assert_eq!(load(&origin(), &params()), Ok(7));
         let other = load(&Origin { model: "n".into(), ..origin() }, &params()).unwrap_err();

@@ -9,11 +9,11 @@ use crate::data::negatives::Sampler;
 use crate::data::synth::WorldConfig;
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
-use crate::models::{LossConfig, ModelConfig};
+use crate::models::{LossConfig, ModelConfig, Phase};
 use crate::optim::{Adam, Schedule};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Every setting of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,9 +27,16 @@ pub struct Config {
     pub precision: Precision,
     /// Seed of the embedded world, kept apart so that runs of several seeds learn from the same data.
     pub world_seed: u64,
+    /// Of a model that is trained in two phases, the one to run. Not given: both, one after the other.
+    pub phase: Option<Phase>,
+    /// The run whose backbone is tuned, where it is another one.
+    pub from: Option<PathBuf>,
     pub data: DataConfig,
     pub model: ModelConfig,
     pub loss: LossConfig,
+    /// The first of two phases.
+    pub pretrain: TrainConfig,
+    /// The only phase, or the second.
     pub train: TrainConfig,
     pub eval: EvalConfig,
     pub log: LogConfig,
@@ -55,9 +62,12 @@ impl Default for Config {
             device: "auto".to_string(),
             precision: Precision::F32,
             world_seed: 1,
+            phase: None,
+            from: None,
             data: DataConfig::default(),
             model: ModelConfig::default(),
             loss: LossConfig::default(),
+            pretrain: TrainConfig::default(),
             train: TrainConfig::default(),
             eval: EvalConfig::default(),
             log: LogConfig::default(),
@@ -69,6 +79,9 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
+    /// Patterns of the names of the parameters that are trained; `*` stands for anything. Not given: all, or where there are
+    /// prompts to be tuned those alone.
+    pub only: Option<Vec<String>>,
     pub epochs: u64,
     /// Ends the training after so many steps, wherever in an epoch that is.
     pub max_steps: Option<u64>,
@@ -105,6 +118,7 @@ pub struct TrainConfig {
 impl Default for TrainConfig {
     fn default() -> TrainConfig {
         TrainConfig {
+            only: None,
             epochs: 200,
             max_steps: None,
             batch: 256,
@@ -139,12 +153,44 @@ impl Default for LogConfig {
     }
 }
 
+impl TrainConfig {
+    /// Checks the ranges; errors name settings under `section`.
+    fn check(&self, section: &str) -> Result<()> {
+        let key = |name: &str| format!("{section}.{name}");
+        at_least_one(&key("epochs"), self.epochs)?;
+        if let Some(steps) = self.max_steps {
+            at_least_one(&key("max_steps"), steps)?;
+        }
+        at_least_one(&key("accumulate"), self.accumulate as u64)?;
+        for (name, value) in [("batch", self.batch), ("negatives", self.negatives)] {
+            at_least_one(&key(name), value as u64)?;
+            at_most(&key(name), value, 1 << 30)?;
+        }
+        above_zero(&key("lr"), self.lr)?;
+        if self.lr < f32::MIN_POSITIVE as f64 {
+            let (found, least) = (self.lr, f32::MIN_POSITIVE);
+            return Err(Error::Usage(format!(
+                "{section}.lr: found {found}; expected at least {least}, since it is 0 to the kernels"
+            )));
+        }
+        not_negative(&key("weight_decay"), self.weight_decay)?;
+        not_negative(&key("clip"), self.clip)?;
+        not_negative(&key("checkpoint_seconds"), self.checkpoint_seconds)?;
+        if let Sampler::Popularity(alpha) = self.sampler {
+            not_negative(&key("sampler.popularity"), alpha as f64)?;
+            at_most(&key("sampler.popularity"), alpha, 8.0)?;
+        }
+        Ok(())
+    }
+}
+
 impl Config {
     /// What a run without data starts from: the embedded world is small, and a first run should take a minute or two.
     pub fn embedded() -> Config {
         let mut config = Config::default();
         config.data.max_len = 20;
         config.train.epochs = 30;
+        config.pretrain.epochs = 30;
         config
     }
 
@@ -225,36 +271,18 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         let Config { data, train, eval, log, .. } = self;
         at_least_one("data.max_len", data.max_len as u64)?;
-        at_least_one("train.epochs", train.epochs)?;
-        if let Some(steps) = train.max_steps {
-            at_least_one("train.max_steps", steps)?;
+        train.check("train")?;
+        self.pretrain.check("pretrain")?;
+        if let Some(share) = data.cut.filter(|share| !(*share > 0.0 && *share < 1.0)) {
+            return Err(Error::Usage(format!("data.cut: found {share}; expected a share above 0 and below 1")));
         }
-        at_least_one("train.batch", train.batch as u64)?;
-        at_least_one("train.accumulate", train.accumulate as u64)?;
-        at_least_one("train.negatives", train.negatives as u64)?;
         at_least_one("eval.every", eval.every)?;
         at_least_one("eval.batch", eval.batch as u64)?;
         at_least_one("log.every", log.every)?;
         at_most("data.max_len", data.max_len, 1 << 20)?;
-        for (key, value) in
-            [("train.batch", train.batch), ("eval.batch", eval.batch), ("train.negatives", train.negatives)]
-        {
-            at_most(key, value, 1 << 30)?;
-        }
-        above_zero("train.lr", train.lr)?;
-        if train.lr < f32::MIN_POSITIVE as f64 {
-            let (found, least) = (train.lr, f32::MIN_POSITIVE);
-            return Err(Error::Usage(format!(
-                "train.lr: found {found}; expected at least {least}, since it is 0 to the kernels"
-            )));
-        }
-        not_negative("train.weight_decay", train.weight_decay)?;
-        not_negative("train.clip", train.clip)?;
-        not_negative("train.checkpoint_seconds", train.checkpoint_seconds)?;
-        if let Sampler::Popularity(alpha) = train.sampler {
-            not_negative("train.sampler.popularity", alpha as f64)?;
-            at_most("train.sampler.popularity", alpha, 8.0)?;
-        }
+        at_least_one("data.bins", data.bins as u64)?;
+        at_most("data.bins", data.bins, 1 << 10)?;
+        at_most("eval.batch", eval.batch, 1 << 30)?;
         for (key, seed) in [("seed", self.seed), ("world_seed", self.world_seed), ("eval.seed", eval.seed)] {
             if seed > i64::MAX as u64 {
                 return Err(Error::Usage(format!("{key}: found {seed}; expected at most {}", i64::MAX)));
@@ -320,7 +348,8 @@ pub fn at_least_one(key: &str, value: u64) -> Result<()> {
     if value >= 1 { Ok(()) } else { Err(Error::Usage(format!("{key}: found {value}; expected at least 1"))) }
 }
 
-fn at_most<T: PartialOrd + std::fmt::Display>(key: &str, value: T, most: T) -> Result<()> {
+/// An error unless `value` is at most `most`.
+pub fn at_most<T: PartialOrd + std::fmt::Display>(key: &str, value: T, most: T) -> Result<()> {
     if value <= most { Ok(()) } else { Err(Error::Usage(format!("{key}: found {value}; expected at most {most}"))) }
 }
 
@@ -452,7 +481,7 @@ mod tests {
             assert!(message.contains(&format!("no setting {key:?}")), "{message}");
             assert!(message.contains(&format!("did you mean {meant}")), "{message}");
         }
-        for far in ["qqqqqqq", "foo.bar", "train.foo", "x", "train.learning"] {
+        for far in ["qqqqqqq", "foo.bar", "train.foo", "x", "train.qux"] {
             let message = error(&[&format!("{far}=1")]);
             assert!(!message.contains("did you mean"), "{message}");
         }

@@ -1,21 +1,21 @@
 //! A training from start to end: epochs, validation, early stopping, checkpoints, the test.
 
-use super::checkpoint::{
-    self, Best, State, check_origin, load_parameters, load_training, save_parameters, save_training,
-};
+use super::checkpoint::{self, Best, State, Which, check_origin, load_training, save_parameters, save_training};
 use super::config::Precision;
 use super::folder::{Line, RunFolder};
 use super::report::{Report, speed};
 use super::session::Session;
 use super::step::TrainStep;
+use crate::data::negatives::Candidates;
 use crate::data::split::thousands;
-use crate::data::{Part, TrainBatches};
+use crate::data::{Group, Part, TrainBatches};
 use crate::device::{RunOptions, Store, Timing};
 use crate::error::{Error, Result};
+use crate::eval::copy::{self, Among};
 use crate::eval::evaluator::{Evaluator, Ranked};
-use crate::eval::{Metric, Protocol, oracle, ranker};
+use crate::eval::{EvalConfig, Metric, Protocol, oracle, ranker};
 use crate::graph::plan::{Options, Plan};
-use crate::models::{Model, Pop};
+use crate::models::{Model, Phase, Pop};
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -49,11 +49,15 @@ impl Session {
                 check_origin(path, &checkpoint::origin(path)?, &self.origin())?;
             }
         }
-        let (state, timings, store) = match self.count(folder, report)? {
+        let (state, timings, mut store) = match self.count(folder, report)? {
             Some((state, store)) => (state, vec![], store),
             None => Fit::new(self, folder, options, report)?.run(report)?,
         };
-        let metrics = self.test(folder, &state, store, report)?;
+        let best = self.load_best(folder, &mut store)?;
+        let metrics = match self.phase {
+            Some(Phase::Pretrain) => self.pretrained(folder, &state, best, report)?,
+            _ => self.test(folder, &state, best, store, report)?,
+        };
         Ok((metrics, timings))
     }
 
@@ -68,50 +72,121 @@ impl Session {
             "model",
             &format!("{}: {} counts", self.model.name(), thousands(self.model.params().elements() as u64)),
         );
-        folder.begin(&self.config, &self.data)?;
+        folder.begin(&self.written, &self.data)?;
         let ranked = self.evaluator(&store, Part::Valid)?.run()?;
         let metric = self.config.eval.metric;
-        let best = Best { epoch: 0, step: 0, value: metric.mean(&ranked.ranks), valid: ranked.metrics(metric) };
-        save_parameters(&folder.model_file(), &self.origin(), &best, self.model.params(), &store)?;
+        let best =
+            Best { epoch: 0, step: 0, seconds: 0.0, value: metric.mean(&ranked.ranks), valid: ranked.metrics(metric) };
+        save_parameters(&folder.model_file(), &self.origin(), &best, self.model.params(), &|_| true, &store)?;
         Ok(Some((State { best: Some(best), ..State::default() }, store)))
     }
 
     /// Ranks the test part by the best parameters and writes metrics.json.
-    fn test(&self, folder: &RunFolder, state: &State, mut store: Store, report: &mut Report) -> Result<Value> {
+    fn test(&self, folder: &RunFolder, state: &State, best: Best, store: Store, report: &mut Report) -> Result<Value> {
         let metric = self.config.eval.metric;
-        let best: Best = load_parameters(&folder.model_file(), &self.origin(), self.model.params(), &mut store)?;
         let ranked = self.evaluator(&store, Part::Test)?.run()?;
         let floor = self.popularity()?;
         let oracle = self.oracle();
-        // The last one may have been cut short by train.max_steps.
-        let epochs = state.epoch + (state.step_in_epoch > 0) as u64;
-        let mut metrics = self.circumstances();
-        let more = json!({
-            "test": ranked.metrics(metric),
-            "valid": best.valid,
-            "pop": {"test": floor.metrics(metric)},
-            "oracle": oracle.as_ref().map(|oracle| json!({"test": oracle.metrics(metric)})),
-            "targets": ranked.ranks.len(),
-            "epochs": epochs,
-            "best_epoch": best.epoch,
-            "steps": state.step,
-            "train_seconds": state.seconds,
-            "samples_per_second": per_second(state.samples as f64, state.seconds),
-            "settings": self.config,
-        });
-        let (Value::Object(all), Value::Object(more)) = (&mut metrics, more) else { unreachable!("both are objects") };
-        all.extend(more);
-        folder.write_metrics(&metrics)?;
+        let copy = self.copy()?;
+        let epochs = epochs(state);
+        let metrics = self.write_metrics(
+            folder,
+            state,
+            &best,
+            json!({
+                "test": ranked.metrics(metric),
+                "groups": self.groups(&ranked),
+                "pop": {"test": floor.metrics(metric)},
+                "copy": copy.as_ref().map(|copy| json!({"test": copy.metrics(metric), "groups": self.groups(copy)})),
+                "oracle": oracle.as_ref().map(|oracle| json!({"test": oracle.metrics(metric)})),
+                "targets": ranked.ranks.len(),
+            }),
+        )?;
         let shown = [Metric::Recall(5), Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10)];
         let mut text: String = shown.map(|m| format!("{m} {:.4}  ", m.mean(&ranked.ranks))).concat();
         if epochs > 0 {
             let bound = |ranked: &Ranked| format!("{:.4}", Metric::Ndcg(10).mean(&ranked.ranks));
-            let top = oracle.as_ref().map(|oracle| format!(", oracle {}", bound(oracle))).unwrap_or_default();
+            let of = |what: &str, ranked: &Option<Ranked>| {
+                ranked.as_ref().map(|ranked| format!(", {what} {}", bound(ranked))).unwrap_or_default()
+            };
+            let top = of("copy", &copy) + &of("oracle", &oracle);
             text += &format!("(pop {}{top})  best epoch {} of {epochs}  ", bound(&floor), best.epoch);
         }
         report.line("test", &format!("{text}{:.0} s", state.seconds));
         report.line("saved", &folder.path().display().to_string());
         Ok(metrics)
+    }
+
+    /// Writes metrics.json of a phase that is not tested.
+    fn pretrained(&self, folder: &RunFolder, state: &State, best: Best, report: &mut Report) -> Result<Value> {
+        let metrics = self.write_metrics(folder, state, &best, json!({}))?;
+        let metric = self.config.eval.metric;
+        let (value, epoch, epochs, seconds) = (best.value, best.epoch, epochs(state), state.seconds);
+        report.line("pretrain", &format!("valid {metric} {value:.4}  best epoch {epoch} of {epochs}  {seconds:.0} s"));
+        report.line("saved", &folder.model_file().display().to_string());
+        Ok(metrics)
+    }
+
+    /// Writes metrics.json: what every training says, and `more`.
+    fn write_metrics(&self, folder: &RunFolder, state: &State, best: &Best, more: Value) -> Result<Value> {
+        let mut metrics = self.circumstances();
+        let always = json!({
+            "valid": best.valid,
+            "epochs": epochs(state),
+            "best_epoch": best.epoch,
+            "steps": state.step,
+            "train_seconds": state.seconds,
+            "best_seconds": best.seconds,
+            "samples_per_second": per_second(state.samples as f64, state.seconds),
+            "settings": self.config,
+        });
+        for part in [more, always] {
+            let (Value::Object(all), Value::Object(part)) = (&mut metrics, part) else {
+                unreachable!("all are objects")
+            };
+            all.extend(part);
+        }
+        folder.write_metrics(&metrics)?;
+        Ok(metrics)
+    }
+
+    /// Metrics of groups of targets, where a behaviour is predicted.
+    fn groups(&self, ranked: &Ranked) -> Option<Value> {
+        self.split.target()?;
+        let groups = [Group::Cold, Group::Warm, Group::Seen, Group::New].map(|group| {
+            let inside = |&(user, place): &(u32, u32)| self.split.is_in(&self.data, group, user, place);
+            let some = ranked.filtered(inside);
+            let mut metrics = some.metrics(self.config.eval.metric);
+            metrics["targets"] = some.ranks.len().into();
+            (group.to_string(), metrics)
+        });
+        Some(Value::Object(groups.into_iter().collect()))
+    }
+
+    /// Ranks of the test part by the copy rule, where a behaviour is predicted from others: what any table is to be seen beside.
+    fn copy(&self) -> Result<Option<Ranked>> {
+        let Session { data, split, config, .. } = self;
+        let Some(behaviour) = split.target() else { return Ok(None) };
+        let targets: Vec<(u32, u32)> = split.targets(data, Part::Test).collect();
+        let EvalConfig { protocol, seed, mask_history, ties, .. } = config.eval;
+        let lists: Vec<Vec<u32>> = match protocol {
+            Protocol::Full if !mask_history => vec![vec![]; targets.len()],
+            Protocol::Full => targets.iter().map(|&(user, n)| split.done(data, user, n as usize).collect()).collect(),
+            Protocol::Sampled(n) => {
+                let users = targets.iter().map(|&(user, _)| user);
+                let mut candidates = Candidates::new(data, split, n, seed, users.clone())?;
+                let list = |user| {
+                    let mut list = vec![];
+                    candidates.draw(data, split, user, &mut list);
+                    list
+                };
+                users.map(list).collect()
+            }
+        };
+        Ok(Some(copy::rank(data, &targets, behaviour, ties, |at| match protocol {
+            Protocol::Full => Among::All { items: data.items(), excluded: &lists[at] },
+            Protocol::Sampled(_) => Among::Listed(&lists[at]),
+        })))
     }
 
     /// Ranks of the test part by the truth, where it is known: nothing can do better.
@@ -129,8 +204,8 @@ impl Session {
         states.extend(ranker::states(&pop, config.eval.batch));
         let mut store = device.store(&states)?;
         pop.count(&mut store, &split.training(data))?;
-        let part = (data, &**split, Part::Test);
-        Evaluator::new(device, &store, &pop, part, config.data.max_len, &config.eval)?.run()
+        let part = (data, split, Part::Test);
+        Evaluator::new(device, &store, &pop, part, None, config.data.max_len, &config.eval)?.run()
     }
 }
 
@@ -160,15 +235,25 @@ impl<'a> Fit<'a> {
         let step = TrainStep::new(&session.device, &store, &**model, &session.step_config(options))?;
         let valid = session.evaluator(&store, Part::Valid)?;
         let parameters = thousands(model.params().elements() as u64);
-        report.line("model", &format!("{}: {parameters} parameters; {}", model.name(), describe_plan(step.plan())));
+        let tuned = match session.tuned() {
+            n if n == model.params().elements() => String::new(),
+            n => format!(" ({} of them trained)", thousands(n as u64)),
+        };
+        report.line(
+            "model",
+            &format!("{}: {parameters} parameters{tuned}; {}", model.name(), describe_plan(step.plan())),
+        );
 
         let checkpoint = folder.checkpoint_file();
         let state = if options.resume && checkpoint.exists() {
-            let state = load_training(&checkpoint, &session.origin(), model.params(), &moments, &mut store)?;
+            session.load_backbone(folder, &mut store)?;
+            let trained = |name: &str| optimiser.trains(name);
+            let of = (model.params(), &trained as Which);
+            let state = load_training(&checkpoint, &session.origin(), of, &moments, &mut store)?;
             report.line("resumed", &format!("after step {} (epoch {})", thousands(state.step), state.epoch + 1));
             state
         } else {
-            model.params().initialise(&mut store, config.seed)?;
+            session.start(folder, &mut store)?;
             State::default()
         };
         let steps = batches.batches_per_epoch().div_ceil(config.train.accumulate) as u64;
@@ -184,7 +269,7 @@ impl<'a> Fit<'a> {
             let warmup = config.train.warmup;
             return Err(Error::Usage(format!("train.warmup: found {warmup}; the whole training has {whole} steps")));
         }
-        folder.begin(config, data)?;
+        folder.begin(&session.written, data)?;
         folder.rewind(state.step)?;
         let now = Instant::now();
         Ok(Fit { session, folder, store, moments, step, valid, batches, state, clock: now, saved: now })
@@ -301,10 +386,13 @@ impl<'a> Fit<'a> {
             text += &format!("  valid {metric} {value:.4}{}", if best { " (best)" } else { "" });
             let metrics = ranked.metrics(metric);
             if best {
-                let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
+                let (step, seconds) = (self.state.step, self.state.seconds);
+                let found = Best { epoch, step, seconds, value, valid: metrics.clone() };
                 let path = self.folder.model_file();
                 self.folder.remove_metrics()?;
-                save_parameters(&path, &self.session.origin(), &found, self.session.model.params(), &self.store)?;
+                let (session, optimiser) = (self.session, self.session.optimiser());
+                let trained = |name: &str| optimiser.trains(name);
+                save_parameters(&path, &session.origin(), &found, session.model.params(), &trained, &self.store)?;
                 self.state.best = Some(found);
             }
             valid = Some(metrics);
@@ -327,11 +415,18 @@ impl<'a> Fit<'a> {
     fn save(&mut self) -> Result<()> {
         self.stop_clock();
         let path = self.folder.checkpoint_file();
-        let params = self.session.model.params();
-        save_training(&path, &self.session.origin(), &self.state, params, &self.moments, &self.store)?;
+        let optimiser = self.session.optimiser();
+        let trained = |name: &str| optimiser.trains(name);
+        let of = (self.session.model.params(), &trained as Which);
+        save_training(&path, &self.session.origin(), &self.state, of, &self.moments, &self.store)?;
         self.saved = Instant::now();
         Ok(())
     }
+}
+
+/// Epochs that were begun: the last one may have been cut short by train.max_steps.
+fn epochs(state: &State) -> u64 {
+    state.epoch + (state.step_in_epoch > 0) as u64
 }
 
 fn per_second(count: f64, seconds: f64) -> f64 {

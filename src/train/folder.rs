@@ -9,6 +9,14 @@
 //! | users.tsv, items.tsv | the numbers of users and items, and their ids in the data |
 //! | checkpoint/last.safetensors | parameters, optimiser and position, to go on from |
 //! | lock | empty; held by the process that trains here |
+//!
+//! Of a training in two phases model.safetensors is the backbone, as the first has left it, and there are besides:
+//!
+//! | file | what |
+//! |---|---|
+//! | pretrain.jsonl, pretrain.json | an epoch a line, and the result, of the first phase |
+//! | prompts.BEHAVIOUR.safetensors | the best prompts for a behaviour; `tuned.` instead of `prompts.` where all is tuned |
+//! | config.BEHAVIOUR.toml, metrics.BEHAVIOUR.jsonl, metrics.BEHAVIOUR.json | of a behaviour other than config.toml's |
 
 use super::checkpoint::replace;
 use super::config::Config;
@@ -36,10 +44,27 @@ pub struct Line {
     pub samples_per_second: f64,
 }
 
+/// Which part of a run a folder's files belong to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// The only one.
+    #[default]
+    Whole,
+    Pretrain,
+    Tune {
+        behaviour: String,
+        /// Not the behaviour of config.toml.
+        other: bool,
+        /// Every parameter is tuned, not prompts alone.
+        all: bool,
+    },
+}
+
 /// The folder of a run. Folders that were made for it and stayed empty are removed when it is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    stage: Stage,
     /// Deepest first.
     made: Vec<PathBuf>,
     /// Held until the folder is dropped, and by the system no longer than the process lives.
@@ -99,7 +124,7 @@ impl RunFolder {
     /// # Errors
     /// A folder without config.toml, or one that cannot be read.
     pub fn open(path: &Path) -> Result<RunFolder> {
-        let folder = RunFolder { path: path.to_path_buf(), made: vec![], lock: None };
+        let folder = RunFolder { path: path.to_path_buf(), stage: Stage::Whole, made: vec![], lock: None };
         match folder.config_file().is_file() {
             true => Ok(folder),
             false => Err(Error::Usage(format!("{}: no run is here (there is no config.toml)", path.display()))),
@@ -128,7 +153,7 @@ impl RunFolder {
     fn make(path: &Path) -> Result<Option<RunFolder>> {
         let missing = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists());
         let made = missing.map(Path::to_path_buf).collect();
-        let mut folder = RunFolder { path: path.to_path_buf(), made, lock: None };
+        let mut folder = RunFolder { path: path.to_path_buf(), stage: Stage::Whole, made, lock: None };
         fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
         if !folder.lock()? {
             return Ok(None);
@@ -161,20 +186,68 @@ impl RunFolder {
         &self.path
     }
 
-    pub fn config_file(&self) -> PathBuf {
-        self.path.join("config.toml")
+    /// From now on files are those of `stage`.
+    pub fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
     }
 
-    pub fn model_file(&self) -> PathBuf {
+    /// `NAME.EXTENSION`, or that of a behaviour other than config.toml's.
+    fn of_behaviour(&self, name: &str, extension: &str) -> PathBuf {
+        self.path.join(match &self.stage {
+            Stage::Tune { behaviour, other: true, .. } => format!("{name}.{}.{extension}", file_name(behaviour)),
+            _ => format!("{name}.{extension}"),
+        })
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.of_behaviour("config", "toml")
+    }
+
+    /// Where the first phase, or the only one, keeps its best parameters.
+    pub fn backbone_file(&self) -> PathBuf {
         self.path.join("model.safetensors")
     }
 
+    /// Makes the backbone of another run this one's: one file under two names, or a copy where that cannot be.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written.
+    pub fn take_backbone(&self, from: &RunFolder) -> Result<()> {
+        let (source, own) = (from.backbone_file(), self.backbone_file());
+        if own.is_file() {
+            return Ok(());
+        }
+        if fs::hard_link(&source, &own).is_ok() {
+            return Ok(());
+        }
+        replace(&own, |temporary| fs::copy(&source, temporary).map(drop))
+    }
+
+    /// Where the stage keeps its best parameters.
+    pub fn model_file(&self) -> PathBuf {
+        match &self.stage {
+            Stage::Tune { behaviour, all, .. } => {
+                let what = if *all { "tuned" } else { "prompts" };
+                self.path.join(format!("{what}.{}.safetensors", file_name(behaviour)))
+            }
+            _ => self.backbone_file(),
+        }
+    }
+
     pub fn metrics_file(&self) -> PathBuf {
-        self.path.join("metrics.json")
+        match self.stage {
+            Stage::Pretrain => self.path.join("pretrain.json"),
+            _ => self.of_behaviour("metrics", "json"),
+        }
     }
 
     pub fn checkpoint_file(&self) -> PathBuf {
-        self.path.join("checkpoint").join("last.safetensors")
+        let folder = self.path.join("checkpoint");
+        folder.join(match &self.stage {
+            Stage::Pretrain => "pretrain.safetensors".to_string(),
+            Stage::Tune { behaviour, other: true, .. } => format!("last.{}.safetensors", file_name(behaviour)),
+            _ => "last.safetensors".to_string(),
+        })
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -189,7 +262,10 @@ impl RunFolder {
     }
 
     fn lines_file(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
+        match self.stage {
+            Stage::Pretrain => self.path.join("pretrain.jsonl"),
+            _ => self.of_behaviour("metrics", "jsonl"),
+        }
     }
 
     /// Writes what is known at the start of a run.
@@ -200,6 +276,26 @@ impl RunFolder {
         ids(&self.path.join("items.tsv"), (1..=data.items() as u32).map(|item| (item, data.item_name(item))))?;
         // Last, since it is what makes the folder a run's.
         replace(&self.config_file(), |p| fs::write(p, config.to_toml()))
+    }
+
+    /// Makes the files those of the run's second phase for `behaviour`, where it was tuned to several; tells whether it is
+    /// another one than config.toml's.
+    ///
+    /// # Errors
+    /// A behaviour that the run was not tuned to.
+    pub fn find_behaviour(&mut self, behaviour: Option<&str>) -> Result<bool> {
+        let own = self.config()?.data.target;
+        let Some(behaviour) = behaviour.filter(|behaviour| own.as_deref() != Some(behaviour)) else { return Ok(false) };
+        self.enter(Stage::Tune { behaviour: behaviour.to_string(), other: true, all: false });
+        if self.config_file().is_file() {
+            return Ok(true);
+        }
+        let path = self.path.display();
+        let own = own.map(|own| format!(" (config.toml is for {own})")).unwrap_or_default();
+        Err(Error::Usage(format!(
+            "{path}: the run was not tuned to {behaviour:?}{own}; tune it by `wgrec train MODEL --from {path} --set \
+             data.target={behaviour}`"
+        )))
     }
 
     /// The settings of the run.
@@ -272,6 +368,12 @@ fn is_free(path: &Path) -> Result<bool> {
     };
     let checkpoints = path.join("checkpoint");
     Ok(holds_only(path, &of_a_start)? && (!checkpoints.exists() || holds_only(&checkpoints, &partial)?))
+}
+
+/// A behaviour's name as part of a file's: letters, digits, `-` and `_` as they are, other bytes as `%` and two hex digits.
+fn file_name(behaviour: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    behaviour.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02x}") }).collect()
 }
 
 fn busy(path: &Path) -> Error {

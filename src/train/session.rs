@@ -1,15 +1,18 @@
 //! What training, evaluation and recommending start from: a device, a data set with its split, and a model.
 
 use super::checkpoint::{self, Best, Origin};
-use super::config::{Config, Precision, TrainConfig};
+use super::config::{Config, Precision, TrainConfig, at_least_one, at_most};
 use super::fit::FitOptions;
-use super::folder::RunFolder;
+use super::folder::{RunFolder, Stage};
 use super::step::{StepConfig, gathers};
 use crate::data::negatives::Sampler;
 use crate::data::readers::Interner;
 use crate::data::split::thousands;
 use crate::data::synth::{Behaviour, Domain, World};
-use crate::data::{BatchSpec, Clock, Dataset, EvalBatches, EvalSpec, Interactions, Part, Split};
+use crate::data::{
+    Attributes, BatchSpec, Clock, Cut, DataConfig, Dataset, EvalBatches, EvalSpec, Features, Interactions, Learn, Part,
+    Split, SplitSpec, Statistics,
+};
 use crate::device::{Device, Store};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::Evaluator;
@@ -17,50 +20,130 @@ use crate::eval::ranker::{self, RankSpec, Recommender};
 use crate::eval::{Protocol, TieRule};
 use crate::graph::plan::Options;
 use crate::kernels::rank::TopK;
+use crate::models::FeatureCounts;
 use crate::models::loss::log_chances;
-use crate::models::{self, Loss, LossKind, Model, ModelConfig, Task};
+use crate::models::{self, Loss, LossKind, Model, ModelConfig, Phase, Task};
 use crate::optim::{Adam, matches};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub struct Session {
+    /// As it holds in the phase.
     pub config: Config,
+    /// As it is written down: for all phases.
+    pub written: Config,
+    /// Of a training in two.
+    pub phase: Option<Phase>,
     pub device: Device,
     /// What the device is, and why it was taken.
     pub device_note: String,
     /// What the data set is called.
     pub name: String,
     pub data: Arc<Dataset>,
-    /// What the data was drawn from, where that is the embedded world as it is, nothing filtered out.
+    /// What the data was drawn from, where that is the clicks of the embedded world, nothing filtered out.
     pub world: Option<Domain>,
     pub split: Arc<Split>,
+    /// Of a model that reads them.
+    pub features: Option<Arc<Features>>,
+    /// What the model was built for.
+    pub task: Task,
     pub model: Box<dyn Model>,
 }
 
+/// The phases that a training of `model` goes through.
+pub fn phases(model: &str, config: &Config) -> Vec<Option<Phase>> {
+    match (models::config::has_phases(model), config.phase) {
+        (false, _) => vec![None],
+        (true, Some(phase)) => vec![Some(phase)],
+        (true, None) => vec![Some(Phase::Pretrain), Some(Phase::Tune)],
+    }
+}
+
 impl Session {
-    /// Checks the settings, opens the device, reads the data and builds the model.
+    /// Checks the settings, opens the device, reads the data and builds the model, as it is in the last of its phases.
     pub fn open(model: &str, config: Config) -> Result<Session> {
+        let phase = phases(model, &config).pop().flatten();
+        Session::open_phase(model, config, phase)
+    }
+
+    /// As [`Session::open`], as it is in one of [`phases`].
+    pub fn open_phase(model: &str, mut config: Config, phase: Option<Phase>) -> Result<Session> {
         models::config::check_name(model)?;
         config.check()?;
+        if !models::config::has_phases(model) {
+            let set = [("phase", config.phase.is_some()), ("from", config.from.is_some())];
+            if let Some((key, _)) = set.iter().find(|(_, set)| *set) {
+                return Err(Error::Usage(format!("{key} is set, but {model} is trained in one phase")));
+            }
+        }
         let (device, device_note) = Device::open(&config.device)?;
+        if phase.is_some() && config.data.path.is_none() && config.data.behaviours.is_empty() {
+            config.data.behaviours = Behaviour::ALL.iter().map(|b| b.name().to_string()).collect();
+        }
+        let mut clicks = false;
         let (name, data, world) = match &config.data.path {
             Some(path) => {
                 let name = path.file_name().unwrap_or(path.as_os_str());
                 (name.to_string_lossy().into_owned(), config.data.load()?, None)
             }
             None => {
-                let (data, world) = world(&config)?;
-                (format!("embedded world, seed {}", config.world_seed), data, world)
+                let (data, world, whole) = world(&config)?;
+                clicks = whole && config.data.behaviours.is_empty();
+                (format!("embedded world, seed {}", config.world_seed), data, Some(world))
             }
         };
         let data = Arc::new(data);
-        let split = Arc::new(Split::new(&data, config.data.split)?);
-        let task = Task { items: data.items(), max_len: config.data.max_len, ..Task::default() };
+        let behaviours = if data.behaviours(0).is_some() { data.behaviour_names() } else { &[] };
+        if phase.is_some() {
+            let Some(gravest) = behaviours.last() else {
+                return Err(Error::Usage(format!("{model} is trained by behaviours, and {name} has none")));
+            };
+            config.data.target.get_or_insert(gravest.clone());
+            config.data.cut.get_or_insert(EARLIER);
+        }
+        let written = config.clone();
+        match phase {
+            Some(Phase::Pretrain) => {
+                config.train = config.pretrain.clone();
+                config.data.learn = Learn::Earlier;
+            }
+            Some(Phase::Tune) => config.data.learn = Learn::Later,
+            None => {}
+        }
+        let target = config.data.target.as_deref().map(|target| number_of(target, behaviours)).transpose()?;
+        let split = Arc::new(Split::new(&data, config.split_spec(target))?);
+        let features = match phase {
+            Some(_) => Some(Arc::new(features(&config, &data, world.as_ref())?)),
+            None => None,
+        };
+        let task = Task {
+            items: data.items(),
+            max_len: config.data.max_len,
+            behaviours: behaviours.len(),
+            target: target.map(|target| target as u32 + 1),
+            features: features.as_deref().map(counts).unwrap_or_default(),
+            phase,
+        };
         let model = models::build(model, &config.model, &task)?;
-        let session = Session { config, device, device_note, name, data, world, split, model };
+        let features = features.filter(|_| model.reads().features > 0);
+        let world = world.filter(|_| clicks);
+        let session =
+            Session { config, written, phase, device, device_note, name, data, world, split, features, task, model };
         let read = session.model.window(session.config.data.max_len, session.data.longest());
         check_size("eval.batch x data.max_len", &[session.config.eval.batch, read])?;
         Ok(session)
+    }
+
+    /// The same model for a catalogue of `items`, to be planned: the data's batches do not fit it.
+    ///
+    /// # Errors
+    /// No item; more than the model can hold.
+    pub fn set_items(&mut self, items: usize) -> Result<()> {
+        at_least_one("--items", items as u64)?;
+        at_most("--items", items, u32::MAX as usize - 2)?;
+        self.task.items = items;
+        self.model = models::build(self.model.name(), &self.config.model, &self.task)?;
+        Ok(())
     }
 
     /// Checks what only a training asks of the settings.
@@ -106,14 +189,33 @@ impl Session {
         Ok(())
     }
 
-    /// The session of a run, its settings changed by `change`, and a store with its best parameters.
+    /// The files of a run that are those of the session's phase.
+    pub fn stage(&self, other: bool) -> Stage {
+        match self.phase {
+            None => Stage::Whole,
+            Some(Phase::Pretrain) => Stage::Pretrain,
+            Some(Phase::Tune) => {
+                let adam = self.optimiser();
+                let all = self.model.params().iter().all(|p| adam.trains(&p.name));
+                Stage::Tune { behaviour: self.config.data.target.clone().unwrap_or_default(), other, all }
+            }
+        }
+    }
+
+    /// The session of a run, its settings changed by `change`, and a store with its best parameters. Of a run that was tuned to
+    /// several behaviours, for `behaviour`.
     ///
     /// # Errors
     /// Those of [`Session::open`]; a run that has no parameters yet, or was trained on other data.
-    pub fn of_run(folder: &RunFolder, change: impl FnOnce(&mut Config)) -> Result<(Session, Store, Best)> {
+    pub fn of_run(
+        folder: &mut RunFolder,
+        behaviour: Option<&str>,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<(Session, Store, Best)> {
+        let other = folder.find_behaviour(behaviour)?;
         let mut config = folder.config()?;
         change(&mut config);
-        let path = folder.model_file();
+        let path = folder.backbone_file();
         if !path.exists() {
             let path = folder.path().display();
             return Err(Error::Usage(format!(
@@ -128,9 +230,39 @@ impl Session {
             )));
         }
         let session = Session::open(&model, config)?;
+        folder.enter(session.stage(other));
         let mut store = session.store(None)?;
-        let best = checkpoint::load_parameters(&path, &session.origin(), session.model.params(), &mut store)?;
+        let best = session.load_best(folder, &mut store)?;
         Ok((session, store, best))
+    }
+
+    /// Reads the best parameters of the run into `store`: those that the phase trained, and the backbone that it left as it was.
+    pub fn load_best(&self, folder: &RunFolder, store: &mut Store) -> Result<Best> {
+        self.load_backbone(folder, store)?;
+        let (adam, params) = (self.optimiser(), self.model.params());
+        checkpoint::load_parameters(&folder.model_file(), &self.origin(), params, &|name| adam.trains(name), store)
+    }
+
+    /// Reads what the phase does not train into `store`: the first phase's best.
+    pub fn load_backbone(&self, folder: &RunFolder, store: &mut Store) -> Result<()> {
+        let (adam, params) = (self.optimiser(), self.model.params());
+        if self.phase == Some(Phase::Tune) && params.iter().any(|p| !adam.trains(&p.name)) {
+            let frozen = |name: &str| !adam.trains(name);
+            checkpoint::load_parameters::<Value>(&folder.backbone_file(), &self.origin(), params, &frozen, store)?;
+        }
+        Ok(())
+    }
+
+    /// What the parameters of a training start from: drawn, and in the second phase those that the first has left.
+    pub fn start(&self, folder: &RunFolder, store: &mut Store) -> Result<()> {
+        let params = self.model.params();
+        params.initialise(store, self.config.seed)?;
+        if self.phase == Some(Phase::Tune) {
+            let path = folder.backbone_file();
+            let backbone = |name: &str| !name.starts_with(PROMPTS);
+            checkpoint::load_parameters::<Value>(&path, &self.origin(), params, &backbone, store)?;
+        }
+        Ok(())
     }
 
     /// Whose parameters these are.
@@ -149,6 +281,13 @@ impl Session {
         let mut adam =
             Adam { weight_decay, no_decay, lazy: train.lazy, accumulate: train.accumulate, ..Adam::default() };
         adam.scaled = self.config.precision == Precision::F16;
+        let prompts =
+            self.phase == Some(Phase::Tune) && self.model.params().iter().any(|p| p.name.starts_with(PROMPTS));
+        match &train.only {
+            Some(only) => adam.only = only.clone(),
+            None if prompts => adam.only = vec![format!("{PROMPTS}*")],
+            None => {}
+        }
         adam.settings.decoupled = train.decoupled;
         adam.clip = (train.clip > 0.0).then_some(train.clip);
         adam
@@ -186,6 +325,8 @@ impl Session {
             negatives: self.negatives(&loss),
             shared: loss.config.shared,
             gathers: gathers(&**model, loss.kind),
+            behaviours: model.reads().behaviours,
+            features: self.features.clone(),
             sampler: config.train.sampler,
             seed: config.seed,
             threads: config.train.threads,
@@ -219,7 +360,8 @@ impl Session {
     /// What ranks the targets of `part` by the parameters in `store`.
     pub fn evaluator(&self, store: &Store, part: Part) -> Result<Evaluator> {
         let Session { device, model, data, split, config, .. } = self;
-        Evaluator::new(device, store, &**model, (data, split, part), config.data.max_len, &config.eval)
+        let features = self.features.as_ref();
+        Evaluator::new(device, store, &**model, (data, split, part), features, config.data.max_len, &config.eval)
     }
 
     /// The `k` best items of each of `users`, best first, with their scores; the items of the history are left out.
@@ -248,13 +390,22 @@ impl Session {
 
     /// The `k` best items after each of `histories`, user and number of events.
     fn best(&self, store: &Store, histories: Vec<(u32, u32)>, k: usize, mask: bool) -> Result<Vec<Vec<(u32, f32)>>> {
-        let Session { device, model, data, config, .. } = self;
+        let Session { device, model, data, split, config, .. } = self;
         if k == 0 || k > TopK::MAX_K {
             return Err(Error::Usage(format!("found {k} items a user; expected 1 to {}", TopK::MAX_K)));
         }
         let (batch, max_len) = (config.eval.batch, model.window(config.data.max_len, data.longest()));
-        let spec = EvalSpec { batch, max_len, padding: model.padding(), mask_history: mask, sampled: None, threads: 1 };
-        let batches = EvalBatches::recommend(data.clone(), histories, spec)?;
+        let spec = EvalSpec {
+            batch,
+            max_len,
+            padding: model.padding(),
+            mask_history: mask,
+            behaviours: model.reads().behaviours,
+            features: self.features.clone(),
+            sampled: None,
+            threads: 1,
+        };
+        let batches = EvalBatches::recommend(data.clone(), split.clone(), histories, spec)?;
         let spec = RankSpec { batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
         let mut recommender = Recommender::new(device, store, &**model, &spec, k)?;
         let mut all = vec![];
@@ -264,6 +415,12 @@ impl Session {
         Ok(all)
     }
 
+    /// Parameters that are trained in the phase.
+    pub fn tuned(&self) -> usize {
+        let adam = self.optimiser();
+        self.model.params().iter().filter(|p| adam.trains(&p.name)).map(|p| p.shape.elements()).sum()
+    }
+
     /// The data set, its split and how targets are ranked, in one line.
     pub fn describe_data(&self) -> String {
         let Session { name, data, split, .. } = self;
@@ -271,7 +428,7 @@ impl Session {
         let [users, items, events] = counts;
         format!(
             "{name}: {users} users, {items} items, {events} events; {}; {}",
-            split.describe(),
+            split.describe(data),
             self.describe_ranking()
         )
     }
@@ -279,9 +436,13 @@ impl Session {
     /// How targets are ranked, in words.
     pub fn describe_ranking(&self) -> String {
         let eval = &self.config.eval;
+        let history = match self.split.target() {
+            Some(target) => format!("items of {}", self.data.behaviour_names()[target as usize]),
+            None => "history".to_string(),
+        };
         let among = match eval.protocol {
-            Protocol::Sampled(n) => format!("ranked among {n} items outside the history (seed {})", eval.seed),
-            Protocol::Full if eval.mask_history => "full ranking, history masked".to_string(),
+            Protocol::Sampled(n) => format!("ranked among {n} items outside the {history} (seed {})", eval.seed),
+            Protocol::Full if eval.mask_history => format!("full ranking, {history} masked"),
             Protocol::Full => "full ranking, history not masked".to_string(),
         };
         match eval.ties {
@@ -306,7 +467,7 @@ impl Session {
             apart.push(format!("data: {} and {}", name(&a), name(&b)));
         }
         let drawn = matches!(self.config.eval.protocol, Protocol::Sampled(_));
-        let keys = ["split", "protocol", "candidates_seed", "history_masked", "ties"];
+        let keys = ["split", "target", "cut", "ranked", "protocol", "candidates_seed", "history_masked", "ties"];
         let keys = keys.into_iter().filter(|&key| a[key] != b[key] && (drawn || key != "candidates_seed"));
         apart.extend(keys.map(|key| format!("{key}: {} and {}", a[key], b[key])));
         if apart.is_empty() { Ok(()) } else { Err(Error::Usage(apart.join("; "))) }
@@ -325,6 +486,12 @@ impl Session {
                 "fingerprint": data.fingerprint(),
             },
             "split": config.data.split.to_string(),
+            "behaviours": config.data.behaviours,
+            "target": config.data.target,
+            "cut": config.data.cut.map(|share| json!({"share": share, "by": config.data.cut_by})),
+            "learn": config.data.learn,
+            "ranked": config.eval.targets,
+            "phase": self.phase,
             "protocol": config.eval.protocol.to_string(),
             "candidates_seed": config.eval.seed,
             "history_masked": config.eval.mask_history,
@@ -332,9 +499,52 @@ impl Session {
             "device": self.device.describe(),
             "seed": config.seed,
             "parameters": self.model.params().elements(),
+            "tuned_parameters": self.tuned(),
             "wgrec": env!("CARGO_PKG_VERSION"),
         })
     }
+}
+
+/// Share of the events that are earlier ones, where there are phases and data.cut is not set (section 5.1.1 of DPCPL).
+const EARLIER: f64 = 0.6;
+
+/// What the names of parameters begin with that a second phase adds to a backbone.
+const PROMPTS: &str = "prompts.";
+
+impl Config {
+    /// `target`: number of data.target.
+    fn split_spec(&self, target: Option<u8>) -> SplitSpec {
+        let DataConfig { split, cut, cut_by, learn, .. } = self.data;
+        let cut = cut.map(|share| Cut { share, by: cut_by });
+        SplitSpec { kind: split, target, cut, learn, only: self.eval.targets }
+    }
+}
+
+/// The number of data.target.
+fn number_of(target: &str, behaviours: &[String]) -> Result<u8> {
+    let found = behaviours.iter().position(|name| name == target);
+    found.map(|number| number as u8).ok_or_else(|| {
+        let there = match behaviours.is_empty() {
+            true => "the data has no behaviours".to_string(),
+            false => format!("expected one of {}", behaviours.join(", ")),
+        };
+        Error::Usage(format!("data.target: found {target:?}; {there}"))
+    })
+}
+
+/// What is known of users: attributes of the data or of the world, and statistics of their behaviours.
+fn features(config: &Config, data: &Dataset, world: Option<&Domain>) -> Result<Features> {
+    let attributes = match world {
+        Some(world) => Some(Attributes::of_world(world, data, &config.data)?),
+        None => config.data.user_attributes(data)?,
+    };
+    Ok(Features::new(attributes, Statistics::new(data.behaviour_names().len())))
+}
+
+/// The numbers of features.
+fn counts(features: &Features) -> FeatureCounts {
+    let (attributes, statistics, rows) = (features.attributes(), features.statistics(), features.rows());
+    FeatureCounts { attributes, statistics, rows }
 }
 
 /// An error where a product of counts is more than what kernels count in 32 bits.
@@ -346,12 +556,11 @@ fn check_size(what: &str, counts: &[usize]) -> Result<()> {
     Err(Error::Usage(format!("{what}: found {size:.3e}; expected at most {most:.3e}: lower one of them")))
 }
 
-/// The clicks of the embedded world as a data set: ids are the world's own numbers, values its ratings. And the world, if no
-/// click was filtered out.
-fn world(config: &Config) -> Result<(Dataset, Option<Domain>)> {
+/// The clicks of the embedded world, or the behaviours that are named, as a data set: ids are the world's own numbers, values its
+/// ratings. And the world, and whether nothing was filtered out.
+fn world(config: &Config) -> Result<(Dataset, Domain, bool)> {
     let world = World::generate(&config.world, config.world_seed)?.domains.swap_remove(0);
-    let log = world.clicks();
-    let clicks = log.user.len();
+    let log = if config.data.behaviours.is_empty() { world.clicks() } else { world.all_behaviours() };
     let (mut users, mut items) = (Interner::default(), Interner::default());
     let intern = |to: &mut Interner, id: &u32| to.intern(id.to_string().as_bytes()).expect("few ids, all of digits");
     let mut interactions = Interactions {
@@ -366,8 +575,10 @@ fn world(config: &Config) -> Result<(Dataset, Option<Domain>)> {
         clock: Clock::Milliseconds,
         unended: false,
     };
-    let notes = config.data.filter().apply(&mut interactions);
+    let (filter, drawn) = (config.data.filter(), interactions.len());
+    filter.check(&interactions)?;
+    let notes = filter.apply(&mut interactions);
     let data = Dataset::from_interactions(&interactions, config.data.ties, notes)?;
-    let whole = data.interactions() == clicks;
-    Ok((data, whole.then_some(world)))
+    let whole = data.interactions() == drawn;
+    Ok((data, world, whole))
 }

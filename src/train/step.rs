@@ -139,9 +139,9 @@ impl TrainStep {
         g.result("loss", loss);
         let weight = batch.weight.sum_all();
         if role == Role::Add {
-            return config.optimiser.add(loss, weight, model.params(), |_| true);
+            return config.optimiser.add(loss, weight, model.params());
         }
-        let gradients = config.optimiser.update(loss, weight, model.params(), |_| true)?;
+        let gradients = config.optimiser.update(loss, weight, model.params())?;
         if config.keep_gradients {
             for (name, gradient) in gradients {
                 g.result(&format!("gradient.{name}"), gradient.dense(model.params().var(g, &name)));

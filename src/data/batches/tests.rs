@@ -1,5 +1,6 @@
 use super::*;
 use crate::data::cache::tests::dataset;
+use crate::data::split::SplitKind;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn world() -> (Arc<Dataset>, Arc<Split>) {
@@ -8,27 +9,16 @@ fn world() -> (Arc<Dataset>, Arc<Split>) {
         (0..60).map(|_| (0..stream.below(30)).map(|_| stream.below(100)).collect()).collect();
     histories.push((0..100).collect());
     let data = Arc::new(dataset(&histories));
-    let split = Arc::new(Split::new(&data, Default::default()).unwrap());
+    let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
     (data, split)
 }
 
 fn spec(threads: usize) -> BatchSpec {
-    BatchSpec {
-        batch: 16,
-        max_len: 5,
-        padding: Padding::Left,
-        objective: Objective::Last,
-        shared: false,
-        gathers: Gathers::All,
-        negatives: 2,
-        sampler: Sampler::Uniform,
-        seed: 7,
-        threads,
-    }
+    BatchSpec { batch: 16, max_len: 5, negatives: 2, seed: 7, threads, ..BatchSpec::default() }
 }
 
 fn eval(threads: usize) -> EvalSpec {
-    EvalSpec { batch: 8, max_len: 5, padding: Padding::Right, mask_history: true, sampled: None, threads }
+    EvalSpec { batch: 8, max_len: 5, padding: Padding::Right, threads, ..EvalSpec::default() }
 }
 
 #[test]
@@ -119,7 +109,7 @@ fn the_shuffle_is_a_permutation_and_mixes() {
 fn popular_items_are_drawn_more_often() {
     let histories: Vec<Vec<u32>> = (0..200).map(|u| vec![0, 1 + u % 40, 41 + u, 300, 301]).collect();
     let data = Arc::new(dataset(&histories));
-    let split = Arc::new(Split::new(&data, Default::default()).unwrap());
+    let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
     let spec = BatchSpec { sampler: Sampler::Popularity(1.0), negatives: 20, ..spec(0) };
     let drawn: Vec<u32> =
         TrainBatches::new(data.clone(), split, spec).unwrap().epoch(0, 0).flat_map(|b| b.negative).collect();
@@ -133,7 +123,7 @@ fn popular_items_are_drawn_more_often() {
 #[test]
 fn a_user_of_everything_has_no_negatives() {
     let data = Arc::new(dataset(&[vec![1, 2, 3, 1, 2], vec![1, 2, 3]]));
-    let split = Arc::new(Split::new(&data, Default::default()).unwrap());
+    let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
     let new = |negatives| TrainBatches::new(data.clone(), split.clone(), BatchSpec { negatives, ..spec(0) });
     let message = new(1).err().unwrap().to_string();
     assert!(message.starts_with("user \"0\" has each of the 3 items in the training part"), "{message}");
@@ -147,7 +137,8 @@ fn evaluation_batches() {
     let (data, split) = world();
     for (part, back) in [(Part::Valid, 2), (Part::Test, 1)] {
         for mask_history in [true, false] {
-            let batches = EvalBatches::new(data.clone(), &split, part, EvalSpec { mask_history, ..eval(2) }).unwrap();
+            let batches =
+                EvalBatches::new(data.clone(), split.clone(), part, EvalSpec { mask_history, ..eval(2) }).unwrap();
             let expected: Vec<u32> = (0..data.users() as u32).filter(|&u| data.history(u).len() >= 3).collect();
             let mut seen = vec![];
             for batch in batches.batches() {
@@ -186,9 +177,14 @@ fn sampled_candidates() {
     let (data, _) = world();
     let short: Vec<Vec<u32>> = (0..data.users() as u32 - 1).map(|u| data.history(u).to_vec()).collect();
     let data = Arc::new(dataset(&short));
-    let split = Arc::new(Split::new(&data, Default::default()).unwrap());
+    let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
     let of = |negatives, threads| {
-        EvalBatches::new(data.clone(), &split, Part::Test, EvalSpec { sampled: Some((negatives, 5)), ..eval(threads) })
+        EvalBatches::new(
+            data.clone(),
+            split.clone(),
+            Part::Test,
+            EvalSpec { sampled: Some((negatives, 5)), ..eval(threads) },
+        )
     };
     for negatives in [10, 60] {
         let all: Vec<EvalBatch> = of(negatives, 0).unwrap().batches().collect();
@@ -216,12 +212,13 @@ fn sampled_candidates() {
 #[test]
 fn recommendation_takes_the_events_it_is_told() {
     let data = Arc::new(dataset(&[vec![5, 6, 5], vec![6]]));
-    let batches = EvalBatches::recommend(data.clone(), vec![(1, 1), (0, 3)], eval(0)).unwrap();
+    let split = Arc::new(Split::new(&data, "ratio:80,10,10".parse::<SplitKind>().unwrap()).unwrap());
+    let batches = EvalBatches::recommend(data.clone(), split.clone(), vec![(1, 1), (0, 3)], eval(0)).unwrap();
     let batch = batches.batches().next().unwrap();
     assert_eq!((batch.samples, &batch.users[..2], &batch.target[..2]), (2, &[1, 0][..], &[0, 0][..]));
     assert_eq!(&batch.history[..10], [2, 0, 0, 0, 0, 1, 2, 1, 0, 0]);
     assert_eq!((&batch.exclude_offsets[..3], &batch.exclude_items[..3]), (&[0, 1, 3][..], &[2, 1, 2][..]));
-    let batch = EvalBatches::recommend(data, vec![(0, 1)], eval(0)).unwrap().batches().next().unwrap();
+    let batch = EvalBatches::recommend(data, split, vec![(0, 1)], eval(0)).unwrap().batches().next().unwrap();
     assert_eq!((&batch.history[..5], &batch.exclude_items[..1]), (&[1, 0, 0, 0, 0][..], &[1][..]));
 }
 

@@ -1,13 +1,11 @@
 //! RecBole atomic files (<https://recbole.io/docs/user_guide/data/atomic_files.html>): tab-separated, each name in the header
 //! with its type. `.inter` holds interactions, `.user` and `.item` attributes.
 
-use super::builder::{Interactions, LONGEST_ID};
+use super::builder::Interactions;
 use super::delimited::{at, header, rows};
-use super::names::Names;
 use super::text::{Csv, Text, show};
 use super::{Columns, Layout};
 use crate::error::Result;
-use csv::ByteRecord;
 use std::path::Path;
 
 /// The type of a column of an atomic file.
@@ -51,48 +49,4 @@ pub(crate) fn open(path: &Path) -> Result<(Csv, Vec<(String, Kind)>)> {
         names.push((name.to_string(), kind));
     }
     Ok((csv, names))
-}
-
-/// An attribute table: `.user` or `.item`.
-#[derive(Clone, Debug)]
-pub struct Attributes {
-    /// External ids, from the first column.
-    pub ids: Names,
-    /// Name, type and cells (as they stand in the file, in the order of `ids`) of every further column.
-    pub columns: Vec<(String, Kind, Names)>,
-}
-
-/// Reads an attribute table. Its first column must be the id.
-pub fn read_attributes(path: &Path) -> Result<Attributes> {
-    let (mut csv, header) = open(path)?;
-    let mut ids = Names::default();
-    let mut columns: Vec<_> = header[1..].iter().map(|(name, kind)| (name.clone(), *kind, Names::default())).collect();
-    let mut record = ByteRecord::new();
-    while let Some(line) = csv.next(&mut record)? {
-        let wrong = |column: usize, expected: String| {
-            let found = show(record.get(column).unwrap_or_default());
-            at(path, line)(Some(column as u64 + 1), found, expected)
-        };
-        if record.len() != header.len() {
-            let expected = format!("{} fields, as in the first line (is the line cut?)", header.len());
-            return Err(wrong(record.len().min(header.len()) - 1, expected));
-        }
-        let cells = record
-            .iter()
-            .enumerate()
-            .map(|(i, cell)| std::str::from_utf8(cell).map_err(|_| wrong(i, "text in UTF-8".to_string())));
-        for (i, cell) in cells.enumerate() {
-            match i {
-                0 => {
-                    let id = cell?.trim();
-                    if id.is_empty() || id.len() > LONGEST_ID {
-                        return Err(wrong(0, format!("an id of 1 to {LONGEST_ID} bytes")));
-                    }
-                    ids.push(id);
-                }
-                _ => columns[i - 1].2.push(cell?.trim()),
-            }
-        }
-    }
-    Ok(Attributes { ids, columns })
 }

@@ -8,10 +8,24 @@ use csv::ByteRecord;
 use std::path::Path;
 
 pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Interactions> {
+    let (mut csv, fields) = open(path, columns.delimiter)?;
+    let given: Vec<&String> = Role::ALL.iter().filter_map(|role| role.given(columns)).collect();
+    if !given.is_empty() && given.iter().all(|name| name.parse::<usize>().is_ok_and(|n| n > 0)) {
+        let header: Vec<String> = (1..=fields).map(|n| n.to_string()).collect();
+        let layout = Layout::of(&header, columns, at(path, 1))?;
+        return rows(csv, &layout, fields);
+    }
+    let header = header(&mut csv)?;
+    let layout = Layout::of(&header, columns, at(path, 1))?;
+    rows(csv, &layout, header.len())
+}
+
+/// A file from its first line on, and how many fields that has. Without a `delimiter` the line tells it.
+pub(crate) fn open(path: &Path, delimiter: Option<char>) -> Result<(Csv, usize)> {
     let mut text = Text::open(path)?;
     let head = text.head()?;
     let first = String::from_utf8_lossy(head.split(|&b| b == b'\n').next().unwrap_or_default()).to_string();
-    let delimiter = match columns.delimiter {
+    let delimiter = match delimiter {
         Some(c) => {
             u8::try_from(c).map_err(|_| Error::Usage(format!("delimiter {c:?}: expected one ASCII character")))?
         }
@@ -24,17 +38,8 @@ pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Interactions> {
                 .into(),
         })? as u8,
     };
-    let mut csv = text.into_csv(delimiter, true);
-    let given: Vec<&String> = Role::ALL.iter().filter_map(|role| role.given(columns)).collect();
-    if !given.is_empty() && given.iter().all(|name| name.parse::<usize>().is_ok_and(|n| n > 0)) {
-        let fields = first.split(delimiter as char).count();
-        let header: Vec<String> = (1..=fields).map(|n| n.to_string()).collect();
-        let layout = Layout::of(&header, columns, at(path, 1))?;
-        return rows(csv, &layout, fields);
-    }
-    let header = header(&mut csv)?;
-    let layout = Layout::of(&header, columns, at(path, 1))?;
-    rows(csv, &layout, header.len())
+    let fields = first.split(delimiter as char).count();
+    Ok((text.into_csv(delimiter, true), fields))
 }
 
 /// The delimiter of a header: the first of tab, comma, semicolon and bar that occurs in it.

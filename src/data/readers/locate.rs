@@ -36,14 +36,7 @@ pub fn locate(path: &Path, format: Option<Format>) -> Result<Source> {
 }
 
 fn in_folder(folder: &Path, format: Option<Format>) -> Result<PathBuf> {
-    let mut files = vec![];
-    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
-        let path = entry.map_err(Error::io(folder, "list"))?.path();
-        if path.is_file() {
-            files.push(path);
-        }
-    }
-    files.sort();
+    let files = files(folder)?;
     let mut named: Vec<&PathBuf> = files.iter().filter(|file| usually_ratings(&unpacked_name(file))).collect();
     if named.is_empty() {
         // Notes are prose; everything else is looked into.
@@ -69,6 +62,35 @@ fn in_folder(folder: &Path, format: Option<Format>) -> Result<PathBuf> {
             Err(Error::Input { path: folder.to_path_buf(), line: None, column: None, found, expected })
         }
     }
+}
+
+/// The files of a folder, by name.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = vec![];
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
+        let path = entry.map_err(Error::io(folder, "list"))?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The file that lies beside `path`, a file of interactions or its folder, and belongs to what is there: `belongs` is given its
+/// name and that of another file. Of several there is no telling which it is: none.
+pub(crate) fn beside(path: &Path, belongs: impl Fn(&str, &str) -> bool) -> Result<Option<PathBuf>> {
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let files: Vec<(String, PathBuf)> = files(folder)?.into_iter().map(|path| (unpacked_name(&path), path)).collect();
+    let mut found = files.iter().filter(|(name, _)| files.iter().any(|(other, _)| belongs(name, other)));
+    let first = found.next().map(|(_, path)| path.clone());
+    Ok(first.filter(|_| found.next().is_none()))
+}
+
+/// Whether `name` and `other` are one stem with the endings `ending` and `.inter`.
+pub(crate) fn beside_inter(name: &str, ending: &str, other: &str) -> bool {
+    name.strip_suffix(ending).is_some_and(|stem| other.strip_suffix(".inter") == Some(stem))
 }
 
 /// A file's name in lower case, without .gz and .zst.

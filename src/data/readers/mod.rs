@@ -5,6 +5,7 @@
 
 mod amazon;
 mod atomic;
+mod attributes;
 mod benchmark;
 mod builder;
 mod delimited;
@@ -16,14 +17,16 @@ mod parquet;
 mod sequences;
 pub(crate) mod text;
 
-pub use atomic::{Attributes, Kind, read_attributes};
+pub use atomic::Kind;
+pub use attributes::{AttributeTable, read_attributes, read_user_attributes};
 pub use builder::{Clock, Interactions, LONGEST_ID, YEAR_2100};
-pub(crate) use locate::unpacked_name;
 pub use locate::{Source, locate};
+pub(crate) use locate::{beside, beside_inter, unpacked_name};
 pub use names::{Interner, Names, Refused};
 
 use crate::error::{Error, Result, nearest, plain};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// The formats that wgrec reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -158,12 +161,7 @@ impl Layout {
 
     /// Finds the columns. The errors name the header's columns and the nearest one to what was asked for.
     fn of(header: &[String], columns: &Columns, at: impl Fn(Option<u64>, String, String) -> Error) -> Result<Layout> {
-        for (i, name) in header.iter().enumerate() {
-            if header[..i].contains(name) {
-                let found = format!("the column {name:?} a second time");
-                return Err(at(Some(i as u64 + 1), found, "a header without duplicates".to_string()));
-            }
-        }
+        distinct(header.iter().map(String::as_str), &at)?;
         let mut layout = Layout([None; 5]);
         for role in Role::ALL {
             layout.0[role as usize] = match role.given(columns) {
@@ -183,6 +181,21 @@ impl Layout {
         }
         Ok(layout)
     }
+}
+
+/// An error where a name of a header comes twice.
+fn distinct<'a>(
+    header: impl Iterator<Item = &'a str>,
+    at: impl Fn(Option<u64>, String, String) -> Error,
+) -> Result<()> {
+    let mut seen = HashSet::new();
+    for (name, column) in header.zip(1..) {
+        if !seen.insert(name) {
+            let found = format!("the column {name:?} a second time");
+            return Err(at(Some(column), found, "a header without duplicates".to_string()));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(crate) fn read(path: &Path) -> Result<Interactions> {
     rows.finish(text.ends_in_newline())
 }
 
-fn split_once<'a>(line: &'a [u8], separator: &[u8]) -> (&'a [u8], Option<&'a [u8]>) {
+pub(super) fn split_once<'a>(line: &'a [u8], separator: &[u8]) -> (&'a [u8], Option<&'a [u8]>) {
     match line.windows(separator.len()).position(|window| window == separator) {
         Some(at) => (&line[..at], Some(&line[at + separator.len()..])),
         None => (line, None),

@@ -187,7 +187,7 @@ fn bad_input() {
     let long = "x".repeat(10_000);
     let absurd = "a time before the year 2100";
     let cases: Vec<(Vec<u8>, String)> = vec![
-        ("".into(), ": found an empty file; expected at least one interaction".into()),
+        ("".into(), ": found an empty file; expected at least one line".into()),
         ("\n\n".into(), ":1: found nothing; expected the first line of a known format".into()),
         ("user,item\n".into(), ": found no interaction; expected at least one interaction".into()),
         (b"\x7fELF\x02\x01\x01\0\0\0".into(), ": found binary data, beginning \"\\u{7f}ELF".into()),

@@ -111,7 +111,7 @@ impl Text {
         let (empty, zero, len) = (start.is_empty(), start.iter().position(|&b| b == 0), start.len());
         let shown = show(&start[..len.min(32)]);
         if empty {
-            return Err(text.whole("an empty file", "at least one interaction"));
+            return Err(text.whole("an empty file", "at least one line"));
         }
         if zero.is_some() {
             return Err(text.whole(&format!("binary data, beginning {shown}"), "lines of text"));
