@@ -6,7 +6,6 @@ use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
 use wgrec::models::Phase;
 use wgrec::optim::Schedule;
-use wgrec::train::config::TrainConfig;
 use wgrec::train::folder::Stage;
 use wgrec::train::session::phases;
 use wgrec::train::{Config, FitOptions, Report, RunFolder, Session};
@@ -40,11 +39,8 @@ pub struct Args {
 }
 
 /// Settings that a run which is gone on with may change: none of them changes what was done so far.
-const MAY_CHANGE: [&str; 14] = [
+const MAY_CHANGE: [&str; 11] = [
     "device",
-    "pretrain.epochs",
-    "pretrain.max_steps",
-    "pretrain.patience",
     "pretrain.threads",
     "pretrain.checkpoint_seconds",
     "from",
@@ -174,15 +170,10 @@ fn same(a: &Path, b: &Path) -> bool {
 
 /// A run keeps the settings that it was started with.
 fn check_unchanged(path: &Path, was: &Config, is: &Config) -> Result<()> {
+    let scheduled = was.train.schedule != Schedule::Constant;
     // A schedule goes by the length of the whole training.
-    let scheduled = |key: &str| {
-        let of = |section: &str, train: &TrainConfig| {
-            let length = [format!("{section}.epochs"), format!("{section}.max_steps")];
-            train.schedule != Schedule::Constant && length.iter().any(|length| length == key)
-        };
-        of("train", &was.train) || of("pretrain", &was.pretrain)
-    };
-    let fixed = |key: &str| !MAY_CHANGE.contains(&key) || scheduled(key);
+    let fixed =
+        |key: &str| !MAY_CHANGE.contains(&key) || scheduled && ["train.epochs", "train.max_steps"].contains(&key);
     let changed = was.differences(is).into_iter().find(|(key, ..)| fixed(key));
     match changed {
         None => Ok(()),

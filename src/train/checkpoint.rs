@@ -51,9 +51,6 @@ pub struct State {
 pub struct Best {
     pub epoch: u64,
     pub step: u64,
-    /// Seconds of training until then, without evaluation.
-    #[serde(default)]
-    pub seconds: f64,
     /// Of the metric that decides.
     pub value: f64,
     /// All metrics on the validation part.

@@ -75,8 +75,7 @@ impl Session {
         folder.begin(&self.written, &self.data)?;
         let ranked = self.evaluator(&store, Part::Valid)?.run()?;
         let metric = self.config.eval.metric;
-        let best =
-            Best { epoch: 0, step: 0, seconds: 0.0, value: metric.mean(&ranked.ranks), valid: ranked.metrics(metric) };
+        let best = Best { epoch: 0, step: 0, value: metric.mean(&ranked.ranks), valid: ranked.metrics(metric) };
         save_parameters(&folder.model_file(), &self.origin(), &best, self.model.params(), &|_| true, &store)?;
         Ok(Some((State { best: Some(best), ..State::default() }, store)))
     }
@@ -136,7 +135,7 @@ impl Session {
             "best_epoch": best.epoch,
             "steps": state.step,
             "train_seconds": state.seconds,
-            "best_seconds": best.seconds,
+            "best_seconds": folder.seconds_until(best.epoch),
             "samples_per_second": per_second(state.samples as f64, state.seconds),
             "settings": self.config,
         });
@@ -386,8 +385,7 @@ impl<'a> Fit<'a> {
             text += &format!("  valid {metric} {value:.4}{}", if best { " (best)" } else { "" });
             let metrics = ranked.metrics(metric);
             if best {
-                let (step, seconds) = (self.state.step, self.state.seconds);
-                let found = Best { epoch, step, seconds, value, valid: metrics.clone() };
+                let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
                 let path = self.folder.model_file();
                 self.folder.remove_metrics()?;
                 let (session, optimiser) = (self.session, self.session.optimiser());

@@ -321,6 +321,13 @@ impl RunFolder {
         self.keep_lines(|line| line.step <= step)
     }
 
+    /// Seconds of training until the end of an epoch, by metrics.jsonl.
+    pub fn seconds_until(&self, epoch: u64) -> Option<f64> {
+        let text = fs::read_to_string(self.lines_file()).ok()?;
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+        lines.filter(|line| line.epoch == epoch).map(|line| line.seconds).last()
+    }
+
     fn keep_lines(&self, kept: impl Fn(&Line) -> bool) -> Result<()> {
         let path = self.lines_file();
         let text = match fs::read_to_string(&path) {

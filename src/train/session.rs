@@ -259,6 +259,12 @@ impl Session {
         params.initialise(store, self.config.seed)?;
         if self.phase == Some(Phase::Tune) {
             let path = folder.backbone_file();
+            if !path.is_file() {
+                return Err(Error::Usage(format!(
+                    "phase=tune: {} is not there; tune the backbone of a run by --from DIR, or run both phases",
+                    path.display()
+                )));
+            }
             let backbone = |name: &str| !name.starts_with(PROMPTS);
             checkpoint::load_parameters::<Value>(&path, &self.origin(), params, &backbone, store)?;
         }

@@ -256,3 +256,82 @@ fn hidden_places_are_what_stood_there() {
         assert!(range.contains(&share_got), "{share_got}");
     }
 }
+
+#[test]
+fn behaviours_and_features_stand_beside_their_items() {
+    use crate::data::cache::tests::interactions;
+    use crate::data::{Cut, CutBy, Learn, SplitSpec, Statistics, Ties};
+    let mut stream = Stream::new(5, "world", 0);
+    let histories: Vec<Vec<u32>> =
+        (0..40).map(|_| (0..4 + stream.below(20)).map(|_| stream.below(50)).collect()).collect();
+    let mut log = interactions(&histories);
+    log.behaviours = ["click", "cart", "buy"].map(String::from).to_vec();
+    log.behaviour = Some((0..log.item.len()).map(|_| stream.below(3) as u8).collect());
+    let data = Arc::new(Dataset::from_interactions(&log, Ties::File, vec![]).unwrap());
+    let cut = Some(Cut { share: 0.3, by: CutBy::User });
+    let split = SplitSpec { target: Some(2), cut, learn: Learn::Later, ..SplitSpec::default() };
+    let split = Arc::new(Split::new(&data, split).unwrap());
+    let features = Arc::new(Features::new(None, Statistics::new(3)));
+    let learned: BTreeSet<(u32, u32)> = (0..40)
+        .flat_map(|user| (1..split.train_len(user) as u32).map(move |place| (user, place)))
+        .filter(|&(user, place)| split.learns(&data, user, place))
+        .collect();
+    assert!(learned.len() > 20 && !split.learns_all());
+    for (objective, padding) in [
+        (Objective::Last, Padding::Left),
+        (Objective::Next, Padding::Left),
+        (Objective::Next, Padding::Right),
+        (Objective::Cloze { share: 0.4 }, Padding::Left),
+    ] {
+        let features = (objective == Objective::Last).then(|| features.clone());
+        let spec = BatchSpec { objective, padding, behaviours: true, features, ..spec(0) };
+        let (m, n) = (spec.max_len, objective.targets(spec.max_len));
+        let batches = TrainBatches::new(data.clone(), split.clone(), spec.clone()).unwrap();
+        let mut targets = BTreeSet::new();
+        for batch in batches.epoch(1, 0) {
+            for row in 0..batch.samples {
+                let user = batch.users[row];
+                let (items, behaviours) = (data.history(user), data.behaviours(user).unwrap());
+                let window = &batch.history[row * m..][..m];
+                let own = &batch.besides.behaviours[row * m..][..m];
+                assert!(window.iter().zip(own).all(|(item, behaviour)| (*item == 0) == (*behaviour == 0)));
+                let len = batch.lengths[row] as usize;
+                let from = if padding == Padding::Left { m - len } else { 0 };
+                // Where the window lies in the history, told by its behaviours and by the items that are not hidden.
+                let fits = |start: &usize| {
+                    (0..len).all(|i| {
+                        let item = window[from + i];
+                        let hidden = item == Objective::hidden(data.items());
+                        (hidden || item == items[start + i]) && own[from + i] == behaviours[start + i] as u32 + 1
+                    })
+                };
+                let starts: Vec<usize> = (0..=items.len() - len).filter(fits).collect();
+                for t in (0..n).filter(|t| batch.weight[row * n + t] > 0.0) {
+                    let at = row * n + t;
+                    let place = |start: usize| match objective {
+                        Objective::Last => start + len,
+                        Objective::Next => start + t + 1 - from,
+                        Objective::Cloze { .. } => start + batch.places[at] as usize - from,
+                    };
+                    let is = |place: &usize| {
+                        *place < split.train_len(user)
+                            && items[*place] == batch.positive[at]
+                            && behaviours[*place] as u32 + 1 == batch.positive_behaviour[at]
+                            && learned.contains(&(user, *place as u32))
+                    };
+                    let place = starts.iter().map(|&start| place(start)).find(is).expect("a target that is learned");
+                    targets.insert((user, place as u32));
+                    assert_eq!(batch.positive_behaviour[at], 3);
+                    assert!([1, 2].contains(&batch.negative_behaviour[at]));
+                    if let Some(features) = &spec.features {
+                        let mut own = vec![0; features.sizes().len()];
+                        features.write(user, &items[..place], &behaviours[..place], &mut own);
+                        assert_eq!(batch.besides.features[row * own.len()..][..own.len()], own);
+                    }
+                }
+            }
+        }
+        let all = !matches!(objective, Objective::Cloze { .. });
+        assert!(if all { targets == learned } else { targets.is_subset(&learned) }, "{objective:?}");
+    }
+}
