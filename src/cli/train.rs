@@ -2,11 +2,10 @@
 
 use super::{Settings, profile};
 use std::path::{Path, PathBuf};
+use wgrec::Result;
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
-use wgrec::optim::Schedule;
-use wgrec::train::{Config, FitOptions, Report, RunFolder, Session};
-use wgrec::{Error, Result};
+use wgrec::train::{FitOptions, Report, RunFolder, Session};
 
 /// Train a model, test it, and keep everything in a run folder
 #[derive(clap::Args)]
@@ -32,18 +31,6 @@ pub struct Args {
     no_reuse: bool,
 }
 
-/// Settings that a run which is gone on with may change: none of them changes what was done so far.
-const MAY_CHANGE: [&str; 8] = [
-    "device",
-    "train.epochs",
-    "train.max_steps",
-    "train.patience",
-    "train.threads",
-    "train.checkpoint_seconds",
-    "log.every",
-    "data.path",
-];
-
 pub fn run(args: Args) -> Result<()> {
     let runs = Path::new("runs");
     let out = match (&args.out, args.resume) {
@@ -56,7 +43,7 @@ pub fn run(args: Args) -> Result<()> {
             let folder = RunFolder::go_on(path)?;
             let was = folder.config()?;
             let config = args.settings.over(was.clone())?;
-            check_unchanged(path, &was, &config)?;
+            config.check_kept(&was, path, false)?;
             (folder, config)
         }
         None => {
@@ -79,20 +66,4 @@ pub fn run(args: Args) -> Result<()> {
         super::print(&profile::table(&timings, by))?;
     }
     Ok(())
-}
-
-/// A run keeps the settings that it was started with.
-fn check_unchanged(path: &Path, was: &Config, is: &Config) -> Result<()> {
-    let scheduled = was.train.schedule != Schedule::Constant;
-    // A schedule goes by the length of the whole training.
-    let fixed =
-        |key: &str| !MAY_CHANGE.contains(&key) || scheduled && ["train.epochs", "train.max_steps"].contains(&key);
-    let changed = was.differences(is).into_iter().find(|(key, ..)| fixed(key));
-    match changed {
-        None => Ok(()),
-        Some((key, was, is)) => Err(Error::Usage(format!(
-            "{key} is {was} in the run in {}, not {is}: a run that is resumed keeps its settings; give the new ones a new --out",
-            path.display()
-        ))),
-    }
 }
