@@ -1,7 +1,7 @@
 //! Sequential recommenders on any GPU: a tensor engine on WGSL compute shaders, and the models trained with it.
 //!
 //! Floors, from the ground up: [`tensor`] < [`kernels`] < [`graph`], [`device`] < [`nn`], [`optim`] < [`models`] <
-//! [`eval`] < [`train`] < [`mod@bench`] < the program. Nothing imports upwards.
+//! [`eval`] < [`train`] < [`mod@bench`], [`sweep`] < the program. Nothing imports upwards.
 
 pub mod bench;
 pub mod data;
@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod models;
 pub mod nn;
 pub mod optim;
+pub mod sweep;
 pub mod tensor;
 pub mod train;
 

@@ -8,6 +8,7 @@ mod eval;
 mod plan;
 mod profile;
 mod recommend;
+mod sweep;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -29,6 +30,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Train(train::Args),
+    Sweep(sweep::Args),
     Eval(eval::Args),
     Compare(compare::Args),
     Recommend(recommend::Args),
@@ -45,6 +47,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Train(args) => train::run(args),
+        Command::Sweep(args) => sweep::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Recommend(args) => recommend::run(args),
@@ -105,14 +108,27 @@ fn seed(text: &str) -> Result<u64, String> {
 }
 
 impl Settings {
-    /// These settings over the defaults.
+    /// These settings over the defaults, their ranges checked.
     fn resolved(&self) -> Result<Config> {
-        let config = self.over(Config::default())?;
-        if config.data.path.is_some() { Ok(config) } else { self.over(Config::embedded()) }
+        let config = self.with_defaults(Ok)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// These settings over those of `lower`, and these over the defaults.
+    fn with_defaults(&self, lower: impl Fn(Config) -> Result<Config>) -> Result<Config> {
+        let config = self.put_over(lower(Config::default())?)?;
+        if config.data.path.is_some() { Ok(config) } else { self.put_over(lower(Config::embedded())?) }
     }
 
     /// These settings over `base`, their ranges checked.
-    fn over(&self, mut base: Config) -> Result<Config> {
+    fn over(&self, base: Config) -> Result<Config> {
+        let config = self.put_over(base)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn put_over(&self, mut base: Config) -> Result<Config> {
         if let Some(file) = &self.config {
             base = base.with_file(file)?;
         }
@@ -129,7 +145,6 @@ impl Settings {
             base.device = device.clone();
         }
         base.seed = self.seed.unwrap_or(base.seed);
-        base.check()?;
         Ok(base)
     }
 }

@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
 use wgrec::models::Phase;
-use wgrec::optim::Schedule;
 use wgrec::train::folder::Stage;
-use wgrec::train::session::phases;
-use wgrec::train::{Config, FitOptions, Report, RunFolder, Session};
+use wgrec::train::{Config, FitOptions, Report, RunFolder, fit};
 use wgrec::{Error, Result};
 
 /// Train a model, test it, and keep everything in a run folder
@@ -38,21 +36,6 @@ pub struct Args {
     no_reuse: bool,
 }
 
-/// Settings that a run which is gone on with may change: none of them changes what was done so far.
-const MAY_CHANGE: [&str; 11] = [
-    "device",
-    "pretrain.threads",
-    "pretrain.checkpoint_seconds",
-    "from",
-    "train.epochs",
-    "train.max_steps",
-    "train.patience",
-    "train.threads",
-    "train.checkpoint_seconds",
-    "log.every",
-    "data.path",
-];
-
 pub fn run(args: Args) -> Result<()> {
     let Start { mut folder, config, other } = match &args.from {
         Some(from) => start_from(&args, from)?,
@@ -63,16 +46,9 @@ pub fn run(args: Args) -> Result<()> {
         plan: Options { no_reuse: args.no_reuse, ..Options::default() },
         run: RunOptions { profile: args.profile.is_some(), check_finite: args.check_finite },
     };
-    for phase in phases(&args.model, &config) {
-        let session = Session::open_phase(&args.model, config.clone(), phase)?;
-        folder.enter(session.stage(other));
-        if let Some(phase) = phase {
-            super::print(&format!("{:<8} {phase}\n", "phase"))?;
-        }
-        let (_, timings) = session.fit(&folder, options, &mut Report::standard())?;
-        if let Some(by) = args.profile {
-            super::print(&profile::table(&timings, by))?;
-        }
+    let (_, timings) = fit::train(&args.model, &config, (&mut folder, other), options, &mut Report::standard())?;
+    if let Some(by) = args.profile {
+        super::print(&profile::table(&timings, by))?;
     }
     Ok(())
 }
@@ -98,7 +74,7 @@ fn start(args: &Args) -> Result<Start> {
             let folder = RunFolder::go_on(path)?;
             let was = folder.config()?;
             let config = args.settings.over(was.clone())?;
-            check_unchanged(path, &was, &config)?;
+            config.check_kept(&was, path, false)?;
             Ok(Start { folder, config, other: false })
         }
         None => {
@@ -140,7 +116,7 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
                     "--from {from}: {file} is there already; go on by --resume, or name another --out"
                 )));
             }
-            check_unchanged(from, &folder.config()?, &config)?;
+            config.check_kept(&folder.config()?, from, false)?;
         }
         return Ok(Start { folder, config, other });
     };
@@ -151,7 +127,7 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
             let folder = RunFolder::go_on(out)?;
             let was = folder.config()?;
             let config = args.settings.over(whole)?;
-            check_unchanged(out, &was, &config)?;
+            config.check_kept(&was, out, false)?;
             (folder, config)
         }
         false => {
@@ -159,27 +135,10 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
             (RunFolder::new(out)?, config)
         }
     };
-    folder.take_backbone(&was)?;
     Ok(Start { folder, config, other: false })
 }
 
 /// Whether two paths lead to one folder.
 fn same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
-}
-
-/// A run keeps the settings that it was started with.
-fn check_unchanged(path: &Path, was: &Config, is: &Config) -> Result<()> {
-    let scheduled = was.train.schedule != Schedule::Constant;
-    // A schedule goes by the length of the whole training.
-    let fixed =
-        |key: &str| !MAY_CHANGE.contains(&key) || scheduled && ["train.epochs", "train.max_steps"].contains(&key);
-    let changed = was.differences(is).into_iter().find(|(key, ..)| fixed(key));
-    match changed {
-        None => Ok(()),
-        Some((key, was, is)) => Err(Error::Usage(format!(
-            "{key} is {was} in the run in {}, not {is}: a run that is resumed keeps its settings; give the new ones a new --out",
-            path.display()
-        ))),
-    }
 }

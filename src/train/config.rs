@@ -76,6 +76,20 @@ impl Default for Config {
     }
 }
 
+/// Settings of how a run is computed, not of what.
+const CHANGES_NO_RESULT: [&str; 7] = [
+    "device",
+    "from",
+    "pretrain.threads",
+    "pretrain.checkpoint_seconds",
+    "train.threads",
+    "train.checkpoint_seconds",
+    "log.every",
+];
+
+/// Settings that a run works out from its data where they are not given.
+const WORKED_OUT: [&str; 3] = ["data.behaviours", "data.target", "data.cut"];
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -199,21 +213,8 @@ impl Config {
     /// # Errors
     /// [`Error::Io`]; [`Error::Input`] with line and column for what is no TOML; [`Error::Usage`] for a setting.
     pub fn with_file(self, path: &Path) -> Result<Config> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-        let table: toml::Table = toml::from_str(&text).map_err(|e| {
-            let before = &text[..e.span().map_or(0, |s| s.start)];
-            Error::Input {
-                path: path.to_path_buf(),
-                line: Some(before.matches('\n').count() as u64 + 1),
-                column: Some(before.chars().rev().take_while(|&c| c != '\n').count() as u64 + 1),
-                found: e.message().to_string(),
-                expected: "TOML".to_string(),
-            }
-        })?;
-        self.with_table("", table, &|key| match line_of(&text, key) {
-            Some(line) => format!("{}:{line}", path.display()),
-            None => path.display().to_string(),
-        })
+        let (text, table) = read_toml(path)?;
+        self.with_table("", table, &|key| place(path, &text, key))
     }
 
     /// This configuration with one setting changed: `key=value`, the value in TOML or a bare word.
@@ -236,7 +237,12 @@ impl Config {
     }
 
     /// `source` says where a key stands.
-    fn with_table(mut self, prefix: &str, table: toml::Table, source: &dyn Fn(&str) -> String) -> Result<Config> {
+    pub(crate) fn with_table(
+        mut self,
+        prefix: &str,
+        table: toml::Table,
+        source: &dyn Fn(&str) -> String,
+    ) -> Result<Config> {
         for (name, value) in table {
             self = self.with_value(&format!("{prefix}{name}"), value, source)?;
         }
@@ -244,27 +250,35 @@ impl Config {
     }
 
     /// Sets one key and reads the whole back, so that an error is known to be of this key.
-    fn with_value(self, key: &str, value: toml::Value, source: &dyn Fn(&str) -> String) -> Result<Config> {
-        let mut all = serde_json::to_value(&self).expect("settings are plain data");
-        let pointer = format!("/{}", key.replace('.', "/"));
-        let schema = serde_json::to_value(Config::default()).expect("settings are plain data");
+    pub(crate) fn with_value(self, key: &str, value: toml::Value, source: &dyn Fn(&str) -> String) -> Result<Config> {
         let at = |problem: String| Error::Usage(format!("{}: {key}: {problem}", source(key)));
-        match (schema.pointer(&pointer), value) {
-            (None, _) => {
-                let nearest = nearest(key).map(|k| format!("; did you mean {k}?")).unwrap_or_default();
-                Err(Error::Usage(format!("{}: there is no setting {key:?}{nearest}", source(key))))
-            }
-            (Some(Value::Object(_)), toml::Value::Table(table)) => self.with_table(&format!("{key}."), table, source),
-            (Some(Value::Object(_)), value) => Err(at(format!("found {value}; expected a table of settings"))),
-            (Some(_), toml::Value::Float(x)) if !x.is_finite() => {
-                Err(at(format!("found {x}; expected a finite number")))
-            }
-            (Some(_), value) => {
+        match (Config::default_of(key, source)?, value) {
+            (Value::Object(_), toml::Value::Table(table)) => self.with_table(&format!("{key}."), table, source),
+            (Value::Object(_), value) => Err(at(format!("found {value}; expected a table of settings"))),
+            (_, toml::Value::Float(x)) if !x.is_finite() => Err(at(format!("found {x}; expected a finite number"))),
+            (_, value) => {
+                let mut all = serde_json::to_value(&self).expect("settings are plain data");
                 let value = serde_json::to_value(value).expect("TOML is plain data");
-                *all.pointer_mut(&pointer).expect("it is in the schema") = value;
+                *all.pointer_mut(&pointer(key)).expect("it is in the schema") = value;
                 serde_json::from_value(all).map_err(|e| at(explain(&e.to_string())))
             }
         }
+    }
+
+    /// What `key` is by default; a section is an object.
+    ///
+    /// # Errors
+    /// A key that there is not, with the nearest.
+    pub(crate) fn default_of(key: &str, source: &dyn Fn(&str) -> String) -> Result<Value> {
+        Config::default().value(key).ok_or_else(|| {
+            let nearest = nearest(key).map(|k| format!("; did you mean {k}?")).unwrap_or_default();
+            Error::Usage(format!("{}: there is no setting {key:?}{nearest}", source(key)))
+        })
+    }
+
+    /// The value of a setting, or a section as an object; None of a key that there is not.
+    pub fn value(&self, key: &str) -> Option<Value> {
+        serde_json::to_value(self).expect("settings are plain data").pointer(&pointer(key)).cloned()
     }
 
     /// Checks the ranges of all settings; the error names the first one that is out of it.
@@ -309,6 +323,32 @@ impl Config {
         toml::to_string(&table).expect("settings are a TOML table")
     }
 
+    /// Checks that the run in `path`, which was started with the settings `was`, can have these: a run that is gone on with
+    /// keeps what decided over what was done so far, and one that is `finished` what decided over its result.
+    ///
+    /// # Errors
+    /// The first setting that should have stayed.
+    pub fn check_kept(&self, was: &Config, path: &Path, finished: bool) -> Result<()> {
+        // A schedule goes by the length of the whole training.
+        let length_counts = finished || was.train.schedule != Schedule::Constant;
+        let free = |key: &str| {
+            CHANGES_NO_RESULT.contains(&key)
+                || key == "data.path" && !finished
+                || key == "train.patience" && !finished
+                || ["train.epochs", "train.max_steps"].contains(&key) && !length_counts
+        };
+        let not_given = |key: &str, is: &Value| {
+            WORKED_OUT.contains(&key) && (is.is_null() || is.as_array().is_some_and(Vec::is_empty))
+        };
+        match was.differences(self).into_iter().find(|(key, _, is)| !free(key) && !not_given(key, is)) {
+            None => Ok(()),
+            Some((key, was, is)) => Err(Error::Usage(format!(
+                "{key} is {was} in the run in {}, not {is}: a run that is resumed keeps its settings; give the new ones a new --out",
+                path.display()
+            ))),
+        }
+    }
+
     /// Every key whose value differs, with both values.
     pub fn differences(&self, other: &Config) -> Vec<(String, Value, Value)> {
         let [a, b] = [self, other].map(|c| leaves(&serde_json::to_value(c).expect("settings are plain data")));
@@ -328,15 +368,53 @@ impl Config {
     }
 }
 
+/// The way to `key` in JSON.
+fn pointer(key: &str) -> String {
+    format!("/{}", key.replace('.', "/"))
+}
+
+/// The text of a TOML file, and what stands in it.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Input`] with line and column for what is no TOML.
+pub(crate) fn read_toml(path: &Path) -> Result<(String, toml::Table)> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+    let table = toml::from_str(&text).map_err(|e| {
+        let before = &text[..e.span().map_or(0, |s| s.start)];
+        Error::Input {
+            path: path.to_path_buf(),
+            line: Some(before.matches('\n').count() as u64 + 1),
+            column: Some(before.chars().rev().take_while(|&c| c != '\n').count() as u64 + 1),
+            found: e.message().to_string(),
+            expected: "TOML".to_string(),
+        }
+    })?;
+    Ok((text, table))
+}
+
+/// Where `key` stands in the TOML `text` of a file: `run.toml:3`.
+pub(crate) fn place(path: &Path, text: &str, key: &str) -> String {
+    match line_of(text, key) {
+        Some(line) => format!("{}:{line}", path.display()),
+        None => path.display().to_string(),
+    }
+}
+
 /// The line of a TOML `text`, from 1, on which `key` stands.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let document = toml::de::DeTable::parse(text).ok()?;
-    let (mut table, mut start) = (document.get_ref(), None);
-    for part in key.split('.') {
-        let (name, value) = table.iter().find(|(name, _)| name.get_ref() == part)?;
+    // What is left of the key behind a name, which can have dots of its own: "model.dim" = 3.
+    let behind = |rest: &str, name: &str| match rest.strip_prefix(name)? {
+        "" => Some(String::new()),
+        more => more.strip_prefix('.').map(str::to_string),
+    };
+    let (mut table, mut rest, mut start) = (document.get_ref(), key.to_string(), None);
+    while !rest.is_empty() {
+        let names = table.iter().map(|(name, value)| (name, value, behind(&rest, name.get_ref())));
+        let (name, value, left) = names.into_iter().find_map(|(name, value, left)| Some((name, value, left?)))?;
         start = Some(name.span().start);
         match value.get_ref().as_table() {
-            Some(inner) => table = inner,
+            Some(inner) => (table, rest) = (inner, left),
             None => break,
         }
     }
@@ -524,9 +602,11 @@ mod tests {
         std::fs::write(&file, "seed = 7\n[train\n").unwrap();
         let message = Config::default().with_file(&file).unwrap_err().to_string();
         assert!(message.contains("a.toml:2:"), "{message}");
-        std::fs::write(&file, "[train]\nlearning_rate = 7\n").unwrap();
-        let message = Config::default().with_file(&file).unwrap_err().to_string();
-        assert!(message.contains("no setting \"train.learning_rate\""), "{message}");
+        for text in ["[train]\nlearning_rate = 7\n", "seed = 1\n\"train.learning_rate\" = 7\n"] {
+            std::fs::write(&file, text).unwrap();
+            let message = Config::default().with_file(&file).unwrap_err().to_string();
+            assert!(message.contains("a.toml:2: there is no setting \"train.learning_rate\""), "{message}");
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! A training from start to end: epochs, validation, early stopping, checkpoints, the test.
 
 use super::checkpoint::{self, Best, State, Which, check_origin, load_training, save_parameters, save_training};
-use super::config::Precision;
+use super::config::{Config, Precision};
 use super::folder::{Line, RunFolder};
 use super::report::{Report, speed};
-use super::session::Session;
+use super::session::{Session, phases};
 use super::step::TrainStep;
 use crate::data::negatives::Candidates;
 use crate::data::split::thousands;
@@ -26,6 +26,35 @@ pub struct FitOptions {
     pub resume: bool,
     pub plan: Options,
     pub run: RunOptions,
+}
+
+/// Trains a model through all its phases in one run folder; `other`: to a behaviour other than config.toml's. Returns what
+/// metrics.json says of the last phase, and the times of the kernels of all.
+///
+/// # Errors
+/// Those of [`Session::open`] and [`Session::fit`]; a backbone that is not there.
+pub fn train(
+    model: &str,
+    config: &Config,
+    (folder, other): (&mut RunFolder, bool),
+    options: FitOptions,
+    report: &mut Report,
+) -> Result<(Value, Vec<Timing>)> {
+    let (mut metrics, mut timings) = (Value::Null, vec![]);
+    for phase in phases(model, config) {
+        let session = Session::open_phase(model, config.clone(), phase)?;
+        if let (Some(Phase::Tune), Some(from)) = (phase, &config.from) {
+            folder.take_backbone(&RunFolder::open(from)?)?;
+        }
+        folder.enter(session.stage(other));
+        if let Some(phase) = phase {
+            report.line("phase", &phase.to_string());
+        }
+        let of_phase = session.fit(folder, options, report)?;
+        metrics = of_phase.0;
+        timings.extend(of_phase.1);
+    }
+    Ok((metrics, timings))
 }
 
 impl Session {

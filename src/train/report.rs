@@ -17,6 +17,11 @@ impl Report {
         Report { out: Box::new(io::stdout()), bars: io::stderr().is_terminal(), bar: None }
     }
 
+    /// No lines, only the bar.
+    pub fn bar() -> Report {
+        Report { out: Box::new(io::sink()), ..Report::standard() }
+    }
+
     /// Lines to `out`, no bar.
     pub fn to(out: impl Write + 'static) -> Report {
         Report { out: Box::new(out), bars: false, bar: None }

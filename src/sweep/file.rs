@@ -1,0 +1,416 @@
+//! A sweep's file, and the trials that it asks for.
+
+use crate::error::{Error, Result, nearest};
+use crate::eval::Metric;
+use crate::models::config::check_name;
+use crate::tensor::philox::Stream;
+use crate::train::Config;
+use crate::train::config::{place, read_toml};
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// The settings of so many trials can still be checked one by one before the first is trained.
+const MOST_TRIALS: usize = 10_000;
+
+/// A sweep's file, read and checked; see [`crate::sweep`] for what stands in it.
+pub struct Sweep {
+    path: PathBuf,
+    text: String,
+    pub model: String,
+    metric: Option<Metric>,
+    seeds: Option<Vec<u64>>,
+    settings: toml::Table,
+    pub(super) search: Search,
+    pub(super) varied: Vec<Varied>,
+}
+
+/// How the values of several settings are combined.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Search {
+    Grid,
+    Curves,
+    Random { trials: usize, seed: u64 },
+}
+
+impl Search {
+    const TABLES: [&str; 3] = ["grid", "curves", "random"];
+
+    /// Whether there are trials that differ in one setting alone.
+    pub fn is_joined(self) -> bool {
+        matches!(self, Search::Grid | Search::Curves)
+    }
+}
+
+/// A setting that is varied.
+#[derive(Clone)]
+pub(super) struct Varied {
+    pub key: String,
+    pub choice: Choice,
+}
+
+#[derive(Clone)]
+pub(super) enum Choice {
+    List(Vec<toml::Value>),
+    Range { min: f64, max: f64, log: bool, whole: bool },
+}
+
+/// One training of a sweep.
+pub struct Trial {
+    /// Values of the varied settings.
+    pub values: Vec<Value>,
+    pub config: Config,
+    /// The folder in the sweep's: the varied settings and the seed, `dim=32,layers=2,seed=1`.
+    pub name: String,
+}
+
+impl Trial {
+    /// An error in the settings, with the trial that has them.
+    pub(super) fn named(&self, e: Error) -> Error {
+        match e {
+            Error::Usage(problem) => Error::Usage(format!("trial {}: {problem}", self.name)),
+            other => other,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    min: toml::Value,
+    max: toml::Value,
+    #[serde(default)]
+    log: bool,
+}
+
+impl Sweep {
+    /// Reads a sweep's file.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Input`] for what is no TOML; [`Error::Usage`], with the line, for a key, model or setting that
+    /// there is not, a value of the wrong type, an empty list, none or several of the tables grid, curves and random.
+    pub fn read(path: &Path) -> Result<Sweep> {
+        let (text, mut table) = read_toml(path)?;
+        let file = File { path, text: &text };
+        const KEYS: [&str; 4] = ["model", "metric", "seeds", "settings"];
+        let known = || KEYS.into_iter().chain(Search::TABLES);
+        if let Some(key) = table.keys().find(|key| !known().any(|k| k == key.as_str())) {
+            let meant = nearest(key, known()).map(|k| format!("; did you mean {k}?")).unwrap_or_default();
+            let settings = "settings of the runs stand under [settings]";
+            return Err(Error::Usage(format!(
+                "{}: there is no {key:?} in a sweep{meant} ({settings})",
+                file.place(key)
+            )));
+        }
+        let model = match table.remove("model") {
+            Some(toml::Value::String(name)) => name,
+            Some(other) => return Err(file.wrong("model", "model", &other, "the name of a model")),
+            None => return Err(file.wrong("", "model", "nothing", "the name of a model, as in model = \"sasrec\"")),
+        };
+        check_name(&model).map_err(|e| Error::Usage(format!("{}: {e}", file.place("model"))))?;
+        let metric = table.remove("metric").map(|value| {
+            let metric = value.as_str().unwrap_or_default().parse();
+            metric.map_err(|e: String| Error::Usage(format!("{}: metric: {e}", file.place("metric"))))
+        });
+        let seeds = table.remove("seeds").map(|value| match value.clone().try_into::<Vec<u64>>() {
+            Ok(seeds) if !seeds.is_empty() => Ok(seeds),
+            _ => Err(file.wrong("seeds", "seeds", &value, "a list of whole numbers of at least 0, one at least")),
+        });
+        let settings = match table.remove("settings") {
+            None => toml::Table::new(),
+            Some(toml::Value::Table(settings)) => settings,
+            Some(other) => return Err(file.wrong("settings", "settings", &other, "a table of settings")),
+        };
+        let (search, varied) = file.search(table)?;
+        let (metric, seeds) = (metric.transpose()?, seeds.transpose()?);
+        let (path, model) = (path.to_path_buf(), model);
+        let sweep = Sweep { path, text: text.clone(), model, metric, seeds, settings, search, varied };
+        sweep.check_settings()?;
+        Ok(sweep)
+    }
+
+    /// The sweep's settings over `base`.
+    pub fn over(&self, base: Config) -> Result<Config> {
+        base.with_table("", self.settings.clone(), &|key| self.file().place(&format!("settings.{key}")))
+    }
+
+    /// The metric that trials over `base` are judged by.
+    pub fn metric(&self, base: &Config) -> Metric {
+        self.metric.unwrap_or(base.eval.metric)
+    }
+
+    /// Whether the trials decide over the setting `key`, or one in the section of this name, whatever else it is set to.
+    pub fn decides(&self, key: &str) -> bool {
+        let seed = self.seeds.iter().map(|_| "seed");
+        let varied = self.varied.iter().map(|v| v.key.as_str()).filter(|_| self.search != Search::Curves);
+        let inside = |k: &str| k.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        seed.chain(varied).any(inside)
+    }
+
+    /// All trials over `base`, in order; those of the same settings are one.
+    ///
+    /// # Errors
+    /// A setting that is out of range in a trial, with both; a metric that a trial does not report; more than 10,000 trials.
+    pub fn trials(&self, base: &Config) -> Result<Vec<Trial>> {
+        let mut points: Vec<Config> = vec![];
+        for point in self.points(base)? {
+            if !points.contains(&point) {
+                points.push(point);
+            }
+        }
+        let (metric, mut seeds) = (self.metric(base), self.seeds.clone().unwrap_or(vec![base.seed]));
+        seeds.sort_unstable();
+        seeds.dedup();
+        let mut trials: Vec<Trial> = vec![];
+        for point in &points {
+            for &seed in &seeds {
+                let trial = self.trial(Config { seed, ..point.clone() });
+                trial.config.check().map_err(|e| trial.named(e))?;
+                if !Metric::REPORTED.contains(&metric) && metric != trial.config.eval.metric {
+                    let problem = format!("found metric {metric}, which it does not report; set eval.metric to it");
+                    return Err(trial.named(Error::Usage(problem)));
+                }
+                if let Some(other) = trials.iter().find(|other| other.name == trial.name) {
+                    let name = &other.name;
+                    return Err(Error::Usage(format!(
+                        "two trials of different settings would have one folder, {name}"
+                    )));
+                }
+                trials.push(trial);
+            }
+        }
+        Ok(trials)
+    }
+
+    /// The settings of each trial but for the seed.
+    fn points(&self, base: &Config) -> Result<Vec<Config>> {
+        let set = |config: &Config, v: &Varied, value: toml::Value| {
+            config.clone().with_value(&v.key, value, &|key| self.file().place(&format!("{}.{key}", self.search_name())))
+        };
+        let sizes = self.varied.iter().map(|v| v.list().len());
+        let count = match self.search {
+            Search::Grid => sizes.fold(1usize, |a, b| a.saturating_mul(b)),
+            Search::Curves => sizes.sum(),
+            Search::Random { trials, .. } => trials,
+        };
+        let count = count.saturating_mul(self.seeds.as_ref().map_or(1, Vec::len));
+        if count > MOST_TRIALS {
+            let (path, most) = (self.path.display(), MOST_TRIALS);
+            return Err(Error::Usage(format!("{path}: found {count} trials; expected at most {most}")));
+        }
+        let mut points = vec![];
+        match self.search {
+            Search::Grid => {
+                points.push(base.clone());
+                for v in &self.varied {
+                    let each =
+                        points.iter().flat_map(|point| v.list().iter().map(|value| set(point, v, value.clone())));
+                    points = each.collect::<Result<_>>()?;
+                }
+            }
+            Search::Curves => {
+                for v in &self.varied {
+                    for value in v.list() {
+                        points.push(set(base, v, value.clone())?);
+                    }
+                }
+            }
+            Search::Random { trials, seed } => {
+                for trial in 0..trials as u64 {
+                    let drawn =
+                        self.varied.iter().try_fold(base.clone(), |point, v| set(&point, v, v.draw(seed, trial)));
+                    points.push(drawn?);
+                }
+            }
+        }
+        Ok(points)
+    }
+
+    fn trial(&self, config: Config) -> Trial {
+        let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_string();
+        let keys: Vec<&str> = self.varied.iter().map(|v| v.key.as_str()).collect();
+        let short = |key: &str| match keys.iter().filter(|k| last(k) == last(key)).count() {
+            1 => last(key),
+            _ => key.to_string(),
+        };
+        let values: Vec<Value> = keys.iter().map(|key| config.value(key).unwrap_or_default()).collect();
+        let mut name: String =
+            keys.iter().zip(&values).map(|(key, v)| format!("{}={},", short(key), shown(v))).collect();
+        name += &format!("seed={}", config.seed);
+        let plain = |c: char| if c.is_alphanumeric() || "=,.+-_".contains(c) { c } else { '-' };
+        Trial { name: name.chars().map(plain).collect(), values, config }
+    }
+
+    /// A setting stands in one place.
+    fn check_settings(&self) -> Result<()> {
+        let mut keys = vec![];
+        flatten("", self.settings.clone(), &mut keys);
+        match keys.iter().find(|(key, _)| self.decides(key)) {
+            None => Ok(()),
+            Some((key, _)) => {
+                let place = self.file().place(&format!("settings.{key}"));
+                Err(Error::Usage(format!("{place}: {key} is varied below; expected it in one place")))
+            }
+        }
+    }
+
+    fn file(&self) -> File<'_> {
+        File { path: &self.path, text: &self.text }
+    }
+
+    fn search_name(&self) -> &'static str {
+        match self.search {
+            Search::Grid => "grid",
+            Search::Curves => "curves",
+            Search::Random { .. } => "random",
+        }
+    }
+}
+
+impl Varied {
+    /// The listed values; none of a range.
+    fn list(&self) -> &[toml::Value] {
+        match &self.choice {
+            Choice::List(values) => values,
+            Choice::Range { .. } => &[],
+        }
+    }
+
+    /// The value in a random trial. It depends on nothing else, so that more trials, or another setting that is varied, leave
+    /// it as it is.
+    fn draw(&self, seed: u64, trial: u64) -> toml::Value {
+        let mut stream = Stream::new(seed, &self.key, trial);
+        match &self.choice {
+            Choice::List(values) => values[stream.below(values.len() as u32) as usize].clone(),
+            &Choice::Range { min, max, log, whole } => {
+                // A whole number has the numbers up to the next one.
+                let (end, part) = (if whole { max + 1.0 } else { max }, stream.uniform());
+                let x = if log { min * (end / min).powf(part) } else { min + part * (end - min) };
+                if whole {
+                    return toml::Value::Integer(x.floor().clamp(min, max) as i64);
+                }
+                // Digits that fit into a folder's name.
+                let short: f64 = format!("{x:.3e}").parse().expect("a number");
+                toml::Value::Float(short.clamp(min, max))
+            }
+        }
+    }
+}
+
+/// A value as it is shown and as it stands in names.
+pub(super) fn shown(value: &Value) -> String {
+    match value {
+        Value::String(word) => word.clone(),
+        Value::Null => "none".to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// All settings of a table, with dotted keys.
+fn flatten(prefix: &str, table: toml::Table, out: &mut Vec<(String, toml::Value)>) {
+    let defaults = Config::default();
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        match value {
+            toml::Value::Table(inner) if defaults.value(&key).is_some_and(|v| v.is_object()) => {
+                flatten(&format!("{key}."), inner, out)
+            }
+            value => out.push((key, value)),
+        }
+    }
+}
+
+/// What errors are placed in.
+struct File<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn place(&self, key: &str) -> String {
+        place(self.path, self.text, key)
+    }
+
+    /// `at` is the key's place in the file.
+    fn wrong(&self, at: &str, key: &str, found: impl std::fmt::Display, expected: &str) -> Error {
+        Error::Usage(format!("{}: {key}: found {found}; expected {expected}", self.place(at)))
+    }
+
+    /// What is varied, and how, by the one table that says so.
+    fn search(&self, table: toml::Table) -> Result<(Search, Vec<Varied>)> {
+        if table.len() != 1 {
+            let found = if table.is_empty() {
+                "none".to_string()
+            } else {
+                table.keys().map(String::as_str).collect::<Vec<_>>().join(" and ")
+            };
+            let path = self.path.display();
+            return Err(Error::Usage(format!("{path}: found {found}; expected one of [grid], [curves] and [random]")));
+        }
+        let (name, value) = table.into_iter().next().expect("there is one");
+        let toml::Value::Table(mut keys) = value else {
+            return Err(self.wrong(&name, &name, &value, "a table of settings"));
+        };
+        let search = match name.as_str() {
+            "grid" => Search::Grid,
+            "curves" => Search::Curves,
+            _ => {
+                let mut number = |key: &str, default: Option<i64>, range: std::ops::RangeInclusive<i64>| {
+                    let (least, most) = (range.start(), range.end());
+                    let expected = format!("a whole number from {least} to {most}");
+                    match keys.remove(key).or(default.map(toml::Value::Integer)) {
+                        Some(toml::Value::Integer(n)) if range.contains(&n) => Ok(n),
+                        Some(other) => Err(self.wrong(&format!("random.{key}"), key, &other, &expected)),
+                        None => Err(self.wrong("random", key, "nothing", &expected)),
+                    }
+                };
+                let trials = number("trials", None, 1..=MOST_TRIALS as i64)? as usize;
+                Search::Random { trials, seed: number("seed", Some(1), 0..=i64::MAX)? as u64 }
+            }
+        };
+        let mut list = vec![];
+        flatten("", keys, &mut list);
+        if list.is_empty() {
+            return Err(self.wrong(&name, &name, "nothing", "settings to vary, as in model.dim = [32, 64]"));
+        }
+        let choice = |(key, value): (String, _)| {
+            let choice = self.choice(&format!("{name}.{key}"), &key, value, matches!(search, Search::Random { .. }))?;
+            Ok(Varied { key, choice })
+        };
+        Ok((search, list.into_iter().map(choice).collect::<Result<_>>()?))
+    }
+
+    /// The values that the setting `key`, which stands `at` a place of the file, can take.
+    fn choice(&self, at: &str, key: &str, value: toml::Value, random: bool) -> Result<Choice> {
+        // Of the right type and of a known key: what they are worth is known when all else is set too.
+        let check = |value: &toml::Value| Config::default().with_value(key, value.clone(), &|_| self.place(at));
+        let expected = match random {
+            true => "a list of values, one at least, or { min = .., max = .., log = true or false }",
+            false => "a list of values, one at least",
+        };
+        Config::default_of(key, &|_| self.place(at))?;
+        if key == "seed" {
+            return Err(self.wrong(at, key, &value, "other settings; seeds = [..] above them varies this one"));
+        }
+        match value {
+            toml::Value::Array(values) if !values.is_empty() => {
+                values.iter().try_for_each(|value| check(value).map(drop))?;
+                Ok(Choice::List(values))
+            }
+            toml::Value::Table(table) if random => {
+                let range: Range =
+                    toml::Value::Table(table.clone()).try_into().map_err(|_| self.wrong(at, key, &table, expected))?;
+                let [min, max] =
+                    [check(&range.min)?.value(key), check(&range.max)?.value(key)].map(Option::unwrap_or_default);
+                let whole = min.is_u64() || min.is_i64();
+                match (min.as_f64(), max.as_f64()) {
+                    (Some(min), Some(max)) if min < max && (min > 0.0 || !range.log) => {
+                        Ok(Choice::Range { min, max, log: range.log, whole })
+                    }
+                    _ => Err(self.wrong(at, key, &table, "numbers, min below max, and above 0 where log = true")),
+                }
+            }
+            other => Err(self.wrong(at, key, &other, expected)),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Many trainings of one model from one file: a grid, one curve a setting, or random draws.
+//!
+//! ```toml
+//! model = "sasrec"
+//! metric = "ndcg@10"     # of table and plot; eval.metric where it is left out
+//! seeds = [1, 2, 3]      # each trial once with each; the settings' seed where they are left out
+//!
+//! [settings]             # as in a run's TOML, over the same defaults
+//! train.epochs = 20
+//!
+//! [grid]                 # all combinations
+//! model.dim = [32, 64]
+//! model.layers = [1, 2]
+//! ```
+//!
+//! Instead of `[grid]`, `[curves]` varies one setting at a time, the others as in `[settings]`; `[random]` draws so many
+//! `trials` with a `seed` of its own, from lists and from ranges:
+//!
+//! ```toml
+//! [random]
+//! trials = 20
+//! seed = 1
+//! model.layers = { min = 1, max = 4 }
+//! train.lr = { min = 1e-4, max = 1e-2, log = true }
+//! loss.kind = ["softmax", "gbce"]
+//! ```
+//!
+//! Each trial is the folder of an ordinary run. One that is done is not run again, one that was stopped goes on.
+
+mod file;
+mod plot;
+mod table;
+
+pub use file::{Sweep, Trial};
+pub use table::{Results, Score};
+
+use crate::error::{Error, Result};
+use crate::eval::Metric;
+use crate::train::checkpoint::replace;
+use crate::train::{Config, FitOptions, Report, RunFolder, Session, fit};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+impl Sweep {
+    /// Trains what is not trained yet of the trials over `base`, each in its folder in `out`. After each, sweep.csv and
+    /// sweep.svg in `out` are written anew. A trial that fails is in the results; the others go on.
+    ///
+    /// # Errors
+    /// Before anything is trained: those of [`Sweep::trials`]; a trial whose settings are refused; one whose folder holds a run
+    /// of other settings or of another model. Later: a table or plot that cannot be written.
+    pub fn run(&self, base: &Config, out: &Path, report: &mut Report) -> Result<Results> {
+        let mut results = Results::new(self, base, self.trials(base)?);
+        let mut described = false;
+        for (trial, result) in results.trials.iter().zip(&mut results.over) {
+            *result = self.finished(trial, out, results.metric)?.map(Ok);
+            if result.is_some() {
+                continue;
+            }
+            let opened = Session::open(&self.model, trial.config.clone());
+            let session = opened.and_then(|s| s.check_training().map(|()| s)).map_err(|e| trial.named(e))?;
+            if !described {
+                report.line("device", &session.device_note);
+                report.line("data", &session.describe_data());
+                described = true;
+            }
+        }
+        fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
+        let (count, done) = (results.trials.len(), results.over.iter().flatten().count());
+        report.line("sweep", &format!("{}: {count} trials, {done} of them done before", self.model));
+        for i in 0..count {
+            if results.over[i].is_none() {
+                let trained = self.train(&results.trials[i], out, results.metric).map_err(|e| e.to_string());
+                let about = match &trained {
+                    Ok(score) => results.describe(score),
+                    Err(problem) => format!("failed: {problem}"),
+                };
+                report.line("trial", &format!("{} of {count}  {}  {about}", i + 1, results.trials[i].name));
+                results.over[i] = Some(trained);
+            }
+            results.write(out)?;
+        }
+        Ok(results)
+    }
+
+    /// What a trial came to that is done.
+    fn finished(&self, trial: &Trial, out: &Path, metric: Metric) -> Result<Option<Score>> {
+        let path = out.join(&trial.name);
+        if !RunFolder::is_run(&path) {
+            return Ok(None);
+        }
+        let folder = RunFolder::open(&path)?;
+        let file = folder.metrics_file();
+        let done = file.is_file();
+        trial.config.check_kept(&folder.config()?, &path, done)?;
+        if !done {
+            return Ok(None);
+        }
+        let text = fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
+        let metrics: Value = serde_json::from_str(&text).unwrap_or_default();
+        if metrics["model"] != self.model.as_str() {
+            let (found, expected) = (metrics["model"].to_string(), format!("a run of {}", self.model));
+            return Err(Error::Input { path: file, line: None, column: None, found, expected });
+        }
+        Score::of(&metrics, metric, &file).map(Some)
+    }
+
+    fn train(&self, trial: &Trial, out: &Path, metric: Metric) -> Result<Score> {
+        let path = out.join(&trial.name);
+        let mut folder = if RunFolder::is_run(&path) { RunFolder::go_on(&path)? } else { RunFolder::new(&path)? };
+        let options = FitOptions { resume: true, ..FitOptions::default() };
+        let (metrics, _) = fit::train(&self.model, &trial.config, (&mut folder, false), options, &mut Report::bar())?;
+        Score::of(&metrics, metric, &folder.metrics_file())
+    }
+}
+
+impl Results {
+    /// Writes sweep.csv and, once there is something to plot, sweep.svg.
+    fn write(&self, out: &Path) -> Result<()> {
+        let csv = self.csv();
+        replace(&out.join("sweep.csv"), |path| fs::write(path, csv))?;
+        match self.plot()? {
+            Some(svg) => replace(&out.join("sweep.svg"), |path| fs::write(path, svg)),
+            None => Ok(()),
+        }
+    }
+}
