@@ -51,9 +51,9 @@ pub struct DataConfig {
     pub dedup: Dedup,
     pub ties: Ties,
     pub split: SplitKind,
-    /// Columns of the attribute file of users that are features of them; if not given, all of few categories.
+    /// Columns of the users' attribute file that are features of them; if not given, all of at most 64 categories.
     pub attributes: Option<Vec<String>>,
-    /// Bins of an attribute that is a number: so many of about as many users each.
+    /// Bins that an attribute of numbers is cut into, of about as many users each.
     pub bins: usize,
 }
 
