@@ -4,7 +4,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use std::fmt::Write;
 use std::sync::Arc;
-use wgrec::data::{BatchSpec, DataConfig, Dataset, Format, Objective, Split, SplitKind, TrainBatches};
+use wgrec::data::{BatchSpec, DataConfig, Dataset, Format, Objective, Split, SplitKind, Statistics, TrainBatches};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::tensor::philox::Stream;
@@ -55,6 +55,17 @@ fn read(bencher: Bencher, format: Format) {
     let config = config(&folder, format);
     let path = config.path.as_ref().unwrap();
     bencher.counter(ItemsCount::new(USERS * EVENTS)).bench(|| config.load_with(path, None).unwrap());
+}
+
+/// What is counted of a history of three behaviours, by its length.
+#[divan::bench(args = [10, 20, 200])]
+fn statistics(bencher: Bencher, events: usize) {
+    let mut r = Stream::new(1, "statistics", 0);
+    let statistics = Statistics::new(3);
+    let mut out = vec![0; statistics.sizes().len()];
+    let items: Vec<u32> = (0..events).map(|_| r.below(events as u32)).collect();
+    let behaviours: Vec<u8> = (0..events).map(|_| r.below(3) as u8).collect();
+    bencher.bench_local(|| statistics.write(black_box(&items), black_box(&behaviours), &mut out));
 }
 
 /// 256 windows of 50 places, one negative a target, sorted segments.

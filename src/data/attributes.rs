@@ -14,7 +14,7 @@ use super::DataConfig;
 use super::cache::Dataset;
 use super::readers::{AttributeTable, Kind, Names, beside, beside_inter, read_user_attributes};
 use super::split::thousands;
-use super::synth::Domain;
+use super::synth::{Domain, User};
 use crate::error::{Error, Result, nearest};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ impl Attributes {
     /// # Errors
     /// A name in `data.attributes` that is not one of them.
     pub fn of_world(world: &Domain, data: &Dataset, config: &DataConfig) -> Result<Attributes> {
-        let column = |name: &str, of: fn(&super::synth::User) -> u8| {
+        let column = |name: &str, of: fn(&User) -> u8| {
             let cells = world.users.iter().map(|user| of(user).to_string()).collect();
             (name.to_string(), Kind::Token, cells)
         };
@@ -108,19 +108,21 @@ impl Attributes {
             Some(names) => named(names, table, file.as_deref())?,
             None => (0..table.columns.len()).collect(),
         };
+        let asked = config.attributes.is_some();
         let mut taken: Vec<(&str, Coding, &Names)> = vec![];
         for at in columns {
             let (name, kind, cells) = &table.columns[at];
             let several = matches!(kind, Kind::TokenSeq | Kind::FloatSeq);
             let coding = Coding::of(rows.iter().flatten().map(|&row| cells.get(row)), config.bins);
-            if config.attributes.is_none() && several {
-                notes.push(format!("{name} left out: it has several values a user"));
-            } else if several {
+            let categories = coding.size() as usize - 1;
+            if several && asked {
                 return Err(Error::Usage(format!(
                     "data.attributes: found {name:?}, which has several values a user; expected columns of one"
                 )));
-            } else if config.attributes.is_none() && coding.size() as usize > 1 + MOST_CATEGORIES {
-                let n = thousands(coding.size() as u64 - 1);
+            } else if several {
+                notes.push(format!("{name} left out: it has several values a user"));
+            } else if categories > MOST_CATEGORIES && !asked {
+                let n = thousands(categories as u64);
                 notes.push(format!("{name} left out: it has {n} categories; name it in data.attributes to take it"));
             } else {
                 notes.extend(coding.note(name));
@@ -140,7 +142,7 @@ impl Attributes {
     }
 }
 
-/// Tables of users go by names of their own, and lie beside the interactions of these users.
+/// The file of interactions must be the one that these users belong to; `users.csv` has no such name.
 fn belongs(name: &str, interactions: &str) -> bool {
     match name {
         "users.dat" => interactions == "ratings.dat",
@@ -385,7 +387,7 @@ mod tests {
             ),
             ("users.dat", "0::F::1::2::3\n1::F::1::2::3::4\n", ":2:5: found \"3\"; expected 5 fields"),
             ("u.user", "0|24|M|x|1\n|24|M|x|1\n", ":2:1: found nothing; expected an id of 1 to 1024 bytes"),
-            ("u.user", "0|24|M|x|1\n1|24|M|x|1\n\n0|24|M|x|1\n", ":4:1: found the user \"0\" of line 1 a second time"),
+            ("u.user", "0|24|M|x|1\n1|24|M|x|1\n0|24|M|x|1\n", ":3:1: found the user \"0\" of line 1 a second time"),
             ("x.user", "age:token\n0\n", ":1:1: found the column \"age\"; expected user ids in the first column"),
             ("x.user", "user_id:token\tage\n0\t1\n", ":1:2: found \"age\"; expected name:type"),
             ("x.user", "user_id:token\tage:float\n0\t\n1\told\n", ":3:2: found \"old\"; expected a number or nothing"),
@@ -438,8 +440,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         world.write(&folder.path().join("world")).unwrap();
         let path = folder.path().join("world/default/clicks.inter");
-        let data = DataConfig { min_user: 20, ..config.clone() }.load_with(&path, None).unwrap();
-        assert!(data.users() > 10 && data.users() < 40 && data.user_name(0) != "1");
+        let data = DataConfig { min_user: 40, ..config.clone() }.load_with(&path, None).unwrap();
+        let first = data.user_name(0).to_string();
+        assert!((5..40).contains(&data.users()) && first != "1", "{} users, first {first}", data.users());
         let drawn = Attributes::of_world(domain, &data, &config).unwrap();
         assert_eq!(drawn.names, ["age", "gender", "occupation"]);
         let distinct: BTreeSet<u8> = (0..data.users() as u32).map(|u| user(domain, &data, u).occupation).collect();
@@ -453,7 +456,7 @@ mod tests {
         assert_eq!(Attributes::of_world(domain, &data, &one).unwrap().sizes, drawn.sizes[1..2]);
     }
 
-    fn user<'a>(domain: &'a Domain, data: &Dataset, user: u32) -> &'a super::super::synth::User {
+    fn user<'a>(domain: &'a Domain, data: &Dataset, user: u32) -> &'a User {
         &domain.users[data.user_name(user).parse::<usize>().unwrap() - 1]
     }
 }

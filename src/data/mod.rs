@@ -65,7 +65,7 @@ pub struct DataConfig {
     pub learn: Learn,
     /// Columns of the attribute file of users that are features of them; if not given, all of few categories.
     pub attributes: Option<Vec<String>>,
-    /// Bins of an attribute that is a number: so many of about as many users each.
+    /// Bins that an attribute of numbers is cut into, of about as many users each.
     pub bins: usize,
 }
 

@@ -98,8 +98,9 @@ mod tests {
         assert_eq!([4, 2, 3, 6, 1].map(masked), [(0, 0), (0, 0), (1, 0), (2, 3), (2, 4)]);
         let listed = |target| among(target, Among::Listed(&[target, 3, 8, 4, 1]));
         assert_eq!([2, 3, 4, 6, 1].map(listed), [(1, 0), (1, 0), (0, 0), (2, 2), (2, 1)]);
-        // For another target behaviour other items are copied: 5, then 1, which were bought.
-        assert_eq!(count(&ITEMS, &BEHAVIOURS, 1, CART, Among::All { items: 9, excluded: &[] }), (1, 6));
+        // Where carts are asked for, all that others leave is 5, which was bought.
+        let carts = |target| count(&ITEMS, &BEHAVIOURS, target, CART, Among::All { items: 9, excluded: &[] });
+        assert_eq!([5, 1, 6].map(carts), [(0, 0), (1, 7), (1, 7)]);
     }
 
     #[test]
