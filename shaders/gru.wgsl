@@ -3,7 +3,7 @@
 //   r, z = sigmoid(r'), sigmoid(z');   n = tanh(x_n + r m);   h <- (1 - z) n + z h
 // x: [B, T, 3H], the inputs' part of the gates, made outside; h, y, dy, before: [B, T, H]; saved: [B, T, 4H], r, z, n, m.
 // weight: [H, 3H] in `forward`, transposed in `backward`: neighbouring lanes read neighbouring elements in both.
-// keep: [B, T], 0 = a padded place: the state is carried on unchanged, and nothing flows into the gates.
+// keep: [B, T], 0 = a place that carries the state on unchanged, and nothing flows into its gates.
 // One workgroup a sequence, its lanes take the H units of a step; 8 H bytes of workgroup memory forward, 16 H backward.
 //!import index
 //!import math
@@ -12,7 +12,7 @@ var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> weight: array<f32>;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> keep: array<u32>;
+@group(0) @binding(3) var<storage, read> keep: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<storage, read_write> saved: array<f32>;
 
@@ -48,7 +48,7 @@ fn forward(
             let z = sigmoid(x[own + H] + sums.y);
             let n = tanh_accurate(x[own + 2u * H] + r * sums.z);
             let h = states[old + j];
-            let next = select(h, n + z * (h - n), keep[place] != 0u);
+            let next = select(h, n + z * (h - n), keep[place] != 0.0);
             states[H - old + j] = next;
             y[place * H + j] = next;
             let s = place * 4u * H + j;
@@ -93,7 +93,7 @@ fn backward(
     }
     for (var t = p.t; t > 0u; t--) {
         let place = b * p.t + t - 1u;
-        let kept = keep[place] != 0u;
+        let kept = keep[place] != 0.0;
         for (var j = lane; j < H; j += WG) {
             var state = 0.0;
             if t > 1u {

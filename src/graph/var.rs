@@ -179,10 +179,10 @@ impl<'g> Var<'g> {
 
     /// The states \[B, T, H\] of a GRU whose inputs give `self` \[B, T, 3H\] to its gates r, z, n, which is
     /// `x.linear(weight_ih, Some(bias_ih), Activation::None)`; weight \[3H, H\] and bias \[3H\] are the state's own, all as
-    /// PyTorch has them. A place where `keep` \[B, T\] (u32) is 0 carries the state on, so that the last place holds the last
-    /// state whichever end the padding is at.
+    /// PyTorch has them. A place where `keep` \[B, T\] is 0 carries the state on, so that the last place holds the last state
+    /// whichever end the padding is at.
     pub fn gru(self, weight: Var<'g>, bias: Var<'g>, keep: Var<'g>) -> Var<'g> {
-        let outputs = self.graph.try_push(Gru, &[self, weight.transpose(), bias, keep]);
+        let outputs = self.graph.try_push(Gru, &[self, weight.transpose(), bias, keep.nonzero()]);
         outputs.unwrap_or_else(|e| panic!("{e}"))[0]
     }
 

@@ -13,7 +13,7 @@ use bytemuck::{Pod, Zeroable};
 /// r = sigmoid(x_r + W_r h + b_r), z = sigmoid(x_z + W_z h + b_z), n = tanh(x_n + r (W_n h + b_n)), h <- (1 - z) n + z h.
 ///
 /// Inputs: x \[B, T, 3H\], the inputs' part of the gates r, z, n with its bias; the weight of the state \[H, 3H\] (PyTorch's
-/// transposed) and its bias \[3H\]; keep \[B, T\] u32, 0 = a padded place, which carries the state on unchanged.
+/// transposed) and its bias \[3H\]; keep \[B, T\], 0 = a place that carries the state on unchanged.
 /// Outputs: the states \[B, T, H\]; r, z, n and W_n h + b_n \[B, T, 4H\], for the backward pass alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Gru;
@@ -78,7 +78,7 @@ fn sigmoid<T: Real>(x: T) -> T {
 
 impl Gru {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (x, weight, bias, keep) = (a.f(0), a.f(1), a.f(2), a.u(3));
+        let (x, weight, bias, keep) = (a.f(0), a.f(1), a.f(2), a.f(3));
         let [_, steps, h] = extents(a.out_shape(0));
         blocks([(a.out(0), steps * h), (a.out(1), 4 * steps * h)], 8 * steps * h * h, |b, [y, saved]| {
             let mut state = vec![T::ZERO; h];
@@ -97,7 +97,7 @@ impl Gru {
                     let r = sigmoid(x(0) + sum(0));
                     let z = sigmoid(x(1) + sum(1));
                     let n = (x(2) + r * m).tanh();
-                    y[t * h + j] = if keep[place] != 0 { n + z * (state[j] - n) } else { state[j] };
+                    y[t * h + j] = if keep[place] != T::ZERO { n + z * (state[j] - n) } else { state[j] };
                     for (i, value) in [r, z, n, m].into_iter().enumerate() {
                         saved[t * 4 * h + i * h + j] = value;
                     }
@@ -144,8 +144,7 @@ impl Op for Gru {
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
         x.count(4)?;
-        (0..3).try_for_each(|i| x.dtype(i, DType::F32))?;
-        x.dtype(3, DType::U32)?;
+        (0..4).try_for_each(|i| x.dtype(i, DType::F32))?;
         x.rank(0, 3)?;
         let [batch, t, gates] = extents(x.shape(0));
         let h = gates / 3;
@@ -180,7 +179,7 @@ impl Op for Gru {
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (x, weight, bias, keep) = (a.f(0), a.f(1), a.f(2), a.u(3));
+        let (x, weight, bias, keep) = (a.f(0), a.f(1), a.f(2), a.f(3));
         let [_, steps, h] = extents(a.out_shape(0));
         let lens = [steps * h * BLOCK, 4 * steps * h * BLOCK];
         let work = BLOCK * steps * h * h;
@@ -201,7 +200,7 @@ impl Op for Gru {
                             let state = if t > 0 { &past[(t - 1) * h..] } else { &zeros };
                             let y = &mut y[..h];
                             let saved = &mut saved[(s * steps + t) * 4 * h..][..4 * h];
-                            if keep[place] != 0 {
+                            if keep[place] != 0.0 {
                                 step(&x[place * 3 * h..][..3 * h], bias, sums, state, y, saved);
                             } else {
                                 y.copy_from_slice(state);
@@ -241,7 +240,7 @@ pub struct GruBackward;
 
 impl GruBackward {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (weight, keep, saved, y, dy) = (a.f(0), a.u(1), a.f(2), a.f(3), a.f(4));
+        let (weight, keep, saved, y, dy) = (a.f(0), a.f(1), a.f(2), a.f(3), a.f(4));
         let [_, steps, h] = extents(a.out_shape(2));
         let [gates, states] = [3 * steps * h, steps * h];
         let outputs = [(a.out(0), gates), (a.out(1), gates), (a.out(2), states)];
@@ -257,7 +256,7 @@ impl GruBackward {
                     let dn = dh * (T::ONE - z) * (T::ONE - n * n);
                     let dz = dh * (state - n) * z * (T::ONE - z);
                     let dr = dn * m * r * (T::ONE - r);
-                    let kept = keep[place] != 0;
+                    let kept = keep[place] != T::ZERO;
                     let d = if kept { [(dr, dr), (dz, dz), (dn, dn * r)] } else { [(T::ZERO, T::ZERO); 3] };
                     for (gate, (d, dsum)) in d.into_iter().enumerate() {
                         dx[(t * 3 + gate) * h + j] = d;
@@ -322,7 +321,7 @@ impl Op for GruBackward {
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (weight, keep, saved, y, dy) = (a.f(0), a.u(1), a.f(2), a.f(3), a.f(4));
+        let (weight, keep, saved, y, dy) = (a.f(0), a.f(1), a.f(2), a.f(3), a.f(4));
         let [_, steps, h] = extents(a.out_shape(2));
         let [gates, states] = [3 * steps * h, steps * h];
         let outputs = [(a.out(0), gates * BLOCK), (a.out(1), gates * BLOCK), (a.out(2), states * BLOCK)];
@@ -341,7 +340,7 @@ impl Op for GruBackward {
                             }
                             let [dx, dsums] = [&mut *dx, &mut *dsums].map(|d| &mut d[s * gates + t * 3 * h..][..3 * h]);
                             let dy = &dy[place * h..][..h];
-                            if keep[place] != 0 {
+                            if keep[place] != 0.0 {
                                 step_back(&saved[place * 4 * h..][..4 * h], before, dy, carried, dx, dsums);
                             } else {
                                 carried.iter_mut().zip(dy).for_each(|(c, dy)| *c += dy);

@@ -1,9 +1,10 @@
 //! BERT4Rec: Sun et al., "BERT4Rec: sequential recommendation with bidirectional encoder representations from Transformer"
 //! (CIKM 2019). Places of a window are hidden at random (`model.hidden_share`) and found from both sides; to predict, a hidden
 //! place is put behind the history. Post-norm blocks, and before the output a linear layer with GELU and a norm; items are
-//! scored by the table they are read from and a bias each. Start values: N(0, .02).
+//! scored by the table they are read from and a bias each. Where behaviours are read, a place that is hidden in training keeps its
+//! event's. Start values: N(0, .02).
 
-use super::{History, LossKind, Model, Objective, Output, Padding};
+use super::{History, LossKind, Model, Objective, Output, Padding, Reads};
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
 use crate::nn::encoder::{Encoder, Places};
@@ -17,6 +18,10 @@ pub struct Settings {
     pub encoder: Encoder,
     /// Share of the places that are hidden in training.
     pub hidden_share: f64,
+    /// Behaviours whose embeddings are added to those of items; 0: none.
+    pub behaviours: usize,
+    /// That of a hidden place behind a history; None: the newest event's.
+    pub target: Option<u32>,
 }
 
 pub struct Bert4Rec {
@@ -26,13 +31,16 @@ pub struct Bert4Rec {
 
 impl Bert4Rec {
     pub fn new(settings: Settings) -> Bert4Rec {
-        let Settings { items, max_len, encoder, .. } = settings;
+        let Settings { items, max_len, encoder, behaviours, .. } = settings;
         let d = encoder.dim;
         let mut params = Params::new();
         // Row items + 1 stands for a hidden place.
         params.add("item_embedding", [items + 2, d], Init::Normal(0.02));
         params.add("item_bias", [items + 2, 1], Init::Constant(0.0));
         params.add("position_embedding", [max_len, d], Init::Normal(0.02));
+        if behaviours > 0 {
+            params.add("behaviour_embedding", [behaviours + 1, d], Init::Normal(0.02));
+        }
         encoder.declare(&mut params, Init::Normal(0.02));
         params.add("output.weight", [d, d], Init::Normal(0.02));
         params.add("output.bias", [d], Init::Constant(0.0));
@@ -53,6 +61,10 @@ impl Model for Bert4Rec {
 
     fn padding(&self) -> Padding {
         Padding::Left
+    }
+
+    fn reads(&self) -> Reads {
+        Reads { behaviours: self.settings.behaviours > 0, ..Reads::default() }
     }
 
     fn objective(&self) -> Objective {
@@ -79,8 +91,16 @@ impl Model for Bert4Rec {
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
         let hidden = g.constant(Tensor::u32([b, 1], vec![self.settings.items as u32 + 1; b]));
-        let items = if m > 1 { g.concat(1, &[history.items.slice(1, 1, m - 1), hidden]) } else { hidden };
-        let x = self.embed(g, items);
+        let moved = |x: Var<'g>, last| if m > 1 { g.concat(1, &[x.slice(1, 1, m - 1), last]) } else { last };
+        let items = moved(history.items, hidden);
+        let behaviours = history.behaviours.map(|behaviours| {
+            let last = match self.settings.target {
+                Some(target) => g.constant(Tensor::u32([b, 1], vec![target; b])),
+                None => behaviours.slice(1, m - 1, 1),
+            };
+            moved(behaviours, last)
+        });
+        let x = self.embed(g, &History { items, behaviours, ..*history });
         let pick = |x: Var<'g>| x.slice(1, m - 1, 1);
         let last = Places::Newest(&pick);
         let last = self.settings.encoder.encode_at(last, &self.params, g, x, items, history.training);
@@ -88,7 +108,7 @@ impl Model for Bert4Rec {
     }
 
     fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let x = self.embed(g, history.items);
+        let x = self.embed(g, history);
         let at_targets = |x: Var<'g>| history.at_targets(x);
         let places = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
         let encoder = &self.settings.encoder;
@@ -97,8 +117,11 @@ impl Model for Bert4Rec {
 }
 
 impl Bert4Rec {
-    fn embed<'g>(&self, g: &'g Graph, items: Var<'g>) -> Var<'g> {
-        g.scope("embed", || self.item_table(g).gather(items) + self.params.var(g, "position_embedding"))
+    fn embed<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        g.scope("embed", || {
+            let x = self.item_table(g).gather(history.items) + self.params.var(g, "position_embedding");
+            history.add_behaviours(&self.params, x)
+        })
     }
 
     /// The layer between the encoder and the scores.

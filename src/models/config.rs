@@ -1,19 +1,26 @@
 //! Which model, and its settings.
 
 use super::cosine::Cosine;
+use super::dpcpl::prompts::{PromptConfig, Prompter, Source};
+use super::dpcpl::{self, Block, Dpcpl, MinerKind};
 use super::pomrec::{PomRec, Variant};
 use super::sasrec::Positions;
 use super::{Bert4Rec, Caser, Ease, Fmlp, Gru4Rec, Model, Npe, Pop, SasRec, Stamp};
 use super::{bert4rec, caser, fmlp, gru4rec, npe, pomrec, sasrec, stamp};
 use crate::error::{Error, Result, nearest};
 use crate::kernels::attention::Attention;
+use crate::kernels::embedding::GatherGradDense;
 use crate::kernels::fourier;
 use crate::nn::encoder::{Encoder, Norm};
+use crate::nn::miner::Miner;
 use serde::{Deserialize, Serialize};
 
 /// The models by name.
-pub const NAMES: [&str; 10] =
-    ["pomrec", "sasrec", "gru4rec", "bert4rec", "fmlp", "stamp", "caser", "npe", "ease", "pop"];
+pub const NAMES: [&str; 11] =
+    ["pomrec", "dpcpl", "sasrec", "gru4rec", "bert4rec", "fmlp", "stamp", "caser", "npe", "ease", "pop"];
+
+/// Those that read behaviours by `model.behaviours`.
+const BEHAVIOURS: [&str; 4] = ["sasrec", "gru4rec", "bert4rec", "fmlp"];
 
 /// The largest width or count, and the most blocks: far beyond what is of use, and small enough to be multiplied.
 const WIDEST: usize = 1 << 16;
@@ -59,6 +66,14 @@ pub struct ModelConfig {
     pub ridge: f64,
     /// Users and items of length 1.
     pub cosine: bool,
+    /// A SASRec, GRU4Rec, BERT4Rec or FMLP-Rec reads what each event's behaviour was. DPCPL always does.
+    pub behaviours: bool,
+    /// DPCPL's blocks.
+    pub miner: MinerKind,
+    /// Blocks of channels in DPCPL's filter, k.
+    pub blocks: usize,
+    /// DPCPL's prompts.
+    pub prompt: PromptConfig,
 }
 
 impl Default for ModelConfig {
@@ -83,6 +98,10 @@ impl Default for ModelConfig {
             vertical_filters: 4,
             ridge: 500.0,
             cosine: false,
+            behaviours: false,
+            miner: MinerKind::Filter,
+            blocks: 4,
+            prompt: PromptConfig::default(),
         }
     }
 }
@@ -104,6 +123,9 @@ impl ModelConfig {
             ("window", self.window),
             ("horizontal_filters", self.horizontal_filters),
             ("vertical_filters", self.vertical_filters),
+            ("blocks", self.blocks),
+            ("prompt.tokens", self.prompt.tokens),
+            ("prompt.factors", self.prompt.factors),
         ];
         for (key, value) in counts {
             let most = if key == "layers" { MOST_LAYERS } else { WIDEST };
@@ -133,6 +155,21 @@ impl ModelConfig {
         if !self.ridge.is_finite() || self.ridge <= 0.0 {
             return wrong("ridge", self.ridge.to_string(), "a number above 0");
         }
+        let PromptConfig { compactness, prompt_weight, factor_epsilon2, prompt_epsilon2, .. } = self.prompt;
+        for (key, x) in [("prompt.compactness", compactness), ("prompt.prompt_weight", prompt_weight)] {
+            if !x.is_finite() || x < 0.0 {
+                return wrong(key, x.to_string(), "a number of at least 0");
+            }
+        }
+        for (key, x) in [("prompt.factor_epsilon2", factor_epsilon2), ("prompt.prompt_epsilon2", prompt_epsilon2)] {
+            if !x.is_finite() || x <= 0.0 {
+                return wrong(key, x.to_string(), "a number above 0");
+            }
+        }
+        if self.prompt.source == Source::Attributes && self.prompt.progressive {
+            let expected = "false with model.prompt.source = \"attributes\", whose prompts stand at the input only";
+            return wrong("prompt.progressive", "true".into(), expected);
+        }
         Ok(())
     }
 
@@ -148,6 +185,58 @@ impl ModelConfig {
         let inner = self.inner.unwrap_or(if norm == Norm::Pre { dim } else { 4 * dim });
         let eps = if norm == Norm::Pre { 1e-8 } else { 1e-12 };
         Ok(Encoder { norm, dim, layers, heads, inner, dropout, causal, attend_padding: false, eps })
+    }
+
+    /// The behaviours that a model called `name` reads of a task.
+    fn behaviours(&self, name: &str, task: &Task) -> Result<usize> {
+        if self.behaviours && !BEHAVIOURS.contains(&name) {
+            let models = BEHAVIOURS.join(", ");
+            return Err(Error::Usage(format!(
+                "model.behaviours: found true with {name}; expected false, or one of {models}"
+            )));
+        }
+        if self.behaviours && task.behaviours == 0 {
+            return Err(Error::Usage(
+                "model.behaviours: found true; expected false: the data's events have no behaviours in use".into(),
+            ));
+        }
+        let most = GatherGradDense::MAX_ROWS - 1;
+        let read = if self.behaviours || name == "dpcpl" { task.behaviours } else { 0 };
+        if read > most {
+            return Err(Error::Usage(format!("{name}: found {read} behaviours in use; expected at most {most}")));
+        }
+        Ok(read)
+    }
+
+    fn dpcpl(&self, task: &Task, behaviours: usize) -> Result<Dpcpl> {
+        let ModelConfig { dim, layers, blocks, dropout, .. } = *self;
+        let Task { items, max_len, features, phase, .. } = *task;
+        let tuning = phase == Some(Phase::Tune);
+        let prompter = (tuning && self.prompt.source != Source::Off)
+            .then(|| Prompter::new(self.prompt, dim, layers, behaviours, features));
+        if let Some(prompter) = &prompter {
+            prompter.check()?;
+        }
+        let block = match self.miner {
+            MinerKind::Filter => {
+                if !dim.is_multiple_of(blocks) {
+                    let message = format!("model.blocks: found {blocks}; expected a divisor of model.dim, {dim}");
+                    return Err(Error::Usage(message));
+                }
+                let tokens = prompter.as_ref().map_or(0, Prompter::tokens);
+                if max_len + tokens > fourier::LONGEST {
+                    return Err(Error::Usage(format!(
+                        "data.max_len: found {max_len}, and {tokens} tokens of prompts; expected at most {} of both with the \
+                         filters of dpcpl",
+                        fourier::LONGEST
+                    )));
+                }
+                let inner = self.inner.unwrap_or(4 * dim);
+                Block::Filter(Miner { dim, blocks, inner, streams: 1 + behaviours, dropout })
+            }
+            MinerKind::Attention => Block::Attention(self.encoder(Norm::Post, false)?),
+        };
+        Ok(Dpcpl::new(dpcpl::Settings { items, max_len, dim, layers, behaviours, block, dropout, tuning, prompter }))
     }
 }
 
@@ -216,7 +305,8 @@ pub fn check_name(name: &str) -> Result<()> {
 pub fn build(name: &str, config: &ModelConfig, task: &Task) -> Result<Box<dyn Model>> {
     check_name(name)?;
     config.check()?;
-    let Task { items, max_len, .. } = *task;
+    let Task { items, max_len, target, .. } = *task;
+    let behaviours = config.behaviours(name, task)?;
     let ModelConfig { dim, interests, prompts, dispersion, attention_dim, variant, .. } = *config;
     let ModelConfig { layers, hidden, dropout, norm, positions, hidden_share, .. } = *config;
     let model: Box<dyn Model> = match name {
@@ -230,14 +320,19 @@ pub fn build(name: &str, config: &ModelConfig, task: &Task) -> Result<Box<dyn Mo
             dispersion,
             variant,
         })),
+        "dpcpl" => Box::new(config.dpcpl(task, behaviours)?),
         "sasrec" => {
             let encoder = config.encoder(norm, true)?;
-            Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions }))
+            Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions, behaviours }))
         }
-        "gru4rec" => Box::new(Gru4Rec::new(gru4rec::Settings { items, dim, hidden, layers, dropout, positions })),
+        "gru4rec" => {
+            let settings = gru4rec::Settings { items, dim, hidden, layers, dropout, positions, behaviours };
+            Box::new(Gru4Rec::new(settings))
+        }
         "bert4rec" => {
             let encoder = config.encoder(Norm::Post, false)?;
-            Box::new(Bert4Rec::new(bert4rec::Settings { items, max_len, encoder, hidden_share }))
+            let settings = bert4rec::Settings { items, max_len, encoder, hidden_share, behaviours, target };
+            Box::new(Bert4Rec::new(settings))
         }
         "fmlp" => {
             if max_len > fourier::LONGEST {
@@ -245,7 +340,7 @@ pub fn build(name: &str, config: &ModelConfig, task: &Task) -> Result<Box<dyn Mo
                 return Err(Error::Usage(format!("data.max_len: found {max_len}; expected at most {most} with fmlp")));
             }
             let inner = config.inner.unwrap_or(4 * dim);
-            Box::new(Fmlp::new(fmlp::Settings { items, max_len, dim, layers, inner, dropout }))
+            Box::new(Fmlp::new(fmlp::Settings { items, max_len, dim, layers, inner, dropout, behaviours }))
         }
         "stamp" => Box::new(Stamp::new(stamp::Settings { items, dim })),
         "caser" => Box::new(Caser::new(caser::Settings {

@@ -12,7 +12,7 @@
 //! target. What stands at padded places would reach it as well: they are set to 0 before every transform, where the published code
 //! lets positions and the norm's bias in. GELU, inner width 4 d and eps 1e-12 as published; start values: N(0, .02).
 
-use super::{History, Model};
+use super::{History, Model, Reads};
 use crate::graph::{Graph, Var};
 use crate::kernels::fourier::frequencies;
 use crate::kernels::matmul::Activation;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub inner: usize,
     /// Of embeddings and the outputs of each half of a block.
     pub dropout: f64,
+    /// Behaviours whose embeddings are added to those of items; 0: none.
+    pub behaviours: usize,
 }
 
 pub struct Fmlp {
@@ -40,7 +42,7 @@ impl Fmlp {
     const EPS: f64 = 1e-12;
 
     pub fn new(settings: Settings) -> Fmlp {
-        let Settings { items, max_len, dim, layers, inner, .. } = settings;
+        let Settings { items, max_len, dim, layers, inner, behaviours, .. } = settings;
         let mut params = Params::new();
         let init = Init::Normal(0.02);
         let norm = |params: &mut Params, name: &str| {
@@ -49,6 +51,9 @@ impl Fmlp {
         };
         params.add("item_embedding", [items + 1, dim], init);
         params.add("position_embedding", [max_len, dim], init);
+        if behaviours > 0 {
+            params.add("behaviour_embedding", [behaviours + 1, dim], init);
+        }
         norm(&mut params, "embedding_norm");
         for l in 0..layers {
             params.add(&format!("encoder.{l}.filter.weight"), [frequencies(max_len), 2, dim], init);
@@ -70,6 +75,7 @@ impl Fmlp {
     fn embed<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let var = |name: &str| self.params.var(g, name);
         let x = self.item_table(g).gather(history.items) + var("position_embedding");
+        let x = history.add_behaviours(&self.params, x);
         let x = x.layer_norm(var("embedding_norm.gain"), var("embedding_norm.bias"), Fmlp::EPS);
         x.dropout(self.dropout(history))
     }
@@ -101,6 +107,10 @@ impl Model for Fmlp {
 
     fn params(&self) -> &Params {
         &self.params
+    }
+
+    fn reads(&self) -> Reads {
+        Reads { behaviours: self.settings.behaviours > 0, ..Reads::default() }
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {

@@ -4,7 +4,7 @@
 //! Start values: N(0, 2 / (rows + columns)) (Glorot), biases 0.
 
 use super::sasrec::Positions;
-use super::{History, LossKind, Model, Objective};
+use super::{History, LossKind, Model, Objective, Reads};
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
 use crate::nn::{Init, Params};
@@ -19,6 +19,8 @@ pub struct Settings {
     /// Of the embeddings.
     pub dropout: f64,
     pub positions: Positions,
+    /// Behaviours whose embeddings are added to those of items; 0: none.
+    pub behaviours: usize,
 }
 
 pub struct Gru4Rec {
@@ -28,12 +30,15 @@ pub struct Gru4Rec {
 
 impl Gru4Rec {
     pub fn new(settings: Settings) -> Gru4Rec {
-        let Settings { items, dim, hidden, layers, .. } = settings;
+        let Settings { items, dim, hidden, layers, behaviours, .. } = settings;
         let mut params = Params::new();
         let mut weight = |name: &str, rows: usize, columns: usize| {
             params.add(name, [rows, columns], Init::Normal((2.0 / (rows + columns) as f64).sqrt()));
         };
         weight("item_embedding", items + 1, dim);
+        if behaviours > 0 {
+            weight("behaviour_embedding", behaviours + 1, dim);
+        }
         for l in 0..layers {
             weight(&format!("gru.{l}.input.weight"), 3 * hidden, if l == 0 { dim } else { hidden });
             weight(&format!("gru.{l}.state.weight"), 3 * hidden, hidden);
@@ -55,6 +60,10 @@ impl Model for Gru4Rec {
 
     fn params(&self) -> &Params {
         &self.params
+    }
+
+    fn reads(&self) -> Reads {
+        Reads { behaviours: self.settings.behaviours > 0, ..Reads::default() }
     }
 
     fn objective(&self) -> Objective {
@@ -86,7 +95,7 @@ impl Gru4Rec {
     fn states<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let var = |name: String| self.params.var(g, &name);
         let mut x = g.scope("embed", || {
-            let x = self.item_table(g).gather(history.items);
+            let x = history.add_behaviours(&self.params, self.item_table(g).gather(history.items));
             if history.training && self.settings.dropout > 0.0 { x.dropout(self.settings.dropout) } else { x }
         });
         for l in 0..self.settings.layers {

@@ -4,6 +4,7 @@ use crate::data::batches::{Besides, Padding};
 use crate::device::Runner;
 use crate::graph::{Graph, Var};
 use crate::models::Reads;
+use crate::nn::Params;
 use crate::tensor::{Spec, Tensor};
 
 /// Histories, as a model sees them.
@@ -55,6 +56,12 @@ impl<'g> History<'g> {
     pub fn embed(&self, table: Var<'g>) -> Var<'g> {
         let [b, m] = [self.items.shape()[0], self.items.shape()[1]];
         table.gather(self.items) * self.items.nonzero().reshape([b, m, 1])
+    }
+
+    /// `x` \[B, M, d\] with the row of `behaviour_embedding` of each event added, if behaviours are given.
+    pub fn add_behaviours(&self, params: &Params, x: Var<'g>) -> Var<'g> {
+        let Some(behaviours) = self.behaviours else { return x };
+        x + params.var(x.graph(), "behaviour_embedding").gather(behaviours)
     }
 
     /// What stands at the newest item of each history, \[B, d\], of `places` \[B, M, d\].

@@ -186,7 +186,7 @@ impl Loss {
 }
 
 /// sum w l / sum w; 0 where all weights are 0.
-fn weighted_mean<'g>(losses: Var<'g>, weight: Var<'g>) -> Var<'g> {
+pub(super) fn weighted_mean<'g>(losses: Var<'g>, weight: Var<'g>) -> Var<'g> {
     (losses * weight).sum(0) / weight.sum(0).max(losses.graph().scalar(1e-9))
 }
 

@@ -9,10 +9,10 @@
 //! | equation 7, cross entropy at each place | [`super::loss`], kind `bce` |
 //!
 //! `pre` scales item embeddings by sqrt(d), pads on the left and reads padded places as zeros that are not attended to; `post`
-//! pads on the right. Training looks at every place of a window at once, or (`model.positions = "last"`) at its end alone.
+//! pads on the right. Behaviours of events, where they are read, are added as positions are. Training looks at every place of a window at once, or (`model.positions = "last"`) at its end alone.
 //! Start values: N(0, .02).
 
-use super::{History, LossKind, Model, Objective, Padding};
+use super::{History, LossKind, Model, Objective, Padding, Reads};
 use crate::graph::{Graph, Var};
 use crate::nn::encoder::{Encoder, Norm, Places};
 use crate::nn::{Init, Params};
@@ -40,6 +40,8 @@ pub struct Settings {
     pub max_len: usize,
     pub encoder: Encoder,
     pub positions: Positions,
+    /// Behaviours whose embeddings are added to those of items; 0: none.
+    pub behaviours: usize,
 }
 
 pub struct SasRec {
@@ -49,10 +51,13 @@ pub struct SasRec {
 
 impl SasRec {
     pub fn new(settings: Settings) -> SasRec {
-        let Settings { items, max_len, encoder, .. } = settings;
+        let Settings { items, max_len, encoder, behaviours, .. } = settings;
         let mut params = Params::new();
         params.add("item_embedding", [items + 1, encoder.dim], Init::Normal(0.02));
         params.add("position_embedding", [max_len, encoder.dim], Init::Normal(0.02));
+        if behaviours > 0 {
+            params.add("behaviour_embedding", [behaviours + 1, encoder.dim], Init::Normal(0.02));
+        }
         encoder.declare(&mut params, Init::Normal(0.02));
         SasRec { settings, params }
     }
@@ -62,7 +67,7 @@ impl SasRec {
         let items = self.item_table(g).gather(history.items);
         let Encoder { norm, dim, .. } = self.settings.encoder;
         let items = if norm == Norm::Pre { items.scale((dim as f64).sqrt()) } else { items };
-        items + self.params.var(g, "position_embedding")
+        history.add_behaviours(&self.params, items + self.params.var(g, "position_embedding"))
     }
 }
 
@@ -77,6 +82,10 @@ impl Model for SasRec {
 
     fn padding(&self) -> Padding {
         if self.settings.encoder.norm == Norm::Pre { Padding::Left } else { Padding::Right }
+    }
+
+    fn reads(&self) -> Reads {
+        Reads { behaviours: self.settings.behaviours > 0, ..Reads::default() }
     }
 
     fn objective(&self) -> Objective {

@@ -37,22 +37,23 @@ pub struct Encoder {
 impl Encoder {
     /// Declares the parameters, `encoder.*`.
     pub fn declare(&self, params: &mut Params, init: Init) {
+        let norm = if self.norm == Norm::Pre { "norm" } else { "embedding_norm" };
+        declare_norm(params, &format!("encoder.{norm}"), self.dim);
+        (0..self.layers).for_each(|l| self.declare_block(l, params, init));
+    }
+
+    /// Declares the parameters of block `l` alone.
+    pub fn declare_block(&self, l: usize, params: &mut Params, init: Init) {
         let d = self.dim;
-        let norm = |params: &mut Params, name: &str| {
-            params.add(&format!("encoder.{name}.gain"), [d], Init::Constant(1.0));
-            params.add(&format!("encoder.{name}.bias"), [d], Init::Constant(0.0));
-        };
-        norm(params, if self.norm == Norm::Pre { "norm" } else { "embedding_norm" });
-        for l in 0..self.layers {
-            let parts = [("query", d, d), ("key", d, d), ("value", d, d), ("output", d, d)];
-            let attention = parts.map(|(part, out, width)| (format!("attention.{part}"), out, width));
-            let inner = [("feed_forward.0".to_string(), self.inner, d), ("feed_forward.1".to_string(), d, self.inner)];
-            for (part, out, width) in attention.into_iter().chain(inner) {
-                params.add(&format!("encoder.{l}.{part}.weight"), [out, width], init);
-                params.add(&format!("encoder.{l}.{part}.bias"), [out], Init::Constant(0.0));
-            }
-            norm(params, &format!("{l}.attention_norm"));
-            norm(params, &format!("{l}.feed_forward_norm"));
+        let parts = [("query", d, d), ("key", d, d), ("value", d, d), ("output", d, d)];
+        let attention = parts.map(|(part, out, width)| (format!("attention.{part}"), out, width));
+        let inner = [("feed_forward.0".to_string(), self.inner, d), ("feed_forward.1".to_string(), d, self.inner)];
+        for (part, out, width) in attention.into_iter().chain(inner) {
+            params.add(&format!("encoder.{l}.{part}.weight"), [out, width], init);
+            params.add(&format!("encoder.{l}.{part}.bias"), [out], Init::Constant(0.0));
+        }
+        for part in ["attention_norm", "feed_forward_norm"] {
+            declare_norm(params, &format!("encoder.{l}.{part}"), d);
         }
     }
 
@@ -79,6 +80,26 @@ impl Encoder {
     ) -> Var<'g> {
         Traced { encoder: self, params, g, dropout: if training { self.dropout } else { 0.0 }, places }.run(x, items)
     }
+
+    /// Block `l` of [`Norm::Post`] alone, of x \[B, T, d\] where `keep` \[B, T\] (u32) is not 0; its dropout is on.
+    pub fn block<'g>(
+        &self,
+        l: usize,
+        places: Places<'_, 'g>,
+        params: &Params,
+        g: &'g Graph,
+        x: Var<'g>,
+        keep: Var<'g>,
+    ) -> Var<'g> {
+        let traced = Traced { encoder: self, params, g, dropout: self.dropout, places };
+        g.scope("encoder", || traced.post_block(l, x, keep))
+    }
+}
+
+/// Gain and bias of a norm.
+pub(crate) fn declare_norm(params: &mut Params, name: &str, d: usize) {
+    params.add(&format!("{name}.gain"), [d], Init::Constant(1.0));
+    params.add(&format!("{name}.bias"), [d], Init::Constant(0.0));
 }
 
 /// Which places of a history are encoded: those that a function takes out of \[B, M, ..\].
@@ -190,13 +211,17 @@ impl<'g> Traced<'_, 'g> {
     fn post(&self, x: Var<'g>, items: Var<'g>) -> Var<'g> {
         let mut x = self.drop(self.norm(x, "embedding_norm"), "embedding");
         for l in 0..self.encoder.layers {
-            let q = self.asked(l, x);
-            x = self.add_norm(self.wanted(l, q), self.attention(l, q, x, items), &format!("{l}.attention_norm"));
-            let inner = self.linear(x, &format!("{l}.feed_forward.0"), Activation::None).gelu();
-            let y = self.linear(inner, &format!("{l}.feed_forward.1"), Activation::None);
-            x = self.add_norm(x, y, &format!("{l}.feed_forward_norm"));
+            x = self.post_block(l, x, items);
         }
         x
+    }
+
+    fn post_block(&self, l: usize, x: Var<'g>, keep: Var<'g>) -> Var<'g> {
+        let q = self.asked(l, x);
+        let x = self.add_norm(self.wanted(l, q), self.attention(l, q, x, keep), &format!("{l}.attention_norm"));
+        let inner = self.linear(x, &format!("{l}.feed_forward.0"), Activation::None).gelu();
+        let y = self.linear(inner, &format!("{l}.feed_forward.1"), Activation::None);
+        self.add_norm(x, y, &format!("{l}.feed_forward_norm"))
     }
 
     fn ones(&self, b: usize, m: usize) -> Var<'g> {

@@ -2,7 +2,9 @@
 
 pub mod encoder;
 pub mod filter;
+pub mod miner;
 pub mod params;
+pub mod prompt;
 pub mod rate;
 
 pub use params::{Init, Params};
