@@ -370,6 +370,8 @@ impl File<'_> {
         };
         let mut list = vec![];
         flatten("", keys, &mut list);
+        // As if all were written one way: 'model.dim' = .. comes apart from model.layers = .. otherwise.
+        list.sort_by(|a, b| a.0.cmp(&b.0));
         if list.is_empty() {
             return Err(self.wrong(&name, &name, "nothing", "settings to vary, as in model.dim = [32, 64]"));
         }
@@ -392,25 +394,90 @@ impl File<'_> {
         if key == "seed" {
             return Err(self.wrong(at, key, &value, "other settings; seeds = [..] above them varies this one"));
         }
-        match value {
+        match &value {
             toml::Value::Array(values) if !values.is_empty() => {
                 values.iter().try_for_each(|value| check(value).map(drop))?;
-                Ok(Choice::List(values))
+                Ok(Choice::List(values.clone()))
             }
-            toml::Value::Table(table) if random => {
-                let range: Range =
-                    toml::Value::Table(table.clone()).try_into().map_err(|_| self.wrong(at, key, &table, expected))?;
-                let [min, max] =
-                    [check(&range.min)?.value(key), check(&range.max)?.value(key)].map(Option::unwrap_or_default);
+            toml::Value::Table(_) if random => {
+                let range: Range = value.clone().try_into().map_err(|_| self.wrong(at, key, &value, expected))?;
+                let [min, max] = [check(&range.min)?, check(&range.max)?].map(|c| c.value(key).unwrap_or_default());
                 let whole = min.is_u64() || min.is_i64();
                 match (min.as_f64(), max.as_f64()) {
                     (Some(min), Some(max)) if min < max && (min > 0.0 || !range.log) => {
                         Ok(Choice::Range { min, max, log: range.log, whole })
                     }
-                    _ => Err(self.wrong(at, key, &table, "numbers, min below max, and above 0 where log = true")),
+                    _ => Err(self.wrong(at, key, &value, "numbers, min below max, and above 0 where log = true")),
                 }
             }
-            other => Err(self.wrong(at, key, &other, expected)),
+            other => Err(self.wrong(at, key, other, expected)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trials(text: &str) -> Vec<Trial> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sweep.toml");
+        std::fs::write(&path, text).unwrap();
+        let sweep = Sweep::read(&path).unwrap();
+        sweep.trials(&sweep.over(Config::default()).unwrap()).unwrap()
+    }
+
+    fn names(text: &str) -> Vec<String> {
+        trials(text).into_iter().map(|trial| trial.name).collect()
+    }
+
+    #[test]
+    fn a_grid_is_all_combinations() {
+        let text = "model = 'sasrec'\nseeds = [2, 1]\n[grid]\n'model.dim' = [32, 64]\nloss.kind = ['bce', 'softmax']";
+        let found = names(text);
+        assert_eq!(found[..3], ["kind=bce,dim=32,seed=1", "kind=bce,dim=32,seed=2", "kind=bce,dim=64,seed=1"]);
+        assert_eq!((found.len(), found[7].as_str()), (8, "kind=softmax,dim=64,seed=2"));
+    }
+
+    #[test]
+    fn curves_vary_one_setting_and_meet_in_the_centre() {
+        let text = "model = 'sasrec'\n[settings]\nmodel = { dim = 32, layers = 1 }\n\
+                    [curves]\nmodel.dim = [32, 64]\nmodel.layers = [1, 2, 3]";
+        let expected = ["dim=32,layers=1", "dim=64,layers=1", "dim=32,layers=2", "dim=32,layers=3"];
+        assert_eq!(names(text), expected.map(|name| format!("{name},seed=1")));
+    }
+
+    #[test]
+    fn names_tell_settings_apart() {
+        let text = "model = 'sasrec'\n[grid]\neval.every = [1]\nlog.every = [2]\neval.protocol = ['sampled:9']";
+        assert_eq!(names(text), ["eval.every=1,protocol=sampled-9,log.every=2,seed=1"]);
+    }
+
+    #[test]
+    fn random_draws_stay_in_range_and_stay_as_they_are() {
+        let file = |trials: u32, more: &str| {
+            format!(
+                "model = 'sasrec'\n[random]\ntrials = {trials}\nseed = 7\nmodel.layers = {{ min = 1, max = 3 }}\n\
+                 train.lr = {{ min = 1e-4, max = 1e-2, log = true }}\nmodel.dropout = {{ min = 0, max = 1 }}\n{more}"
+            )
+        };
+        let all = trials(&file(300, ""));
+        let value = |trial: &Trial| {
+            let Config { model, train, .. } = &trial.config;
+            (model.layers, train.lr, model.dropout)
+        };
+        let mut counts = [0; 4];
+        for (layers, lr, dropout) in all.iter().map(value) {
+            counts[layers] += 1;
+            assert!((1e-4..=1e-2).contains(&lr) && (0.0..=1.0).contains(&dropout), "{lr} {dropout}");
+        }
+        // A third of 300 each, and half of the rates below the middle of the exponents: 5 standard deviations.
+        assert!(counts[0] == 0 && counts[1..].iter().all(|n: &i32| n.abs_diff(100) < 41), "{counts:?}");
+        let low = all.iter().filter(|trial| trial.config.train.lr < 1e-3).count();
+        assert!(low.abs_diff(150) < 44, "{low}");
+        assert!(all.iter().any(|trial| trial.config.model.dropout.fract() != 0.0), "a real setting is drawn as one");
+
+        let fewer = trials(&file(3, "model.dim = [8, 16]"));
+        assert_eq!(fewer.iter().map(value).collect::<Vec<_>>(), all[..3].iter().map(value).collect::<Vec<_>>());
     }
 }

@@ -68,16 +68,18 @@ impl Sweep {
         fs::create_dir_all(out).map_err(Error::io(out, "create"))?;
         let (count, done) = (results.trials.len(), results.over.iter().flatten().count());
         report.line("sweep", &format!("{}: {count} trials, {done} of them done before", self.model));
+        results.write(out)?;
         for i in 0..count {
-            if results.over[i].is_none() {
-                let trained = self.train(&results.trials[i], out, results.metric).map_err(|e| e.to_string());
-                let about = match &trained {
-                    Ok(score) => results.describe(score),
-                    Err(problem) => format!("failed: {problem}"),
-                };
-                report.line("trial", &format!("{} of {count}  {}  {about}", i + 1, results.trials[i].name));
-                results.over[i] = Some(trained);
+            if results.over[i].is_some() {
+                continue;
             }
+            let trained = self.train(&results.trials[i], out, results.metric).map_err(|e| e.to_string());
+            let about = match &trained {
+                Ok(score) => results.describe(score),
+                Err(problem) => format!("failed: {problem}"),
+            };
+            report.line("trial", &format!("{} of {count}  {}  {about}", i + 1, results.trials[i].name));
+            results.over[i] = Some(trained);
             results.write(out)?;
         }
         Ok(results)

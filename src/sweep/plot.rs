@@ -12,9 +12,18 @@ use std::ops::Range;
 /// Pixels of a panel.
 const PANEL: (u32, u32) = (520, 380);
 const PANELS_A_ROW: usize = 2;
-/// More of either would run into each other.
+/// More would run into each other.
 const MOST_TICKS: usize = 9;
-const MOST_LABELS: usize = 8;
+/// Those of Okabe and Ito, which the colour-blind tell apart too; with more lines than these there is no legend.
+const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+];
 
 /// How values become places on the x axis.
 enum Axis {
@@ -113,8 +122,8 @@ fn are_geometric(numbers: &[f64]) -> bool {
 }
 
 impl<'a> Panel<'a> {
-    /// The panel of the varied setting `k`.
-    fn new(results: &'a Results, points: &'a [Point<'a>], k: usize) -> Panel<'a> {
+    /// The panel of the varied setting `k`; None while there is no point for it.
+    fn new(results: &'a Results, points: &'a [Point<'a>], k: usize) -> Option<Panel<'a>> {
         let others = |values: &[Value]| {
             let mut values = values.to_vec();
             values.remove(k);
@@ -123,6 +132,9 @@ impl<'a> Panel<'a> {
         let curves = results.search == Search::Curves;
         let of_the_curve = |p: &&Point| !curves || others(p.values) == others(&results.centre);
         let points: Vec<&Point> = points.iter().filter(of_the_curve).collect();
+        if points.is_empty() {
+            return None;
+        }
         let mut values: Vec<Value> = vec![];
         for point in &points {
             if !values.contains(&point.values[k]) {
@@ -157,13 +169,13 @@ impl<'a> Panel<'a> {
         let (low, high) =
             (places.clone().fold(f64::INFINITY, f64::min), places.clone().fold(f64::NEG_INFINITY, f64::max));
         let ticks: Vec<(f64, String)> = match varied.choice {
-            Choice::List(_) => places.zip(values.iter().map(shown)).collect(),
+            Choice::List(_) | Choice::Range { whole: true, .. } => places.zip(values.iter().map(shown)).collect(),
             Choice::Range { .. } => {
                 (0..5).map(|i| low + (high - low) * i as f64 / 4.0).map(|x| (x, axis.number(x).to_string())).collect()
             }
         };
         let ticks = ticks.iter().step_by(ticks.len().div_ceil(MOST_TICKS)).cloned().collect();
-        Panel { key: &varied.key, lines, x: Places { range: widened(low, high), ticks } }
+        Some(Panel { key: &varied.key, lines, x: Places { range: widened(low, high), ticks } })
     }
 
     fn draw(&self, area: &Area, y: Range<f64>, metric: &str, joined: bool) -> Drawn {
@@ -179,8 +191,9 @@ impl<'a> Panel<'a> {
             .x_desc(self.key)
             .y_desc(metric)
             .draw()?;
+        let told_apart = (2..=COLOURS.len()).contains(&self.lines.len());
         for (i, line) in self.lines.iter().enumerate() {
-            let colour = Palette99::pick(i).to_rgba();
+            let colour = COLOURS[i % COLOURS.len()];
             let mean = |of: fn(&Score) -> f64| line.points.iter().map(move |(x, point)| (*x, point.mean(of)));
             let [valid, test]: [fn(&Score) -> f64; 2] = [|s| s.valid, |s| s.test];
             for of in [valid, test] {
@@ -197,12 +210,17 @@ impl<'a> Panel<'a> {
             chart.draw_series(mean(test).map(|at| Circle::new(at, 3, WHITE.filled())))?;
             chart.draw_series(mean(test).map(|at| Circle::new(at, 3, colour)))?;
             let dots = chart.draw_series(mean(valid).map(|at| Circle::new(at, 3, colour.filled())))?;
-            if (2..=MOST_LABELS).contains(&self.lines.len()) {
+            if told_apart {
                 dots.label(&line.label).legend(move |at| Circle::new(at, 3, colour.filled()));
             }
         }
-        if (2..=MOST_LABELS).contains(&self.lines.len()) {
-            chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;
+        if told_apart {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::LowerRight)
+                .background_style(WHITE.mix(0.8))
+                .border_style(BLACK.mix(0.3))
+                .draw()?;
         }
         Ok(())
     }
@@ -228,17 +246,14 @@ impl Results {
     pub fn plot(&self) -> Result<Option<String>> {
         let mut points = self.points();
         points.retain(|point| !point.scores.is_empty());
-        if points.is_empty() {
+        let panels: Vec<Panel> = (0..self.varied.len()).filter_map(|k| Panel::new(self, &points, k)).collect();
+        if panels.is_empty() {
             return Ok(None);
         }
-        let panels: Vec<Panel> = (0..self.varied.len())
-            .map(|k| Panel::new(self, &points, k))
-            .filter(|panel| !panel.lines.is_empty())
-            .collect();
         let scores = || points.iter().flat_map(|point| &point.scores);
         let (low, high) = extremes(scores().flat_map(|score| [score.valid, score.test]));
-        let columns = panels.len().clamp(1, PANELS_A_ROW);
-        let rows = panels.len().div_ceil(columns).max(1);
+        let columns = panels.len().min(PANELS_A_ROW);
+        let rows = panels.len().div_ceil(columns);
         let mut svg = String::new();
         let draw = |svg: &mut String| -> Drawn {
             let size = (PANEL.0 * columns as u32, PANEL.1 * rows as u32 + 30);
@@ -256,5 +271,41 @@ impl Results {
         };
         draw(&mut svg).map_err(|e| Error::Failed(format!("sweep.svg: cannot draw it: {e}")))?;
         Ok(Some(svg))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_go_by_the_values() {
+        let listed = |text: &str| {
+            let table: toml::Table = text.parse().unwrap();
+            let list = table["v"].as_array().unwrap().clone();
+            let values: Vec<Value> = list.iter().map(|v| serde_json::to_value(v).unwrap()).collect();
+            match Axis::of(&Choice::List(list), &values) {
+                Axis::Linear => "linear",
+                Axis::Log => "log",
+                Axis::Even(_) => "even",
+            }
+        };
+        for (values, axis) in [
+            ("[1, 2, 3, 4]", "linear"),
+            ("[0, 1, 2, 3]", "linear"),
+            ("[0.0, 0.2, 0.4, 0.6]", "linear"),
+            ("[16, 32]", "linear"),
+            ("[7]", "linear"),
+            ("[16, 32, 64]", "log"),
+            ("[1e-4, 1e-2]", "log"),
+            ("[1e-4, 3e-4, 1e-3]", "log"),
+            ("[0, 1e-4, 1e-3, 1e-2]", "even"),
+            ("['bpr', 'softmax']", "even"),
+            ("[true, false]", "even"),
+        ] {
+            assert_eq!(listed(&format!("v = {values}")), axis, "{values}");
+        }
+        assert_eq!(Axis::Log.place(&Value::from(0.01)), -2.0);
+        assert_eq!(Axis::Log.number(-2.0), 0.01);
     }
 }
