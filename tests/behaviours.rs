@@ -1,0 +1,305 @@
+//! Several behaviours and two phases: what is written, what is refused, and that nothing of the future is ever read.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use wgrec::data::{Part, Split};
+use wgrec::train::{RunFolder, Session};
+
+/// An event: user, item, behaviour; its place in the list is its time.
+type Event = (u32, u32, &'static str);
+
+const USERS: u32 = 40;
+const ITEMS: u32 = 24;
+
+/// A folder with a data set in it, where the program runs.
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+/// Small and quick, with every part of a training in it.
+const SMALL: [&str; 13] = [
+    "--device=cpu",
+    "--set=data.target=buy",
+    "--set=data.max_len=6",
+    "--set=model.dim=16",
+    "--set=model.prompt.tokens=2",
+    "--set=model.prompt.factors=2",
+    "--set=pretrain.batch=16",
+    "--set=pretrain.epochs=3",
+    "--set=train.batch=16",
+    "--set=train.epochs=3",
+    "--set=train.lr=0.01",
+    "--set=eval.batch=32",
+    "--set=log.every=5",
+];
+
+impl Bench {
+    fn new() -> Bench {
+        let bench = Bench { folder: tempfile::tempdir().unwrap() };
+        bench.write("data.csv", &events());
+        bench
+    }
+
+    fn write(&self, name: &str, events: &[Event]) {
+        let line = |(time, (user, item, behaviour)): (usize, &Event)| {
+            format!("u{user},i{item},{behaviour},{}\n", 1_600_000_000 + 60 * time)
+        };
+        let lines: String = events.iter().enumerate().map(line).collect();
+        fs::write(self.path(name), "user,item,behavior,timestamp\n".to_string() + &lines).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_wgrec"));
+        command.args(args).current_dir(self.folder.path()).env("WGREC_CACHE", self.path("cache"));
+        command
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
+        assert!(status.success(), "{args:?}: {}", String::from_utf8_lossy(&stderr));
+        String::from_utf8(stdout).unwrap()
+    }
+
+    /// Runs the program, which must refuse with exit code 2 and say `why`.
+    fn refuses(&self, args: &[&str], why: &str) {
+        let Output { status, stderr, .. } = self.command(args).output().unwrap();
+        let error = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(2), "{args:?}: {error}");
+        assert!(error.starts_with("error: ") && error.contains(why), "{args:?}: {error}");
+    }
+
+    fn small<'a>(&self, model: &'a str, data: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        [&["train", model, data, "--out", out][..], &SMALL, more].concat()
+    }
+
+    fn train(&self, model: &str, data: &str, out: &str, more: &[&str]) -> String {
+        self.ok(&self.small(model, data, out, more))
+    }
+
+    fn json(&self, file: &str) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.path(file)).unwrap()).unwrap()
+    }
+
+    /// Names and bytes of a file of parameters.
+    fn tensors(&self, file: &str) -> Vec<(String, Vec<u8>)> {
+        let bytes = fs::read(self.path(file)).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut all: Vec<_> = file.tensors().into_iter().map(|(name, t)| (name, t.data().to_vec())).collect();
+        all.sort();
+        all
+    }
+}
+
+/// Users click through the items in a circle, and now and then cart and buy what they clicked. Items come all at first.
+fn events() -> Vec<Event> {
+    let mut all: Vec<Event> = (0..ITEMS).map(|item| (item % USERS, item, "click")).collect();
+    let mut state = 7u32;
+    let mut draw = |n: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % n
+    };
+    let mut at: Vec<u32> = (0..USERS).map(|user| user % ITEMS).collect();
+    for _ in 0..24 {
+        for user in 0..USERS {
+            let place = &mut at[user as usize];
+            *place = (*place + 1 + draw(2)) % ITEMS;
+            all.push((user, *place, "click"));
+            match draw(5) {
+                0 => all.push((user, *place, "cart")),
+                1 => all.push((user, *place, "buy")),
+                // Not what was clicked last.
+                2 => all.push((user, (*place + 2) % ITEMS, "buy")),
+                _ => {}
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn two_phases_and_several_behaviours() {
+    let bench = Bench::new();
+    let text = bench.train("dpcpl", "--data=data.csv", "run", &[]);
+    for part in ["phase    pretrain", "phase    tune", "leave-one-out of buy", "of them trained", ", copy "] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let backbone = bench.tensors("run/model.safetensors");
+    assert!(backbone.iter().all(|(name, _)| !name.starts_with("prompts.")));
+    let prompts = bench.tensors("run/prompts.buy.safetensors");
+    assert!(!prompts.is_empty() && prompts.iter().all(|(name, _)| name.starts_with("prompts.")));
+    let metrics = bench.json("run/metrics.json");
+    assert_eq!(metrics["target"], "buy");
+    assert_eq!(metrics["cut"], serde_json::json!({"share": 0.6, "by": "time"}));
+    assert!(metrics["tuned_parameters"].as_u64() < metrics["parameters"].as_u64());
+    assert!(metrics["test"]["ndcg@10"].is_number() && metrics["copy"]["test"]["ndcg@10"].is_number());
+    let group = |name: &str| metrics["groups"][name]["targets"].as_u64().unwrap();
+    assert_eq!(group("cold") + group("warm"), metrics["targets"].as_u64().unwrap());
+    assert_eq!(group("seen") + group("new"), metrics["targets"].as_u64().unwrap());
+    let pretrain = bench.json("run/pretrain.json");
+    assert!(pretrain["valid"]["ndcg@10"].is_number() && pretrain.get("test").is_none());
+
+    // To another behaviour: the backbone stays, and both are there to be picked.
+    bench.refuses(&["recommend", "--run=run", "--behaviour=cart", "--output=a.csv"], "was not tuned to \"cart\"");
+    bench.refuses(&["train", "dpcpl", "--from=run"], "the run is itself one for buy");
+    bench.ok(&["train", "dpcpl", "--from=run", "--set=data.target=cart"]);
+    bench.refuses(&["train", "dpcpl", "--from=run", "--set=data.target=cart"], "is there already");
+    assert_eq!(bench.tensors("run/model.safetensors"), backbone);
+    assert_eq!(bench.tensors("run/prompts.buy.safetensors"), prompts);
+    assert_ne!(bench.tensors("run/prompts.cart.safetensors"), prompts);
+    assert_eq!(bench.json("run/metrics.cart.json")["target"], "cart");
+    assert_eq!(bench.json("run/metrics.json"), metrics);
+    for behaviour in ["buy", "cart"] {
+        let behaviour = format!("--behaviour={behaviour}");
+        bench.ok(&["recommend", "--run=run", &behaviour, "--output=a.csv"]);
+        let (text, value) =
+            (bench.ok(&["eval", "--run=run", &behaviour, "--metrics=mrr"]), fs::read(bench.path("a.csv")));
+        assert!(
+            text.contains(&format!("leave-one-out of {}", &behaviour[12..])) && value.unwrap().len() > 1000,
+            "{text}"
+        );
+    }
+    // In a folder of its own, which then holds all it needs; and all of the network.
+    bench.ok(&["train", "dpcpl", "--from=run", "--out=full", "--set=model.prompt.source=off"]);
+    let tuned = bench.tensors("full/tuned.buy.safetensors");
+    assert_eq!(tuned.iter().map(|t| &t.0).collect::<Vec<_>>(), backbone.iter().map(|t| &t.0).collect::<Vec<_>>());
+    assert_ne!(tuned, backbone);
+    assert_eq!(bench.tensors("full/model.safetensors"), backbone);
+    let text = bench.ok(&["compare", "run", "full", "--targets=new"]);
+    assert!(text.contains("leave-one-out of buy, new alone"), "{text}");
+}
+
+#[test]
+fn a_training_of_two_phases_that_is_killed_comes_to_the_same_end() {
+    let bench = Bench::new();
+    bench.train("dpcpl", "--data=data.csv", "whole", &[]);
+    let args = bench.small("dpcpl", "--data=data.csv", "killed", &["--resume", "--set=train.checkpoint_seconds=0"]);
+    for sign in ["killed/pretrain.jsonl", "killed/metrics.jsonl"] {
+        let mut child = bench.command(&args).stdout(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while !bench.path(sign).exists() && start.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    bench.ok(&args);
+    for file in ["model.safetensors", "prompts.buy.safetensors"] {
+        assert_eq!(bench.tensors(&format!("killed/{file}")), bench.tensors(&format!("whole/{file}")), "{file}");
+    }
+    assert_eq!(bench.json("killed/metrics.json")["test"], bench.json("whole/metrics.json")["test"]);
+}
+
+/// Every event of a user at `from` and behind it whose behaviour is not `but` gets another item.
+fn changed(events: &[Event], from: &dyn Fn(u32) -> Option<usize>, but: &str) -> Vec<Event> {
+    let mut places = vec![0; USERS as usize];
+    let mut all = events.to_vec();
+    for (user, item, behaviour) in &mut all {
+        let place = &mut places[*user as usize];
+        if from(*user).is_some_and(|from| *place >= from) && *behaviour != but {
+            *item = (*item + 7) % ITEMS;
+        }
+        *place += 1;
+    }
+    all
+}
+
+/// Places of each user's last buy but one, and of the last.
+fn targets(bench: &Bench, run: &str) -> Vec<Option<(usize, usize)>> {
+    let (session, ..) = Session::of_run(&mut RunFolder::open(&bench.path(run)).unwrap(), None, |config| {
+        config.data.path = Some(bench.path("data.csv"));
+    })
+    .unwrap();
+    let Session { data, split, .. } = &session;
+    let mut places = vec![None; USERS as usize];
+    let of = |split: &Split, part| split.targets(data, part).collect::<Vec<_>>();
+    for ((user, valid), (_, test)) in of(split, Part::Valid).into_iter().zip(of(split, Part::Test)) {
+        let number: usize = data.user_name(user)[1..].parse().unwrap();
+        places[number] = Some((valid as usize, test as usize));
+    }
+    assert!(places.iter().flatten().count() > 20, "{places:?}");
+    places
+}
+
+/// What is learned does not depend on events from the validation event on, nor does what is answered on what comes behind the
+/// question: windows, statistics, conversion ratios, the GRU of each behaviour, negatives and pre-training included.
+#[test]
+fn a_planted_future_event_changes_no_prediction() {
+    let bench = Bench::new();
+    bench.train("dpcpl", "--data=data.csv", "run", &[]);
+    let places = targets(&bench, "run");
+    let ranks = |run: &str, part: &str| {
+        let (run, part) = (format!("--run={run}"), format!("--split={part}"));
+        bench.ok(&["eval", &run, &part, "--per-user=ranks.csv"]);
+        fs::read_to_string(bench.path("ranks.csv")).unwrap()
+    };
+    let (valid, test) = (ranks("run", "valid"), ranks("run", "test"));
+    // Behind the validation event; buys stay, or other events would be asked for.
+    let behind = |user: u32| places[user as usize].map(|(valid, _)| valid + 1);
+    bench.write("future.csv", &changed(&events(), &behind, "buy"));
+    bench.train("dpcpl", "--data=future.csv", "future", &[]);
+    for file in ["model.safetensors", "prompts.buy.safetensors"] {
+        assert_eq!(bench.tensors(&format!("future/{file}")), bench.tensors(&format!("run/{file}")), "{file}");
+    }
+    assert_eq!(ranks("future", "valid"), valid);
+    assert_ne!(ranks("future", "test"), test, "the test's own history did change");
+    // Behind the test event.
+    let behind = |user: u32| places[user as usize].map(|(_, test)| test + 1);
+    bench.write("last.csv", &changed(&events(), &behind, "buy"));
+    bench.train("dpcpl", "--data=last.csv", "last", &[]);
+    assert_eq!((ranks("last", "valid"), ranks("last", "test")), (valid, test));
+    // The same on a change of the past, which must show.
+    bench.write("past.csv", &changed(&events(), &|user| places[user as usize].map(|(valid, _)| valid - 1), "buy"));
+    bench.train("dpcpl", "--data=past.csv", "past", &[]);
+    assert_ne!(ranks("past", "valid"), ranks("run", "valid"));
+}
+
+#[test]
+fn baselines_read_behaviours() {
+    let bench = Bench::new();
+    let pretrained = ["--set=data.cut=0.6", "--set=model.behaviours=true", "--set=model.hidden=16"];
+    for model in ["sasrec", "gru4rec", "bert4rec", "fmlp"] {
+        bench.train(model, "--data=data.csv", model, &pretrained);
+        assert!(
+            bench.tensors(&format!("{model}/model.safetensors")).iter().any(|(name, _)| name == "behaviour_embedding")
+        );
+    }
+    bench.ok(&["compare", "sasrec", "gru4rec"]);
+    bench.train("sasrec", "--data=data.csv", "later", &["--set=data.cut=0.6", "--set=data.learn=later"]);
+    bench.train("sasrec", "--data=data.csv", "other", &["--set=data.cut=0.5"]);
+    bench.refuses(&["compare", "later", "other"], "cut: ");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let bench = Bench::new();
+    let mut ratings = "user,item,rating,timestamp\n".to_string();
+    (0..200).for_each(|i| ratings += &format!("u{},i{},3,{}\n", i % 10, i % 17, 1_600_000_000 + i));
+    fs::write(bench.path("ratings.csv"), ratings).unwrap();
+    let refuses = |model: &str, data: &str, more: &[&str], why: &str| {
+        bench.refuses(&[&["train", model, data, "--device=cpu", "--out=no"][..], more].concat(), why);
+        assert!(!bench.path("no").exists());
+    };
+    let own = "--data=data.csv";
+    refuses(
+        "dpcpl",
+        own,
+        &["--set=data.target=purchase"],
+        "data.target: found \"purchase\"; expected one of click, cart, buy",
+    );
+    refuses("dpcpl", own, &["--set=data.behaviours=[\"click\", \"bye\"]"], "data.behaviours: found \"bye\"");
+    refuses("dpcpl", own, &["--set=data.behaviours=[\"buy\", \"buy\"]"], "found \"buy\" twice");
+    refuses("dpcpl", own, &["--set=data.cut=1.5"], "data.cut: found 1.5; expected a share");
+    refuses("dpcpl", "--data=ratings.csv", &[], "ratings.csv has none");
+    refuses("dpcpl", own, &["--set=phase=later"], "phase: unknown variant");
+    refuses("sasrec", own, &["--set=phase=tune"], "sasrec is trained in one phase");
+    refuses("sasrec", own, &["--set=data.learn=later"], "needs a data.cut");
+    refuses("sasrec", "--data=ratings.csv", &["--set=data.target=buy"], "the data has no behaviours");
+    refuses("dpcpl", own, &["--set=phase=tune"], "--from");
+    bench.refuses(&["train", "dpcpl", "--from=nowhere"], "no run is here");
+}
