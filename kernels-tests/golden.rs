@@ -15,10 +15,13 @@ use wgrec::kernels::adam::{Adam, AdamRows, Settings};
 use wgrec::kernels::bpr::Bpr;
 use wgrec::kernels::matmul::Activation;
 use wgrec::kernels::rank::{Pick, Rank};
+use wgrec::models::dpcpl::prompts::{PromptConfig, compactness};
 use wgrec::models::sasrec::Positions;
-use wgrec::models::{self, History, Loss, LossKind, Model, PomRec, SasRec, pomrec, sasrec};
+use wgrec::models::{self, Dpcpl, History, Loss, LossKind, Model, PomRec, SasRec, dpcpl, pomrec, sasrec};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::filter::{complex_mlp, filter_layer};
+use wgrec::nn::miner::Miner;
+use wgrec::nn::prompt;
 use wgrec::nn::rate::coding_rate;
 use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Shape, Spec, Tensor};
@@ -55,7 +58,7 @@ pub fn trials() -> Vec<Trial> {
 type Handler = fn(&Fixture, &Device) -> Result<(), Failed>;
 
 fn handler(name: &str) -> Option<Handler> {
-    let handlers: [(&str, Handler); 9] = [
+    let handlers: [(&str, Handler); 11] = [
         ("pomrec_", pomrec),
         ("sasrec_", sasrec),
         ("losses", losses),
@@ -65,6 +68,8 @@ fn handler(name: &str) -> Option<Handler> {
         ("fmlp_dot_filter", filter),
         ("dpcpl_filter", efficient_filter),
         ("dpcpl_rate", rate),
+        ("dpcpl_ebm", behaviour_miner),
+        ("dpcpl_pfg", prompt_factor_gate),
     ];
     handlers.into_iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| h)
 }
@@ -290,7 +295,7 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     // The reference of the published form masks later places, not padded ones.
     let encoder = Encoder { norm, dim, layers, heads, inner, dropout: 0.0, causal: true, attend_padding: pre, eps };
     let positions = if pre { Positions::All } else { Positions::Last };
-    let model = SasRec::new(sasrec::Settings { items: rows - 1, max_len: m, encoder, positions });
+    let model = SasRec::new(sasrec::Settings { items: rows - 1, max_len: m, encoder, positions, behaviours: 0 });
     let of = |theirs: String, ours: String| {
         [(format!("{theirs}.g"), format!("{ours}.gain")), (format!("{theirs}.b"), format!("{ours}.bias"))]
     };
@@ -580,6 +585,173 @@ fn rate(f: &Fixture, device: &Device) -> Result<(), Failed> {
     f.judge("out.R", &results["R"])?;
     f.judge("out.loss", &results["loss"])?;
     f.judge_gradient("g.E", &results["g.E"])
+}
+
+/// DPCPL of one block, as it is pre-trained. The reference numbers behaviours from 0 and keeps real and imaginary parts apart.
+fn behaviour_miner(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let [rows, dim] = f.dims("p.item")?;
+    let [b, m] = f.dims("in.ids")?;
+    let ([behaviours, _], [inner, _], [blocks, _, _]) = (f.dims("p.beh")?, f.dims("p.fw1")?, f.dims("p.w1r")?);
+    let model = Dpcpl::new(dpcpl::Settings {
+        items: rows - 1,
+        max_len: m,
+        dim,
+        layers: 1,
+        behaviours,
+        block: dpcpl::Block::Filter(Miner { dim, blocks, inner, streams: 1 + behaviours, dropout: 0.0 }),
+        dropout: 0.0,
+        tuning: false,
+        prompter: None,
+    });
+    let same = [
+        ("item", "item_embedding"),
+        ("pos", "position_embedding"),
+        ("fw1", "encoder.0.feed_forward.0.weight"),
+        ("fb1", "encoder.0.feed_forward.0.bias"),
+        ("fw2", "encoder.0.feed_forward.1.weight"),
+        ("fb2", "encoder.0.feed_forward.1.bias"),
+        ("ln1.g", "encoder.0.filter_norm.gain"),
+        ("ln1.b", "encoder.0.filter_norm.bias"),
+        ("ln2.g", "encoder.0.feed_forward_norm.gain"),
+        ("ln2.b", "encoder.0.feed_forward_norm.bias"),
+        ("mix.w", "encoder.0.mixer.weight"),
+        ("mix.b", "encoder.0.mixer.bias"),
+    ];
+    // Both have the part on axis `at`, where the reference has two arrays.
+    let halves = [
+        ("w1", "encoder.0.filter.0.weight", 1),
+        ("b1", "encoder.0.filter.0.bias", 0),
+        ("w2", "encoder.0.filter.1.weight", 1),
+        ("b2", "encoder.0.filter.1.bias", 0),
+    ];
+    let params = model.params();
+    let g = Graph::new();
+    let ids = |name: &str| g.input(name, Spec::u32([b]));
+    let batch = models::Batch {
+        history: History {
+            behaviours: Some(g.input("behaviours", Spec::u32([b, m]))),
+            training: true,
+            ..History::new(g.input("history", Spec::u32([b, m])), g.input("recency", Spec::u32([b, m])))
+        },
+        positive: ids("positive"),
+        negative: g.input("negative", Spec::u32([b, 1])),
+        weight: g.input("weight", Spec::f32([b])),
+        behaviours: Some([ids("positive_behaviour"), ids("negative_behaviour")]),
+    };
+    let (user, next_behaviour) = model.trained(&g, &batch);
+    let items = Loss::default().trace(user, &model.output(&g), &batch);
+    let loss = items + next_behaviour.ok_or("pre-training predicts behaviours")?;
+    g.result("hidden", model.hidden(&g, &batch.history));
+    g.result("user", user);
+    g.result("loss", loss);
+    let margins = [
+        ("item_margin", model.item_table(&g), [batch.positive, batch.negative]),
+        ("beh_margin", params.var(&g, "behaviour_embedding"), batch.behaviours.ok_or("it has behaviours")?),
+    ];
+    for (name, table, [right, other]) in margins {
+        g.result(name, (user * (table.gather(right) - table.gather(other.reshape([b])))).sum(1));
+    }
+    let wanted =
+        [&["behaviour_embedding"], &same.map(|(_, ours)| ours)[..], &halves.map(|(_, ours, _)| ours)[..]].concat();
+    let vars: Vec<Var> = wanted.iter().map(|ours| params.var(&g, ours)).collect();
+    let gradients = g.gradients(loss, &vars)?;
+    let gradients: Vec<Var> = gradients.into_iter().zip(&vars).map(|(gradient, var)| gradient.dense(*var)).collect();
+    g.result("g.beh", gradients[0].slice(0, 1, behaviours));
+    for ((theirs, _), gradient) in same.iter().zip(&gradients[1..]) {
+        g.result(&format!("g.{theirs}"), *gradient);
+    }
+    for ((theirs, _, at), gradient) in halves.iter().zip(&gradients[1 + same.len()..]) {
+        g.result(&format!("g.{theirs}r"), gradient.slice(*at, 0, 1));
+        g.result(&format!("g.{theirs}i"), gradient.slice(*at, 1, 1));
+    }
+
+    let mut store = device.store(&params.states())?;
+    let table = [vec![0.0; dim], f.get("p.beh")?.to_f64()].concat();
+    params.write(&mut store, "behaviour_embedding", &Tensor::f64([behaviours + 1, dim], table))?;
+    for (theirs, ours) in same {
+        params.write(&mut store, ours, &f.get(&format!("p.{theirs}"))?)?;
+    }
+    for (theirs, ours, at) in halves {
+        let [re, im] = [f.get(&format!("p.{theirs}r"))?.to_f64(), f.get(&format!("p.{theirs}i"))?.to_f64()];
+        let shape = params.read(&store, ours)?.shape;
+        let run = shape[at + 1..].iter().product::<usize>();
+        let joined = re.chunks(run).zip(im.chunks(run)).flat_map(|(re, im)| [re, im].concat()).collect();
+        params.write(&mut store, ours, &Tensor::f64(shape, joined))?;
+    }
+    let plan = device.plan(&g, Options::default())?;
+    let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+    let from_one =
+        |name: &str| -> Result<Vec<u32>, Failed> { Ok(f.ids(name)?.as_u32().iter().map(|x| x + 1).collect()) };
+    runner.write("history", &f.ids("in.ids")?);
+    runner.write_u32("behaviours", &from_one("in.behs")?);
+    runner.write_u32("recency", &(0..b * m).map(|at| (m - at % m) as u32).collect::<Vec<_>>());
+    runner.write("positive", &f.ids("in.pos_item")?);
+    runner.write_u32("negative", f.ids("in.neg_item")?.as_u32());
+    runner.write_u32("positive_behaviour", &from_one("in.pos_beh")?);
+    runner.write_u32("negative_behaviour", &from_one("in.neg_beh")?);
+    runner.write_f32("weight", &vec![1.0; b]);
+    runner.run()?;
+    for name in ["hidden", "user", "item_margin", "beh_margin", "loss"] {
+        f.judge(&format!("out.{name}"), &runner.read(name)?)?;
+    }
+    let parts = halves.iter().flat_map(|(theirs, ..)| ["r", "i"].map(|part| format!("{theirs}{part}")));
+    for name in same.iter().map(|(theirs, _)| theirs.to_string()).chain(parts).chain(["beh".to_string()]) {
+        let name = format!("g.{name}");
+        f.judge_gradient(&name, &runner.read(&name)?)?;
+    }
+    Ok(())
+}
+
+/// The compactness as it is printed: added, of rows as they are, summed over users.
+fn prompt_factor_gate(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let number = |name: &str| Ok::<f64, Failed>(f.get(name)?.to_f64()[0]);
+    let [b, m, d] = f.dims("in.Q")?;
+    let [layers, tokens, ..] = f.dims::<4>("p.Wlc")?;
+    let n = number("in.N")? as usize;
+    let names = ["W", "Wl", "Wlc"];
+    let states = parameters(f, &names)?;
+    let g = Graph::new();
+    let params: Vec<Var> = states.iter().map(|(n, t)| g.state(n, n, 0, Spec::f32(t.shape.clone()))).collect();
+    let [shares, e] =
+        prompt::factors(g.input("Q", Spec::f32([b, m, d])), params[0].reshape([(layers + 1) * n * m, m * d]));
+    let shared = e.slice(1, layers * n, n);
+    let (mut betas, mut prompts, mut all_tokens) = (vec![], vec![], vec![]);
+    for l in 0..layers {
+        let phi = g.concat(1, &[e.slice(1, l * n, n), shared]);
+        let [beta, p] = prompt::gate(phi, params[1].slice(0, l, 1).reshape([2 * n, 2 * n * d]));
+        let of_layer = prompt::tokens(p, params[2].slice(0, l, 1).reshape([tokens * d, d]));
+        betas.push(beta.reshape([b, 1, 2 * n]));
+        prompts.push(p.reshape([b, 1, d]));
+        all_tokens.push(of_layer.reshape([b, 1, tokens, d]));
+    }
+    let [beta, p, tokens] = [betas, prompts, all_tokens].map(|parts| g.concat(1, &parts));
+    let (lambda_e, lambda_p) = (number("in.lam_e")?, number("in.lam_p")?);
+    let config = PromptConfig {
+        factors: n,
+        compactness: lambda_e,
+        prompt_weight: lambda_p / lambda_e,
+        factor_epsilon2: number("in.eps2_e")?,
+        prompt_epsilon2: number("in.eps2_p")?,
+        normalise: false,
+        minimise: true,
+        ..PromptConfig::default()
+    };
+    let compact = compactness(&config, e, p).sum_all();
+    let cot = f.get("in.cot")?;
+    let loss = compact + (tokens * g.input("cot", Spec::f32(cot.shape.clone()))).sum_all();
+    let rates =
+        [coding_rate(e, n as f64, config.factor_epsilon2), coding_rate(p, layers as f64, config.prompt_epsilon2)];
+    let results = [("A", shares), ("E", e), ("beta", beta), ("P", p), ("prompts", tokens), ("compactness", compact)];
+    let results = [&results[..], &[("R_e", rates[0]), ("R_p", rates[1]), ("loss", loss)]].concat();
+    results.iter().for_each(|(name, var)| g.result(name, *var));
+    for ((name, gradient), var) in names.iter().zip(g.gradients(loss, &params)?).zip(&params) {
+        g.result(&format!("g.{name}"), gradient.dense(*var));
+    }
+    let got = run(&g, device, &states, &[("Q", f.get("in.Q")?), ("cot", cot)])?;
+    for (name, _) in results {
+        f.judge(&format!("out.{name}"), &got[name])?;
+    }
+    names.iter().try_for_each(|name| f.judge_gradient(&format!("g.{name}"), &got[&format!("g.{name}")]))
 }
 
 fn metrics(f: &Fixture, device: &Device) -> Result<(), Failed> {

@@ -9,11 +9,13 @@ use wgrec::graph::plan::{Memory, Options, Plan, Planned, Slot};
 use wgrec::graph::{Graph, Step};
 use wgrec::kernels::elementwise::{Chain, Fun};
 use wgrec::models::cosine::Cosine;
+use wgrec::models::dpcpl::MinerKind;
+use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
 use wgrec::models::loss::log_chances;
 use wgrec::models::pomrec::{Settings, Variant};
 use wgrec::models::sasrec::Positions;
-use wgrec::models::{Bert4Rec, Caser, Fmlp, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp};
-use wgrec::models::{bert4rec, caser, fmlp, gru4rec, npe, sasrec, stamp};
+use wgrec::models::{self, Bert4Rec, Caser, Fmlp, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp};
+use wgrec::models::{FeatureCounts, ModelConfig, Phase, Task, bert4rec, caser, fmlp, gru4rec, npe, sasrec, stamp};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::{Init, Params};
 use wgrec::optim::Adam;
@@ -35,6 +37,31 @@ fn encoder(norm: Norm, causal: bool) -> Encoder {
     Encoder { norm, dim: 12, layers: 2, heads: 2, inner: 9, dropout: 0.2, causal, attend_padding: false, eps }
 }
 
+const BEHAVIOURS: usize = 3;
+/// Over the 64 rows up to which a table needs no segments.
+const FEATURES: FeatureCounts = FeatureCounts { attributes: 2, statistics: 2, rows: 70 };
+
+/// A model of so many behaviours, by its settings, which `change` changes.
+fn behavioural(
+    name: &str,
+    behaviours: usize,
+    phase: Option<Phase>,
+    change: impl FnOnce(&mut ModelConfig),
+) -> Box<dyn Model> {
+    let prompt = PromptConfig { tokens: 2, factors: 3, compactness: 0.01, ..PromptConfig::default() };
+    let (inner, dropout, hidden_share) = (Some(9), 0.1, 0.4);
+    let mut config = ModelConfig { dim: 12, heads: 2, hidden: 10, inner, dropout, ..ModelConfig::default() };
+    config = ModelConfig { behaviours: name != "dpcpl", blocks: 3, hidden_share, prompt, ..config };
+    change(&mut config);
+    let task = Task { items: ITEMS, max_len: M, behaviours, target: Some(2), features: FEATURES, phase };
+    models::build(name, &config, &task).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// DPCPL in one of its phases.
+fn dpcpl(phase: Phase, change: impl FnOnce(&mut ModelConfig)) -> Box<dyn Model> {
+    behavioural("dpcpl", BEHAVIOURS, Some(phase), change)
+}
+
 fn models() -> Vec<(&'static str, LossKind, Make)> {
     fn pomrec(prompts: usize, dispersion: f64, variant: Variant) -> Box<dyn Model> {
         let (items, max_len) = (ITEMS, M);
@@ -43,7 +70,7 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
     }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
-        Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions }))
+        Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions, behaviours: 0 }))
     }
     fn caser() -> Box<dyn Model> {
         let (dim, window, horizontal, vertical, dropout) = (12, 4, 5, 2, 0.1);
@@ -51,7 +78,7 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
     }
     fn fmlp() -> Box<dyn Model> {
         let (dim, layers, inner, dropout) = (12, 2, 9, 0.1);
-        Box::new(Fmlp::new(fmlp::Settings { items: ITEMS, max_len: M, dim, layers, inner, dropout }))
+        Box::new(Fmlp::new(fmlp::Settings { items: ITEMS, max_len: M, dim, layers, inner, dropout, behaviours: 0 }))
     }
     vec![
         ("pomrec", LossKind::Bpr, || pomrec(4, 3.0, Variant::Paper)),
@@ -64,17 +91,35 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),
         ("gru4rec", LossKind::Gbce, || {
             let (dim, hidden, layers, dropout) = (12, 10, 2, 0.1);
-            let positions = Positions::All;
-            Box::new(Gru4Rec::new(gru4rec::Settings { items: ITEMS, dim, hidden, layers, dropout, positions }))
+            let (positions, behaviours) = (Positions::All, 0);
+            Box::new(Gru4Rec::new(gru4rec::Settings {
+                items: ITEMS,
+                dim,
+                hidden,
+                layers,
+                dropout,
+                positions,
+                behaviours,
+            }))
         }),
         ("gru4rec_in_batch", LossKind::InBatch, || {
             let (dim, hidden, layers, dropout) = (12, 10, 1, 0.1);
-            let positions = Positions::Last;
-            Box::new(Gru4Rec::new(gru4rec::Settings { items: ITEMS, dim, hidden, layers, dropout, positions }))
+            let (positions, behaviours) = (Positions::Last, 0);
+            Box::new(Gru4Rec::new(gru4rec::Settings {
+                items: ITEMS,
+                dim,
+                hidden,
+                layers,
+                dropout,
+                positions,
+                behaviours,
+            }))
         }),
         ("bert4rec", LossKind::Softmax, || {
             let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Post, false) };
-            Box::new(Bert4Rec::new(bert4rec::Settings { items: ITEMS, max_len: M, encoder, hidden_share: 0.4 }))
+            let (items, max_len, hidden_share) = (ITEMS, M, 0.4);
+            let (behaviours, target) = (0, None);
+            Box::new(Bert4Rec::new(bert4rec::Settings { items, max_len, encoder, hidden_share, behaviours, target }))
         }),
         ("fmlp", LossKind::Bpr, fmlp),
         ("stamp", LossKind::Softmax, || Box::new(Stamp::new(stamp::Settings { items: ITEMS, dim: 12 }))),
@@ -82,6 +127,18 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("caser_in_batch", LossKind::InBatch, caser),
         ("caser_softmax", LossKind::Softmax, caser),
         ("npe", LossKind::Bce, || Box::new(Npe::new(npe::Settings { items: ITEMS, dim: 12, dropout: 0.1 }))),
+        ("dpcpl", LossKind::Bpr, || dpcpl(Phase::Tune, |_| {})),
+        ("dpcpl_pretrain", LossKind::Bpr, || dpcpl(Phase::Pretrain, |_| {})),
+        ("dpcpl_items", LossKind::Softmax, || behavioural("dpcpl", 0, None, |_| {})),
+        ("dpcpl_attention", LossKind::Bpr, || dpcpl(Phase::Tune, |c| c.miner = MinerKind::Attention)),
+        ("dpcpl_fixed", LossKind::Bpr, || dpcpl(Phase::Tune, |c| c.prompt.source = Source::None)),
+        ("dpcpl_attributes", LossKind::Bpr, || {
+            dpcpl(Phase::Tune, |c| (c.prompt.source, c.prompt.progressive) = (Source::Attributes, false))
+        }),
+        ("mb_sasrec", LossKind::Bce, || behavioural("sasrec", BEHAVIOURS, None, |_| {})),
+        ("mb_gru4rec", LossKind::Bce, || behavioural("gru4rec", BEHAVIOURS, None, |_| {})),
+        ("mb_bert4rec", LossKind::Softmax, || behavioural("bert4rec", BEHAVIOURS, None, |c| c.dropout = 0.0)),
+        ("mb_fmlp", LossKind::Bpr, || behavioural("fmlp", BEHAVIOURS, None, |_| {})),
     ]
 }
 
@@ -128,7 +185,12 @@ pub fn trials() -> Vec<Trial> {
     trials.push(Trial::test("models::lengths_of_short_rows_are_f32_in_f16", short_lengths));
     trials.push(Trial::test("models::an_infinite_norm_is_not_clipped_to_nothing", infinite_norm));
     trials.push(Trial::test("models::one_place_is_as_among_all", one_place));
-    trials.push(Trial::test("models::padding_does_not_reach_a_filtered_history", padding_is_nothing));
+    for name in ["fmlp", "mb_fmlp", "dpcpl", "dpcpl_pretrain", "dpcpl_items", "dpcpl_attention", "dpcpl_attributes"] {
+        trials.push(Trial::test(format!("models::{name}::padding_does_not_reach_a_filtered_history"), move || {
+            padding_is_nothing(name)
+        }));
+    }
+    trials.push(Trial::test("models::prompts_are_tuned_on_a_frozen_network", frozen_backbone));
     for device in devices::all() {
         trials.push(Trial::test(format!("models::several_batches_make_one_update::{device}"), move || {
             accumulated(&devices::get(device)?)
@@ -185,8 +247,29 @@ fn batch(subject: &Subject, n: u64) -> Batch {
     if n % 5 == 4 {
         b.weight[(B - 3) * targets..].fill(0.0);
     }
+    besides(subject, n, &mut b);
     segment(subject, &mut b);
     b
+}
+
+/// What a model reads besides items: a behaviour for each, and features that are told apart by the ranges of their rows.
+fn besides(subject: &Subject, n: u64, b: &mut Batch) {
+    let (reads, mut r) = (subject.model.reads(), Stream::new(7, "besides", n));
+    let behaviours = BEHAVIOURS as u32;
+    if reads.behaviours {
+        b.besides.behaviours = b.history.iter().map(|&item| (item != 0) as u32 * (1 + r.below(behaviours))).collect();
+        b.positive_behaviour = b.positive.iter().map(|_| 1 + r.below(behaviours)).collect();
+        let other = |&behaviour: &u32| 1 + (behaviour + r.below(behaviours - 1)) % behaviours;
+        b.negative_behaviour = b.positive_behaviour.iter().map(other).collect();
+    }
+    if reads.features > 0 {
+        let each = (FEATURES.rows / reads.features) as u32;
+        b.besides.features =
+            (0..(B * reads.features) as u32).map(|i| i % reads.features as u32 * each + r.below(each)).collect();
+        let mut segments = Segments::default();
+        segments.build(&[&b.besides.features], FEATURES.rows);
+        b.feature_segments = Some(segments);
+    }
 }
 
 fn segment(subject: &Subject, b: &mut Batch) {
@@ -484,6 +567,7 @@ fn padding_alone(model: &Subject, device: &Device) -> Result<(), Failed> {
         let subject = Subject { make: model.make, model: (model.make)(), kind };
         let mut b = batch(&subject, 0);
         b.history.fill(0);
+        b.besides.behaviours.fill(0);
         b.lengths.fill(0);
         b.positive.fill(0);
         b.weight.fill(0.0);
@@ -509,10 +593,16 @@ fn one_place() -> Result<(), Failed> {
     let device = devices::get("f64")?;
     fn of(norm: Norm, heads: usize, layers: usize, attend_padding: bool) -> Box<dyn Model> {
         let encoder = Encoder { heads, layers, attend_padding, ..encoder(norm, true) };
-        Box::new(SasRec::new(sasrec::Settings { items: ITEMS, max_len: M, encoder, positions: Positions::All }))
+        Box::new(SasRec::new(sasrec::Settings {
+            items: ITEMS,
+            max_len: M,
+            encoder,
+            positions: Positions::All,
+            behaviours: 0,
+        }))
     }
     let mut all = models();
-    all.retain(|(name, ..)| name.contains("sasrec") || *name == "bert4rec");
+    all.retain(|(name, ..)| name.contains("sasrec") || name.contains("bert4rec"));
     all.push(("one head, one block", LossKind::Bce, || of(Norm::Pre, 1, 1, false)));
     all.push(("one head, padding attended to", LossKind::Bce, || of(Norm::Pre, 1, 2, true)));
     all.push(("one head, norm behind", LossKind::Bce, || of(Norm::Post, 1, 2, false)));
@@ -522,19 +612,33 @@ fn one_place() -> Result<(), Failed> {
         train(&subject, &device, &store, 0, 30)?;
         let mut b = batch(&subject, 100);
         b.history[..M].fill(0);
+        let behavioural = subject.model.reads().behaviours;
+        if behavioural {
+            b.besides.behaviours[..M].fill(0);
+        }
         b.lengths[0] = 0;
         let g = Graph::new();
-        let input = |name: &str| g.input(name, Spec::u32([B, M]));
-        let read = |name: &str| History::new(input(name), input(&format!("{name}.recency")));
+        let input = |name: String| g.input(&name, Spec::u32([B, M]));
+        let read = |name: &str| History {
+            behaviours: behavioural.then(|| input(format!("{name}.behaviours"))),
+            ..History::new(input(name.into()), input(format!("{name}.recency")))
+        };
         let (history, whole) = (read("history"), read("whole"));
         let all = subject.model.places(&g, &whole);
-        let cloze = name == "bert4rec";
+        let cloze = name.contains("bert4rec");
         g.result("among", if cloze { all.slice(1, M - 1, 1).reshape([B, 12]) } else { whole.newest(all) });
         g.result("alone", subject.model.user(&g, &history));
         let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
         // BERT4Rec drops the oldest item and reads a hidden one behind the newest.
-        let hidden = |window: &[u32]| [&window[1..], &[Objective::hidden(ITEMS)]].concat();
-        let items: Vec<u32> = if cloze { b.history.chunks(M).flat_map(hidden).collect() } else { b.history.clone() };
+        let moved = |values: &[u32], last: u32| -> Vec<u32> {
+            let moved = |window: &[u32]| [&window[1..], &[last]].concat();
+            if cloze { values.chunks(M).flat_map(moved).collect() } else { values.to_vec() }
+        };
+        let items = moved(&b.history, Objective::hidden(ITEMS));
+        if behavioural {
+            runner.write_u32("history.behaviours", &b.besides.behaviours);
+            runner.write_u32("whole.behaviours", &moved(&b.besides.behaviours, 2));
+        }
         let right = subject.model.padding() == Padding::Right;
         let recency = b.lengths.iter().flat_map(|&len| {
             let len = len as usize;
@@ -555,24 +659,38 @@ fn one_place() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What FMLP-Rec reads at padded places, the padding item's row and their positions, changes no bit of a user.
-fn padding_is_nothing() -> Result<(), Failed> {
-    let (_, kind, make) = models().into_iter().find(|(name, ..)| *name == "fmlp").ok_or("there is no fmlp")?;
+/// What a filtered history reads at padded places, the rows of padding and the padded positions, changes no bit of a user.
+fn padding_is_nothing(name: &str) -> Result<(), Failed> {
+    let (_, kind, make) = models().into_iter().find(|(n, ..)| *n == name).ok_or("there is no such model")?;
     let subject = Subject { make, model: make(), kind };
     let device = devices::get("cpu")?;
     let mut store = store(&subject, &device)?;
     train(&subject, &device, &store, 0, 30)?;
     let g = Graph::new();
-    let (items, recency) = (g.input("history", Spec::u32([B, M])), g.input("recency", Spec::u32([B, M])));
-    g.result("user", subject.model.user(&g, &History::new(items, recency)));
+    let reads = subject.model.reads();
+    let input = |name: &str, width| g.input(name, Spec::u32([B, width]));
+    let history = History {
+        behaviours: reads.behaviours.then(|| input("behaviours", M)),
+        features: (reads.features > 0).then(|| input("features", reads.features)),
+        ..History::new(input("history", M), input("recency", M))
+    };
+    g.result("user", subject.model.user(&g, &history));
     let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
     // Row r holds r mod 4 items, behind at least M - 3 padded places.
     let history: Vec<u32> =
         (0..B * M).map(|at| if at % M + (at / M) % 4 >= M { at as u32 % 50 + 1 } else { 0 }).collect();
     runner.write_u32("history", &history);
     runner.write_u32("recency", &history.iter().map(|&item| (item != 0) as u32).collect::<Vec<_>>());
+    if reads.behaviours {
+        let of = |&item: &u32| if item == 0 { 0 } else { 1 + item % BEHAVIOURS as u32 };
+        runner.write_u32("behaviours", &history.iter().map(of).collect::<Vec<_>>());
+    }
+    if reads.features > 0 {
+        runner.write_u32("features", &batch(&subject, 0).besides.features);
+    }
     let mut users = vec![];
-    for (name, rows) in [("item_embedding", 0), ("item_embedding", 1), ("position_embedding", M - 3)] {
+    let spoilt = [("item_embedding", 0), ("item_embedding", 1), ("position_embedding", M - 3)];
+    for (name, rows) in spoilt.into_iter().chain(reads.behaviours.then_some(("behaviour_embedding", 1))) {
         let params = subject.model.params();
         let before = params.read(&store, name)?;
         let mut values = before.to_f64();
@@ -583,6 +701,9 @@ fn padding_is_nothing() -> Result<(), Failed> {
     }
     if users[0].iter().all(|&x| x == 0.0) {
         return Err("all users are 0".into());
+    }
+    if users[0].iter().enumerate().any(|(i, &x)| (i / 12) % 4 == 0 && x != 0.0) {
+        return Err("an empty history is not 0".into());
     }
     if users[1..].iter().any(|user| *user != users[0]) {
         return Err("what stands at padded places changes users".into());
@@ -595,11 +716,78 @@ fn padding_is_nothing() -> Result<(), Failed> {
     if runner.read("user")?.to_f64() == users[0] { Err("positions change nothing".into()) } else { Ok(()) }
 }
 
+/// The network of DPCPL has the same parameters in every phase; tuning `prompts.*` alone changes all of these and no other.
+fn frozen_backbone() -> Result<(), Failed> {
+    let shapes = |model: &dyn Model, own: bool| -> Vec<(String, Vec<usize>)> {
+        let params = model.params().iter().filter(|p| own || !p.name.starts_with("prompts."));
+        params.map(|p| (p.name.clone(), p.shape.to_vec())).collect()
+    };
+    let backbone = shapes(&*dpcpl(Phase::Pretrain, |_| {}), true);
+    let whole = dpcpl(Phase::Tune, |c| c.prompt.source = Source::Off);
+    if shapes(&*whole, true) != backbone || whole.reads().features != 0 {
+        return Err("full tuning is not of the pre-trained network".into());
+    }
+    let make: Make = || dpcpl(Phase::Tune, |_| {});
+    let subject = Subject { make, model: make(), kind: LossKind::Bpr };
+    if shapes(&*subject.model, false) != backbone {
+        return Err("the network below prompts is not the pre-trained one".into());
+    }
+    let device = devices::get("cpu")?;
+    let store = store(&subject, &device)?;
+    let params = subject.model.params();
+    let values = || params.iter().map(|p| Ok((p.name.clone(), params.read(&store, &p.name)?)));
+    let before = values().collect::<Result<Vec<_>, Failed>>()?;
+    let g = Graph::new();
+    let ids = |name: &str, width: usize| g.input(name, Spec::u32([B, width]));
+    let history = History {
+        behaviours: Some(ids("behaviours", M)),
+        features: Some(ids("features", subject.model.reads().features)),
+        training: true,
+        ..History::new(ids("history", M), ids("recency", M))
+    };
+    let one = |name: &str| g.input(name, Spec::u32([B]));
+    let behaviours = Some([one("positive_behaviour"), one("negative_behaviour")]);
+    let (positive, negative, weight) = (one("positive"), ids("negative", 1), g.input("weight", Spec::f32([B])));
+    let traced = models::Batch { history, positive, negative, weight, behaviours };
+    g.segments("features", subject.model.feature_table(&g), &[history.features.ok_or("it reads features")?]);
+    let (users, besides) = subject.model.trained(&g, &traced);
+    let loss = Loss::default().trace(users, &subject.model.output(&g), &traced);
+    let loss = loss + besides.ok_or("tuning minimises the compactness besides")?;
+    config(subject.kind, false)
+        .optimiser
+        .update(loss, weight.sum_all(), params, |name| name.starts_with("prompts."))?;
+    let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
+    let b = batch(&subject, 0);
+    let features = [("history", &b.history), ("behaviours", &b.besides.behaviours), ("features", &b.besides.features)];
+    let targets = [("positive", &b.positive), ("negative", &b.negative)];
+    for (name, values) in features.into_iter().chain(targets) {
+        runner.write_u32(name, values);
+    }
+    runner.write_f32("weight", &b.weight);
+    runner.write_segments("features", &b.feature_segments.ok_or("it reads features")?);
+    runner.write(Step::NAME, &Step::at(3, 0, LR, [0.9, 0.999]).tensor());
+    runner.run()?;
+    for ((name, was), (_, is)) in before.iter().zip(values().collect::<Result<Vec<_>, Failed>>()?) {
+        match (name.starts_with("prompts."), *was == is) {
+            (true, true) => return Err(format!("{name} is tuned, but it has not changed").into()),
+            (false, false) => return Err(format!("{name} is frozen, but it has changed").into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Updates by three batches of unequal weight are those by all their rows at once, with clipping and decay on the way.
 fn accumulated(device: &Device) -> Result<(), Failed> {
     let make: Make = || {
         let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Pre, true) };
-        Box::new(SasRec::new(sasrec::Settings { items: ITEMS, max_len: M, encoder, positions: Positions::All }))
+        Box::new(SasRec::new(sasrec::Settings {
+            items: ITEMS,
+            max_len: M,
+            encoder,
+            positions: Positions::All,
+            behaviours: 0,
+        }))
     };
     let subject = Subject { make, model: make(), kind: LossKind::Bce };
     let mut after = vec![];
