@@ -753,9 +753,8 @@ fn frozen_backbone() -> Result<(), Failed> {
     let (users, besides) = subject.model.trained(&g, &traced);
     let loss = Loss::default().trace(users, &subject.model.output(&g), &traced);
     let loss = loss + besides.ok_or("tuning minimises the compactness besides")?;
-    config(subject.kind, false)
-        .optimiser
-        .update(loss, weight.sum_all(), params, |name| name.starts_with("prompts."))?;
+    let only = vec!["prompts.*".to_string()];
+    Adam { only, ..config(subject.kind, false).optimiser }.update(loss, weight.sum_all(), params)?;
     let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
     let b = batch(&subject, 0);
     let features = [("history", &b.history), ("behaviours", &b.besides.behaviours), ("features", &b.besides.features)];

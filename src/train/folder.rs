@@ -325,7 +325,7 @@ impl RunFolder {
     pub fn seconds_until(&self, epoch: u64) -> Option<f64> {
         let text = fs::read_to_string(self.lines_file()).ok()?;
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-        lines.filter(|line| line.epoch == epoch).map(|line| line.seconds).last()
+        lines.rev().find(|line| line.epoch == epoch).map(|line| line.seconds)
     }
 
     fn keep_lines(&self, kept: impl Fn(&Line) -> bool) -> Result<()> {
