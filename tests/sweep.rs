@@ -242,6 +242,18 @@ fn wrong_files_are_refused_and_leave_nothing() {
             sasrec("[random]\ntrials = 2\nmodel.dim = { min = 1, max = 1.5 }\n"),
             "model.dim: found floating point `1.5`; expected a whole",
         ),
+        (
+            sasrec(&format!("[grid]\ntrain.no_decay = [[\"{}\"]]\n", "a".repeat(300))),
+            "bytes; expected at most 255: vary fewer",
+        ),
+        (
+            sasrec("[grid]\neval.metric = [\"mrr\"]\ntrain.no_decay = [[\"a/b\"], [\"a:b\"]]\n"),
+            "two trials of different settings",
+        ),
+        (
+            sasrec(&format!("seeds = {:?}\n[grid]\nmodel.dim = {:?}", [1; 101], [8; 100])),
+            "found 10100 trials; expected at most 10000",
+        ),
         (sasrec("[grid\n"), "sweep.toml:2:"),
     ] {
         bench.write(&text);

@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// The settings of so many trials can still be checked one by one before the first is trained.
 const MOST_TRIALS: usize = 10_000;
 
+/// What file systems take.
+const LONGEST_NAME: usize = 255;
+
 /// A sweep's file, read and checked; see [`crate::sweep`] for what stands in it.
 pub struct Sweep {
     path: PathBuf,
@@ -150,7 +153,8 @@ impl Sweep {
     /// All trials over `base`, in order; those of the same settings are one.
     ///
     /// # Errors
-    /// A setting that is out of range in a trial, with both; a metric that a trial does not report; more than 10,000 trials.
+    /// A setting that is out of range in a trial, with both; a metric that a trial does not report; a folder's name that is too
+    /// long, or two trials'; more than 10,000 trials.
     pub fn trials(&self, base: &Config) -> Result<Vec<Trial>> {
         let mut points: Vec<Config> = vec![];
         for point in self.points(base)? {
@@ -169,6 +173,12 @@ impl Sweep {
                 if !Metric::REPORTED.contains(&metric) && metric != trial.config.eval.metric {
                     let problem = format!("found metric {metric}, which it does not report; set eval.metric to it");
                     return Err(trial.named(Error::Usage(problem)));
+                }
+                if trial.name.len() > LONGEST_NAME {
+                    let (name, bytes) = (&trial.name, trial.name.len());
+                    return Err(Error::Usage(format!(
+                        "trial {name}: its folder's name has {bytes} bytes; expected at most {LONGEST_NAME}: vary fewer settings"
+                    )));
                 }
                 if let Some(other) = trials.iter().find(|other| other.name == trial.name) {
                     let name = &other.name;
