@@ -262,8 +262,8 @@ fn besides(subject: &Subject, n: u64, b: &mut Batch) {
         let other = |&behaviour: &u32| 1 + (behaviour + r.below(behaviours - 1)) % behaviours;
         b.negative_behaviour = b.positive_behaviour.iter().map(other).collect();
     }
-    if reads.features > 0 {
-        let each = (FEATURES.rows / reads.features) as u32;
+    if let Some(each) = FEATURES.rows.checked_div(reads.features) {
+        let each = each as u32;
         b.besides.features =
             (0..(B * reads.features) as u32).map(|i| i % reads.features as u32 * each + r.below(each)).collect();
         let mut segments = Segments::default();

@@ -175,6 +175,22 @@ fn two_phases_and_several_behaviours() {
 }
 
 #[test]
+fn phases_one_by_one_come_to_the_same() {
+    let bench = Bench::new();
+    bench.train("dpcpl", "--data=data.csv", "both", &[]);
+    bench.train("dpcpl", "--data=data.csv", "first", &["--set=phase=pretrain"]);
+    bench.refuses(&["recommend", "--run=first", "--behaviour=buy", "--output=a.csv"], "was not tuned to \"buy\"");
+    bench.ok(&["train", "dpcpl", "--from=first"]);
+    bench.ok(&["train", "dpcpl", "--from=first", "--out=second"]);
+    for run in ["first", "second"] {
+        let prompts = format!("{run}/prompts.buy.safetensors");
+        assert_eq!(bench.tensors(&prompts), bench.tensors("both/prompts.buy.safetensors"));
+    }
+    assert_eq!(bench.json("first/metrics.buy.json")["test"], bench.json("both/metrics.json")["test"]);
+    bench.ok(&["eval", "--run=first", "--behaviour=buy"]);
+}
+
+#[test]
 fn a_training_of_two_phases_that_is_killed_comes_to_the_same_end() {
     let bench = Bench::new();
     bench.train("dpcpl", "--data=data.csv", "whole", &[]);

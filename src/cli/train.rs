@@ -100,7 +100,7 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
         let mut folder = RunFolder::go_on(from)?;
         let config = args.settings.over(Config { from: None, ..whole })?;
         let behaviour = config.data.target.clone().unwrap_or_default();
-        let other = folder.config()?.data.target.as_ref() != Some(&behaviour);
+        let other = folder.own_behaviour()?.as_ref() != Some(&behaviour);
         if !other {
             return Err(Error::Usage(format!(
                 "--from {}: the run is itself one for {behaviour}; name another by --set data.target=BEHAVIOUR, or another --out",

@@ -62,6 +62,11 @@ impl Features {
         names
     }
 
+    /// What became of the attribute file's columns, for people.
+    pub fn notes(&self) -> &[String] {
+        self.attributes.as_ref().map_or(&[], |attributes| &attributes.notes)
+    }
+
     /// Writes the row of each feature, \[F\], for `user` after the given events, all of them before the target: see
     /// [`Statistics::write`].
     pub fn write(&self, user: u32, items: &[u32], behaviours: &[u8], out: &mut [u32]) {

@@ -73,6 +73,10 @@ impl Session {
         report.line("device", &self.device_note);
         report.line("data", &self.describe_data());
         self.data.notes().iter().for_each(|note| report.line("", note));
+        if let Some(features) = &self.features {
+            features.notes().iter().for_each(|note| report.line("", note));
+            report.line("features", &features.names(self.data.behaviour_names()).join(", "));
+        }
         if options.resume {
             for path in [folder.checkpoint_file(), folder.model_file()].iter().filter(|path| path.exists()) {
                 check_origin(path, &checkpoint::origin(path)?, &self.origin())?;

@@ -22,6 +22,7 @@ use super::checkpoint::replace;
 use super::config::Config;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
+use crate::models::Phase;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{self, File, TryLockError};
@@ -278,13 +279,19 @@ impl RunFolder {
         replace(&self.config_file(), |p| fs::write(p, config.to_toml()))
     }
 
+    /// The behaviour of config.toml, where that is for a second phase too.
+    pub fn own_behaviour(&self) -> Result<Option<String>> {
+        let config = self.config()?;
+        Ok(config.data.target.filter(|_| config.phase != Some(Phase::Pretrain)))
+    }
+
     /// Makes the files those of the run's second phase for `behaviour`, where it was tuned to several; tells whether it is
     /// another one than config.toml's.
     ///
     /// # Errors
     /// A behaviour that the run was not tuned to.
     pub fn find_behaviour(&mut self, behaviour: Option<&str>) -> Result<bool> {
-        let own = self.config()?.data.target;
+        let own = self.own_behaviour()?;
         let Some(behaviour) = behaviour.filter(|behaviour| own.as_deref() != Some(behaviour)) else { return Ok(false) };
         self.enter(Stage::Tune { behaviour: behaviour.to_string(), other: true, all: false });
         if self.config_file().is_file() {
