@@ -30,7 +30,7 @@
 //!   only the first layer has some, what became of them stays.
 //! - Both terms of equation 4 are -log sigmoid (one has the wrong sign in print). It predicts behaviours too, where there are at
 //!   least two; tuning predicts items alone. A training without phases is one of the first kind.
-//! - q_attr and q_statis are two linear layers with ReLU on embeddings of width 16 side by side; q_b are the last states of one GRU for all
+//! - q_attr and q_statis are two linear layers with GELU on embeddings of width 16 side by side; q_b are the last states of one GRU for all
 //!   behaviours, fed with items and behaviours as equation 1 has them, without positions. Without behaviours the window is one.
 //! - Of one vector alone (as PPR has) every average is itself: there is no gate then, the prompt is that vector, and no
 //!   compactness.

@@ -233,9 +233,9 @@ impl Prompter {
     ) -> Var<'g> {
         let [b, t, d] = [0, 1, 2].map(|i| events.shape()[i]);
         let pair = |name: &str| ["weight", "bias"].map(|part| params.var(g, &format!("prompts.{name}.{part}")));
-        let linear = |x: Var<'g>, name: &str, activation| {
+        let linear = |x: Var<'g>, name: &str| {
             let [weight, bias] = pair(name);
-            x.linear(weight, Some(bias), activation)
+            x.linear(weight, Some(bias), Activation::None)
         };
         let mut known = vec![];
         let statistics = self.features.attributes;
@@ -243,13 +243,13 @@ impl Prompter {
             if count > 0 {
                 let rows = history.features.expect("a history with features of its user");
                 let x = params.var(g, Prompter::FEATURES).gather(rows).slice(1, first, count);
-                let x = linear(x.reshape([b, count * Prompter::FEATURE]), &format!("{kind}.0"), Activation::Relu);
-                known.push(linear(x, &format!("{kind}.1"), Activation::None).reshape([b, 1, d]));
+                let x = linear(x.reshape([b, count * Prompter::FEATURE]), &format!("{kind}.0")).gelu();
+                known.push(linear(x, &format!("{kind}.1")).reshape([b, 1, d]));
             }
         }
         if self.sequences > 0 {
             let n = self.sequences;
-            let gates = linear(events, "gru.input", Activation::None).reshape([b, 1, t, 3 * d]);
+            let gates = linear(events, "gru.input").reshape([b, 1, t, 3 * d]);
             let gates = gates.expand([b, n, t, 3 * d]).reshape([b * n, t, 3 * d]);
             let [weight, bias] = pair("gru.state");
             // Events of other behaviours carry the state on, as padding does: the last place holds the last state.
