@@ -39,7 +39,7 @@ struct Kernels {
 
 #[derive(clap::Args)]
 struct Model {
-    /// pomrec, sasrec, gru4rec, bert4rec, fmlp, stamp, caser, npe, ease or pop
+    /// pomrec, dpcpl, sasrec, gru4rec, bert4rec, fmlp, stamp, caser, npe, ease or pop
     model: String,
     #[command(flatten)]
     settings: Settings,

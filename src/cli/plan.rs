@@ -19,7 +19,7 @@ use wgrec::train::{Config, FitOptions, Session};
 /// Say what a training step takes, without running it: nodes, buffers, memory, bytes and operations of each kernel
 #[derive(clap::Args)]
 pub struct Args {
-    /// pomrec, sasrec, gru4rec, bert4rec, fmlp, stamp, caser or npe
+    /// pomrec, dpcpl, sasrec, gru4rec, bert4rec, fmlp, stamp, caser or npe
     model: String,
     #[command(flatten)]
     settings: Settings,

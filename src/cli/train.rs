@@ -12,7 +12,7 @@ use wgrec::{Error, Result};
 /// Train a model, test it, and keep everything in a run folder
 #[derive(clap::Args)]
 pub struct Args {
-    /// pomrec, sasrec, gru4rec, bert4rec, fmlp, stamp, caser, npe, ease or pop
+    /// pomrec, dpcpl, sasrec, gru4rec, bert4rec, fmlp, stamp, caser, npe, ease or pop
     model: String,
     #[command(flatten)]
     settings: Settings,

@@ -30,14 +30,15 @@
 //!   only the first layer has some, what became of them stays.
 //! - Both terms of equation 4 are -log sigmoid (one has the wrong sign in print). It predicts behaviours too, where there are at
 //!   least two; tuning predicts items alone. A training without phases is one of the first kind.
-//! - q_attr and q_statis are two linear layers with ReLU on embeddings of width 16 side by side; q_b are the last states of one GRU for all
+//! - q_attr and q_statis are two linear layers with GELU on embeddings of width 16 side by side; q_b are the last states of one GRU for all
 //!   behaviours, fed with items and behaviours as equation 1 has them, without positions. Without behaviours the window is one.
 //! - Of one vector alone (as PPR has) every average is itself: there is no gate then, the prompt is that vector, and no
 //!   compactness.
 //! - Adding lambda R, as equation 13 is printed, makes prompts alike, against the paper's own words: lambda R is subtracted
 //!   (`minimise`: added). Since the rate grows with norms, rows of E and P have length 1 there (`normalise`). R is a mean over users.
 //!   lambda_e is 1, which leaves lambda and lambda_p.
-//! - Start values: N(0, .02), biases 0.
+//! - Start values: N(0, .02), biases 0; what makes prompts N(0, 2 / (rows + columns)) (Glorot): five small maps in a row would let
+//!   nothing through.
 //!
 //! What tuning trains is called `prompts.*`; everything else is the same, by name and shape, in both phases.
 

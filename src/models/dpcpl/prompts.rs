@@ -158,11 +158,12 @@ impl Prompter {
         if self.attributes + self.statistics > 0 { attributes + statistics } else { 0 }
     }
 
-    /// Declares the parameters, `prompts.*`.
+    /// Declares the parameters, `prompts.*`; tokens that are themselves parameters start as `init`, like what else a block reads.
     pub fn declare(&self, params: &mut Params, init: Init) {
         let (d, m, PromptConfig { tokens, factors: n, .. }) = (self.dim, self.vectors(), self.config);
+        let glorot = |rows: usize, columns: usize| Init::Normal((2.0 / (rows + columns) as f64).sqrt());
         let mut linear = |name: &str, out: usize, width: usize| {
-            params.add(&format!("prompts.{name}.weight"), [out, width], init);
+            params.add(&format!("prompts.{name}.weight"), [out, width], glorot(out, width));
             params.add(&format!("prompts.{name}.bias"), [out], Init::Constant(0.0));
         };
         for (kind, count) in [("attributes", self.attributes), ("statistics", self.statistics)] {
@@ -176,18 +177,20 @@ impl Prompter {
             linear("gru.state", 3 * d, d);
         }
         if self.features() > 0 {
+            // Rows of about length 1.
+            let init = Init::Normal((Prompter::FEATURE as f64).sqrt().recip());
             params.add(Prompter::FEATURES, [self.features.rows, Prompter::FEATURE], init);
         }
         if m > 1 {
-            params.add("prompts.factors.weight", [self.factors() * m, m * d], init);
+            params.add("prompts.factors.weight", [self.factors() * m, m * d], glorot(m, m * d));
         }
         for l in 0..self.layers {
             if m > 1 {
-                params.add(&format!("prompts.{l}.gate.weight"), [2 * n, 2 * n * d], init);
+                params.add(&format!("prompts.{l}.gate.weight"), [2 * n, 2 * n * d], glorot(2 * n, 2 * n * d));
             }
             match m {
                 0 => params.add(&format!("prompts.{l}.tokens"), [tokens, d], init),
-                _ => params.add(&format!("prompts.{l}.tokens.weight"), [tokens * d, d], init),
+                _ => params.add(&format!("prompts.{l}.tokens.weight"), [tokens * d, d], glorot(d, d)),
             }
         }
     }
@@ -233,9 +236,9 @@ impl Prompter {
     ) -> Var<'g> {
         let [b, t, d] = [0, 1, 2].map(|i| events.shape()[i]);
         let pair = |name: &str| ["weight", "bias"].map(|part| params.var(g, &format!("prompts.{name}.{part}")));
-        let linear = |x: Var<'g>, name: &str, activation| {
+        let linear = |x: Var<'g>, name: &str| {
             let [weight, bias] = pair(name);
-            x.linear(weight, Some(bias), activation)
+            x.linear(weight, Some(bias), Activation::None)
         };
         let mut known = vec![];
         let statistics = self.features.attributes;
@@ -243,13 +246,13 @@ impl Prompter {
             if count > 0 {
                 let rows = history.features.expect("a history with features of its user");
                 let x = params.var(g, Prompter::FEATURES).gather(rows).slice(1, first, count);
-                let x = linear(x.reshape([b, count * Prompter::FEATURE]), &format!("{kind}.0"), Activation::Relu);
-                known.push(linear(x, &format!("{kind}.1"), Activation::None).reshape([b, 1, d]));
+                let x = linear(x.reshape([b, count * Prompter::FEATURE]), &format!("{kind}.0")).gelu();
+                known.push(linear(x, &format!("{kind}.1")).reshape([b, 1, d]));
             }
         }
         if self.sequences > 0 {
             let n = self.sequences;
-            let gates = linear(events, "gru.input", Activation::None).reshape([b, 1, t, 3 * d]);
+            let gates = linear(events, "gru.input").reshape([b, 1, t, 3 * d]);
             let gates = gates.expand([b, n, t, 3 * d]).reshape([b * n, t, 3 * d]);
             let [weight, bias] = pair("gru.state");
             // Events of other behaviours carry the state on, as padding does: the last place holds the last state.
