@@ -19,7 +19,7 @@ struct Bench {
 }
 
 /// Small and quick, with every part of a training in it.
-const SMALL: [&str; 13] = [
+const SMALL: [&str; 15] = [
     "--device=cpu",
     "--set=data.target=buy",
     "--set=data.max_len=6",
@@ -28,6 +28,8 @@ const SMALL: [&str; 13] = [
     "--set=model.prompt.factors=2",
     "--set=pretrain.batch=16",
     "--set=pretrain.epochs=3",
+    "--set=pretrain.lr=0.01",
+    "--set=pretrain.checkpoint_seconds=0",
     "--set=train.batch=16",
     "--set=train.epochs=3",
     "--set=train.lr=0.01",
@@ -149,6 +151,17 @@ fn two_phases_and_several_behaviours() {
     bench.refuses(&["train", "dpcpl", "--from=run"], "the run is itself one for buy");
     bench.ok(&["train", "dpcpl", "--from=run", "--set=data.target=cart"]);
     bench.refuses(&["train", "dpcpl", "--from=run", "--set=data.target=cart"], "is there already");
+    // A backbone goes with its data, split and network.
+    for (setting, why) in [
+        ("--set=data.cut=0.3", "data.cut is 0.6 where the backbone was trained"),
+        ("--set=data.max_len=5", "data.max_len is 6"),
+        ("--set=model.layers=1", "model.layers is 2"),
+        ("--set=data.behaviours=[\"buy\", \"click\"]", "data.behaviours is"),
+    ] {
+        bench.refuses(&["train", "dpcpl", "--from=run", "--out=no", setting], why);
+        assert!(!bench.path("no").exists(), "{setting}");
+    }
+    bench.refuses(&["train", "sasrec", "--from=run"], "sasrec is trained in one phase");
     assert_eq!(bench.tensors("run/model.safetensors"), backbone);
     assert_eq!(bench.tensors("run/prompts.buy.safetensors"), prompts);
     assert_ne!(bench.tensors("run/prompts.cart.safetensors"), prompts);
@@ -195,7 +208,7 @@ fn a_training_of_two_phases_that_is_killed_comes_to_the_same_end() {
     let bench = Bench::new();
     bench.train("dpcpl", "--data=data.csv", "whole", &[]);
     let args = bench.small("dpcpl", "--data=data.csv", "killed", &["--resume", "--set=train.checkpoint_seconds=0"]);
-    for sign in ["killed/pretrain.jsonl", "killed/metrics.jsonl"] {
+    for sign in ["killed/checkpoint/pretrain.safetensors", "killed/pretrain.jsonl", "killed/metrics.jsonl"] {
         let mut child = bench.command(&args).stdout(Stdio::null()).spawn().unwrap();
         let start = Instant::now();
         while !bench.path(sign).exists() && start.elapsed() < Duration::from_secs(60) {
@@ -203,12 +216,49 @@ fn a_training_of_two_phases_that_is_killed_comes_to_the_same_end() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
+        if sign == "killed/checkpoint/pretrain.safetensors" {
+            let unfinished = ["train", "dpcpl", "--from=killed", "--set=data.target=cart"];
+            bench.refuses(&unfinished, "no pre-training has come to its end here");
+        }
     }
     bench.ok(&args);
     for file in ["model.safetensors", "prompts.buy.safetensors"] {
         assert_eq!(bench.tensors(&format!("killed/{file}")), bench.tensors(&format!("whole/{file}")), "{file}");
     }
     assert_eq!(bench.json("killed/metrics.json")["test"], bench.json("whole/metrics.json")["test"]);
+    // A second phase in a folder of its own, killed as early as can be.
+    let from = ["train", "dpcpl", "--from=whole", "--out=own", "--resume", "--set=train.checkpoint_seconds=0"];
+    for _ in 0..3 {
+        let mut child = bench.command(&from).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(40));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    bench.ok(&from);
+    assert_eq!(bench.tensors("own/prompts.buy.safetensors"), bench.tensors("whole/prompts.buy.safetensors"));
+}
+
+/// What is not trained is kept and read back like what is.
+#[test]
+fn a_part_of_the_parameters_is_trained() {
+    let bench = Bench::new();
+    let only = "--set=train.only=[\"item_embedding\"]";
+    let ranks = |run: &str| bench.ok(&["eval", &format!("--run={run}"), "--metrics=mrr,ndcg@10"]);
+    bench.train("sasrec", "--data=data.csv", "only", &[only]);
+    let mrr = bench.json("only/metrics.json")["test"]["mrr"].as_f64().unwrap();
+    assert!(ranks("only").contains(&format!("mrr          {mrr:.4}")), "{mrr} {}", ranks("only"));
+    bench.train("sasrec", "--data=data.csv", "longer", &[only, "--set=train.max_steps=4"]);
+    bench.ok(&bench.small("sasrec", "--data=data.csv", "longer", &[only, "--resume", "--set=train.max_steps=1000"]));
+    assert_eq!(bench.tensors("longer/model.safetensors"), bench.tensors("only/model.safetensors"));
+    bench.train("dpcpl", "--data=data.csv", "mixed", &["--set=train.only=[\"item_embedding\", \"prompts.*\"]"]);
+    let mrr = bench.json("mixed/metrics.json")["test"]["mrr"].as_f64().unwrap();
+    assert!(ranks("mixed").contains(&format!("mrr          {mrr:.4}")), "{mrr}");
+    assert!(bench.tensors("mixed/prompts.buy.safetensors").iter().any(|(name, _)| name == "item_embedding"));
+    bench.refuses(
+        &bench.small("dpcpl", "--data=data.csv", "no", &["--set=train.only=[\"nix\"]"]),
+        "train.only: \"nix\"",
+    );
+    assert!(!bench.path("no").exists(), "the second phase is checked before the first begins");
 }
 
 /// Every event of a user at `from` and behind it whose behaviour is not `but` gets another item.
@@ -247,7 +297,10 @@ fn targets(bench: &Bench, run: &str) -> Vec<Option<(usize, usize)>> {
 #[test]
 fn a_planted_future_event_changes_no_prediction() {
     let bench = Bench::new();
-    bench.train("dpcpl", "--data=data.csv", "run", &[]);
+    // Prompts that weigh.
+    let more = ["--set=train.lr=0.05", "--set=train.epochs=10", "--set=train.patience=0", "--set=train.batch=4"];
+    let train = |data: &str, run: &str, more: &[&str]| bench.train("dpcpl", data, run, more);
+    train("--data=data.csv", "run", &more);
     let places = targets(&bench, "run");
     let ranks = |run: &str, part: &str| {
         let (run, part) = (format!("--run={run}"), format!("--split={part}"));
@@ -258,7 +311,7 @@ fn a_planted_future_event_changes_no_prediction() {
     // Behind the validation event; buys stay, or other events would be asked for.
     let behind = |user: u32| places[user as usize].map(|(valid, _)| valid + 1);
     bench.write("future.csv", &changed(&events(), &behind, "buy"));
-    bench.train("dpcpl", "--data=future.csv", "future", &[]);
+    train("--data=future.csv", "future", &more);
     for file in ["model.safetensors", "prompts.buy.safetensors"] {
         assert_eq!(bench.tensors(&format!("future/{file}")), bench.tensors(&format!("run/{file}")), "{file}");
     }
@@ -267,11 +320,18 @@ fn a_planted_future_event_changes_no_prediction() {
     // Behind the test event.
     let behind = |user: u32| places[user as usize].map(|(_, test)| test + 1);
     bench.write("last.csv", &changed(&events(), &behind, "buy"));
-    bench.train("dpcpl", "--data=last.csv", "last", &[]);
+    train("--data=last.csv", "last", &more);
     assert_eq!((ranks("last", "valid"), ranks("last", "test")), (valid, test));
+    // Candidates that are drawn, too, are drawn without a look at what pre-training is not to know.
+    let valid = |data: &str, run: &str| -> Vec<serde_json::Value> {
+        train(data, run, &["--set=eval.protocol=sampled:4"]);
+        let lines = fs::read_to_string(bench.path(run).join("pretrain.jsonl")).unwrap();
+        lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["valid"].clone()).collect()
+    };
+    assert_eq!(valid("--data=data.csv", "drawn"), valid("--data=future.csv", "drawn-future"));
     // The same on a change of the past, which must show.
     bench.write("past.csv", &changed(&events(), &|user| places[user as usize].map(|(valid, _)| valid - 1), "buy"));
-    bench.train("dpcpl", "--data=past.csv", "past", &[]);
+    train("--data=past.csv", "past", &more);
     assert_ne!(ranks("past", "valid"), ranks("run", "valid"));
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
 use wgrec::models::Phase;
+use wgrec::models::config::has_phases;
 use wgrec::train::folder::Stage;
 use wgrec::train::{Config, FitOptions, Report, RunFolder, fit};
 use wgrec::{Error, Result};
@@ -91,14 +92,16 @@ fn start(args: &Args) -> Result<Start> {
 /// The second phase of a training whose first lies in `from`.
 fn start_from(args: &Args, from: &Path) -> Result<Start> {
     let was = RunFolder::open(from)?;
-    if !was.backbone_file().is_file() {
-        let from = from.display();
-        return Err(Error::Usage(format!("--from {from}: no backbone is here (there is no model.safetensors)")));
+    if !has_phases(&args.model) {
+        let model = &args.model;
+        return Err(Error::Usage(format!("--from {}: {model} is trained in one phase", from.display())));
     }
+    was.check_pretrained()?;
     let whole = Config { phase: Some(Phase::Tune), ..was.config()? };
     let Some(out) = args.out.as_deref().filter(|out| !same(out, from)) else {
         let mut folder = RunFolder::go_on(from)?;
         let config = args.settings.over(Config { from: None, ..whole })?;
+        config.check_backbone(&was.config()?, from)?;
         let behaviour = config.data.target.clone().unwrap_or_default();
         let other = folder.own_behaviour()?.as_ref() != Some(&behaviour);
         if !other {

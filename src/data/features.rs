@@ -1,7 +1,9 @@
 //! Features of a user at a target: attributes, which are always the same, and statistics of what came before the target.
 
 use super::attributes::Attributes;
+use super::cache::hex;
 use super::statistics::Statistics;
+use sha2::{Digest, Sha256};
 
 /// Attributes and statistics in one numbering: each category of each feature is a row of one table. Row 0 is padding, as in all
 /// tables.
@@ -60,6 +62,13 @@ impl Features {
         let mut names = self.attributes.as_ref().map_or(vec![], |attributes| attributes.names.clone());
         names.extend(self.statistics.names(behaviours));
         names
+    }
+
+    /// A hash, in hex, of what the attributes of users are, where there are some.
+    pub fn fingerprint(&self) -> Option<String> {
+        let attributes = self.attributes.as_ref()?;
+        let Attributes { names, sizes, values, .. } = attributes;
+        Some(hex(&Sha256::digest(serde_json::to_vec(&(names, sizes, values)).expect("plain data"))))
     }
 
     /// What became of the attribute file's columns, for people.

@@ -162,7 +162,7 @@ impl Candidates {
     ) -> Result<Candidates> {
         let mut all = Candidates { negatives, seed, items: data.items(), marks: vec![0; data.items() + 1], round: 0 };
         for user in users {
-            let left = all.mark(split.done(data, user, data.history(user).len()));
+            let left = all.mark(split.done(data, user, split.known(data, user)));
             if left < negatives {
                 return Err(Error::Usage(format!(
                     "sampled:{negatives} needs {negatives} items outside each user's history, but user {:?} leaves {left} of {}: \
@@ -188,7 +188,7 @@ impl Candidates {
     /// Appends the user's negatives to `out`.
     pub fn draw(&mut self, data: &Dataset, split: &Split, user: u32, out: &mut Vec<u32>) {
         let mut stream = Stream::new(self.seed, "candidates", user as u64);
-        let left = self.mark(split.done(data, user, data.history(user).len()));
+        let left = self.mark(split.done(data, user, split.known(data, user)));
         // Rejection is quick while at least half of what is left stays free; else the free items are listed and shuffled.
         if 2 * self.negatives <= left && 2 * left >= self.items {
             for _ in 0..self.negatives {

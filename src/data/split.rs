@@ -138,7 +138,7 @@ pub enum Group {
     Cold,
     /// Of the other users.
     Warm,
-    /// Items that came in the user's history before, under whatever behaviour.
+    /// Items that came in the user's history before, under another behaviour.
     Seen,
     /// Items that did not.
     New,
@@ -240,6 +240,11 @@ impl Split {
                 users.map(|u| (before(data, u, cuts[0]), before(data, u, cuts[1]))).unzip()
             }
         };
+        if let Some(cut) = &cut {
+            // Whatever the kind, what is asked for comes behind the cut.
+            train.iter_mut().zip(cut).for_each(|(train, &cut)| *train = (*train).max(cut));
+            valid.iter_mut().zip(&train).for_each(|(valid, &train)| *valid = (*valid).max(train));
+        }
         let mut first = None;
         match (spec.learn, &cut) {
             (Learn::Targets | Learn::Any, _) => {}
@@ -252,8 +257,12 @@ impl Split {
                 return Err(Error::Usage(format!("data.learn={learn} needs a data.cut")));
             }
         }
-        let target = target.filter(|_| spec.learn != Learn::Earlier);
-        let mut split = Split { spec: SplitSpec { target, ..spec }, first, train, valid, left_out: 0 };
+        let spec = match spec.learn {
+            // Pre-training predicts every behaviour, of every user.
+            Learn::Earlier => SplitSpec { target: None, only: Group::All, ..spec },
+            _ => spec,
+        };
+        let mut split = Split { spec, first, train, valid, left_out: 0 };
         let learns = |user: u32| (1..split.train[user as usize]).any(|place| split.learns(data, user, place));
         if !(0..data.users() as u32).any(learns) {
             let what = match split.learns_all() {
@@ -331,7 +340,10 @@ impl Split {
             targets.count() <= COLD
         };
         let (history, position) = (data.history(user), position as usize);
-        let seen = || history[..position].contains(&history[position]);
+        let seen = || {
+            let before = (0..position).filter(|&place| history[place] == history[position]);
+            before.into_iter().any(|place| self.spec.target.is_none() || !self.is_target(data, user, place as u32))
+        };
         match group {
             Group::All => true,
             Group::Cold => cold(),
@@ -346,6 +358,15 @@ impl Split {
     pub fn targets<'a>(&'a self, data: &'a Dataset, part: Part) -> impl Iterator<Item = (u32, u32)> + 'a {
         let of_user = move |u| self.positions(data, u, part).into_iter().map(move |position| (u, position));
         (0..data.users() as u32).flat_map(of_user)
+    }
+
+    /// Events of the user that sampled candidates are drawn outside of: all, but those behind the cut in pre-training, which is not to
+    /// know of them.
+    pub fn known(&self, data: &Dataset, user: u32) -> usize {
+        match self.spec.learn {
+            Learn::Earlier => self.valid[user as usize] as usize,
+            _ => data.history(user).len(),
+        }
     }
 
     /// The items of the first `len` events of the user that are no candidates any more: those under the target behaviour, or all.

@@ -162,8 +162,8 @@ impl ModelConfig {
             }
         }
         for (key, x) in [("prompt.factor_epsilon2", factor_epsilon2), ("prompt.prompt_epsilon2", prompt_epsilon2)] {
-            if !x.is_finite() || x <= 0.0 {
-                return wrong(key, x.to_string(), "a number above 0");
+            if !x.is_finite() || x < 1e-6 {
+                return wrong(key, x.to_string(), "a number of at least 1e-6");
             }
         }
         if self.prompt.source == Source::Attributes && self.prompt.progressive {

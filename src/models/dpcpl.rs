@@ -24,7 +24,7 @@
 //! - A filter is a circular convolution over the window, so that each place sees the later ones: only the newest has a target. Padded
 //!   places are set to 0 before every transform, and so are, in a behaviour's stream, the places of the others. A behaviour of which
 //!   a user has no event gives zeros to the mixer.
-//! - The mixer is one linear map of the streams side by side, without a residual. Filter, feed-forward (4 d, GELU) and norms (eps
+//! - The mixer is one linear map of the streams side by side, without a residual; it starts near the one that passes the whole on. Filter, feed-forward (4 d, GELU) and norms (eps
 //!   1e-12) are shared by the streams. Table 1's count of parameters holds neither this mixer nor this feed-forward.
 //! - Tokens stand in every stream, since all pass the same layer. A deeper layer's tokens replace those of the layer before; where
 //!   only the first layer has some, what became of them stays.

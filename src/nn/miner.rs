@@ -41,10 +41,11 @@ impl Miner {
             params.add(&name(&format!("filter.{i}.weight")), [blocks, 2, dim / blocks, dim / blocks], init);
             params.add(&name(&format!("filter.{i}.bias")), [2, dim], Init::Constant(0.0));
         }
-        let mixer = (streams > 1).then_some(("mixer", dim, streams * dim));
-        for (part, out, width) in
-            [("feed_forward.0", inner, dim), ("feed_forward.1", dim, inner)].into_iter().chain(mixer)
-        {
+        // It passes the whole sequence on at first: small numbers alone would let nothing of the newest event through.
+        let Init::Normal(std) = init else { unreachable!("weights start as N(0, std)") };
+        let mixer = (streams > 1).then_some(("mixer", dim, streams * dim, Init::NearIdentity(std)));
+        let inner = [("feed_forward.0", inner, dim, init), ("feed_forward.1", dim, inner, init)];
+        for (part, out, width, init) in inner.into_iter().chain(mixer) {
             params.add(&name(&format!("{part}.weight")), [out, width], init);
             params.add(&name(&format!("{part}.bias")), [out], Init::Constant(0.0));
         }

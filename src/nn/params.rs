@@ -13,6 +13,8 @@ pub enum Init {
     Constant(f64),
     /// N(0, std^2).
     Normal(f64),
+    /// Of a matrix: 1 where row and column are the same, plus N(0, std^2).
+    NearIdentity(f64),
 }
 
 #[derive(Clone, Debug)]
@@ -96,13 +98,18 @@ impl Params {
         const BLOCK: usize = 1 << 20;
         for p in &self.list {
             let mut stream = Stream::new(seed, &p.name, 0);
-            let mut value = || match p.init {
+            let columns = p.shape.last_dim();
+            let mut value = |at: usize| match p.init {
                 Init::Constant(c) => c as f32,
                 Init::Normal(std) => (std * stream.normal()) as f32,
+                Init::NearIdentity(std) => {
+                    let same = at / columns == at % columns;
+                    (if same { 1.0 } else { 0.0 } + std * stream.normal()) as f32
+                }
             };
             let n = p.shape.elements();
             for start in (0..n).step_by(BLOCK) {
-                let block: Vec<f32> = (0..BLOCK.min(n - start)).map(|_| value()).collect();
+                let block: Vec<f32> = (start..n.min(start + BLOCK)).map(&mut value).collect();
                 store.write(&p.buffer, p.offset + start, &Tensor::f32([block.len()], block))?;
             }
         }

@@ -36,8 +36,9 @@ pub use table::{Results, Score};
 
 use crate::error::{Error, Result};
 use crate::eval::Metric;
+use crate::models::Phase;
 use crate::train::checkpoint::replace;
-use crate::train::{Config, FitOptions, Report, RunFolder, Session, fit};
+use crate::train::{Config, FitOptions, Report, RunFolder, fit};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -57,8 +58,13 @@ impl Sweep {
             if result.is_some() {
                 continue;
             }
-            let opened = Session::open(&self.model, trial.config.clone());
-            let session = opened.and_then(|s| s.check_training().map(|()| s)).map_err(|e| trial.named(e))?;
+            let opened = fit::open(&self.model, &trial.config, None).map_err(|e| trial.named(e))?;
+            let session = opened.last().expect("a training has a phase");
+            if session.phase == Some(Phase::Pretrain) {
+                return Err(Error::Usage(
+                    "phase=pretrain has no test to compare trials by; leave phase out".to_string(),
+                ));
+            }
             if !described {
                 report.line("device", &session.device_note);
                 report.line("data", &session.describe_data());

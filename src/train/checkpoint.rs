@@ -27,6 +27,9 @@ pub struct Origin {
     pub model: String,
     /// Fingerprint of the data set.
     pub data: String,
+    /// Of the attributes of users, in a model that reads some.
+    #[serde(default)]
+    pub features: Option<String>,
 }
 
 /// The numbers that go with the parameters of a training that goes on.
@@ -229,6 +232,15 @@ pub fn check_origin(path: &Path, found: &Origin, expected: &Origin) -> Result<()
         let found = format!("parameters of the model {}", found.model);
         return Err(not(path, found, format!("those of {}", expected.model)));
     }
+    let apart = |a: &Option<String>, b: &Option<String>| a.is_some() && b.is_some() && a != b;
+    if apart(&found.features, &expected.features) {
+        let found = "parameters trained with other attributes of users".to_string();
+        return Err(not(
+            path,
+            found,
+            "those of the data given: is the file of users beside it another one now?".to_string(),
+        ));
+    }
     if found.data != expected.data {
         let short = |hash: &str| hash.chars().take(12).collect::<String>();
         let found = format!("parameters trained on another data set (fingerprint {}...)", short(&found.data));
@@ -299,7 +311,7 @@ mod tests {
     }
 
     fn origin() -> Origin {
-        Origin { wgrec: "1".into(), model: "m".into(), data: "0123456789abcdef".into() }
+        Origin { wgrec: "1".into(), model: "m".into(), data: "0123456789abcdef".into(), features: None }
     }
 
     fn store(seed: u64) -> Store {

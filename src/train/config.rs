@@ -29,7 +29,7 @@ pub struct Config {
     pub world_seed: u64,
     /// Of a model that is trained in two phases, the one to run. Not given: both, one after the other.
     pub phase: Option<Phase>,
-    /// The run whose backbone is tuned, where it is another one.
+    /// The run whose backbone is tuned, where it is another one: the second phase alone.
     pub from: Option<PathBuf>,
     pub data: DataConfig,
     pub model: ModelConfig,
@@ -77,9 +77,8 @@ impl Default for Config {
 }
 
 /// Settings of how a run is computed, not of what.
-const CHANGES_NO_RESULT: [&str; 7] = [
+const CHANGES_NO_RESULT: [&str; 6] = [
     "device",
-    "from",
     "pretrain.threads",
     "pretrain.checkpoint_seconds",
     "train.threads",
@@ -337,13 +336,31 @@ impl Config {
                 || key == "train.patience" && !finished
                 || ["train.epochs", "train.max_steps"].contains(&key) && !length_counts
         };
-        let not_given = |key: &str, is: &Value| {
-            WORKED_OUT.contains(&key) && (is.is_null() || is.as_array().is_some_and(Vec::is_empty))
-        };
         match was.differences(self).into_iter().find(|(key, _, is)| !free(key) && !not_given(key, is)) {
             None => Ok(()),
             Some((key, was, is)) => Err(Error::Usage(format!(
                 "{key} is {was} in the run in {}, not {is}: a run that is resumed keeps its settings; give the new ones a new --out",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Checks that a backbone which was trained with the settings `was`, in `path`, can be tuned with these: its data, up to which
+    /// behaviour is predicted, its split, and the network but for its prompts are the same.
+    ///
+    /// # Errors
+    /// The first setting that is another.
+    pub fn check_backbone(&self, was: &Config, path: &Path) -> Result<()> {
+        let free = ["data.path", "data.target", "data.learn", "data.attributes", "data.bins", "model.dropout"];
+        let fixed = |key: &str| {
+            ["data.", "model.", "world"].iter().any(|section| key.starts_with(section))
+                && !key.starts_with("model.prompt.")
+                && !free.contains(&key)
+        };
+        match was.differences(self).into_iter().find(|(key, _, is)| fixed(key) && !not_given(key, is)) {
+            None => Ok(()),
+            Some((key, was, is)) => Err(Error::Usage(format!(
+                "{key} is {was} where the backbone was trained, in {}, not {is}: a backbone keeps its data, split and network",
                 path.display()
             ))),
         }
@@ -398,6 +415,11 @@ pub(crate) fn place(path: &Path, text: &str, key: &str) -> String {
         Some(line) => format!("{}:{line}", path.display()),
         None => path.display().to_string(),
     }
+}
+
+/// Whether a setting is one that is worked out, and left to that.
+fn not_given(key: &str, value: &Value) -> bool {
+    WORKED_OUT.contains(&key) && (value.is_null() || value.as_array().is_some_and(Vec::is_empty))
 }
 
 /// The line of a TOML `text`, from 1, on which `key` stands.

@@ -28,6 +28,28 @@ pub struct FitOptions {
     pub run: RunOptions,
 }
 
+/// The sessions of all phases of a training, checked before the first begins. `folder`: where it will be.
+///
+/// # Errors
+/// Those of [`Session::open`] and [`Session::check_training`]; a part without targets; a backbone that does not fit.
+pub fn open(model: &str, config: &Config, folder: Option<&RunFolder>) -> Result<Vec<Session>> {
+    let mut sessions = vec![];
+    for phase in phases(model, config) {
+        let session = Session::open_phase(model, config.clone(), phase)?;
+        session.check_training()?;
+        session.check_asked()?;
+        sessions.push(session);
+    }
+    let has_own = folder.is_some_and(|folder| folder.backbone_file().is_file());
+    if let (Some(from), Some(last), false) = (&config.from, sessions.last(), has_own) {
+        let from = RunFolder::open(from)?;
+        from.check_pretrained()?;
+        check_origin(&from.backbone_file(), &checkpoint::origin(&from.backbone_file())?, &last.origin())?;
+        last.written.check_backbone(&from.config()?, from.path())?;
+    }
+    Ok(sessions)
+}
+
 /// Trains a model through all its phases in one run folder; `other`: to a behaviour other than config.toml's. Returns what
 /// metrics.json says of the last phase, and the times of the kernels of all.
 ///
@@ -41,13 +63,9 @@ pub fn train(
     report: &mut Report,
 ) -> Result<(Value, Vec<Timing>)> {
     let (mut metrics, mut timings) = (Value::Null, vec![]);
-    for phase in phases(model, config) {
-        let session = Session::open_phase(model, config.clone(), phase)?;
-        if let (Some(Phase::Tune), Some(from)) = (phase, &config.from) {
-            folder.take_backbone(&RunFolder::open(from)?)?;
-        }
+    for session in open(model, config, Some(folder))? {
         folder.enter(session.stage(other));
-        if let Some(phase) = phase {
+        if let Some(phase) = session.phase {
             report.line("phase", &phase.to_string());
         }
         let of_phase = session.fit(folder, options, report)?;
@@ -278,9 +296,9 @@ impl<'a> Fit<'a> {
 
         let checkpoint = folder.checkpoint_file();
         let state = if options.resume && checkpoint.exists() {
-            session.load_backbone(folder, &mut store)?;
-            let trained = |name: &str| optimiser.trains(name);
-            let of = (model.params(), &trained as Which);
+            session.load_frozen(folder, &mut store)?;
+            let kept = |name: &str| session.keeps(name);
+            let of = (model.params(), &kept as Which);
             let state = load_training(&checkpoint, &session.origin(), of, &moments, &mut store)?;
             report.line("resumed", &format!("after step {} (epoch {})", thousands(state.step), state.epoch + 1));
             state
@@ -302,6 +320,11 @@ impl<'a> Fit<'a> {
             return Err(Error::Usage(format!("train.warmup: found {warmup}; the whole training has {whole} steps")));
         }
         folder.begin(&session.written, data)?;
+        if let Some(from) = &session.written.from
+            && !folder.backbone_file().is_file()
+        {
+            folder.take_backbone(&RunFolder::open(from)?)?;
+        }
         folder.rewind(state.step)?;
         let now = Instant::now();
         Ok(Fit { session, folder, store, moments, step, valid, batches, state, clock: now, saved: now })
@@ -421,9 +444,9 @@ impl<'a> Fit<'a> {
                 let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
                 let path = self.folder.model_file();
                 self.folder.remove_metrics()?;
-                let (session, optimiser) = (self.session, self.session.optimiser());
-                let trained = |name: &str| optimiser.trains(name);
-                save_parameters(&path, &session.origin(), &found, session.model.params(), &trained, &self.store)?;
+                let session = self.session;
+                let kept = |name: &str| session.keeps(name);
+                save_parameters(&path, &session.origin(), &found, session.model.params(), &kept, &self.store)?;
                 self.state.best = Some(found);
             }
             valid = Some(metrics);
@@ -446,9 +469,8 @@ impl<'a> Fit<'a> {
     fn save(&mut self) -> Result<()> {
         self.stop_clock();
         let path = self.folder.checkpoint_file();
-        let optimiser = self.session.optimiser();
-        let trained = |name: &str| optimiser.trains(name);
-        let of = (self.session.model.params(), &trained as Which);
+        let kept = |name: &str| self.session.keeps(name);
+        let of = (self.session.model.params(), &kept as Which);
         save_training(&path, &self.session.origin(), &self.state, of, &self.moments, &self.store)?;
         self.saved = Instant::now();
         Ok(())

@@ -45,6 +45,9 @@ pub struct Line {
     pub samples_per_second: f64,
 }
 
+/// What the first of two phases came to.
+const PRETRAINED: &str = "pretrain.json";
+
 /// Which part of a run a folder's files belong to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
@@ -209,15 +212,24 @@ impl RunFolder {
         self.path.join("model.safetensors")
     }
 
+    /// An error unless a pre-training has come to its end here.
+    pub fn check_pretrained(&self) -> Result<()> {
+        let (path, own) = (self.path.display(), self.backbone_file());
+        if own.is_file() && self.path.join(PRETRAINED).is_file() {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "{path}: no pre-training has come to its end here (there is no {PRETRAINED}); go on with it by `wgrec train MODEL \
+             --resume --out {path}`, or name another --from"
+        )))
+    }
+
     /// Makes the backbone of another run this one's: one file under two names, or a copy where that cannot be.
     ///
     /// # Errors
     /// A file that cannot be read or written.
     pub fn take_backbone(&self, from: &RunFolder) -> Result<()> {
         let (source, own) = (from.backbone_file(), self.backbone_file());
-        if own.is_file() {
-            return Ok(());
-        }
         if fs::hard_link(&source, &own).is_ok() {
             return Ok(());
         }
@@ -237,7 +249,7 @@ impl RunFolder {
 
     pub fn metrics_file(&self) -> PathBuf {
         match self.stage {
-            Stage::Pretrain => self.path.join("pretrain.json"),
+            Stage::Pretrain => self.path.join(PRETRAINED),
             _ => self.of_behaviour("metrics", "json"),
         }
     }

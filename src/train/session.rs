@@ -25,6 +25,7 @@ use crate::models::loss::log_chances;
 use crate::models::{self, Loss, LossKind, Model, ModelConfig, Phase, Task};
 use crate::optim::{Adam, matches};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub struct Session {
@@ -52,7 +53,8 @@ pub struct Session {
 
 /// The phases that a training of `model` goes through.
 pub fn phases(model: &str, config: &Config) -> Vec<Option<Phase>> {
-    match (models::config::has_phases(model), config.phase) {
+    let phase = if config.from.is_some() { Some(Phase::Tune) } else { config.phase };
+    match (models::config::has_phases(model), phase) {
         (false, _) => vec![None],
         (true, Some(phase)) => vec![Some(phase)],
         (true, None) => vec![Some(Phase::Pretrain), Some(Phase::Tune)],
@@ -75,6 +77,16 @@ impl Session {
             if let Some((key, _)) = set.iter().find(|(_, set)| *set) {
                 return Err(Error::Usage(format!("{key} is set, but {model} is trained in one phase")));
             }
+            if config.data.learn == Learn::Earlier {
+                let why =
+                    "is what the first of two phases does, of a model that has them; expected targets, any or later";
+                return Err(Error::Usage(format!("data.learn: found earlier, which {why}")));
+            }
+        } else if config.data.learn != Learn::default() {
+            return Err(Error::Usage(format!("data.learn is set, but the phases of {model} decide what is learned")));
+        }
+        if config.from.is_some() && config.phase == Some(Phase::Pretrain) {
+            return Err(Error::Usage("from is set, and phase=pretrain; expected one of them".to_string()));
         }
         let (device, device_note) = Device::open(&config.device)?;
         if phase.is_some() && config.data.path.is_none() && config.data.behaviours.is_empty() {
@@ -146,6 +158,18 @@ impl Session {
         Ok(())
     }
 
+    /// An error unless there is something to validate by, and, but in pre-training, to test by.
+    pub fn check_asked(&self) -> Result<()> {
+        let parts = if self.phase == Some(Phase::Pretrain) { &[Part::Valid][..] } else { &[Part::Valid, Part::Test] };
+        match parts.iter().find(|part| self.split.targets(&self.data, **part).next().is_none()) {
+            None => Ok(()),
+            Some(part) => {
+                let about = self.split.describe(&self.data);
+                Err(Error::Usage(format!("nothing to evaluate in the {part} part: {about}")))
+            }
+        }
+    }
+
     /// Checks what only a training asks of the settings.
     ///
     /// # Errors
@@ -177,13 +201,19 @@ impl Session {
                 loss.kind
             )));
         }
+        if !model.params().iter().any(|p| self.optimiser().trains(&p.name)) {
+            let (only, names) = (&config.train.only, names(&**model));
+            return Err(Error::Usage(format!(
+                "train.only: {} are like no parameter's name; the names are {names}",
+                only.iter().flatten().map(|pattern| format!("{pattern:?}")).collect::<Vec<_>>().join(", ")
+            )));
+        }
         let patterns = &config.train.no_decay;
         let given = *patterns != TrainConfig::default().no_decay && !patterns.is_empty();
         if given && !model.params().iter().any(|p| patterns.iter().any(|pattern| matches(pattern, &p.name))) {
-            let names: Vec<&str> = model.params().iter().map(|p| p.name.as_str()).collect();
+            let names = names(&**model);
             return Err(Error::Usage(format!(
-                "train.no_decay: {patterns:?} are like no parameter's name; the names are {}",
-                names.join(", ")
+                "train.no_decay: {patterns:?} are like no parameter's name; the names are {names}"
             )));
         }
         Ok(())
@@ -195,8 +225,7 @@ impl Session {
             None => Stage::Whole,
             Some(Phase::Pretrain) => Stage::Pretrain,
             Some(Phase::Tune) => {
-                let adam = self.optimiser();
-                let all = self.model.params().iter().all(|p| adam.trains(&p.name));
+                let all = self.model.params().iter().all(|p| self.keeps(&p.name));
                 Stage::Tune { behaviour: self.config.data.target.clone().unwrap_or_default(), other, all }
             }
         }
@@ -231,6 +260,15 @@ impl Session {
         }
         let session = Session::open(&model, config)?;
         folder.enter(session.stage(other));
+        if !folder.model_file().is_file() {
+            let (path, file) = (folder.path().display(), folder.model_file());
+            return Err(Error::Usage(format!(
+                "{path}: the second phase has no parameters yet ({} is not there); go on with it by `wgrec train {} --resume \
+                 --out {path}`",
+                file.display(),
+                session.model.name()
+            )));
+        }
         let mut store = session.store(None)?;
         let best = session.load_best(folder, &mut store)?;
         Ok((session, store, best))
@@ -238,19 +276,36 @@ impl Session {
 
     /// Reads the best parameters of the run into `store`: those that the phase trained, and the backbone that it left as it was.
     pub fn load_best(&self, folder: &RunFolder, store: &mut Store) -> Result<Best> {
-        self.load_backbone(folder, store)?;
-        let (adam, params) = (self.optimiser(), self.model.params());
-        checkpoint::load_parameters(&folder.model_file(), &self.origin(), params, &|name| adam.trains(name), store)
+        self.load_frozen(folder, store)?;
+        let (origin, params) = (self.origin(), self.model.params());
+        checkpoint::load_parameters(&folder.model_file(), &origin, params, &|name| self.keeps(name), store)
     }
 
-    /// Reads what the phase does not train into `store`: the first phase's best.
-    pub fn load_backbone(&self, folder: &RunFolder, store: &mut Store) -> Result<()> {
-        let (adam, params) = (self.optimiser(), self.model.params());
-        if self.phase == Some(Phase::Tune) && params.iter().any(|p| !adam.trains(&p.name)) {
-            let frozen = |name: &str| !adam.trains(name);
-            checkpoint::load_parameters::<Value>(&folder.backbone_file(), &self.origin(), params, &frozen, store)?;
+    /// Whether the phase's own files hold the parameter: not what a second phase leaves as the first has made it.
+    pub fn keeps(&self, name: &str) -> bool {
+        self.phase != Some(Phase::Tune) || name.starts_with(PROMPTS) || self.optimiser().trains(name)
+    }
+
+    /// Reads what the phase's own files do not hold into `store`: the first phase's best.
+    pub fn load_frozen(&self, folder: &RunFolder, store: &mut Store) -> Result<()> {
+        let params = self.model.params();
+        if params.iter().any(|p| !self.keeps(&p.name)) {
+            let (path, origin) = (self.backbone_file(folder)?, self.origin());
+            checkpoint::load_parameters::<Value>(&path, &origin, params, &|name| !self.keeps(name), store)?;
         }
         Ok(())
+    }
+
+    /// The first phase's best: the folder's own, or until it has one that of the run which the settings name.
+    fn backbone_file(&self, folder: &RunFolder) -> Result<PathBuf> {
+        match (folder.backbone_file(), &self.written.from) {
+            (own, None) if !own.is_file() => Err(Error::Usage(format!(
+                "phase=tune: {} is not there; tune the backbone of a run by --from DIR, or run both phases",
+                own.display()
+            ))),
+            (own, Some(from)) if !own.is_file() => Ok(RunFolder::open(from)?.backbone_file()),
+            (own, _) => Ok(own),
+        }
     }
 
     /// What the parameters of a training start from: drawn, and in the second phase those that the first has left.
@@ -258,13 +313,7 @@ impl Session {
         let params = self.model.params();
         params.initialise(store, self.config.seed)?;
         if self.phase == Some(Phase::Tune) {
-            let path = folder.backbone_file();
-            if !path.is_file() {
-                return Err(Error::Usage(format!(
-                    "phase=tune: {} is not there; tune the backbone of a run by --from DIR, or run both phases",
-                    path.display()
-                )));
-            }
+            let path = self.backbone_file(folder)?;
             let backbone = |name: &str| !name.starts_with(PROMPTS);
             checkpoint::load_parameters::<Value>(&path, &self.origin(), params, &backbone, store)?;
         }
@@ -277,6 +326,7 @@ impl Session {
             wgrec: env!("CARGO_PKG_VERSION").to_string(),
             model: self.model.name().to_string(),
             data: self.data.fingerprint().to_string(),
+            features: self.features.as_ref().and_then(|features| features.fingerprint()),
         }
     }
 
@@ -524,6 +574,11 @@ impl Config {
         let cut = cut.map(|share| Cut { share, by: cut_by });
         SplitSpec { kind: split, target, cut, learn, only: self.eval.targets }
     }
+}
+
+/// The names of a model's parameters.
+fn names(model: &dyn Model) -> String {
+    model.params().iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The number of data.target.
