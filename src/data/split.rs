@@ -529,7 +529,7 @@ mod tests {
     /// Ten events, of which six come before the cut, at time 60.
     fn bought() -> Dataset {
         with_behaviours(&[
-            (&[1, 2, 1, 3, 2], &[1, 2, 2, 1, 2], &[10, 60, 70, 80, 90]),
+            (&[1, 2, 1, 2, 2], &[1, 2, 2, 1, 2], &[10, 60, 70, 80, 90]),
             (&[4, 1, 5], &[2, 2, 2], &[20, 30, 65]),
             (&[5, 4], &[0, 1], &[40, 50]),
         ])
@@ -598,6 +598,10 @@ mod tests {
         };
         assert_eq!((of(Group::Cold), of(Group::Warm)), (vec![(0, 4), (1, 2)], vec![]));
         assert_eq!((of(Group::Seen), of(Group::New)), (vec![(0, 4)], vec![(1, 2)]));
+        // What was bought before is not seen under another behaviour.
+        let twice = with_behaviours(&[(&[1, 2, 2, 2], &[0, 2, 2, 2], &[1, 2, 3, 4])]);
+        let spec = SplitSpec { target: Some(2), only: Group::New, ..SplitSpec::default() };
+        assert_eq!(targets(&Split::new(&twice, spec).unwrap(), &twice, Part::Test), [(0, 3)]);
     }
 
     #[test]

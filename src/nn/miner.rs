@@ -79,6 +79,8 @@ impl Miner {
         let last = |x: Var<'g>| if places == t { x } else { x.slice(1, t - places, places) };
         let x = (x.reshape([b, 1, t, d]) * streams.member).reshape([b * s, t, d]);
         let filtered = filter_layer(x, pair("filter.0"), pair("filter.1"));
+        // At a stream's empty places it is all there is, next to nothing, and the norm makes a unit row of it.
+        g.keep_exact(filtered);
         let x = add_norm(last(x), last(filtered), "filter_norm");
         let y = linear(linear(x, "feed_forward.0").gelu(), "feed_forward.1");
         let x = add_norm(x, y, "feed_forward_norm");
