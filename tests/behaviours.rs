@@ -156,7 +156,7 @@ fn two_phases_and_several_behaviours() {
         ("--set=data.cut=0.3", "data.cut is 0.6 where the backbone was trained"),
         ("--set=data.max_len=5", "data.max_len is 6"),
         ("--set=model.layers=1", "model.layers is 2"),
-        ("--set=data.behaviours=[\"buy\", \"click\"]", "data.behaviours is"),
+        ("--set=data.behaviours=[\"buy\", \"click\"]", "another data set"),
     ] {
         bench.refuses(&["train", "dpcpl", "--from=run", "--out=no", setting], why);
         assert!(!bench.path("no").exists(), "{setting}");
@@ -371,7 +371,7 @@ fn what_makes_no_sense_is_refused() {
     refuses("dpcpl", own, &["--set=data.behaviours=[\"click\", \"bye\"]"], "data.behaviours: found \"bye\"");
     refuses("dpcpl", own, &["--set=data.behaviours=[\"buy\", \"buy\"]"], "found \"buy\" twice");
     refuses("dpcpl", own, &["--set=data.cut=1.5"], "data.cut: found 1.5; expected a share");
-    refuses("dpcpl", "--data=ratings.csv", &[], "ratings.csv has none");
+    refuses("dpcpl", "--data=ratings.csv", &["--set=phase=pretrain"], "ratings.csv has no behaviours");
     refuses("dpcpl", own, &["--set=phase=later"], "phase: unknown variant");
     refuses("sasrec", own, &["--set=phase=tune"], "sasrec is trained in one phase");
     refuses("sasrec", own, &["--set=data.learn=later"], "needs a data.cut");

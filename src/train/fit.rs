@@ -38,7 +38,11 @@ pub fn open(model: &str, config: &Config, folder: Option<&RunFolder>) -> Result<
         let session = Session::open_phase(model, config.clone(), phase)?;
         session.check_training()?;
         session.check_asked()?;
+        let alone = session.phase.is_none();
         sessions.push(session);
+        if alone {
+            break;
+        }
     }
     let has_own = folder.is_some_and(|folder| folder.backbone_file().is_file());
     if let (Some(from), Some(last), false) = (&config.from, sessions.last(), has_own) {

@@ -68,7 +68,7 @@ impl Session {
         Session::open_phase(model, config, phase)
     }
 
-    /// As [`Session::open`], as it is in one of [`phases`].
+    /// As [`Session::open`], as it is in one of [`phases`]; without phases where the data has no behaviours.
     pub fn open_phase(model: &str, mut config: Config, phase: Option<Phase>) -> Result<Session> {
         models::config::check_name(model)?;
         config.check()?;
@@ -106,10 +106,13 @@ impl Session {
         };
         let data = Arc::new(data);
         let behaviours = if data.behaviours(0).is_some() { data.behaviour_names() } else { &[] };
-        if phase.is_some() {
-            let Some(gravest) = behaviours.last() else {
-                return Err(Error::Usage(format!("{model} is trained by behaviours, and {name} has none")));
-            };
+        let phase = phase.filter(|_| !behaviours.is_empty());
+        if let (None, Some(_)) = (phase, config.phase) {
+            return Err(Error::Usage(format!(
+                "phase is set, but {name} has no behaviours: {model} has one phase then"
+            )));
+        }
+        if let (Some(_), Some(gravest)) = (phase, behaviours.last()) {
             config.data.target.get_or_insert(gravest.clone());
             config.data.cut.get_or_insert(EARLIER);
         }
