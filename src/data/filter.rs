@@ -97,7 +97,8 @@ impl Filter {
 
     /// Applies the filter in place and returns a line for the log of each step that did something.
     ///
-    /// The filter must have passed [`Filter::check`]. What is left is renumbered: users and items from 0 in the order of their first interaction that is kept.
+    /// The filter must have passed [`Filter::check`]. What is left is renumbered: users and items from 0 in the order of
+    /// their first interaction that is kept.
     pub fn apply(&self, data: &mut Interactions) -> Vec<String> {
         let mut log: Vec<String> = self.order_behaviours(data).into_iter().collect();
         if let (Some(min), Some(value)) = (self.min_value, &data.value) {

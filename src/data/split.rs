@@ -360,8 +360,8 @@ impl Split {
         (0..data.users() as u32).flat_map(of_user)
     }
 
-    /// Events of the user that sampled candidates are drawn outside of: all, but those behind the cut in pre-training, which is not to
-    /// know of them.
+    /// Events of the user that sampled candidates are drawn outside of: all, but those behind the cut in pre-training, which
+    /// is not to know of them.
     pub fn known(&self, data: &Dataset, user: u32) -> usize {
         match self.spec.learn {
             Learn::Earlier => self.valid[user as usize] as usize,

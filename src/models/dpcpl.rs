@@ -21,22 +21,24 @@
 //! | as DPT, fixed tokens in front of the input | `source = "none"`, `progressive = false` |
 //!
 //! Left open by the paper, or unclear there:
-//! - A filter is a circular convolution over the window, so that each place sees the later ones: only the newest has a target. Padded
-//!   places are set to 0 before every transform, and so are, in a behaviour's stream, the places of the others. A behaviour of which
-//!   a user has no event gives zeros to the mixer.
-//! - The mixer is one linear map of the streams side by side, without a residual; it starts near the one that passes the whole on. Filter, feed-forward (4 d, GELU) and norms (eps
-//!   1e-12) are shared by the streams. Table 1's count of parameters holds neither this mixer nor this feed-forward.
+//! - A filter is a circular convolution over the window, so that each place sees the later ones: only the newest has a
+//!   target. Padded places are set to 0 before every transform, and so are, in a behaviour's stream, the places of the
+//!   others. A behaviour of which a user has no event gives zeros to the mixer.
+//! - The mixer is one linear map of the streams side by side, without a residual; it starts near the one that passes the
+//!   whole on. Filter, feed-forward (4 d, GELU) and norms (eps 1e-12) are shared by the streams. Table 1's count of
+//!   parameters holds neither this mixer nor this feed-forward.
 //! - Tokens stand in every stream, since all pass the same layer. A deeper layer's tokens replace those of the layer before; where
 //!   only the first layer has some, what became of them stays.
 //! - Both terms of equation 4 are -log sigmoid (one has the wrong sign in print). It predicts behaviours too, where there are at
 //!   least two; tuning predicts items alone. A training without phases is one of the first kind.
-//! - q_attr and q_statis are two linear layers with GELU on embeddings of width 16 side by side; q_b are the last states of one GRU for all
-//!   behaviours, fed with items and behaviours as equation 1 has them, without positions. Without behaviours the window is one.
+//! - q_attr and q_statis are two linear layers with GELU on embeddings of width 16 side by side; q_b are the last states of
+//!   one GRU for all behaviours, fed with items and behaviours as equation 1 has them, without positions. Without behaviours
+//!   the window is one.
 //! - Of one vector alone (as PPR has) every average is itself: there is no gate then, the prompt is that vector, and no
 //!   compactness.
 //! - Adding lambda R, as equation 13 is printed, makes prompts alike, against the paper's own words: lambda R is subtracted
-//!   (`minimise`: added). Since the rate grows with norms, rows of E and P have length 1 there (`normalise`). R is a mean over users.
-//!   lambda_e is 1, which leaves lambda and lambda_p.
+//!   (`minimise`: added). Since the rate grows with norms, rows of E and P have length 1 there (`normalise`). R is a mean
+//!   over users. lambda_e is 1, which leaves lambda and lambda_p.
 //! - Start values: N(0, .02), biases 0; what makes prompts N(0, 2 / (rows + columns)) (Glorot): five small maps in a row would let
 //!   nothing through.
 //!

@@ -9,8 +9,8 @@
 //! | equation 7, cross entropy at each place | [`super::loss`], kind `bce` |
 //!
 //! `pre` scales item embeddings by sqrt(d), pads on the left and reads padded places as zeros that are not attended to; `post`
-//! pads on the right. Behaviours of events, where they are read, are added as positions are. Training looks at every place of a window at once, or (`model.positions = "last"`) at its end alone.
-//! Start values: N(0, .02).
+//! pads on the right. Behaviours of events, where they are read, are added as positions are. Training looks at every place of
+//! a window at once, or (`model.positions = "last"`) at its end alone. Start values: N(0, .02).
 
 use super::{History, LossKind, Model, Objective, Padding, Reads};
 use crate::graph::{Graph, Var};
