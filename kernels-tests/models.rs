@@ -367,10 +367,10 @@ fn gradients(model: &Subject) -> Result<(), Failed> {
             let mut loss = |k: f64| at(Some((name, &moved(k * h)))).map(|(loss, _)| loss);
             Ok((8.0 * (loss(1.0)? - loss(-1.0)?) - (loss(2.0)? - loss(-2.0)?)) / (12.0 * h))
         };
-        // So short that few ReLUs turn within it; where one does, shorter, at which the loss's own rounding is felt.
+        // So short that few ReLUs turn within it; where one does, shorter, at which the loss's own rounding is felt (1e-8 or so).
         let (long, short) = (differences(2e-6)?, differences(2e-7)?);
-        let close = |numeric: f64, atol: f64| (numeric - ours).abs() <= atol + 1e-6 * numeric.abs();
-        if !(close(long, 1e-9) || close(short, 2e-8)) {
+        let close = |numeric: f64, rtol: f64| (numeric - ours).abs() <= 1e-9 + rtol * numeric.abs();
+        if !(close(long, 1e-6) || close(short, 1e-5)) {
             return Err(format!("{name}: gradient {ours:e}, finite differences {long:e} and {short:e}").into());
         }
         if ours == 0.0 {

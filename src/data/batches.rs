@@ -318,8 +318,11 @@ impl TrainBatches {
                     let len = fill(window, own, spec.padding);
                     let start = if spec.padding == Padding::Left { m - own.len() } else { 0 };
                     let hides = Hides { share, most: targets, with: Objective::hidden(data.items()) };
-                    let can = |place: usize| ends.is_none() || learns(span.start + place);
-                    let hidden = hides.hide(&mut window[start..start + own.len()], can, &mut hiding);
+                    let hidden = hides.hide(
+                        &mut window[start..start + own.len()],
+                        |place| learns(span.start + place),
+                        &mut hiding,
+                    );
                     for (t, (place, item)) in hidden.into_iter().enumerate() {
                         (positive[t], places[t]) = (item, span.start + place);
                         batch.places[row * targets + t] = (start + place) as u32;
