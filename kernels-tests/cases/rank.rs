@@ -28,6 +28,11 @@ fn ids(shape: Vec<usize>) -> Recipe {
     })
 }
 
+/// A tile of the catalogue: items 1 to w, ascending; of more than five the last are fill.
+fn tile(w: usize) -> Recipe {
+    integers([w], move |_, n| (1..=n as u32).map(|id| if w > 5 && id as usize > w - w / 8 { 0 } else { id }).collect())
+}
+
 /// For each user a few items that do not compete, ascending: offsets \[B + 1\] and items.
 fn excluded(b: usize, w: usize) -> (Vec<u32>, Vec<u32>) {
     let of = |user: usize| (1..=w as u32).filter(move |id| (id * 7 + user as u32).is_multiple_of(5 + user as u32 % 3));
@@ -75,11 +80,11 @@ fn candidates(x: &[Tensor], offsets: &Tensor, items: &Tensor, b: usize) -> Vec<(
 }
 
 fn ranks() -> Vec<Case> {
-    let of = |own_ids: bool| {
+    let of = |items_of: fn(usize, usize) -> Recipe| {
         move |c: Case, [b, w]: [usize; 2]| {
             let (offsets, items) = excluded(b, w);
             c.fixed(scores(b, w))
-                .fixed(ids(if own_ids { vec![b, w] } else { vec![w] }))
+                .fixed(items_of(b, w))
                 .fixed(normal([b]).map(|x| (x * 4.0).round() / 4.0).plant(0.25, [0]))
                 .fixed(given([b + 1], offsets))
                 .fixed(given([items.len()], items))
@@ -97,7 +102,12 @@ fn ranks() -> Vec<Case> {
                 })
         }
     };
-    [Case::grid("rank", SHAPES, of(false)), Case::grid("rank_own_candidates", SHAPES, of(true))].concat()
+    [
+        Case::grid("rank", SHAPES, of(|_, w| ids(vec![w]))),
+        Case::grid("rank_tile", SHAPES, of(|_, w| tile(w))),
+        Case::grid("rank_own_candidates", SHAPES, of(|b, w| ids(vec![b, w]))),
+    ]
+    .concat()
 }
 
 fn best() -> Vec<Case> {

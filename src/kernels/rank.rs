@@ -15,6 +15,14 @@ fn id_at(ids: &[u32], shape: &Shape, b: usize, c: usize) -> u32 {
     ids[if shape.len() == 1 { c } else { b * shape[1] + c }]
 }
 
+/// The items of a tile that is the same for all rows and ascends, without the fill at its end.
+fn ascending<'a>(ids: &'a [u32], shape: &Shape) -> Option<&'a [u32]> {
+    let filled = ids.iter().position(|&id| id == 0).unwrap_or(ids.len());
+    let (tile, fill) = ids.split_at(filled);
+    let ascends = shape.len() == 1 && tile.is_sorted_by(|a, b| a < b) && fill.iter().all(|&id| id == 0);
+    ascends.then_some(tile)
+}
+
 fn excluded<'a>(offsets: &[u32], items: &'a [u32], b: usize) -> &'a [u32] {
     &items[offsets[b] as usize..offsets[b + 1] as usize]
 }
@@ -99,27 +107,45 @@ impl Op for Pick {
 pub struct Rank;
 
 impl Rank {
-    #[allow(clippy::neg_cmp_op_on_partial_ord)]
+    /// Where a row's items ascend, as the catalogue's tiles do, all are counted without a branch and the excluded ones, far
+    /// fewer, taken out after; else each that scores high enough is looked up among the excluded.
     fn twin<T: Real>(&self, a: &Args<T>) {
         let (scores, ids, target, offsets, items) = (a.f(0), a.u(1), a.f(2), a.u(3), a.u(4));
         let w = a.shape(0)[1];
+        let tile = ascending(ids, a.shape(1));
         rows2((a.out_u(0), 1), (a.out_u(1), 1), w, |b, greater, equal| {
-            let out = excluded(offsets, items, b);
-            (greater[0], equal[0]) = (0, 0);
-            for c in 0..w {
-                let s = scores[b * w + c];
-                if s < target[b] {
-                    continue;
-                }
-                let id = id_at(ids, a.shape(1), b, c);
-                if id != 0 && out.binary_search(&id).is_err() {
-                    if s == target[b] {
+            let (row, bar, out) = (&scores[b * w..][..w], target[b], excluded(offsets, items, b));
+            let Some(tile) = tile else {
+                (greater[0], equal[0]) = (0, 0);
+                for (c, &s) in row.iter().enumerate() {
+                    let id = id_at(ids, a.shape(1), b, c);
+                    if s < bar || id == 0 || out.binary_search(&id).is_ok() {
+                        continue;
+                    }
+                    if s == bar {
                         equal[0] += 1;
                     } else {
                         greater[0] += 1;
                     }
                 }
+                return;
+            };
+            let (mut competing, mut below, mut level) = (tile.len() as u32, 0, 0);
+            for &s in &row[..tile.len()] {
+                below += u32::from(s < bar);
+                level += u32::from(s == bar);
             }
+            let mut from = 0;
+            for id in out {
+                from += tile[from..].partition_point(|x| x < id);
+                if tile.get(from) == Some(id) {
+                    competing -= 1;
+                    below -= u32::from(row[from] < bar);
+                    level -= u32::from(row[from] == bar);
+                    from += 1;
+                }
+            }
+            (greater[0], equal[0]) = (competing - below - level, level);
         });
     }
 }
