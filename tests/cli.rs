@@ -287,6 +287,14 @@ fn runs_are_compared_over_users() {
             assert_eq!(c["pairs"], 60);
         }
     }
+    // Two seeds count as one.
+    let printed = bench.ok(&["compare", "a,b", "pop", "--json", "seeds.json"]);
+    assert!(printed.contains("\na,b - pop\n") && printed.contains(" mean "), "{printed}");
+    let seeds = bench.json("seeds.json");
+    let [a, b, pop] = [0, 1, 2].map(|i| seeds["runs"][i]["test"]["ndcg@10"].as_f64().unwrap());
+    let mean = seeds["differences"][0]["metrics"]["ndcg@10"]["mean"].as_f64().unwrap();
+    assert!((mean - ((a + b) / 2.0 - pop)).abs() < 1e-12 && a != b, "{mean}: {a}, {b}, {pop}");
+    assert!(bench.refuses(&["compare", "a,nowhere", "pop"]).contains("no run is here"));
     // A run has nothing on itself.
     bench.ok(&["compare", "a", "a", "--metrics", "map@5", "--split", "valid", "--json", "same.json"]);
     let same = bench.json("same.json");

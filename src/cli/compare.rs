@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wgrec::data::{Group, Part};
 use wgrec::eval::{Comparison, Metric, Ranked};
 use wgrec::train::checkpoint::replace;
@@ -13,9 +13,9 @@ use wgrec::{Error, Result};
 /// Compare runs on the same data, split and protocol: the first with each other, paired over users
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folders of runs
-    #[arg(required = true, num_args = 2.., value_name = "RUN")]
-    runs: Vec<PathBuf>,
+    /// Folders of runs; of several joined by commas, as seeds of one model, each user counts with the mean
+    #[arg(required = true, num_args = 2.., value_name = "RUN[,RUN]")]
+    runs: Vec<String>,
     /// Of runs that were tuned to several behaviours, the one to predict [default: that of each config.toml]
     #[arg(long, value_name = "NAME")]
     behaviour: Option<String>,
@@ -51,63 +51,102 @@ struct Run {
     loss: String,
 }
 
-pub fn run(args: Args) -> Result<()> {
-    let mut runs: Vec<Run> = vec![];
-    for path in &args.runs {
-        let name = path.display().to_string();
-        let mut folder = RunFolder::open(path)?;
-        let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
-            config.eval.targets = args.targets.unwrap_or(config.eval.targets);
-            config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
-            config.data.path = args.data.clone().or_else(|| config.data.path.clone());
-        })?;
-        if let Some(first) = runs.first() {
-            first
-                .session
-                .check_comparable(&session)
-                .map_err(|e| Error::Usage(format!("{} and {name} cannot be compared: {e}", first.name)))?;
-        }
-        let ranked = session.evaluator(&store, args.split)?.run()?;
-        let loss = if best.epoch == 0 { String::new() } else { session.loss().kind.to_string() };
-        runs.push(Run { name, session, ranked, loss });
+/// What is compared: a run, or several that count as one.
+struct Side {
+    name: String,
+    runs: Vec<Run>,
+}
+
+impl Side {
+    fn mean(&self, of: impl Fn(&Ranked) -> f64) -> f64 {
+        self.runs.iter().map(|run| of(&run.ranked)).sum::<f64>() / self.runs.len() as f64
     }
-    let (first, others) = runs.split_first().expect("there are two at least");
+
+    /// The mean over the runs for each user; users stand in the same order in all.
+    fn per_user(&self, metric: Metric) -> Vec<f64> {
+        let all: Vec<Vec<f64>> = self.runs.iter().map(|run| run.ranked.per_user(metric)).collect();
+        (0..all[0].len()).map(|user| all.iter().map(|run| run[user]).sum::<f64>() / all.len() as f64).collect()
+    }
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let mut sides: Vec<Side> = vec![];
+    for name in &args.runs {
+        // A folder's own name may have a comma.
+        let whole = [name.as_str()];
+        let parts = if Path::new(name).is_dir() { whole.to_vec() } else { name.split(',').collect() };
+        let mut side = Side { name: name.clone(), runs: vec![] };
+        for name in parts {
+            let run = ranked(&args, name)?;
+            if let Some(first) = sides.iter().flat_map(|side| &side.runs).chain(&side.runs).next() {
+                first
+                    .session
+                    .check_comparable(&run.session)
+                    .map_err(|e| Error::Usage(format!("{} and {name} cannot be compared: {e}", first.name)))?;
+            }
+            side.runs.push(run);
+        }
+        sides.push(side);
+    }
+    let (first, others) = sides.split_first().expect("there are two at least");
     let mut differences = vec![];
     for other in others {
         let of = |&metric: &Metric| {
-            let [a, b] = [other, first].map(|run| run.ranked.per_user(metric));
+            let [a, b] = [other, first].map(|side| side.per_user(metric));
             Ok((metric, Comparison::of(&a, &b)?))
         };
         differences.push((other, args.metrics.iter().map(of).collect::<Result<Vec<_>>>()?));
     }
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&json(&args, &runs, &differences)).expect("plain data") + "\n";
+        let text = serde_json::to_string_pretty(&json(&args, &sides, &differences)).expect("plain data") + "\n";
         replace(path, |temporary| fs::write(temporary, text))?;
     }
-    super::print(&table(&args, &runs, &differences))
+    super::print(&table(&args, &sides, &differences))
 }
 
-type Differences<'a> = [(&'a Run, Vec<(Metric, Comparison)>)];
+/// The run in folder `name`.
+fn ranked(args: &Args, name: &str) -> Result<Run> {
+    let mut folder = RunFolder::open(Path::new(name))?;
+    let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
+        config.eval.targets = args.targets.unwrap_or(config.eval.targets);
+        config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
+        config.data.path = args.data.clone().or_else(|| config.data.path.clone());
+    })?;
+    let ranked = session.evaluator(&store, args.split)?.run()?;
+    let loss = if best.epoch == 0 { String::new() } else { session.loss().kind.to_string() };
+    Ok(Run { name: name.into(), session, ranked, loss })
+}
 
-/// The runs, a line each; then for each but the first, a line a metric.
-fn table(args: &Args, runs: &[Run], differences: &Differences) -> String {
-    let first = &runs[0];
+type Differences<'a> = [(&'a Side, Vec<(Metric, Comparison)>)];
+
+/// The runs, a line each, and a line for the mean of several; then for each side but the first, a line a metric.
+fn table(args: &Args, sides: &[Side], differences: &Differences) -> String {
+    let runs = || sides.iter().flat_map(|side| &side.runs);
+    let first = &sides[0].runs[0];
     let mut text = format!("{:<8} {}\n", "data", first.session.describe_data());
     let users = first.ranked.per_user(Metric::Mrr).len();
     let _ = writeln!(text, "{:<8} {} targets, means over {users} users", args.split, first.ranked.ranks.len());
-    let width = runs.iter().map(|run| run.name.chars().count()).max().unwrap_or(0).max(3);
+    let width = runs().map(|run| run.name.chars().count()).max().unwrap_or(0).max(3);
     let _ = write!(text, "\n{:<width$}  {:<8} {:<12} {:>6}", "run", "model", "loss", "seed");
     for metric in &args.metrics {
         let _ = write!(text, " {:>12}", metric.to_string());
     }
-    for Run { name, session, ranked, loss } in runs {
-        let _ = write!(text, "\n{name:<width$}  {:<8} {loss:<12} {:>6}", session.model.name(), session.config.seed);
-        for metric in &args.metrics {
-            let _ = write!(text, " {:>12.4}", ranked.mean_of_users(*metric));
+    for side in sides {
+        for Run { name, session, ranked, loss } in &side.runs {
+            let _ = write!(text, "\n{name:<width$}  {:<8} {loss:<12} {:>6}", session.model.name(), session.config.seed);
+            for metric in &args.metrics {
+                let _ = write!(text, " {:>12.4}", ranked.mean_of_users(*metric));
+            }
+        }
+        if side.runs.len() > 1 {
+            let _ = write!(text, "\n{:<width$}  {:<8} {:<12} {:>6}", "", "mean", "", "");
+            for metric in &args.metrics {
+                let _ = write!(text, " {:>12.4}", side.mean(|ranked| ranked.mean_of_users(*metric)));
+            }
         }
     }
     for (other, list) in differences {
-        let _ = writeln!(text, "\n\n{} - {}", first.name, other.name);
+        let _ = writeln!(text, "\n\n{} - {}", sides[0].name, other.name);
         let _ = write!(
             text,
             "{:<12} {:>11}  {:<20} {:>9} {:>12}",
@@ -125,7 +164,7 @@ fn table(args: &Args, runs: &[Run], differences: &Differences) -> String {
     text + "\n"
 }
 
-fn json(args: &Args, runs: &[Run], differences: &Differences) -> Value {
+fn json(args: &Args, sides: &[Side], differences: &Differences) -> Value {
     let part = args.split.to_string();
     let run = |run: &Run| {
         let mut all = json!({"run": run.name, "loss": run.loss});
@@ -136,13 +175,13 @@ fn json(args: &Args, runs: &[Run], differences: &Differences) -> Value {
         all.as_object_mut().expect("it is one").append(more);
         all
     };
-    let difference = |(other, list): &(&Run, Vec<(Metric, Comparison)>)| {
+    let difference = |(other, list): &(&Side, Vec<(Metric, Comparison)>)| {
         let values = list.iter().map(|(metric, c)| (metric.to_string(), json!(c)));
-        json!({"of": runs[0].name, "to": other.name, "metrics": Value::Object(values.collect())})
+        json!({"of": sides[0].name, "to": other.name, "metrics": Value::Object(values.collect())})
     };
     json!({
         "part": part,
-        "runs": runs.iter().map(run).collect::<Vec<_>>(),
+        "runs": sides.iter().flat_map(|side| &side.runs).map(run).collect::<Vec<_>>(),
         "differences": differences.iter().map(difference).collect::<Vec<_>>(),
     })
 }
