@@ -2,9 +2,10 @@
 //   y[s, i, j] = activation(sum_l a[s, i, l] b[s, l, j] + bias[j])
 // a: [batch, m, k], or [batch, k, m] where TRANSPOSE_A; b: [batch, k, n], or [batch, n, k] where TRANSPOSE_B, `b_batch`
 // elements apart (0: one b for all); bias: [n] where BIAS (else the binding stands for a, and is not read); y: [batch, m, n].
-// `tiled`: a workgroup makes a tile of TILE x TILE outputs, TILE = 4 SIDE, walking k in steps of DEPTH; each of its SIDE^2
-// lanes keeps 4 x 4 of them in registers, so that 8 reads of workgroup memory feed 16 multiply-adds. 2 DEPTH (TILE + 4) * 4
-// bytes of workgroup memory. `simple`: one invocation an output, for products too small to fill a tile.
+// `tiled`: a workgroup makes a tile of TILE x TILE outputs, walking k in steps of DEPTH. Each of its SIDE^2 lanes keeps
+// BLOCKS x BLOCKS blocks of 4 x 4 of them in registers, so that 2 BLOCKS reads of four elements from workgroup memory feed
+// 16 BLOCKS^2 multiply-adds: what is read there, not the arithmetic, is what a GPU would wait for. 2 DEPTH (TILE + 4) * 4 bytes
+// of workgroup memory: 8.5 KiB at most. `simple`: one invocation an output, for products too small to fill a tile.
 // A long sum with few outputs (the gradient of a weight) would keep only a few workgroups busy: `parts` makes sums over
 // k_part terms each, in `partial` [parts, m, n], and `join` adds them in order: the same bits every time.
 //!import index
@@ -40,57 +41,91 @@ fn finish(sum: f32, j: u32) -> f32 {
     return z;
 }
 
-const TILE: u32 = 4u * SIDE;
-const DEPTH: u32 = 16u;
-// Rows of a tile lie 4 words further apart than TILE: lanes that fill a column of it then write to different banks, and
-// groups of four stay aligned.
-const PITCH: u32 = TILE + 4u;
-var<workgroup> a_tile: array<f32, DEPTH * PITCH>; // [l, i]
-var<workgroup> b_tile: array<f32, DEPTH * PITCH>; // [l, j]
+const QUADS: u32 = SIDE * BLOCKS; // of a tile's side
+const TILE: u32 = 4u * QUADS;
+const DEPTH: u32 = 16u / BLOCKS;
+// A row of a tile lies one quad further along than it needs to: lanes that fill a column then write to different banks.
+const PITCH: u32 = QUADS + 1u;
+var<workgroup> a_tile: array<vec4<f32>, DEPTH * PITCH>; // [l, i / 4]
+var<workgroup> b_tile: array<vec4<f32>, DEPTH * PITCH>; // [l, j / 4]
 
-// Where the 4 x 4 block of a lane begins in its tile.
-fn block_of(lane: u32) -> vec2<u32> {
-    return vec2(lane / SIDE, lane % SIDE) * 4u;
+// Elements (i..i + 4, l) of a and (l, j..j + 4) of b, zeros past the ends.
+fn a_quad(s: u32, i: u32, l: u32, end: u32) -> vec4<f32> {
+    var quad = vec4<f32>();
+    for (var c = 0u; c < 4u; c++) {
+        if i + c < p.m && l < end {
+            quad[c] = a[a_at(s, i + c, l)];
+        }
+    }
+    return quad;
 }
 
-// Copies terms begin..begin + DEPTH of the tile at `corner` = (i, j) to workgroup memory, zeros past the ends. Neighbouring
-// lanes read neighbouring elements, whichever way an operand lies.
+fn b_quad(s: u32, l: u32, j: u32, end: u32) -> vec4<f32> {
+    var quad = vec4<f32>();
+    for (var c = 0u; c < 4u; c++) {
+        if j + c < p.n && l < end {
+            quad[c] = b[b_at(s, l, j + c)];
+        }
+    }
+    return quad;
+}
+
+// Copies terms begin..begin + DEPTH of the tile at `corner` = (i, j) to workgroup memory. Neighbouring lanes read
+// neighbouring elements, whichever way an operand lies.
 fn load_tiles(s: u32, corner: vec2<u32>, begin: u32, end: u32, lane: u32) {
-    for (var e = lane; e < TILE * DEPTH; e += SIDE * SIDE) {
-        let along = vec2(e / DEPTH, e % DEPTH); // (tile, depth), depth fastest
-        let across = vec2(e % TILE, e / TILE);  // (tile, depth), tile fastest
+    for (var e = lane; e < QUADS * DEPTH; e += SIDE * SIDE) {
+        let along = vec2(e / DEPTH, e % DEPTH); // (quad, depth), depth fastest
+        let across = vec2(e % QUADS, e / QUADS); // (quad, depth), quad fastest
         let x = select(along, across, TRANSPOSE_A == 1u);
         let z = select(across, along, TRANSPOSE_B == 1u);
-        var value = 0.0;
-        if corner.x + x.x < p.m && begin + x.y < end {
-            value = a[a_at(s, corner.x + x.x, begin + x.y)];
-        }
-        a_tile[x.y * PITCH + x.x] = value;
-        value = 0.0;
-        if corner.y + z.x < p.n && begin + z.y < end {
-            value = b[b_at(s, begin + z.y, corner.y + z.x)];
-        }
-        b_tile[z.y * PITCH + z.x] = value;
+        a_tile[x.y * PITCH + x.x] = a_quad(s, corner.x + 4u * x.x, begin + x.y, end);
+        b_tile[z.y * PITCH + z.x] = b_quad(s, begin + z.y, corner.y + 4u * z.x, end);
     }
 }
 
-// The sums over l in begin..end of a lane's 4 x 4 outputs: column r of the matrix is output row r.
-fn tile_sums(s: u32, corner: vec2<u32>, begin: u32, end: u32, lane: u32) -> mat4x4<f32> {
-    let block = block_of(lane);
-    var sums = mat4x4<f32>();
+// The blocks of a lane, 4 SIDE outputs apart along each side of the tile: column r of a matrix is output row r.
+struct Blocks { top_left: mat4x4<f32>, top_right: mat4x4<f32>, bottom_left: mat4x4<f32>, bottom_right: mat4x4<f32> }
+
+fn outer(x: vec4<f32>, z: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(x.x * z, x.y * z, x.z * z, x.w * z);
+}
+
+// The sums over l in begin..end of a lane's outputs; with BLOCKS = 1 those of its top left block alone.
+fn tile_sums(s: u32, corner: vec2<u32>, begin: u32, end: u32, lane: u32) -> Blocks {
+    let row = lane / SIDE;
+    let column = lane % SIDE;
+    var sums = Blocks();
     for (var l0 = begin; l0 < end; l0 += DEPTH) {
         load_tiles(s, corner, l0, end, lane);
         workgroupBarrier();
         for (var l = 0u; l < DEPTH; l++) {
-            let i = l * PITCH + block.x;
-            let j = l * PITCH + block.y;
-            let x = vec4(a_tile[i], a_tile[i + 1u], a_tile[i + 2u], a_tile[i + 3u]);
-            let z = vec4(b_tile[j], b_tile[j + 1u], b_tile[j + 2u], b_tile[j + 3u]);
-            sums += mat4x4(x.x * z, x.y * z, x.z * z, x.w * z);
+            let x = a_tile[l * PITCH + row];
+            let z = b_tile[l * PITCH + column];
+            sums.top_left += outer(x, z);
+            if BLOCKS == 2u {
+                let below = a_tile[l * PITCH + row + SIDE];
+                let right = b_tile[l * PITCH + column + SIDE];
+                sums.top_right += outer(x, right);
+                sums.bottom_left += outer(below, z);
+                sums.bottom_right += outer(below, right);
+            }
         }
         workgroupBarrier(); // before the next tiles are written
     }
     return sums;
+}
+
+// Writes the block whose first output is at `first` = (i, j).
+fn put(s: u32, first: vec2<u32>, sums: mat4x4<f32>) {
+    for (var r = 0u; r < 4u; r++) {
+        for (var c = 0u; c < 4u; c++) {
+            let i = first.x + r;
+            let j = first.y + c;
+            if i < p.m && j < p.n {
+                y[(s * p.m + i) * p.n + j] = finish(sums[r][c], j);
+            }
+        }
+    }
 }
 
 fn tiles() -> vec2<u32> {
@@ -112,17 +147,17 @@ fn tiled(
     let lane = lane_index(local, WG);
     let corner = vec2(g / count.y % count.x, g % count.y) * TILE;
     let sums = tile_sums(s, corner, 0u, p.k, lane);
-    let first = corner + block_of(lane);
-    for (var r = 0u; r < 4u; r++) {
-        for (var c = 0u; c < 4u; c++) {
-            let i = first.x + r;
-            let j = first.y + c;
-            if i < p.m && j < p.n {
-                y[(s * p.m + i) * p.n + j] = finish(sums[r][c], j);
-            }
-        }
+    let first = corner + vec2(lane / SIDE, lane % SIDE) * 4u;
+    put(s, first, sums.top_left);
+    if BLOCKS == 2u {
+        let across = 4u * SIDE;
+        put(s, first + vec2(0u, across), sums.top_right);
+        put(s, first + vec2(across, 0u), sums.bottom_left);
+        put(s, first + across, sums.bottom_right);
     }
 }
+
+// With BLOCKS = 1.
 
 @compute @workgroup_size(WG)
 fn parts(
@@ -139,8 +174,8 @@ fn parts(
     }
     let lane = lane_index(local, WG);
     let corner = vec2(g / count.y % count.x, g % count.y) * TILE;
-    let sums = tile_sums(0u, corner, begin, min(begin + p.k_part, p.k), lane);
-    let first = corner + block_of(lane);
+    let sums = tile_sums(0u, corner, begin, min(begin + p.k_part, p.k), lane).top_left;
+    let first = corner + vec2(lane / SIDE, lane % SIDE) * 4u;
     for (var r = 0u; r < 4u; r++) {
         for (var c = 0u; c < 4u; c++) {
             let i = first.x + r;

@@ -20,11 +20,17 @@ pub fn cases() -> Vec<Case> {
             let (a, b) = (if ta { [k, m] } else { [m, k] }, if tb { [n, k] } else { [k, n] });
             finish(c.input(normal(a)).input(normal(b)), op, k)
         }));
+        // Enough outputs for the wider tiles.
+        all.extend(Case::grid(
+            &format!("large_{name}"),
+            [[29, 257, 258, 11], [67, 131, 127, 18]],
+            |c, [batch, m, n, k]| {
+                let (a, b) =
+                    (if ta { [batch, k, m] } else { [batch, m, k] }, if tb { [batch, n, k] } else { [batch, k, n] });
+                finish(c.fixed(normal(a)).fixed(normal(b)), op, k)
+            },
+        ));
     }
-    // Large enough for the widest tiles.
-    all.extend(Case::grid("wide_nn", [[1040, 1040, 3]], |c, [m, n, k]| {
-        finish(c.fixed(normal([m, k])).fixed(normal([k, n])), MatMul::new(false, false), k)
-    }));
     // A weight's gradient: few outputs, a sum over the whole batch.
     let long = MatMul::new(true, false);
     all.extend(Case::grid("long_sum_tn", [[2049, 3, 5], [5000, 8, 16]], |c, [k, m, n]| {

@@ -64,11 +64,34 @@ struct Params {
 
 /// How the shader goes about a product, by its extents alone.
 struct Layout {
-    /// Lanes along one side of a tile, each with 4 x 4 outputs; None: one invocation an output.
-    side: Option<usize>,
+    /// What makes tiles; None: one invocation an output.
+    tile: Option<Tile>,
     /// Parts that a long sum is cut into, and the terms of each.
     parts: usize,
     k_part: usize,
+}
+
+/// A workgroup's outputs: lanes along one side, and blocks of 4 x 4 outputs of each lane along it.
+#[derive(Clone, Copy)]
+struct Tile {
+    side: usize,
+    blocks: usize,
+}
+
+impl Tile {
+    const SMALL: Tile = Tile { side: 8, blocks: 1 };
+    const MEDIUM: Tile = Tile { side: 16, blocks: 1 };
+    const LARGE: Tile = Tile { side: 16, blocks: 2 };
+
+    /// Outputs along one side.
+    fn width(self) -> usize {
+        4 * self.side * self.blocks
+    }
+
+    /// How many a product has.
+    fn count(self, d: Dims) -> usize {
+        d.batch * d.m.div_ceil(self.width()) * d.n.div_ceil(self.width())
+    }
 }
 
 impl Layout {
@@ -78,18 +101,17 @@ impl Layout {
     const BUSY: usize = 256;
 
     fn of(d: Dims) -> Layout {
-        let tiles = |side: usize| d.batch * d.m.div_ceil(4 * side) * d.n.div_ceil(4 * side);
-        let parts = (d.k / Layout::PART).min(Layout::BUSY / tiles(8).max(1));
+        let parts = (d.k / Layout::PART).min(Layout::BUSY / Tile::SMALL.count(d).max(1));
         if d.batch == 1 && parts >= 2 {
             let k_part = d.k.div_ceil(parts).next_multiple_of(16);
-            return Layout { side: Some(8), parts: d.k.div_ceil(k_part), k_part };
+            return Layout { tile: Some(Tile::SMALL), parts: d.k.div_ceil(k_part), k_part };
         }
-        let side = match () {
+        let fits = |tile: Tile| d.m.min(d.n) >= tile.width() && tile.count(d) >= Layout::BUSY;
+        let tile = match () {
             _ if d.m < 16 || d.n < 16 => None,
-            _ if d.m >= 64 && d.n >= 64 && tiles(16) >= Layout::BUSY => Some(16),
-            _ => Some(8),
+            _ => Some([Tile::LARGE, Tile::MEDIUM].into_iter().find(|&tile| fits(tile)).unwrap_or(Tile::SMALL)),
         };
-        Layout { side, parts: 1, k_part: d.k }
+        Layout { tile, parts: 1, k_part: d.k }
     }
 }
 
@@ -414,26 +436,27 @@ impl Op for MatMul {
             b_batch: if d.shared { 0 } else { (d.k * d.n) as u32 },
             k_part: layout.k_part as u32,
         };
-        let launch = |entry, side| {
+        let launch = |entry, tile: Tile| {
             let l = Launch::of("matmul", entry)
                 .params(params)
-                .constant("SIDE", side as u32)
+                .constant("SIDE", tile.side as u32)
+                .constant("BLOCKS", tile.blocks as u32)
                 .constant("TRANSPOSE_A", self.transpose_a as u32)
                 .constant("TRANSPOSE_B", self.transpose_b as u32)
                 .constant("BIAS", self.bias as u32)
                 .constant("ACTIVATION", self.activation as u32);
             if self.bias { l } else { l.bind("bias", 0) }
         };
-        let Some(side) = layout.side else {
-            return Ok(vec![launch("simple", 8).threads(d.batch * d.m * d.n, caps)?]);
+        let Some(tile) = layout.tile else {
+            return Ok(vec![launch("simple", Tile::SMALL).threads(d.batch * d.m * d.n, caps)?]);
         };
-        let tiles = d.m.div_ceil(4 * side) * d.n.div_ceil(4 * side);
+        let (tiles, lanes) = (tile.count(d), tile.side * tile.side);
         if layout.parts == 1 {
-            return Ok(vec![launch("tiled", side).groups(d.batch * tiles, side * side, caps)?]);
+            return Ok(vec![launch("tiled", tile).groups(tiles, lanes, caps)?]);
         }
         Ok(vec![
-            launch("parts", side).groups(layout.parts * tiles, side * side, caps)?,
-            launch("join", side).threads(d.m * d.n, caps)?,
+            launch("parts", tile).groups(layout.parts * tiles, lanes, caps)?,
+            launch("join", tile).threads(d.m * d.n, caps)?,
         ])
     }
 
