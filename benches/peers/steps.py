@@ -1,26 +1,30 @@
-"""SASRec's and GRU4Rec's training steps in PyTorch beside wgrec's, on the same data, batch and cores, in turns in one run.
+"""Training steps of PoMRec, SASRec and GRU4Rec in PyTorch beside wgrec's, on the same data, batch and cores, in turns in one run.
 
     pip install 'torch<2.6' 'numpy<2'
-    cargo build --release && python benches/peers/steps.py --data PATH/ml-1m [--rows sasrec:50,sasrec:200,gru4rec:50]
-                                                           [--steps 20] [--rounds 3] [--threads 2] [--compile]
+    cargo build --release && python benches/peers/steps.py --data PATH/ml-1m [--rows pomrec:20,sasrec:50,sasrec:200,gru4rec-last:50]
+                                                           [--steps 20] [--rounds 3] [--threads 2] [--compile] [--device cpu|gpu]
 
 5-core, leave-one-out, B 128, d 64, softmax over all items with a target at every place (SASRec as published: two blocks, one head,
-dropout 0.2; GRU4Rec: one layer, hidden 128). `gru4rec-last` and `sasrec-last` are one sample a prefix, B 256, the loss at its end alone.
+dropout 0.2; GRU4Rec: one layer, hidden 128). `gru4rec-last` and `sasrec-last` are one sample a prefix, B 256, the loss at its end alone. PoMRec is the paper's (equations 1 to 11,
+K 2, N_p 4, lambda 4), one sample a prefix with one negative, B 256, no k-core; the rounds have ten times as many of its steps.
 Making batches counts on both sides. Blocks run over padded places on both sides, losses skip them on both. PyTorch gets denormals
 flushed, an allocator that does not return pages, vectorised numpy for its batches, and with --compile torch.compile as well. Prints
-samples per second, the ratio, and memory: what PyTorch takes beyond its import, what wgrec takes in all.
+samples per second, the ratio, and memory: what PyTorch takes beyond its import, what wgrec takes in all. On a GPU (PyTorch: CUDA;
+wgrec: what `wgrec devices` shows) memory is what PyTorch's tensors took on it, and what wgrec's plan foretells.
 """
 import argparse, json, math, os, pathlib, resource, subprocess, sys, tempfile, time
 
 FAIR = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_="9000000000", MALLOC_TOP_PAD_="268435456", THP_MEM_ALLOC_ENABLE="1")
 D, H, WARM = 64, 128, 5
+DP, K, NP, LAMBDA = 8, 2, 4, 4.0  # PoMRec
 args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 args.add_argument("--data", required=True, help="folder with ratings.dat or ratings.dat.gz")
-args.add_argument("--rows", default="sasrec:50,sasrec:200,gru4rec-last:50")
-args.add_argument("--steps", type=int, default=20, help="steps a round")
+args.add_argument("--rows", default="pomrec:20,sasrec:50,sasrec:200,gru4rec-last:50")
+args.add_argument("--steps", type=int, default=20, help="PyTorch's steps a round; wgrec's bench takes ten seconds")
 args.add_argument("--rounds", type=int, default=3)
 args.add_argument("--threads", type=int, default=2)
 args.add_argument("--compile", action="store_true")
+args.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
 args.add_argument("--wgrec", default=str(pathlib.Path(__file__).resolve().parents[2] / "target/release/wgrec"))
 args.add_argument("--peer", help=argparse.SUPPRESS)  # PyTorch's process: model, window, eager or compile
 args = args.parse_args()
@@ -29,7 +33,7 @@ peak_mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 def split(name):
     """Model, and whether a sample is a prefix."""
-    return name.removesuffix("-last"), name.endswith("-last")
+    return name.removesuffix("-last"), name.endswith("-last") or name == "pomrec"
 
 
 # ---- PyTorch, in a process of its own ----
@@ -41,18 +45,20 @@ def peer(name, window, how):
     from torch.nn import functional as F
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
+    device = torch.device("cuda" if args.device == "gpu" else "cpu")
     imported = peak_mib()
     model_name, last = split(name)
     batch = 256 if last else 128
 
     def histories():
-        """Items 1..n of each user in order of time, without the last two; 5-core."""
+        """Items 1..n of each user in order of time; 5-core, but for PoMRec."""
         path = next(p for p in (pathlib.Path(args.data) / n for n in ("ratings.dat", "ratings.dat.gz")) if p.exists())
         import gzip
         rows = np.array([line.split("::") for line in (gzip.open if path.suffix == ".gz" else open)(path, "rt")], dtype=np.int64)
+        least = 1 if model_name == "pomrec" else 5
         while True:
             users, items = (np.unique(rows[:, i], return_inverse=True, return_counts=True) for i in (0, 1))
-            keep = (users[2][users[1]] >= 5) & (items[2][items[1]] >= 5)
+            keep = (users[2][users[1]] >= least) & (items[2][items[1]] >= least)
             if keep.all():
                 break
             rows = rows[keep]
@@ -66,9 +72,13 @@ def peer(name, window, how):
     lengths = starts[1:] - starts[:-1] - 2
 
     def batches():
-        """Endless batches of (history, targets), on the left padded (SASRec) or on the right."""
+        """Endless batches of (history, targets, sizes or negatives); GRU4Rec's padded on the right, others' on the left."""
         rng = np.random.default_rng(1)
         back = np.arange(window)
+        if model_name == "pomrec":
+            seen = np.zeros((len(lengths), n + 1), dtype=bool)
+            for u, l in enumerate(lengths):
+                seen[u, item[starts[u]:starts[u] + l]] = True
         if last:
             ends = [np.arange(1, l) for l in lengths]
             user, end = np.repeat(np.arange(len(ends)), [len(e) for e in ends]), np.concatenate(ends)
@@ -80,15 +90,19 @@ def peer(name, window, how):
             for at in range(0, len(order) - batch + 1, batch):
                 u, e = user[order[at:at + batch]], end[order[at:at + batch]]
                 size = np.minimum(e, window)
-                first = window - size if model_name == "sasrec" else np.zeros_like(size)
+                first = np.zeros_like(size) if model_name == "gru4rec" else window - size
                 place = back - first[:, None]
                 inside = (place >= 0) & (place < size[:, None])
                 source = starts[u][:, None] + (e - size)[:, None] + np.where(inside, place, 0)
                 history = np.where(inside, item[source], 0)
-                target = np.where(inside, item[source + 1], 0)
-                if last:
-                    target = item[starts[u] + e]
-                yield torch.from_numpy(history), torch.from_numpy(target), torch.from_numpy(size)
+                target = item[starts[u] + e] if last else np.where(inside, item[source + 1], 0)
+                others = [size]
+                if model_name == "pomrec":
+                    negative = rng.integers(1, n + 1, batch)
+                    while (bad := seen[u, negative]).any():
+                        negative[bad] = rng.integers(1, n + 1, bad.sum())
+                    others = [negative]
+                yield tuple(torch.from_numpy(x).to(device) for x in (history, target, *others))
 
     class Block(nn.Module):
         def __init__(self):
@@ -116,7 +130,8 @@ def peer(name, window, how):
             keep = (history > 0)[..., None]
             x = self.drop(self.item(history) * math.sqrt(D) + self.position) * keep
             # A padded place attends to itself, so that no row is empty.
-            attend = (keep[:, None, :, 0] & torch.ones(window, window, dtype=torch.bool).tril()) | torch.eye(window, dtype=torch.bool)
+            attend = (keep[:, None, :, 0] & torch.ones(window, window, dtype=torch.bool, device=device).tril()) \
+                | torch.eye(window, dtype=torch.bool, device=device)
             for block in self.blocks:
                 x = block(x, keep, attend[:, None])
             return self.norm(x)
@@ -130,9 +145,37 @@ def peer(name, window, how):
 
         def forward(self, history, size):
             h = self.gru(self.drop(self.item(history)))[0]
-            return self.out(h[torch.arange(len(h)), size - 1] if last else h)
+            return self.out(h[torch.arange(len(h), device=device), size - 1] if last else h)
 
-    model = {"sasrec": SasRec, "gru4rec": Gru4Rec}[model_name]()
+    class PomRec(nn.Module):
+        def __init__(self):
+            super().__init__()
+            p = lambda *shape: nn.Parameter(torch.randn(*shape) * 0.01)
+            self.item, self.pos = nn.Embedding(n + 1, D), p(window, D)
+            nn.init.normal_(self.item.weight, std=0.01)
+            self.pf, self.pg = p(NP, D), p(NP, D)
+            self.wf1, self.wf2, self.wg1, self.wg2 = p(DP, D), p(K, DP), p(DP, D), p(1, DP)
+            self.wm1, self.bm1, self.wm2, self.bm2 = p(DP, D), p(DP), p(K, DP), p(K)
+
+        def attend(self, h, w1, w2, mask):
+            return torch.softmax((torch.tanh(h @ w1.T) @ w2.T).masked_fill(mask, -torch.inf), 1)
+
+        def forward(self, history, positive, negative):
+            b = len(history)
+            valid = history > 0
+            e = (self.item(history) + self.pos) * valid[..., None]
+            mask = torch.cat([torch.zeros(b, NP, dtype=torch.bool, device=device), ~valid], 1)[..., None]
+            hf = torch.cat([self.pf.expand(b, -1, -1), e], 1)
+            hg = torch.cat([self.pg.expand(b, -1, -1), e], 1)
+            a = self.attend(hf, self.wf1, self.wf2, mask)
+            mean = a.transpose(1, 2) @ hf
+            spread = torch.einsum("btkd,btk->bkd", (hf[:, :, None] - mean[:, None]) ** 2, a).sqrt()
+            v = (self.attend(hg, self.wg1, self.wg2, mask).transpose(1, 2) @ hg)[:, 0]
+            z = torch.tanh(v @ self.wm1.T + self.bm1) @ self.wm2.T + self.bm2
+            user = ((mean + LAMBDA * spread) * z[..., None]).sum(1)
+            return -F.logsigmoid((user * self.item(positive)).sum(-1) - (user * self.item(negative)).sum(-1)).mean()
+
+    model = {"pomrec": PomRec, "sasrec": SasRec, "gru4rec": Gru4Rec}[model_name]().to(device)
     users = model
     if how == "compile":
         users = torch.compile(model)
@@ -141,18 +184,25 @@ def peer(name, window, how):
     for line in sys.stdin:
         samples, begin = 0, time.perf_counter()
         for _ in range(int(line)):
-            history, target, size = next(source)
-            rows = users(history, size)
-            if last:
-                rows = rows[:, -1] if model_name == "sasrec" else rows
+            history, target, other = next(source)
+            if model_name == "pomrec":
+                loss = users(history, target, other)
             else:
-                rows, target = rows[target > 0], target[target > 0]
-            loss = F.cross_entropy(rows @ model.item.weight[1:].T, target - 1)
+                rows = users(history, other)
+                if last:
+                    rows = rows[:, -1] if model_name == "sasrec" else rows
+                else:
+                    rows, target = rows[target > 0], target[target > 0]
+                loss = F.cross_entropy(rows @ model.item.weight[1:].T, target - 1)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             samples += len(history)
-        yield {"rate": samples / (time.perf_counter() - begin), "mib": peak_mib() - imported, "beyond_data": peak_mib() - read}
+        if args.device == "gpu":
+            torch.cuda.synchronize()
+        rate = samples / (time.perf_counter() - begin)
+        mib = torch.cuda.max_memory_allocated() / 2**20 if args.device == "gpu" else peak_mib() - imported
+        yield {"rate": rate, "mib": mib, "beyond_data": peak_mib() - read}
 
 
 if args.peer:
@@ -175,24 +225,28 @@ def ask(process, steps):
     return json.loads(process.stdout.readline() or sys.exit("PyTorch's process ended"))
 
 
-def wgrec(name, window, steps):
+def wgrec(name, window):
     model, last = split(name)
     with tempfile.TemporaryDirectory() as folder:
-        settings = [f"train.max_steps={steps}", f"data.max_len={window}", "data.min_user=5", "data.min_item=5", "loss.kind=softmax",
-                    f"train.batch={256 if last else 128}", f"model.positions={'last' if last else 'all'}", f"model.hidden={H}",
-                    f"model.layers={2 if model == 'sasrec' else 1}",
-                    "model.dropout=0.2", "eval.protocol=sampled:1", "eval.every=1000000"]
-        command = [args.wgrec, "train", model, "--data", args.data, "--device", "cpu", "--out", f"{folder}/run"]
+        settings = [f"data.max_len={window}", f"train.batch={256 if last else 128}"]
+        if model == "pomrec":
+            settings += [f"model.interests={K}", f"model.prompts={NP}", f"model.dispersion={LAMBDA}"]
+        else:
+            settings += ["data.min_user=5", "data.min_item=5", "loss.kind=softmax", "model.dropout=0.2",
+                         f"model.positions={'last' if last else 'all'}", f"model.hidden={H}",
+                         f"model.layers={2 if model == 'sasrec' else 1}"]
+        command = [args.wgrec, "bench", "step", model, "--data", args.data, "--device", args.device, "--json", f"{folder}/step.json"]
         process = subprocess.Popen([*command, *(x for s in settings for x in ("--set", s))], stdout=subprocess.DEVNULL,
                                    env={**os.environ, **threads})
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = status
         if status:
             sys.exit("wgrec failed")
-        return json.load(open(f"{folder}/run/metrics.json"))["samples_per_second"], usage.ru_maxrss / 1024
+        facts = json.load(open(f"{folder}/step.json"))["facts"]
+        return facts["samples_per_second"], facts["peak_bytes"] / 2**20 if args.device == "gpu" else usage.ru_maxrss / 1024
 
 
-print(f"training steps, d {D}, softmax over all items, {args.threads} threads, {args.rounds} rounds of {args.steps} steps in turns; "
+print(f"training steps, d {D}, {args.threads} threads, {args.rounds} rounds of {args.steps} steps in turns; "
       f"load before {os.getloadavg()[0]:.1f}")
 print(f"{'':32}{'samples/s':>11}{'ratio':>8}{'MiB':>8}{'ratio':>8}")
 for row in args.rows.split(","):
@@ -205,11 +259,10 @@ for row in args.rows.split(","):
     rates, mib, beyond = {side: [] for side in [*peers, "wgrec"]}, {}, {}
     for _ in range(args.rounds):
         for how, process in peers.items():
-            answer = ask(process, args.steps)
+            answer = ask(process, args.steps * (10 if name == "pomrec" else 1))
             rates[how].append(answer["rate"])
             mib[how], beyond[how] = answer["mib"], answer["beyond_data"]
-        # Its first steps count.
-        rate, mib["wgrec"] = wgrec(name, window, args.steps)
+        rate, mib["wgrec"] = wgrec(name, window)
         rates["wgrec"].append(rate)
     for process in peers.values():
         process.communicate()

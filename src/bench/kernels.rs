@@ -89,7 +89,7 @@ fn scatter(scale: Scale) -> Vec<Case> {
 
 /// Extents are rows x width x columns.
 fn matmul(scale: Scale) -> Vec<Case> {
-    let square = scale.pick(1024, 128);
+    let square = if scale == Scale::Large { 4096 } else { scale.pick(1024, 128) };
     let shapes = [
         [scale.pick(12_800, 1280), D, D],
         [scale.pick(25_600, 512), D, scale.pick(3416, 300)],
@@ -213,7 +213,7 @@ fn elementwise(scale: Scale) -> Vec<Case> {
 
 /// The loss with the gradients of rows and table, which one kernel makes.
 fn softmax_loss(scale: Scale) -> Vec<Case> {
-    let [n, items] = scale.pick([25_600, 3416], [128, 500]);
+    let [n, items] = if scale == Scale::Large { [4096, 1_000_000] } else { scale.pick([25_600, 3416], [128, 500]) };
     let case = Case::new("softmax_loss", format!("{n}x{D}x{items}"), move |g: &Graph, x| {
         let op = crate::kernels::softmax_loss::SoftmaxLoss { first: 1, classes: items, bias: false };
         g.try_push(op, x)
@@ -297,7 +297,7 @@ mod tests {
         let all = |scale| cases(None, scale).unwrap().into_iter().map(|c| (c.kernel, c.name, c.sizes));
         let named = |scale| all(scale).map(|(kernel, name, _)| (kernel, name)).collect::<Vec<_>>();
         assert_eq!(named(Scale::Full), named(Scale::Quick));
-        for scale in [Scale::Full, Scale::Quick] {
+        for scale in [Scale::Large, Scale::Full, Scale::Quick] {
             let distinct: std::collections::HashSet<_> = all(scale).collect();
             assert_eq!(distinct.len(), all(scale).count());
         }

@@ -60,6 +60,9 @@ struct Output {
     /// Small sizes and few runs, for software drivers and CI: seconds for all of it
     #[arg(long)]
     quick: bool,
+    /// A product of 4096 x 4096 x 4096 and a softmax loss over 1,000,000 items among the kernels, for large GPUs
+    #[arg(long, conflicts_with = "quick")]
+    large: bool,
     /// Write all of it to a JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -70,7 +73,11 @@ struct Output {
 
 impl Output {
     fn scale(&self) -> Scale {
-        if self.quick { Scale::Quick } else { Scale::Full }
+        match (self.large, self.quick) {
+            (true, _) => Scale::Large,
+            (_, true) => Scale::Quick,
+            _ => Scale::Full,
+        }
     }
 
     /// The earlier measurements, which must be fit to be compared with these. That, and a place for the new ones, is found out

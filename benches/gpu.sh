@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# All that only a GPU can settle, in one go: the shader tests on it, its kernels against what it can do, and training steps and
+# memory beside PyTorch's (eager and torch.compile, CUDA) on the same card. Prints a table each; keeps the kernels' as JSON.
+#   pip install torch numpy && benches/gpu.sh PATH/ml-1m [OUT]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+data=${1:?usage: benches/gpu.sh PATH/ml-1m [OUT]}
+out=${2:-runs/gpu}
+mkdir -p "$out"
+cargo build --release --quiet
+wgrec=target/release/wgrec
+"$wgrec" devices
+cargo test --release --test kernels -- --quiet
+"$wgrec" bench kernels --device gpu --large --json "$out/kernels.json"
+"$wgrec" bench eval sasrec --device gpu --data "$data" --set data.max_len=50
+python3 benches/peers/steps.py --data "$data" --device gpu --compile --steps 100
