@@ -335,6 +335,68 @@ fn a_planted_future_event_changes_no_prediction() {
     assert_ne!(ranks("past", "valid"), ranks("run", "valid"));
 }
 
+/// A SASRec of several behaviours, pre-trained.
+const PRETRAINED: [&str; 3] = ["--set=model.behaviours=true", "--set=train.patience=0", "--set=model.hidden_share=0.4"];
+
+/// A network is pre-trained by tasks of its own, then tuned whole: nothing of the future is read, and a backbone is kept.
+#[test]
+fn pre_training_by_a_pretext_task_reads_no_future() {
+    let bench = Bench::new();
+    let train = |data: &str, run: &str, task: &str| {
+        let task = format!("--set=model.pretext.task={task}");
+        bench.train("sasrec", data, run, &[&PRETRAINED[..], &[&task]].concat())
+    };
+    for (number, task) in ["next", "mask", "contrast"].into_iter().enumerate() {
+        let text = train("--data=data.csv", task, task);
+        assert!(text.contains("phase    pretrain") && text.contains("phase    tune"), "{text}");
+        let places = targets(&bench, task);
+        let behind = |user: u32| places[user as usize].map(|(valid, _)| valid + 1);
+        bench.write("future.csv", &changed(&events(), &behind, "buy"));
+        let future = format!("{task}-future");
+        train("--data=future.csv", &future, task);
+        for file in ["model.safetensors", "tuned.buy.safetensors"] {
+            assert_eq!(bench.tensors(&format!("{future}/{file}")), bench.tensors(&format!("{task}/{file}")), "{file}");
+        }
+        // Pre-training knows nothing behind the cut, tuning does.
+        let cut = |_| Some(19);
+        bench.write("later.csv", &changed(&events(), &cut, ""));
+        let later = format!("{task}-later");
+        train("--data=later.csv", &later, task);
+        let same = |file: &str| bench.tensors(&format!("{later}/{file}")) == bench.tensors(&format!("{task}/{file}"));
+        assert!(same("model.safetensors") && !same("tuned.buy.safetensors"), "{task}");
+        // The same on a change of the past, which must show.
+        let past = |user: u32| places[user as usize].map(|_| 3);
+        bench.write("past.csv", &changed(&events(), &past, ""));
+        let past = format!("{task}-past");
+        train("--data=past.csv", &past, task);
+        assert_ne!(
+            bench.tensors(&format!("{past}/model.safetensors")),
+            bench.tensors(&format!("{task}/model.safetensors"))
+        );
+
+        let [backbone, tuned] = ["model", "tuned.buy"].map(|file| bench.tensors(&format!("{task}/{file}.safetensors")));
+        let own = |name: &str| name.starts_with("pretext.");
+        assert_eq!(backbone.iter().filter(|(name, _)| own(name)).count(), [0, 4, 0][number]);
+        let names: Vec<&String> = backbone.iter().map(|(name, _)| name).filter(|name| !own(name)).collect();
+        assert_eq!(tuned.iter().map(|(name, _)| name).collect::<Vec<_>>(), names);
+        let pretrain = bench.json(&format!("{task}/pretrain.json"));
+        assert!(pretrain["valid"]["ndcg@10"].as_f64() > Some(0.1), "{task}: {}", pretrain["valid"]);
+    }
+    // Another behaviour on the same backbone; the task goes with it.
+    bench.ok(&["train", "sasrec", "--from=mask", "--set=data.target=cart"]);
+    bench.ok(&["recommend", "--run=mask", "--behaviour=cart", "--output=a.csv"]);
+    let other = ["train", "sasrec", "--from=mask", "--out=no", "--set=model.pretext.task=contrast"];
+    bench.refuses(&other, "model.pretext.task is \"mask\" where the backbone was trained");
+    assert!(!bench.path("no").exists());
+    // The first phase alone can be looked at.
+    let alone = [&PRETRAINED[..], &["--set=model.pretext.task=mask", "--set=phase=pretrain"]].concat();
+    bench.train("sasrec", "--data=data.csv", "alone", &alone);
+    assert_eq!(bench.tensors("alone/model.safetensors"), bench.tensors("mask/model.safetensors"));
+    bench.ok(&["eval", "--run=alone", "--split=valid", "--metrics=mrr"]);
+    bench.ok(&["train", "sasrec", "--from=alone"]);
+    assert_eq!(bench.tensors("alone/tuned.buy.safetensors"), bench.tensors("mask/tuned.buy.safetensors"));
+}
+
 #[test]
 fn baselines_read_behaviours() {
     let bench = Bench::new();
@@ -374,6 +436,13 @@ fn what_makes_no_sense_is_refused() {
     refuses("dpcpl", "--data=ratings.csv", &["--set=phase=pretrain"], "ratings.csv has no behaviours");
     refuses("dpcpl", own, &["--set=phase=later"], "phase: unknown variant");
     refuses("sasrec", own, &["--set=phase=tune"], "sasrec is trained in one phase");
+    refuses("gru4rec", own, &["--set=model.pretext.task=mask"], "model.pretext.task is set with gru4rec");
+    refuses("sasrec", own, &["--set=model.pretext.task=sort"], "model.pretext.task: unknown variant `sort`");
+    refuses("sasrec", own, &["--set=model.pretext.crop=1.5"], "model.pretext.crop: found 1.5; expected 0 to 1");
+    refuses("sasrec", own, &["--set=model.pretext.temperature=0"], "model.pretext.temperature: found 0; expected");
+    refuses("sasrec", own, &["--set=model.pretext.task=mask", "--set=model.norm=post"], "model.norm: found post");
+    let task = ["--set=model.pretext.task=contrast"];
+    refuses("sasrec", "--data=ratings.csv", &task, "model.pretext.task is set, but ratings.csv has no behaviours");
     refuses("sasrec", own, &["--set=data.learn=later"], "needs a data.cut");
     refuses("sasrec", "--data=ratings.csv", &["--set=data.target=buy"], "the data has no behaviours");
     refuses("dpcpl", own, &["--set=phase=tune"], "--from");

@@ -13,6 +13,7 @@ pub mod split;
 pub mod statistics;
 pub mod summary;
 pub mod synth;
+pub mod views;
 
 pub use attributes::Attributes;
 pub use batches::{
@@ -27,6 +28,7 @@ pub use readers::{Clock, Columns, Format, Interactions};
 pub use split::{Cut, CutBy, Group, Learn, Part, Split, SplitKind, SplitSpec};
 pub use statistics::Statistics;
 pub use summary::Summary;
+pub use views::Views;
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -54,7 +54,7 @@ pub struct Session {
 /// The phases that a training of `model` goes through.
 pub fn phases(model: &str, config: &Config) -> Vec<Option<Phase>> {
     let phase = if config.from.is_some() { Some(Phase::Tune) } else { config.phase };
-    match (models::config::has_phases(model), phase) {
+    match (models::config::has_phases(model, &config.model), phase) {
         (false, _) => vec![None],
         (true, Some(phase)) => vec![Some(phase)],
         (true, None) => vec![Some(Phase::Pretrain), Some(Phase::Tune)],
@@ -72,7 +72,7 @@ impl Session {
     pub fn open_phase(model: &str, mut config: Config, phase: Option<Phase>) -> Result<Session> {
         models::config::check_name(model)?;
         config.check()?;
-        if !models::config::has_phases(model) {
+        if !models::config::has_phases(model, &config.model) {
             let set = [("phase", config.phase.is_some()), ("from", config.from.is_some())];
             if let Some((key, _)) = set.iter().find(|(_, set)| *set) {
                 return Err(Error::Usage(format!("{key} is set, but {model} is trained in one phase")));
@@ -107,9 +107,10 @@ impl Session {
         let data = Arc::new(data);
         let behaviours = if data.behaviours(0).is_some() { data.behaviour_names() } else { &[] };
         let phase = phase.filter(|_| !behaviours.is_empty());
-        if let (None, Some(_)) = (phase, config.phase) {
+        let set = [("phase", config.phase.is_some()), ("model.pretext.task", config.model.pretext.task.is_some())];
+        if let (None, Some((key, _))) = (phase, set.iter().find(|(_, set)| *set)) {
             return Err(Error::Usage(format!(
-                "phase is set, but {name} has no behaviours: {model} has one phase then"
+                "{key} is set, but {name} has no behaviours: {model} has one phase then"
             )));
         }
         if let (Some(_), Some(gravest)) = (phase, behaviours.last()) {
@@ -381,6 +382,8 @@ impl Session {
             max_len: config.data.max_len,
             padding: model.padding(),
             objective: model.objective(),
+            views: model.views(),
+            hides: model.hides(),
             negatives: self.negatives(&loss),
             shared: loss.config.shared,
             gathers: gathers(&**model, loss.kind),
