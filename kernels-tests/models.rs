@@ -266,14 +266,15 @@ fn batch(subject: &Subject, n: u64) -> Batch {
     b
 }
 
-/// Views of each window: what stands there with some events hidden, others each time. Windows that only fill the batch have none.
+/// Views of each window: what stands there with some events hidden, others each time; the third is of the next window. Windows that
+/// only fill the batch have none.
 fn views(subject: &Subject, n: u64, b: &mut Batch) {
     let (count, mut r) = (subject.model.views().map_or(0, Views::count), Stream::new(7, "views", n));
     let targets = b.weight.len() / B;
-    for row in (0..count * B).map(|row| row % B) {
+    for (row, of) in (0..count * B).map(|view| (view % B, (view % B + view / (2 * B)) % B)) {
         let real = b.weight[row * targets..(row + 1) * targets].iter().any(|&weight| weight > 0.0);
-        b.views.lengths.push(if real { b.lengths[row] } else { 0 });
-        for at in row * M..(row + 1) * M {
+        b.views.lengths.push(if real { b.lengths[of] } else { 0 });
+        for at in of * M..(of + 1) * M {
             let hides = b.history[at] != 0 && r.below(3) == 0;
             let (item, behaviour) = (b.history[at], b.besides.behaviours[at]);
             let (item, behaviour) = if hides { (Objective::hidden(ITEMS), 0) } else { (item, behaviour) };
@@ -605,7 +606,9 @@ fn padding_alone(model: &Subject, device: &Device) -> Result<(), Failed> {
         let mut b = batch(&subject, 0);
         b.history.fill(0);
         b.besides.behaviours.fill(0);
-        [&mut b.views.history, &mut b.views.lengths, &mut b.views.behaviours].map(|list| list.fill(0));
+        for list in [&mut b.views.history, &mut b.views.lengths, &mut b.views.behaviours] {
+            list.fill(0);
+        }
         b.lengths.fill(0);
         b.positive.fill(0);
         b.weight.fill(0.0);

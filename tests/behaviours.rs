@@ -358,8 +358,10 @@ fn pre_training_by_a_pretext_task_reads_no_future() {
             assert_eq!(bench.tensors(&format!("{future}/{file}")), bench.tensors(&format!("{task}/{file}")), "{file}");
         }
         // Pre-training knows nothing behind the cut, tuning does.
-        let cut = |_| Some(19);
-        bench.write("later.csv", &changed(&events(), &cut, ""));
+        let mut later = events();
+        let cut = (later.len() as f64 * 0.6) as usize;
+        later[cut..].iter_mut().for_each(|(_, item, _)| *item = (*item + 7) % ITEMS);
+        bench.write("later.csv", &later);
         let later = format!("{task}-later");
         train("--data=later.csv", &later, task);
         let same = |file: &str| bench.tensors(&format!("{later}/{file}")) == bench.tensors(&format!("{task}/{file}"));
@@ -395,6 +397,51 @@ fn pre_training_by_a_pretext_task_reads_no_future() {
     bench.ok(&["eval", "--run=alone", "--split=valid", "--metrics=mrr"]);
     bench.ok(&["train", "sasrec", "--from=alone"]);
     assert_eq!(bench.tensors("alone/tuned.buy.safetensors"), bench.tensors("mask/tuned.buy.safetensors"));
+}
+
+/// Items that a file lists are asked for after whole histories, of the users that have one.
+#[test]
+fn items_of_a_file_are_ranked() {
+    let bench = Bench::new();
+    bench.train("sasrec", "--data=data.csv", "run", &["--set=train.epochs=1"]);
+    fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["eval", "--run=run", "--metrics=mrr"], more].concat()
+    }
+    // Each user's rarest item, some of them twice; and what is not in the data.
+    let rarest = |user: u32| {
+        let count = |item: u32| events().iter().filter(|event| (event.0, event.1) == (user, item)).count();
+        (0..ITEMS).min_by_key(|&item| count(item)).unwrap()
+    };
+    let known: Vec<(u32, u32)> = (0..10).rev().map(|user| (user, rarest(user))).collect();
+    let mut text = "user\titem\n".to_string();
+    known.iter().chain(&known[..3]).for_each(|(user, item)| text += &format!("u{user}\ti{item}\n"));
+    text += "u3\tmissing\nnobody\ti1\nnobody\ti2\n";
+    fs::write(bench.path("items.tsv"), text).unwrap();
+    let text = bench.ok(&eval(&["--items=items.tsv", "--per-user=ranks.csv"]));
+    let seen = known.iter().filter(|(user, item)| events().iter().any(|e| (e.0, e.1) == (*user, *item))).count();
+    let said = format!(
+        "items.tsv: 10 items of 10 users, asked for after whole histories ({seen} are in them); 3 left out (1 users, 1 items not in \
+         the data); full ranking, items of buy masked"
+    );
+    assert!(text.contains(&said) && text.contains("items    10 targets"), "{text}");
+    let ranks = fs::read_to_string(bench.path("ranks.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = ranks.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        let user: u32 = row[0][1..].parse().unwrap();
+        let whole = events().iter().filter(|event| event.0 == user).count();
+        assert_eq!((row[1], row[2]), (&*format!("i{}", rarest(user)), &*whole.to_string()), "{ranks}");
+    }
+    assert!(bench.ok(&eval(&["--items=items.tsv", "--protocol=sampled:4"])).contains("ranked among 4 items"));
+    bench.refuses(&eval(&["--items=items.tsv", "--split=valid"]), "cannot be used with");
+    bench.refuses(&eval(&["--items=nothing.tsv"]), "nothing.tsv");
+    fs::write(bench.path("wrong.tsv"), "user\tthing\nu1\ti1\n").unwrap();
+    bench.refuses(&eval(&["--items=wrong.tsv"]), "wrong.tsv:1: found \"user\\tthing\"; expected");
+    bench.refuses(&eval(&["--items=wrong.tsv", "--format=delimited"]), "expected a column of items");
+    fs::write(bench.path("wrong.tsv"), "user\titem\nu1\ti1\nu2\n").unwrap();
+    bench.refuses(&eval(&["--items=wrong.tsv"]), "wrong.tsv:3");
+    fs::write(bench.path("wrong.tsv"), "user\titem\nu1\tmissing\nnobody\ti1\n").unwrap();
+    bench.refuses(&eval(&["--items=wrong.tsv"]), "2 pairs of a user and an item, none of them both in the data");
 }
 
 #[test]

@@ -3,10 +3,11 @@
 //! What is in a batch depends on the data, the seed, the epoch and the step, never on a thread: every random stream is keyed
 //! by them. So an epoch can be entered at any step, and the number of threads does not show.
 
+use super::ask::Ask;
 use super::cache::Dataset;
 use super::features::Features;
 use super::negatives::{Candidates, Negatives, Sampler};
-use super::split::{Part, Split};
+use super::split::Split;
 use super::views::{Event, Views};
 use crate::error::{Error, Result};
 use crate::tensor::philox::Stream;
@@ -610,7 +611,7 @@ pub struct EvalBatch {
     pub samples: usize,
 }
 
-/// The targets of a part of a split, or users to recommend to, in batches.
+/// What is asked for, or users to recommend to, in batches.
 #[derive(Clone)]
 pub struct EvalBatches(Arc<Evaluation>);
 
@@ -618,26 +619,36 @@ struct Evaluation {
     data: Arc<Dataset>,
     split: Arc<Split>,
     spec: EvalSpec,
-    /// User, and length of the history; what follows it is the target.
+    /// User, and length of the history, by user.
     targets: Vec<(u32, u32)>,
-    recommend: bool,
+    /// What is to be found after each; None when recommending.
+    items: Option<Vec<u32>>,
     exclude_cap: usize,
 }
 
 impl EvalBatches {
-    /// The targets of a part.
+    /// The targets of a part, or items that are listed.
     ///
     /// # Errors
     /// A batch or window of length 0; nothing to evaluate; too few items to sample negatives from.
-    pub fn new(data: Arc<Dataset>, split: Arc<Split>, part: Part, spec: EvalSpec) -> Result<EvalBatches> {
-        let targets: Vec<(u32, u32)> = split.targets(&data, part).collect();
+    pub fn new<'a>(
+        data: Arc<Dataset>,
+        split: Arc<Split>,
+        ask: impl Into<Ask<'a>>,
+        spec: EvalSpec,
+    ) -> Result<EvalBatches> {
+        let ask = ask.into();
+        let targets = ask.targets(&data, &split);
         if targets.is_empty() {
             return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe(&data))));
         }
+        let items = ask.items(&data, &targets);
         if let Some((negatives, seed)) = spec.sampled {
-            Candidates::new(&data, &split, negatives, seed, targets.iter().map(|&(user, _)| user))?;
+            let users = targets.chunk_by(|a, b| a.0 == b.0).map(|own| own[0].0);
+            let asked = users.map(|user| (user, asked_of(user, &targets, &items)));
+            Candidates::new(&data, &split, negatives, seed, asked)?;
         }
-        EvalBatches::build(data, split, targets, false, spec)
+        EvalBatches::build(data, split, targets, Some(items), spec)
     }
 
     /// Windows of the first events of users' histories, `histories` giving user and number of events, of which those that are
@@ -651,14 +662,14 @@ impl EvalBatches {
         histories: Vec<(u32, u32)>,
         spec: EvalSpec,
     ) -> Result<EvalBatches> {
-        EvalBatches::build(data, split, histories, true, EvalSpec { sampled: None, ..spec })
+        EvalBatches::build(data, split, histories, None, EvalSpec { sampled: None, ..spec })
     }
 
     fn build(
         data: Arc<Dataset>,
         split: Arc<Split>,
         targets: Vec<(u32, u32)>,
-        recommend: bool,
+        items: Option<Vec<u32>>,
         spec: EvalSpec,
     ) -> Result<EvalBatches> {
         positive("eval.batch", spec.batch)?;
@@ -667,7 +678,7 @@ impl EvalBatches {
             rows.iter().map(|&(_, len)| if spec.mask_history { len as usize + 1 } else { 1 }).sum::<usize>()
         };
         let exclude_cap = targets.chunks(spec.batch).map(most).max().unwrap_or(0).max(1);
-        Ok(EvalBatches(Arc::new(Evaluation { data, split, spec, targets, recommend, exclude_cap })))
+        Ok(EvalBatches(Arc::new(Evaluation { data, split, spec, targets, items, exclude_cap })))
     }
 
     /// User and length of the history of every target.
@@ -698,7 +709,7 @@ impl EvalBatches {
     }
 
     fn make(&self, step: usize, mut candidates: Option<&mut Candidates>) -> EvalBatch {
-        let Evaluation { data, split, spec, targets, recommend, exclude_cap } = &*self.0;
+        let Evaluation { data, split, spec, targets, items, exclude_cap } = &*self.0;
         let first = step * spec.batch;
         let rows = &targets[first..targets.len().min(first + spec.batch)];
         let mut batch = EvalBatch {
@@ -714,7 +725,7 @@ impl EvalBatches {
         let mut excluded = vec![];
         for (row, &(user, len)) in rows.iter().enumerate() {
             let history = &data.history(user)[..len as usize];
-            let target = if *recommend { 0 } else { data.history(user)[len as usize] };
+            let target = items.as_ref().map_or(0, |items| items[first + row]);
             let window = &mut batch.history[row * spec.max_len..(row + 1) * spec.max_len];
             batch.lengths.push(fill(window, history, spec.padding));
             let behaviours = data.behaviours(user).map(|own| &own[..len as usize]).unwrap_or_default();
@@ -738,9 +749,11 @@ impl EvalBatches {
             excluded.dedup();
             batch.exclude_items.extend_from_slice(&excluded);
             batch.exclude_offsets.push(batch.exclude_items.len() as u32);
-            if let (Some(out), Some(candidates)) = (&mut batch.candidates, candidates.as_deref_mut()) {
+            if let (Some(out), Some(candidates), Some(items)) =
+                (&mut batch.candidates, candidates.as_deref_mut(), items)
+            {
                 out.push(target);
-                candidates.draw(data, split, user, out);
+                candidates.draw(data, split, (user, asked_of(user, targets, items)), out);
             }
         }
         let used = batch.exclude_items.len() as u32;
@@ -755,6 +768,11 @@ impl EvalBatches {
         }
         batch
     }
+}
+
+/// What is asked for of a user, of targets and their items, which are by user.
+fn asked_of<'a>(user: u32, targets: &[(u32, u32)], items: &'a [u32]) -> &'a [u32] {
+    &items[targets.partition_point(|t| t.0 < user)..targets.partition_point(|t| t.0 <= user)]
 }
 
 /// Values made for the steps of a range, by background threads, given out in order. Thread t of T makes every T-th value and

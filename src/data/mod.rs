@@ -1,5 +1,6 @@
 //! From files to batches, one direction: readers -> filter, split -> cache (CSR, memory-mapped) -> batches.
 
+pub mod ask;
 pub mod attributes;
 pub mod batches;
 pub mod cache;
@@ -15,6 +16,7 @@ pub mod summary;
 pub mod synth;
 pub mod views;
 
+pub use ask::{Ask, ListedItems};
 pub use attributes::Attributes;
 pub use batches::{
     Batch, BatchSpec, Besides, EvalBatch, EvalBatches, EvalSpec, Gathers, Objective, Padding, TrainBatches,

@@ -10,8 +10,8 @@ use crate::data::readers::Interner;
 use crate::data::split::thousands;
 use crate::data::synth::{Behaviour, Domain, World};
 use crate::data::{
-    Attributes, BatchSpec, Clock, Cut, DataConfig, Dataset, EvalBatches, EvalSpec, Features, Interactions, Learn, Part,
-    Split, SplitSpec, Statistics,
+    Ask, Attributes, BatchSpec, Clock, Cut, DataConfig, Dataset, EvalBatches, EvalSpec, Features, Interactions, Learn,
+    Part, Split, SplitSpec, Statistics,
 };
 use crate::device::{Device, Store};
 use crate::error::{Error, Result};
@@ -419,11 +419,11 @@ impl Session {
         self.device.store(&states)
     }
 
-    /// What ranks the targets of `part` by the parameters in `store`.
-    pub fn evaluator(&self, store: &Store, part: Part) -> Result<Evaluator> {
+    /// What ranks the targets of a part, or listed items, by the parameters in `store`.
+    pub fn evaluator<'a>(&self, store: &Store, ask: impl Into<Ask<'a>>) -> Result<Evaluator> {
         let Session { device, model, data, split, config, .. } = self;
         let features = self.features.as_ref();
-        Evaluator::new(device, store, &**model, (data, split, part), features, config.data.max_len, &config.eval)
+        Evaluator::new(device, store, &**model, (data, split, ask.into()), features, config.data.max_len, &config.eval)
     }
 
     /// The `k` best items of each of `users`, best first, with their scores; the items of the history are left out.
@@ -435,14 +435,14 @@ impl Session {
         self.best(store, whole, k, true)
     }
 
-    /// What each user of `part` is shown at the user's last target: the `k` best of all items, best first. The items before
-    /// the target are left out where they are in ranking.
+    /// What each user that is asked about is shown at the user's last target: the `k` best of all items, best first. The items
+    /// before the target are left out where they are in ranking.
     ///
     /// # Errors
     /// As [`Session::recommend`].
-    pub fn lists(&self, store: &Store, part: Part, k: usize) -> Result<Vec<Vec<u32>>> {
+    pub fn lists<'a>(&self, store: &Store, ask: impl Into<Ask<'a>>, k: usize) -> Result<Vec<Vec<u32>>> {
         let mut last: Vec<(u32, u32)> = vec![];
-        for target in self.split.targets(&self.data, part) {
+        for target in ask.into().targets(&self.data, &self.split) {
             last.pop_if(|before| before.0 == target.0);
             last.push(target);
         }
@@ -485,14 +485,15 @@ impl Session {
 
     /// The data set, its split and how targets are ranked, in one line.
     pub fn describe_data(&self) -> String {
-        let Session { name, data, split, .. } = self;
+        self.describe_asked(&self.split.describe(&self.data))
+    }
+
+    /// As [`Session::describe_data`]; `asked`: what is asked for, in words.
+    pub fn describe_asked(&self, asked: &str) -> String {
+        let Session { name, data, .. } = self;
         let counts = [data.users(), data.items(), data.interactions()].map(|n| thousands(n as u64));
         let [users, items, events] = counts;
-        format!(
-            "{name}: {users} users, {items} items, {events} events; {}; {}",
-            split.describe(data),
-            self.describe_ranking()
-        )
+        format!("{name}: {users} users, {items} items, {events} events; {asked}; {}", self.describe_ranking())
     }
 
     /// How targets are ranked, in words.

@@ -96,7 +96,7 @@ impl TrainStep {
     ///
     /// # Errors
     /// A model that counts instead of learning; one with a parameter that no gradient reaches.
-    pub fn trace<'g>(g: &'g Graph, model: &dyn Model, config: &StepConfig, role: Role) -> Result<()> {
+    pub fn trace(g: &Graph, model: &dyn Model, config: &StepConfig, role: Role) -> Result<()> {
         if model.counts() {
             let name = model.name();
             return Err(Error::Usage(format!("{name} counts instead of learning: it has no training step")));

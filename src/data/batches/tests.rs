@@ -1,6 +1,6 @@
 use super::*;
 use crate::data::cache::tests::dataset;
-use crate::data::split::SplitKind;
+use crate::data::split::{Part, SplitKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn world() -> (Arc<Dataset>, Arc<Split>) {
@@ -61,8 +61,8 @@ fn an_epoch_has_every_sample_once() {
     assert_eq!(samples, batches.samples());
 }
 
-fn fields(batch: &Batch) -> (&[u32], &[u32], &[u32], &[u32], &[u32], usize) {
-    (&batch.history, &batch.views.history, &batch.positive, &batch.negative, &batch.users, batch.samples)
+fn fields(batch: &Batch) -> ([&[u32]; 5], usize) {
+    ([&batch.history, &batch.views.history, &batch.positive, &batch.negative, &batch.users], batch.samples)
 }
 
 #[test]
@@ -259,6 +259,33 @@ fn hidden_places_are_what_stood_there() {
         let range = if share == 1.0 { 0.85..0.97 } else { 0.2..0.4 };
         assert!(range.contains(&share_got), "{share_got}");
     }
+}
+
+#[test]
+fn listed_items_are_asked_for_after_whole_histories() {
+    let (data, split) = world();
+    let last = data.users() as u32 - 1;
+    let list = [(2, 7), (2, 9), (3, 5)];
+    let spec = EvalSpec { sampled: Some((40, 3)), mask_history: true, ..eval(0) };
+    let batches = EvalBatches::new(data.clone(), split.clone(), Ask::Items(&list), spec.clone()).unwrap();
+    let batch = batches.batches().next().unwrap();
+    assert_eq!((batch.samples, &batch.target[..3]), (3, &[7, 9, 5][..]));
+    for (row, &(user, item)) in list.iter().enumerate() {
+        let history = data.history(user);
+        assert_eq!(batches.targets()[row], (user, history.len() as u32));
+        let mut excluded: Vec<u32> = history.iter().copied().chain([item]).collect();
+        excluded.sort_unstable();
+        excluded.dedup();
+        let range = batch.exclude_offsets[row] as usize..batch.exclude_offsets[row + 1] as usize;
+        assert_eq!(batch.exclude_items[range], excluded);
+        let drawn = &batch.candidates.as_ref().unwrap()[row * 41..][..41];
+        let asked = list.iter().filter(|(of, _)| *of == user).map(|(_, item)| item);
+        assert!(drawn[0] == item && !drawn[1..].iter().any(|item| history.contains(item)));
+        assert!(asked.into_iter().all(|asked| !drawn[1..].contains(asked)), "{drawn:?}");
+    }
+    // The last user has every item.
+    let refused = EvalBatches::new(data, split, Ask::Items(&[(last, 1)]), spec).err().unwrap().to_string();
+    assert!(refused.contains("needs 40 items outside each user's history"), "{refused}");
 }
 
 /// Views hold what the window does, or another one's in the third of segments, and no target behind it.
