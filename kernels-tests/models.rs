@@ -266,8 +266,8 @@ fn batch(subject: &Subject, n: u64) -> Batch {
     b
 }
 
-/// Views of each window: what stands there with some events hidden, others each time; the third is of the next window. Windows that
-/// only fill the batch have none.
+/// Views of each window: what stands there with some events hidden, others each time; the third is of the next window.
+/// Windows that only fill the batch have none.
 fn views(subject: &Subject, n: u64, b: &mut Batch) {
     let (count, mut r) = (subject.model.views().map_or(0, Views::count), Stream::new(7, "views", n));
     let targets = b.weight.len() / B;

@@ -21,8 +21,8 @@ pub struct Args {
     /// Part to rank
     #[arg(long, value_enum, default_value = "test")]
     split: Part,
-    /// Rank instead the items that a file lists for users (columns user and item, or any format of data), each after the user's
-    /// whole history
+    /// Rank instead the items that a file lists for users (columns user and item, or any format of data), each after
+    /// the user's whole history
     #[arg(long, value_name = "FILE", conflicts_with_all = ["split", "targets"])]
     items: Option<PathBuf>,
     /// Format of --items [default: told from the contents]

@@ -55,8 +55,8 @@ pub struct ListedItems {
 }
 
 impl ListedItems {
-    /// Reads a file of interactions, of a format that is told from its contents if not given: a user and an item each; what else
-    /// stands there does not count.
+    /// Reads a file of interactions, of a format that is told from its contents if not given: a user and an item each;
+    /// what else stands there does not count.
     ///
     /// # Errors
     /// Whatever is wrong with the file; one without a user of the data and an item of it in one line.

@@ -619,9 +619,9 @@ struct Evaluation {
     data: Arc<Dataset>,
     split: Arc<Split>,
     spec: EvalSpec,
-    /// User, and length of the history, by user.
+    /// User, and length of the history.
     targets: Vec<(u32, u32)>,
-    /// What is to be found after each; None when recommending.
+    /// What is to be found after each, by user; None when recommending.
     items: Option<Vec<u32>>,
     exclude_cap: usize,
 }

@@ -138,8 +138,9 @@ impl Alias {
     }
 }
 
-/// Candidates of the protocol `sampled:N`: N items outside a user's whole history (of the target behaviour, where one is) and what
-/// is asked for, without replacement, the same in every evaluation since they depend on the seed and the user alone.
+/// Candidates of the protocol `sampled:N`: N items outside a user's whole history (of the target behaviour, where one
+/// is) and what is asked for, without replacement, the same in every evaluation since they depend on the seed and the
+/// user alone.
 #[derive(Debug)]
 pub struct Candidates {
     pub negatives: usize,

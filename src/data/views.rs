@@ -5,12 +5,12 @@ use crate::tensor::philox::Stream;
 /// Which views are made of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Views {
-    /// Two, each by one of three operators, which is drawn for it (CL4SRec: Xie et al., ICDE 2022): a stretch of a share `crop` of
-    /// the events; a share `mask` of the events hidden; a stretch of a share `reorder` of them shuffled. Shares are of 0 to 1,
-    /// counts rounded down; at least one event is left of a crop.
+    /// Two, each by one of three operators, which is drawn for it (CL4SRec: Xie et al., ICDE 2022): a stretch of a
+    /// share `crop` of the events; a share `mask` of the events hidden; a stretch of a share `reorder` of them
+    /// shuffled. Shares are of 0 to 1, counts rounded down; at least one event is left of a crop.
     Augmented { crop: f64, mask: f64, reorder: f64 },
-    /// Three (S3-Rec's segment prediction: Zhou et al., CIKM 2020): the events with a stretch of at most half of them hidden; that
-    /// stretch alone, the others hidden; and in its places a stretch of another sample's events.
+    /// Three (S3-Rec's segment prediction: Zhou et al., CIKM 2020): the events with a stretch of at most half of them
+    /// hidden; that stretch alone, the others hidden; and in its places a stretch of another sample's events.
     Segments,
 }
 
@@ -26,8 +26,8 @@ impl Views {
         }
     }
 
-    /// The views of the events `own`, of which there is at least one, as are of `other`, another sample's. A hidden event is
-    /// `hidden`.
+    /// The views of the events `own`, of which there is at least one, as are of `other`, another sample's. A hidden
+    /// event is `hidden`.
     pub(super) fn make(self, own: &[Event], other: &[Event], hidden: Event, stream: &mut Stream) -> Vec<Vec<Event>> {
         let n = own.len();
         let start = |of: usize, len: usize, stream: &mut Stream| stream.below((of - len + 1) as u32) as usize;

@@ -51,8 +51,8 @@ fn radices(mut t: usize, choices: &[usize]) -> Vec<usize> {
     all
 }
 
-/// Whether a CPU leaves sequences of `t` to rustfft: the direct stage of a prime costs its square, which from some 500 on is more
-/// than Bluestein's transform of a longer sequence, one channel at a time.
+/// Whether a CPU leaves sequences of `t` to rustfft: the direct stage of a prime costs its square, which from some 500
+/// on is more than Bluestein's transform of a longer sequence, one channel at a time.
 pub fn has_large_prime(t: usize) -> bool {
     const LARGEST: usize = 512;
     radices(t, &[]).last().is_some_and(|&prime| prime > LARGEST)

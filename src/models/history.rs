@@ -51,8 +51,8 @@ impl<'g> History<'g> {
         }
     }
 
-    /// Histories, padded on the left, with one more event behind them, the oldest gone where there is no room: a `hidden` item, to
-    /// be found. Of behaviour `target`, or the newest event's.
+    /// Histories, padded on the left, with one more event behind them, the oldest gone where there is no room: a
+    /// `hidden` item, to be found. Of behaviour `target`, or the newest event's.
     pub fn with_hidden(&self, hidden: u32, target: Option<u32>) -> History<'g> {
         let (g, b, m) = (self.items.graph(), self.items.shape()[0], self.items.shape()[1]);
         let moved = |x: Var<'g>, last| if m > 1 { g.concat(1, &[x.slice(1, 1, m - 1), last]) } else { last };

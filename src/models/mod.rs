@@ -141,7 +141,8 @@ pub trait Model: Send + Sync {
         LossKind::Bpr
     }
 
-    /// The table that histories are gathered from, \[items + 1, d\], or one more where items are hidden; row 0 is padding.
+    /// The table that histories are gathered from, \[items + 1, d\], or one more where items are hidden; row 0 is
+    /// padding.
     fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g>;
 
     /// What users are scored against: as a rule the item table.

@@ -1,5 +1,6 @@
-//! Pre-training of a SASRec by more than its own loss (`model.pretext.task`), on the earlier events; it is then tuned whole, by its
-//! own loss, on the later ones. The network that is tuned is the same whatever the task, up to a row for hidden items.
+//! Pre-training of a SASRec by more than its own loss (`model.pretext.task`), on the earlier events; it is then tuned
+//! whole, by its own loss, on the later ones. The network that is tuned is the same whatever the task, up to a row for
+//! hidden items.
 //!
 //! | `task` | what is minimised |
 //! |---|---|
@@ -7,15 +8,17 @@
 //! | `mask` | S3-Rec (Zhou et al., CIKM 2020): masked item prediction, and `segment_weight` times segment prediction |
 //! | `contrast` | CL4SRec (Xie et al., ICDE 2022): SASRec's own loss, and `contrast_weight` times the contrast of two views |
 //!
-//! S3-Rec's two tasks on attributes are left out, as DPCPL does in its comparison ("we only compare the mask item prediction (MIP)
-//! and [..] segment prediction (SP)", section 5.1.2). The encoder sees both sides there, in tuning the left one alone. Scores are
-//! F W e and, of segments, context W segment, each -log sigmoid of right against wrong. Places are hidden as for BERT4Rec
-//! (`model.hidden_share`; the published code hides the last place of every window too); a hidden event of a segment hides its
-//! behaviour with it. To validate, a hidden place is put behind the history.
+//! S3-Rec's two tasks on attributes are left out, as DPCPL does in its comparison ("we only compare the mask item
+//! prediction (MIP) and [..] segment prediction (SP)", section 5.1.2). The encoder sees both sides there, in tuning the
+//! left one alone. Scores are F W e and, of segments, context W segment, each -log sigmoid of right against wrong.
+//! Places are hidden as for BERT4Rec (`model.hidden_share`; the published code hides the last place of every window
+//! too); a hidden event of a segment hides its behaviour with it. To validate, a hidden place is put behind the
+//! history.
 //!
-//! CL4SRec's views are compared by dot products over `temperature`, the two of a window against all others of the batch. Its
-//! operators' shares are those of the example in its figure; the paper chooses them for each data set. Alone, the contrast never
-//! asks for an item and could not be validated by one; as published it stands beside the loss of the next item.
+//! CL4SRec's views are compared by dot products over `temperature`, the two of a window against all others of the
+//! batch. Its operators' shares are those of the example in its figure; the paper chooses them for each data set.
+//! Alone, the contrast never asks for an item and could not be validated by one; as published it stands beside the loss
+//! of the next item.
 
 use super::loss::{surprise, weighted_mean};
 use super::{Batch, History, LossKind, Model, Objective, Padding, Reads, SasRec, Views};
@@ -155,15 +158,16 @@ impl PreTrained {
         g.push(Bpr, &[right, wrong.reshape([b, 1]), real(views).slice(0, 0, b)])
     }
 
-    /// -log softmax of the other view of the same window among the views of all other windows and itself, a mean over views.
+    /// -log softmax of the other view of the same window among the views of all other windows and itself, a mean over
+    /// views.
     fn contrast<'g>(&self, g: &'g Graph, views: &History<'g>, temperature: f64) -> Var<'g> {
         let users = self.sasrec.user(g, views);
         let (n, b) = (users.shape()[0], users.shape()[0] / 2);
         let other = g.concat(0, &[users.slice(0, b, b), users.slice(0, 0, b)]);
         let positive = (users * other).sum(1).scale(1.0 / temperature);
         let negative = users.matmul_t(users).scale(1.0 / temperature);
-        // Views of the same window are no negatives, nor are windows that only fill the batch. What is subtracted leaves nothing
-        // of their exponentials, and fits in an f16.
+        // Views of the same window are no negatives, nor are windows that only fill the batch. What is subtracted
+        // leaves nothing of their exponentials, and fits in an f16.
         let window = |shape: [usize; 2]| g.constant(Tensor::u32(shape, (0..n).map(|i| (i % b) as u32).collect()));
         let real = real(views);
         let none = window([n, 1]).equal(window([1, n])) + (g.scalar(1.0) - real).reshape([1, n]);

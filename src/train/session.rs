@@ -435,8 +435,8 @@ impl Session {
         self.best(store, whole, k, true)
     }
 
-    /// What each user that is asked about is shown at the user's last target: the `k` best of all items, best first. The items
-    /// before the target are left out where they are in ranking.
+    /// What each user that is asked about is shown at the user's last target: the `k` best of all items, best first.
+    /// The items before the target are left out where they are in ranking.
     ///
     /// # Errors
     /// As [`Session::recommend`].
