@@ -16,7 +16,7 @@
 //! history.
 //!
 //! CL4SRec's views are compared by dot products over `temperature`, the two of a window against all others of the
-//! batch. Its operators' shares are those of the example in its figure; the paper chooses them for each data set.
+//! batch. Its operators' shares are as implementations usually have them; the paper chooses them for each data set.
 //! Alone, the contrast never asks for an item and could not be validated by one; as published it stands beside the loss
 //! of the next item.
 
