@@ -79,6 +79,7 @@ fn batch(bencher: Bencher, objective: &str) {
             "next" => Objective::Next,
             _ => Objective::Cloze { share: 0.2 },
         },
+        hides: objective == "cloze",
         ..BatchSpec::default()
     };
     let batches = TrainBatches::new(data, split, spec).unwrap();

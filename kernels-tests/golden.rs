@@ -233,6 +233,7 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let params = model.params();
     let batch = models::Batch {
         history: History::new(g.input("history", Spec::u32([b, max_len])), g.input("recency", Spec::u32([b, max_len]))),
+        views: None,
         positive: g.input("positive", Spec::u32([b])),
         negative: g.input("negative", Spec::u32([b, 1])),
         weight: g.input("weight", Spec::f32([b])),
@@ -295,7 +296,8 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     // The reference of the published form masks later places, not padded ones.
     let encoder = Encoder { norm, dim, layers, heads, inner, dropout: 0.0, causal: true, attend_padding: pre, eps };
     let positions = if pre { Positions::All } else { Positions::Last };
-    let model = SasRec::new(sasrec::Settings { items: rows - 1, max_len: m, encoder, positions, behaviours: 0 });
+    let model =
+        SasRec::new(sasrec::Settings { items: rows - 1, max_len: m, encoder, positions, behaviours: 0, hides: false });
     let of = |theirs: String, ours: String| {
         [(format!("{theirs}.g"), format!("{ours}.gain")), (format!("{theirs}.b"), format!("{ours}.bias"))]
     };
@@ -328,6 +330,7 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
             training: true,
             ..History::new(g.input("history", Spec::u32([b, m])), g.input("recency", Spec::u32([b, m])))
         },
+        views: None,
         positive: g.input("positive", Spec::u32([n])),
         negative: g.input("negative", Spec::u32([n, 1])),
         weight: g.input("weight", Spec::f32([n])),
@@ -633,6 +636,7 @@ fn behaviour_miner(f: &Fixture, device: &Device) -> Result<(), Failed> {
             training: true,
             ..History::new(g.input("history", Spec::u32([b, m])), g.input("recency", Spec::u32([b, m])))
         },
+        views: None,
         positive: ids("positive"),
         negative: g.input("negative", Spec::u32([b, 1])),
         weight: g.input("weight", Spec::f32([b])),

@@ -13,8 +13,11 @@ use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
 use wgrec::models::loss::log_chances;
 use wgrec::models::pomrec::{Settings, Variant};
+use wgrec::models::pretext::PretextTask;
 use wgrec::models::sasrec::Positions;
-use wgrec::models::{self, Bert4Rec, Caser, Fmlp, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp};
+use wgrec::models::{
+    self, Bert4Rec, Caser, Fmlp, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp, Views,
+};
 use wgrec::models::{FeatureCounts, ModelConfig, Phase, Task, bert4rec, caser, fmlp, gru4rec, npe, sasrec, stamp};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::{Init, Params};
@@ -62,6 +65,11 @@ fn dpcpl(phase: Phase, change: impl FnOnce(&mut ModelConfig)) -> Box<dyn Model> 
     behavioural("dpcpl", BEHAVIOURS, Some(phase), change)
 }
 
+/// A SASRec of several behaviours while it is pre-trained.
+fn pretrained(task: PretextTask) -> Box<dyn Model> {
+    behavioural("sasrec", BEHAVIOURS, Some(Phase::Pretrain), |c| c.pretext.task = Some(task))
+}
+
 fn models() -> Vec<(&'static str, LossKind, Make)> {
     fn pomrec(prompts: usize, dispersion: f64, variant: Variant) -> Box<dyn Model> {
         let (items, max_len) = (ITEMS, M);
@@ -70,7 +78,7 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
     }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
-        Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions, behaviours: 0 }))
+        Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions, behaviours: 0, hides: false }))
     }
     fn caser() -> Box<dyn Model> {
         let (dim, window, horizontal, vertical, dropout) = (12, 4, 5, 2, 0.1);
@@ -136,6 +144,8 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
             dpcpl(Phase::Tune, |c| (c.prompt.source, c.prompt.progressive) = (Source::Attributes, false))
         }),
         ("mb_sasrec", LossKind::Bce, || behavioural("sasrec", BEHAVIOURS, None, |_| {})),
+        ("s3rec", LossKind::Bpr, || pretrained(PretextTask::Mask)),
+        ("cl4srec", LossKind::Bce, || pretrained(PretextTask::Contrast)),
         ("mb_gru4rec", LossKind::Bce, || behavioural("gru4rec", BEHAVIOURS, None, |_| {})),
         // One block: by two, whose behaviours are drawn at random here, rounding grows to 1.09% in 50 updates (gpu against f64).
         ("mb_bert4rec", LossKind::Softmax, || {
@@ -251,8 +261,27 @@ fn batch(subject: &Subject, n: u64) -> Batch {
         b.weight[(B - 3) * targets..].fill(0.0);
     }
     besides(subject, n, &mut b);
+    views(subject, n, &mut b);
     segment(subject, &mut b);
     b
+}
+
+/// Views of each window: what stands there with some events hidden, others each time; the third is of the next window.
+/// Windows that only fill the batch have none.
+fn views(subject: &Subject, n: u64, b: &mut Batch) {
+    let (count, mut r) = (subject.model.views().map_or(0, Views::count), Stream::new(7, "views", n));
+    let targets = b.weight.len() / B;
+    for (row, of) in (0..count * B).map(|view| (view % B, (view % B + view / (2 * B)) % B)) {
+        let real = b.weight[row * targets..(row + 1) * targets].iter().any(|&weight| weight > 0.0);
+        b.views.lengths.push(if real { b.lengths[of] } else { 0 });
+        for at in of * M..(of + 1) * M {
+            let hides = b.history[at] != 0 && r.below(3) == 0;
+            let (item, behaviour) = (b.history[at], b.besides.behaviours[at]);
+            let (item, behaviour) = if hides { (Objective::hidden(ITEMS), 0) } else { (item, behaviour) };
+            b.views.history.push(if real { item } else { 0 });
+            b.views.behaviours.push(if real { behaviour } else { 0 });
+        }
+    }
 }
 
 /// What a model reads besides items: a behaviour for each, and features that are told apart by the ranges of their rows.
@@ -280,11 +309,12 @@ fn segment(subject: &Subject, b: &mut Batch) {
     let g = Graph::new();
     let rows = subject.model.item_table(&g).shape()[0];
     let targets: &[&[u32]] = if subject.kind.is_sampled() { &[&b.positive, &b.negative] } else { &[&b.positive] };
+    let histories: &[&[u32]] = &[&b.history, &b.views.history];
     match gathers(&*subject.model, subject.kind) {
-        Gathers::Histories => b.segments.build(&[&b.history], rows),
-        Gathers::All => b.segments.build(&[&[&b.history[..]], targets].concat(), rows),
+        Gathers::Histories => b.segments.build(histories, rows),
+        Gathers::All => b.segments.build(&[histories, targets].concat(), rows),
         Gathers::Apart => {
-            b.segments.build(&[&b.history], rows);
+            b.segments.build(histories, rows);
             let mut output = Segments::default();
             output.build(targets, ITEMS + 1);
             b.output_segments = Some(output);
@@ -576,6 +606,9 @@ fn padding_alone(model: &Subject, device: &Device) -> Result<(), Failed> {
         let mut b = batch(&subject, 0);
         b.history.fill(0);
         b.besides.behaviours.fill(0);
+        for list in [&mut b.views.history, &mut b.views.lengths, &mut b.views.behaviours] {
+            list.fill(0);
+        }
         b.lengths.fill(0);
         b.positive.fill(0);
         b.weight.fill(0.0);
@@ -607,6 +640,7 @@ fn one_place() -> Result<(), Failed> {
             encoder,
             positions: Positions::All,
             behaviours: 0,
+            hides: false,
         }))
     }
     let mut all = models();
@@ -756,7 +790,7 @@ fn frozen_backbone() -> Result<(), Failed> {
     let one = |name: &str| g.input(name, Spec::u32([B]));
     let behaviours = Some([one("positive_behaviour"), one("negative_behaviour")]);
     let (positive, negative, weight) = (one("positive"), ids("negative", 1), g.input("weight", Spec::f32([B])));
-    let traced = models::Batch { history, positive, negative, weight, behaviours };
+    let traced = models::Batch { history, views: None, positive, negative, weight, behaviours };
     g.segments("features", subject.model.feature_table(&g), &[history.features.ok_or("it reads features")?]);
     let (users, besides) = subject.model.trained(&g, &traced);
     let loss = Loss::default().trace(users, &subject.model.output(&g), &traced);
@@ -794,6 +828,7 @@ fn accumulated(device: &Device) -> Result<(), Failed> {
             encoder,
             positions: Positions::All,
             behaviours: 0,
+            hides: false,
         }))
     };
     let subject = Subject { make, model: make(), kind: LossKind::Bce };

@@ -335,6 +335,115 @@ fn a_planted_future_event_changes_no_prediction() {
     assert_ne!(ranks("past", "valid"), ranks("run", "valid"));
 }
 
+/// A SASRec of several behaviours, pre-trained.
+const PRETRAINED: [&str; 3] = ["--set=model.behaviours=true", "--set=train.patience=0", "--set=model.hidden_share=0.4"];
+
+/// A network is pre-trained by tasks of its own, then tuned whole: nothing of the future is read, and a backbone is kept.
+#[test]
+fn pre_training_by_a_pretext_task_reads_no_future() {
+    let bench = Bench::new();
+    let train = |data: &str, run: &str, task: &str| {
+        let task = format!("--set=model.pretext.task={task}");
+        bench.train("sasrec", data, run, &[&PRETRAINED[..], &[&task]].concat())
+    };
+    for (number, task) in ["next", "mask", "contrast"].into_iter().enumerate() {
+        let text = train("--data=data.csv", task, task);
+        assert!(text.contains("phase    pretrain") && text.contains("phase    tune"), "{text}");
+        let places = targets(&bench, task);
+        let behind = |user: u32| places[user as usize].map(|(valid, _)| valid + 1);
+        bench.write("future.csv", &changed(&events(), &behind, "buy"));
+        let future = format!("{task}-future");
+        train("--data=future.csv", &future, task);
+        for file in ["model.safetensors", "tuned.buy.safetensors"] {
+            assert_eq!(bench.tensors(&format!("{future}/{file}")), bench.tensors(&format!("{task}/{file}")), "{file}");
+        }
+        // Pre-training knows nothing behind the cut, tuning does.
+        let mut later = events();
+        let cut = (later.len() as f64 * 0.6) as usize;
+        later[cut..].iter_mut().for_each(|(_, item, _)| *item = (*item + 7) % ITEMS);
+        bench.write("later.csv", &later);
+        let later = format!("{task}-later");
+        train("--data=later.csv", &later, task);
+        let same = |file: &str| bench.tensors(&format!("{later}/{file}")) == bench.tensors(&format!("{task}/{file}"));
+        assert!(same("model.safetensors") && !same("tuned.buy.safetensors"), "{task}");
+        // The same on a change of the past, which must show.
+        let past = |user: u32| places[user as usize].map(|_| 3);
+        bench.write("past.csv", &changed(&events(), &past, ""));
+        let past = format!("{task}-past");
+        train("--data=past.csv", &past, task);
+        assert_ne!(
+            bench.tensors(&format!("{past}/model.safetensors")),
+            bench.tensors(&format!("{task}/model.safetensors"))
+        );
+
+        let [backbone, tuned] = ["model", "tuned.buy"].map(|file| bench.tensors(&format!("{task}/{file}.safetensors")));
+        let own = |name: &str| name.starts_with("pretext.");
+        assert_eq!(backbone.iter().filter(|(name, _)| own(name)).count(), [0, 4, 0][number]);
+        let names: Vec<&String> = backbone.iter().map(|(name, _)| name).filter(|name| !own(name)).collect();
+        assert_eq!(tuned.iter().map(|(name, _)| name).collect::<Vec<_>>(), names);
+        let pretrain = bench.json(&format!("{task}/pretrain.json"));
+        assert!(pretrain["valid"]["ndcg@10"].as_f64() > Some(0.1), "{task}: {}", pretrain["valid"]);
+    }
+    // Another behaviour on the same backbone; the task goes with it.
+    bench.ok(&["train", "sasrec", "--from=mask", "--set=data.target=cart"]);
+    bench.ok(&["recommend", "--run=mask", "--behaviour=cart", "--output=a.csv"]);
+    let other = ["train", "sasrec", "--from=mask", "--out=no", "--set=model.pretext.task=contrast"];
+    bench.refuses(&other, "model.pretext.task is \"mask\" where the backbone was trained");
+    assert!(!bench.path("no").exists());
+    // The first phase alone can be looked at.
+    let alone = [&PRETRAINED[..], &["--set=model.pretext.task=mask", "--set=phase=pretrain"]].concat();
+    bench.train("sasrec", "--data=data.csv", "alone", &alone);
+    assert_eq!(bench.tensors("alone/model.safetensors"), bench.tensors("mask/model.safetensors"));
+    bench.ok(&["eval", "--run=alone", "--split=valid", "--metrics=mrr"]);
+    bench.ok(&["train", "sasrec", "--from=alone"]);
+    assert_eq!(bench.tensors("alone/tuned.buy.safetensors"), bench.tensors("mask/tuned.buy.safetensors"));
+}
+
+/// Items that a file lists are asked for after whole histories, of the users that have one.
+#[test]
+fn items_of_a_file_are_ranked() {
+    let bench = Bench::new();
+    bench.train("sasrec", "--data=data.csv", "run", &["--set=train.epochs=1"]);
+    fn eval<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["eval", "--run=run", "--metrics=mrr"], more].concat()
+    }
+    // Each user's rarest item, some of them twice; and what is not in the data.
+    let rarest = |user: u32| {
+        let count = |item: u32| events().iter().filter(|event| (event.0, event.1) == (user, item)).count();
+        (0..ITEMS).min_by_key(|&item| count(item)).unwrap()
+    };
+    let known: Vec<(u32, u32)> = (0..10).rev().map(|user| (user, rarest(user))).collect();
+    let mut text = "user\titem\n".to_string();
+    known.iter().chain(&known[..3]).for_each(|(user, item)| text += &format!("u{user}\ti{item}\n"));
+    text += "u3\tmissing\nnobody\ti1\nnobody\ti2\n";
+    fs::write(bench.path("items.tsv"), text).unwrap();
+    let text = bench.ok(&eval(&["--items=items.tsv", "--per-user=ranks.csv"]));
+    let seen = known.iter().filter(|(user, item)| events().iter().any(|e| (e.0, e.1) == (*user, *item))).count();
+    let said = format!(
+        "items.tsv: 10 items of 10 users, asked for after whole histories ({seen} are in them); 3 left out (1 users, 1 items not in \
+         the data); full ranking, items of buy masked"
+    );
+    assert!(text.contains(&said) && text.contains("items    10 targets"), "{text}");
+    let ranks = fs::read_to_string(bench.path("ranks.csv")).unwrap();
+    let rows: Vec<Vec<&str>> = ranks.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        let user: u32 = row[0][1..].parse().unwrap();
+        let whole = events().iter().filter(|event| event.0 == user).count();
+        assert_eq!((row[1], row[2]), (&*format!("i{}", rarest(user)), &*whole.to_string()), "{ranks}");
+    }
+    assert!(bench.ok(&eval(&["--items=items.tsv", "--protocol=sampled:4"])).contains("ranked among 4 items"));
+    bench.refuses(&eval(&["--items=items.tsv", "--split=valid"]), "cannot be used with");
+    bench.refuses(&eval(&["--items=nothing.tsv"]), "nothing.tsv");
+    fs::write(bench.path("wrong.tsv"), "user\tthing\nu1\ti1\n").unwrap();
+    bench.refuses(&eval(&["--items=wrong.tsv"]), "wrong.tsv:1: found \"user\\tthing\"; expected");
+    bench.refuses(&eval(&["--items=wrong.tsv", "--format=delimited"]), "expected a column of items");
+    fs::write(bench.path("wrong.tsv"), "user\titem\nu1\ti1\nu2\n").unwrap();
+    bench.refuses(&eval(&["--items=wrong.tsv"]), "wrong.tsv:3");
+    fs::write(bench.path("wrong.tsv"), "user\titem\nu1\tmissing\nnobody\ti1\n").unwrap();
+    bench.refuses(&eval(&["--items=wrong.tsv"]), "2 pairs of a user and an item, none of them both in the data");
+}
+
 #[test]
 fn baselines_read_behaviours() {
     let bench = Bench::new();
@@ -374,6 +483,13 @@ fn what_makes_no_sense_is_refused() {
     refuses("dpcpl", "--data=ratings.csv", &["--set=phase=pretrain"], "ratings.csv has no behaviours");
     refuses("dpcpl", own, &["--set=phase=later"], "phase: unknown variant");
     refuses("sasrec", own, &["--set=phase=tune"], "sasrec is trained in one phase");
+    refuses("gru4rec", own, &["--set=model.pretext.task=mask"], "model.pretext.task is set with gru4rec");
+    refuses("sasrec", own, &["--set=model.pretext.task=sort"], "model.pretext.task: unknown variant `sort`");
+    refuses("sasrec", own, &["--set=model.pretext.crop=1.5"], "model.pretext.crop: found 1.5; expected 0 to 1");
+    refuses("sasrec", own, &["--set=model.pretext.temperature=0"], "model.pretext.temperature: found 0; expected");
+    refuses("sasrec", own, &["--set=model.pretext.task=mask", "--set=model.norm=post"], "model.norm: found post");
+    let task = ["--set=model.pretext.task=contrast"];
+    refuses("sasrec", "--data=ratings.csv", &task, "model.pretext.task is set, but ratings.csv has no behaviours");
     refuses("sasrec", own, &["--set=data.learn=later"], "needs a data.cut");
     refuses("sasrec", "--data=ratings.csv", &["--set=data.target=buy"], "the data has no behaviours");
     refuses("dpcpl", own, &["--set=phase=tune"], "--from");

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use wgrec::Result;
-use wgrec::data::{Group, Part};
+use wgrec::data::{Ask, Format, Group, ListedItems, Part};
 use wgrec::eval::{Lists, Metric, Protocol, Ranked};
 use wgrec::train::checkpoint::replace;
 use wgrec::train::{RunFolder, Session};
@@ -21,6 +21,13 @@ pub struct Args {
     /// Part to rank
     #[arg(long, value_enum, default_value = "test")]
     split: Part,
+    /// Rank instead the items that a file lists for users (columns user and item, or any format of data), each after
+    /// the user's whole history
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["split", "targets"])]
+    items: Option<PathBuf>,
+    /// Format of --items [default: told from the contents]
+    #[arg(long, requires = "items")]
+    format: Option<Format>,
     /// full or sampled:N [default: the run's]
     #[arg(long)]
     protocol: Option<Protocol>,
@@ -58,17 +65,22 @@ pub fn run(args: Args) -> Result<()> {
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;
     let mut text = format!("{:<8} {}\n", "device", session.device_note);
-    let _ = writeln!(text, "{:<8} {}", "data", session.describe_data());
+    let listed = args.items.as_deref().map(|path| ListedItems::read(path, args.format, &session.data)).transpose()?;
+    let (ask, asked, about) = match &listed {
+        Some(listed) => (Ask::Items(&listed.targets), "items".to_string(), session.describe_asked(&listed.describe())),
+        None => (Ask::Part(args.split), args.split.to_string(), session.describe_data()),
+    };
+    let _ = writeln!(text, "{:<8} {about}", "data");
     let _ = writeln!(text, "{:<8} {} of {}, epoch {}", "model", session.model.name(), args.run.display(), best.epoch);
-    let ranked = session.evaluator(&store, args.split)?.run()?;
+    let ranked = session.evaluator(&store, ask)?.run()?;
     if let Some(path) = &args.per_user {
-        write_per_user(path, &session, &ranked, &args.metrics)?;
+        write_per_user(path, &session, ask, &ranked, &args.metrics)?;
     }
-    let _ = writeln!(text, "{:<8} {} targets", args.split, ranked.ranks.len());
+    let _ = writeln!(text, "{asked:<8} {} targets", ranked.ranks.len());
     for metric in &args.metrics {
         let _ = writeln!(text, "{:<8} {:<12} {:.4}", "", metric.to_string(), metric.mean(&ranked.ranks));
     }
-    let lists = session.lists(&store, args.split, LISTS[2])?;
+    let lists = session.lists(&store, ask, LISTS[2])?;
     let popularity = session.split.popularity(&session.data);
     let categories = session.config.data.categories(&session.data);
     let _ =
@@ -92,14 +104,14 @@ pub fn run(args: Args) -> Result<()> {
 
 /// `user,item,events,greater,equal,rank` and the metrics, a target a line, with external ids; `events` counts those before
 /// the target, `greater` and `equal` the candidates above it and of its score.
-fn write_per_user(path: &Path, session: &Session, ranked: &Ranked, metrics: &[Metric]) -> Result<()> {
+fn write_per_user(path: &Path, session: &Session, ask: Ask, ranked: &Ranked, metrics: &[Metric]) -> Result<()> {
+    let items = ask.items(&session.data, &ranked.targets);
     replace(path, |temporary| {
         let mut out = csv::Writer::from_writer(File::create(temporary)?);
         let head = ["user", "item", "events", "greater", "equal", "rank"].map(str::to_string);
         out.write_record(head.into_iter().chain(metrics.iter().map(Metric::to_string)))?;
-        let rows = ranked.targets.iter().zip(&ranked.counts).zip(&ranked.ranks);
-        for ((&(user, events), (greater, equal)), rank) in rows {
-            let item = session.data.history(user)[events as usize];
+        let rows = ranked.targets.iter().zip(&items).zip(&ranked.counts).zip(&ranked.ranks);
+        for (((&(user, events), &item), (greater, equal)), rank) in rows {
             let ids = [session.data.user_name(user), session.data.item_name(item)].map(str::to_string);
             let counts = [events, *greater, *equal].map(|n| n.to_string());
             let values = std::iter::once(*rank).chain(metrics.iter().map(|metric| metric.of(*rank)));

@@ -92,12 +92,13 @@ fn start(args: &Args) -> Result<Start> {
 /// The second phase of a training whose first lies in `from`.
 fn start_from(args: &Args, from: &Path) -> Result<Start> {
     let was = RunFolder::open(from)?;
-    if !has_phases(&args.model) {
+    let whole = was.config()?;
+    if !has_phases(&args.model, &whole.model) {
         let model = &args.model;
         return Err(Error::Usage(format!("--from {}: {model} is trained in one phase", from.display())));
     }
     was.check_pretrained()?;
-    let whole = Config { phase: Some(Phase::Tune), ..was.config()? };
+    let whole = Config { phase: Some(Phase::Tune), ..whole };
     let Some(out) = args.out.as_deref().filter(|out| !same(out, from)) else {
         let mut folder = RunFolder::go_on(from)?;
         let config = args.settings.over(Config { from: None, ..whole })?;

@@ -3,10 +3,12 @@
 //! What is in a batch depends on the data, the seed, the epoch and the step, never on a thread: every random stream is keyed
 //! by them. So an epoch can be entered at any step, and the number of threads does not show.
 
+use super::ask::Ask;
 use super::cache::Dataset;
 use super::features::Features;
 use super::negatives::{Candidates, Negatives, Sampler};
-use super::split::{Part, Split};
+use super::split::Split;
+use super::views::{Event, Views};
 use crate::error::{Error, Result};
 use crate::tensor::philox::Stream;
 use crate::tensor::segments::Segments;
@@ -57,11 +59,6 @@ impl Objective {
         items as u32 + 1
     }
 
-    /// Rows of the table that histories are gathered from.
-    fn table_rows(self, items: usize) -> usize {
-        if matches!(self, Objective::Cloze { .. }) { items + 2 } else { items + 1 }
-    }
-
     /// Samples of a training part of `len` items, of which all but the first are targets.
     fn samples(self, len: usize, max_len: usize) -> usize {
         match self {
@@ -93,6 +90,12 @@ impl Objective {
             Objective::Cloze { .. } => end.saturating_sub(max_len)..end,
         }
     }
+
+    /// Places of the events in the window of the sample that ends at `end`.
+    fn window(self, end: usize, max_len: usize) -> std::ops::Range<usize> {
+        let end = if matches!(self, Objective::Cloze { .. }) { end } else { end - 1 };
+        end.saturating_sub(max_len)..end
+    }
 }
 
 /// Which gathers of a step need sorted segments.
@@ -119,6 +122,10 @@ pub struct BatchSpec {
     pub max_len: usize,
     pub padding: Padding,
     pub objective: Objective,
+    /// Views of each window that are made besides.
+    pub views: Option<Views>,
+    /// The table that histories are gathered from has a row for a hidden item, [`Objective::hidden`].
+    pub hides: bool,
     /// Negatives a target, n; may be 0.
     pub negatives: usize,
     /// The same n negatives for a whole batch, drawn from all items.
@@ -151,6 +158,8 @@ impl Default for BatchSpec {
             max_len: 50,
             padding: Padding::Left,
             objective: Objective::Last,
+            views: None,
+            hides: false,
             negatives: 1,
             shared: false,
             gathers: Gathers::All,
@@ -180,6 +189,7 @@ pub struct Batch {
     /// 1, or 0 where there is no target: \[B T\].
     pub weight: Vec<f32>,
     pub besides: Besides,
+    pub views: Windows,
     /// Behaviours of the targets, and for each another one, where they are read: \[B T\].
     pub positive_behaviour: Vec<u32>,
     pub negative_behaviour: Vec<u32>,
@@ -189,10 +199,21 @@ pub struct Batch {
     pub users: Vec<u32>,
     /// Rows that do not only fill the batch.
     pub samples: usize,
-    /// Of history, positive and negative, concatenated in that order; or of history alone.
+    /// Of history, views, positive and negative, concatenated in that order; or of history and views alone.
     pub segments: Segments,
     /// Of positive and negative, where they are gathered from a table of their own.
     pub output_segments: Option<Segments>,
+}
+
+/// Windows of V views of each of B samples, view v of sample b being number v B + b; empty where there are none.
+#[derive(Clone, Debug, Default)]
+pub struct Windows {
+    /// Oldest first, padded with 0: \[V B, M\].
+    pub history: Vec<u32>,
+    /// Events in each: \[V B\].
+    pub lengths: Vec<u32>,
+    /// As [`Besides::behaviours`], 0 of a hidden event too: \[V B, M\]; empty where they are not read.
+    pub behaviours: Vec<u32>,
 }
 
 /// The training samples of a split: every event of a user's training part but the first is the target of those before it.
@@ -260,7 +281,7 @@ impl TrainBatches {
 
     /// The batch of one step of an epoch.
     fn make(&self, shuffle: &Shuffle, epoch: u64, step: usize) -> Batch {
-        let Training { data, split, spec, negatives, starts, ends } = &*self.0;
+        let Training { data, split, spec, negatives, ends, .. } = &*self.0;
         let first = step as u64 * spec.batch as u64;
         let samples = (self.samples() - first).min(spec.batch as u64) as usize;
         let (m, targets) = (spec.max_len, spec.objective.targets(spec.max_len));
@@ -275,6 +296,7 @@ impl TrainBatches {
             negative: vec![0; if spec.shared { spec.negatives } else { spec.batch * targets * spec.negatives }],
             weight: vec![0.0; spec.batch * targets],
             besides: Besides::zeros(spec.batch, m, spec.behaviours, spec.features.as_deref()),
+            views: Windows::zeros(spec.views.map_or(0, Views::count) * spec.batch, m, spec.behaviours),
             positive_behaviour: vec![0; if spec.behaviours { spec.batch * targets } else { 0 }],
             negative_behaviour: vec![0; if spec.behaviours { spec.batch * targets } else { 0 }],
             users: vec![0; spec.batch],
@@ -285,16 +307,13 @@ impl TrainBatches {
         let mut stream = Stream::new(spec.seed, "negatives", entity);
         let mut hiding = Stream::new(spec.seed, "hidden places", entity);
         let mut choosing = Stream::new(spec.seed, "other behaviours", entity);
+        let mut viewing = Stream::new(spec.seed, "views", entity);
         let mut places = vec![0; targets];
         for row in 0..samples {
             let sample = shuffle.at(first + row as u64);
-            let user = starts.partition_point(|&start| start <= sample) - 1;
-            let number = (sample - starts[user]) as usize;
+            let (user, end) = self.sample(sample);
             let items = split.train(data, user as u32);
-            let end = match ends {
-                Some(ends) => ends[sample as usize] as usize,
-                None => spec.objective.end(items.len(), number, m),
-            };
+            let read = spec.objective.window(end, m);
             let learns = |place: usize| ends.is_none() || place > 0 && split.learns(data, user as u32, place as u32);
             let window = &mut batch.history[row * m..(row + 1) * m];
             let positive = &mut batch.positive[row * targets..(row + 1) * targets];
@@ -302,7 +321,7 @@ impl TrainBatches {
                 Objective::Last => {
                     positive[0] = items[end - 1];
                     places[0] = end - 1;
-                    fill(window, &items[..end - 1], spec.padding)
+                    fill(window, &items[read.clone()], spec.padding)
                 }
                 Objective::Next => {
                     let span = spec.objective.span(end, m);
@@ -310,7 +329,7 @@ impl TrainBatches {
                     for (t, place) in span.clone().enumerate().filter(|&(_, place)| learns(place)) {
                         (positive[at + t], places[at + t]) = (items[place], place);
                     }
-                    fill(window, &items[span.start - 1..end - 1], spec.padding)
+                    fill(window, &items[read.clone()], spec.padding)
                 }
                 Objective::Cloze { share } => {
                     let span = spec.objective.span(end, m);
@@ -332,12 +351,8 @@ impl TrainBatches {
             };
             batch.users[row] = user as u32;
             if let Some(own) = data.behaviours(user as u32).filter(|_| spec.behaviours) {
-                let span = match spec.objective {
-                    Objective::Last => 0..end - 1,
-                    Objective::Next => spec.objective.span(end, m).start - 1..end - 1,
-                    Objective::Cloze { .. } => spec.objective.span(end, m),
-                };
-                fill_behaviours(&mut batch.besides.behaviours[row * m..(row + 1) * m], &own[span], spec.padding);
+                let own_window = &mut batch.besides.behaviours[row * m..(row + 1) * m];
+                fill_behaviours(own_window, &own[read.clone()], spec.padding);
                 let drawn = positive.iter().zip(&places).enumerate().filter(|(_, (item, _))| **item != 0);
                 for (t, (_, &place)) in drawn {
                     let (is, n) = (own[place] as u32 + 1, data.behaviour_names().len() as u32);
@@ -352,6 +367,17 @@ impl TrainBatches {
                 let width = features.sizes().len();
                 let row = &mut batch.besides.features[row * width..(row + 1) * width];
                 features.write(user as u32, &items[..before], own.unwrap_or_default(), row);
+            }
+            if let Some(views) = spec.views {
+                let others = self.samples() - 1;
+                let other = if others > 0 { (sample + 1 + viewing.next_u64() % others) % (others + 1) } else { sample };
+                let other = self.sample(other);
+                let other = self.events(other.0, spec.objective.window(other.1, m));
+                let hidden = (Objective::hidden(data.items()), 0);
+                let views = views.make(&self.events(user, read), &other, hidden, &mut viewing);
+                for (v, view) in views.iter().enumerate() {
+                    batch.views.fill(v * spec.batch + row, m, view, spec.padding);
+                }
             }
             for (t, _) in positive.iter().enumerate().filter(|(_, item)| **item != 0) {
                 let at = row * targets + t;
@@ -370,19 +396,41 @@ impl TrainBatches {
             segments.build(&[&batch.besides.features], features.rows());
             batch.feature_segments = Some(segments);
         }
-        let rows = spec.objective.table_rows(data.items());
-        let Batch { history, positive, negative, segments, output_segments, .. } = &mut batch;
+        let rows = data.items() + 1 + spec.hides as usize;
+        let Batch { history, views, positive, negative, segments, output_segments, .. } = &mut batch;
         match spec.gathers {
-            Gathers::All => segments.build(&[history, positive, negative], rows),
-            Gathers::Histories => segments.build(&[history], rows),
+            Gathers::All => segments.build(&[history, &views.history, positive, negative], rows),
+            Gathers::Histories => segments.build(&[history, &views.history], rows),
             Gathers::Apart => {
-                segments.build(&[history], rows);
+                segments.build(&[history, &views.history], rows);
                 let mut output = Segments::default();
                 output.build(&[positive, negative], data.items() + 1);
                 *output_segments = Some(output);
             }
         }
         batch
+    }
+
+    /// The user of a sample, and where it ends, behind its last target, in the user's history.
+    fn sample(&self, sample: u64) -> (usize, usize) {
+        let Training { data, split, spec, starts, ends, .. } = &*self.0;
+        let user = starts.partition_point(|&start| start <= sample) - 1;
+        let number = (sample - starts[user]) as usize;
+        let end = match ends {
+            Some(ends) => ends[sample as usize] as usize,
+            None => spec.objective.end(split.train(data, user as u32).len(), number, spec.max_len),
+        };
+        (user, end)
+    }
+
+    /// The events at some places of a user's history.
+    fn events(&self, user: usize, places: std::ops::Range<usize>) -> Vec<Event> {
+        let Training { data, spec, .. } = &*self.0;
+        let items = data.history(user as u32)[places.clone()].iter().copied();
+        match data.behaviours(user as u32).filter(|_| spec.behaviours) {
+            Some(own) => items.zip(own[places].iter().map(|&behaviour| behaviour as u32 + 1)).collect(),
+            None => items.map(|item| (item, 0)).collect(),
+        }
     }
 }
 
@@ -416,6 +464,24 @@ impl Besides {
     fn zeros(rows: usize, max_len: usize, behaviours: bool, features: Option<&Features>) -> Besides {
         let width = features.map_or(0, |features| features.sizes().len());
         Besides { behaviours: vec![0; if behaviours { rows * max_len } else { 0 }], features: vec![0; rows * width] }
+    }
+}
+
+impl Windows {
+    /// Room for `rows` windows of `max_len`.
+    fn zeros(rows: usize, max_len: usize, behaviours: bool) -> Windows {
+        let behaviours = vec![0; if behaviours { rows * max_len } else { 0 }];
+        Windows { history: vec![0; rows * max_len], lengths: vec![0; rows], behaviours }
+    }
+
+    /// Makes window `row` that of `events`, at most `max_len`.
+    fn fill(&mut self, row: usize, max_len: usize, events: &[Event], padding: Padding) {
+        let (items, behaviours): (Vec<u32>, Vec<u32>) = events.iter().copied().unzip();
+        let window = row * max_len..(row + 1) * max_len;
+        self.lengths[row] = fill(&mut self.history[window.clone()], &items, padding);
+        if !self.behaviours.is_empty() {
+            fill(&mut self.behaviours[window], &behaviours, padding);
+        }
     }
 }
 
@@ -545,7 +611,7 @@ pub struct EvalBatch {
     pub samples: usize,
 }
 
-/// The targets of a part of a split, or users to recommend to, in batches.
+/// What is asked for, or users to recommend to, in batches.
 #[derive(Clone)]
 pub struct EvalBatches(Arc<Evaluation>);
 
@@ -553,26 +619,36 @@ struct Evaluation {
     data: Arc<Dataset>,
     split: Arc<Split>,
     spec: EvalSpec,
-    /// User, and length of the history; what follows it is the target.
+    /// User, and length of the history.
     targets: Vec<(u32, u32)>,
-    recommend: bool,
+    /// What is to be found after each, by user; None when recommending.
+    items: Option<Vec<u32>>,
     exclude_cap: usize,
 }
 
 impl EvalBatches {
-    /// The targets of a part.
+    /// The targets of a part, or items that are listed.
     ///
     /// # Errors
     /// A batch or window of length 0; nothing to evaluate; too few items to sample negatives from.
-    pub fn new(data: Arc<Dataset>, split: Arc<Split>, part: Part, spec: EvalSpec) -> Result<EvalBatches> {
-        let targets: Vec<(u32, u32)> = split.targets(&data, part).collect();
+    pub fn new<'a>(
+        data: Arc<Dataset>,
+        split: Arc<Split>,
+        ask: impl Into<Ask<'a>>,
+        spec: EvalSpec,
+    ) -> Result<EvalBatches> {
+        let ask = ask.into();
+        let targets = ask.targets(&data, &split);
         if targets.is_empty() {
             return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe(&data))));
         }
+        let items = ask.items(&data, &targets);
         if let Some((negatives, seed)) = spec.sampled {
-            Candidates::new(&data, &split, negatives, seed, targets.iter().map(|&(user, _)| user))?;
+            let users = targets.chunk_by(|a, b| a.0 == b.0).map(|own| own[0].0);
+            let asked = users.map(|user| (user, asked_of(user, &targets, &items)));
+            Candidates::new(&data, &split, negatives, seed, asked)?;
         }
-        EvalBatches::build(data, split, targets, false, spec)
+        EvalBatches::build(data, split, targets, Some(items), spec)
     }
 
     /// Windows of the first events of users' histories, `histories` giving user and number of events, of which those that are
@@ -586,14 +662,14 @@ impl EvalBatches {
         histories: Vec<(u32, u32)>,
         spec: EvalSpec,
     ) -> Result<EvalBatches> {
-        EvalBatches::build(data, split, histories, true, EvalSpec { sampled: None, ..spec })
+        EvalBatches::build(data, split, histories, None, EvalSpec { sampled: None, ..spec })
     }
 
     fn build(
         data: Arc<Dataset>,
         split: Arc<Split>,
         targets: Vec<(u32, u32)>,
-        recommend: bool,
+        items: Option<Vec<u32>>,
         spec: EvalSpec,
     ) -> Result<EvalBatches> {
         positive("eval.batch", spec.batch)?;
@@ -602,7 +678,7 @@ impl EvalBatches {
             rows.iter().map(|&(_, len)| if spec.mask_history { len as usize + 1 } else { 1 }).sum::<usize>()
         };
         let exclude_cap = targets.chunks(spec.batch).map(most).max().unwrap_or(0).max(1);
-        Ok(EvalBatches(Arc::new(Evaluation { data, split, spec, targets, recommend, exclude_cap })))
+        Ok(EvalBatches(Arc::new(Evaluation { data, split, spec, targets, items, exclude_cap })))
     }
 
     /// User and length of the history of every target.
@@ -633,7 +709,7 @@ impl EvalBatches {
     }
 
     fn make(&self, step: usize, mut candidates: Option<&mut Candidates>) -> EvalBatch {
-        let Evaluation { data, split, spec, targets, recommend, exclude_cap } = &*self.0;
+        let Evaluation { data, split, spec, targets, items, exclude_cap } = &*self.0;
         let first = step * spec.batch;
         let rows = &targets[first..targets.len().min(first + spec.batch)];
         let mut batch = EvalBatch {
@@ -649,7 +725,7 @@ impl EvalBatches {
         let mut excluded = vec![];
         for (row, &(user, len)) in rows.iter().enumerate() {
             let history = &data.history(user)[..len as usize];
-            let target = if *recommend { 0 } else { data.history(user)[len as usize] };
+            let target = items.as_ref().map_or(0, |items| items[first + row]);
             let window = &mut batch.history[row * spec.max_len..(row + 1) * spec.max_len];
             batch.lengths.push(fill(window, history, spec.padding));
             let behaviours = data.behaviours(user).map(|own| &own[..len as usize]).unwrap_or_default();
@@ -673,9 +749,11 @@ impl EvalBatches {
             excluded.dedup();
             batch.exclude_items.extend_from_slice(&excluded);
             batch.exclude_offsets.push(batch.exclude_items.len() as u32);
-            if let (Some(out), Some(candidates)) = (&mut batch.candidates, candidates.as_deref_mut()) {
+            if let (Some(out), Some(candidates), Some(items)) =
+                (&mut batch.candidates, candidates.as_deref_mut(), items)
+            {
                 out.push(target);
-                candidates.draw(data, split, user, out);
+                candidates.draw(data, split, (user, asked_of(user, targets, items)), out);
             }
         }
         let used = batch.exclude_items.len() as u32;
@@ -690,6 +768,11 @@ impl EvalBatches {
         }
         batch
     }
+}
+
+/// What is asked for of a user, of targets and their items, which are by user.
+fn asked_of<'a>(user: u32, targets: &[(u32, u32)], items: &'a [u32]) -> &'a [u32] {
+    &items[targets.partition_point(|t| t.0 < user)..targets.partition_point(|t| t.0 <= user)]
 }
 
 /// Values made for the steps of a range, by background threads, given out in order. Thread t of T makes every T-th value and

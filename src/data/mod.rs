@@ -1,5 +1,6 @@
 //! From files to batches, one direction: readers -> filter, split -> cache (CSR, memory-mapped) -> batches.
 
+pub mod ask;
 pub mod attributes;
 pub mod batches;
 pub mod cache;
@@ -13,7 +14,9 @@ pub mod split;
 pub mod statistics;
 pub mod summary;
 pub mod synth;
+pub mod views;
 
+pub use ask::{Ask, ListedItems};
 pub use attributes::Attributes;
 pub use batches::{
     Batch, BatchSpec, Besides, EvalBatch, EvalBatches, EvalSpec, Gathers, Objective, Padding, TrainBatches,
@@ -27,6 +30,7 @@ pub use readers::{Clock, Columns, Format, Interactions};
 pub use split::{Cut, CutBy, Group, Learn, Part, Split, SplitKind, SplitSpec};
 pub use statistics::Statistics;
 pub use summary::Summary;
+pub use views::Views;
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -138,8 +138,9 @@ impl Alias {
     }
 }
 
-/// Candidates of the protocol `sampled:N`: N items outside a user's whole history (of the target behaviour, where one is),
-/// without replacement, the same in every evaluation since they depend on the seed and the user alone.
+/// Candidates of the protocol `sampled:N`: N items outside a user's whole history (of the target behaviour, where one
+/// is) and what is asked for, without replacement, the same in every evaluation since they depend on the seed and the
+/// user alone.
 #[derive(Debug)]
 pub struct Candidates {
     pub negatives: usize,
@@ -151,18 +152,20 @@ pub struct Candidates {
 }
 
 impl Candidates {
+    /// `users`: with what is asked for of each.
+    ///
     /// # Errors
     /// If the history of one of `users` leaves fewer than `negatives` items.
-    pub fn new(
+    pub fn new<'a>(
         data: &Dataset,
         split: &Split,
         negatives: usize,
         seed: u64,
-        users: impl Iterator<Item = u32>,
+        users: impl Iterator<Item = (u32, &'a [u32])>,
     ) -> Result<Candidates> {
         let mut all = Candidates { negatives, seed, items: data.items(), marks: vec![0; data.items() + 1], round: 0 };
-        for user in users {
-            let left = all.mark(split.done(data, user, split.known(data, user)));
+        for (user, asked) in users {
+            let left = all.mark(split.done(data, user, split.known(data, user)).chain(asked.iter().copied()));
             if left < negatives {
                 return Err(Error::Usage(format!(
                     "sampled:{negatives} needs {negatives} items outside each user's history, but user {:?} leaves {left} of {}: \
@@ -185,10 +188,10 @@ impl Candidates {
         left
     }
 
-    /// Appends the user's negatives to `out`.
-    pub fn draw(&mut self, data: &Dataset, split: &Split, user: u32, out: &mut Vec<u32>) {
+    /// Appends the user's negatives to `out`; `asked`: what is asked for of the user.
+    pub fn draw(&mut self, data: &Dataset, split: &Split, (user, asked): (u32, &[u32]), out: &mut Vec<u32>) {
         let mut stream = Stream::new(self.seed, "candidates", user as u64);
-        let left = self.mark(split.done(data, user, split.known(data, user)));
+        let left = self.mark(split.done(data, user, split.known(data, user)).chain(asked.iter().copied()));
         // Rejection is quick while at least half of what is left stays free; else the free items are listed and shuffled.
         if 2 * self.negatives <= left && 2 * left >= self.items {
             for _ in 0..self.negatives {

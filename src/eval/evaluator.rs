@@ -1,16 +1,16 @@
-//! A part of a split, ranked by a model.
+//! What is asked for, ranked by a model.
 
 use super::config::{EvalConfig, Protocol};
 use super::metrics::{Metric, TieRule};
 use super::ranker::{Candidates, RankSpec, Ranker};
-use crate::data::{Dataset, EvalBatches, EvalSpec, Features, Part, Split};
+use crate::data::{Ask, Dataset, EvalBatches, EvalSpec, Features, Split};
 use crate::device::{Device, Store};
 use crate::error::Result;
 use crate::models::Model;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// Ranks of all targets of a part, in the order of users and their histories.
+/// Ranks of all that was asked for, by user: of a part in the order of their histories.
 #[derive(Clone, Debug, Default)]
 pub struct Ranked {
     /// User, and the number of events before the target.
@@ -55,7 +55,7 @@ impl Ranked {
     }
 }
 
-/// Everything that ranking a part takes, compiled once; the parameters are those that the store holds when it runs.
+/// Everything that ranking takes, compiled once; the parameters are those that the store holds when it runs.
 pub struct Evaluator {
     ranker: Ranker,
     batches: EvalBatches,
@@ -69,7 +69,7 @@ impl Evaluator {
         device: &Device,
         store: &Store,
         model: &dyn Model,
-        (data, split, part): (&Arc<Dataset>, &Arc<Split>, Part),
+        (data, split, ask): (&Arc<Dataset>, &Arc<Split>, Ask),
         features: Option<&Arc<Features>>,
         max_len: usize,
         config: &EvalConfig,
@@ -89,7 +89,7 @@ impl Evaluator {
             sampled,
             threads: 1,
         };
-        let batches = EvalBatches::new(data.clone(), split.clone(), part, spec)?;
+        let batches = EvalBatches::new(data.clone(), split.clone(), ask, spec)?;
         let spec = RankSpec { batch: config.batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
         let candidates = sampled.map_or(Candidates::All, |(n, _)| Candidates::Listed(1 + n));
         let ranker = Ranker::new(device, store, model, &spec, candidates)?;

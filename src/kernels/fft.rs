@@ -141,6 +141,9 @@ impl Op for Rfft {
             }
         }
         let (x, table, [batch, t, d]) = (a.f(0), a.f(1), [0, 1, 2].map(|i| a.shape(0)[i]));
+        if fourier::has_large_prime(t) {
+            return false;
+        }
         let arch = pulp::Arch::new();
         let len = frequencies(t) * 2 * d;
         let block = block(t).min(batch);
@@ -223,6 +226,9 @@ impl Op for Irfft {
             }
         }
         let (x, table, [batch, t, d]) = (a.f(0), a.f(1), [0, 1, 2].map(|i| a.out_shape(0)[i]));
+        if fourier::has_large_prime(t) {
+            return false;
+        }
         let arch = pulp::Arch::new();
         let len = frequencies(t) * 2 * d;
         let block = block(t).min(batch);

@@ -114,6 +114,9 @@ impl Op for Filter {
         }
         let (x, weight, table) = (a.f(0), a.f(1), a.f(2));
         let [batch, t, d] = [0, 1, 2].map(|i| a.shape(0)[i]);
+        if fourier::has_large_prime(t) {
+            return false;
+        }
         let arch = pulp::Arch::new();
         let sign = if self.conjugate { -1.0 } else { 1.0 };
         let block = block(t).min(batch);
@@ -261,7 +264,10 @@ impl Op for FilterWeight {
                 }
             }
         }
-        let (table, d) = (a.f(2), a.shape(0)[2]);
+        let (table, [t, d]) = (a.f(2), [1, 2].map(|i| a.shape(0)[i]));
+        if fourier::has_large_prime(t) {
+            return false;
+        }
         let arch = pulp::Arch::new();
         FilterWeight::sum(a, |x, dy, sum| arch.dispatch(Job { x, dy, sum, table, d }));
         true

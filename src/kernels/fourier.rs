@@ -51,6 +51,13 @@ fn radices(mut t: usize, choices: &[usize]) -> Vec<usize> {
     all
 }
 
+/// Whether a CPU leaves sequences of `t` to rustfft: the direct stage of a prime costs its square, which from some 500
+/// on is more than Bluestein's transform of a longer sequence, one channel at a time.
+pub fn has_large_prime(t: usize) -> bool {
+    const LARGEST: usize = 512;
+    radices(t, &[]).last().is_some_and(|&prime| prime > LARGEST)
+}
+
 /// Every operand once, and `transforms` complex transforms for each two channels of x \[B, T, d\].
 pub fn cost(s: &Shapes, x: &Shape, transforms: usize) -> Cost {
     let [t, pairs] = [x[1], x[2].div_ceil(2)];

@@ -9,7 +9,6 @@ use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
 use crate::nn::encoder::{Encoder, Places};
 use crate::nn::{Init, Params};
-use crate::tensor::Tensor;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -67,6 +66,10 @@ impl Model for Bert4Rec {
         Reads { behaviours: self.settings.behaviours > 0, ..Reads::default() }
     }
 
+    fn hides(&self) -> bool {
+        true
+    }
+
     fn objective(&self) -> Objective {
         Objective::Cloze { share: self.settings.hidden_share as f32 }
     }
@@ -90,20 +93,11 @@ impl Model for Bert4Rec {
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
-        let hidden = g.constant(Tensor::u32([b, 1], vec![self.settings.items as u32 + 1; b]));
-        let moved = |x: Var<'g>, last| if m > 1 { g.concat(1, &[x.slice(1, 1, m - 1), last]) } else { last };
-        let items = moved(history.items, hidden);
-        let behaviours = history.behaviours.map(|behaviours| {
-            let last = match self.settings.target {
-                Some(target) => g.constant(Tensor::u32([b, 1], vec![target; b])),
-                None => behaviours.slice(1, m - 1, 1),
-            };
-            moved(behaviours, last)
-        });
-        let x = self.embed(g, &History { items, behaviours, ..*history });
+        let history = history.with_hidden(Objective::hidden(self.settings.items), self.settings.target);
+        let x = self.embed(g, &history);
         let pick = |x: Var<'g>| x.slice(1, m - 1, 1);
         let last = Places::Newest(&pick);
-        let last = self.settings.encoder.encode_at(last, &self.params, g, x, items, history.training);
+        let last = self.settings.encoder.encode_at(last, &self.params, g, x, history.items, history.training);
         self.transformed(g, last).reshape([b, self.settings.encoder.dim])
     }
 

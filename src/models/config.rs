@@ -4,8 +4,9 @@ use super::cosine::Cosine;
 use super::dpcpl::prompts::{PromptConfig, Prompter, Source};
 use super::dpcpl::{self, Block, Dpcpl, MinerKind};
 use super::pomrec::{PomRec, Variant};
+use super::pretext::{PreTrained, Pretext, PretextConfig, PretextTask};
 use super::sasrec::Positions;
-use super::{Bert4Rec, Caser, Ease, Fmlp, Gru4Rec, Model, Npe, Pop, SasRec, Stamp};
+use super::{Bert4Rec, Caser, Ease, Fmlp, Gru4Rec, Model, Npe, Pop, SasRec, Stamp, Views};
 use super::{bert4rec, caser, fmlp, gru4rec, npe, pomrec, sasrec, stamp};
 use crate::error::{Error, Result, nearest};
 use crate::kernels::attention::Attention;
@@ -54,7 +55,7 @@ pub struct ModelConfig {
     pub norm: Norm,
     /// Which places of a window have a target in training.
     pub positions: Positions,
-    /// Share of the places that BERT4Rec hides in training.
+    /// Share of the places that BERT4Rec, or a pre-training by `mask`, hides.
     pub hidden_share: f64,
     /// The last items of a history that Caser reads, L.
     pub window: usize,
@@ -74,6 +75,8 @@ pub struct ModelConfig {
     pub blocks: usize,
     /// DPCPL's prompts.
     pub prompt: PromptConfig,
+    /// What a SASRec is pre-trained by.
+    pub pretext: PretextConfig,
 }
 
 impl Default for ModelConfig {
@@ -102,6 +105,7 @@ impl Default for ModelConfig {
             miner: MinerKind::Filter,
             blocks: 4,
             prompt: PromptConfig::default(),
+            pretext: PretextConfig::default(),
         }
     }
 }
@@ -170,7 +174,11 @@ impl ModelConfig {
             let expected = "false with model.prompt.source = \"attributes\", whose prompts stand at the input only";
             return wrong("prompt.progressive", "true".into(), expected);
         }
-        Ok(())
+        if self.pretext.task == Some(PretextTask::Mask) && self.norm == Norm::Post {
+            // A hidden place is put behind the history, which needs the padding on the left.
+            return wrong("norm", "post".into(), "pre with model.pretext.task = \"mask\"");
+        }
+        self.pretext.check()
     }
 
     fn encoder(&self, norm: Norm, causal: bool) -> Result<Encoder> {
@@ -206,6 +214,31 @@ impl ModelConfig {
             return Err(Error::Usage(format!("{name}: found {read} behaviours in use; expected at most {most}")));
         }
         Ok(read)
+    }
+
+    /// A SASRec, or one that is pre-trained.
+    fn sasrec(&self, task: &Task, behaviours: usize) -> Result<Box<dyn Model>> {
+        let PretextConfig { segment_weight, contrast_weight, temperature, crop, mask, reorder, .. } = self.pretext;
+        let pretext = match self.pretext.task.filter(|_| task.phase == Some(Phase::Pretrain)) {
+            Some(PretextTask::Mask) => Some(Pretext::Mask { hidden_share: self.hidden_share, segment_weight }),
+            Some(PretextTask::Contrast) => {
+                let views = Views::Augmented { crop, mask, reorder };
+                Some(Pretext::Contrast { views, weight: contrast_weight, temperature })
+            }
+            Some(PretextTask::Next) | None => None,
+        };
+        let sasrec = SasRec::new(sasrec::Settings {
+            items: task.items,
+            max_len: task.max_len,
+            encoder: self.encoder(self.norm, !matches!(pretext, Some(Pretext::Mask { .. })))?,
+            positions: self.positions,
+            behaviours,
+            hides: self.pretext.hides(),
+        });
+        Ok(match pretext {
+            Some(pretext) => Box::new(PreTrained::new(sasrec, pretext)),
+            None => Box::new(sasrec),
+        })
     }
 
     fn dpcpl(&self, task: &Task, behaviours: usize) -> Result<Dpcpl> {
@@ -285,8 +318,8 @@ impl std::fmt::Display for Phase {
 }
 
 /// Whether the model called `name` is trained in two phases, where its data have behaviours.
-pub fn has_phases(name: &str) -> bool {
-    name == "dpcpl"
+pub fn has_phases(name: &str, config: &ModelConfig) -> bool {
+    name == "dpcpl" || config.pretext.task.is_some()
 }
 
 /// An error that names the nearest unless a model is called `name`.
@@ -307,8 +340,11 @@ pub fn build(name: &str, config: &ModelConfig, task: &Task) -> Result<Box<dyn Mo
     config.check()?;
     let Task { items, max_len, target, .. } = *task;
     let behaviours = config.behaviours(name, task)?;
+    if name != "sasrec" && config.pretext.task.is_some() {
+        return Err(Error::Usage(format!("model.pretext.task is set with {name}; expected it with sasrec alone")));
+    }
     let ModelConfig { dim, interests, prompts, dispersion, attention_dim, variant, .. } = *config;
-    let ModelConfig { layers, hidden, dropout, norm, positions, hidden_share, .. } = *config;
+    let ModelConfig { layers, hidden, dropout, positions, hidden_share, .. } = *config;
     let model: Box<dyn Model> = match name {
         "pomrec" => Box::new(PomRec::new(pomrec::Settings {
             items,
@@ -321,10 +357,7 @@ pub fn build(name: &str, config: &ModelConfig, task: &Task) -> Result<Box<dyn Mo
             variant,
         })),
         "dpcpl" => Box::new(config.dpcpl(task, behaviours)?),
-        "sasrec" => {
-            let encoder = config.encoder(norm, true)?;
-            Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions, behaviours }))
-        }
+        "sasrec" => config.sasrec(task, behaviours)?,
         "gru4rec" => {
             let settings = gru4rec::Settings { items, dim, hidden, layers, dropout, positions, behaviours };
             Box::new(Gru4Rec::new(settings))

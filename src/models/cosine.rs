@@ -2,7 +2,7 @@
 //! item's bias where the model has one. It wants a `loss.temperature` well below 1.
 
 use super::loss::unit;
-use super::{Batch, History, LossKind, Model, Objective, Output, Padding, Reads};
+use super::{Batch, History, LossKind, Model, Objective, Output, Padding, Reads, Views};
 use crate::graph::{Graph, Var};
 use crate::nn::Params;
 
@@ -27,6 +27,14 @@ impl Model for Cosine {
 
     fn objective(&self) -> Objective {
         self.0.objective()
+    }
+
+    fn hides(&self) -> bool {
+        self.0.hides()
+    }
+
+    fn views(&self) -> Option<Views> {
+        self.0.views()
     }
 
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {

@@ -1,6 +1,6 @@
 //! Histories: the one input that all models share, in training and in evaluation.
 
-use crate::data::batches::{Besides, Padding};
+use crate::data::batches::{Besides, Padding, Windows};
 use crate::device::Runner;
 use crate::graph::{Graph, Var};
 use crate::models::Reads;
@@ -39,6 +39,29 @@ impl<'g> History<'g> {
             training,
             ..History::new(input("history", max_len), input("recency", max_len))
         }
+    }
+
+    /// The inputs that carry so many windows of views, which [`write_views`] writes.
+    pub(crate) fn views(g: &'g Graph, windows: usize, max_len: usize, reads: Reads) -> History<'g> {
+        let input = |name: &str| g.input(name, Spec::u32([windows, max_len]));
+        History {
+            behaviours: reads.behaviours.then(|| input("views.behaviours")),
+            training: true,
+            ..History::new(input("views"), input("views.recency"))
+        }
+    }
+
+    /// Histories, padded on the left, with one more event behind them, the oldest gone where there is no room: a
+    /// `hidden` item, to be found. Of behaviour `target`, or the newest event's.
+    pub fn with_hidden(&self, hidden: u32, target: Option<u32>) -> History<'g> {
+        let (g, b, m) = (self.items.graph(), self.items.shape()[0], self.items.shape()[1]);
+        let moved = |x: Var<'g>, last| if m > 1 { g.concat(1, &[x.slice(1, 1, m - 1), last]) } else { last };
+        let same = |id: u32| g.constant(Tensor::u32([b, 1], vec![id; b]));
+        let behaviours = self.behaviours.map(|behaviours| {
+            let last = target.map_or_else(|| behaviours.slice(1, m - 1, 1), same);
+            moved(behaviours, last)
+        });
+        History { items: moved(self.items, same(hidden)), behaviours, ..*self }
     }
 
     /// What stands at the places that have a target, \[B, K, d\], of `places` \[B, M, d\]; zeros for none.
@@ -82,6 +105,35 @@ pub(crate) fn write_history(
     recency: &mut Vec<u32>,
 ) {
     runner.write_u32("history", history);
+    write_recency(runner, "recency", lengths, max_len, padding, recency);
+}
+
+/// Writes views of windows to a runner.
+pub(crate) fn write_views(
+    runner: &mut Runner,
+    views: &Windows,
+    max_len: usize,
+    padding: Padding,
+    recency: &mut Vec<u32>,
+) {
+    if views.lengths.is_empty() {
+        return;
+    }
+    runner.write_u32("views", &views.history);
+    write_recency(runner, "views.recency", &views.lengths, max_len, padding, recency);
+    if !views.behaviours.is_empty() {
+        runner.write_u32("views.behaviours", &views.behaviours);
+    }
+}
+
+fn write_recency(
+    runner: &mut Runner,
+    name: &str,
+    lengths: &[u32],
+    max_len: usize,
+    padding: Padding,
+    recency: &mut Vec<u32>,
+) {
     recency.clear();
     for &len in lengths {
         let len = len as usize;
@@ -89,7 +141,7 @@ pub(crate) fn write_history(
         recency
             .extend((0..max_len).map(|i| if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 }));
     }
-    runner.write_u32("recency", recency);
+    runner.write_u32(name, recency);
 }
 
 /// Writes what else a model reads of histories to a runner.

@@ -157,11 +157,7 @@ impl Loss {
                     }
                     _ => negative,
                 };
-                // log(e^s + sum_j e^s_j) - s, with s itself subtracted first and the maximum next.
-                let apart = negative - column(positive);
-                let most = apart.max_over(1).max(g.scalar(0.0)).stop_gradient();
-                let sum = (apart - column(most)).exp().sum(1) + (-most).exp();
-                mean(sum.log() + most)
+                mean(surprise(positive, negative))
             }
             LossKind::Top1Max => {
                 let above = (negative - column(positive)).sigmoid() + negative.square().sigmoid();
@@ -183,6 +179,16 @@ impl Loss {
         let table = scores.graph().constant(log_q.clone()).reshape([log_q.shape.elements(), 1]);
         scores - table.gather(ids).reshape(ids.shape())
     }
+}
+
+/// -log of the softmax's share of `positive` \[R\] among itself and `negative` \[R, n\], \[R\].
+pub(super) fn surprise<'g>(positive: Var<'g>, negative: Var<'g>) -> Var<'g> {
+    let (g, column) = (positive.graph(), |v: Var<'g>| v.reshape([v.shape()[0], 1]));
+    // log(e^s + sum_j e^s_j) - s, with s itself subtracted first and the maximum next.
+    let apart = negative - column(positive);
+    let most = apart.max_over(1).max(g.scalar(0.0)).stop_gradient();
+    let sum = (apart - column(most)).exp().sum(1) + (-most).exp();
+    sum.log() + most
 }
 
 /// sum w l / sum w; 0 where all weights are 0.
@@ -230,6 +236,7 @@ mod tests {
         let weight = targets.iter().map(|&t| if t == 0 { 0.0 } else { 1.0 }).collect::<Vec<f32>>();
         let batch = Batch {
             history: History::new(ids, ids),
+            views: None,
             positive: ids,
             negative: ids.reshape([n, 1]),
             weight: g.constant(Tensor::f32([n], weight)),

@@ -20,6 +20,7 @@ pub mod loss;
 pub mod npe;
 pub mod pomrec;
 pub mod pop;
+pub mod pretext;
 pub mod sasrec;
 pub mod stamp;
 
@@ -35,9 +36,11 @@ pub use loss::{Loss, LossConfig, LossKind};
 pub use npe::Npe;
 pub use pomrec::PomRec;
 pub use pop::Pop;
+pub use pretext::{PreTrained, PretextConfig, PretextTask};
 pub use sasrec::SasRec;
 pub use stamp::Stamp;
 
+pub use crate::data::Views;
 /// Which end of a history's window its padding is at; what a training sample is.
 pub use crate::data::batches::{Objective, Padding};
 
@@ -54,6 +57,8 @@ pub struct Reads {
 #[derive(Clone, Copy)]
 pub struct Batch<'g> {
     pub history: History<'g>,
+    /// \[V B, M\]: those of [`Model::views`], view v of history b being number v B + b.
+    pub views: Option<History<'g>>,
     /// \[R\] u32.
     pub positive: Var<'g>,
     /// \[R, n\] u32, or \[n\]: the same for all rows.
@@ -115,6 +120,16 @@ pub trait Model: Send + Sync {
         Objective::Last
     }
 
+    /// Whether row items + 1 of the item table stands for a hidden item.
+    fn hides(&self) -> bool {
+        false
+    }
+
+    /// Views of each history that are compared in training.
+    fn views(&self) -> Option<Views> {
+        None
+    }
+
     /// Of a batch of so many windows: what a kernel of the model counts in 32 bits besides rows and widths, by the settings that
     /// it is the product of, and its factors.
     fn counted(&self, _batch: usize, _window: usize) -> Option<(&'static str, Vec<usize>)> {
@@ -126,13 +141,14 @@ pub trait Model: Send + Sync {
         LossKind::Bpr
     }
 
-    /// The table that histories are gathered from, \[items + 1, d\]; row 0 is padding.
+    /// The table that histories are gathered from, \[items + 1, d\], or one more where items are hidden; row 0 is
+    /// padding.
     fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g>;
 
     /// What users are scored against: as a rule the item table.
     fn output<'g>(&self, graph: &'g Graph) -> Output<'g> {
         let table = self.item_table(graph);
-        Output { table, bias: None, classes: 1..table.shape()[0], cosine: false }
+        Output { table, bias: None, classes: 1..table.shape()[0] - self.hides() as usize, cosine: false }
     }
 
     /// Each user's representation, \[B, d\].
@@ -148,17 +164,20 @@ pub trait Model: Send + Sync {
         unreachable!("{} reads no features", self.name())
     }
 
-    /// The rows of a batch that are scored in training, \[R, d\], and what is minimised besides the loss of their targets, a
-    /// scalar.
-    fn trained<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> (Var<'g>, Option<Var<'g>>) {
-        let rows = match self.objective() {
+    /// The rows of a batch that are scored in training, \[R, d\].
+    fn scored<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> Var<'g> {
+        match self.objective() {
             Objective::Last => self.user(graph, &batch.history),
             _ => {
                 let places = self.places(graph, &batch.history);
                 places.reshape([batch.weight.shape()[0], places.shape().last_dim()])
             }
-        };
-        (rows, None)
+        }
+    }
+
+    /// As [`Model::scored`], and what is minimised besides the loss of their targets, a scalar.
+    fn trained<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> (Var<'g>, Option<Var<'g>>) {
+        (self.scored(graph, batch), None)
     }
 
     /// Whether the model counts instead of learning, and so has no training step.

@@ -42,6 +42,8 @@ pub struct Settings {
     pub positions: Positions,
     /// Behaviours whose embeddings are added to those of items; 0: none.
     pub behaviours: usize,
+    /// The item table has a row for a hidden item, as pre-training needs it (see [`super::pretext`]).
+    pub hides: bool,
 }
 
 pub struct SasRec {
@@ -51,15 +53,20 @@ pub struct SasRec {
 
 impl SasRec {
     pub fn new(settings: Settings) -> SasRec {
-        let Settings { items, max_len, encoder, behaviours, .. } = settings;
+        let Settings { items, max_len, encoder, behaviours, hides, .. } = settings;
         let mut params = Params::new();
-        params.add("item_embedding", [items + 1, encoder.dim], Init::Normal(0.02));
+        params.add("item_embedding", [items + 1 + hides as usize, encoder.dim], Init::Normal(0.02));
         params.add("position_embedding", [max_len, encoder.dim], Init::Normal(0.02));
         if behaviours > 0 {
             params.add("behaviour_embedding", [behaviours + 1, encoder.dim], Init::Normal(0.02));
         }
         encoder.declare(&mut params, Init::Normal(0.02));
         SasRec { settings, params }
+    }
+
+    /// Width of items and places, d.
+    pub fn dim(&self) -> usize {
+        self.settings.encoder.dim
     }
 
     /// \[B, M, d\].
@@ -92,6 +99,10 @@ impl Model for SasRec {
         self.settings.positions.objective()
     }
 
+    fn hides(&self) -> bool {
+        self.settings.hides
+    }
+
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
         self.settings.encoder.counted(batch, window)
     }
@@ -116,6 +127,8 @@ impl Model for SasRec {
 
     fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let x = g.scope("embed", || self.embed(g, history));
-        self.settings.encoder.encode(&self.params, g, x, history.items, history.training)
+        let at_targets = |x: Var<'g>| history.at_targets(x);
+        let places = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
+        self.settings.encoder.encode_at(places, &self.params, g, x, history.items, history.training)
     }
 }

@@ -227,7 +227,8 @@ impl Session {
             Protocol::Full if !mask_history => vec![vec![]; targets.len()],
             Protocol::Full => targets.iter().map(|&(user, n)| split.done(data, user, n as usize).collect()).collect(),
             Protocol::Sampled(n) => {
-                let users = targets.iter().map(|&(user, _)| user);
+                // What is asked for is in their histories.
+                let users = targets.iter().map(|&(user, _)| (user, &[][..]));
                 let mut candidates = Candidates::new(data, split, n, seed, users.clone())?;
                 let list = |user| {
                     let mut list = vec![];
@@ -258,7 +259,7 @@ impl Session {
         states.extend(ranker::states(&pop, config.eval.batch));
         let mut store = device.store(&states)?;
         pop.count(&mut store, &split.training(data))?;
-        let part = (data, split, Part::Test);
+        let part = (data, split, Part::Test.into());
         Evaluator::new(device, &store, &pop, part, None, config.data.max_len, &config.eval)?.run()
     }
 }

@@ -10,8 +10,8 @@ use crate::data::readers::Interner;
 use crate::data::split::thousands;
 use crate::data::synth::{Behaviour, Domain, World};
 use crate::data::{
-    Attributes, BatchSpec, Clock, Cut, DataConfig, Dataset, EvalBatches, EvalSpec, Features, Interactions, Learn, Part,
-    Split, SplitSpec, Statistics,
+    Ask, Attributes, BatchSpec, Clock, Cut, DataConfig, Dataset, EvalBatches, EvalSpec, Features, Interactions, Learn,
+    Part, Split, SplitSpec, Statistics,
 };
 use crate::device::{Device, Store};
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ pub struct Session {
 /// The phases that a training of `model` goes through.
 pub fn phases(model: &str, config: &Config) -> Vec<Option<Phase>> {
     let phase = if config.from.is_some() { Some(Phase::Tune) } else { config.phase };
-    match (models::config::has_phases(model), phase) {
+    match (models::config::has_phases(model, &config.model), phase) {
         (false, _) => vec![None],
         (true, Some(phase)) => vec![Some(phase)],
         (true, None) => vec![Some(Phase::Pretrain), Some(Phase::Tune)],
@@ -72,7 +72,7 @@ impl Session {
     pub fn open_phase(model: &str, mut config: Config, phase: Option<Phase>) -> Result<Session> {
         models::config::check_name(model)?;
         config.check()?;
-        if !models::config::has_phases(model) {
+        if !models::config::has_phases(model, &config.model) {
             let set = [("phase", config.phase.is_some()), ("from", config.from.is_some())];
             if let Some((key, _)) = set.iter().find(|(_, set)| *set) {
                 return Err(Error::Usage(format!("{key} is set, but {model} is trained in one phase")));
@@ -107,9 +107,10 @@ impl Session {
         let data = Arc::new(data);
         let behaviours = if data.behaviours(0).is_some() { data.behaviour_names() } else { &[] };
         let phase = phase.filter(|_| !behaviours.is_empty());
-        if let (None, Some(_)) = (phase, config.phase) {
+        let set = [("phase", config.phase.is_some()), ("model.pretext.task", config.model.pretext.task.is_some())];
+        if let (None, Some((key, _))) = (phase, set.iter().find(|(_, set)| *set)) {
             return Err(Error::Usage(format!(
-                "phase is set, but {name} has no behaviours: {model} has one phase then"
+                "{key} is set, but {name} has no behaviours: {model} has one phase then"
             )));
         }
         if let (Some(_), Some(gravest)) = (phase, behaviours.last()) {
@@ -381,6 +382,8 @@ impl Session {
             max_len: config.data.max_len,
             padding: model.padding(),
             objective: model.objective(),
+            views: model.views(),
+            hides: model.hides(),
             negatives: self.negatives(&loss),
             shared: loss.config.shared,
             gathers: gathers(&**model, loss.kind),
@@ -416,11 +419,11 @@ impl Session {
         self.device.store(&states)
     }
 
-    /// What ranks the targets of `part` by the parameters in `store`.
-    pub fn evaluator(&self, store: &Store, part: Part) -> Result<Evaluator> {
+    /// What ranks the targets of a part, or listed items, by the parameters in `store`.
+    pub fn evaluator<'a>(&self, store: &Store, ask: impl Into<Ask<'a>>) -> Result<Evaluator> {
         let Session { device, model, data, split, config, .. } = self;
         let features = self.features.as_ref();
-        Evaluator::new(device, store, &**model, (data, split, part), features, config.data.max_len, &config.eval)
+        Evaluator::new(device, store, &**model, (data, split, ask.into()), features, config.data.max_len, &config.eval)
     }
 
     /// The `k` best items of each of `users`, best first, with their scores; the items of the history are left out.
@@ -432,14 +435,14 @@ impl Session {
         self.best(store, whole, k, true)
     }
 
-    /// What each user of `part` is shown at the user's last target: the `k` best of all items, best first. The items before
-    /// the target are left out where they are in ranking.
+    /// What each user that is asked about is shown at the user's last target: the `k` best of all items, best first.
+    /// The items before the target are left out where they are in ranking.
     ///
     /// # Errors
     /// As [`Session::recommend`].
-    pub fn lists(&self, store: &Store, part: Part, k: usize) -> Result<Vec<Vec<u32>>> {
+    pub fn lists<'a>(&self, store: &Store, ask: impl Into<Ask<'a>>, k: usize) -> Result<Vec<Vec<u32>>> {
         let mut last: Vec<(u32, u32)> = vec![];
-        for target in self.split.targets(&self.data, part) {
+        for target in ask.into().targets(&self.data, &self.split) {
             last.pop_if(|before| before.0 == target.0);
             last.push(target);
         }
@@ -482,14 +485,15 @@ impl Session {
 
     /// The data set, its split and how targets are ranked, in one line.
     pub fn describe_data(&self) -> String {
-        let Session { name, data, split, .. } = self;
+        self.describe_asked(&self.split.describe(&self.data))
+    }
+
+    /// As [`Session::describe_data`]; `asked`: what is asked for, in words.
+    pub fn describe_asked(&self, asked: &str) -> String {
+        let Session { name, data, .. } = self;
         let counts = [data.users(), data.items(), data.interactions()].map(|n| thousands(n as u64));
         let [users, items, events] = counts;
-        format!(
-            "{name}: {users} users, {items} items, {events} events; {}; {}",
-            split.describe(data),
-            self.describe_ranking()
-        )
+        format!("{name}: {users} users, {items} items, {events} events; {asked}; {}", self.describe_ranking())
     }
 
     /// How targets are ranked, in words.

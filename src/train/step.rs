@@ -5,7 +5,7 @@ use crate::device::{Device, RunOptions, Runner, Store, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
-use crate::models::history::{write_besides, write_history};
+use crate::models::history::{write_besides, write_history, write_views};
 use crate::models::{self, History, Loss, LossKind, Model};
 use crate::optim::Adam;
 use crate::tensor::{Spec, Tensor};
@@ -96,7 +96,7 @@ impl TrainStep {
     ///
     /// # Errors
     /// A model that counts instead of learning; one with a parameter that no gradient reaches.
-    pub fn trace<'g>(g: &'g Graph, model: &dyn Model, config: &StepConfig, role: Role) -> Result<()> {
+    pub fn trace(g: &Graph, model: &dyn Model, config: &StepConfig, role: Role) -> Result<()> {
         if model.counts() {
             let name = model.name();
             return Err(Error::Usage(format!("{name} counts instead of learning: it has no training step")));
@@ -108,6 +108,7 @@ impl TrainStep {
             .then(|| g.input("places", Spec::u32([*b, objective.targets(*max_len)])));
         let batch = models::Batch {
             history: History { targets, ..History::inputs(g, *b, *max_len, reads, true) },
+            views: model.views().map(|views| History::views(g, views.count() * b, *max_len, reads)),
             positive: g.input("positive", Spec::u32([rows])),
             negative: g.input("negative", if loss.config.shared { Spec::u32([*n]) } else { Spec::u32([rows, *n]) }),
             weight: g.input("weight", Spec::f32([rows])),
@@ -121,13 +122,13 @@ impl TrainStep {
         let output = model.output(g);
         let targets: &[Var] =
             if loss.kind.is_sampled() { &[batch.positive, batch.negative] } else { &[batch.positive] };
-        let lists = |first: &[Var<'g>]| [first, targets].concat();
+        let histories: Vec<Var> = [Some(batch.history), batch.views].into_iter().flatten().map(|h| h.items).collect();
         match gathers(model, loss.kind) {
-            Gathers::All => g.segments("segments", model.item_table(g), &lists(&[batch.history.items])),
-            Gathers::Histories => g.segments("segments", model.item_table(g), &[batch.history.items]),
+            Gathers::All => g.segments("segments", model.item_table(g), &[&histories[..], targets].concat()),
+            Gathers::Histories => g.segments("segments", model.item_table(g), &histories),
             Gathers::Apart => {
-                g.segments("segments", model.item_table(g), &[batch.history.items]);
-                g.segments("output_segments", output.table, &lists(&[]));
+                g.segments("segments", model.item_table(g), &histories);
+                g.segments("output_segments", output.table, targets);
             }
         }
         if let (Some(bias), true) = (output.bias, loss.kind.gathers()) {
@@ -174,6 +175,7 @@ impl TrainStep {
         };
         write_history(r, &batch.history, &batch.lengths, self.max_len, self.padding, &mut self.recency);
         write_besides(r, &batch.besides);
+        write_views(r, &batch.views, self.max_len, self.padding, &mut self.recency);
         if !batch.positive_behaviour.is_empty() {
             r.write_u32("positive_behaviour", &batch.positive_behaviour);
             r.write_u32("negative_behaviour", &batch.negative_behaviour);

@@ -81,7 +81,8 @@ pub fn sized(device: &Device, items: usize, samples: usize, max_len: usize, kind
         attend_padding: false,
         eps: 1e-8,
     };
-    let model = SasRec::new(Settings { items, max_len, encoder, positions: Positions::All, behaviours: 0 });
+    let model =
+        SasRec::new(Settings { items, max_len, encoder, positions: Positions::All, behaviours: 0, hides: false });
     let sampled = kind == LossKind::SampledSoftmax;
     let (negatives, log_q) = if sampled { (256, Some(log_chances(&vec![1; items + 1], 0.0))) } else { (0, None) };
     let loss = Loss { kind, config: LossConfig { shared: sampled, ..LossConfig::default() }, log_q };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::data::cache::tests::dataset;
-use crate::data::split::SplitKind;
+use crate::data::split::{Part, SplitKind};
 use std::collections::{BTreeMap, BTreeSet};
 
 fn world() -> (Arc<Dataset>, Arc<Split>) {
@@ -61,14 +61,18 @@ fn an_epoch_has_every_sample_once() {
     assert_eq!(samples, batches.samples());
 }
 
-fn fields(batch: &Batch) -> (&[u32], &[u32], &[u32], &[u32], usize) {
-    (&batch.history, &batch.positive, &batch.negative, &batch.users, batch.samples)
+fn fields(batch: &Batch) -> ([&[u32]; 5], usize) {
+    ([&batch.history, &batch.views.history, &batch.positive, &batch.negative, &batch.users], batch.samples)
 }
 
 #[test]
 fn threads_and_a_late_entry_change_nothing() {
     let (data, split) = world();
-    let of = |threads| TrainBatches::new(data.clone(), split.clone(), spec(threads)).unwrap();
+    let views = Some(Views::Augmented { crop: 0.6, mask: 0.3, reorder: 0.6 });
+    let of = |threads| {
+        let spec = BatchSpec { views, hides: true, ..spec(threads) };
+        TrainBatches::new(data.clone(), split.clone(), spec).unwrap()
+    };
     let inline: Vec<Batch> = of(0).epoch(1, 0).collect();
     assert!(inline.len() > 20 && inline.len() == of(0).batches_per_epoch());
     for threads in [1, 2, 3, 64] {
@@ -228,7 +232,7 @@ fn hidden_places_are_what_stood_there() {
     for (share, padding) in [(0.2, Padding::Left), (0.2, Padding::Right), (1.0, Padding::Left)] {
         let objective = Objective::Cloze { share };
         let t = objective.targets(5);
-        let plain = BatchSpec { objective, padding, negatives: 0, ..spec(0) };
+        let plain = BatchSpec { objective, padding, hides: true, negatives: 0, ..spec(0) };
         let hidden = Objective::hidden(data.items());
         let (mut places, mut all) = (0, 0);
         for batch in TrainBatches::new(data.clone(), split.clone(), plain).unwrap().epoch(1, 0) {
@@ -254,6 +258,76 @@ fn hidden_places_are_what_stood_there() {
         // One window in ten hides its last place alone, and every window one at least.
         let range = if share == 1.0 { 0.85..0.97 } else { 0.2..0.4 };
         assert!(range.contains(&share_got), "{share_got}");
+    }
+}
+
+#[test]
+fn listed_items_are_asked_for_after_whole_histories() {
+    let (data, split) = world();
+    let last = data.users() as u32 - 1;
+    let list = [(2, 7), (2, 9), (3, 5)];
+    let spec = EvalSpec { sampled: Some((40, 3)), mask_history: true, ..eval(0) };
+    let batches = EvalBatches::new(data.clone(), split.clone(), Ask::Items(&list), spec.clone()).unwrap();
+    let batch = batches.batches().next().unwrap();
+    assert_eq!((batch.samples, &batch.target[..3]), (3, &[7, 9, 5][..]));
+    for (row, &(user, item)) in list.iter().enumerate() {
+        let history = data.history(user);
+        assert_eq!(batches.targets()[row], (user, history.len() as u32));
+        let mut excluded: Vec<u32> = history.iter().copied().chain([item]).collect();
+        excluded.sort_unstable();
+        excluded.dedup();
+        let range = batch.exclude_offsets[row] as usize..batch.exclude_offsets[row + 1] as usize;
+        assert_eq!(batch.exclude_items[range], excluded);
+        let drawn = &batch.candidates.as_ref().unwrap()[row * 41..][..41];
+        let asked = list.iter().filter(|(of, _)| *of == user).map(|(_, item)| item);
+        assert!(drawn[0] == item && !drawn[1..].iter().any(|item| history.contains(item)));
+        assert!(asked.into_iter().all(|asked| !drawn[1..].contains(asked)), "{drawn:?}");
+    }
+    // The last user has every item.
+    let refused = EvalBatches::new(data, split, Ask::Items(&[(last, 1)]), spec).err().unwrap().to_string();
+    assert!(refused.contains("needs 40 items outside each user's history"), "{refused}");
+}
+
+/// Views hold what the window does, or another one's in the third of segments, and no target behind it.
+#[test]
+fn views_are_of_the_window() {
+    let (data, split) = world();
+    let hidden = Objective::hidden(data.items());
+    let augmented = Views::Augmented { crop: 0.5, mask: 0.5, reorder: 0.5 };
+    for (views, objective, padding) in [
+        (augmented, Objective::Next, Padding::Left),
+        (augmented, Objective::Last, Padding::Right),
+        (Views::Segments, Objective::Cloze { share: 0.4 }, Padding::Left),
+    ] {
+        let spec = BatchSpec { objective, padding, views: Some(views), hides: true, ..spec(0) };
+        let (t, mut changed, mut strange) = (objective.targets(5), 0, 0);
+        for batch in TrainBatches::new(data.clone(), split.clone(), spec).unwrap().epoch(1, 0) {
+            let lists = [&batch.history[..], &batch.views.history, &batch.positive, &batch.negative];
+            let mut segments = Segments::default();
+            segments.build(&lists, data.items() + 2);
+            assert_eq!((&segments.order, segments.counts), (&batch.segments.order, batch.segments.counts));
+            assert_eq!(batch.views.history.len(), views.count() * 16 * 5);
+            for (number, view) in batch.views.history.chunks(5).enumerate() {
+                let (v, row) = (number / 16, number % 16);
+                let mut window = batch.history[row * 5..][..5].to_vec();
+                for at in (row * t..(row + 1) * t).filter(|_| !batch.places.is_empty()) {
+                    if batch.positive[at] != 0 {
+                        window[batch.places[at] as usize] = batch.positive[at];
+                    }
+                }
+                let len = batch.views.lengths[number] as usize;
+                let start = if padding == Padding::Left { 5 - len } else { 0 };
+                assert!((0..5).all(|i| (view[i] != 0) == (start..start + len).contains(&i)), "{view:?}");
+                assert_eq!(len == 0, row >= batch.samples);
+                let known = |item: &u32| [0, hidden].contains(item) || window.contains(item);
+                match (views, v) {
+                    (Views::Segments, 2) => strange += view.iter().filter(|item| !known(item)).count(),
+                    _ => assert!(view.iter().all(known), "{view:?} of {window:?}"),
+                }
+                changed += (view != window) as usize;
+            }
+        }
+        assert!(changed > 50 && (strange > 50) == (views == Views::Segments), "{changed} {strange}");
     }
 }
 
@@ -284,7 +358,7 @@ fn behaviours_and_features_stand_beside_their_items() {
         (Objective::Cloze { share: 0.4 }, Padding::Left),
     ] {
         let features = (objective == Objective::Last).then(|| features.clone());
-        let spec = BatchSpec { objective, padding, behaviours: true, features, ..spec(0) };
+        let spec = BatchSpec { objective, padding, hides: true, behaviours: true, features, ..spec(0) };
         let (m, n) = (spec.max_len, objective.targets(spec.max_len));
         let batches = TrainBatches::new(data.clone(), split.clone(), spec.clone()).unwrap();
         let mut targets = BTreeSet::new();

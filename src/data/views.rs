@@ -1,0 +1,146 @@
+//! Views of a training sample's window, which pre-training compares: augmented sequences, and segments.
+
+use crate::tensor::philox::Stream;
+
+/// Which views are made of a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Views {
+    /// Two, each by one of three operators, which is drawn for it (CL4SRec: Xie et al., ICDE 2022): a stretch of a
+    /// share `crop` of the events; a share `mask` of the events hidden; a stretch of a share `reorder` of them
+    /// shuffled. Shares are of 0 to 1, counts rounded down; at least one event is left of a crop.
+    Augmented { crop: f64, mask: f64, reorder: f64 },
+    /// Three (S3-Rec's segment prediction: Zhou et al., CIKM 2020): the events with a stretch of at most half of them
+    /// hidden; that stretch alone, the others hidden; and in its places a stretch of another sample's events.
+    Segments,
+}
+
+/// Item, and behaviour from 1 (0 where none is read).
+pub(super) type Event = (u32, u32);
+
+impl Views {
+    /// Views of a window.
+    pub fn count(self) -> usize {
+        match self {
+            Views::Augmented { .. } => 2,
+            Views::Segments => 3,
+        }
+    }
+
+    /// The views of the events `own`, of which there is at least one, as are of `other`, another sample's. A hidden
+    /// event is `hidden`.
+    pub(super) fn make(self, own: &[Event], other: &[Event], hidden: Event, stream: &mut Stream) -> Vec<Vec<Event>> {
+        let n = own.len();
+        let start = |of: usize, len: usize, stream: &mut Stream| stream.below((of - len + 1) as u32) as usize;
+        match self {
+            Views::Augmented { crop, mask, reorder } => {
+                let count = |share: f64| (n as f64 * share + 1e-9) as usize;
+                let mut augmented = |_| {
+                    let mut view = own.to_vec();
+                    match stream.below(3) {
+                        0 => {
+                            let len = count(crop).max(1);
+                            let start = start(n, len, stream);
+                            view = own[start..start + len].to_vec();
+                        }
+                        1 => {
+                            let mut places: Vec<usize> = (0..n).collect();
+                            stream.shuffle(&mut places);
+                            places[..count(mask)].iter().for_each(|&place| view[place] = hidden);
+                        }
+                        _ => {
+                            let len = count(reorder);
+                            let start = start(n, len, stream);
+                            stream.shuffle(&mut view[start..start + len]);
+                        }
+                    }
+                    view
+                };
+                (0..self.count()).map(&mut augmented).collect()
+            }
+            Views::Segments => {
+                let len = 1 + stream.below((n / 2).max(1) as u32) as usize;
+                let at = start(n, len, stream);
+                let (mut context, mut segment, mut wrong) = (own.to_vec(), vec![hidden; n], vec![hidden; n]);
+                context[at..at + len].fill(hidden);
+                segment[at..at + len].copy_from_slice(&own[at..at + len]);
+                // Shorter where the other has fewer.
+                let len = len.min(other.len());
+                let from = start(other.len(), len, stream);
+                wrong[at..at + len].copy_from_slice(&other[from..from + len]);
+                vec![context, segment, wrong]
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const HIDDEN: Event = (99, 0);
+
+    fn events(items: std::ops::Range<u32>) -> Vec<Event> {
+        items.map(|item| (item, item % 3 + 1)).collect()
+    }
+
+    #[test]
+    fn augmented() {
+        let (own, mut stream) = (events(1..11), Stream::new(1, "views", 0));
+        let views = Views::Augmented { crop: 0.6, mask: 0.3, reorder: 0.6 };
+        let mut seen = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+        for _ in 0..300 {
+            for view in views.make(&own, &own, HIDDEN, &mut stream) {
+                let hidden = view.iter().filter(|&&event| event == HIDDEN).count();
+                let moved: Vec<usize> = (0..view.len()).filter(|&i| view[i] != own[i]).collect();
+                let operator = match (view.len(), hidden) {
+                    (6, 0) => {
+                        assert!(own.windows(6).any(|stretch| stretch == view));
+                        0
+                    }
+                    (10, 3) => {
+                        assert_eq!(moved.len(), 3);
+                        1
+                    }
+                    (10, 0) => {
+                        assert!(moved.is_empty() || moved[moved.len() - 1] - moved[0] < 6);
+                        assert_eq!(view.iter().collect::<BTreeSet<_>>(), own.iter().collect());
+                        2
+                    }
+                    other => panic!("{other:?}: {view:?}"),
+                };
+                seen[operator].insert(view);
+            }
+        }
+        assert_eq!(seen[0].len(), 5, "every stretch of 6 of 10");
+        assert!(seen[1].len() > 60 && seen[2].len() > 60);
+        // Of one event nothing but itself is left.
+        let one = Views::Augmented { crop: 0.1, mask: 0.9, reorder: 1.0 }.make(&own[..1], &own, HIDDEN, &mut stream);
+        assert_eq!(one, [&own[..1], &own[..1]]);
+    }
+
+    #[test]
+    fn segments() {
+        let (own, other, mut stream) = (events(1..10), events(20..22), Stream::new(1, "views", 0));
+        let mut lengths = BTreeSet::new();
+        for _ in 0..100 {
+            let [context, segment, wrong] = &Views::Segments.make(&own, &other, HIDDEN, &mut stream)[..] else {
+                panic!("three views")
+            };
+            let places: Vec<usize> = (0..9).filter(|&i| context[i] == HIDDEN).collect();
+            let (first, len) = (places[0], places.len());
+            assert_eq!(places, (first..first + len).collect::<Vec<_>>());
+            for i in 0..9 {
+                let inside = (first..first + len).contains(&i);
+                assert_eq!((context[i], segment[i]), if inside { (HIDDEN, own[i]) } else { (own[i], HIDDEN) });
+                let from_other = other.contains(&wrong[i]);
+                assert_eq!(from_other, (first..first + len.min(2)).contains(&i));
+                assert!(from_other || wrong[i] == HIDDEN);
+            }
+            lengths.insert(len);
+        }
+        assert_eq!(lengths, BTreeSet::from([1, 2, 3, 4]));
+        let one = Views::Segments.make(&own[..1], &other[..1], HIDDEN, &mut stream);
+        assert_eq!(one, [[HIDDEN], [own[0]], [other[0]]]);
+    }
+}

@@ -1,0 +1,255 @@
+//! Pre-training of a SASRec by more than its own loss (`model.pretext.task`), on the earlier events; it is then tuned
+//! whole, by its own loss, on the later ones. The network that is tuned is the same whatever the task, up to a row for
+//! hidden items.
+//!
+//! | `task` | what is minimised |
+//! |---|---|
+//! | `next` | SASRec's own loss |
+//! | `mask` | S3-Rec (Zhou et al., CIKM 2020): masked item prediction, and `segment_weight` times segment prediction |
+//! | `contrast` | CL4SRec (Xie et al., ICDE 2022): SASRec's own loss, and `contrast_weight` times the contrast of two views |
+//!
+//! S3-Rec's two tasks on attributes are left out, as DPCPL does in its comparison ("we only compare the mask item
+//! prediction (MIP) and [..] segment prediction (SP)", section 5.1.2). The encoder sees both sides there, in tuning the
+//! left one alone. Scores are F W e and, of segments, context W segment, each -log sigmoid of right against wrong.
+//! Places are hidden as for BERT4Rec (`model.hidden_share`; the published code hides the last place of every window
+//! too); a hidden event of a segment hides its behaviour with it. To validate, a hidden place is put behind the
+//! history.
+//!
+//! CL4SRec's views are compared by dot products over `temperature`, the two of a window against all others of the
+//! batch. Its operators' shares are as implementations usually have them; the paper chooses them for each data set.
+//! Alone, the contrast never asks for an item and could not be validated by one; as published it stands beside the loss
+//! of the next item.
+
+use super::loss::{surprise, weighted_mean};
+use super::{Batch, History, LossKind, Model, Objective, Padding, Reads, SasRec, Views};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::kernels::bpr::Bpr;
+use crate::kernels::matmul::Activation;
+use crate::nn::{Init, Params};
+use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Settings under `model.pretext.`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PretextConfig {
+    /// What the first of two phases learns. Not given: there is one phase.
+    pub task: Option<PretextTask>,
+    /// Weight of segment prediction beside that of masked items.
+    pub segment_weight: f64,
+    /// Weight of the contrast, lambda.
+    pub contrast_weight: f64,
+    /// Similarities of views are divided by it.
+    pub temperature: f64,
+    /// Share of the events that a crop keeps, eta.
+    pub crop: f64,
+    /// Share of the events that are hidden, gamma.
+    pub mask: f64,
+    /// Share of the events that are shuffled, beta.
+    pub reorder: f64,
+}
+
+impl Default for PretextConfig {
+    fn default() -> PretextConfig {
+        PretextConfig {
+            task: None,
+            segment_weight: 0.5,
+            contrast_weight: 0.1,
+            temperature: 1.0,
+            crop: 0.6,
+            mask: 0.3,
+            reorder: 0.6,
+        }
+    }
+}
+
+/// See the module's page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PretextTask {
+    Next,
+    Mask,
+    Contrast,
+}
+
+impl PretextConfig {
+    /// Checks the ranges; the error names the setting.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |key: &str, found: f64, expected: &str| {
+            Err(Error::Usage(format!("model.pretext.{key}: found {found}; expected {expected}")))
+        };
+        for (key, x) in [("segment_weight", self.segment_weight), ("contrast_weight", self.contrast_weight)] {
+            if !x.is_finite() || x < 0.0 {
+                return wrong(key, x, "a number of at least 0");
+            }
+        }
+        if !self.temperature.is_finite() || self.temperature <= 0.0 {
+            return wrong("temperature", self.temperature, "a number above 0");
+        }
+        for (key, x) in [("crop", self.crop), ("mask", self.mask), ("reorder", self.reorder)] {
+            if !(0.0..=1.0).contains(&x) {
+                return wrong(key, x, "0 to 1");
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether events are hidden, for which the item table has a row in both phases.
+    pub fn hides(&self) -> bool {
+        matches!(self.task, Some(PretextTask::Mask | PretextTask::Contrast))
+    }
+}
+
+/// What is learned besides, or in place of, a SASRec's own loss.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pretext {
+    /// Share of the places that are hidden; the weight of segments.
+    Mask {
+        hidden_share: f64,
+        segment_weight: f64,
+    },
+    Contrast {
+        views: Views,
+        weight: f64,
+        temperature: f64,
+    },
+}
+
+/// A SASRec that is pre-trained.
+pub struct PreTrained {
+    sasrec: SasRec,
+    pretext: Pretext,
+    params: Params,
+}
+
+impl PreTrained {
+    /// `sasrec` has a row for hidden items, and for [`Pretext::Mask`] pads on the left and sees both sides.
+    pub fn new(sasrec: SasRec, pretext: Pretext) -> PreTrained {
+        // Its own first: they lie where the SASRec looks for them.
+        let mut params = sasrec.params().clone();
+        if let Pretext::Mask { .. } = pretext {
+            let d = sasrec.dim();
+            for name in ["pretext.item", "pretext.segment"] {
+                params.add(&format!("{name}.weight"), [d, d], Init::Normal(0.02));
+                params.add(&format!("{name}.bias"), [d], Init::Constant(0.0));
+            }
+        }
+        PreTrained { sasrec, pretext, params }
+    }
+
+    fn is_mask(&self) -> bool {
+        matches!(self.pretext, Pretext::Mask { .. })
+    }
+
+    /// `x` by one of the linear maps of [`Pretext::Mask`].
+    fn linear<'g>(&self, g: &'g Graph, x: Var<'g>, name: &str) -> Var<'g> {
+        let var = |part: &str| self.params.var(g, &format!("pretext.{name}.{part}"));
+        g.scope(name, || x.linear(var("weight"), Some(var("bias")), Activation::None))
+    }
+
+    /// -log sigmoid(context W segment - context W wrong), a mean over the windows of a batch.
+    fn segments<'g>(&self, g: &'g Graph, views: &History<'g>) -> Var<'g> {
+        let users = self.sasrec.user(g, views);
+        let b = users.shape()[0] / 3;
+        let [context, segment, wrong] = [0, 1, 2].map(|view| users.slice(0, view * b, b));
+        let context = self.linear(g, context, "segment");
+        let [right, wrong] = [segment, wrong].map(|segment| (context * segment).sum(1));
+        g.push(Bpr, &[right, wrong.reshape([b, 1]), real(views).slice(0, 0, b)])
+    }
+
+    /// -log softmax of the other view of the same window among the views of all other windows and itself, a mean over
+    /// views.
+    fn contrast<'g>(&self, g: &'g Graph, views: &History<'g>, temperature: f64) -> Var<'g> {
+        let users = self.sasrec.user(g, views);
+        let (n, b) = (users.shape()[0], users.shape()[0] / 2);
+        let other = g.concat(0, &[users.slice(0, b, b), users.slice(0, 0, b)]);
+        let positive = (users * other).sum(1).scale(1.0 / temperature);
+        let negative = users.matmul_t(users).scale(1.0 / temperature);
+        // Views of the same window are no negatives, nor are windows that only fill the batch. What is subtracted
+        // leaves nothing of their exponentials, and fits in an f16.
+        let window = |shape: [usize; 2]| g.constant(Tensor::u32(shape, (0..n).map(|i| (i % b) as u32).collect()));
+        let real = real(views);
+        let none = window([n, 1]).equal(window([1, n])) + (g.scalar(1.0) - real).reshape([1, n]);
+        weighted_mean(surprise(positive, negative - none.scale(3e4)), real)
+    }
+}
+
+/// 1 of each window that has an event, else 0: \[windows\].
+fn real<'g>(views: &History<'g>) -> Var<'g> {
+    let [n, m] = [views.items.shape()[0], views.items.shape()[1]];
+    views.newest(views.items.nonzero().reshape([n, m, 1])).reshape([n])
+}
+
+impl Model for PreTrained {
+    fn name(&self) -> &'static str {
+        self.sasrec.name()
+    }
+
+    fn params(&self) -> &Params {
+        &self.params
+    }
+
+    fn padding(&self) -> Padding {
+        self.sasrec.padding()
+    }
+
+    fn reads(&self) -> Reads {
+        self.sasrec.reads()
+    }
+
+    fn objective(&self) -> Objective {
+        match self.pretext {
+            Pretext::Mask { hidden_share, .. } => Objective::Cloze { share: hidden_share as f32 },
+            Pretext::Contrast { .. } => self.sasrec.objective(),
+        }
+    }
+
+    fn hides(&self) -> bool {
+        self.sasrec.hides()
+    }
+
+    fn views(&self) -> Option<Views> {
+        Some(match self.pretext {
+            Pretext::Mask { .. } => Views::Segments,
+            Pretext::Contrast { views, .. } => views,
+        })
+    }
+
+    fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
+        // All views are encoded at once.
+        let windows = batch * self.views().map_or(1, Views::count);
+        let widest = ("train.batch x views x data.max_len x model.dim", vec![windows, window, self.sasrec.dim()]);
+        self.sasrec.counted(windows, window).or(Some(widest))
+    }
+
+    fn published_loss(&self) -> LossKind {
+        if self.is_mask() { LossKind::Bpr } else { self.sasrec.published_loss() }
+    }
+
+    fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
+        self.sasrec.item_table(g)
+    }
+
+    fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        if !self.is_mask() {
+            return self.sasrec.user(g, history);
+        }
+        let items = self.item_table(g).shape()[0] - 2;
+        self.linear(g, self.sasrec.user(g, &history.with_hidden(Objective::hidden(items), None)), "item")
+    }
+
+    fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let places = self.sasrec.places(g, history);
+        if self.is_mask() { self.linear(g, places, "item") } else { places }
+    }
+
+    fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> (Var<'g>, Option<Var<'g>>) {
+        let views = batch.views.expect("a batch with the model's views");
+        let besides = g.scope("views", || match self.pretext {
+            Pretext::Mask { segment_weight, .. } => self.segments(g, &views).scale(segment_weight),
+            Pretext::Contrast { weight, temperature, .. } => self.contrast(g, &views, temperature).scale(weight),
+        });
+        (self.scored(g, batch), Some(besides))
+    }
+}
