@@ -188,6 +188,19 @@ fn small_t(y: &mut [f32], n: usize, k: usize, a: &[f32], [a_row, a_col]: [usize;
     }
 }
 
+/// The transposed of `b` \[n, k\].
+fn transposed(b: &[f32], n: usize, k: usize) -> Vec<f32> {
+    // Elements of a cache line, so that each is read once.
+    const LINE: usize = 16;
+    let mut to = vec![0.0; n * k];
+    rows(&mut to, n * LINE, n * LINE, |i, to| {
+        for (j, b) in b.chunks_exact(k).enumerate() {
+            to[j..].iter_mut().step_by(n).zip(&b[i * LINE..]).for_each(|(to, &b)| *to = b);
+        }
+    });
+    to
+}
+
 /// Columns of a product that is narrow: so few that a general product spends its time on packing.
 const NARROW: usize = 8;
 
@@ -328,7 +341,7 @@ impl Op for MatMul {
         let (a, b, y) = (args.f(0), args.f(1), args.out(0));
         let bias = self.bias.then(|| args.f(2));
         let to_isize = |s: [usize; 2]| s.map(|x| x as isize);
-        let product = |m: usize, k: usize, y: &mut [f32], a: &[f32], b: &[f32]| {
+        let product = |m: usize, k: usize, y: &mut [f32], a: &[f32], (b, sb): (&[f32], [usize; 2])| {
             assert!(y.len() == m * d.n && b.len() > (k - 1) * sb[0] + (d.n - 1) * sb[1]);
             assert!(a.len() > (m - 1) * sa[0] + (k - 1) * sa[1]);
             // SAFETY: the lengths were checked against the strides; y is exclusive.
@@ -362,7 +375,7 @@ impl Op for MatMul {
                         #[inline(always)]
                         || small_t(y, d.n, d.k, a, sa, b),
                     ),
-                    _ => product(d.m, d.k, y, a, b),
+                    _ => product(d.m, d.k, y, a, (b, sb)),
                 }
                 wide(
                     #[inline(always)]
@@ -375,7 +388,7 @@ impl Op for MatMul {
             let mut parts = vec![0.0; d.k.div_ceil(CHUNK) * d.m * d.n];
             rows(&mut parts, d.m * d.n, CHUNK * d.m * d.n, |c, part| {
                 let k = CHUNK.min(d.k - c * CHUNK);
-                product(d.m, k, part, &a[c * CHUNK * sa[1]..], &b[c * CHUNK * sb[0]..]);
+                product(d.m, k, part, &a[c * CHUNK * sa[1]..], (&b[c * CHUNK * sb[0]..], sb));
             });
             y.fill(0.0);
             parts.chunks(d.m * d.n).for_each(|p| y.iter_mut().zip(p).for_each(|(y, p)| *y += p));
@@ -392,6 +405,9 @@ impl Op for MatMul {
             });
         } else {
             const TILE: usize = 128;
+            // Once for many tiles: else each product does it for itself.
+            let once = (self.transpose_b && d.m > 4 * TILE).then(|| transposed(b, d.n, d.k));
+            let b = once.as_deref().map_or((b, sb), |b| (b, [d.n, 1]));
             rows(y, (TILE.min(d.m)) * d.n, TILE * d.n * d.k / 8, |i, y| {
                 product(y.len() / d.n, d.k, y, &a[i * TILE * sa[0]..], b);
                 wide(

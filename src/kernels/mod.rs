@@ -10,6 +10,7 @@ use std::fmt::Debug;
 
 pub mod args;
 pub(crate) mod fast;
+pub(crate) mod lanes;
 pub mod launch;
 pub mod real;
 pub mod source;

@@ -1,0 +1,189 @@
+//! exp, tanh, erf and what is made of them, without branches, on vectors of f32 of any width: on one number, as
+//! [`super::fast`] has them, or in a kernel that says its vectors itself (`pulp::WithSimd`). A product and a sum are rounded
+//! once on machines that have an instruction for both.
+
+use pulp::Simd;
+use std::ops::{Add, Div, Mul, Sub};
+
+/// A vector, so that formulas read as formulas.
+#[derive(Clone, Copy)]
+pub struct Lanes<S: Simd>(pub S, pub S::f32s);
+
+macro_rules! operators {
+    ($($operator:ident $method:ident $simd:ident;)*) => {$(
+        impl<S: Simd> $operator for Lanes<S> {
+            type Output = Lanes<S>;
+
+            #[inline(always)]
+            fn $method(self, other: Lanes<S>) -> Lanes<S> {
+                Lanes(self.0, self.0.$simd(self.1, other.1))
+            }
+        }
+    )*};
+}
+operators! {
+    Add add add_f32s;
+    Sub sub sub_f32s;
+    Mul mul mul_f32s;
+    Div div div_f32s;
+}
+
+impl<S: Simd> Lanes<S> {
+    /// `x` in each lane.
+    #[inline(always)]
+    pub fn splat(simd: S, x: f32) -> Lanes<S> {
+        Lanes(simd, simd.splat_f32s(x))
+    }
+
+    /// As many of `x` as there are, in lanes that hold `filler` else.
+    #[inline(always)]
+    pub fn filled(simd: S, x: &[f32], filler: f32) -> Lanes<S> {
+        let mut lanes = simd.splat_f32s(filler);
+        let values: &mut [f32] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut lanes));
+        values[..x.len()].copy_from_slice(x);
+        Lanes(simd, lanes)
+    }
+
+    #[inline(always)]
+    fn all(self, x: f32) -> Lanes<S> {
+        Lanes::splat(self.0, x)
+    }
+
+    /// `self factor + term`.
+    #[inline(always)]
+    pub fn mul_add(self, factor: Lanes<S>, term: Lanes<S>) -> Lanes<S> {
+        Lanes(self.0, self.0.mul_add_e_f32s(self.1, factor.1, term.1))
+    }
+
+    /// The polynomial of these coefficients, the highest power's first.
+    #[inline(always)]
+    fn polynomial<const N: usize>(self, coefficients: [f32; N]) -> Lanes<S> {
+        coefficients[1..].iter().fold(self.all(coefficients[0]), |p, &c| p.mul_add(self, self.all(c)))
+    }
+
+    /// `yes` in the lanes below `limit`, `no` in the others and where this is NaN.
+    #[inline(always)]
+    fn below(self, limit: f32, yes: Lanes<S>, no: Lanes<S>) -> Lanes<S> {
+        let mask = self.0.less_than_f32s(self.1, self.all(limit).1);
+        Lanes(self.0, self.0.select_f32s(mask, yes.1, no.1))
+    }
+
+    /// As [`Lanes::below`], of the lanes above `limit`.
+    #[inline(always)]
+    fn above(self, limit: f32, yes: Lanes<S>, no: Lanes<S>) -> Lanes<S> {
+        let mask = self.0.greater_than_f32s(self.1, self.all(limit).1);
+        Lanes(self.0, self.0.select_f32s(mask, yes.1, no.1))
+    }
+
+    #[inline(always)]
+    fn abs(self) -> Lanes<S> {
+        Lanes(self.0, self.0.abs_f32s(self.1))
+    }
+
+    /// This, which has no sign, with the sign of `x`.
+    #[inline(always)]
+    fn signed_as(self, x: Lanes<S>) -> Lanes<S> {
+        let simd = self.0;
+        Lanes(simd, simd.or_f32s(self.1, simd.and_f32s(x.1, simd.splat_f32s(-0.0))))
+    }
+}
+
+/// e^x within 2 ulp; 0 below -87.3 and finite above 88.7.
+#[inline(always)]
+pub fn exp<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    let simd = x.0;
+    let c = x.above(88.37, x.all(88.37), x);
+    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the last bits, and subtracting that gives it as a float.
+    const ROUND: f32 = 12_582_912.0;
+    let rounded = c.mul_add(x.all(std::f32::consts::LOG2_E), x.all(ROUND));
+    let n = rounded - x.all(ROUND);
+    let r = n.mul_add(x.all(2.121_944_4e-4), n.mul_add(x.all(-0.693_359_4), c));
+    // Cephes' expf: e^r = 1 + r + r^2 P(r) on [-ln 2 / 2, ln 2 / 2].
+    let p = r.polynomial([1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_3e-1]);
+    let e = (p * r).mul_add(r, r) + x.all(1.0);
+    let exponent =
+        simd.add_u32s(simd.transmute_u32s_f32s(rounded.1), simd.splat_u32s(127u32.wrapping_sub(ROUND.to_bits())));
+    let power = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23)));
+    x.below(-87.33, x.all(0.0), e * Lanes(simd, power))
+}
+
+/// Within 3 ulp.
+#[inline(always)]
+pub fn tanh<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    let a = x.abs();
+    // Cephes' tanhf below .625, and 1 - 2 / (e^2x + 1) above.
+    let z = x * x;
+    let p = z.polynomial([-5.704_988_7e-3, 2.063_909e-2, -5.373_972_2e-2, 1.333_144_2e-1, -3.333_328e-1]);
+    let small = (p * z).mul_add(x, x);
+    let one = x.all(1.0);
+    let large = one - x.all(2.0) / (exp(a + a) + one);
+    a.below(0.625, small, large.signed_as(x))
+}
+
+/// Within 4e-7 relative.
+#[inline(always)]
+pub fn erf<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    let t = x.abs();
+    let t = t.above(10.0, x.all(10.0), t);
+    // Juffa's minimax polynomials: of erf below 0.928, of log(1 - erf) above.
+    let p = (t * t).polynomial([
+        -5.967_617e-4,
+        4.991_194_2e-3,
+        -2.676_813_5e-2,
+        1.128_199_25e-1,
+        -3.761_253_4e-1,
+        1.283_791_7e-1,
+    ]);
+    let small = p.mul_add(t, t);
+    let q = t.polynomial([
+        -1.728_534_7e-5,
+        3.831_971_3e-4,
+        -3.883_964_4e-3,
+        2.425_462_2e-2,
+        -1.067_778_8e-1,
+        -6.348_467e-1,
+        -1.287_175_1e-1,
+    ]);
+    let large = x.all(1.0) - exp(q.mul_add(t, x.all(0.0) - t));
+    t.below(0.927_734_4, small, large).signed_as(x)
+}
+
+#[inline(always)]
+pub fn sigmoid<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    let one = x.all(1.0);
+    one / (one + exp(x.all(0.0) - x))
+}
+
+/// log(1 + e^x), within 4e-7 relative.
+#[inline(always)]
+pub fn softplus<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    let u = exp(x.all(0.0) - x.abs());
+    // log(1 + u) = 2 artanh(z), whose series at z of at most 1/3 is done after seven terms.
+    let z = u / (x.all(2.0) + u);
+    let s = z * z;
+    let p = s.polynomial([1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0]);
+    let log = x.all(2.0) * (z * s).mul_add(p, z);
+    x.above(0.0, x + log, log)
+}
+
+/// The sum of `x`.
+#[inline(always)]
+pub fn sum<S: Simd>(simd: S, x: &[f32]) -> f32 {
+    let (vectors, rest) = S::as_simd_f32s(x);
+    let lanes = vectors.iter().fold(simd.splat_f32s(0.0), |sums, &x| simd.add_f32s(sums, x));
+    simd.reduce_sum_f32s(lanes) + rest.iter().sum::<f32>()
+}
+
+/// The sums of `x - shift` and of its squares.
+#[inline(always)]
+pub fn moments<S: Simd>(simd: S, x: &[f32], shift: f32) -> [f32; 2] {
+    let (vectors, rest) = S::as_simd_f32s(x);
+    let from = simd.splat_f32s(shift);
+    let mut sums = [simd.splat_f32s(0.0); 2];
+    for &x in vectors {
+        let apart = simd.sub_f32s(x, from);
+        sums = [simd.add_f32s(sums[0], apart), simd.mul_add_e_f32s(apart, apart, sums[1])];
+    }
+    let rest = rest.iter().fold([0.0; 2], |[a, b], x| [a + (x - shift), b + (x - shift) * (x - shift)]);
+    [simd.reduce_sum_f32s(sums[0]) + rest[0], simd.reduce_sum_f32s(sums[1]) + rest[1]]
+}
