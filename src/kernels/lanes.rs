@@ -58,7 +58,11 @@ impl<S: Simd> Lanes<S> {
     /// The polynomial of these coefficients, the highest power's first.
     #[inline(always)]
     fn polynomial<const N: usize>(self, coefficients: [f32; N]) -> Lanes<S> {
-        coefficients[1..].iter().fold(self.all(coefficients[0]), |p, &c| p.mul_add(self, self.all(c)))
+        let mut p = self.all(coefficients[0]);
+        for &c in &coefficients[1..] {
+            p = p.mul_add(self, self.all(c));
+        }
+        p
     }
 
     /// `yes` in the lanes below `limit`, `no` in the others and where this is NaN.
@@ -166,6 +170,53 @@ pub fn softplus<S: Simd>(x: Lanes<S>) -> Lanes<S> {
     x.above(0.0, x + log, log)
 }
 
+/// log(1 / (1 + e^-x)).
+#[inline(always)]
+pub fn log_sigmoid<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    x.all(0.0) - softplus(x.all(0.0) - x)
+}
+
+/// The share of a normal distribution below `x`.
+#[inline(always)]
+fn normal_below<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    let half = x.all(0.5);
+    erf(x * x.all(std::f32::consts::FRAC_1_SQRT_2)).mul_add(half, half)
+}
+
+/// `x` times the share of a normal distribution below it.
+#[inline(always)]
+pub fn gelu<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    x * normal_below(x)
+}
+
+/// The derivative of [`gelu`].
+#[inline(always)]
+pub fn gelu_slope<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    const FRAC_1_SQRT_2PI: f32 = 0.398_942_3;
+    (x * x.all(FRAC_1_SQRT_2PI)).mul_add(exp(x * x * x.all(-0.5)), normal_below(x))
+}
+
+/// [`gelu`] with tanh in place of erf.
+#[inline(always)]
+pub fn gelu_tanh<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    const SQRT_2_OVER_PI: f32 = 0.797_884_56;
+    let inner = (x * x * x).mul_add(x.all(0.044715), x) * x.all(SQRT_2_OVER_PI);
+    let half = x.all(0.5) * x;
+    tanh(inner).mul_add(half, half)
+}
+
+/// `y = f(x)`, element by element. `f` must be a closure marked `#[inline(always)]`: else it is compiled for the oldest machine.
+#[inline(always)]
+pub fn apply<S: Simd>(simd: S, x: &[f32], y: &mut [f32], f: impl Fn(Lanes<S>) -> Lanes<S>) {
+    let ((x, x_rest), (y, y_rest)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(y));
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = f(Lanes(simd, x)).1;
+    }
+    if !x_rest.is_empty() {
+        simd.partial_store_f32s(y_rest, f(Lanes(simd, simd.partial_load_f32s(x_rest))).1);
+    }
+}
+
 /// The sum of `x`.
 #[inline(always)]
 pub fn sum<S: Simd>(simd: S, x: &[f32]) -> f32 {
@@ -186,4 +237,68 @@ pub fn moments<S: Simd>(simd: S, x: &[f32], shift: f32) -> [f32; 2] {
     }
     let rest = rest.iter().fold([0.0; 2], |[a, b], x| [a + (x - shift), b + (x - shift) * (x - shift)]);
     [simd.reduce_sum_f32s(sums[0]) + rest[0], simd.reduce_sum_f32s(sums[1]) + rest[1]]
+}
+
+#[cfg(test)]
+mod tests {
+    /// `f(x)` by the machine's own vectors and, since not all machines have the same, number by number.
+    macro_rules! both {
+        ($f:ident, $x:expr) => {{
+            struct Run<'a>(&'a [f32], &'a mut [f32]);
+            impl pulp::WithSimd for Run<'_> {
+                type Output = ();
+
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, simd: S) {
+                    super::apply(
+                        simd,
+                        self.0,
+                        self.1,
+                        #[inline(always)]
+                        |x| super::$f(x),
+                    )
+                }
+            }
+            let x: &[f32] = $x;
+            let [mut vectors, mut numbers] = [vec![9.0; x.len()], vec![9.0; x.len()]];
+            pulp::Arch::new().dispatch(Run(x, &mut vectors));
+            pulp::WithSimd::with_simd(Run(x, &mut numbers), pulp::Scalar);
+            [vectors, numbers]
+        }};
+    }
+
+    #[test]
+    fn close_to_f64_over_the_whole_range() {
+        // Of a length that leaves a rest of any vector's.
+        let x: Vec<f32> = (0..153_847).map(|i| -100.0 + 1.3e-3 * i as f32).collect();
+        let close = |name: &str, all: [Vec<f32>; 2], within: f64, want: &dyn Fn(f64) -> Option<f64>| {
+            for (got, &x) in all.iter().flat_map(|got| got.iter().zip(&x)) {
+                let Some(want) = want(x as f64) else { continue };
+                let off = (*got as f64 - want).abs();
+                assert!(off <= within * want.abs(), "{name}({x}) is {got}, not {want}");
+            }
+        };
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+        close("exp", both!(exp, &x), 3e-7, &|x| (-87.0..88.0).contains(&x).then(|| x.exp()));
+        close("tanh", both!(tanh, &x), 4e-7, &|x| Some(x.tanh()));
+        close("erf", both!(erf, &x), 4e-7, &|x| Some(libm::erf(x)));
+        close("sigmoid", both!(sigmoid, &x), 4e-7, &|x| (x > -87.0).then(|| sigmoid(x)));
+        close("softplus", both!(softplus, &x), 4e-7, &|x| (x > -87.0).then(|| softplus(x)));
+        close("log_sigmoid", both!(log_sigmoid, &x), 4e-7, &|x| (x < 87.0).then(|| -softplus(-x)));
+    }
+
+    #[test]
+    fn at_the_ends() {
+        for y in both!(exp, &[-3e38, 3e38, f32::NAN, 0.0]) {
+            assert!(y[0] == 0.0 && y[1].is_finite() && y[2].is_nan() && y[3] == 1.0, "{y:?}");
+        }
+        for y in both!(erf, &[0.0, 1e-30, -3e38]) {
+            let small = y[1] as f64 / (1e-30 * std::f64::consts::FRAC_2_SQRT_PI);
+            assert!(y[0] == 0.0 && (small - 1.0).abs() < 4e-7 && y[2] == -1.0, "{y:?}");
+        }
+        for y in both!(tanh, &[0.0, 1e-30, -3e38, 3e38]) {
+            assert_eq!(y, [0.0, 1e-30, -1.0, 1.0]);
+        }
+    }
 }

@@ -4,11 +4,13 @@ use super::args::{Args, rows};
 use super::elementwise::Fun;
 use super::fast::wide;
 use super::real::Real;
+use super::strided::transpose;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
+use std::sync::Arc;
 
 /// What the epilogue applies to `a b + bias`. Each one's slope can be told from its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -139,12 +141,17 @@ impl MatMul {
 
     #[inline(always)]
     fn finish(&self, y: &mut [f32], n: usize, bias: Option<&[f32]>) {
+        let relu = |y: f32| if y > 0.0 { y } else { 0.0 };
         if let Some(bias) = bias {
+            if self.activation == Activation::Relu {
+                y.chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y = relu(*y + b)));
+                return;
+            }
             y.chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
         }
         match self.activation {
             Activation::None => {}
-            Activation::Relu => y.iter_mut().for_each(|y| *y = if *y > 0.0 { *y } else { 0.0 }),
+            Activation::Relu => y.iter_mut().for_each(|y| *y = relu(*y)),
             Activation::Tanh => y.iter_mut().for_each(|y| *y = fast::tanh(*y)),
             Activation::Sigmoid => y.iter_mut().for_each(|y| *y = fast::sigmoid(*y)),
         }
@@ -186,19 +193,6 @@ fn small_t(y: &mut [f32], n: usize, k: usize, a: &[f32], [a_row, a_col]: [usize;
             };
         }
     }
-}
-
-/// The transposed of `b` \[n, k\].
-fn transposed(b: &[f32], n: usize, k: usize) -> Vec<f32> {
-    // Elements of a cache line, so that each is read once.
-    const LINE: usize = 16;
-    let mut to = vec![0.0; n * k];
-    rows(&mut to, n * LINE, n * LINE, |i, to| {
-        for (j, b) in b.chunks_exact(k).enumerate() {
-            to[j..].iter_mut().step_by(n).zip(&b[i * LINE..]).for_each(|(to, &b)| *to = b);
-        }
-    });
-    to
 }
 
 /// Columns of a product that is narrow: so few that a general product spends its time on packing.
@@ -406,7 +400,11 @@ impl Op for MatMul {
         } else {
             const TILE: usize = 128;
             // Once for many tiles: else each product does it for itself.
-            let once = (self.transpose_b && d.m > 4 * TILE).then(|| transposed(b, d.n, d.k));
+            let once = (self.transpose_b && d.m > 4 * TILE).then(|| {
+                let mut to = vec![0.0; d.n * d.k];
+                transpose(b, d.k, &mut to, d.n);
+                to
+            });
             let b = once.as_deref().map_or((b, sb), |b| (b, [d.n, 1]));
             rows(y, (TILE.min(d.m)) * d.n, TILE * d.n * d.k / 8, |i, y| {
                 product(y.len() / d.n, d.k, y, &a[i * TILE * sa[0]..], b);
@@ -469,6 +467,12 @@ impl Op for MatMul {
             }
             _ => None,
         }
+    }
+
+    fn with_transposed(&self, s: &Shapes) -> Option<(usize, Arc<dyn Op>)> {
+        let small = s.input(1).len() == 2 && s.input(1).elements() <= 64 * 1024;
+        let taken = self.transpose_b && !self.transpose_a && small && s.input(0).rows() >= 512;
+        taken.then(|| (1, Arc::new(MatMul { transpose_b: false, ..*self }) as Arc<dyn Op>))
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
