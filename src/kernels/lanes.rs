@@ -199,7 +199,7 @@ pub fn gelu_slope<S: Simd>(x: Lanes<S>) -> Lanes<S> {
 /// [`gelu`] with tanh in place of erf.
 #[inline(always)]
 pub fn gelu_tanh<S: Simd>(x: Lanes<S>) -> Lanes<S> {
-    const SQRT_2_OVER_PI: f32 = 0.797_884_56;
+    const SQRT_2_OVER_PI: f32 = 0.797_884_6;
     let inner = (x * x * x).mul_add(x.all(0.044715), x) * x.all(SQRT_2_OVER_PI);
     let half = x.all(0.5) * x;
     tanh(inner).mul_add(half, half)
