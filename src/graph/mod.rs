@@ -16,6 +16,7 @@ pub mod plan;
 pub mod step;
 pub mod strips;
 mod var;
+mod weights;
 
 pub use grad::{Gradient, RowGradient};
 pub use step::Step;

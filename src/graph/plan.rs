@@ -3,6 +3,7 @@
 use super::fuse::fuse;
 use super::half::halve;
 use super::strips::{Builder, Strip, split_of};
+use super::weights::transpose_once;
 use super::{Graph, Kind, Node, NodeId, Value};
 use crate::error::{Error, Result};
 use crate::kernels::{Cost, Op, Shapes, Split};
@@ -106,6 +107,9 @@ impl Plan {
         if options.half {
             let results = results.iter().map(|(_, v)| *v).collect();
             halve(&mut nodes, &mut live, &inner.exact, &results);
+        }
+        if options.threads > 0 {
+            transpose_once(&mut nodes, &mut live);
         }
         let mut strips = Builder::new(&nodes, &live, options.threads > 0);
         let order = order(&nodes, &live, &mut strips)?;

@@ -67,6 +67,12 @@ impl<'a> Builder<'a> {
         if let Some(&free) = ready.iter().find(|&&n| !runs(self.nodes, n)) {
             return Some(free);
         }
+        // What is made of parameters alone and in one piece, before a strip is begun: in its midst it would end it.
+        if self.open.is_empty()
+            && let Some(&once) = ready.iter().find(|&&n| self.of_parameters(n))
+        {
+            return Some(once);
+        }
         let fits = |&&n: &&NodeId| (n == first || !self.nodes[n].again) && self.joined_parts(n).is_some();
         let next = ready.iter().find(fits).copied();
         if next.is_none() {
@@ -83,6 +89,13 @@ impl<'a> Builder<'a> {
             self.strips.last_mut().expect("one is open").push(next);
         }
         Some(next)
+    }
+
+    fn of_parameters(&self, n: NodeId) -> bool {
+        let Kind::Op(op) = &self.nodes[n].kind else { return false };
+        let inputs = &self.nodes[n].inputs;
+        let parameters = inputs.iter().all(|v| matches!(self.nodes[v.node].kind, Kind::State { .. }));
+        parameters && !inputs.is_empty() && op.in_place().is_empty() && !self.splits.contains_key(&n)
     }
 
     /// Parts of the open strip, or of a new one, once `n` has joined it.

@@ -2,9 +2,9 @@
 //! operations on each element in registers; a lone tanh is a chain of one. Operands broadcast from the right.
 
 use super::args::{Args, rows};
-use super::fast::wide;
+use super::lanes;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::tensor::{DType, Shape, Spec};
@@ -12,7 +12,8 @@ use crate::twin;
 use std::cell::Cell;
 
 macro_rules! table {
-    ($($fun:ident $arity:literal $wgsl:literal, |$a:ident, $b:ident| $twin:expr, $quick:expr,
+    ($($fun:ident $arity:literal $wgsl:literal, |$a:ident, $b:ident| $twin:expr,
+       $(@ $vector:path)? $(|$p:pat_param, $q:pat_param| $quick:expr)?,
        |$x:ident, $z:ident, $y:ident, $dy:ident| [$da:expr, $db:expr];)*) => {
         /// An elementwise operation.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -36,12 +37,21 @@ macro_rules! table {
                 match self { $(Fun::$fun => { let ($a, $b) = (a, b); let _ = $b; $twin }),* }
             }
 
-            /// `out[i] = f(a[i], b[i])` in f32, branch-free inside so that the compiler vectorises each line.
+            /// `out[i] = f(a[i], b[i])` in f32: by vectors, or branch-free so that the compiler vectorises the line.
             #[inline(always)]
-            fn block(self, a: &[f32], b: &[f32], out: &mut [f32]) {
+            fn block<S: pulp::Simd>(self, simd: S, a: &[f32], b: &[f32], out: &mut [f32]) {
                 match self { $(Fun::$fun => {
-                    let f = $quick;
-                    for ((o, &x), &y) in out.iter_mut().zip(a).zip(b) { *o = f(x, y); }
+                    $(lanes::apply(
+                        simd,
+                        a,
+                        out,
+                        #[inline(always)]
+                        |x| $vector(x),
+                    );)?
+                    $(
+                        let f = |$p: f32, $q: f32| $quick;
+                        for ((o, &x), &y) in out.iter_mut().zip(a).zip(b) { *o = f(x, y); }
+                    )?
                 }),* }
             }
 
@@ -67,69 +77,68 @@ fn gelu_tanh_inner<T: Real>(a: T) -> T {
 }
 
 table! {
-    // name arity WGSL, |a, b| twin, vectorised f32, |x, z, y, dy| [by x, by z];
-    Tanh 1 "tanh_accurate({a})", |a, b| a.tanh(), |x, _| fast::tanh(x),
+    // name arity WGSL, |a, b| twin, f32: @ by vectors or |x, y| of numbers, |x, z, y, dy| [by x, by z];
+    Tanh 1 "tanh_accurate({a})", |a, b| a.tanh(), @lanes::tanh,
         |x, z, y, dy| [Some(dy * (constant(y, 1.0) - y * y)), None];
-    Sigmoid 1 "sigmoid({a})", |a, b| sigmoid(a), |x, _| fast::sigmoid(x),
+    Sigmoid 1 "sigmoid({a})", |a, b| sigmoid(a), @lanes::sigmoid,
         |x, z, y, dy| [Some(dy * (y - y * y)), None];
-    LogSigmoid 1 "-softplus(-({a}))", |a, b| -softplus(-a), |x: f32, _| -fast::softplus(-x),
+    LogSigmoid 1 "-softplus(-({a}))", |a, b| -softplus(-a), @lanes::log_sigmoid,
         |x, z, y, dy| [Some(dy * (-x).sigmoid()), None];
-    Softplus 1 "softplus({a})", |a, b| softplus(a), |x: f32, _| fast::softplus(x),
+    Softplus 1 "softplus({a})", |a, b| softplus(a), @lanes::softplus,
         |x, z, y, dy| [Some(dy * x.sigmoid()), None];
-    Relu 1 "max({a}, 0.0)", |a, b| a.max(T::ZERO), |x: f32, _| if x > 0.0 { x } else { 0.0 },
+    Relu 1 "max({a}, 0.0)", |a, b| a.max(T::ZERO), |x, _| if x > 0.0 { x } else { 0.0 },
         |x, z, y, dy| [Some(dy * y.greater(constant(y, 0.0))), None];
     Gelu 1 "gelu({a})", |a, b| T::of(0.5) * a * (T::ONE + (a * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf()),
-        |x: f32, _| 0.5 * x * (1.0 + fast::erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+        @lanes::gelu,
         |x, z, y, dy| [Some(dy * x.gelu_slope()), None];
     GeluSlope 1 "gelu_slope({a})", |a, b| T::of(0.5) * (T::ONE + (a * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
             + a * T::of(FRAC_1_SQRT_2PI) * (T::of(-0.5) * a * a).exp(),
-        |x: f32, _| 0.5 * (1.0 + fast::erf(x * std::f32::consts::FRAC_1_SQRT_2))
-            + x * FRAC_1_SQRT_2PI as f32 * fast::exp(-0.5 * x * x),
+        @lanes::gelu_slope,
         // d/dx (Phi(x) + x phi(x)) = (2 - x^2) phi(x)
         |x, z, y, dy| [Some(dy * (constant(x, 2.0) - x * x) * (x * x).scale(-0.5).exp().scale(FRAC_1_SQRT_2PI)), None];
     GeluTanh 1 "gelu_tanh({a})", |a, b| T::of(0.5) * a * (T::ONE + gelu_tanh_inner(a).tanh()),
-        |x: f32, _| 0.5 * x * (1.0 + fast::tanh(gelu_tanh_inner(x))),
+        @lanes::gelu_tanh,
         |x, z, y, dy| [Some({
             let t = (x + (x * x * x).scale(0.044715)).scale(SQRT_2_OVER_PI).tanh();
             let one = constant(x, 1.0);
             let inner = (one + (x * x).scale(3.0 * 0.044715)).scale(SQRT_2_OVER_PI);
             dy * ((one + t) + x * (one - t * t) * inner).scale(0.5)
         }), None];
-    Exp 1 "exp({a})", |a, b| a.exp(), |x, _| fast::exp(x), |x, z, y, dy| [Some(dy * y), None];
+    Exp 1 "exp({a})", |a, b| a.exp(), @lanes::exp, |x, z, y, dy| [Some(dy * y), None];
     // The argument is kept away from 0: log of 0 is -87.3, not minus infinity, and its slope there is 0.
     Log 1 "log_positive({a})", |a, b| a.max(T::of(f32::MIN_POSITIVE as f64)).ln(),
-        |x: f32, _| x.max(f32::MIN_POSITIVE).ln(),
+        |x, _| x.max(f32::MIN_POSITIVE).ln(),
         |x, z, y, dy| [Some(dy * x.greater(constant(x, f32::MIN_POSITIVE as f64)) * x.reciprocal()), None];
     // Its derivative is taken as 0 at 0, where it has none.
-    Sqrt 1 "sqrt(max({a}, 0.0))", |a, b| a.max(T::ZERO).sqrt(), |x: f32, _| x.max(0.0).sqrt(),
+    Sqrt 1 "sqrt(max({a}, 0.0))", |a, b| a.max(T::ZERO).sqrt(), |x, _| x.max(0.0).sqrt(),
         |x, z, y, dy| [Some(dy * y.reciprocal().scale(0.5)), None];
-    Square 1 "({a}) * ({a})", |a, b| a * a, |x: f32, _| x * x, |x, z, y, dy| [Some(dy * x.scale(2.0)), None];
-    Abs 1 "abs({a})", |a, b| a.abs(), |x: f32, _| x.abs(), |x, z, y, dy| [Some(dy * x.sign()), None];
-    Sign 1 "sign({a})", |a, b| sign(a), |x: f32, _| sign(x), |x, z, y, dy| [None, None];
-    Sin 1 "sin({a})", |a, b| a.sin(), |x: f32, _| x.sin(), |x, z, y, dy| [Some(dy * x.cos()), None];
-    Cos 1 "cos({a})", |a, b| a.cos(), |x: f32, _| x.cos(), |x, z, y, dy| [Some(-(dy * x.sin())), None];
-    Neg 1 "-({a})", |a, b| -a, |x: f32, _| -x, |x, z, y, dy| [Some(-dy), None];
+    Square 1 "({a}) * ({a})", |a, b| a * a, |x, _| x * x, |x, z, y, dy| [Some(dy * x.scale(2.0)), None];
+    Abs 1 "abs({a})", |a, b| a.abs(), |x, _| x.abs(), |x, z, y, dy| [Some(dy * x.sign()), None];
+    Sign 1 "sign({a})", |a, b| sign(a), |x, _| sign(x), |x, z, y, dy| [None, None];
+    Sin 1 "sin({a})", |a, b| a.sin(), |x, _| x.sin(), |x, z, y, dy| [Some(dy * x.cos()), None];
+    Cos 1 "cos({a})", |a, b| a.cos(), |x, _| x.cos(), |x, z, y, dy| [Some(-(dy * x.sin())), None];
+    Neg 1 "-({a})", |a, b| -a, |x, _| -x, |x, z, y, dy| [Some(-dy), None];
     // 1/0 is taken as 0, so that masks and square roots at 0 stay finite.
-    Reciprocal 1 "reciprocal({a})", |a, b| reciprocal(a), |x: f32, _| reciprocal(x),
+    Reciprocal 1 "reciprocal({a})", |a, b| reciprocal(a), |x, _| reciprocal(x),
         |x, z, y, dy| [Some(-(dy * y * y)), None];
     FiniteOrZero 1 "select(0.0, {a}, is_finite({a}))", |a, b| if a.f64().is_finite() { a } else { T::ZERO },
-        |x: f32, _| if x.is_finite() { x } else { 0.0 }, |x, z, y, dy| [None, None];
+        |x, _| if x.is_finite() { x } else { 0.0 }, |x, z, y, dy| [None, None];
     NonZero 1 "select(0.0, 1.0, {a} != 0.0)", |a, b| if a != T::ZERO { T::ONE } else { T::ZERO },
-        |x: f32, _| if x != 0.0 { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
-    Add 2 "({a}) + ({b})", |a, b| a + b, |x: f32, y: f32| x + y, |x, z, y, dy| [Some(dy), Some(dy)];
-    Sub 2 "({a}) - ({b})", |a, b| a - b, |x: f32, y: f32| x - y, |x, z, y, dy| [Some(dy), Some(-dy)];
-    Mul 2 "({a}) * ({b})", |a, b| a * b, |x: f32, y: f32| x * y, |x, z, y, dy| [Some(dy * z), Some(dy * x)];
-    Div 2 "({a}) / ({b})", |a, b| a / b, |x: f32, y: f32| x / y,
+        |x, _| if x != 0.0 { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
+    Add 2 "({a}) + ({b})", |a, b| a + b, |x, y| x + y, |x, z, y, dy| [Some(dy), Some(dy)];
+    Sub 2 "({a}) - ({b})", |a, b| a - b, |x, y| x - y, |x, z, y, dy| [Some(dy), Some(-dy)];
+    Mul 2 "({a}) * ({b})", |a, b| a * b, |x, y| x * y, |x, z, y, dy| [Some(dy * z), Some(dy * x)];
+    Div 2 "({a}) / ({b})", |a, b| a / b, |x, y| x / y,
         |x, z, y, dy| [Some(dy / z), Some(-(dy * y / z))];
     // Where both are equal the gradient goes to the first.
-    Max 2 "max({a}, {b})", |a, b| a.max(b), |x: f32, y: f32| if x > y { x } else { y },
+    Max 2 "max({a}, {b})", |a, b| a.max(b), |x, y| if x > y { x } else { y },
         |x, z, y, dy| [Some(dy * (constant(x, 1.0) - z.greater(x))), Some(dy * z.greater(x))];
-    Min 2 "min({a}, {b})", |a, b| a.min(b), |x: f32, y: f32| if x < y { x } else { y },
+    Min 2 "min({a}, {b})", |a, b| a.min(b), |x, y| if x < y { x } else { y },
         |x, z, y, dy| [Some(dy * (constant(x, 1.0) - x.greater(z))), Some(dy * x.greater(z))];
     Greater 2 "select(0.0, 1.0, {a} > {b})", |a, b| if a > b { T::ONE } else { T::ZERO },
-        |x: f32, y: f32| if x > y { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
+        |x, y| if x > y { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
     Equal 2 "select(0.0, 1.0, {a} == {b})", |a, b| if a == b { T::ONE } else { T::ZERO },
-        |x: f32, y: f32| if x == y { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
+        |x, y| if x == y { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
 }
 
 #[inline(always)]
@@ -440,7 +449,15 @@ thread_local! {
 impl Chain {
     /// The chain on the elements of one block, from element `at` of the output on.
     #[inline(always)]
-    fn block(&self, a: &Args<f32>, b: &Broadcast, at: usize, registers: &mut [f32], out: &mut [f32]) {
+    fn block<S: pulp::Simd>(
+        &self,
+        simd: S,
+        a: &Args<f32>,
+        b: &Broadcast,
+        at: usize,
+        registers: &mut [f32],
+        out: &mut [f32],
+    ) {
         let len = out.len();
         let at = (b.row(at / b.inner()), at % b.inner(), at);
         let (loaded, results) = registers.split_at_mut(self.inputs * BLOCK);
@@ -457,8 +474,31 @@ impl Chain {
             };
             match *instr {
                 Instr::Literal(x) => to.fill(x as f32),
-                Instr::Apply(f, p, q) => f.block(register(p), register(q), to),
+                Instr::Apply(f, p, q) => f.block(simd, register(p), register(q), to),
             }
+        }
+    }
+}
+
+/// A chain on `out`, the output from element `first` on, in blocks of `block`.
+struct Blocks<'a> {
+    chain: &'a Chain,
+    a: &'a Args<'a, f32>,
+    b: &'a Broadcast,
+    first: usize,
+    block: usize,
+    registers: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Blocks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) {
+        let Blocks { chain, a, b, first, block, registers, out } = self;
+        for (j, out) in out.chunks_mut(block).enumerate() {
+            chain.block(simd, a, b, first + j * block, registers, out);
         }
     }
 }
@@ -578,17 +618,12 @@ impl Op for Chain {
             n => BLOCK - BLOCK % n,
         };
         let task = 32 * block;
+        let arch = pulp::Arch::new();
         rows(a.out(0), task, task * self.code.len(), |i, out| {
             let mut registers = REGISTER_FILE.take();
             registers.resize(REGISTERS * BLOCK, 0.0);
-            wide(
-                #[inline(always)]
-                || {
-                    for (j, out) in out.chunks_mut(block).enumerate() {
-                        self.block(a, &b, i * task + j * block, &mut registers, out);
-                    }
-                },
-            );
+            let registers_of = &mut registers;
+            arch.dispatch(Blocks { chain: self, a, b: &b, first: i * task, block, registers: registers_of, out });
             REGISTER_FILE.set(registers);
         });
         true

@@ -3,7 +3,7 @@
 use super::args::{Args, blocks};
 use super::fast::wide;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Spec};
 use crate::twin;
@@ -46,7 +46,8 @@ fn launch(entry: &'static str, states: &[usize], bytes: usize, caps: &Caps) -> R
     Ok(vec![launch.groups(batch, lanes, caps)?])
 }
 
-/// Sequences that the fast forms take through a step together: one product for all.
+/// Sequences that the fast forms take through a step together: one product for all. A tile that fits a cache holds too few of
+/// them, so that neither form says how to split.
 const BLOCK: usize = 32;
 
 /// `y += a b` or, unless `accumulate`, `y = a b`: y \[rows, n\] and b \[k, n\] contiguous, row r of a at `a[r a_row..]`.
@@ -222,10 +223,6 @@ impl Op for Gru {
         Operands { inputs: &["x", "weight", "bias", "keep"], outputs: &["y", "saved"], scratch: &[] }
     }
 
-    fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b1001)
-    }
-
     fn cost(&self, s: &Shapes) -> Cost {
         let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
         Cost { bytes, flops: (s.input(0).elements() * (2 * s.output(0).last_dim() + 10)) as u64 }
@@ -364,10 +361,6 @@ impl Op for GruBackward {
 
     fn operands(&self) -> Operands {
         Operands { inputs: &["weight", "keep", "gates", "h", "dy"], outputs: &["dx", "dsums", "before"], scratch: &[] }
-    }
-
-    fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(1)[0], 0b1_1110)
     }
 
     fn cost(&self, s: &Shapes) -> Cost {

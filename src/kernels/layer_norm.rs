@@ -1,7 +1,8 @@
 //! Layer norm (Ba, Kiros and Hinton, 2016) and RMS norm (Zhang and Sennrich, 2019), fused with the residual before them.
 
 use super::args::{Args, blocks, rows, rows2};
-use super::fast::{self, wide};
+use super::fast::wide;
+use super::lanes::{self, Lanes};
 use super::random::{Dropout, Mask};
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, launch};
@@ -59,31 +60,90 @@ fn chunks(rows: usize) -> usize {
 /// Rows that a call of the faster forms takes at once.
 const BLOCK: usize = 32;
 
-/// The sum of all elements, in sixteen sums side by side.
-#[inline(always)]
-fn sum(x: &[f32]) -> f32 {
-    let (lanes, rest) = x.as_chunks::<16>();
-    let mut sums = [0.0f32; 16];
-    for x in lanes {
-        sums.iter_mut().zip(x).for_each(|(s, &x)| *s += x);
-    }
-    fast::sum_lanes(sums) + rest.iter().sum::<f32>()
+/// The rows `s` normalised.
+struct Normalise<'a> {
+    norm: LayerNorm,
+    s: &'a [f32],
+    gain: &'a [f32],
+    bias: &'a [f32],
+    y: &'a mut [f32],
+    stats: &'a mut [f32],
 }
 
-/// The sums of `x - shift` and of its squares.
-#[inline(always)]
-fn sums(x: &[f32], shift: f32) -> [f32; 2] {
-    let (lanes, rest) = x.as_chunks::<16>();
-    let (mut plain, mut squares) = ([0.0f32; 16], [0.0f32; 16]);
-    for x in lanes {
-        for i in 0..16 {
-            let apart = x[i] - shift;
-            plain[i] += apart;
-            squares[i] += apart * apart;
+impl pulp::WithSimd for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) {
+        let Normalise { norm: LayerNorm { rms, eps, .. }, s, gain, bias, y, stats } = self;
+        let d = gain.len();
+        let [gains, biases] = [gain, bias].map(S::as_simd_f32s);
+        for ((s, y), stats) in s.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(stats.chunks_exact_mut(2)) {
+            let rough = if rms { 0.0 } else { lanes::sum(simd, s) / d as f32 };
+            let [off, squares] = lanes::moments(simd, s, rough).map(|sum| sum / d as f32);
+            let (mean, variance) = if rms { (0.0, squares) } else { (rough + off, squares - off * off) };
+            let inverse = 1.0 / (variance + eps as f32).sqrt();
+            let (x, shift, scale) = (S::as_simd_f32s(s), Lanes::splat(simd, mean), Lanes::splat(simd, inverse));
+            let (y, y_rest) = S::as_mut_simd_f32s(y);
+            for (((y, &x), &gain), &bias) in y.iter_mut().zip(x.0).zip(gains.0).zip(biases.0) {
+                *y = ((Lanes(simd, x) - shift) * scale).mul_add(Lanes(simd, gain), Lanes(simd, bias)).1;
+            }
+            for (((y, x), gain), bias) in y_rest.iter_mut().zip(x.1).zip(gains.1).zip(biases.1) {
+                *y = (x - mean) * inverse * gain + bias;
+            }
+            stats.copy_from_slice(&[mean, inverse]);
         }
     }
-    let last = |f: fn(f32) -> f32| rest.iter().map(|&x| f(x - shift)).sum::<f32>();
-    [fast::sum_lanes(plain) + last(|x| x), fast::sum_lanes(squares) + last(|x| x * x)]
+}
+
+/// The gradients by the rows `s`.
+struct Slopes<'a> {
+    rms: bool,
+    s: &'a [f32],
+    gain: &'a [f32],
+    stats: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Slopes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) {
+        let Slopes { rms, s, gain, stats, dy, dx } = self;
+        let d = gain.len();
+        let (gain, gain_rest) = S::as_simd_f32s(gain);
+        let all = s.chunks_exact(d).zip(stats.chunks_exact(2)).zip(dy.chunks_exact(d));
+        for (((s, stats), dy), dx) in all.zip(dx.chunks_exact_mut(d)) {
+            let [shift, inverse] = [stats[0], stats[1]];
+            let ((s, s_rest), (dy, dy_rest), (dx, dx_rest)) =
+                (S::as_simd_f32s(s), S::as_simd_f32s(dy), S::as_mut_simd_f32s(dx));
+            let splat = |x| Lanes::splat(simd, x);
+            let (mut sum, mut products) = (splat(0.0), splat(0.0));
+            for ((&s, &dy), &gain) in s.iter().zip(dy).zip(gain) {
+                let g = Lanes(simd, gain) * Lanes(simd, dy);
+                sum = sum + g;
+                products = g.mul_add(Lanes(simd, s) - splat(shift), products);
+            }
+            let (mut sum, mut products) = (simd.reduce_sum_f32s(sum.1), simd.reduce_sum_f32s(products.1));
+            for ((s, dy), gain) in s_rest.iter().zip(dy_rest).zip(gain_rest) {
+                sum += gain * dy;
+                products += gain * dy * (s - shift);
+            }
+            let mean = if rms { 0.0 } else { sum / d as f32 };
+            // h is (s - shift) inverse, here and, a second time, below.
+            let along = products * inverse * inverse / d as f32;
+            for (((dx, &s), &dy), &gain) in dx.iter_mut().zip(s).zip(dy).zip(gain) {
+                let g = Lanes(simd, gain) * Lanes(simd, dy);
+                let h = Lanes(simd, s) - splat(shift);
+                *dx = (splat(inverse) * h.mul_add(splat(-along), g - splat(mean))).1;
+            }
+            for (((dx, s), dy), gain) in dx_rest.iter_mut().zip(s_rest).zip(dy_rest).zip(gain_rest) {
+                *dx = inverse * (gain * dy - mean - (s - shift) * along);
+            }
+        }
+    }
 }
 
 impl LayerNorm {
@@ -255,12 +315,12 @@ impl Op for LayerNorm {
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let d = a.shape(0).last_dim();
+        let arch = pulp::Arch::new();
         let gain = a.f(1);
-        let bias = (!self.rms).then(|| a.f(2));
+        let zeros = vec![0.0; if self.rms { gain.len() } else { 0 }];
+        let bias = if self.rms { &zeros } else { a.f(2) };
         let mask = self.mask(a, self.position(Input::Step));
         let first = a.first_element(0);
-        let eps = self.eps as f32;
         self.each(
             a,
             BLOCK,
@@ -276,29 +336,7 @@ impl Op for LayerNorm {
                     },
                 )
             },
-            |s, y, stats| {
-                wide(
-                    #[inline(always)]
-                    || {
-                        for ((s, y), stats) in
-                            s.chunks_exact(d).zip(y.chunks_exact_mut(d)).zip(stats.chunks_exact_mut(2))
-                        {
-                            let rough = if self.rms { 0.0 } else { sum(s) / d as f32 };
-                            let [off, squares] = sums(s, rough).map(|sum| sum / d as f32);
-                            let (mean, variance) =
-                                if self.rms { (0.0, squares) } else { (rough + off, squares - off * off) };
-                            let inverse = 1.0 / (variance + eps).sqrt();
-                            for ((y, s), gain) in y.iter_mut().zip(s).zip(gain) {
-                                *y = (s - mean) * inverse * gain;
-                            }
-                            if let Some(bias) = bias {
-                                y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-                            }
-                            stats.copy_from_slice(&[mean, inverse]);
-                        }
-                    },
-                )
-            },
+            |s, y, stats| arch.dispatch(Normalise { norm: *self, s, gain, bias, y, stats }),
         );
         true
     }
@@ -411,38 +449,20 @@ impl Op for LayerNormBackward {
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let d = a.shape(0).last_dim();
+        let arch = pulp::Arch::new();
         let gain = a.f(1);
         let (mask, first) = (self.mask(a), a.first_element(0));
         self.each(
             a,
             BLOCK,
             |s, stats, dy, dsum, dx| {
-                wide(
-                    #[inline(always)]
-                    || {
-                        let all = s.chunks_exact(d).zip(stats.chunks_exact(2)).zip(dy.chunks_exact(d));
-                        for (((s, stats), dy), dx) in all.zip(dx.chunks_exact_mut(d)) {
-                            let [shift, inverse] = [stats[0], stats[1]];
-                            dx.iter_mut().zip(gain).zip(dy).for_each(|((dx, gain), dy)| *dx = gain * dy);
-                            let mean = if self.norm.rms { 0.0 } else { sum(dx) / d as f32 };
-                            let mut lanes = [0.0f32; 16];
-                            let ((g, g_rest), (x, x_rest)) = (dx.as_chunks::<16>(), s.as_chunks::<16>());
-                            for (g, x) in g.iter().zip(x) {
-                                (0..16).for_each(|i| lanes[i] += g[i] * (x[i] - shift));
-                            }
-                            let rest: f32 = g_rest.iter().zip(x_rest).map(|(g, x)| g * (x - shift)).sum();
-                            // h is (s - shift) inverse, here and, a second time, below.
-                            let along = (fast::sum_lanes(lanes) + rest) * inverse * inverse / d as f32;
-                            for (dx, s) in dx.iter_mut().zip(s) {
-                                *dx = inverse * (*dx - mean - (s - shift) * along);
-                            }
-                        }
-                        if let Some(dsum) = dsum {
-                            dx.iter_mut().zip(dsum).for_each(|(dx, dsum)| *dx += dsum);
-                        }
-                    },
-                )
+                arch.dispatch(Slopes { rms: self.norm.rms, s, gain, stats, dy, dx: &mut *dx });
+                if let Some(dsum) = dsum {
+                    wide(
+                        #[inline(always)]
+                        || dx.iter_mut().zip(dsum).for_each(|(dx, dsum)| *dx += dsum),
+                    );
+                }
             },
             |at, dr| {
                 let Some(mask) = mask else { return };

@@ -4,11 +4,13 @@ use super::args::{Args, rows};
 use super::elementwise::Fun;
 use super::fast::wide;
 use super::real::Real;
+use super::strided::transpose;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
+use std::sync::Arc;
 
 /// What the epilogue applies to `a b + bias`. Each one's slope can be told from its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -161,12 +163,17 @@ impl MatMul {
 
     #[inline(always)]
     fn finish(&self, y: &mut [f32], n: usize, bias: Option<&[f32]>) {
+        let relu = |y: f32| if y > 0.0 { y } else { 0.0 };
         if let Some(bias) = bias {
+            if self.activation == Activation::Relu {
+                y.chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y = relu(*y + b)));
+                return;
+            }
             y.chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
         }
         match self.activation {
             Activation::None => {}
-            Activation::Relu => y.iter_mut().for_each(|y| *y = if *y > 0.0 { *y } else { 0.0 }),
+            Activation::Relu => y.iter_mut().for_each(|y| *y = relu(*y)),
             Activation::Tanh => y.iter_mut().for_each(|y| *y = fast::tanh(*y)),
             Activation::Sigmoid => y.iter_mut().for_each(|y| *y = fast::sigmoid(*y)),
         }
@@ -350,7 +357,7 @@ impl Op for MatMul {
         let (a, b, y) = (args.f(0), args.f(1), args.out(0));
         let bias = self.bias.then(|| args.f(2));
         let to_isize = |s: [usize; 2]| s.map(|x| x as isize);
-        let product = |m: usize, k: usize, y: &mut [f32], a: &[f32], b: &[f32]| {
+        let product = |m: usize, k: usize, y: &mut [f32], a: &[f32], (b, sb): (&[f32], [usize; 2])| {
             assert!(y.len() == m * d.n && b.len() > (k - 1) * sb[0] + (d.n - 1) * sb[1]);
             assert!(a.len() > (m - 1) * sa[0] + (k - 1) * sa[1]);
             // SAFETY: the lengths were checked against the strides; y is exclusive.
@@ -384,7 +391,7 @@ impl Op for MatMul {
                         #[inline(always)]
                         || small_t(y, d.n, d.k, a, sa, b),
                     ),
-                    _ => product(d.m, d.k, y, a, b),
+                    _ => product(d.m, d.k, y, a, (b, sb)),
                 }
                 wide(
                     #[inline(always)]
@@ -397,7 +404,7 @@ impl Op for MatMul {
             let mut parts = vec![0.0; d.k.div_ceil(CHUNK) * d.m * d.n];
             rows(&mut parts, d.m * d.n, CHUNK * d.m * d.n, |c, part| {
                 let k = CHUNK.min(d.k - c * CHUNK);
-                product(d.m, k, part, &a[c * CHUNK * sa[1]..], &b[c * CHUNK * sb[0]..]);
+                product(d.m, k, part, &a[c * CHUNK * sa[1]..], (&b[c * CHUNK * sb[0]..], sb));
             });
             y.fill(0.0);
             parts.chunks(d.m * d.n).for_each(|p| y.iter_mut().zip(p).for_each(|(y, p)| *y += p));
@@ -414,6 +421,13 @@ impl Op for MatMul {
             });
         } else {
             const TILE: usize = 128;
+            // Once for many tiles: else each product does it for itself.
+            let once = (self.transpose_b && d.m > 4 * TILE).then(|| {
+                let mut to = vec![0.0; d.n * d.k];
+                transpose(b, d.k, &mut to, d.n);
+                to
+            });
+            let b = once.as_deref().map_or((b, sb), |b| (b, [d.n, 1]));
             rows(y, (TILE.min(d.m)) * d.n, TILE * d.n * d.k / 8, |i, y| {
                 product(y.len() / d.n, d.k, y, &a[i * TILE * sa[0]..], b);
                 wide(
@@ -476,6 +490,12 @@ impl Op for MatMul {
             }
             _ => None,
         }
+    }
+
+    fn with_transposed(&self, s: &Shapes) -> Option<(usize, Arc<dyn Op>)> {
+        let small = s.input(1).len() == 2 && s.input(1).elements() <= 64 * 1024;
+        let taken = self.transpose_b && !self.transpose_a && small && s.input(0).rows() >= 512;
+        taken.then(|| (1, Arc::new(MatMul { transpose_b: false, ..*self }) as Arc<dyn Op>))
     }
 
     fn cost(&self, s: &Shapes) -> Cost {

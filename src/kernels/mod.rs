@@ -7,9 +7,11 @@ use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::tensor::{DType, Shape, Spec};
 use std::fmt::Debug;
+use std::sync::Arc;
 
 pub mod args;
 pub(crate) mod fast;
+pub(crate) mod lanes;
 pub mod launch;
 pub mod real;
 pub mod source;
@@ -124,6 +126,11 @@ pub trait Op: Debug + Send + Sync + 'static {
 
     /// How this op falls into parts that do not need one another, if it does: see [`Split`].
     fn split(&self, _s: &Shapes) -> Option<Split> {
+        None
+    }
+
+    /// On a CPU: a matrix among the inputs that this op's parts had better find transposed, and the op that takes it so.
+    fn with_transposed(&self, _s: &Shapes) -> Option<(usize, Arc<dyn Op>)> {
         None
     }
 

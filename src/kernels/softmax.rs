@@ -2,10 +2,10 @@
 
 use super::args::{Args, rows};
 use super::fast::wide;
-use super::launch::lanes;
+use super::lanes::{self, Lanes};
 use super::matmul::dot;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast, launch};
 use crate::error::Result;
 use crate::tensor::{DType, Shape};
 use crate::twin;
@@ -39,7 +39,7 @@ fn launch([columns, slices]: [&'static str; 2], x: &Shape, axis: usize, caps: &C
     let (outer, n, inner) = x.around(axis);
     let params = Params { slices: (outer * inner) as u32, n: n as u32, inner: inner as u32 };
     if n >= 32 && (inner == 1 || n >= 8 * outer * inner) {
-        Launch::of("softmax", slices).params(params).groups(outer * inner, lanes(n, caps), caps)
+        Launch::of("softmax", slices).params(params).groups(outer * inner, launch::lanes(n, caps), caps)
     } else {
         Launch::of("softmax", columns).params(params).threads(outer * inner, caps)
     }
@@ -83,6 +83,61 @@ impl Softmax {
     }
 }
 
+/// Elements that a call of the vectorised form takes at once.
+const BLOCK: usize = 4096;
+
+/// A slice with nothing kept has maximum `MASKED`; subtracting a larger floor makes its exponentials 0.
+const FLOOR: f32 = -1e38;
+
+#[inline(always)]
+fn keep_or_mask(y: &mut [f32], x: &[f32], keep: &[u32]) {
+    y.iter_mut().zip(x).zip(keep).for_each(|((y, &x), &k)| *y = if k != 0 { x } else { f32::MASKED });
+}
+
+/// `y` = softmax of each `n` elements of `x` that lie side by side.
+struct Slices<'a> {
+    x: &'a [f32],
+    keep: Option<&'a [u32]>,
+    y: &'a mut [f32],
+    n: usize,
+}
+
+impl pulp::WithSimd for Slices<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) {
+        let n = self.n;
+        let mut kept = vec![0.0; if self.keep.is_some() { n } else { 0 }];
+        for (i, (x, y)) in self.x.chunks_exact(n).zip(self.y.chunks_exact_mut(n)).enumerate() {
+            let x = match self.keep {
+                None => x,
+                Some(keep) => {
+                    keep_or_mask(&mut kept, x, &keep[i * n..][..n]);
+                    &kept
+                }
+            };
+            let ((x, x_rest), (y, y_rest)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(y));
+            let last = Lanes::filled(simd, x_rest, f32::MASKED);
+            // Of a number and a NaN, the second operand is the result.
+            let greatest = x.iter().fold(simd.splat_f32s(FLOOR), |m, &x| simd.max_f32s(x, m));
+            let greatest = simd.max_f32s(last.1, greatest);
+            let m = Lanes::splat(simd, simd.reduce_max_f32s(greatest));
+            let mut z = Lanes::splat(simd, 0.0);
+            for (y, &x) in y.iter_mut().zip(x) {
+                let e = lanes::exp(Lanes(simd, x) - m);
+                z = z + e;
+                *y = e.1;
+            }
+            let last = lanes::exp(last - m);
+            let z = simd.reduce_sum_f32s((z + last).1);
+            let scale = simd.splat_f32s(if z > 0.0 { 1.0 / z } else { 0.0 });
+            y.iter_mut().for_each(|y| *y = simd.mul_f32s(*y, scale));
+            simd.partial_store_f32s(y_rest, simd.mul_f32s(last.1, scale));
+        }
+    }
+}
+
 impl Op for Softmax {
     fn name(&self) -> &'static str {
         "softmax"
@@ -111,7 +166,18 @@ impl Op for Softmax {
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
         let (_, n, inner) = a.shape(0).around(self.axis);
         let x = a.f(0);
-        let keep = self.masked.then(|| (a.u(1), self.full_mask(a.shape(0), a.shape(1))));
+        let keep = self.masked.then(|| a.u(1));
+        if inner == 1 {
+            let arch = pulp::Arch::new();
+            // So many slices that the call, and what it sets up, does not count.
+            let slices = (BLOCK / n.max(1)).max(1);
+            rows(a.out(0), n * slices, n * slices * 4, |i, y| {
+                let range = i * n * slices..i * n * slices + y.len();
+                arch.dispatch(Slices { x: &x[range.clone()], keep: keep.map(|k| &k[range]), y, n });
+            });
+            return true;
+        }
+        let full = self.masked && self.full_mask(a.shape(0), a.shape(1));
         rows(a.out(0), n * inner, n * inner * 4, |o, y| {
             let x = &x[o * n * inner..][..n * inner];
             wide(
@@ -119,38 +185,22 @@ impl Op for Softmax {
                 || {
                     match keep {
                         None => y.copy_from_slice(x),
-                        Some((k, true)) => {
-                            let k = &k[o * n * inner..][..n * inner];
-                            y.iter_mut()
-                                .zip(x)
-                                .zip(k)
-                                .for_each(|((y, &x), &k)| *y = if k != 0 { x } else { f32::MASKED });
-                        }
-                        Some((k, false)) => {
+                        Some(k) if full => keep_or_mask(y, x, &k[o * n * inner..][..n * inner]),
+                        Some(k) => {
                             for (c, (y, x)) in y.chunks_mut(inner).zip(x.chunks(inner)).enumerate() {
                                 if k[o * n + c] != 0 { y.copy_from_slice(x) } else { y.fill(f32::MASKED) }
                             }
                         }
                     }
-                    // A slice with nothing kept has maximum MASKED; subtracting a larger floor makes its exponentials 0.
-                    const FLOOR: f32 = -1e38;
-                    if inner == 1 {
-                        let m = fast::greatest(FLOOR, y);
-                        y.iter_mut().for_each(|v| *v = fast::exp(*v - m));
-                        let z = fast::sum(y);
+                    for i in 0..inner {
+                        let m = y.iter().skip(i).step_by(inner).fold(FLOOR, |m, &v| if v > m { v } else { m });
+                        y.iter_mut().skip(i).step_by(inner).for_each(|v| *v -= m);
+                    }
+                    y.iter_mut().for_each(|v| *v = fast::exp(*v));
+                    for i in 0..inner {
+                        let z: f32 = y.iter().skip(i).step_by(inner).sum();
                         let scale = if z > 0.0 { 1.0 / z } else { 0.0 };
-                        y.iter_mut().for_each(|v| *v *= scale);
-                    } else {
-                        for i in 0..inner {
-                            let m = y.iter().skip(i).step_by(inner).fold(FLOOR, |m, &v| if v > m { v } else { m });
-                            y.iter_mut().skip(i).step_by(inner).for_each(|v| *v -= m);
-                        }
-                        y.iter_mut().for_each(|v| *v = fast::exp(*v));
-                        for i in 0..inner {
-                            let z: f32 = y.iter().skip(i).step_by(inner).sum();
-                            let scale = if z > 0.0 { 1.0 / z } else { 0.0 };
-                            y.iter_mut().skip(i).step_by(inner).for_each(|v| *v *= scale);
-                        }
+                        y.iter_mut().skip(i).step_by(inner).for_each(|v| *v *= scale);
                     }
                 },
             )

@@ -104,12 +104,28 @@ impl Copy {
     /// On a few threads where the outermost axis is the output's outermost too.
     fn run_parallel<V: std::marker::Copy + Send + Sync>(&self, x: &[V], y: &mut [V]) {
         let block = self.to_strides[0];
-        if self.extents.len() > 1 && block * self.extents[0] == y.len() {
+        if let ([_, n], [1, pitch], [_, 1]) = (&self.extents[..], &self.from_strides[..], &self.to_strides[..])
+            && block == *n
+            && block * self.extents[0] == y.len()
+        {
+            transpose(&x[self.from..], *pitch, y, *n);
+        } else if self.extents.len() > 1 && block * self.extents[0] == y.len() {
             rows(y, block, block, |i, row| self.run(1, x, self.from + i * self.from_strides[0], row, self.to));
         } else {
             self.run(0, x, self.from, y, self.to);
         }
     }
+}
+
+/// The transposed of rows of `x`, one each `pitch` elements: `y` \[.., n\], of n rows.
+pub(super) fn transpose<V: std::marker::Copy + Send + Sync>(x: &[V], pitch: usize, y: &mut [V], n: usize) {
+    // Elements of a cache line: each is read once.
+    const LINE: usize = 16;
+    rows(y, n * LINE, n * LINE, |i, y| {
+        for j in 0..n {
+            y[j..].iter_mut().step_by(n).zip(&x[j * pitch + i * LINE..]).for_each(|(y, &x)| *y = x);
+        }
+    });
 }
 
 fn run<T: Real>(a: &Args<T>, copies: &[(usize, Copy)], zero: bool) {
