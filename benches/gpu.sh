@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # All that only a GPU can settle, in one go: the shader tests on it, its kernels against what it can do, and training steps and
 # memory beside PyTorch's (eager and torch.compile, CUDA) on the same card. Prints a table each; keeps the kernels' as JSON.
-#   pip install torch numpy && benches/gpu.sh PATH/ml-1m [OUT]
+#   pip install 'torch<2.6' 'numpy<2' && benches/gpu.sh PATH/ml-1m [OUT]
 set -euo pipefail
-cd "$(dirname "$0")/.."
-data=${1:?usage: benches/gpu.sh PATH/ml-1m [OUT]}
-out=${2:-runs/gpu}
+data=$(realpath "${1:?usage: benches/gpu.sh PATH/ml-1m [OUT]}")
+ls "$data"/ratings.dat* > /dev/null
+out=$(realpath -m "${2:-runs/gpu}")
 mkdir -p "$out"
+cd "$(dirname "$0")/.."
 cargo build --release --quiet
 wgrec=target/release/wgrec
 "$wgrec" devices

@@ -158,7 +158,6 @@ fn tiled(
 }
 
 // With BLOCKS = 1.
-
 @compute @workgroup_size(WG)
 fn parts(
     @builtin(workgroup_id) group: vec3<u32>,

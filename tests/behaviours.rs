@@ -384,6 +384,15 @@ fn pre_training_by_a_pretext_task_reads_no_future() {
         let pretrain = bench.json(&format!("{task}/pretrain.json"));
         assert!(pretrain["valid"]["ndcg@10"].as_f64() > Some(0.1), "{task}: {}", pretrain["valid"]);
     }
+    // A window alone in its batch has no other to be told from: the contrast is 0 whatever its scale.
+    let first_loss = |run: &str, setting: &str| {
+        let task = ["--set=model.pretext.task=contrast", "--set=phase=pretrain", "--set=pretrain.batch=1", setting];
+        bench.train("sasrec", "--data=data.csv", run, &[&PRETRAINED[..], &task].concat());
+        let lines = fs::read_to_string(bench.path(run).join("pretrain.jsonl")).unwrap();
+        serde_json::from_str::<serde_json::Value>(lines.lines().next().unwrap()).unwrap()["loss"].as_f64().unwrap()
+    };
+    let none = first_loss("no-contrast", "--set=model.pretext.contrast_weight=0");
+    assert_eq!(first_loss("sharp", "--set=model.pretext.temperature=0.0001"), none);
     // Another behaviour on the same backbone; the task goes with it.
     bench.ok(&["train", "sasrec", "--from=mask", "--set=data.target=cart"]);
     bench.ok(&["recommend", "--run=mask", "--behaviour=cart", "--output=a.csv"]);
@@ -438,6 +447,13 @@ fn items_of_a_file_are_ranked() {
     fs::write(bench.path("wrong.tsv"), "user\tthing\nu1\ti1\n").unwrap();
     bench.refuses(&eval(&["--items=wrong.tsv"]), "wrong.tsv:1: found \"user\\tthing\"; expected");
     bench.refuses(&eval(&["--items=wrong.tsv", "--format=delimited"]), "expected a column of items");
+    let columns =
+        ["--format=delimited", "--set=data.columns.user=who", "--set=data.columns.item=what", "--set=train.epochs=1"];
+    let renamed = fs::read_to_string(bench.path("data.csv")).unwrap().replacen("user,item", "who,what", 1);
+    fs::write(bench.path("renamed.csv"), &renamed).unwrap();
+    bench.train("sasrec", "--data=renamed.csv", "renamed", &columns);
+    bench.ok(&["eval", "--run=renamed", "--items=renamed.csv", "--format=delimited"]);
+    bench.ok(&["eval", "--run=renamed", "--items=items.tsv"]);
     fs::write(bench.path("wrong.tsv"), "user\titem\nu1\ti1\nu2\n").unwrap();
     bench.refuses(&eval(&["--items=wrong.tsv"]), "wrong.tsv:3");
     fs::write(bench.path("wrong.tsv"), "user\titem\nu1\tmissing\nnobody\ti1\n").unwrap();

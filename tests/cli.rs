@@ -295,6 +295,21 @@ fn runs_are_compared_over_users() {
     let mean = seeds["differences"][0]["metrics"]["ndcg@10"]["mean"].as_f64().unwrap();
     assert!((mean - ((a + b) / 2.0 - pop)).abs() < 1e-12 && a != b, "{mean}: {a}, {b}, {pop}");
     assert!(bench.refuses(&["compare", "a,nowhere", "pop"]).contains("no run is here"));
+    assert_eq!(seeds["sides"][0]["test"]["ndcg@10"].as_f64().unwrap(), (a + b) / 2.0);
+    for (side, expected) in [
+        ("a,pop", "do not count as seeds of one model"),
+        ("a,a", "the same run twice"),
+        ("a,", "an empty name beside a comma"),
+    ] {
+        assert!(bench.refuses(&["compare", side, "pop"]).contains(expected));
+    }
+    // What a run keeps is not written over.
+    assert!(bench.refuses(&["compare", "a", "pop", "--json", "a/metrics.json"]).contains("the run keeps it"));
+    assert!(bench.refuses(&["eval", "--run=a", "--per-user=a/model.safetensors"]).contains("the run keeps it"));
+    let list = "user,item\nu1,i1\n";
+    fs::write(bench.path("list.csv"), list).unwrap();
+    assert!(bench.refuses(&["eval", "--run=a", "--items=list.csv", "--per-user=list.csv"]).contains("it is read"));
+    assert_eq!(fs::read_to_string(bench.path("list.csv")).unwrap(), list);
     // A run has nothing on itself.
     bench.ok(&["compare", "a", "a", "--metrics", "map@5", "--split", "valid", "--json", "same.json"]);
     let same = bench.json("same.json");

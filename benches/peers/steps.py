@@ -5,7 +5,8 @@
                                                            [--steps 20] [--rounds 3] [--threads 2] [--compile] [--device cpu|gpu]
 
 5-core, leave-one-out, B 128, d 64, softmax over all items with a target at every place (SASRec as published: two blocks, one head,
-dropout 0.2; GRU4Rec: one layer, hidden 128). `gru4rec-last` and `sasrec-last` are one sample a prefix, B 256, the loss at its end alone. PoMRec is the paper's (equations 1 to 11,
+dropout 0.2; GRU4Rec: one layer, hidden 128).
+`gru4rec-last` and `sasrec-last` are one sample a prefix, B 256, the loss at its end alone. PoMRec is the paper's (equations 1 to 11,
 K 2, N_p 4, lambda 4), one sample a prefix with one negative, B 256, no k-core; the rounds have ten times as many of its steps.
 Making batches counts on both sides. Blocks run over padded places on both sides, losses skip them on both. PyTorch gets denormals
 flushed, an allocator that does not return pages, vectorised numpy for its batches, and with --compile torch.compile as well. Prints
@@ -246,7 +247,7 @@ def wgrec(name, window):
         return facts["samples_per_second"], facts["peak_bytes"] / 2**20 if args.device == "gpu" else usage.ru_maxrss / 1024
 
 
-print(f"training steps, d {D}, {args.threads} threads, {args.rounds} rounds of {args.steps} steps in turns; "
+print(f"training steps, d {D}, {args.threads} threads, {args.rounds} rounds in turns; "
       f"load before {os.getloadavg()[0]:.1f}")
 print(f"{'':32}{'samples/s':>11}{'ratio':>8}{'MiB':>8}{'ratio':>8}")
 for row in args.rows.split(","):

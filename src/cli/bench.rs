@@ -33,6 +33,9 @@ struct Kernels {
     /// auto, cpu, gpu or gpu:N
     #[arg(long, default_value = "auto")]
     device: String,
+    /// A product of 4096 x 4096 x 4096 and a softmax loss over 1,000,000 items among them, for large GPUs
+    #[arg(long, conflicts_with = "quick")]
+    large: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -60,9 +63,6 @@ struct Output {
     /// Small sizes and few runs, for software drivers and CI: seconds for all of it
     #[arg(long)]
     quick: bool,
-    /// A product of 4096 x 4096 x 4096 and a softmax loss over 1,000,000 items among the kernels, for large GPUs
-    #[arg(long, conflicts_with = "quick")]
-    large: bool,
     /// Write all of it to a JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -73,11 +73,7 @@ struct Output {
 
 impl Output {
     fn scale(&self) -> Scale {
-        match (self.large, self.quick) {
-            (true, _) => Scale::Large,
-            (_, true) => Scale::Quick,
-            _ => Scale::Full,
-        }
+        if self.quick { Scale::Quick } else { Scale::Full }
     }
 
     /// The earlier measurements, which must be fit to be compared with these. That, and a place for the new ones, is found out
@@ -129,7 +125,7 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn measure_kernels(args: Kernels) -> Result<()> {
-    let scale = args.output.scale();
+    let scale = if args.large { Scale::Large } else { args.output.scale() };
     let cases = kernels::cases(args.name.as_deref(), scale)?;
     let small = kernels::cases(args.name.as_deref(), Scale::Quick)?;
     let (device, _) = Device::open(&args.device)?;

@@ -51,6 +51,22 @@ struct Run {
     loss: String,
 }
 
+impl Run {
+    /// Checks that `other` is this model by another seed: what was set does not differ else. `again`: it is there already.
+    fn check_seed_of(&self, other: &Run, again: bool) -> Result<()> {
+        let free = ["seed", "device", "data.path", "from"];
+        let (a, b) = (&self.session, &other.session);
+        let different = a.config.differences(&b.config).into_iter().find(|(key, ..)| !free.contains(&key.as_str()));
+        let why = match different {
+            _ if again => "the same run twice".to_string(),
+            _ if a.model.name() != b.model.name() => format!("models {} and {}", a.model.name(), b.model.name()),
+            Some((key, was, is)) => format!("{key}: {was} and {is}"),
+            None => return Ok(()),
+        };
+        Err(Error::Usage(format!("{} and {} do not count as seeds of one model: {why}", self.name, other.name)))
+    }
+}
+
 /// What is compared: a run, or several that count as one.
 struct Side {
     name: String,
@@ -70,6 +86,10 @@ impl Side {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    if let Some(path) = &args.json {
+        let folders = args.runs.iter().flat_map(|name| std::iter::once(name.as_str()).chain(name.split(',')));
+        super::check_output(path, args.data.as_deref(), folders.map(Path::new))?;
+    }
     let mut sides: Vec<Side> = vec![];
     for name in &args.runs {
         // A folder's own name may have a comma.
@@ -77,7 +97,16 @@ pub fn run(args: Args) -> Result<()> {
         let parts = if Path::new(name).is_dir() { whole.to_vec() } else { name.split(',').collect() };
         let mut side = Side { name: name.clone(), runs: vec![] };
         for name in parts {
+            if name.is_empty() {
+                return Err(Error::Usage(format!("{:?}: an empty name beside a comma", side.name)));
+            }
             let run = ranked(&args, name)?;
+            if let Some(first) = side.runs.first() {
+                first.check_seed_of(
+                    &run,
+                    side.runs.iter().any(|other| super::same(Path::new(&other.name), Path::new(name))),
+                )?;
+            }
             if let Some(first) = sides.iter().flat_map(|side| &side.runs).chain(&side.runs).next() {
                 first
                     .session
@@ -179,8 +208,16 @@ fn json(args: &Args, sides: &[Side], differences: &Differences) -> Value {
         let values = list.iter().map(|(metric, c)| (metric.to_string(), json!(c)));
         json!({"of": sides[0].name, "to": other.name, "metrics": Value::Object(values.collect())})
     };
+    let side = |side: &Side| {
+        let means = args.metrics.iter().map(|m| (m.to_string(), side.mean(|ranked| ranked.mean_of_users(*m)).into()));
+        let runs: Vec<&String> = side.runs.iter().map(|run| &run.name).collect();
+        let mut all = json!({"name": side.name, "runs": runs});
+        all[&part] = Value::Object(means.collect());
+        all
+    };
     json!({
         "part": part,
+        "sides": sides.iter().map(side).collect::<Vec<_>>(),
         "runs": sides.iter().flat_map(|side| &side.runs).map(run).collect::<Vec<_>>(),
         "differences": differences.iter().map(difference).collect::<Vec<_>>(),
     })

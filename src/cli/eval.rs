@@ -56,6 +56,10 @@ pub struct Args {
 const LISTS: [usize; 3] = [5, 10, 20];
 
 pub fn run(args: Args) -> Result<()> {
+    if let Some(path) = &args.per_user {
+        let inputs = [&args.items, &args.data].into_iter().flatten();
+        super::check_output(path, inputs.map(PathBuf::as_path), [args.run.as_path()])?;
+    }
     let mut folder = RunFolder::open(&args.run)?;
     let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
         config.eval.protocol = args.protocol.unwrap_or(config.eval.protocol);
@@ -65,12 +69,21 @@ pub fn run(args: Args) -> Result<()> {
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;
     let mut text = format!("{:<8} {}\n", "device", session.device_note);
-    let listed = args.items.as_deref().map(|path| ListedItems::read(path, args.format, &session.data)).transpose()?;
+    let listed = args
+        .items
+        .as_deref()
+        .map(|path| ListedItems::read(path, args.format, &session.config.data.columns, &session.data))
+        .transpose()?;
     let (ask, asked, about) = match &listed {
         Some(listed) => (Ask::Items(&listed.targets), "items".to_string(), session.describe_asked(&listed.describe())),
         None => (Ask::Part(args.split), args.split.to_string(), session.describe_data()),
     };
-    let _ = writeln!(text, "{:<8} {about}", "data");
+    // In a full ranking what else is asked of the same user competes.
+    let apart = match session.config.eval.protocol {
+        Protocol::Sampled(_) if listed.is_some() => ", none of them asked of the same user",
+        _ => "",
+    };
+    let _ = writeln!(text, "{:<8} {about}{apart}", "data");
     let _ = writeln!(text, "{:<8} {} of {}, epoch {}", "model", session.model.name(), args.run.display(), best.epoch);
     let ranked = session.evaluator(&store, ask)?.run()?;
     if let Some(path) = &args.per_user {

@@ -13,10 +13,10 @@ mod train;
 
 use clap::{Parser, Subcommand};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wgrec::data::Format;
-use wgrec::train::Config;
+use wgrec::train::{Config, RunFolder};
 use wgrec::{Error, Result};
 
 /// Train sequential recommenders on any GPU, or on the CPU
@@ -41,6 +41,28 @@ enum Command {
     Data(data::DataArgs),
     /// Measure kernels, training steps, evaluations and readers on this machine
     Bench(bench::Args),
+}
+
+/// Checks that `path`, which is to be written, is none of the files that are read, nor one that a run keeps in its folder.
+fn check_output<'a>(
+    path: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+    runs: impl IntoIterator<Item = &'a Path>,
+) -> Result<()> {
+    let refuse = |why: &str| Err(Error::Usage(format!("{}: {why}; name another file to write", path.display())));
+    if inputs.into_iter().any(|input| same(input, path)) {
+        return refuse("it is read");
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match path.is_file() && runs.into_iter().any(|run| same(run, folder)) && RunFolder::keeps(path) {
+        true => refuse("the run keeps it"),
+        false => Ok(()),
+    }
+}
+
+/// Whether two paths lead to one file or folder.
+fn same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
 /// Runs the program: 0 if all went well, 2 for wrong input or usage, 1 for a run that failed.

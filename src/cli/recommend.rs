@@ -49,6 +49,7 @@ pub fn run(args: Args) -> Result<()> {
         }
     };
     let names = args.users.as_deref().map(read_users).transpose()?;
+    super::check_output(&args.output, [&args.users, &args.data].into_iter().flatten().map(PathBuf::as_path), None)?;
     let mut folder = RunFolder::open(&args.run)?;
     let (session, store, _) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());

@@ -99,7 +99,7 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
     }
     was.check_pretrained()?;
     let whole = Config { phase: Some(Phase::Tune), ..whole };
-    let Some(out) = args.out.as_deref().filter(|out| !same(out, from)) else {
+    let Some(out) = args.out.as_deref().filter(|out| !super::same(out, from)) else {
         let mut folder = RunFolder::go_on(from)?;
         let config = args.settings.over(Config { from: None, ..whole })?;
         config.check_backbone(&was.config()?, from)?;
@@ -140,9 +140,4 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
         }
     };
     Ok(Start { folder, config, other: false })
-}
-
-/// Whether two paths lead to one folder.
-fn same(a: &Path, b: &Path) -> bool {
-    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

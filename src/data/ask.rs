@@ -55,14 +55,17 @@ pub struct ListedItems {
 }
 
 impl ListedItems {
-    /// Reads a file of interactions, of a format that is told from its contents if not given: a user and an item each;
-    /// what else stands there does not count.
+    /// Reads a file of interactions, of a format that is told from its contents if not given: a user and an item each.
+    /// `columns` name those of the data; a file that has others is read by the usual names. What else stands there must be
+    /// well-formed, and does not count.
     ///
     /// # Errors
     /// Whatever is wrong with the file; one without a user of the data and an item of it in one line.
-    pub fn read(path: &Path, format: Option<Format>, data: &Dataset) -> Result<ListedItems> {
+    pub fn read(path: &Path, format: Option<Format>, columns: &Columns, data: &Dataset) -> Result<ListedItems> {
         let source = readers::locate(path, format)?;
-        let listed = readers::read(&source, &Columns::default())?;
+        let named = Columns { value: None, time: None, behaviour: None, ..columns.clone() };
+        let listed =
+            readers::read(&source, &named).or_else(|e| readers::read(&source, &Columns::default()).map_err(|_| e))?;
         let users: HashMap<&str, u32> = (0..data.users() as u32).map(|user| (data.user_name(user), user)).collect();
         let items: HashMap<&str, u32> = (1..=data.items() as u32).map(|item| (data.item_name(item), item)).collect();
         let known_users: Vec<Option<u32>> = listed.user_names.iter().map(|name| users.get(name).copied()).collect();

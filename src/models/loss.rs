@@ -157,7 +157,7 @@ impl Loss {
                     }
                     _ => negative,
                 };
-                mean(surprise(positive, negative))
+                mean(surprise(positive, negative, None))
             }
             LossKind::Top1Max => {
                 let above = (negative - column(positive)).sigmoid() + negative.square().sigmoid();
@@ -181,13 +181,16 @@ impl Loss {
     }
 }
 
-/// -log of the softmax's share of `positive` \[R\] among itself and `negative` \[R, n\], \[R\].
-pub(super) fn surprise<'g>(positive: Var<'g>, negative: Var<'g>) -> Var<'g> {
+/// -log of the softmax's share of `positive` \[R\] among itself and `negative` \[R, n\], \[R\]: those where `keep`, of that shape,
+/// is 1 and not 0; all without it.
+pub(super) fn surprise<'g>(positive: Var<'g>, negative: Var<'g>, keep: Option<Var<'g>>) -> Var<'g> {
     let (g, column) = (positive.graph(), |v: Var<'g>| v.reshape([v.shape()[0], 1]));
-    // log(e^s + sum_j e^s_j) - s, with s itself subtracted first and the maximum next.
-    let apart = negative - column(positive);
+    let kept = |v: Var<'g>| keep.map_or(v, |keep| v * keep);
+    // log(e^s + sum_j e^s_j) - s, with s itself subtracted first and the maximum next. What is not kept is taken as s: it cannot
+    // be the maximum alone.
+    let apart = kept(negative - column(positive));
     let most = apart.max_over(1).max(g.scalar(0.0)).stop_gradient();
-    let sum = (apart - column(most)).exp().sum(1) + (-most).exp();
+    let sum = kept((apart - column(most)).exp()).sum(1) + (-most).exp();
     sum.log() + most
 }
 

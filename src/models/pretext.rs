@@ -80,12 +80,12 @@ impl PretextConfig {
             Err(Error::Usage(format!("model.pretext.{key}: found {found}; expected {expected}")))
         };
         for (key, x) in [("segment_weight", self.segment_weight), ("contrast_weight", self.contrast_weight)] {
-            if !x.is_finite() || x < 0.0 {
-                return wrong(key, x, "a number of at least 0");
+            if !(0.0..=1e6).contains(&x) {
+                return wrong(key, x, "0 to 1,000,000");
             }
         }
-        if !self.temperature.is_finite() || self.temperature <= 0.0 {
-            return wrong("temperature", self.temperature, "a number above 0");
+        if !(1e-4..=1e6).contains(&self.temperature) {
+            return wrong("temperature", self.temperature, "0.0001 to 1,000,000");
         }
         for (key, x) in [("crop", self.crop), ("mask", self.mask), ("reorder", self.reorder)] {
             if !(0.0..=1.0).contains(&x) {
@@ -166,12 +166,11 @@ impl PreTrained {
         let other = g.concat(0, &[users.slice(0, b, b), users.slice(0, 0, b)]);
         let positive = (users * other).sum(1).scale(1.0 / temperature);
         let negative = users.matmul_t(users).scale(1.0 / temperature);
-        // Views of the same window are no negatives, nor are windows that only fill the batch. What is subtracted
-        // leaves nothing of their exponentials, and fits in an f16.
+        // Views of the same window are no negatives, nor are windows that only fill the batch.
         let window = |shape: [usize; 2]| g.constant(Tensor::u32(shape, (0..n).map(|i| (i % b) as u32).collect()));
         let real = real(views);
-        let none = window([n, 1]).equal(window([1, n])) + (g.scalar(1.0) - real).reshape([1, n]);
-        weighted_mean(surprise(positive, negative - none.scale(3e4)), real)
+        let keep = (g.scalar(1.0) - window([n, 1]).equal(window([1, n]))) * real.reshape([1, n]);
+        weighted_mean(surprise(positive, negative, Some(keep)), real)
     }
 }
 
@@ -217,9 +216,13 @@ impl Model for PreTrained {
     }
 
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
-        // All views are encoded at once.
+        // All views are encoded at once, and compared with each other.
         let windows = batch * self.views().map_or(1, Views::count);
-        let widest = ("train.batch x views x data.max_len x model.dim", vec![windows, window, self.sasrec.dim()]);
+        let row = window * self.sasrec.dim();
+        let widest = match self.is_mask() || row > windows {
+            true => ("batch x views x data.max_len x model.dim", vec![windows, row]),
+            false => ("batch x views, squared", vec![windows, windows]),
+        };
         self.sasrec.counted(windows, window).or(Some(widest))
     }
 

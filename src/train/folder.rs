@@ -76,6 +76,15 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
+    /// Whether a run writes files of the name of `path`.
+    pub fn keeps(path: &Path) -> bool {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        ["toml", "safetensors", "jsonl", "tsv"].contains(&&*ending)
+            || ending == "json" && ["metrics", "pretrain"].iter().any(|kept| name.starts_with(kept))
+            || name == "lock"
+    }
+
     /// A folder for a new run: `path` itself, which must be new or empty. What a run left there that ended before it had a
     /// result or a checkpoint counts as nothing. No other process can train in it while it is held.
     ///

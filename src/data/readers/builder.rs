@@ -226,6 +226,10 @@ impl Builder {
         if name.len() > LONGEST_ID {
             return Err(self.bad(line, field, format!("{what} ids of at most {LONGEST_ID} bytes")));
         }
+        if name.contains(&b'\n') {
+            let expected = format!("{what} ids on one line (a quote that is opened here is not closed)");
+            return Err(self.bad(line, field, expected));
+        }
         let ids = if what == "user" { &mut self.users } else { &mut self.items };
         ids.intern(name).map_err(|refused| match refused {
             Refused::NotUtf8 => self.bad(line, field, format!("{what} ids in UTF-8")),
