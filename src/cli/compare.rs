@@ -54,7 +54,9 @@ struct Run {
 impl Run {
     /// Checks that `other` is this model by another seed: what was set does not differ else. `again`: it is there already.
     fn check_seed_of(&self, other: &Run, again: bool) -> Result<()> {
-        let free = ["seed", "device", "data.path", "from"];
+        // A loss that is not given is the model's own.
+        let own_loss = self.session.loss().kind == other.session.loss().kind;
+        let free = ["seed", "device", "data.path", "from", if own_loss { "loss.kind" } else { "" }];
         let (a, b) = (&self.session, &other.session);
         let different = a.config.differences(&b.config).into_iter().find(|(key, ..)| !free.contains(&key.as_str()));
         let why = match different {
