@@ -52,15 +52,15 @@ struct Run {
 }
 
 impl Run {
-    /// Checks that `other` is this model by another seed: what was set does not differ else. `again`: it is there already.
-    fn check_seed_of(&self, other: &Run, again: bool) -> Result<()> {
+    /// Checks that `other` is this model by another seed: what was set does not differ else.
+    fn check_seed_of(&self, other: &Run) -> Result<()> {
         // A loss that is not given is the model's own.
         let own_loss = self.session.loss().kind == other.session.loss().kind;
         let free = ["seed", "device", "data.path", "from", if own_loss { "loss.kind" } else { "" }];
         let (a, b) = (&self.session, &other.session);
         let different = a.config.differences(&b.config).into_iter().find(|(key, ..)| !free.contains(&key.as_str()));
         let why = match different {
-            _ if again => "the same run twice".to_string(),
+            _ if super::same(Path::new(&self.name), Path::new(&other.name)) => "the same run twice".to_string(),
             _ if a.model.name() != b.model.name() => format!("models {} and {}", a.model.name(), b.model.name()),
             Some((key, was, is)) => format!("{key}: {was} and {is}"),
             None => return Ok(()),
@@ -103,12 +103,7 @@ pub fn run(args: Args) -> Result<()> {
                 return Err(Error::Usage(format!("{:?}: an empty name beside a comma", side.name)));
             }
             let run = ranked(&args, name)?;
-            if let Some(first) = side.runs.first() {
-                first.check_seed_of(
-                    &run,
-                    side.runs.iter().any(|other| super::same(Path::new(&other.name), Path::new(name))),
-                )?;
-            }
+            side.runs.iter().try_for_each(|other| other.check_seed_of(&run))?;
             if let Some(first) = sides.iter().flat_map(|side| &side.runs).chain(&side.runs).next() {
                 first
                     .session

@@ -64,8 +64,13 @@ impl ListedItems {
     pub fn read(path: &Path, format: Option<Format>, columns: &Columns, data: &Dataset) -> Result<ListedItems> {
         let source = readers::locate(path, format)?;
         let named = Columns { value: None, time: None, behaviour: None, ..columns.clone() };
-        let listed =
-            readers::read(&source, &named).or_else(|e| readers::read(&source, &Columns::default()).map_err(|_| e))?;
+        let listed = match readers::read(&source, &named) {
+            // The header has none of these columns.
+            Err(e @ Error::Input { line: None | Some(1), .. }) if named != Columns::default() => {
+                readers::read(&source, &Columns::default()).map_err(|_| e)?
+            }
+            listed => listed?,
+        };
         let users: HashMap<&str, u32> = (0..data.users() as u32).map(|user| (data.user_name(user), user)).collect();
         let items: HashMap<&str, u32> = (1..=data.items() as u32).map(|item| (data.item_name(item), item)).collect();
         let known_users: Vec<Option<u32>> = listed.user_names.iter().map(|name| users.get(name).copied()).collect();

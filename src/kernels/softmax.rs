@@ -119,7 +119,7 @@ impl pulp::WithSimd for Slices<'_> {
             };
             let ((x, x_rest), (y, y_rest)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(y));
             let last = Lanes::filled(simd, x_rest, f32::MASKED);
-            // Whether a NaN is passed over is up to the machine: its row is NaN all the same, by its own exponential.
+            // Whether a NaN is passed over is up to the machine: it gives itself as its own exponential either way.
             let greatest = x.iter().fold(simd.splat_f32s(FLOOR), |m, &x| simd.max_f32s(x, m));
             let greatest = simd.max_f32s(last.1, greatest);
             let m = Lanes::splat(simd, simd.reduce_max_f32s(greatest));
