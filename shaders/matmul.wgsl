@@ -1,7 +1,8 @@
 // Batched matrix product with bias and activation in the epilogue.
-//   y[s, i, j] = activation(sum_l a[s, i, l] b[s, l, j] + bias[j])
+//   y[s, i, j] = activation(sum_l a[s, i, l] b[s, l, j] + bias[j])   or, where ADD, that added to y
 // a: [batch, m, k], or [batch, k, m] where TRANSPOSE_A; b: [batch, k, n], or [batch, n, k] where TRANSPOSE_B, `b_batch`
 // elements apart (0: one b for all); bias: [n] where BIAS (else the binding stands for a, and is not read); y: [batch, m, n].
+// Each begins at element `a_first`, .. of its buffer: other kernels multiply blocks of larger matrices.
 // `tiled`: a workgroup makes a tile of TILE x TILE outputs, walking k in steps of DEPTH. Each of its SIDE^2 lanes keeps
 // BLOCKS x BLOCKS blocks of 4 x 4 of them in registers, so that 2 BLOCKS reads of four elements from workgroup memory feed
 // 16 BLOCKS^2 multiply-adds: what is read there, not the arithmetic, is what a GPU would wait for. 2 DEPTH (TILE + 4) * 4 bytes
@@ -10,7 +11,10 @@
 // k_part terms each, in `partial` [parts, m, n], and `join` adds them in order: the same bits every time.
 //!import index
 //!import math
-struct Params { batch: u32, m: u32, n: u32, k: u32, b_batch: u32, k_part: u32 }
+struct Params {
+    batch: u32, m: u32, n: u32, k: u32, b_batch: u32, k_part: u32,
+    a_first: u32, b_first: u32, bias_first: u32, y_first: u32,
+}
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
@@ -19,26 +23,30 @@ var<immediate> p: Params;
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>;
 
 fn a_at(s: u32, i: u32, l: u32) -> u32 {
-    return s * p.m * p.k + select(i * p.k + l, l * p.m + i, TRANSPOSE_A == 1u);
+    return p.a_first + s * p.m * p.k + select(i * p.k + l, l * p.m + i, TRANSPOSE_A == 1u);
 }
 
 fn b_at(s: u32, l: u32, j: u32) -> u32 {
-    return s * p.b_batch + select(l * p.n + j, j * p.k + l, TRANSPOSE_B == 1u);
+    return p.b_first + s * p.b_batch + select(l * p.n + j, j * p.k + l, TRANSPOSE_B == 1u);
 }
 
-fn finish(sum: f32, j: u32) -> f32 {
+// Writes element e of y, in column j.
+fn finish(e: u32, j: u32, sum: f32) {
     var z = sum;
     if BIAS == 1u {
-        z += bias[j];
+        z += bias[p.bias_first + j];
     }
     if ACTIVATION == 1u {
-        return max(z, 0.0);
+        z = max(z, 0.0);
     } else if ACTIVATION == 2u {
-        return tanh_accurate(z);
+        z = tanh_accurate(z);
     } else if ACTIVATION == 3u {
-        return sigmoid(z);
+        z = sigmoid(z);
     }
-    return z;
+    if ADD == 1u {
+        z += y[p.y_first + e];
+    }
+    y[p.y_first + e] = z;
 }
 
 const QUADS: u32 = SIDE * BLOCKS; // of a tile's side
@@ -122,7 +130,7 @@ fn put(s: u32, first: vec2<u32>, sums: mat4x4<f32>) {
             let i = first.x + r;
             let j = first.y + c;
             if i < p.m && j < p.n {
-                y[(s * p.m + i) * p.n + j] = finish(sums[r][c], j);
+                finish((s * p.m + i) * p.n + j, j, sums[r][c]);
             }
         }
     }
@@ -200,7 +208,7 @@ fn join(
     for (var part = 0u; part * p.k_part < p.k; part++) {
         sum += partial[part * p.m * p.n + e];
     }
-    y[e] = finish(sum, e % p.n);
+    finish(e, e % p.n, sum);
 }
 
 @compute @workgroup_size(WG)
@@ -220,5 +228,5 @@ fn simple(
     for (var l = 0u; l < p.k; l++) {
         sum += a[a_at(s, i, l)] * b[b_at(s, l, j)];
     }
-    y[e] = finish(sum, j);
+    finish(e, j, sum);
 }

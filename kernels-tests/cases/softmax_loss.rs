@@ -3,13 +3,14 @@ use crate::harness::recipe::{indices, normal, uniform};
 use wgrec::tensor::Tensor;
 
 pub fn cases() -> Vec<Case> {
-    let shapes = [[1, 2, 1], [7, 257, 5], [33, 70, 20], [64, 33, 64], [3, 31, 129], [129, 5, 3], [2, 65_537, 4]];
+    let shapes =
+        [[1, 2, 1], [7, 257, 5], [33, 70, 20], [64, 33, 64], [3, 31, 129], [129, 5, 3], [2, 65_537, 4], [16_400, 5, 3]];
     let plain = Case::grid("rows_items_width", shapes, |c, s| over(c, s, 0..s[1], false));
     let biased =
         Case::grid("bias", [[1, 2, 1], [33, 70, 20], [40, 257, 65], [5, 9001, 3]], |c, s| over(c, s, 0..s[1], true));
     // Padding and mask tokens are rows of the table but no classes; targets among them weigh nothing.
     let some =
-        Case::grid("some_classes", [[37, 41, 9], [5, 300, 17], [520, 4100, 2]], |c, s| over(c, s, 1..s[1] - 1, true));
+        Case::grid("some_classes", [[37, 41, 9], [5, 300, 17], [1030, 4100, 2]], |c, s| over(c, s, 1..s[1] - 1, true));
     let empty = Case::grid("no_weight", [[5, 7, 3]], |c, s| {
         c.input(normal([s[0], s[2]]))
             .input(normal([s[1], s[2]]))

@@ -24,7 +24,7 @@ pub enum Memory {
 }
 
 /// Where a value lies: a buffer, and the first element in it (not 0 only in states).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
     pub memory: Memory,
     pub offset: usize,

@@ -71,8 +71,23 @@ pub struct Launch {
     /// Bytes of the immediates; exactly as many as the shader's `Params`.
     pub params: Vec<u8>,
     pub grid: Grid,
-    /// Operand whose input stands for another name, for entry points launched once an input: (shader name, op input).
-    pub rename: Vec<(&'static str, usize)>,
+    /// Names of the shader that stand for operands of other names: another kernel's shader, or an entry point that is launched
+    /// once an operand.
+    pub rename: Vec<(&'static str, OperandRef)>,
+}
+
+/// One of an op's operands, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperandRef {
+    Input(usize),
+    Output(usize),
+    Scratch(usize),
+}
+
+impl From<usize> for OperandRef {
+    fn from(input: usize) -> OperandRef {
+        OperandRef::Input(input)
+    }
 }
 
 /// Invocations of a workgroup where a kernel has one an element: whole subgroups of every adapter.
@@ -124,9 +139,9 @@ impl Launch {
         self
     }
 
-    /// Binds the shader's `name` to input `input` of the op.
-    pub fn bind(mut self, name: &'static str, input: usize) -> Launch {
-        self.rename.push((name, input));
+    /// Binds the shader's `name` to `operand` of the op, an input if it is a plain number.
+    pub fn bind(mut self, name: &'static str, operand: impl Into<OperandRef>) -> Launch {
+        self.rename.push((name, operand.into()));
         self
     }
 }

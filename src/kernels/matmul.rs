@@ -62,6 +62,7 @@ struct Params {
     k: u32,
     b_batch: u32,
     k_part: u32,
+    first: [u32; 4],
 }
 
 /// How the shader goes about a product, by its extents alone.
@@ -99,11 +100,13 @@ impl Tile {
 impl Layout {
     /// Terms of a part at least: below that, adding the parts costs more than the idle workgroups.
     const PART: usize = 256;
-    /// Workgroups that keep a large GPU busy.
+    /// Workgroups of the large tiles that keep a large GPU busy.
     const BUSY: usize = 256;
+    /// And of the small ones, which have a quarter of the lanes.
+    const BUSY_SMALL: usize = 4 * Layout::BUSY;
 
     fn of(d: Dims) -> Layout {
-        let parts = (d.k / Layout::PART).min(Layout::BUSY / Tile::SMALL.count(d).max(1));
+        let parts = (d.k / Layout::PART).min(Layout::BUSY_SMALL / Tile::SMALL.count(d).max(1));
         if d.batch == 1 && parts >= 2 {
             let k_part = d.k.div_ceil(parts).next_multiple_of(16);
             return Layout { tile: Some(Tile::SMALL), parts: d.k.div_ceil(k_part), k_part };
@@ -114,6 +117,70 @@ impl Layout {
             _ => Some([Tile::LARGE, Tile::MEDIUM].into_iter().find(|&tile| fits(tile)).unwrap_or(Tile::SMALL)),
         };
         Layout { tile, parts: 1, k_part: d.k }
+    }
+}
+
+/// A product as launches, of MatMul's own operands or of blocks of another kernel's.
+pub(super) struct Product {
+    pub of: MatMul,
+    pub dims: Dims,
+    pub first: First,
+    /// Add to y.
+    pub add: bool,
+}
+
+/// Elements of the buffers that the operands begin at.
+#[derive(Clone, Copy, Default)]
+pub(super) struct First {
+    pub a: usize,
+    pub b: usize,
+    pub bias: usize,
+    pub y: usize,
+}
+
+impl Product {
+    /// Elements of `partial` that it takes.
+    pub fn scratch(dims: Dims) -> usize {
+        let parts = Layout::of(dims).parts;
+        if parts > 1 { parts * dims.m * dims.n } else { 0 }
+    }
+
+    /// `bind` may give the names `a`, `b`, `bias`, `y` and `partial` to other operands.
+    pub fn launches(&self, caps: &Caps, bind: impl Fn(Launch) -> Launch) -> Result<Vec<Launch>> {
+        let Product { of, dims: d, first, add } = *self;
+        let layout = Layout::of(d);
+        let params = Params {
+            batch: d.batch as u32,
+            m: d.m as u32,
+            n: d.n as u32,
+            k: d.k as u32,
+            b_batch: if d.shared { 0 } else { (d.k * d.n) as u32 },
+            k_part: layout.k_part as u32,
+            first: [first.a, first.b, first.bias, first.y].map(|first| first as u32),
+        };
+        let launch = |entry, tile: Tile| {
+            let l = Launch::of("matmul", entry)
+                .params(params)
+                .constant("SIDE", tile.side as u32)
+                .constant("BLOCKS", tile.blocks as u32)
+                .constant("TRANSPOSE_A", of.transpose_a as u32)
+                .constant("TRANSPOSE_B", of.transpose_b as u32)
+                .constant("BIAS", of.bias as u32)
+                .constant("ACTIVATION", of.activation as u32)
+                .constant("ADD", add as u32);
+            bind(if of.bias { l } else { l.bind("bias", 0) })
+        };
+        let Some(tile) = layout.tile else {
+            return Ok(vec![launch("simple", Tile::SMALL).threads(d.batch * d.m * d.n, caps)?]);
+        };
+        let (tiles, lanes) = (tile.count(d), tile.side * tile.side);
+        if layout.parts == 1 {
+            return Ok(vec![launch("tiled", tile).groups(tiles, lanes, caps)?]);
+        }
+        Ok(vec![
+            launch("parts", tile).groups(layout.parts * tiles, lanes, caps)?,
+            launch("join", tile).threads(d.m * d.n, caps)?,
+        ])
     }
 }
 
@@ -440,38 +507,8 @@ impl Op for MatMul {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let d = self.dims(s.input(0), s.input(1));
-        let layout = Layout::of(d);
-        let params = Params {
-            batch: d.batch as u32,
-            m: d.m as u32,
-            n: d.n as u32,
-            k: d.k as u32,
-            b_batch: if d.shared { 0 } else { (d.k * d.n) as u32 },
-            k_part: layout.k_part as u32,
-        };
-        let launch = |entry, tile: Tile| {
-            let l = Launch::of("matmul", entry)
-                .params(params)
-                .constant("SIDE", tile.side as u32)
-                .constant("BLOCKS", tile.blocks as u32)
-                .constant("TRANSPOSE_A", self.transpose_a as u32)
-                .constant("TRANSPOSE_B", self.transpose_b as u32)
-                .constant("BIAS", self.bias as u32)
-                .constant("ACTIVATION", self.activation as u32);
-            if self.bias { l } else { l.bind("bias", 0) }
-        };
-        let Some(tile) = layout.tile else {
-            return Ok(vec![launch("simple", Tile::SMALL).threads(d.batch * d.m * d.n, caps)?]);
-        };
-        let (tiles, lanes) = (tile.count(d), tile.side * tile.side);
-        if layout.parts == 1 {
-            return Ok(vec![launch("tiled", tile).groups(tiles, lanes, caps)?]);
-        }
-        Ok(vec![
-            launch("parts", tile).groups(layout.parts * tiles, lanes, caps)?,
-            launch("join", tile).threads(d.m * d.n, caps)?,
-        ])
+        let dims = self.dims(s.input(0), s.input(1));
+        Product { of: *self, dims, first: Default::default(), add: false }.launches(caps, |launch| launch)
     }
 
     fn operands(&self) -> Operands {

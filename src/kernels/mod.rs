@@ -39,7 +39,7 @@ pub mod softmax_loss;
 pub mod strided;
 
 pub use args::Args;
-pub use launch::{Caps, Grid, Launch};
+pub use launch::{Caps, Grid, Launch, OperandRef};
 pub use real::Real;
 
 macro_rules! shaders {

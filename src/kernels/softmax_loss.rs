@@ -3,13 +3,15 @@
 use super::args::{Args, rows};
 use super::fast::{self, wide};
 use super::launch::lanes;
+use super::matmul::{Dims, First, MatMul, Product};
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, OperandRef, Operands, Outputs, Shapes};
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::tensor::{DType, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
 
 /// Inputs x \[R, d\], table \[n, d\], targets u32 \[R\], weight \[R\] and, if `bias`, bias \[n\]. The classes are the rows
 /// `first .. first + classes` of the table. Outputs: the loss, a scalar: the mean of -log softmax(x table^T + bias) at the
@@ -30,16 +32,35 @@ struct Params {
     items: u32,
     first: u32,
     classes: u32,
-    begin: u32,
-    end: u32,
-    start: u32,
+    row: u32,
+    height: u32,
+    column: u32,
+    width: u32,
 }
-
-/// Items or rows that one launch walks: some 500 turns of loops for each 32 of them, at the largest d.
-const SPAN: usize = 3072;
 
 /// Rows and classes of the logits that the CPU device holds at once, 8 MiB of them.
 const BLOCK: [usize; 2] = [512, 4096];
+
+/// Logits that a GPU holds at once, 16 MiB of them: products of a block keep a large one busy. Classes of a block at most.
+const LOGITS: usize = 4 << 20;
+const WIDTH: usize = 4096;
+
+/// Rows and classes of a GPU's block.
+fn block(rows: usize, classes: usize) -> [usize; 2] {
+    let width = classes.min(WIDTH);
+    // Whole tiles of a product; a lane of the shader adds up a column.
+    let height = (LOGITS / width).min(16_384) / 128 * 128;
+    [height.min(rows), width]
+}
+
+fn dims([m, n, k]: [usize; 3]) -> Dims {
+    Dims { batch: 1, m, n, k, shared: true }
+}
+
+/// The parts that a range of `n` is cut into.
+fn parts(n: usize, part: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    (0..n).step_by(part.max(1)).map(move |start| start..n.min(start + part))
+}
 
 impl SoftmaxLoss {
     /// Weight of each row in the loss, and their sum (1 where that is 0).
@@ -182,7 +203,13 @@ impl Op for SoftmaxLoss {
             x.is_shape(4, &[items])?;
             outputs.push(x.specs[4].clone());
         }
-        Ok(Outputs::many(outputs).with_scratch(Spec::f32([3, n])).with_scratch(Spec::f32([1])))
+        let [height, width] = block(n, self.classes);
+        let sizes = parts(n, height)
+            .flat_map(|rows| parts(self.classes, width).map(move |classes| [rows.len(), classes.len()]));
+        let partial = sizes.flat_map(|[m, n]| [(m, n), (n, m)]).map(|(m, k)| Product::scratch(dims([m, d, k])));
+        let partial = partial.max().unwrap_or(0).max(1);
+        let scratch = [vec![height, width], vec![partial], vec![3, n], vec![1]];
+        Ok(scratch.into_iter().fold(Outputs::many(outputs), |outputs, s| outputs.with_scratch(Spec::f32(s))))
     }
 
     /// The gradients are outputs already; only the factor by which the loss enters is missing, mostly 1.
@@ -301,27 +328,65 @@ impl Op for SoftmaxLoss {
         if items as u64 * d as u64 > u32::MAX as u64 || n as u64 * d as u64 > u32::MAX as u64 {
             return Err(Error::shape("softmax loss", format!("{items} items by {d} are more than an index holds")));
         }
-        let [rows, d32, items32, first, classes] = [n, d, items, self.first, self.classes].map(|v| v as u32);
-        let chunks = d.div_ceil(64);
-        let mut launches = vec![];
-        let mut walk = |entry, range: std::ops::Range<usize>, groups: usize| {
-            for begin in range.clone().step_by(SPAN) {
-                let [begin, end, start] = [begin, range.end.min(begin + SPAN), range.start].map(|v| v as u32);
-                let params = Params { rows, d: d32, items: items32, first, classes, begin, end, start };
-                let launch = Launch::of("softmax_loss", entry).params(params).constant("BIAS", self.bias as u32);
-                let launch = if self.bias { launch } else { launch.bind("bias", 3) };
-                launches.push(launch.groups(groups, if entry == "finish" { lanes(n, caps) } else { 64 }, caps)?);
-            }
-            Ok::<(), Error>(())
+        let [height, width] = block(n, self.classes);
+        let launch = |entry, rows: &Range<usize>, classes: &Range<usize>| {
+            let [rows_n, d, items, first, all] = [n, d, items, self.first, self.classes].map(|v| v as u32);
+            let [row, height, width] = [rows.start, rows.len(), classes.len()].map(|v| v as u32);
+            let column = (self.first + classes.start) as u32;
+            let params = Params { rows: rows_n, d, items, first, classes: all, row, height, column, width };
+            Launch::of("softmax_loss", entry).params(params)
         };
-        let classes = self.first / 32 * 32..self.first + self.classes;
-        walk("normalise", classes.clone(), n.div_ceil(32))?;
-        walk("finish", 0..1, 1)?;
-        walk("row_gradient", classes, n.div_ceil(32) * chunks)?;
-        walk("table_gradient", 0..n, items.div_ceil(32) * chunks)?;
-        if self.bias {
-            walk("bias_gradient", 0..n, items.div_ceil(32))?;
+        let product = |of: MatMul, mnk, first, add, [a, b, y]: [OperandRef; 3]| {
+            let product = Product { of, dims: dims(mnk), first, add };
+            product.launches(caps, |l| {
+                let l = l.bind("a", a).bind("b", b).bind("y", y);
+                if of.bias { l.bind("bias", 4) } else { l }
+            })
+        };
+        let [x, table] = [0, 1].map(OperandRef::Input);
+        let [dx, dtable] = [1, 2].map(OperandRef::Output);
+        let held = OperandRef::Scratch(0);
+        let (rows, classes) = (0..n, 0..self.classes);
+        let mut launches = vec![launch("weigh", &rows, &classes).groups(1, lanes(n, caps), caps)?];
+        let others = items - self.classes;
+        if others > 0 {
+            launches.push(launch("clear_table", &rows, &classes).threads(others * d, caps)?);
+            if self.bias {
+                launches.push(launch("clear_bias", &rows, &classes).threads(others, caps)?);
+            }
         }
+        let once = self.classes <= width;
+        for rows in parts(n, height) {
+            let row = rows.start * d;
+            let item = |classes: &Range<usize>| (self.first + classes.start) * d;
+            let logits = |classes: &Range<usize>| {
+                let of = MatMul { bias: self.bias, ..MatMul::new(false, true) };
+                let first = First { a: row, b: item(classes), bias: self.first + classes.start, y: 0 };
+                product(of, [rows.len(), classes.len(), d], first, false, [x, table, held])
+            };
+            for classes in parts(self.classes, width) {
+                launches.extend(logits(&classes)?);
+                let l = launch("normalise", &rows, &classes);
+                launches.push(l.groups(rows.len(), lanes(classes.len(), caps), caps)?);
+            }
+            for classes in parts(self.classes, width) {
+                if !once {
+                    launches.extend(logits(&classes)?);
+                }
+                let [m, k] = [rows.len(), classes.len()];
+                launches.push(launch("gradient", &rows, &classes).threads(m * k, caps)?);
+                let first = First { b: item(&classes), y: row, ..First::default() };
+                let of = MatMul::new(false, false);
+                launches.extend(product(of, [m, d, k], first, classes.start > 0, [held, table, dx])?);
+                let first = First { b: row, y: item(&classes), ..First::default() };
+                let of = MatMul::new(true, false);
+                launches.extend(product(of, [k, d, m], first, rows.start > 0, [held, x, dtable])?);
+                if self.bias {
+                    launches.push(launch("bias_gradient", &rows, &classes).threads(k, caps)?);
+                }
+            }
+        }
+        launches.push(launch("finish", &rows, &classes).groups(1, lanes(n, caps), caps)?);
         Ok(launches)
     }
 
@@ -334,7 +399,7 @@ impl Op for SoftmaxLoss {
         Operands {
             inputs: &["x", "table", "targets", "weight", "bias"],
             outputs: &["loss", "dx", "dtable", "dbias"],
-            scratch: &["lse", "total"],
+            scratch: &["block", "partial", "lse", "total"],
         }
     }
 

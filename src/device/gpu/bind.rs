@@ -3,11 +3,11 @@
 use super::shader::{Binding, Reflection};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Planned, Slot};
-use crate::kernels::{Caps, Launch, Shapes};
+use crate::kernels::{Caps, Launch, OperandRef, Shapes};
 use crate::tensor::DType;
 
 /// A storage buffer of one launch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
     pub number: u32,
     pub writes: bool,
@@ -70,8 +70,14 @@ pub fn bind(node: &Planned, launch: &Launch, found: &Reflection) -> Result<Vec<B
 
 /// The slot that a shader's name stands for, and whether the launch may write to it.
 fn operand<'a>(node: &'a Planned, launch: &Launch, binding: &Binding) -> Option<(&'a Slot, bool)> {
-    if let Some((_, input)) = launch.rename.iter().find(|(name, _)| *name == binding.name) {
-        return node.inputs.get(*input).map(|slot| (slot, false));
+    // An output may be a state, which is written in place.
+    let owned = |slot: &'a Slot| (slot, !matches!(slot.memory, Memory::Input(_) | Memory::Constant(_)));
+    if let Some((_, operand)) = launch.rename.iter().find(|(name, _)| *name == binding.name) {
+        return match *operand {
+            OperandRef::Input(i) => node.inputs.get(i).map(|slot| (slot, false)),
+            OperandRef::Output(i) => node.outputs.get(i).map(owned),
+            OperandRef::Scratch(i) => node.scratch.get(i).map(owned),
+        };
     }
     let names = node.op.operands();
     let find = |list: &[&str], slots: &'a [Slot]| {
@@ -80,6 +86,6 @@ fn operand<'a>(node: &'a Planned, launch: &Launch, binding: &Binding) -> Option<
     // Outputs first: one that is written over a state shares the state's name and slot.
     find(names.outputs, &node.outputs)
         .or_else(|| find(names.scratch, &node.scratch))
-        .map(|slot| (slot, !matches!(slot.memory, Memory::Input(_) | Memory::Constant(_))))
+        .map(owned)
         .or_else(|| find(names.inputs, &node.inputs).map(|slot| (slot, false)))
 }

@@ -36,8 +36,9 @@ pub struct Runner {
     memory: Memories,
     /// Names of the pool's buffers, where each holds one guarded value.
     guarded: Vec<String>,
-    /// Ranges of nodes, a submission each.
+    /// Ranges of dispatches, counted over all nodes, a submission each.
     submissions: Vec<Range<usize>>,
+    dispatches: Vec<Dispatch>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     check_finite: bool,
     profiler: Option<Profiler>,
@@ -53,7 +54,8 @@ struct Dispatch {
 
 struct Node {
     planned: Planned,
-    dispatches: Vec<Dispatch>,
+    /// Of all dispatches.
+    dispatches: Range<usize>,
 }
 
 struct Memories {
@@ -171,14 +173,25 @@ impl Runner {
         let memory = Memories::new(shared, &plan, store, &guarded)?;
         let mut pipelines = shared.pipelines.get(shared, &shaders)?.into_iter();
         let mut nodes = vec![];
+        let mut dispatches: Vec<Dispatch> = vec![];
         for (planned, launches) in plan.nodes.iter().zip(launches) {
-            let mut dispatches = vec![];
+            let first = dispatches.len();
+            // What launches of a node bind alike is one group: a loss over a catalogue has thousands of them.
+            let mut groups: Vec<(Arc<Pipeline>, Vec<Bound>, wgpu::BindGroup)> = vec![];
             for (launch, pipeline) in launches.into_iter().zip(&mut pipelines) {
                 let bound = bind::bind(planned, &launch, &pipeline.reflection)?;
-                let group = group(shared, planned, &memory, &pipeline, &bound)?;
+                let alike = groups.iter().find(|(of, b, _)| Arc::ptr_eq(of, &pipeline) && *b == bound);
+                let group = match alike {
+                    Some((_, _, group)) => group.clone(),
+                    None => {
+                        let new = group(shared, planned, &memory, &pipeline, &bound)?;
+                        groups.push((pipeline.clone(), bound, new.clone()));
+                        new
+                    }
+                };
                 dispatches.push(Dispatch { pipeline, group, params: launch.params, grid: launch.grid.0 });
             }
-            nodes.push(Node { planned: planned.clone(), dispatches });
+            nodes.push(Node { planned: planned.clone(), dispatches: first..dispatches.len() });
         }
         // Room to read what may be read, so that no step makes a buffer.
         let read = if options.check_finite {
@@ -188,7 +201,8 @@ impl Runner {
         };
         shared.staging().reserve(shared, read.unwrap_or(0))?;
         Ok(Runner {
-            submissions: submissions(&plan),
+            submissions: submissions(&nodes),
+            dispatches,
             inputs: plan.inputs,
             results: plan.results,
             memory,
@@ -230,12 +244,12 @@ impl Runner {
             return self.run_checked();
         }
         if let Some(mut profiler) = self.profiler.take() {
-            let timed = profiler.run(&self.shared, |pass, node| self.encode(pass, node));
+            let timed = profiler.run(&self.shared, |pass, node| self.encode(pass, self.nodes[node].dispatches.clone()));
             self.profiler = Some(profiler);
             return timed;
         }
-        for nodes in self.submissions.clone() {
-            let submitted = self.submit(nodes);
+        for dispatches in self.submissions.clone() {
+            let submitted = self.submit(dispatches);
             self.in_flight.push_back(submitted);
         }
         while self.in_flight.len() > IN_FLIGHT * self.submissions.len() {
@@ -245,16 +259,14 @@ impl Runner {
         self.shared.fault.check()
     }
 
-    fn submit(&self, nodes: Range<usize>) -> wgpu::SubmissionIndex {
+    fn submit(&self, dispatches: Range<usize>) -> wgpu::SubmissionIndex {
         let mut encoder = self.shared.device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        nodes.for_each(|node| self.encode(&mut pass, node));
-        drop(pass);
+        self.encode(&mut encoder.begin_compute_pass(&Default::default()), dispatches);
         self.shared.queue.submit([encoder.finish()])
     }
 
-    fn encode(&self, pass: &mut wgpu::ComputePass, node: usize) {
-        for d in &self.nodes[node].dispatches {
+    fn encode(&self, pass: &mut wgpu::ComputePass, dispatches: Range<usize>) {
+        for d in &self.dispatches[dispatches] {
             pass.set_pipeline(&d.pipeline.pipeline);
             pass.set_bind_group(0, &d.group, &[]);
             if !d.params.is_empty() {
@@ -267,7 +279,7 @@ impl Runner {
     /// A node at a time, with a look at what it made: a later node may reuse the memory.
     fn run_checked(&mut self) -> Result<()> {
         for node in 0..self.nodes.len() {
-            self.submit(node..node + 1);
+            self.submit(self.nodes[node].dispatches.clone());
             let planned = &self.nodes[node].planned;
             for slot in &planned.outputs {
                 let tensor = self.memory.block(slot.memory).read(slot.offset, &slot.spec)?;
@@ -301,7 +313,7 @@ impl Runner {
 
     /// Number of dispatches in a step.
     pub fn dispatches(&self) -> usize {
-        self.nodes.iter().map(|n| n.dispatches.len()).sum()
+        self.dispatches.len()
     }
 
     /// Waits until all steps are done.
@@ -352,18 +364,20 @@ fn group(
     )
 }
 
-/// The nodes of each submission: cut where the estimate exceeds what one may take.
-fn submissions(plan: &Plan) -> Vec<Range<usize>> {
+/// The dispatches of each submission: cut where the estimate exceeds what one may take. Those of a node count alike.
+fn submissions(nodes: &[Node]) -> Vec<Range<usize>> {
     let mut ranges = vec![];
     let (mut start, mut seconds) = (0, 0.0);
-    for (i, node) in plan.nodes.iter().enumerate() {
-        let more = estimate(node.cost());
-        if i > start && seconds + more > SUBMISSION_SECONDS {
-            ranges.push(start..i);
-            (start, seconds) = (i, 0.0);
+    for node in nodes {
+        let more = estimate(node.planned.cost()) / node.dispatches.len().max(1) as f64;
+        for i in node.dispatches.clone() {
+            if i > start && seconds + more > SUBMISSION_SECONDS {
+                ranges.push(start..i);
+                (start, seconds) = (i, 0.0);
+            }
+            seconds += more;
         }
-        seconds += more;
     }
-    ranges.push(start..plan.nodes.len());
+    ranges.push(start..nodes.last().map_or(0, |node| node.dispatches.end));
     ranges
 }
