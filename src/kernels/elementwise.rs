@@ -398,44 +398,88 @@ impl Chain {
             }
         });
     }
+}
 
-    /// The elements of input `i` for the block of the output that starts at `column` of the row at `c`: where they lie, if
-    /// they do so side by side, else copied into `block`.
-    #[inline(always)]
-    fn load<'a>(
-        &self,
-        a: &Args<'a, f32>,
-        b: &Broadcast,
-        i: usize,
-        (mut c, mut column, at): ([usize; RANK], usize, usize),
-        block: &'a mut [f32],
-    ) -> &'a [f32] {
-        let inner = b.inner();
-        let stride = b.strides[i][b.extents.len() - 1];
+/// Where a block of the output begins: the inner row at these coordinates, and the element of it.
+#[derive(Clone, Copy)]
+struct Place {
+    row: [usize; RANK],
+    column: usize,
+    /// Of all elements of the output.
+    at: usize,
+}
+
+/// An input as blocks are loaded from it.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    /// One of the two, by type.
+    floats: &'a [f32],
+    integers: &'a [u32],
+    plain: bool,
+    outer: [usize; RANK],
+    inner: usize,
+}
+
+impl<'a> Source<'a> {
+    const NONE: Source<'static> = Source { floats: &[], integers: &[], plain: false, outer: [0; RANK], inner: 0 };
+
+    fn new(a: &Args<'a, f32>, b: &Broadcast, i: usize) -> Source<'a> {
         let float = a.dtype(i) == DType::F32;
-        if float && (b.plain[i] || (stride == 1 && column + block.len() <= inner)) {
-            let start = if b.plain[i] { at } else { b.offset(i, &c) + column };
-            return &a.f(i)[start..start + block.len()];
+        let (&inner, strides) = b.strides[i].split_last().expect("at least one axis");
+        let mut outer = [0; RANK];
+        outer[..strides.len()].copy_from_slice(strides);
+        let (floats, integers) = if float { (a.f(i), &[][..]) } else { (&[][..], a.u(i)) };
+        Source { floats, integers, plain: float && b.plain[i], outer, inner }
+    }
+
+    /// Whether its rows lie side by side as those of the output do.
+    #[inline(always)]
+    fn stacked(&self, b: &Broadcast) -> bool {
+        let last = b.extents.len() - 1;
+        self.inner == 1 && last > 0 && self.outer[last - 1] == b.inner()
+    }
+
+    /// Whether that goes for `rows` rows from `row` on: those of one table, not of its next copy.
+    #[inline(always)]
+    fn runs_on(&self, b: &Broadcast, row: &[usize; RANK], rows: usize) -> bool {
+        self.stacked(b) && row[b.extents.len() - 2] + rows <= b.extents[b.extents.len() - 2]
+    }
+
+    #[inline(always)]
+    fn offset(&self, row: &[usize; RANK]) -> usize {
+        self.outer.iter().zip(row).map(|(stride, c)| stride * c).sum()
+    }
+
+    /// The elements for the block of the output that starts at `place`: where they lie, if they do so side by side, else
+    /// copied into `block`.
+    #[inline(always)]
+    fn load(&self, b: &Broadcast, place: &Place, block: &'a mut [f32]) -> &'a [f32] {
+        let (inner, float) = (b.inner(), self.integers.is_empty());
+        let Place { mut row, mut column, at } = *place;
+        if self.plain {
+            return &self.floats[at..][..block.len()];
+        }
+        if float && self.inner == 1 && (column + block.len() <= inner || self.runs_on(b, &row, block.len() / inner)) {
+            return &self.floats[self.offset(&row) + column..][..block.len()];
         }
         let mut done = 0;
         while done < block.len() {
             let n = (inner - column).min(block.len() - done);
-            let start = b.offset(i, &c) + column * stride;
+            let start = self.offset(&row) + column * self.inner;
             let to = &mut block[done..done + n];
-            if !float {
-                let x = a.u(i);
-                to.iter_mut().enumerate().for_each(|(j, t)| *t = x[start + j * stride] as f32);
-            } else if stride == 1 {
-                to.copy_from_slice(&a.f(i)[start..start + n]);
-            } else if stride == 0 {
-                to.fill(a.f(i)[start]);
-            } else {
-                let x = a.f(i);
-                to.iter_mut().enumerate().for_each(|(j, t)| *t = x[start + j * stride]);
+            match (float, self.inner) {
+                (true, 0) => to.fill(self.floats[start]),
+                (true, 1) => to.copy_from_slice(&self.floats[start..][..n]),
+                (true, step) => to.iter_mut().zip(self.floats[start..].iter().step_by(step)).for_each(|(t, &x)| *t = x),
+                (false, 0) => to.fill(self.integers[start] as f32),
+                (false, step) => {
+                    let from = self.integers[start..].iter().step_by(step);
+                    to.iter_mut().zip(from).for_each(|(t, &x)| *t = x as f32);
+                }
             }
             done += n;
             column = 0;
-            b.advance(&mut c);
+            b.advance(&mut row);
         }
         block
     }
@@ -452,18 +496,17 @@ impl Chain {
     fn block<S: pulp::Simd>(
         &self,
         simd: S,
-        a: &Args<f32>,
+        sources: &[Source],
         b: &Broadcast,
-        at: usize,
+        place: &Place,
         registers: &mut [f32],
         out: &mut [f32],
     ) {
         let len = out.len();
-        let at = (b.row(at / b.inner()), at % b.inner(), at);
         let (loaded, results) = registers.split_at_mut(self.inputs * BLOCK);
         let mut inputs: [&[f32]; MAX_INPUTS] = [&[]; MAX_INPUTS];
-        for (i, block) in loaded.chunks_exact_mut(BLOCK).enumerate() {
-            inputs[i] = self.load(a, b, i, at, &mut block[..len]);
+        for ((input, source), block) in inputs.iter_mut().zip(sources).zip(loaded.chunks_exact_mut(BLOCK)) {
+            *input = source.load(b, place, &mut block[..len]);
         }
         for (k, instr) in self.code.iter().enumerate() {
             let (before, rest) = results.split_at_mut(k * BLOCK);
@@ -497,8 +540,18 @@ impl pulp::WithSimd for Blocks<'_> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, simd: S) {
         let Blocks { chain, a, b, first, block, registers, out } = self;
-        for (j, out) in out.chunks_mut(block).enumerate() {
-            chain.block(simd, a, b, first + j * block, registers, out);
+        let mut sources = [Source::NONE; MAX_INPUTS];
+        sources.iter_mut().enumerate().take(chain.inputs).for_each(|(i, source)| *source = Source::new(a, b, i));
+        let sources = &sources[..chain.inputs];
+        let mut place = Place { row: b.row(first / b.inner()), column: first % b.inner(), at: first };
+        for out in out.chunks_mut(block) {
+            chain.block(simd, sources, b, &place, registers, out);
+            place.at += out.len();
+            place.column += out.len();
+            while place.column >= b.inner() {
+                place.column -= b.inner();
+                b.advance(&mut place.row);
+            }
         }
     }
 }
@@ -610,11 +663,15 @@ impl Op for Chain {
         if registers > REGISTERS {
             return false;
         }
-        // Blocks of whole rows where several fit: of a single one if that is long enough to pay.
-        let inner = *b.extents.last().unwrap();
+        // Blocks of whole rows where several fit: of a single one if a row that is repeated would have to be copied else.
+        let inner = b.inner();
+        let in_place = |i: usize| {
+            let source = Source::new(a, &b, i);
+            source.plain || source.inner == 0 || source.stacked(&b)
+        };
         let block = match inner {
             n if n >= BLOCK => BLOCK,
-            n if n >= BLOCK / 4 => n,
+            n if n >= BLOCK / 4 && !(0..a.len()).all(in_place) => n,
             n => BLOCK - BLOCK % n,
         };
         let task = 32 * block;

@@ -101,13 +101,13 @@ impl GatherGrad {
     fn twin<T: Real>(&self, a: &Args<T>) {
         let (order, chunk_starts, row_chunks, counts) = (a.u(0), a.u(1), a.u(2), a.u(3));
         let d = a.out_shape(0)[1];
-        let parts: Vec<&[T]> = (GatherGrad::FIXED..a.len()).map(|i| a.f(i)).collect();
+        let parts: Vec<(&[T], usize)> = (GatherGrad::FIXED..a.len()).map(|i| (a.f(i), a.shape(i)[0])).collect();
         let entry = |mut at: usize| {
-            for part in &parts {
-                if at < part.len() / d {
+            for &(part, rows) in &parts {
+                if at < rows {
                     return &part[at * d..][..d];
                 }
-                at -= part.len() / d;
+                at -= rows;
             }
             unreachable!("order points past the gathered rows")
         };
@@ -117,18 +117,22 @@ impl GatherGrad {
             wide(
                 #[inline(always)]
                 || {
-                    y.fill(T::ZERO);
-                    let mut sum = [T::ZERO; 64];
-                    for c in row_chunks[r]..row_chunks[r + 1] {
-                        let chunk = &order[chunk_starts[c as usize] as usize..chunk_starts[c as usize + 1] as usize];
-                        for (block, y) in y.chunks_mut(64).enumerate() {
-                            let sum = &mut sum[..y.len()];
-                            sum.fill(T::ZERO);
+                    let chunk =
+                        |c: u32| &order[chunk_starts[c as usize] as usize..chunk_starts[c as usize + 1] as usize];
+                    for (block, y) in y.chunks_mut(64).enumerate() {
+                        let add = |sum: &mut [T], chunk: &[u32]| {
                             for &at in chunk {
                                 let dy = &entry(at as usize)[block * 64..][..sum.len()];
                                 sum.iter_mut().zip(dy).for_each(|(s, &g)| *s += g);
                             }
-                            y.iter_mut().zip(&*sum).for_each(|(y, &s)| *y += s);
+                        };
+                        // Most rows have one chunk, of one entry or two.
+                        y.fill(T::ZERO);
+                        add(y, chunk(row_chunks[r]));
+                        for c in row_chunks[r] + 1..row_chunks[r + 1] {
+                            let mut sum = [T::ZERO; 64];
+                            add(&mut sum[..y.len()], chunk(c));
+                            y.iter_mut().zip(&sum).for_each(|(y, &s)| *y += s);
                         }
                     }
                 },
