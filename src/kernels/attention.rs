@@ -3,6 +3,7 @@
 use super::args::{Args, blocks, rows2};
 use super::fast::{self, wide};
 use super::matmul::dot;
+use super::panel::Product;
 use super::random::{self, Mask};
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
@@ -202,23 +203,22 @@ impl Attention {
 /// Queries whose weights are in memory at once, side by side: `[keys, BLOCK]`, so that sums over keys go down vectors.
 const BLOCK: usize = 32;
 
-/// Elements, and the strides of the matrix they make.
-type Matrix<'a> = (&'a [f32], [usize; 2]);
-
-/// `c += a b` or, unless `accumulate`, `c = a b`, for c \[m, n\], a \[m, k\], b \[k, n\].
+/// `c += a b` or, unless `add`, `c = a b`, for c \[m, n\], a \[m, k\], b \[k, n\], each with its strides or, of contiguous rows, its pitch.
 fn multiply(
-    [m, n, k]: [usize; 3],
-    (c, c_strides): (&mut [f32], [usize; 2]),
-    accumulate: bool,
-    (a, a_strides): Matrix,
-    (b, b_strides): Matrix,
+    extents: [usize; 3],
+    (c, c_row): (&mut [f32], usize),
+    add: bool,
+    (a, a_strides): (&[f32], [usize; 2]),
+    (b, b_row): (&[f32], usize),
 ) {
-    let last = |rows: usize, cols: usize, strides: [usize; 2]| (rows - 1) * strides[0] + (cols - 1) * strides[1];
-    assert!(c.len() > last(m, n, c_strides) && a.len() > last(m, k, a_strides) && b.len() > last(k, n, b_strides));
-    let [c_strides, a_strides, b_strides] = [c_strides, a_strides, b_strides].map(|s| s.map(|s| s as isize));
-    // SAFETY: the lengths were checked against the strides; c is exclusive.
-    unsafe {
-        f32::gemm(m, n, k, c.as_mut_ptr(), c_strides, accumulate, a.as_ptr(), a_strides, b.as_ptr(), b_strides);
+    Product { extents, a, a_strides, b, b_row, c, c_row, add }.run();
+}
+
+/// `scale` times the rows of `x`, one each `pitch` elements, side by side: `y` \[width, BLOCK\].
+fn side_by_side(x: &[f32], pitch: usize, rows: usize, scale: f32, y: &mut [f32]) {
+    let width = y.len() / BLOCK;
+    for (r, x) in x.chunks(pitch).take(rows).enumerate() {
+        y[r..].iter_mut().step_by(BLOCK).zip(&x[..width]).for_each(|(y, x)| *y = scale * x);
     }
 }
 
@@ -305,18 +305,19 @@ impl Op for Attention {
             let [q, k, v] = [q, k, v].map(|x| &x[b * n.sequence()..][..n.sequence()]);
             let keep = &keep[b * n.len..][..n.len];
             let mut weights = vec![0.0f32; n.len * BLOCK];
+            let mut queries = vec![0.0f32; n.head_dim * BLOCK];
             for (h, block) in (0..n.heads).flat_map(|h| self.blocks(n, h).map(move |block| (h, block))) {
                 let Block { start, rows, keys, own, head } = block;
                 let [q, k, v] = [&q[own..], &k[head..], &v[head..]];
-                let shape = [rows, keys, n.head_dim];
-                multiply(shape, (&mut weights, [1, BLOCK]), false, (q, [pitch, 1]), (k, [1, pitch]));
+                side_by_side(q, pitch, rows, scale, &mut queries);
+                let shape = [keys, rows, n.head_dim];
+                multiply(shape, (&mut weights, BLOCK), false, (k, [pitch, 1]), (&queries, BLOCK));
                 let (mut m, mut z) = ([-1e38f32; BLOCK], [0.0f32; BLOCK]);
                 wide(
                     #[inline(always)]
                     || {
                         let weights = &mut weights.as_chunks_mut::<BLOCK>().0[..keys];
                         for (j, s) in weights.iter_mut().enumerate().filter(|(j, _)| keep[*j] != 0) {
-                            s.iter_mut().for_each(|s| *s *= scale);
                             s[..self.early(&block, j)].fill(f32::MASKED);
                             m.iter_mut().zip(&*s).for_each(|(m, &s)| *m = if s > *m { s } else { *m });
                         }
@@ -336,7 +337,7 @@ impl Op for Attention {
                     drop(&factors(mask, &block, row, n.len), &mut weights, &block);
                 }
                 let shape = [rows, n.head_dim, keys];
-                multiply(shape, (&mut y[own..], [pitch, 1]), false, (&weights, [1, BLOCK]), (v, [pitch, 1]));
+                multiply(shape, (&mut y[own..], pitch), false, (&weights, [1, BLOCK]), (v, pitch));
                 for r in 0..rows {
                     let (scale, lse_of_r) =
                         if z[r] > 0.0 { (1.0 / z[r], m[r] + z[r].ln()) } else { (0.0, f32::MASKED) };
@@ -441,14 +442,17 @@ impl Op for AttentionBackward {
             let keep = &keep[b * n.len..][..n.len];
             let mut weights = vec![0.0f32; n.len * BLOCK];
             let mut slopes = weights.clone();
+            let mut turned = vec![0.0f32; n.head_dim * BLOCK];
             dk.fill(0.0);
             dv.fill(0.0);
             for (h, block) in (0..n.heads).flat_map(|h| self.0.blocks(n, h).map(move |block| (h, block))) {
                 let Block { start, rows, keys, own, head } = block;
                 let [q, dy_rows, k, v] = [&q[own..], &dy[own..], &k[head..], &v[head..]];
-                let shape = [rows, keys, n.head_dim];
-                multiply(shape, (&mut weights, [1, BLOCK]), false, (q, [pitch, 1]), (k, [1, pitch]));
-                multiply(shape, (&mut slopes, [1, BLOCK]), false, (dy_rows, [pitch, 1]), (v, [1, pitch]));
+                let shape = [keys, rows, n.head_dim];
+                side_by_side(q, pitch, rows, scale, &mut turned);
+                multiply(shape, (&mut weights, BLOCK), false, (k, [pitch, 1]), (&turned, BLOCK));
+                side_by_side(dy_rows, pitch, rows, 1.0, &mut turned);
+                multiply(shape, (&mut slopes, BLOCK), false, (v, [pitch, 1]), (&turned, BLOCK));
                 let row = (b * n.heads + h) * n.len + start;
                 let factors = mask.as_ref().map(|mask| factors(mask, &block, first + row, n.len));
                 if let Some(factors) = &factors {
@@ -470,7 +474,7 @@ impl Op for AttentionBackward {
                                 ds.fill(0.0);
                                 continue;
                             }
-                            w.iter_mut().zip(&shift).for_each(|(w, shift)| *w = fast::exp(scale * *w - shift));
+                            w.iter_mut().zip(&shift).for_each(|(w, shift)| *w = fast::exp(*w - shift));
                             w[..self.0.early(&block, j)].fill(0.0);
                             for ((ds, w), delta) in ds.iter_mut().zip(&*w).zip(&delta) {
                                 *ds = scale * w * (*ds - delta);
@@ -482,9 +486,9 @@ impl Op for AttentionBackward {
                     drop(factors, &mut weights, &block);
                 }
                 let (by_query, by_key) = ([rows, n.head_dim, keys], [keys, n.head_dim, rows]);
-                multiply(by_query, (&mut dq[own..], [pitch, 1]), false, (&slopes, [1, BLOCK]), (k, [pitch, 1]));
-                multiply(by_key, (&mut dk[head..], [pitch, 1]), true, (&slopes, [BLOCK, 1]), (q, [pitch, 1]));
-                multiply(by_key, (&mut dv[head..], [pitch, 1]), true, (&weights, [BLOCK, 1]), (dy_rows, [pitch, 1]));
+                multiply(by_query, (&mut dq[own..], pitch), false, (&slopes, [1, BLOCK]), (k, pitch));
+                multiply(by_key, (&mut dk[head..], pitch), true, (&slopes, [BLOCK, 1]), (q, pitch));
+                multiply(by_key, (&mut dv[head..], pitch), true, (&weights, [BLOCK, 1]), (dy_rows, pitch));
             }
         });
         true

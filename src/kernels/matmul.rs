@@ -5,11 +5,12 @@ use super::elementwise::Fun;
 use super::fast::wide;
 use super::real::Real;
 use super::strided::transpose;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast, panel};
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What the epilogue applies to `a b + bias`. Each one's slope can be told from its value.
@@ -247,28 +248,6 @@ impl MatMul {
     }
 }
 
-/// `y = a b` of one small product by plain loops, so that no set-up is paid; b's rows must be contiguous.
-#[inline(always)]
-fn small(y: &mut [f32], n: usize, k: usize, a: &[f32], [a_row, a_col]: [usize; 2], b: &[f32]) {
-    for (i, y) in y.chunks_mut(n).enumerate() {
-        let (blocks, rest) = y.as_chunks_mut::<32>();
-        for (j, y) in blocks.iter_mut().enumerate() {
-            let mut sums = [0.0f32; 32];
-            for l in 0..k {
-                let (x, b) = (a[i * a_row + l * a_col], &b[l * n + j * 32..][..32]);
-                sums.iter_mut().zip(b).for_each(|(s, &b)| *s += x * b);
-            }
-            *y = sums;
-        }
-        let done = n - rest.len();
-        rest.fill(0.0);
-        for l in 0..k {
-            let (x, b) = (a[i * a_row + l * a_col], &b[l * n + done..][..rest.len()]);
-            rest.iter_mut().zip(b).for_each(|(y, &b)| *y += x * b);
-        }
-    }
-}
-
 /// `y = a b^T` of one small product: dot products of rows.
 #[inline(always)]
 fn small_t(y: &mut [f32], n: usize, k: usize, a: &[f32], [a_row, a_col]: [usize; 2], b: &[f32]) {
@@ -286,54 +265,6 @@ fn small_t(y: &mut [f32], n: usize, k: usize, a: &[f32], [a_row, a_col]: [usize;
 
 /// Columns of a product that is narrow: so few that a general product spends its time on packing.
 const NARROW: usize = 8;
-
-/// `y = a b` \[rows, n\] with few columns, rows of `a` \[rows, k\] contiguous, element (l, j) of b at `l b_row + j b_col`.
-struct Narrow<'a> {
-    y: &'a mut [f32],
-    n: usize,
-    k: usize,
-    a: &'a [f32],
-    b: &'a [f32],
-    b_strides: [usize; 2],
-}
-
-impl pulp::WithSimd for Narrow<'_> {
-    type Output = ();
-
-    /// Columns in the lanes of a vector, eight rows at a time.
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, simd: S) {
-        const ROWS: usize = 8;
-        let Narrow { y, n, k, a, b, b_strides: [b_row, b_col] } = self;
-        let mut lanes = vec![simd.splat_f32s(0.0); k];
-        for first in (0..n).step_by(S::F32_LANES) {
-            let columns = first..n.min(first + S::F32_LANES);
-            for (l, lanes) in lanes.iter_mut().enumerate() {
-                let values: &mut [f32] = bytemuck::cast_slice_mut(std::slice::from_mut(lanes));
-                columns.clone().zip(values).for_each(|(j, v)| *v = b[l * b_row + j * b_col]);
-            }
-            let store = |y: &mut [f32], sums: S::f32s| {
-                let values: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&sums));
-                y[columns.clone()].copy_from_slice(&values[..columns.len()]);
-            };
-            let (mut y, mut a) = (y.chunks_exact_mut(ROWS * n), a.chunks_exact(ROWS * k));
-            for (y, a) in (&mut y).zip(&mut a) {
-                let rows: [&[f32]; ROWS] = std::array::from_fn(|r| &a[r * k..][..k]);
-                let mut sums = [simd.splat_f32s(0.0); ROWS];
-                for l in 0..k {
-                    for r in 0..ROWS {
-                        sums[r] = simd.mul_add_e_f32s(simd.splat_f32s(rows[r][l]), lanes[l], sums[r]);
-                    }
-                }
-                y.chunks_exact_mut(n).zip(sums).for_each(|(y, sums)| store(y, sums));
-            }
-            for (y, a) in y.into_remainder().chunks_exact_mut(n).zip(a.remainder().chunks_exact(k)) {
-                let sum = |sums, (&x, &b)| simd.mul_add_e_f32s(simd.splat_f32s(x), b, sums);
-                store(y, a.iter().zip(&lanes).fold(simd.splat_f32s(0.0), sum));
-            }
-        }
-    }
-}
 
 /// Sums side by side, so that the additions do not wait for one another.
 #[inline(always)]
@@ -443,17 +374,23 @@ impl Op for MatMul {
                 );
             }
         };
-        let arch = pulp::Arch::new();
         if d.batch > 1 {
             let little = d.m * d.n * d.k <= 16 * 1024;
             rows(y, d.m * d.n, d.m * d.n * d.k / 4, |i, y| {
                 let a = &a[i * d.m * d.k..][..d.m * d.k];
                 let b = if d.shared { b } else { &b[i * d.k * d.n..][..d.k * d.n] };
                 match (little, self.transpose_b) {
-                    (true, false) => wide(
-                        #[inline(always)]
-                        || small(y, d.n, d.k, a, sa, b),
-                    ),
+                    (true, false) => panel::Product {
+                        extents: [d.m, d.n, d.k],
+                        a,
+                        a_strides: sa,
+                        b,
+                        b_row: d.n,
+                        c: y,
+                        c_row: d.n,
+                        add: false,
+                    }
+                    .run(),
                     (true, true) => wide(
                         #[inline(always)]
                         || small_t(y, d.n, d.k, a, sa, b),
@@ -478,9 +415,18 @@ impl Op for MatMul {
             self.finish(y, d.n, bias);
         } else if d.n <= NARROW && !self.transpose_a {
             const TILE: usize = 256;
+            let b = if self.transpose_b {
+                let mut to = vec![0.0; d.n * d.k];
+                transpose(b, d.k, &mut to, d.n);
+                Cow::Owned(to)
+            } else {
+                Cow::Borrowed(b)
+            };
             rows(y, TILE.min(d.m) * d.n, TILE * d.n * d.k / 4, |i, y| {
-                let m = y.len() / d.n;
-                arch.dispatch(Narrow { y, n: d.n, k: d.k, a: &a[i * TILE * d.k..][..m * d.k], b, b_strides: sb });
+                let (m, n) = (y.len() / d.n, d.n);
+                let a = &a[i * TILE * d.k..];
+                panel::Product { extents: [m, n, d.k], a, a_strides: sa, b: &b, b_row: n, c: y, c_row: n, add: false }
+                    .run();
                 wide(
                     #[inline(always)]
                     || self.finish(y, d.n, bias),

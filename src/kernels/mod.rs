@@ -13,6 +13,7 @@ pub mod args;
 pub(crate) mod fast;
 pub(crate) mod lanes;
 pub mod launch;
+mod panel;
 pub mod real;
 pub mod source;
 
