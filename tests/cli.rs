@@ -310,6 +310,21 @@ fn runs_are_compared_over_users() {
     fs::write(bench.path("list.csv"), list).unwrap();
     assert!(bench.refuses(&["eval", "--run=a", "--items=list.csv", "--per-user=list.csv"]).contains("it is read"));
     assert_eq!(fs::read_to_string(bench.path("list.csv")).unwrap(), list);
+    // Nor is what is read.
+    let (data, config) = (fs::read(bench.path("data.csv")).unwrap(), "[data]\npath = \"data.csv\"\n");
+    fs::write(bench.path("small.toml"), config).unwrap();
+    fs::create_dir(bench.path("folder")).unwrap();
+    fs::write(bench.path("folder/data.csv"), &data).unwrap();
+    for (args, expected) in [
+        (["plan", "sasrec", "--data=data.csv", "--dot=data.csv"], "it is read"),
+        (["plan", "sasrec", "--config=small.toml", "--dot=small.toml"], "it is read"),
+        (["bench", "data", "--data=data.csv", "--json=./data.csv"], "it is read"),
+        (["bench", "data", "--data=folder", "--json=folder/data.csv"], "one of the files of the data"),
+    ] {
+        assert!(bench.refuses(&args).contains(expected), "{args:?}");
+    }
+    assert!(fs::read(bench.path("data.csv")).unwrap() == data && fs::read(bench.path("folder/data.csv")).unwrap() == data);
+    assert_eq!(fs::read_to_string(bench.path("small.toml")).unwrap(), config);
     // A run has nothing on itself.
     bench.ok(&["compare", "a", "a", "--metrics", "map@5", "--split", "valid", "--json", "same.json"]);
     let same = bench.json("same.json");

@@ -2,7 +2,7 @@
 
     pip install recbole==1.2.1 'torch<2.6' 'numpy<2' 'scipy<1.12' 'pandas<2.2' 'setuptools<70'
     cargo build --release
-    python benches/peers/recbole.py --data PATH/ml-100k --what quality [--seeds 1,2,3] [--epochs 200] [--patience 10]
+    python benches/peers/recbole.py --data PATH/ml-100k --what quality [--seeds 1,2,3] [--epochs 200] [--patience 10] [--dim 64] [--max-len 50]
     python benches/peers/recbole.py --data PATH/ml-100k --what speed [--steps 300] [--rounds 3]
 
 PATH/ml-100k is a folder of RecBole's atomic files. Both sides: no filter, leave-one-out by time, equal times by file order,
@@ -11,8 +11,8 @@ reads times as float32, which swaps the last events of some users; so its traine
 0, 1, 2 and so on, in a copy of another name (it reads a file of its own for whatever is called ml-100k). Every seed checks that
 both have the same number of training prefixes, the same test pairs, number of candidates and settings.
 
-Settings are RecBole's defaults (MODELS), but for ft_ratio (wgrec hides the last place alone in a tenth of the windows). Both:
-softmax over all items, Adam 1e-3, batch 256, windows of 50, best epoch by NDCG@10, MRR over the whole ranking. RecBole trains one
+Settings are RecBole's defaults (MODELS; other widths by --dim), but for ft_ratio (wgrec hides the last place alone in a tenth of the
+windows). Both: softmax over all items, Adam 1e-3, batch 256, windows of 50, best epoch by NDCG@10, MRR over the whole ranking. RecBole trains one
 sample a prefix; wgrec the same ("prefixes"), or one a window with a target at every place ("windows": an epoch has the same
 targets in a 38th of the steps, so it is validated every 10 epochs, and patience counts validations). What still differs:
 - BERT4Rec: wgrec knows windows alone. RecBole hides places of each prefix, never its target; reads ten hidden places a sample at
@@ -27,36 +27,37 @@ peak of the whole process for wgrec, and what comes beyond the imports for RecBo
 import argparse, collections, csv, json, math, os, pathlib, resource, statistics, subprocess, sys, tempfile, time
 
 FAIR = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_="9000000000", MALLOC_TOP_PAD_="268435456", THP_MEM_ALLOC_ENABLE="1")
-B, M, WARM, EVERY = 256, 50, 30, 10
-# RecBole's name, wgrec's, the value.
-ALL = [("learning_rate", "train.lr", 1e-3), ("train_batch_size", "train.batch", B), ("weight_decay", "train.weight_decay", 0.0),
-       ("MAX_ITEM_LIST_LENGTH", "data.max_len", M)]
-BLOCKS = [("n_layers", "model.layers", 2), ("n_heads", "model.heads", 2), ("hidden_size", "model.dim", 64),
-          ("inner_size", "model.inner", 256)]
-DROPOUT = lambda p: [("hidden_dropout_prob", "model.dropout", p), ("attn_dropout_prob", "model.dropout", p)]
-MODELS = {
-    "SASRec": ALL + BLOCKS + DROPOUT(0.5),
-    "GRU4Rec": ALL + [("embedding_size", "model.dim", 64), ("hidden_size", "model.hidden", 128), ("num_layers", "model.layers", 1),
-                      ("dropout_prob", "model.dropout", 0.3)],
-    "BERT4Rec": ALL + BLOCKS + DROPOUT(0.2) + [("mask_ratio", "model.hidden_share", 0.2)],
-}
-SAMPLES = {"SASRec": ["prefixes", "windows"], "GRU4Rec": ["prefixes", "windows"], "BERT4Rec": ["windows"]}
-METRICS = [f"{name}@{k}" for name in ("recall", "ndcg") for k in (5, 10, 20)] + ["mrr"]
-
 args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 args.add_argument("--data", required=True, help="folder with NAME.inter, called NAME")
 args.add_argument("--what", choices=["quality", "speed"], required=True)
-args.add_argument("--models", default=",".join(MODELS))
+args.add_argument("--models", default="SASRec,GRU4Rec,BERT4Rec")
 args.add_argument("--seeds", default="1,2,3")
 args.add_argument("--epochs", type=int, default=200)
 args.add_argument("--patience", type=int, default=10, help="validations without a better one")
 args.add_argument("--steps", type=int, default=300, help="steps a round")
 args.add_argument("--rounds", type=int, default=3)
+args.add_argument("--dim", type=int, default=64, help="width; inner layers have four times it, GRU4Rec twice")
+args.add_argument("--max-len", type=int, default=50, help="events of a window")
 args.add_argument("--threads", type=int, default=2)
 args.add_argument("--wgrec", default=str(pathlib.Path(__file__).resolve().parents[2] / "target/release/wgrec"))
 args.add_argument("--peer", help=argparse.SUPPRESS)  # RecBole's process: model, seed
 args = args.parse_args()
 data = pathlib.Path(args.data).resolve()
+B, D, M, WARM, EVERY = 256, args.dim, args.max_len, 30, 10
+# RecBole's name, wgrec's, the value.
+ALL = [("learning_rate", "train.lr", 1e-3), ("train_batch_size", "train.batch", B), ("weight_decay", "train.weight_decay", 0.0),
+       ("MAX_ITEM_LIST_LENGTH", "data.max_len", M)]
+BLOCKS = [("n_layers", "model.layers", 2), ("n_heads", "model.heads", 2), ("hidden_size", "model.dim", D),
+          ("inner_size", "model.inner", 4 * D)]
+DROPOUT = lambda p: [("hidden_dropout_prob", "model.dropout", p), ("attn_dropout_prob", "model.dropout", p)]
+MODELS = {
+    "SASRec": ALL + BLOCKS + DROPOUT(0.5),
+    "GRU4Rec": ALL + [("embedding_size", "model.dim", D), ("hidden_size", "model.hidden", 2 * D), ("num_layers", "model.layers", 1),
+                      ("dropout_prob", "model.dropout", 0.3)],
+    "BERT4Rec": ALL + BLOCKS + DROPOUT(0.2) + [("mask_ratio", "model.hidden_share", 0.2)],
+}
+SAMPLES = {"SASRec": ["prefixes", "windows"], "GRU4Rec": ["prefixes", "windows"], "BERT4Rec": ["windows"]}
+METRICS = [f"{name}@{k}" for name in ("recall", "ndcg") for k in (5, 10, 20)] + ["mrr"]
 peak_mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -208,7 +209,7 @@ def check(name, theirs, ours, run):
 
 def quality():
     seeds = args.seeds.split(",")
-    print(f"{data.name}, test, mean of seeds {args.seeds}; epochs up to {args.epochs}, patience {args.patience}")
+    print(f"{data.name}, test, mean of seeds {args.seeds}; L {M}, d {D}; epochs up to {args.epochs}, patience {args.patience}")
     head = f"{'':30}" + "".join(f"{m:>10}" for m in METRICS) + f"{'best epoch':>12}{'minutes':>9}"
     lines, checked = [head], []
     for name in args.models.split(","):
@@ -239,7 +240,7 @@ def quality():
 
 
 def speed():
-    print(f"{data.name}, training, B {B}, L {M}, d 64, softmax over all items, {args.threads} threads, in turns: "
+    print(f"{data.name}, training, B {B}, L {M}, d {D}, softmax over all items, {args.threads} threads, in turns: "
           f"{args.rounds} rounds of {args.steps} steps; making batches counts; load before {os.getloadavg()[0]:.1f}")
     print(f"{'':30}{'samples/s':>11}{'targets/s':>11}{'ratio':>8}{'MiB':>7}")
     # A window of SASRec and GRU4Rec has all but a user's first item as targets. Those of BERT4Rec are drawn.

@@ -42,7 +42,11 @@ pub fn run() -> Result<()> {
             if caps.subgroups { format!("subgroups of {least} to {most}") } else { "no subgroups".to_string() };
         let with = |has: bool, name: &str| if has { name.to_string() } else { format!("no {name}") };
         let (f16, timestamps) = (with(caps.f16, "f16"), with(adapter.timestamps, "timestamps"));
-        let _ = writeln!(text, "{:<8} features: {subgroups}, {f16}, {timestamps}", "");
+        let matrices = match adapter.cooperative.is_empty() {
+            true => "no cooperative matrices".to_string(),
+            false => format!("cooperative matrices {}", adapter.cooperative.join(", ")),
+        };
+        let _ = writeln!(text, "{:<8} features: {subgroups}, {f16}, {timestamps}, {matrices}", "");
         wrong += self_check(&mut text, Device::open(&format!("gpu:{n}")).map(|(device, _)| device));
     }
     super::print(&text)?;

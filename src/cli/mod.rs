@@ -50,10 +50,15 @@ fn check_output<'a>(
     runs: impl IntoIterator<Item = &'a Path>,
 ) -> Result<()> {
     let refuse = |why: &str| Err(Error::Usage(format!("{}: {why}; name another file to write", path.display())));
-    if inputs.into_iter().any(|input| same(input, path)) {
-        return refuse("it is read");
-    }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for input in inputs {
+        if same(input, path) {
+            return refuse("it is read");
+        }
+        if path.is_file() && same(input, folder) {
+            return refuse("it is one of the files of the data");
+        }
+    }
     match path.is_file() && runs.into_iter().any(|run| same(run, folder)) && RunFolder::keeps(path) {
         true => refuse("the run keeps it"),
         false => Ok(()),
@@ -130,6 +135,11 @@ fn seed(text: &str) -> Result<u64, String> {
 }
 
 impl Settings {
+    /// The files that they are read from.
+    fn inputs(&self) -> impl Iterator<Item = &Path> {
+        [&self.data, &self.config].into_iter().flatten().map(PathBuf::as_path)
+    }
+
     /// These settings over the defaults, their ranges checked.
     fn resolved(&self) -> Result<Config> {
         let config = self.with_defaults(Ok)?;

@@ -32,6 +32,9 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    if let Some(path) = &args.dot {
+        super::check_output(path, args.settings.inputs(), [])?;
+    }
     let config = args.settings.resolved()?;
     // No GPU is needed to plan for one: without strips, the plan is the same for all.
     let half = config.precision == Precision::F16;

@@ -2,6 +2,7 @@
 
 use super::args::{Args, blocks};
 use super::fast::wide;
+use super::panel::Product;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
 use crate::error::{Error, Result};
@@ -50,26 +51,10 @@ fn launch(entry: &'static str, states: &[usize], bytes: usize, caps: &Caps) -> R
 /// them, so that neither form says how to split.
 const BLOCK: usize = 32;
 
-/// `y += a b` or, unless `accumulate`, `y = a b`: y \[rows, n\] and b \[k, n\] contiguous, row r of a at `a[r a_row..]`.
-fn product(y: &mut [f32], n: usize, accumulate: bool, a: &[f32], a_row: usize, b: &[f32]) {
-    let (rows, k) = (y.len() / n, b.len() / n);
-    assert!(y.len() == rows * n && b.len() == k * n && a.len() >= (rows - 1) * a_row + k);
-    let to_isize = |x: usize| x as isize;
-    // SAFETY: the lengths were checked against the strides; y is exclusive.
-    unsafe {
-        f32::gemm(
-            rows,
-            n,
-            k,
-            y.as_mut_ptr(),
-            [to_isize(n), 1],
-            accumulate,
-            a.as_ptr(),
-            [to_isize(a_row), 1],
-            b.as_ptr(),
-            [to_isize(n), 1],
-        );
-    }
+/// `y += a b` or, unless `add`, `y = a b`: y \[rows, n\] and b \[k, n\] contiguous, row r of a at `a[r a_row..]`.
+fn product(c: &mut [f32], n: usize, add: bool, a: &[f32], a_row: usize, b: &[f32]) {
+    let extents = [c.len() / n, n, b.len() / n];
+    Product { extents, a, a_strides: [a_row, 1], b, b_row: n, c, c_row: n, add }.run();
 }
 
 fn sigmoid<T: Real>(x: T) -> T {

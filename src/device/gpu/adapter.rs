@@ -23,6 +23,8 @@ pub struct AdapterInfo {
     /// Least and greatest subgroup size.
     pub subgroup_size: (u32, u32),
     pub timestamps: bool,
+    /// Products of matrices that a whole subgroup makes (tensor cores), as "16x16x16 of f16 to f32". No kernel uses them yet.
+    pub cooperative: Vec<String>,
     /// Bytes of immediates; 0 where it has none: wgrec cannot run on it then.
     pub immediate_bytes: u32,
 }
@@ -48,9 +50,15 @@ fn info(adapter: &wgpu::Adapter) -> AdapterInfo {
         caps: caps(features, &adapter.limits(), &GpuOptions::default()),
         subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
         timestamps: features.contains(Features::TIMESTAMP_QUERY),
+        cooperative: adapter.cooperative_matrix_properties().iter().map(cooperative).collect(),
         immediate_bytes: if features.contains(Features::IMMEDIATES) { adapter.limits().max_immediate_size } else { 0 },
         name: info.name,
     }
+}
+
+fn cooperative(matrices: &wgpu::CooperativeMatrixProperties) -> String {
+    let [from, to] = [matrices.ab_type, matrices.cr_type].map(|scalar| format!("{scalar:?}").to_lowercase());
+    format!("{}x{}x{} of {from} to {to}", matrices.m_size, matrices.n_size, matrices.k_size)
 }
 
 pub(super) fn driver(info: &wgpu::AdapterInfo) -> String {
