@@ -323,7 +323,9 @@ fn runs_are_compared_over_users() {
     ] {
         assert!(bench.refuses(&args).contains(expected), "{args:?}");
     }
-    assert!(fs::read(bench.path("data.csv")).unwrap() == data && fs::read(bench.path("folder/data.csv")).unwrap() == data);
+    assert!(
+        fs::read(bench.path("data.csv")).unwrap() == data && fs::read(bench.path("folder/data.csv")).unwrap() == data
+    );
     assert_eq!(fs::read_to_string(bench.path("small.toml")).unwrap(), config);
     // A run has nothing on itself.
     bench.ok(&["compare", "a", "a", "--metrics", "map@5", "--split", "valid", "--json", "same.json"]);

@@ -1,7 +1,15 @@
+use super::training::Shuffle;
 use super::*;
+use crate::data::ask::Ask;
+use crate::data::cache::Dataset;
 use crate::data::cache::tests::dataset;
-use crate::data::split::{Part, SplitKind};
+use crate::data::negatives::Sampler;
+use crate::data::split::{Part, Split, SplitKind};
+use crate::data::views::Views;
+use crate::tensor::philox::Stream;
+use crate::tensor::segments::Segments;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 fn world() -> (Arc<Dataset>, Arc<Split>) {
     let mut stream = Stream::new(3, "world", 0);

@@ -1,0 +1,236 @@
+//! Evaluation batches: histories, what is asked for, and what is not ranked.
+
+use super::{Besides, Ordered, Padding, fill, fill_behaviours, positive};
+use crate::data::ask::Ask;
+use crate::data::cache::Dataset;
+use crate::data::features::Features;
+use crate::data::negatives::Candidates;
+use crate::data::split::Split;
+use crate::error::{Error, Result};
+use std::sync::Arc;
+
+/// What evaluation batches are like.
+#[derive(Clone, Debug)]
+pub struct EvalSpec {
+    /// Rows a batch, B.
+    pub batch: usize,
+    /// Items a window, M.
+    pub max_len: usize,
+    pub padding: Padding,
+    /// Leave the items of the history that are done with ([`Split::done`]) out of the ranking.
+    pub mask_history: bool,
+    /// Give behaviours.
+    pub behaviours: bool,
+    /// Features that are given.
+    pub features: Option<Arc<Features>>,
+    /// Rank the target among so many sampled negatives, drawn from this seed, instead of all items.
+    pub sampled: Option<(usize, u64)>,
+    /// Background threads; 0 makes each batch when it is asked for.
+    pub threads: usize,
+}
+
+impl Default for EvalSpec {
+    /// Windows padded on the left, ranked among all items outside the history; made when asked for.
+    fn default() -> EvalSpec {
+        EvalSpec {
+            batch: 256,
+            max_len: 50,
+            padding: Padding::Left,
+            mask_history: true,
+            behaviours: false,
+            features: None,
+            sampled: None,
+            threads: 0,
+        }
+    }
+}
+
+/// An evaluation batch; the last one is filled with empty rows of weight 0.
+#[derive(Clone, Debug, Default)]
+pub struct EvalBatch {
+    /// Number of each row in the list of targets: \[B\].
+    pub targets: Vec<u32>,
+    /// Users: \[B\].
+    pub users: Vec<u32>,
+    /// The last items before the target, oldest first, padded with 0: \[B, M\].
+    pub history: Vec<u32>,
+    /// Items in each window: \[B\].
+    pub lengths: Vec<u32>,
+    pub besides: Besides,
+    /// The item to find: \[B\]; 0 when recommending.
+    pub target: Vec<u32>,
+    /// Row r excludes `exclude_items[exclude_offsets[r]..exclude_offsets[r + 1]]`: \[B + 1\].
+    pub exclude_offsets: Vec<u32>,
+    /// Per row, ascending and distinct: the target and, if masked, the items before it; then zeros: \[exclude_cap\].
+    pub exclude_items: Vec<u32>,
+    /// The target, then the negatives: \[B, 1 + N\]; none when all items are ranked.
+    pub candidates: Option<Vec<u32>>,
+    /// 1, or 0 in rows that only fill the batch: \[B\].
+    pub weight: Vec<f32>,
+    /// Rows of weight 1.
+    pub samples: usize,
+}
+
+/// What is asked for, or users to recommend to, in batches.
+#[derive(Clone)]
+pub struct EvalBatches(Arc<Evaluation>);
+
+struct Evaluation {
+    data: Arc<Dataset>,
+    split: Arc<Split>,
+    spec: EvalSpec,
+    /// User, and length of the history.
+    targets: Vec<(u32, u32)>,
+    /// What is to be found after each, by user; None when recommending.
+    items: Option<Vec<u32>>,
+    exclude_cap: usize,
+}
+
+impl EvalBatches {
+    /// The targets of a part, or items that are listed.
+    ///
+    /// # Errors
+    /// A batch or window of length 0; nothing to evaluate; too few items to sample negatives from.
+    pub fn new<'a>(
+        data: Arc<Dataset>,
+        split: Arc<Split>,
+        ask: impl Into<Ask<'a>>,
+        spec: EvalSpec,
+    ) -> Result<EvalBatches> {
+        let ask = ask.into();
+        let targets = ask.targets(&data, &split);
+        if targets.is_empty() {
+            return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe(&data))));
+        }
+        let items = ask.items(&data, &targets);
+        if let Some((negatives, seed)) = spec.sampled {
+            let users = targets.chunk_by(|a, b| a.0 == b.0).map(|own| own[0].0);
+            let asked = users.map(|user| (user, asked_of(user, &targets, &items)));
+            Candidates::new(&data, &split, negatives, seed, asked)?;
+        }
+        EvalBatches::build(data, split, targets, Some(items), spec)
+    }
+
+    /// Windows of the first events of users' histories, `histories` giving user and number of events, of which those that are
+    /// done with ([`Split::done`]) are excluded (if `spec.mask_history`); no targets.
+    ///
+    /// # Errors
+    /// A batch or window of length 0.
+    pub fn recommend(
+        data: Arc<Dataset>,
+        split: Arc<Split>,
+        histories: Vec<(u32, u32)>,
+        spec: EvalSpec,
+    ) -> Result<EvalBatches> {
+        EvalBatches::build(data, split, histories, None, EvalSpec { sampled: None, ..spec })
+    }
+
+    fn build(
+        data: Arc<Dataset>,
+        split: Arc<Split>,
+        targets: Vec<(u32, u32)>,
+        items: Option<Vec<u32>>,
+        spec: EvalSpec,
+    ) -> Result<EvalBatches> {
+        positive("eval.batch", spec.batch)?;
+        positive("data.max_len", spec.max_len)?;
+        let most = |rows: &[(u32, u32)]| {
+            rows.iter().map(|&(_, len)| if spec.mask_history { len as usize + 1 } else { 1 }).sum::<usize>()
+        };
+        let exclude_cap = targets.chunks(spec.batch).map(most).max().unwrap_or(0).max(1);
+        Ok(EvalBatches(Arc::new(Evaluation { data, split, spec, targets, items, exclude_cap })))
+    }
+
+    /// User and length of the history of every target.
+    pub fn targets(&self) -> &[(u32, u32)] {
+        &self.0.targets
+    }
+
+    pub fn steps(&self) -> usize {
+        self.0.targets.len().div_ceil(self.0.spec.batch)
+    }
+
+    /// Length of `exclude_items` in every batch.
+    pub fn exclude_cap(&self) -> usize {
+        self.0.exclude_cap
+    }
+
+    /// All batches, in order.
+    pub fn batches(&self) -> Ordered<EvalBatch> {
+        let all = self.clone();
+        Ordered::new(self.0.spec.threads, 0..self.steps(), move || {
+            let all = all.clone();
+            let mut candidates = all.0.spec.sampled.map(|(negatives, seed)| {
+                Candidates::new(&all.0.data, &all.0.split, negatives, seed, std::iter::empty())
+                    .expect("no user to fail on")
+            });
+            move |step| all.make(step, candidates.as_mut())
+        })
+    }
+
+    fn make(&self, step: usize, mut candidates: Option<&mut Candidates>) -> EvalBatch {
+        let Evaluation { data, split, spec, targets, items, exclude_cap } = &*self.0;
+        let first = step * spec.batch;
+        let rows = &targets[first..targets.len().min(first + spec.batch)];
+        let mut batch = EvalBatch {
+            targets: (first as u32..).take(rows.len()).collect(),
+            history: vec![0; spec.batch * spec.max_len],
+            exclude_offsets: vec![0],
+            besides: Besides::zeros(spec.batch, spec.max_len, spec.behaviours, spec.features.as_deref()),
+            candidates: candidates.is_some().then(Vec::new),
+            weight: vec![1.0; rows.len()],
+            samples: rows.len(),
+            ..EvalBatch::default()
+        };
+        let mut excluded = vec![];
+        for (row, &(user, len)) in rows.iter().enumerate() {
+            let history = &data.history(user)[..len as usize];
+            let target = items.as_ref().map_or(0, |items| items[first + row]);
+            let window = &mut batch.history[row * spec.max_len..(row + 1) * spec.max_len];
+            batch.lengths.push(fill(window, history, spec.padding));
+            let behaviours = data.behaviours(user).map(|own| &own[..len as usize]).unwrap_or_default();
+            if spec.behaviours {
+                let window = &mut batch.besides.behaviours[row * spec.max_len..(row + 1) * spec.max_len];
+                fill_behaviours(window, behaviours, spec.padding);
+            }
+            if let Some(features) = &spec.features {
+                let width = features.sizes().len();
+                let row = &mut batch.besides.features[row * width..(row + 1) * width];
+                features.write(user, history, behaviours, row);
+            }
+            batch.users.push(user);
+            batch.target.push(target);
+            excluded.clear();
+            excluded.extend(Some(target).filter(|&target| target != 0));
+            if spec.mask_history {
+                excluded.extend(split.done(data, user, len as usize));
+            }
+            excluded.sort_unstable();
+            excluded.dedup();
+            batch.exclude_items.extend_from_slice(&excluded);
+            batch.exclude_offsets.push(batch.exclude_items.len() as u32);
+            if let (Some(out), Some(candidates), Some(items)) =
+                (&mut batch.candidates, candidates.as_deref_mut(), items)
+            {
+                out.push(target);
+                candidates.draw(data, split, (user, asked_of(user, targets, items)), out);
+            }
+        }
+        let used = batch.exclude_items.len() as u32;
+        batch.exclude_offsets.resize(spec.batch + 1, used);
+        batch.exclude_items.resize(*exclude_cap, 0);
+        batch.weight.resize(spec.batch, 0.0);
+        for list in [&mut batch.targets, &mut batch.users, &mut batch.lengths, &mut batch.target] {
+            list.resize(spec.batch, 0);
+        }
+        if let (Some(out), Some((negatives, _))) = (&mut batch.candidates, spec.sampled) {
+            out.resize(spec.batch * (1 + negatives), 0);
+        }
+        batch
+    }
+}
+
+/// What is asked for of a user, of targets and their items, which are by user.
+fn asked_of<'a>(user: u32, targets: &[(u32, u32)], items: &'a [u32]) -> &'a [u32] {
+    &items[targets.partition_point(|t| t.0 < user)..targets.partition_point(|t| t.0 <= user)]
+}
