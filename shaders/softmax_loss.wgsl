@@ -95,7 +95,8 @@ fn gradient(
     let r = p.row + e / p.width;
     let scale = weight_of(r) / total[0];
     let share = exp(block[e] - lse[r]) / lse[p.rows + r];
-    block[e] = scale * (share - select(0.0, 1.0, p.column + e % p.width == targets[r]));
+    let value = scale * (share - select(0.0, 1.0, p.column + e % p.width == targets[r]));
+    block[e] = select(value, 0.0, scale == 0.0); // whatever the row holds
 }
 
 // One invocation a column of the block.

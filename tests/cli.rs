@@ -319,7 +319,12 @@ fn runs_are_compared_over_users() {
         (["plan", "sasrec", "--data=data.csv", "--dot=data.csv"], "it is read"),
         (["plan", "sasrec", "--config=small.toml", "--dot=small.toml"], "it is read"),
         (["bench", "data", "--data=data.csv", "--json=./data.csv"], "it is read"),
-        (["bench", "data", "--data=folder", "--json=folder/data.csv"], "one of the files of the data"),
+        (["bench", "data", "--data=folder", "--json=folder/data.csv"], "among the files of the data"),
+        (["plan", "sasrec", "--config=small.toml", "--dot=data.csv"], "it is read"),
+        (["plan", "sasrec", "--set=data.path=folder", "--dot=folder/data.csv"], "among the files of the data"),
+        (["eval", "--run=a", "--metrics=mrr", "--per-user=data.csv"], "it is read"),
+        (["recommend", "--run=a", "-k=1", "--output=data.csv"], "it is read"),
+        (["bench", "kernels", "--device=cpu", "--json=a/metrics.json"], "the run keeps it"),
     ] {
         assert!(bench.refuses(&args).contains(expected), "{args:?}");
     }

@@ -6,7 +6,8 @@
 Prints milliseconds and how many times wgrec's PyTorch takes, eager and, with --compile, by torch.compile. Both sides: f32, warm-up,
 caches flushed before each run, medians; on a GPU, times of the device. PyTorch gets denormals flushed, an allocator that does not
 return pages (it restarts itself with these settings), its fused Adam and its SparseAdam. Where the two differ: PyTorch's gradient of
-a gather is the dense table, wgrec's its rows; its loss makes the logits. GRU, moments and Adam over rows have no single
+a gather is the dense table, and on a GPU it sorts the rows as part of it; wgrec's is the table's rows, which the batch maker has sorted.
+Its loss makes the logits: where they do not fit there is no figure. GRU, moments and Adam over rows have no single
 counterpart; steps.py has what contains them.
 """
 import argparse, json, os, pathlib, re, subprocess, sys, tempfile, time
@@ -39,7 +40,7 @@ device = "cuda" if args.device == "gpu" else "cpu"
 torch.set_num_threads(args.threads)
 torch.set_flush_denormal(True)
 torch.manual_seed(1)
-torch.backends.cuda.matmul.allow_tf32 = False
+torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 normal = lambda *shape: torch.randn(*shape, device=device)
 below = lambda limit, *shape: torch.randint(limit, shape, device=device)
 
@@ -69,7 +70,8 @@ def gradient(f, wanted, *inputs):
 
 
 def whole(f, wanted, *inputs):
-    return (gradient(f, wanted, *inputs)), (f, inputs)
+    """The backward pass, and the forward pass, which keeps nothing for it."""
+    return gradient(f, wanted, *inputs), (f, [x.detach() for x in inputs])
 
 
 def attention(b, l, d, heads):
@@ -172,7 +174,10 @@ for row in report["rows"]:
     if made:
         sides = [made[0]] + ([torch.compile(made[0])] if args.compile and made[1] else [])
         for side in sides:
-            theirs = milliseconds(side, made[1])
-            line += f"{theirs:10.3f}{theirs / ours:7.2f}x"
+            try:
+                theirs = milliseconds(side, made[1])
+                line += f"{theirs:10.3f}{theirs / ours:7.2f}x"
+            except torch.OutOfMemoryError:
+                line += f"{'no memory':>18}"
     print(line, flush=True)
     del made

@@ -176,7 +176,29 @@ fn broadcasts() -> Vec<Case> {
             .reference(|x| vec![product(&x[0], &x[1])])
             .tolerance(1e-5, 1e-5)
     };
-    shapes.into_iter().map(one).collect()
+    // A table that is repeated, in rows of several blocks and of less than one, beside what keeps its axes apart.
+    let tables: [(&str, &[usize], &[usize]); 4] = [
+        ("long", &[3, 5, 300], &[5, 300]),
+        ("short", &[3, 7, 70], &[7, 70]),
+        ("shorter", &[3, 7, 9], &[7, 9]),
+        ("copies", &[2, 3, 5, 300], &[2, 1, 5, 300]),
+    ];
+    let masked = |(name, a, b): (&str, &[usize], &[usize])| {
+        let mask = [&a[..a.len() - 1], &[1]].concat();
+        Case::new(format!("repeated_{name}"))
+            .input(normal(a.to_vec()))
+            .input(normal(b.to_vec()))
+            .input(normal(mask))
+            .op(|_, x| (x[0] + x[1]) * x[2])
+            .reference(|x| {
+                let ones = Tensor::f32(x[0].shape.clone(), vec![1.0; x[0].shape.elements()]);
+                let all = [product(&ones, &x[1]), product(&ones, &x[2])];
+                let [b, mask] = &all;
+                vec![x[0].to_f64().iter().zip(b).zip(mask).map(|((a, b), mask)| (a + b) * mask).collect()]
+            })
+            .tolerance(1e-5, 1e-5)
+    };
+    shapes.into_iter().map(one).chain(tables.into_iter().map(masked)).collect()
 }
 
 fn product(a: &Tensor, b: &Tensor) -> Vec<f64> {

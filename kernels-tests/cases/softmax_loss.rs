@@ -3,8 +3,17 @@ use crate::harness::recipe::{indices, normal, uniform};
 use wgrec::tensor::Tensor;
 
 pub fn cases() -> Vec<Case> {
-    let shapes =
-        [[1, 2, 1], [7, 257, 5], [33, 70, 20], [64, 33, 64], [3, 31, 129], [129, 5, 3], [2, 65_537, 4], [16_400, 5, 3]];
+    let shapes = [
+        [1, 2, 1],
+        [7, 257, 5],
+        [33, 70, 20],
+        [64, 33, 64],
+        [3, 31, 129],
+        [129, 5, 3],
+        [2, 65_537, 4],
+        [16_400, 5, 3],
+        [80, 60, 512],
+    ];
     let plain = Case::grid("rows_items_width", shapes, |c, s| over(c, s, 0..s[1], false));
     let biased =
         Case::grid("bias", [[1, 2, 1], [33, 70, 20], [40, 257, 65], [5, 9001, 3]], |c, s| over(c, s, 0..s[1], true));

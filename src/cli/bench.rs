@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use wgrec::bench::case::{Bench, Case};
 use wgrec::bench::{Report, Scale, kernels, whole};
 use wgrec::device::Device;
-use wgrec::train::Session;
+use wgrec::train::{Config, Session};
 use wgrec::{Error, Result};
 
 #[derive(clap::Args)]
@@ -76,11 +76,21 @@ impl Output {
         if self.quick { Scale::Quick } else { Scale::Full }
     }
 
-    /// Checks, before anything is timed, that the new measurements have a place that is not one of `inputs`. They may take that
-    /// of the earlier ones.
-    fn check<'a>(&self, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    /// The settings, with a place for the new measurements that they are not read from. That is found out before anything is
+    /// timed.
+    fn settings(&self, settings: &Settings) -> Result<Config> {
+        let config = settings.resolved()?;
         if let Some(path) = &self.json {
-            super::check_output(path, inputs, [])?;
+            settings.check_output(path, &config)?;
+        }
+        Ok(config)
+    }
+
+    /// The earlier measurements, which must be fit to be compared with these. That, and a place for the new ones, which may be
+    /// that of the earlier, is found out before anything is timed.
+    fn earlier(&self, now: &Report) -> Result<Option<Report>> {
+        if let Some(path) = &self.json {
+            super::check_output(path, [])?;
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             if path.is_dir() || !folder.is_dir() {
                 let (path, folder) = (path.display(), folder.display());
@@ -89,11 +99,6 @@ impl Output {
                 )));
             }
         }
-        Ok(())
-    }
-
-    /// The earlier measurements, which must be fit to be compared with these.
-    fn earlier(&self, now: &Report) -> Result<Option<Report>> {
         let Some(path) = &self.against else { return Ok(None) };
         let earlier = Report::load(path)?;
         let named = |e: Error| Error::Usage(format!("{}: {e}", path.display()));
@@ -114,18 +119,15 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Kernels(args) => measure_kernels(args),
         Command::Step(args) => {
-            args.output.check(args.settings.inputs())?;
-            let session = Session::open(&args.model, args.settings.resolved()?)?;
+            let session = Session::open(&args.model, args.output.settings(&args.settings)?)?;
             measure_whole(&args.output, whole::empty("step", &session), |scale| whole::step(&session, scale))
         }
         Command::Eval(args) => {
-            args.output.check(args.settings.inputs())?;
-            let session = Session::open(&args.model, args.settings.resolved()?)?;
+            let session = Session::open(&args.model, args.output.settings(&args.settings)?)?;
             measure_whole(&args.output, whole::empty("eval", &session), |scale| whole::eval(&session, scale))
         }
         Command::Data(args) => {
-            args.output.check(args.settings.inputs())?;
-            let config = args.settings.resolved()?;
+            let config = args.output.settings(&args.settings)?;
             let (device, _) = Device::open("cpu")?;
             let measure = |scale| whole::data(&config.data, config.train.batch, &device, scale);
             measure_whole(&args.output, Report::new("data", &device), measure)
@@ -134,7 +136,6 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn measure_kernels(args: Kernels) -> Result<()> {
-    args.output.check([])?;
     let scale = if args.large { Scale::Large } else { args.output.scale() };
     let cases = kernels::cases(args.name.as_deref(), scale)?;
     let small = kernels::cases(args.name.as_deref(), Scale::Quick)?;

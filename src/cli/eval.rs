@@ -56,10 +56,6 @@ pub struct Args {
 const LISTS: [usize; 3] = [5, 10, 20];
 
 pub fn run(args: Args) -> Result<()> {
-    if let Some(path) = &args.per_user {
-        let inputs = [&args.items, &args.data].into_iter().flatten();
-        super::check_output(path, inputs.map(PathBuf::as_path), [args.run.as_path()])?;
-    }
     let mut folder = RunFolder::open(&args.run)?;
     let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
         config.eval.protocol = args.protocol.unwrap_or(config.eval.protocol);
@@ -68,6 +64,10 @@ pub fn run(args: Args) -> Result<()> {
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;
+    if let Some(path) = &args.per_user {
+        let inputs = [&args.items, &session.config.data.path].into_iter().flatten();
+        super::check_output(path, inputs.map(PathBuf::as_path))?;
+    }
     let mut text = format!("{:<8} {}\n", "device", session.device_note);
     let listed = args
         .items

@@ -43,23 +43,22 @@ enum Command {
     Bench(bench::Args),
 }
 
-/// Checks that `path`, which is to be written, is none of the files that are read, nor one that a run keeps in its folder.
-fn check_output<'a>(
-    path: &Path,
-    inputs: impl IntoIterator<Item = &'a Path>,
-    runs: impl IntoIterator<Item = &'a Path>,
-) -> Result<()> {
+/// Checks that `path`, which is to be written, is none of the files that are read, nor, but for reports, one beside those of a
+/// folder that is read, nor one that a run keeps in its folder.
+fn check_output<'a>(path: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     let refuse = |why: &str| Err(Error::Usage(format!("{}: {why}; name another file to write", path.display())));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let report = path.extension().is_some_and(|ending| ending == "json" || ending == "dot");
     for input in inputs {
         if same(input, path) {
             return refuse("it is read");
         }
-        if path.is_file() && same(input, folder) {
-            return refuse("it is one of the files of the data");
+        if !report && path.is_file() && same(input, folder) {
+            return refuse("it lies among the files of the data");
         }
     }
-    match path.is_file() && runs.into_iter().any(|run| same(run, folder)) && RunFolder::keeps(path) {
+    let run = ["config.toml", "items.tsv"].iter().all(|kept| folder.join(kept).is_file());
+    match run && path.is_file() && RunFolder::keeps(path) {
         true => refuse("the run keeps it"),
         false => Ok(()),
     }
@@ -135,9 +134,9 @@ fn seed(text: &str) -> Result<u64, String> {
 }
 
 impl Settings {
-    /// The files that they are read from.
-    fn inputs(&self) -> impl Iterator<Item = &Path> {
-        [&self.data, &self.config].into_iter().flatten().map(PathBuf::as_path)
+    /// Checks that `path` is none of the files that these settings, and those in `config` that came of them, are read from.
+    fn check_output(&self, path: &Path, config: &Config) -> Result<()> {
+        check_output(path, [&self.config, &config.data.path].into_iter().flatten().map(PathBuf::as_path))
     }
 
     /// These settings over the defaults, their ranges checked.

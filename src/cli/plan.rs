@@ -32,10 +32,10 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    if let Some(path) = &args.dot {
-        super::check_output(path, args.settings.inputs(), [])?;
-    }
     let config = args.settings.resolved()?;
+    if let Some(path) = &args.dot {
+        args.settings.check_output(path, &config)?;
+    }
     // No GPU is needed to plan for one: without strips, the plan is the same for all.
     let half = config.precision == Precision::F16;
     let on_gpu = half || config.device.starts_with("gpu");

@@ -49,12 +49,13 @@ pub fn run(args: Args) -> Result<()> {
         }
     };
     let names = args.users.as_deref().map(read_users).transpose()?;
-    super::check_output(&args.output, [&args.users, &args.data].into_iter().flatten().map(PathBuf::as_path), None)?;
     let mut folder = RunFolder::open(&args.run)?;
     let (session, store, _) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;
+    let inputs = [&args.users, &session.config.data.path].into_iter().flatten();
+    super::check_output(&args.output, inputs.map(PathBuf::as_path))?;
     let users = match names {
         Some(names) => session.data.users_named(&names)?,
         None => (0..session.data.users() as u32).collect(),

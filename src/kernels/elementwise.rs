@@ -459,7 +459,10 @@ impl<'a> Source<'a> {
         if self.plain {
             return &self.floats[at..][..block.len()];
         }
-        if float && self.inner == 1 && (column + block.len() <= inner || self.runs_on(b, &row, block.len() / inner)) {
+        if float
+            && self.inner == 1
+            && (column + block.len() <= inner || self.runs_on(b, &row, (column + block.len()).div_ceil(inner)))
+        {
             return &self.floats[self.offset(&row) + column..][..block.len()];
         }
         let mut done = 0;

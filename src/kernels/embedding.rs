@@ -126,7 +126,7 @@ impl GatherGrad {
                                 sum.iter_mut().zip(dy).for_each(|(s, &g)| *s += g);
                             }
                         };
-                        // Most rows have one chunk, of one entry or two.
+                        // Each row has a chunk, and most have no other, of one entry or two.
                         y.fill(T::ZERO);
                         add(y, chunk(row_chunks[r]));
                         for c in row_chunks[r] + 1..row_chunks[r + 1] {

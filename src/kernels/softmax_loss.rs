@@ -206,8 +206,9 @@ impl Op for SoftmaxLoss {
         let [height, width] = block(n, self.classes);
         let sizes = parts(n, height)
             .flat_map(|rows| parts(self.classes, width).map(move |classes| [rows.len(), classes.len()]));
-        let partial = sizes.flat_map(|[m, n]| [(m, n), (n, m)]).map(|(m, k)| Product::scratch(dims([m, d, k])));
-        let partial = partial.max().unwrap_or(0).max(1);
+        // The products of a block: of logits, of dx, of dtable.
+        let products = sizes.flat_map(|[m, k]| [[m, k, d], [m, d, k], [k, d, m]]);
+        let partial = products.map(|extents| Product::scratch(dims(extents))).max().unwrap_or(0).max(1);
         let scratch = [vec![height, width], vec![partial], vec![3, n], vec![1]];
         Ok(scratch.into_iter().fold(Outputs::many(outputs), |outputs, s| outputs.with_scratch(Spec::f32(s))))
     }
