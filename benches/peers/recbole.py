@@ -12,7 +12,8 @@ reads times as float32, which swaps the last events of some users; so its traine
 both have the same number of training prefixes, the same test pairs, number of candidates and settings.
 
 Settings are RecBole's defaults (MODELS; other widths by --dim), but for ft_ratio (wgrec hides the last place alone in a tenth of the
-windows). Both: softmax over all items, Adam 1e-3, batch 256, windows of 50 (--max-len), best epoch by NDCG@10, MRR over the whole ranking. RecBole trains one
+windows). Both: softmax over all items, Adam 1e-3, batch 256, windows of 50 (--max-len), best epoch by NDCG@10, MRR over the whole
+ranking. RecBole trains one
 sample a prefix; wgrec the same ("prefixes"), or one a window with a target at every place ("windows": an epoch has the same
 targets in a 38th of the steps, so it is validated every 10 epochs, and patience counts validations). What still differs:
 - BERT4Rec: wgrec knows windows alone. RecBole hides places of each prefix, never its target; reads ten hidden places a sample at

@@ -122,7 +122,7 @@ impl Layout {
 }
 
 /// A product as launches, of MatMul's own operands or of blocks of another kernel's.
-pub(super) struct Product {
+pub(super) struct GpuProduct {
     pub of: MatMul,
     pub dims: Dims,
     pub first: First,
@@ -139,7 +139,7 @@ pub(super) struct First {
     pub y: usize,
 }
 
-impl Product {
+impl GpuProduct {
     /// Elements of `partial` that it takes.
     pub fn scratch(dims: Dims) -> usize {
         let parts = Layout::of(dims).parts;
@@ -148,7 +148,7 @@ impl Product {
 
     /// `bind` may give the names `a`, `b`, `bias`, `y` and `partial` to other operands.
     pub fn launches(&self, caps: &Caps, bind: impl Fn(Launch) -> Launch) -> Result<Vec<Launch>> {
-        let Product { of, dims: d, first, add } = *self;
+        let GpuProduct { of, dims: d, first, add } = *self;
         let layout = Layout::of(d);
         let params = Params {
             batch: d.batch as u32,
@@ -454,7 +454,7 @@ impl Op for MatMul {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let dims = self.dims(s.input(0), s.input(1));
-        Product { of: *self, dims, first: Default::default(), add: false }.launches(caps, |launch| launch)
+        GpuProduct { of: *self, dims, first: Default::default(), add: false }.launches(caps, |launch| launch)
     }
 
     fn operands(&self) -> Operands {

@@ -3,7 +3,7 @@
 use super::args::{Args, rows};
 use super::fast::{self, wide};
 use super::launch::lanes;
-use super::matmul::{Dims, First, MatMul, Product};
+use super::matmul::{Dims, First, GpuProduct, MatMul};
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, OperandRef, Operands, Outputs, Shapes};
 use crate::error::{Error, Result};
@@ -208,7 +208,7 @@ impl Op for SoftmaxLoss {
             .flat_map(|rows| parts(self.classes, width).map(move |classes| [rows.len(), classes.len()]));
         // The products of a block: of logits, of dx, of dtable.
         let products = sizes.flat_map(|[m, k]| [[m, k, d], [m, d, k], [k, d, m]]);
-        let partial = products.map(|extents| Product::scratch(dims(extents))).max().unwrap_or(0).max(1);
+        let partial = products.map(|extents| GpuProduct::scratch(dims(extents))).max().unwrap_or(0).max(1);
         let scratch = [vec![height, width], vec![partial], vec![3, n], vec![1]];
         Ok(scratch.into_iter().fold(Outputs::many(outputs), |outputs, s| outputs.with_scratch(Spec::f32(s))))
     }
@@ -338,7 +338,7 @@ impl Op for SoftmaxLoss {
             Launch::of("softmax_loss", entry).params(params)
         };
         let product = |of: MatMul, mnk, first, add, [a, b, y]: [OperandRef; 3]| {
-            let product = Product { of, dims: dims(mnk), first, add };
+            let product = GpuProduct { of, dims: dims(mnk), first, add };
             product.launches(caps, |l| {
                 let l = l.bind("a", a).bind("b", b).bind("y", y);
                 if of.bias { l.bind("bias", 4) } else { l }
