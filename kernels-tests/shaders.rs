@@ -11,7 +11,7 @@ use wgrec::device::gpu::bind;
 use wgrec::device::gpu::shader::Shader;
 use wgrec::graph::plan::{Options, Planned};
 use wgrec::kernels::launch::Source;
-use wgrec::kernels::{Caps, Launch, SHADERS};
+use wgrec::kernels::{Caps, Cooperative, Launch, SHADERS};
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -54,9 +54,11 @@ fn every_file() -> Result<(), Failed> {
     equal("kernels-tests/cases/ and cases::ALL", &case_files, &collected)
 }
 
-/// Without subgroups and with them.
-fn all_caps() -> [Caps; 2] {
-    [false, true].map(|subgroups| Caps { subgroups, ..Caps::default() })
+/// Without subgroups and with them, and with cooperative matrices of either size.
+fn all_caps() -> [Caps; 4] {
+    let of = |subgroups, cooperative| Caps { subgroups, cooperative, ..Caps::default() };
+    let matrices = |size| of(true, Some(Cooperative { size, subgroup: 32 }));
+    [of(false, None), of(true, None), matrices(8), matrices(16)]
 }
 
 /// Every distinct shader text that the cases launch, with a node that launches it, in each precision.
@@ -105,17 +107,25 @@ fn binds_and_translates(cases: &[Case]) -> Result<(), Failed> {
             shader.fits(&found, &Caps::default())?;
             let (module, _) = shader.parse()?;
             let fail = |e: String| Failed::from(format!("{}, {}: {e}", shader.file, launch.entry));
-            let allowed = Capabilities::IMMEDIATES | Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16;
+            let cooperative = shader.file == "shaders/cooperative.wgsl";
+            let mut allowed = Capabilities::IMMEDIATES | Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16;
+            allowed.set(Capabilities::COOPERATIVE_MATRIX, cooperative);
             let info = Validator::new(ValidationFlags::all(), allowed).validate(&module);
             let info = info.map_err(|e| fail(e.emit_to_string(shader.text())))?;
             barriers::check(&module).map_err(&fail)?;
-            translate(&module, &info, launch.entry).map_err(&fail)?;
+            translate(&module, &info, launch.entry, cooperative).map_err(&fail)?;
         }
     }
     Ok(())
 }
 
-fn translate(module: &naga::Module, info: &naga::valid::ModuleInfo, entry: &str) -> Result<(), String> {
+/// `cooperative`: the shader multiplies cooperative matrices, which HLSL has not; wgpu never offers them there.
+fn translate(
+    module: &naga::Module,
+    info: &naga::valid::ModuleInfo,
+    entry: &str,
+    cooperative: bool,
+) -> Result<(), String> {
     let stage = naga::ShaderStage::Compute;
     let options = spv::Options { lang_version: (1, 3), ..Default::default() };
     let pipeline = spv::PipelineOptions { shader_stage: stage, entry_point: entry.into() };
@@ -126,6 +136,9 @@ fn translate(module: &naga::Module, info: &naga::valid::ModuleInfo, entry: &str)
     let (text, _) = msl::write_string(module, info, &options, &pipeline).map_err(|e| format!("MSL: {e}"))?;
     if !text.contains("kernel void") {
         return Err("MSL: no kernel came out".into());
+    }
+    if cooperative {
+        return Ok(());
     }
 
     let options = hlsl::Options {

@@ -1,53 +1,14 @@
-// Batched matrix product with bias and activation in the epilogue.
-//   y[s, i, j] = activation(sum_l a[s, i, l] b[s, l, j] + bias[j])   or, where ADD, that added to y
-// a: [batch, m, k], or [batch, k, m] where TRANSPOSE_A; b: [batch, k, n], or [batch, n, k] where TRANSPOSE_B, `b_batch`
-// elements apart (0: one b for all); bias: [n] where BIAS (else the binding stands for a, and is not read); y: [batch, m, n].
-// Each begins at element `a_first`, .. of its buffer: other kernels multiply blocks of larger matrices.
+// Batched matrix product with bias and activation in the epilogue: lib/product.wgsl has the formula.
 // `tiled`: a workgroup makes a tile of TILE x TILE outputs, walking k in steps of DEPTH. Each of its SIDE^2 lanes keeps
 // BLOCKS x BLOCKS blocks of 4 x 4 of them in registers, so that 2 BLOCKS reads of four elements from workgroup memory feed
 // 16 BLOCKS^2 multiply-adds: what is read there, not the arithmetic, is what a GPU would wait for. 2 DEPTH (TILE + 4) * 4 bytes
 // of workgroup memory: 8.5 KiB at most. `simple`: one invocation an output, for products too small to fill a tile.
-// A long sum with few outputs (the gradient of a weight) would keep only a few workgroups busy: `parts` makes sums over
-// k_part terms each, in `partial` [parts, m, n], and `join` adds them in order: the same bits every time.
+// `parts` and `join`: long sums with few outputs. cooperative.wgsl has products of f16 by tensor cores.
 //!import index
-//!import math
-struct Params {
-    batch: u32, m: u32, n: u32, k: u32, b_batch: u32, k_part: u32,
-    a_first: u32, b_first: u32, bias_first: u32, y_first: u32,
-}
-var<immediate> p: Params;
+//!import product
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>;
-
-fn a_at(s: u32, i: u32, l: u32) -> u32 {
-    return p.a_first + s * p.m * p.k + select(i * p.k + l, l * p.m + i, TRANSPOSE_A == 1u);
-}
-
-fn b_at(s: u32, l: u32, j: u32) -> u32 {
-    return p.b_first + s * p.b_batch + select(l * p.n + j, j * p.k + l, TRANSPOSE_B == 1u);
-}
-
-// Writes element e of y, in column j.
-fn finish(e: u32, j: u32, sum: f32) {
-    var z = sum;
-    if BIAS == 1u {
-        z += bias[p.bias_first + j];
-    }
-    if ACTIVATION == 1u {
-        z = max(z, 0.0);
-    } else if ACTIVATION == 2u {
-        z = tanh_accurate(z);
-    } else if ACTIVATION == 3u {
-        z = sigmoid(z);
-    }
-    if ADD == 1u {
-        z += y[p.y_first + e];
-    }
-    y[p.y_first + e] = z;
-}
 
 const QUADS: u32 = SIDE * BLOCKS; // of a tile's side
 const TILE: u32 = 4u * QUADS;

@@ -168,7 +168,7 @@ fn check(device: &Device, options: RunOptions) {
 fn both_devices_agree() {
     check(&Device::Cpu(cpu::Cpu::new(Precision::F32)), RunOptions::default());
     check(&Device::Gpu(gpu(GpuOptions::default())), RunOptions::default());
-    let all = GpuOptions { reverse: true, checked: true, guard: true, subgroups: false };
+    let all = GpuOptions { reverse: true, checked: true, guard: true, subgroups: false, cooperative: false };
     check(&Device::Gpu(gpu(all)), RunOptions { check_finite: true, ..Default::default() });
 }
 

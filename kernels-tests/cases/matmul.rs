@@ -59,7 +59,7 @@ fn product(c: Case, op: MatMul, [batch, m, n, k]: [usize; 4], batched_b: bool) -
     finish(c.input(normal(a)).input(normal(b)), op, k)
 }
 
-fn finish(c: Case, op: MatMul, k: usize) -> Case {
+pub(super) fn finish(c: Case, op: MatMul, k: usize) -> Case {
     c.op(move |g, x| g.push(op, x)).reference(move |x| vec![reference(op, x)]).tolerance(2e-6 * (k as f64).sqrt(), 1e-5)
 }
 

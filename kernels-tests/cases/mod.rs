@@ -5,6 +5,7 @@ mod attention;
 mod bpr;
 mod complex_linear;
 mod conv;
+mod cooperative;
 mod elementwise;
 mod embedding;
 mod fft;
@@ -33,6 +34,7 @@ pub const ALL: &[(&str, Cases)] = &[
     ("bpr", bpr::cases),
     ("complex_linear", complex_linear::cases),
     ("conv", conv::cases),
+    ("cooperative", cooperative::cases),
     ("elementwise", elementwise::cases),
     ("embedding", embedding::cases),
     ("fft", fft::cases),

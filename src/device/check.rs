@@ -36,7 +36,7 @@ impl Checked {
 type Build = for<'g> fn(&'g Graph) -> Result<Vec<Var<'g>>>;
 
 /// Each kernel's results from the states `a` \[7, 6, 5\] and `w` \[37, 5\], and gradients by them.
-const KERNELS: [(&str, Build); 20] = [
+const KERNELS: [(&str, Build); 21] = [
     ("elementwise", |g| {
         let x = a(g);
         let all =
@@ -47,6 +47,14 @@ const KERNELS: [(&str, Build); 20] = [
         let (x, w) = (a(g), w(g));
         let y = x.linear(w, None, Activation::Tanh).matmul(w) * x.permute(&[0, 1, 2]);
         with_gradients(y + x.matmul_t(x).matmul(x), &[x, w])
+    }),
+    // Sums of whole 64ths, which f16 and f32 hold exactly.
+    ("cooperative", |g| {
+        let whole = |shape: [usize; 2], n: usize| {
+            let values = (0..shape[0] * shape[1]).map(|i| (i * n % 17) as f32 / 8.0 - 1.0).collect();
+            g.constant(Tensor::f32(shape, values)).abs()
+        };
+        Ok(vec![whole([40, 36], 5).matmul(whole([36, 68], 7))])
     }),
     ("softmax", |g| {
         let x = a(g);
@@ -193,7 +201,9 @@ pub fn check(device: &Device) -> Result<Vec<Checked>> {
     KERNELS
         .iter()
         .map(|&(kernel, build)| {
-            let (got, want) = (run(device, build)?, run(&oracle, build)?);
+            let half =
+                kernel == "cooperative" && matches!(device, Device::Gpu(gpu) if gpu.caps().cooperative.is_some());
+            let (got, want) = (run(device, build, half)?, run(&oracle, build, false)?);
             let apart = |g: f64, w: f64| if g.is_finite() { (g - w).abs() / (1.0 + w.abs()) } else { f64::INFINITY };
             let each = got.iter().zip(&want).flat_map(|(g, w)| g.iter().zip(w).map(|(&g, &w)| apart(g, w)));
             Ok(Checked { kernel, worst: each.fold(0.0, f64::max) })
@@ -201,11 +211,11 @@ pub fn check(device: &Device) -> Result<Vec<Checked>> {
         .collect()
 }
 
-fn run(device: &Device, build: Build) -> Result<Vec<Vec<f64>>> {
+fn run(device: &Device, build: Build, half: bool) -> Result<Vec<Vec<f64>>> {
     let g = Graph::new();
     let results = build(&g)?;
     results.iter().enumerate().for_each(|(i, v)| g.result(&i.to_string(), *v));
-    let plan = device.plan(&g, Options::default())?;
+    let plan = device.plan(&g, Options { half, ..Options::default() })?;
     let mut store = device.store(&plan.states)?;
     for (name, n) in &plan.states {
         let mut r = Stream::new(1, name, 0);

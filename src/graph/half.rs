@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// Width from which the rows of a value are rows of features.
 const WIDTH: usize = 8;
-/// Elements from which a copy of a table pays.
-const TABLE: usize = 1 << 14;
+/// Elements from which a copy of a table pays: cooperative matrices multiply halves alone.
+const TABLE: usize = 1 << 12;
 
 /// Makes halves of what may be. Neither `exact` values and what they are sums of may, nor `results`.
 pub(super) fn halve(nodes: &mut Vec<Node>, live: &mut Vec<bool>, exact: &HashSet<Value>, results: &HashSet<Value>) {

@@ -11,6 +11,16 @@ pub struct Caps {
     pub binding_bytes: u64,
     pub subgroups: bool,
     pub f16: bool,
+    pub cooperative: Option<Cooperative>,
+}
+
+/// Products of matrices of f16, summed in f32, that a whole subgroup makes (tensor cores).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cooperative {
+    /// Rows and columns of each matrix: 8 or 16.
+    pub size: u32,
+    /// Lanes of the greatest subgroup.
+    pub subgroup: u32,
 }
 
 impl Default for Caps {
@@ -23,6 +33,7 @@ impl Default for Caps {
             binding_bytes: 128 << 20,
             subgroups: false,
             f16: false,
+            cooperative: None,
         }
     }
 }
@@ -139,7 +150,7 @@ impl Launch {
         self
     }
 
-    /// Binds the shader's `name` to `operand` of the op, an input if it is a plain number.
+    /// Binds the shader's `name` to `operand` of the op, an input if it is a plain number; the first to bind a name has it.
     pub fn bind(mut self, name: &'static str, operand: impl Into<OperandRef>) -> Launch {
         self.rename.push((name, operand.into()));
         self

@@ -5,7 +5,10 @@ use super::elementwise::Fun;
 use super::fast::wide;
 use super::real::Real;
 use super::strided::transpose;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast, panel};
+use super::{
+    Caps, Cooperative, Cost, Grads, Inputs, Launch, NodeView, Op, OperandRef, Operands, Outputs, Shapes, Split, fast,
+    panel,
+};
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
@@ -128,6 +131,10 @@ pub(super) struct GpuProduct {
     pub first: First,
     /// Add to y.
     pub add: bool,
+    /// a and b are stored as f16.
+    pub halves: bool,
+    /// Of [`GpuProduct::scratch`] elements.
+    pub partial: OperandRef,
 }
 
 /// Elements of the buffers that the operands begin at.
@@ -146,42 +153,70 @@ impl GpuProduct {
         if parts > 1 { parts * dims.m * dims.n } else { 0 }
     }
 
-    /// `bind` may give the names `a`, `b`, `bias`, `y` and `partial` to other operands.
+    /// `bind` may give the names `a`, `b`, `bias` and `y` to other operands.
     pub fn launches(&self, caps: &Caps, bind: impl Fn(Launch) -> Launch) -> Result<Vec<Launch>> {
-        let GpuProduct { of, dims: d, first, add } = *self;
-        let layout = Layout::of(d);
+        let d = self.dims;
+        let Layout { tile, parts, .. } = Layout::of(d);
+        let tiled = |entry, Tile { side, blocks }: Tile| {
+            let l = self.launch("matmul", entry).constant("SIDE", side as u32).constant("BLOCKS", blocks as u32);
+            bind(l.bind("partial", self.partial))
+        };
+        let Some(tile) = tile else {
+            return Ok(vec![tiled("simple", Tile::SMALL).threads(d.batch * d.m * d.n, caps)?]);
+        };
+        let (tiles, lanes) = (tile.count(d), tile.side * tile.side);
+        let first = match (self.cooperative(caps), parts) {
+            (Some(of), 1) => bind(self.launch("cooperative", "product")).cooperative(of, d, 1, caps)?,
+            (Some(of), _) => {
+                let plain = MatMul::new(self.of.transpose_a, self.of.transpose_b);
+                let sums = GpuProduct { of: plain, first: First { y: 0, ..self.first }, add: false, ..*self };
+                bind(sums.launch("cooperative", "product").bind("y", self.partial)).cooperative(of, d, parts, caps)?
+            }
+            (None, 1) => tiled("tiled", tile).groups(tiles, lanes, caps)?,
+            (None, _) => tiled("parts", tile).groups(parts * tiles, lanes, caps)?,
+        };
+        let join = (parts > 1).then(|| tiled("join", tile).threads(d.m * d.n, caps));
+        [Ok(first)].into_iter().chain(join).collect()
+    }
+
+    fn launch(&self, file: &'static str, entry: &'static str) -> Launch {
+        let GpuProduct { of, dims: d, first, add, .. } = *self;
         let params = Params {
             batch: d.batch as u32,
             m: d.m as u32,
             n: d.n as u32,
             k: d.k as u32,
             b_batch: if d.shared { 0 } else { (d.k * d.n) as u32 },
-            k_part: layout.k_part as u32,
+            k_part: Layout::of(d).k_part as u32,
             first: [first.a, first.b, first.bias, first.y].map(|first| first as u32),
         };
-        let launch = |entry, tile: Tile| {
-            let l = Launch::of("matmul", entry)
-                .params(params)
-                .constant("SIDE", tile.side as u32)
-                .constant("BLOCKS", tile.blocks as u32)
-                .constant("TRANSPOSE_A", of.transpose_a as u32)
-                .constant("TRANSPOSE_B", of.transpose_b as u32)
-                .constant("BIAS", of.bias as u32)
-                .constant("ACTIVATION", of.activation as u32)
-                .constant("ADD", add as u32);
-            bind(if of.bias { l } else { l.bind("bias", 0) })
-        };
-        let Some(tile) = layout.tile else {
-            return Ok(vec![launch("simple", Tile::SMALL).threads(d.batch * d.m * d.n, caps)?]);
-        };
-        let (tiles, lanes) = (tile.count(d), tile.side * tile.side);
-        if layout.parts == 1 {
-            return Ok(vec![launch("tiled", tile).groups(tiles, lanes, caps)?]);
-        }
-        Ok(vec![
-            launch("parts", tile).groups(layout.parts * tiles, lanes, caps)?,
-            launch("join", tile).threads(d.m * d.n, caps)?,
-        ])
+        let l = Launch::of(file, entry)
+            .params(params)
+            .constant("TRANSPOSE_A", of.transpose_a as u32)
+            .constant("TRANSPOSE_B", of.transpose_b as u32)
+            .constant("BIAS", of.bias as u32)
+            .constant("ACTIVATION", of.activation as u32)
+            .constant("ADD", add as u32);
+        if of.bias { l } else { l.bind("bias", 0) }
+    }
+
+    /// The matrices to take, if any: cooperative.wgsl multiplies halves alone, and reads four of a row at once.
+    fn cooperative(&self, caps: &Caps) -> Option<Cooperative> {
+        let (d, first) = (self.dims, self.first);
+        let a_row = if self.of.transpose_a { d.m } else { d.k };
+        let b_row = if self.of.transpose_b { d.k } else { d.n };
+        let by_four = [a_row, b_row, first.a, first.b].iter().all(|n| n.is_multiple_of(4));
+        caps.cooperative.filter(|_| self.halves && by_four)
+    }
+}
+
+impl Launch {
+    /// A workgroup of cooperative.wgsl for each tile of a product, or of each of its parts.
+    fn cooperative(self, of: Cooperative, d: Dims, parts: usize, caps: &Caps) -> Result<Launch> {
+        let width = 4 * of.size as usize;
+        let tiles = d.batch * d.m.div_ceil(width) * d.n.div_ceil(width);
+        let l = self.constant("SIZE", of.size).constant("PARTS", (parts > 1) as u32);
+        l.groups(parts * tiles, 4 * of.subgroup as usize, caps)
     }
 }
 
@@ -454,7 +489,16 @@ impl Op for MatMul {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let dims = self.dims(s.input(0), s.input(1));
-        GpuProduct { of: *self, dims, first: Default::default(), add: false }.launches(caps, |launch| launch)
+        let halves = s.inputs[..2].iter().all(|x| x.dtype == DType::F16);
+        let product = GpuProduct {
+            of: *self,
+            dims,
+            first: First::default(),
+            add: false,
+            halves,
+            partial: OperandRef::Scratch(0),
+        };
+        product.launches(caps, |launch| launch)
     }
 
     fn operands(&self) -> Operands {

@@ -40,7 +40,7 @@ pub mod softmax_loss;
 pub mod strided;
 
 pub use args::Args;
-pub use launch::{Caps, Grid, Launch, OperandRef};
+pub use launch::{Caps, Cooperative, Grid, Launch, OperandRef};
 pub use real::Real;
 
 macro_rules! shaders {
@@ -55,6 +55,7 @@ shaders![
     "bpr",
     "complex_linear",
     "conv",
+    "cooperative",
     "embedding",
     "fft",
     "filter",
@@ -77,6 +78,7 @@ pub const SHADER_LIBRARY: &[(&str, &str)] = &[
     ("index", include_str!("../../shaders/lib/index.wgsl")),
     ("math", include_str!("../../shaders/lib/math.wgsl")),
     ("philox", include_str!("../../shaders/lib/philox.wgsl")),
+    ("product", include_str!("../../shaders/lib/product.wgsl")),
     ("reduce", include_str!("../../shaders/lib/reduce.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),
     ("words", include_str!("../../shaders/lib/words.wgsl")),

@@ -338,7 +338,10 @@ impl Op for SoftmaxLoss {
             Launch::of("softmax_loss", entry).params(params)
         };
         let product = |of: MatMul, mnk, first, add, [a, b, y]: [OperandRef; 3]| {
-            let product = GpuProduct { of, dims: dims(mnk), first, add };
+            let is_half =
+                |operand: OperandRef| matches!(operand, OperandRef::Input(i) if s.inputs[i].dtype == DType::F16);
+            let partial = OperandRef::Scratch(1);
+            let product = GpuProduct { of, dims: dims(mnk), first, add, halves: is_half(a) && is_half(b), partial };
             product.launches(caps, |l| {
                 let l = l.bind("a", a).bind("b", b).bind("y", y);
                 if of.bias { l.bind("bias", 4) } else { l }

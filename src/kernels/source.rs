@@ -22,14 +22,22 @@ pub fn assemble(source: &Source, constants: &[(&str, u32)], reverse: bool) -> As
         Source::File(stem) => (format!("shaders/{stem}.wgsl"), find(SHADERS, stem)),
         Source::Generated(text) => ("generated shader".to_string(), text.as_str()),
     };
-    let mut head: String = constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")).collect();
+    // What a shader enables must come first, on the first line, so that all others keep their numbers.
+    let enables = |line: &&str| line.starts_with("enable ");
+    let mut head: String = body.lines().filter(enables).flat_map(|line| [line, " "]).collect();
+    head.extend(constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")));
     head += &format!("const REVERSE: bool = {reverse};\n");
+    let mut body = body.replace("\nenable ", "\n// enable ");
+    // WGSL has no types that depend on a constant.
+    if let Some((_, size)) = constants.iter().find(|(name, _)| *name == "SIZE") {
+        body = body.replace("coop_mat_SIZE", &format!("coop_mat{size}x{size}"));
+    }
 
     let mut all = Assembled { text: String::new(), pieces: vec![] };
     all.push("prepended constants".to_string(), &head);
     let mut imported = vec![];
-    all.import(body, &mut imported);
-    all.push(name, body);
+    all.import(&body, &mut imported);
+    all.push(name, &body);
     all
 }
 
@@ -42,13 +50,20 @@ impl Assembled {
     }
 
     /// Makes the storage buffers called `names` hold f16: reads of them widen to f32, writes round. Arithmetic stays as it is.
-    /// Buffers of words that are only moved (u32) hold the bits of an f32.
+    /// Buffers of words that are only moved (u32) hold the bits of an f32. What a shader declares as f16 stays as it is.
     pub fn halve(&mut self, names: &[String]) {
         if names.is_empty() {
             return;
         }
         let mut halves: Vec<(&str, bool)> = vec![];
         let mut text = std::mem::take(&mut self.text);
+        let declared =
+            |name: &&String| ["f16", "vec4<f16>"].iter().any(|t| text.contains(&format!("> {name}: array<{t}>")));
+        let names: Vec<&String> = names.iter().filter(|name| !declared(name)).collect();
+        if names.is_empty() {
+            self.text = text;
+            return;
+        }
         for name in names {
             let before = halves.len();
             for (element, words) in [("f32", false), ("u32", true)] {

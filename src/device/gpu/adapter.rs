@@ -5,7 +5,7 @@ use super::pipeline::Pipelines;
 use super::shader::MAX_IMMEDIATE_BYTES;
 use super::{Fault, Gpu, GpuOptions, LOWER, Shared, lost};
 use crate::error::{Error, Result};
-use crate::kernels::Caps;
+use crate::kernels::{Caps, Cooperative};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use wgpu::{DeviceType, Features, Limits};
@@ -23,7 +23,7 @@ pub struct AdapterInfo {
     /// Least and greatest subgroup size.
     pub subgroup_size: (u32, u32),
     pub timestamps: bool,
-    /// Products of matrices that a whole subgroup makes (tensor cores), as "16x16x16 of f16 to f32". No kernel uses them yet.
+    /// Products of matrices that a whole subgroup makes (tensor cores), as "16x16x16 of f16 to f32".
     pub cooperative: Vec<String>,
     /// Bytes of immediates; 0 where it has none: wgrec cannot run on it then.
     pub immediate_bytes: u32,
@@ -47,16 +47,16 @@ fn info(adapter: &wgpu::Adapter) -> AdapterInfo {
             DeviceType::Cpu => "software",
             DeviceType::Other => "other",
         },
-        caps: caps(features, &adapter.limits(), &GpuOptions::default()),
+        caps: caps(adapter, &GpuOptions::default()),
         subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
         timestamps: features.contains(Features::TIMESTAMP_QUERY),
-        cooperative: adapter.cooperative_matrix_properties().iter().map(cooperative).collect(),
+        cooperative: adapter.cooperative_matrix_properties().iter().map(in_words).collect(),
         immediate_bytes: if features.contains(Features::IMMEDIATES) { adapter.limits().max_immediate_size } else { 0 },
         name: info.name,
     }
 }
 
-fn cooperative(matrices: &wgpu::CooperativeMatrixProperties) -> String {
+fn in_words(matrices: &wgpu::CooperativeMatrixProperties) -> String {
     let [from, to] = [matrices.ab_type, matrices.cr_type].map(|scalar| format!("{scalar:?}").to_lowercase());
     format!("{}x{}x{} of {from} to {to}", matrices.m_size, matrices.n_size, matrices.k_size)
 }
@@ -69,7 +69,23 @@ pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
     format!("{} ({}, {})", info.name, info.backend, driver(info))
 }
 
-fn caps(features: Features, limits: &Limits, options: &GpuOptions) -> Caps {
+/// The largest square matrices of f16 that are summed in f32.
+fn cooperative(adapter: &wgpu::Adapter) -> Option<Cooperative> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let size = |m: &wgpu::CooperativeMatrixProperties| {
+        let square = m.m_size == m.n_size && m.m_size == m.k_size;
+        (square && matches!(m.m_size, 8 | 16) && m.ab_type == F16 && m.cr_type == F32).then_some(m.m_size)
+    };
+    let size = adapter.cooperative_matrix_properties().iter().filter_map(size).max()?;
+    let needed = Features::SUBGROUP | Features::SHADER_F16 | Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    let subgroup = adapter.get_info().subgroup_max_size;
+    let runs =
+        adapter.features().contains(needed) && 4 * subgroup <= adapter.limits().max_compute_invocations_per_workgroup;
+    runs.then_some(Cooperative { size, subgroup })
+}
+
+fn caps(adapter: &wgpu::Adapter, options: &GpuOptions) -> Caps {
+    let (features, limits) = (adapter.features(), adapter.limits());
     Caps {
         max_groups: limits.max_compute_workgroups_per_dimension,
         max_invocations: limits.max_compute_invocations_per_workgroup,
@@ -77,6 +93,7 @@ fn caps(features: Features, limits: &Limits, options: &GpuOptions) -> Caps {
         binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         subgroups: options.subgroups && features.contains(Features::SUBGROUP),
         f16: features.contains(Features::SHADER_F16),
+        cooperative: cooperative(adapter).filter(|_| options.cooperative),
     }
 }
 
@@ -130,7 +147,11 @@ pub(super) fn open(adapter: wgpu::Adapter, options: GpuOptions) -> Result<Gpu> {
         )));
     }
     let optional = [Features::SUBGROUP, Features::SHADER_F16, Features::TIMESTAMP_QUERY, Features::PIPELINE_CACHE];
-    let features = optional.into_iter().fold(Features::IMMEDIATES, |all, f| all | (f & adapter.features()));
+    let mut features = optional.into_iter().fold(Features::IMMEDIATES, |all, f| all | (f & adapter.features()));
+    let caps = caps(&adapter, &options);
+    if caps.cooperative.is_some() {
+        features |= Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+    }
     let has = adapter.limits();
     let limits = Limits {
         max_buffer_size: has.max_buffer_size,
@@ -146,6 +167,11 @@ pub(super) fn open(adapter: wgpu::Adapter, options: GpuOptions) -> Result<Gpu> {
     let wanted = wgpu::DeviceDescriptor {
         label: Some("wgrec"),
         required_features: features,
+        experimental_features: match caps.cooperative {
+            // SAFETY: cooperative.wgsl is all that uses them; tests run it, and `wgrec devices` checks it.
+            Some(_) => unsafe { wgpu::ExperimentalFeatures::enabled() },
+            None => wgpu::ExperimentalFeatures::disabled(),
+        },
         required_limits: limits.clone(),
         // Plans know their buffers: large blocks in advance would only be held in vain.
         memory_hints: wgpu::MemoryHints::MemoryUsage,
@@ -168,7 +194,7 @@ pub(super) fn open(adapter: wgpu::Adapter, options: GpuOptions) -> Result<Gpu> {
     });
     let shared = Shared {
         pipelines: Pipelines::new(&device, &info),
-        caps: caps(features, &limits, &options),
+        caps,
         device,
         queue,
         info,

@@ -36,11 +36,13 @@ pub struct GpuOptions {
     pub guard: bool,
     /// Take subgroup variants where the adapter has them.
     pub subgroups: bool,
+    /// Take cooperative matrices for products of f16 where the adapter has them.
+    pub cooperative: bool,
 }
 
 impl Default for GpuOptions {
     fn default() -> GpuOptions {
-        GpuOptions { reverse: false, checked: cfg!(debug_assertions), guard: false, subgroups: true }
+        GpuOptions { reverse: false, checked: cfg!(debug_assertions), guard: false, subgroups: true, cooperative: true }
     }
 }
 
