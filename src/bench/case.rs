@@ -58,6 +58,8 @@ pub struct Case {
     by: Vec<usize>,
     /// Nodes that count; none: all.
     timed: &'static [&'static str],
+    /// Of operands stored as f16, for GPUs that can.
+    half: bool,
     pub(super) product: Option<Product>,
 }
 
@@ -76,6 +78,7 @@ impl Case {
             build: Arc::new(build),
             by: vec![],
             timed: &[],
+            half: false,
             product: None,
         }
     }
@@ -104,6 +107,15 @@ impl Case {
     pub fn product(mut self, extents: [usize; 3], transposed: [bool; 2]) -> Case {
         self.product = Some(Product { extents, transposed });
         self
+    }
+
+    /// The nodes called `timed`, of operands stored as f16: what rounds them is not counted.
+    pub fn halves(self, timed: &'static [&'static str]) -> Case {
+        Case { half: true, timed, ..self }
+    }
+
+    pub fn runs_on(&self, device: &Device) -> bool {
+        !self.half || matches!(device, Device::Gpu(gpu) if gpu.caps().f16)
     }
 
     /// The nodes called `timed` of the gradients by operands `by`. They run after the forward pass in one plan, as they do in a
@@ -157,8 +169,8 @@ impl Case {
     }
 
     /// Node after node, each on all threads: what is measured is a kernel alone.
-    fn plan(&self, dense: bool) -> Result<Plan> {
-        Plan::new(&self.graph(dense)?, Options::default())
+    fn plan(&self, dense: bool, half: bool) -> Result<Plan> {
+        Plan::new(&self.graph(dense)?, Options { half, ..Options::default() })
     }
 
     fn counts(&self, kernel: &str) -> bool {
@@ -167,7 +179,7 @@ impl Case {
 
     /// Of what is timed.
     pub fn cost(&self) -> Result<Cost> {
-        let plan = self.plan(false)?;
+        let plan = self.plan(false, self.half)?;
         let nodes = plan.nodes.iter().filter(|n| self.counts(n.op.name())).map(|n| n.cost());
         Ok(nodes.fold(Cost::default(), |a, b| Cost { bytes: a.bytes + b.bytes, flops: a.flops + b.flops }))
     }
@@ -175,7 +187,7 @@ impl Case {
     /// # Errors
     /// A device that cannot hold it.
     pub fn fits(&self, device: &Device) -> Result<()> {
-        let plan = self.plan(false)?;
+        let plan = self.plan(false, self.half)?;
         let sizes = plan.states.iter().map(|(_, n)| n * 4).chain(plan.inputs.iter().map(|(_, spec)| spec.bytes()));
         let largest = sizes.chain(plan.pool.iter().copied()).max().unwrap_or(0);
         let (needed, has, what) = match device {
@@ -222,7 +234,8 @@ impl Case {
 
     /// All results of one run, by name.
     fn results(&self, device: &Device) -> Result<Vec<(String, Tensor)>> {
-        let plan = self.plan(true)?;
+        let half = self.half && matches!(device, Device::Gpu(_));
+        let plan = self.plan(true, half)?;
         let mut store = device.store(&plan.states)?;
         let mut runner = device.compile(&plan, &store, RunOptions::default())?;
         self.write(0, &plan, &mut store, &mut runner)?;
@@ -405,7 +418,7 @@ impl Bench {
     }
 
     fn time(&mut self, case: &Case) -> Result<Spread> {
-        let plan = case.plan(false)?;
+        let plan = case.plan(false, case.half)?;
         let mut store = self.device.store(&plan.states)?;
         let mut runner = self.device.compile(&plan, &store, RunOptions { profile: true, check_finite: false })?;
         let sets = self.scale.pick(3, 2);

@@ -120,7 +120,15 @@ fn products([m, k, n]: [usize; 3]) -> Vec<Case> {
         .f32([m, n], UNIT)
         .f32([m, k], Fill::Float(1.0 / (m as f32).sqrt()))
         .product([n, k, m], [true, false]);
+    // Sums of whole 64ths, which f16 and f32 hold exactly.
+    let halves = Case::new("matmul", &sizes, |_, x| Ok(vec![x[0].matmul(x[1])]))
+        .named("matmul f16")
+        .f32([m, k], Fill::Eighths)
+        .f32([k, n], Fill::Eighths)
+        .product([m, n, k], [false, false])
+        .halves(&["matmul"]);
     vec![
+        halves,
         layer("matmul", false, Activation::None),
         layer("matmul bias", true, Activation::None),
         layer("matmul bias relu", true, Activation::Relu),

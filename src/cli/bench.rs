@@ -137,9 +137,12 @@ pub fn run(args: Args) -> Result<()> {
 
 fn measure_kernels(args: Kernels) -> Result<()> {
     let scale = if args.large { Scale::Large } else { args.output.scale() };
-    let cases = kernels::cases(args.name.as_deref(), scale)?;
-    let small = kernels::cases(args.name.as_deref(), Scale::Quick)?;
     let (device, _) = Device::open(&args.device)?;
+    let [mut cases, mut small] = [scale, Scale::Quick].map(|scale| kernels::cases(args.name.as_deref(), scale));
+    for cases in [&mut cases, &mut small].into_iter().flatten() {
+        cases.retain(|case| case.runs_on(&device));
+    }
+    let (cases, small) = (cases?, small?);
     let earlier = args.output.earlier(&Report::new("kernels", &device))?;
     if let Some(earlier) = &earlier {
         earlier.check_shared(cases.iter().map(|c: &Case| (c.name.as_str(), c.sizes.as_str())))?;
