@@ -58,6 +58,8 @@ def scatter(n, d, table, ordered):
 
 
 def product(m, k, n, kind):
+    if kind == "f16":
+        return torch.mm, (normal(m, k).half(), normal(k, n).half())
     x, w, bias, dy = normal(m, k), normal(n, k) / k**0.5, normal(n), normal(m, n)
     return {"": (F.linear, (x, w)), "bias": (F.linear, (x, w, bias)), "bias relu": (lambda *a: F.relu(F.linear(*a)), (x, w, bias)),
             "backward x": (torch.mm, (dy, w)), "backward w": (lambda dy, x: dy.T @ x, (dy, x))}[kind]

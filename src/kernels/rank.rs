@@ -135,14 +135,19 @@ impl Rank {
                 below += u32::from(s < bar);
                 level += u32::from(s == bar);
             }
+            // Of items one after the other, as they mostly are, each one's column is known; else it is looked for.
+            let first = tile.first().copied().unwrap_or(0);
+            let gapless = tile.last().is_some_and(|last| (last - first) as usize + 1 == tile.len());
             let mut from = 0;
             for id in out {
-                from += tile[from..].partition_point(|x| x < id);
+                from = match gapless {
+                    true => id.wrapping_sub(first) as usize,
+                    false => from + tile[from..].partition_point(|x| x < id),
+                };
                 if tile.get(from) == Some(id) {
                     competing -= 1;
                     below -= u32::from(row[from] < bar);
                     level -= u32::from(row[from] == bar);
-                    from += 1;
                 }
             }
             (greater[0], equal[0]) = (competing - below - level, level);

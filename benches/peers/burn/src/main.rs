@@ -1,8 +1,10 @@
-//! SASRec's training step in burn beside wgrec's, on the same data, batch and cores, in turns in one run.
+//! SASRec's training step in burn beside wgrec's, on the same data, batch and cores, in turns in one run; or, with
+//! `--kernels full` or `quick`, each kernel that burn has at the sizes of `wgrec bench kernels`.
 //!
 //! ```sh
 //! cargo build --release
 //! cargo run --release --manifest-path benches/peers/burn/Cargo.toml -- --data PATH/ml-1m [--backends flex,ndarray,wgpu]
+//! cargo run --release --manifest-path benches/peers/burn/Cargo.toml -- --kernels quick [--backends flex,ndarray,wgpu]
 //! ```
 //!
 //! The model and the data are those of steps.py: MovieLens-1M, 5-core, leave-one-out, B 128, d 64, two blocks, one head, dropout
@@ -20,10 +22,12 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 use std::collections::HashMap;
 use std::error::Error;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
+
+mod kernels;
 
 const D: usize = 64;
 const DROPOUT: f64 = 0.2;
@@ -248,6 +252,8 @@ struct Options {
     rounds: usize,
     threads: usize,
     wgrec: PathBuf,
+    /// `full` or `quick`; empty: the step.
+    kernels: String,
 }
 
 fn options() -> Result<(Options, Option<String>)> {
@@ -261,6 +267,7 @@ fn options() -> Result<(Options, Option<String>)> {
         rounds: 3,
         threads: 2,
         wgrec: root.join("target/release/wgrec"),
+        kernels: String::new(),
     };
     let mut role = None;
     let mut args = std::env::args().skip(1);
@@ -275,11 +282,12 @@ fn options() -> Result<(Options, Option<String>)> {
             "--rounds" => o.rounds = value.parse()?,
             "--threads" => o.threads = value.parse()?,
             "--wgrec" => o.wgrec = value.into(),
+            "--kernels" if value == "full" || value == "quick" => o.kernels = value,
             "--peer" => role = Some(value),
             _ => return Err(format!("unknown option {name}; see the head of src/main.rs").into()),
         }
     }
-    if o.data.as_os_str().is_empty() {
+    if o.data.as_os_str().is_empty() && o.kernels.is_empty() {
         return Err("--data FOLDER is missing: a folder with ratings.dat or ratings.dat.gz".into());
     }
     Ok((o, role))
@@ -310,8 +318,80 @@ fn wgrec(o: &Options, device: &str) -> Result<f64> {
     metrics["samples_per_second"].as_f64().ok_or_else(|| "metrics.json has no samples_per_second".into())
 }
 
+/// This program as burn's side, which answers a line by a line.
+struct Peer {
+    process: std::process::Child,
+    answers: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Peer {
+    fn start(o: &Options, backend: &str) -> Result<Peer> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(std::env::args().skip(1))
+            .args(["--peer", backend])
+            .env("RAYON_NUM_THREADS", o.threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let answers = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        Ok(Peer { process, answers })
+    }
+
+    fn ask(&mut self, line: &str) -> Result<String> {
+        writeln!(self.process.stdin.as_mut().expect("it is piped"), "{line}")?;
+        Ok(self.answers.next().ok_or("burn's process ended")??)
+    }
+}
+
+impl Drop for Peer {
+    /// It ends with its input.
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// Milliseconds of each kernel, forward.
+fn compare_kernels(o: &Options, backend: &str) -> Result<()> {
+    let device = if backend == "wgpu" { "gpu" } else { "cpu" };
+    let file = tempfile::NamedTempFile::new()?;
+    let mut command = Command::new(&o.wgrec);
+    command.args(["bench", "kernels", "--device", device, "--json"]).arg(file.path());
+    if o.kernels == "quick" {
+        command.arg("--quick");
+    }
+    let done = command.env("RAYON_NUM_THREADS", o.threads.to_string()).stdout(Stdio::null()).status()?;
+    if !done.success() {
+        return Err(format!("{} failed", o.wgrec.display()).into());
+    }
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(file.path())?)?;
+    println!("{backend} beside wgrec on {}, {} threads, milliseconds", report["adapter"], o.threads);
+    println!("{:<22}{:<30}{:>10}{:>10}{:>8}", "case", "sizes", "wgrec", "burn", "ratio");
+    let mut peer = Peer::start(o, backend)?;
+    for row in report["rows"].as_array().ok_or("no rows")? {
+        let text = |key: &str| row[key].as_str().ok_or("a row without it");
+        let (name, sizes) = (text("name")?, text("sizes")?);
+        let ours = 1e3 * row["seconds"]["median"].as_f64().ok_or("no median")?;
+        if let Ok(theirs) = peer.ask(&format!("{name}\t{sizes}"))?.parse::<f64>() {
+            println!("{name:<22}{sizes:<30}{ours:>10.3}{theirs:>10.3}{:>7.2}x", theirs / ours);
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<()> {
     let (o, role) = options()?;
+    if let (Some(backend), false) = (&role, o.kernels.is_empty()) {
+        return match backend.as_str() {
+            "flex" => kernels::peer::<Flex>(o.steps),
+            "ndarray" => kernels::peer::<NdArray>(o.steps),
+            "wgpu" => kernels::peer::<Wgpu>(o.steps),
+            other => Err(format!("unknown backend {other}: flex, ndarray or wgpu").into()),
+        };
+    }
+    if !o.kernels.is_empty() {
+        return o.backends.iter().try_for_each(|backend| compare_kernels(&o, backend));
+    }
     if let Some(backend) = role {
         let data = read(&o.data)?;
         return match backend.as_str() {
@@ -327,19 +407,9 @@ fn main() -> Result<()> {
     );
     println!("{:<24}{:>12}{:>12}{:>8}", "", "burn", "wgrec", "ratio");
     for backend in &o.backends {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(std::env::args().skip(1))
-            .args(["--peer", backend])
-            .env("RAYON_NUM_THREADS", o.threads.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut answers = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        let mut peer = Peer::start(&o, backend)?;
         let mut ask = |steps: usize| -> Result<f64> {
-            use std::io::Write;
-            writeln!(process.stdin.as_mut().expect("it is piped"), "{steps}")?;
-            let line = answers.next().ok_or_else(|| format!("burn's process for {backend} ended"))??;
-            let answer: serde_json::Value = serde_json::from_str(&line)?;
+            let answer: serde_json::Value = serde_json::from_str(&peer.ask(&steps.to_string())?)?;
             answer["rate"].as_f64().ok_or_else(|| "no rate".into())
         };
         // Kernels are compiled and chosen in the first steps.
@@ -350,8 +420,6 @@ fn main() -> Result<()> {
             theirs += 1.0 / ask(o.steps)?;
             ours += 1.0 / wgrec(&o, device)?;
         }
-        drop(process.stdin.take());
-        process.wait()?;
         let (theirs, ours) = (o.rounds as f64 / theirs, o.rounds as f64 / ours);
         println!("{:<24}{theirs:>12.1}{ours:>12.1}{:>7.2}x", format!("{backend}, samples/s"), ours / theirs);
     }
