@@ -325,6 +325,25 @@ impl Broadcast {
         if sum.is_empty() { "0u".into() } else { sum }
     }
 
+    /// The same over vectors of four elements along the last axis, for a shader that reads them so: an input is a vector there or,
+    /// where it is repeated along that axis, one element for all four. None: rows are no multiple of four, or lie otherwise.
+    fn by_four(&self) -> Option<Broadcast> {
+        let fits = |strides: &Vec<usize>| {
+            let (last, others) = strides.split_last().expect("at least one axis");
+            *last == 0 || *last == 1 && others.iter().all(|s| s.is_multiple_of(4))
+        };
+        if !self.inner().is_multiple_of(4) || !self.strides.iter().all(fits) {
+            return None;
+        }
+        let mut quads = self.clone();
+        *quads.extents.last_mut().expect("at least one axis") /= 4;
+        for strides in quads.strides.iter_mut().filter(|s| s.last() == Some(&1)) {
+            let others = strides.len() - 1;
+            strides[..others].iter_mut().for_each(|s| *s /= 4);
+        }
+        Some(quads)
+    }
+
     /// Extent of the last axis: elements of an inner row.
     fn inner(&self) -> usize {
         *self.extents.last().expect("at least one axis")
@@ -569,21 +588,44 @@ fn literal(x: f64) -> Result<String> {
 }
 
 impl Chain {
-    /// The WGSL of this chain on operands of these shapes. Extents and strides of a broadcast stand in the text, so that the
-    /// compiler divides by constants; the number of elements is a parameter.
-    fn shader(&self, s: &Shapes) -> Result<String> {
+    /// The WGSL of this chain on operands of these shapes, and how many invocations it takes. Extents and strides of a broadcast
+    /// stand in the text, so that the compiler divides by constants; the number of invocations is a parameter. Each makes four
+    /// elements where rows allow it: one division for four, and loads of 16 bytes.
+    fn shader(&self, s: &Shapes) -> Result<(String, usize)> {
         let shapes: Vec<&Shape> = s.inputs.iter().map(|x| &x.shape).collect();
-        let b = Broadcast::new(s.output(0), &shapes);
-        let mut text = String::from(
-            "// A chain of elementwise operations, one invocation an element.\n\
-             //!import index\n//!import math\nstruct Params { n: u32 }\nvar<immediate> p: Params;\n",
+        let whole = Broadcast::new(s.output(0), &shapes);
+        let by_four = whole.by_four();
+        let lanes: &[&str] = if by_four.is_some() { &[".x", ".y", ".z", ".w"] } else { &[""] };
+        let b = by_four.unwrap_or(whole);
+        let is_vector = |i: usize| lanes.len() == 4 && b.strides[i].last() == Some(&1);
+        let array = |element: &str, vector: bool| match vector {
+            true => format!("array<vec4<{element}>>"),
+            false => format!("array<{element}>"),
+        };
+        let mut text = format!(
+            "// A chain of elementwise operations, {} an invocation.\n\
+             //!import index\n//!import math\nstruct Params {{ n: u32 }}\nvar<immediate> p: Params;\n",
+            if lanes.len() == 4 { "four elements" } else { "one element" }
         );
         for (i, x) in s.inputs.iter().enumerate() {
-            let element = if x.dtype == DType::U32 { "u32" } else { "f32" };
-            text += &format!("@group(0) @binding({i}) var<storage, read> x{i}: array<{element}>;\n");
+            let element = array(if x.dtype == DType::U32 { "u32" } else { "f32" }, is_vector(i));
+            text += &format!("@group(0) @binding({i}) var<storage, read> x{i}: {element};\n");
         }
         let last = s.inputs.len();
-        text += &format!("@group(0) @binding({last}) var<storage, read_write> y: array<f32>;\n\n");
+        let element = array("f32", lanes.len() == 4);
+        text += &format!("@group(0) @binding({last}) var<storage, read_write> y: {element};\n\n");
+
+        let join = |of: &dyn Fn(usize) -> String| (0..last).map(of).collect::<Vec<_>>().join(", ");
+        text += &format!("fn chain({}) -> f32 {{\n", join(&|i| format!("r{i}: f32")));
+        for (k, instr) in self.code.iter().enumerate() {
+            let value = match *instr {
+                Instr::Literal(x) => literal(x)?,
+                Instr::Apply(f, p, q) => f.wgsl().replace("{a}", &format!("r{p}")).replace("{b}", &format!("r{q}")),
+            };
+            text += &format!("    let r{} = {value};\n", self.inputs + k);
+        }
+        text += &format!("    return r{};\n}}\n\n", self.inputs + self.code.len() - 1);
+
         text += "@compute @workgroup_size(WG)\n\
                  fn forward(\n    @builtin(workgroup_id) group: vec3<u32>,\n    \
                  @builtin(num_workgroups) groups: vec3<u32>,\n    \
@@ -592,20 +634,20 @@ impl Chain {
         text += &b.wgsl_coordinates();
         for (i, x) in s.inputs.iter().enumerate() {
             let at = b.wgsl_index(i);
-            text += &match x.dtype {
-                DType::U32 => format!("    let r{i} = f32(x{i}[{at}]);\n"),
-                _ => format!("    let r{i} = x{i}[{at}];\n"),
+            text += &match (x.dtype, is_vector(i)) {
+                (DType::U32, true) => format!("    let x{i}_here = vec4<f32>(x{i}[{at}]);\n"),
+                (DType::U32, false) => format!("    let x{i}_here = f32(x{i}[{at}]);\n"),
+                _ => format!("    let x{i}_here = x{i}[{at}];\n"),
             };
         }
-        for (k, instr) in self.code.iter().enumerate() {
-            let value = match *instr {
-                Instr::Literal(x) => literal(x)?,
-                Instr::Apply(f, p, q) => f.wgsl().replace("{a}", &format!("r{p}")).replace("{b}", &format!("r{q}")),
-            };
-            text += &format!("    let r{} = {value};\n", self.inputs + k);
-        }
-        text += &format!("    y[i] = r{};\n}}\n", self.inputs + self.code.len() - 1);
-        Ok(text)
+        let of_lane =
+            |lane: &&str| format!("chain({})", join(&|i| format!("x{i}_here{}", if is_vector(i) { lane } else { "" })));
+        let values: Vec<String> = lanes.iter().map(of_lane).collect();
+        text += &match lanes.len() {
+            4 => format!("    y[i] = vec4({});\n}}\n", values.join(", ")),
+            _ => format!("    y[i] = {};\n}}\n", values[0]),
+        };
+        Ok((text, s.output(0).elements() / lanes.len()))
     }
 }
 
@@ -690,8 +732,8 @@ impl Op for Chain {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let n = s.output(0).elements();
-        Ok(vec![Launch::generated(self.shader(s)?, "forward").params(n as u32).threads(n, caps)?])
+        let (text, n) = self.shader(s)?;
+        Ok(vec![Launch::generated(text, "forward").params(n as u32).threads(n, caps)?])
     }
 
     fn operands(&self) -> Operands {

@@ -55,7 +55,7 @@ impl Assembled {
         if names.is_empty() {
             return;
         }
-        let mut halves: Vec<(&str, bool)> = vec![];
+        let mut halves: Vec<(&str, Element)> = vec![];
         let mut text = std::mem::take(&mut self.text);
         let declared =
             |name: &&String| ["f16", "vec4<f16>"].iter().any(|t| text.contains(&format!("> {name}: array<{t}>")));
@@ -66,15 +66,15 @@ impl Assembled {
         }
         for name in names {
             let before = halves.len();
-            for (element, words) in [("f32", false), ("u32", true)] {
-                let [from, to] = [element, "f16"].map(|element| format!("> {name}: array<{element}>"));
+            for element in [Element::Float, Element::Four, Element::Word] {
+                let [from, to] = [element.wide(), element.half()].map(|element| format!("> {name}: array<{element}>"));
                 if text.contains(&from) {
                     text = text.replacen(&from, &to, 1);
-                    halves.push((name, words));
+                    halves.push((name, element));
                 }
             }
             // Left as it is, its halves would be read as f32.
-            assert!(halves.len() > before, "{name} is not declared as `var<..> {name}: array<f32>` or `array<u32>`");
+            assert!(halves.len() > before, "{name} is not declared as `var<..> {name}: array<f32>`, vec4<f32> or u32");
         }
         // On the first line, so that all others keep their numbers.
         self.text = format!("enable f16; {}", converted(&text, &halves));
@@ -100,8 +100,47 @@ impl Assembled {
     }
 }
 
-/// `text` with a conversion at each access to an element of `halves`: (name, whether the shader takes it for words).
-fn converted(text: &str, halves: &[(&str, bool)]) -> String {
+/// What a shader takes the elements of a buffer for.
+#[derive(Clone, Copy)]
+enum Element {
+    Float,
+    Four,
+    /// The bits of a float, which is moved.
+    Word,
+}
+
+impl Element {
+    fn wide(self) -> &'static str {
+        match self {
+            Element::Float => "f32",
+            Element::Four => "vec4<f32>",
+            Element::Word => "u32",
+        }
+    }
+
+    fn half(self) -> &'static str {
+        if matches!(self, Element::Four) { "vec4<f16>" } else { "f16" }
+    }
+
+    /// WGSL that reads the half `x`.
+    fn widened(self, x: &str) -> String {
+        match self {
+            Element::Word => format!("bitcast<u32>(f32({x}))"),
+            _ => format!("{}({x})", self.wide()),
+        }
+    }
+
+    /// WGSL that makes a half of the value `x`.
+    fn rounded(self, x: &str) -> String {
+        match self {
+            Element::Word => format!("f16(bitcast<f32>({x}))"),
+            _ => format!("{}({x})", self.half()),
+        }
+    }
+}
+
+/// `text` with a conversion at each access to an element of `halves`.
+fn converted(text: &str, halves: &[(&str, Element)]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
@@ -113,7 +152,7 @@ fn converted(text: &str, halves: &[(&str, bool)]) -> String {
             continue;
         }
         let half = halves.iter().find(|(name, _)| *name == &rest[..word] && rest[word..].starts_with('['));
-        let Some(&(name, words)) = half else {
+        let Some(&(name, of)) = half else {
             let next = word.max(rest.chars().next().map_or(0, char::len_utf8));
             out += &rest[..next];
             rest = &rest[next..];
@@ -122,7 +161,7 @@ fn converted(text: &str, halves: &[(&str, bool)]) -> String {
         let close = closing(&rest[word..]);
         let element = format!("{name}{}", converted(&rest[word..word + close + 1], halves));
         rest = &rest[word + close + 1..];
-        let read = if words { format!("bitcast<u32>(f32({element}))") } else { format!("f32({element})") };
+        let read = of.widened(&element);
         let assigned = ["= ", "+= ", "-= ", "*= "].iter().find(|sign| rest.trim_start().starts_with(*sign));
         let Some(sign) = assigned else {
             out += &read;
@@ -130,10 +169,9 @@ fn converted(text: &str, halves: &[(&str, bool)]) -> String {
         };
         let end = rest.find(';').expect("a statement ends");
         let value = converted(rest[..end].trim_start().trim_start_matches(sign), halves);
-        out += &match (*sign, words) {
-            ("= ", false) => format!("{element} = f16({value})"),
-            ("= ", true) => format!("{element} = f16(bitcast<f32>({value}))"),
-            (sign, _) => format!("{element} = f16({read} {} ({value}))", &sign[..1]),
+        out += &match *sign {
+            "= " => format!("{element} = {}", of.rounded(&value)),
+            sign => format!("{element} = {}", of.rounded(&format!("{read} {} ({value})", &sign[..1]))),
         };
         rest = &rest[end..];
     }
@@ -177,18 +215,20 @@ mod tests {
                     @group(0) @binding(1) var<storage, read> ids: array<u32>;\n\
                     @group(0) @binding(2) var<storage, read_write> y: array<f32>; // y[i] of x[i]\n\
                     @group(0) @binding(3) var<storage, read_write> bits: array<u32>;\n\
-                    fn f(i: u32) {\n    y[ids[i]] = max[i](x[ids[i + 1u]], 2.0 * x[i]);\n    y[i] += xx[i] * x[i];\n    \
+                    @group(0) @binding(4) var<storage, read_write> four: array<vec4<f32>>;\n\
+                    fn f(i: u32) {\n    four[i] = four[0] * four[1].x;\n    y[ids[i]] = max[i](x[ids[i + 1u]], 2.0 * x[i]);\n    y[i] += xx[i] * x[i];\n    \
                     if x[i] == y[i] { bits[i] = bits[0]; }\n}\n";
         let mut all = assemble(&Source::Generated(text.into()), &[], false);
         let lines = all.text.lines().count();
-        all.halve(&["x".into(), "y".into(), "bits".into()]);
+        all.halve(&["x".into(), "y".into(), "bits".into(), "four".into()]);
         assert_eq!(all.text.lines().count(), lines);
         assert!(all.text.starts_with("enable f16; const REVERSE"));
         let want = "var<storage, read> x: array<f16>;\n\
                     @group(0) @binding(1) var<storage, read> ids: array<u32>;\n\
                     @group(0) @binding(2) var<storage, read_write> y: array<f16>; // y[i] of x[i]\n\
                     @group(0) @binding(3) var<storage, read_write> bits: array<f16>;\n\
-                    fn f(i: u32) {\n    y[ids[i]] = f16(max[i](f32(x[ids[i + 1u]]), 2.0 * f32(x[i])));\n    \
+                    @group(0) @binding(4) var<storage, read_write> four: array<vec4<f16>>;\n\
+                    fn f(i: u32) {\n    four[i] = vec4<f16>(vec4<f32>(four[0]) * vec4<f32>(four[1]).x);\n    y[ids[i]] = f16(max[i](f32(x[ids[i + 1u]]), 2.0 * f32(x[i])));\n    \
                     y[i] = f16(f32(y[i]) + (xx[i] * f32(x[i])));\n    \
                     if f32(x[i]) == f32(y[i]) { bits[i] = f16(bitcast<f32>(bitcast<u32>(f32(bits[0])))); }\n}\n";
         assert!(all.text.ends_with(want), "{}", all.text);
