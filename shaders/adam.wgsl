@@ -15,7 +15,6 @@ struct Params {
     decay: f32, // of a table; flat states have theirs in `rates`
     decoupled: u32,
     n: u32,     // elements of p, or of `values` (lazy)
-    d: u32,     // width of a table
     cap: u32,   // length of `rows`
 }
 var<immediate> settings: Params;
@@ -69,7 +68,7 @@ fn flat(
     }
 }
 
-// p, m, v: [n / d, d]. The gradient of rows[r] is values[r], r < counts[0], rows ascending; 0 for all other rows.
+// p, m, v: [n / D, D]. The gradient of rows[r] is values[r], r < counts[0], rows ascending; 0 for all other rows.
 @group(0) @binding(7) var<storage, read> values: array<f32>;
 @group(0) @binding(8) var<storage, read> rows: array<u32>;
 @group(0) @binding(9) var<storage, read> counts: array<u32>;
@@ -84,7 +83,7 @@ fn table(
     if i >= settings.n {
         return;
     }
-    let row = i / settings.d;
+    let row = i / D;
     let used = min(settings.cap, counts[0]);
     var low = 0u; // the first place among rows[0..used] that is not below `row`
     var high = used;
@@ -98,7 +97,7 @@ fn table(
     }
     var gradient = 0.0;
     if low < used && rows[low] == row {
-        gradient = values[low * settings.d + i % settings.d];
+        gradient = values[low * D + i % D];
     }
     update(i, gradient, 1.0, settings.decay);
 }
@@ -111,9 +110,9 @@ fn lazy(
     @builtin(local_invocation_index) local: u32,
 ) {
     let e = thread_index(group, groups, local, WG);
-    let r = e / settings.d;
+    let r = e / D;
     if r >= min(settings.cap, counts[0]) {
         return;
     }
-    update(rows[r] * settings.d + e % settings.d, values[e], 1.0, settings.decay);
+    update(rows[r] * D + e % D, values[e], 1.0, settings.decay);
 }

@@ -1,8 +1,8 @@
 // Embedding gather, and its gradient by sorted segments: no atomics, the same bits every time.
-// All tensors of floats have rows of d; one invocation an element of the output, neighbours along d.
+// All tensors of floats have rows of d = D, a constant, since division by one is cheap; one invocation an element of the output,
+// neighbours along d.
 //!import index
 struct Params {
-    d: u32,
     rows: u32,      // of the table (forward, dense gradients), or of the longest list of them (sums)
     n: u32,         // indices, or chunks
     part0: u32,     // rows of dy0, dy1, dy2: where the next part begins; or items listed for each user
@@ -22,13 +22,13 @@ fn forward(
     @builtin(local_invocation_index) local: u32,
 ) {
     let e = thread_index(group, groups, local, WG);
-    if e >= p.n * p.d {
+    if e >= p.n * D {
         return;
     }
-    let row = indices[e / p.d];
+    let row = indices[e / D];
     var value = 0.0;
     if row < p.rows {
-        value = table[row * p.d + e % p.d];
+        value = table[row * D + e % D];
     }
     y[e] = value;
 }
@@ -52,17 +52,17 @@ fn forward(
 fn gradient(entry: u32, c: u32) -> f32 {
     var row = entry;
     if row < p.part0 {
-        return dy0[row * p.d + c];
+        return dy0[row * D + c];
     }
     row -= p.part0;
     if row < p.part1 {
-        return dy1[row * p.d + c];
+        return dy1[row * D + c];
     }
     row -= p.part1;
     if row < p.part2 {
-        return dy2[row * p.d + c];
+        return dy2[row * D + c];
     }
-    return dy3[(row - p.part2) * p.d + c];
+    return dy3[(row - p.part2) * D + c];
 }
 
 @compute @workgroup_size(WG)
@@ -72,13 +72,13 @@ fn sum_chunks(
     @builtin(local_invocation_index) local: u32,
 ) {
     let e = thread_index(group, groups, local, WG);
-    let chunk = e / p.d;
+    let chunk = e / D;
     if chunk >= min(p.n, counts[1]) {
         return;
     }
     var sum = 0.0;
     for (var i = chunk_starts[chunk]; i < chunk_starts[chunk + 1u]; i++) {
-        sum += gradient(order[i], e % p.d);
+        sum += gradient(order[i], e % D);
     }
     chunk_sums[e] = sum;
 }
@@ -90,13 +90,13 @@ fn sum_rows(
     @builtin(local_invocation_index) local: u32,
 ) {
     let e = thread_index(group, groups, local, WG);
-    let row = e / p.d;
+    let row = e / D;
     if row >= min(p.rows, counts[0]) {
         return;
     }
     var sum = 0.0;
     for (var chunk = row_chunks[row]; chunk < row_chunks[row + 1u]; chunk++) {
-        sum += chunk_sums[chunk * p.d + e % p.d];
+        sum += chunk_sums[chunk * D + e % D];
     }
     values[e] = sum;
 }
@@ -112,13 +112,13 @@ fn small_backward(
     @builtin(local_invocation_index) local: u32,
 ) {
     let e = thread_index(group, groups, local, WG);
-    if e >= p.rows * p.d {
+    if e >= p.rows * D {
         return;
     }
     var sum = 0.0;
     for (var i = 0u; i < p.n; i++) {
-        if indices[i] == e / p.d {
-            sum += dy[i * p.d + e % p.d];
+        if indices[i] == e / D {
+            sum += dy[i * D + e % D];
         }
     }
     dtable[e] = sum;
@@ -136,7 +136,7 @@ fn rows_to_dense(
     @builtin(local_invocation_index) local: u32,
 ) {
     let e = thread_index(group, groups, local, WG);
-    let row = e / p.d;
+    let row = e / D;
     if row >= p.rows {
         return;
     }
@@ -144,7 +144,7 @@ fn rows_to_dense(
     let i = first_at_least(row, used);
     var value = 0.0;
     if i < used && rows[i] == row {
-        value = row_values[i * p.d + e % p.d];
+        value = row_values[i * D + e % D];
     }
     dense[e] = value;
 }
@@ -181,9 +181,9 @@ fn gather_dot(
     }
     var sum = 0.0;
     if ids[e] < p.rows {
-        let user = e / p.part0 * p.d;
-        let item = ids[e] * p.d;
-        for (var c = 0u; c < p.d; c++) {
+        let user = e / p.part0 * D;
+        let item = ids[e] * D;
+        for (var c = 0u; c < D; c++) {
             sum += users[user + c] * table[item + c];
         }
     }

@@ -500,6 +500,7 @@ fn what_makes_no_sense_is_refused() {
     refuses("dpcpl", own, &["--set=phase=later"], "phase: unknown variant");
     refuses("sasrec", own, &["--set=phase=tune"], "sasrec is trained in one phase");
     refuses("gru4rec", own, &["--set=model.pretext.task=mask"], "model.pretext.task is set with gru4rec");
+    refuses("sasrec", own, &["--set=model.pretext.mask=0.2"], "without model.pretext.task has no effect");
     refuses("sasrec", own, &["--set=model.pretext.task=sort"], "model.pretext.task: unknown variant `sort`");
     refuses("sasrec", own, &["--set=model.pretext.crop=1.5"], "model.pretext.crop: found 1.5; expected 0 to 1");
     refuses("sasrec", own, &["--set=model.pretext.temperature=0"], "model.pretext.temperature: found 0; expected");

@@ -53,7 +53,6 @@ struct Params {
     decay: f32,
     decoupled: u32,
     n: u32,
-    d: u32,
     cap: u32,
 }
 
@@ -68,7 +67,6 @@ impl Params {
             decay: 0.0,
             decoupled: s.decoupled as u32,
             n: 0,
-            d: 1,
             cap: 0,
         }
     }
@@ -190,7 +188,7 @@ impl Op for Adam {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let n = s.input(0).elements();
         let params = Params { n: n as u32, ..Params::new(&self.settings) };
-        Ok(vec![Launch::of("adam", "flat").params(params).threads(n, caps)?])
+        Ok(vec![Launch::of("adam", "flat").constant("D", 1).params(params).threads(n, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -273,11 +271,11 @@ impl Op for AdamRows {
         let params = Params {
             decay: self.decay,
             n: n.elements() as u32,
-            d: s.input(0)[1] as u32,
             cap: s.input(4)[0] as u32,
             ..Params::new(&self.settings)
         };
-        Ok(vec![Launch::of("adam", entry).params(params).threads(n.elements(), caps)?])
+        let l = Launch::of("adam", entry).constant("D", s.input(0)[1] as u32).params(params);
+        Ok(vec![l.threads(n.elements(), caps)?])
     }
 
     fn operands(&self) -> Operands {

@@ -12,12 +12,15 @@ use bytemuck::{Pod, Zeroable};
 #[repr(C)]
 #[derive(Clone, Copy, Default, Pod, Zeroable)]
 struct Params {
-    d: u32,
     rows: u32,
     n: u32,
     part0: u32,
     part1: u32,
     part2: u32,
+}
+
+fn launch(entry: &'static str, d: usize, params: Params) -> Launch {
+    Launch::of("embedding", entry).constant("D", d as u32).params(params)
 }
 
 /// Rows of `table` \[n, d\] by `indices` (u32, any shape): \[indices.., d\]. An index of n or more gives a row of zeros.
@@ -62,8 +65,8 @@ impl Op for Gather {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (n, d) = (s.input(1).elements(), s.input(0)[1]);
-        let params = Params { d: d as u32, rows: s.input(0)[0] as u32, n: n as u32, ..Params::default() };
-        Ok(vec![Launch::of("embedding", "forward").params(params).threads(n * d, caps)?])
+        let params = Params { rows: s.input(0)[0] as u32, n: n as u32, ..Params::default() };
+        Ok(vec![launch("forward", d, params).threads(n * d, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -179,13 +182,12 @@ impl Op for GatherGrad {
         let rows = s.output(0)[0];
         let parts = &s.inputs[GatherGrad::FIXED..];
         let part = |i: usize| parts.get(i).map_or(0, |x| x.shape[0] as u32);
-        let params =
-            Params { d: d as u32, rows: rows as u32, n: chunks as u32, part0: part(0), part1: part(1), part2: part(2) };
-        let mut chunk_sums = Launch::of("embedding", "sum_chunks").params(params).threads(chunks * d, caps)?;
+        let params = Params { rows: rows as u32, n: chunks as u32, part0: part(0), part1: part(1), part2: part(2) };
+        let mut chunk_sums = launch("sum_chunks", d, params).threads(chunks * d, caps)?;
         for name in &NAMES[parts.len()..] {
             chunk_sums = chunk_sums.bind(name, GatherGrad::FIXED);
         }
-        Ok(vec![chunk_sums, Launch::of("embedding", "sum_rows").params(params).threads(rows * d, caps)?])
+        Ok(vec![chunk_sums, launch("sum_rows", d, params).threads(rows * d, caps)?])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
@@ -252,8 +254,8 @@ impl Op for GatherGradDense {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let [n, d] = [s.input(1)[0], s.input(1)[1]];
-        let params = Params { d: d as u32, rows: self.rows as u32, n: n as u32, ..Params::default() };
-        Ok(vec![Launch::of("embedding", "small_backward").params(params).threads(self.rows * d, caps)?])
+        let params = Params { rows: self.rows as u32, n: n as u32, ..Params::default() };
+        Ok(vec![launch("small_backward", d, params).threads(self.rows * d, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -299,8 +301,8 @@ impl Op for RowsToDense {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let [rows, d] = [self.shape[0], self.shape[1]];
-        let params = Params { d: d as u32, rows: rows as u32, n: s.input(1)[0] as u32, ..Params::default() };
-        Ok(vec![Launch::of("embedding", "rows_to_dense").params(params).threads(rows * d, caps)?])
+        let params = Params { rows: rows as u32, n: s.input(1)[0] as u32, ..Params::default() };
+        Ok(vec![launch("rows_to_dense", d, params).threads(rows * d, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -369,9 +371,9 @@ impl Op for GatherDot {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (n, listed) = (s.output(0).elements(), s.output(0)[1]);
-        let [rows, d] = [s.input(1)[0], s.input(1)[1]].map(|x| x as u32);
-        let params = Params { d, rows, n: n as u32, part0: listed as u32, ..Params::default() };
-        Ok(vec![Launch::of("embedding", "gather_dot").params(params).threads(n, caps)?])
+        let [rows, d] = [s.input(1)[0], s.input(1)[1]];
+        let params = Params { rows: rows as u32, n: n as u32, part0: listed as u32, ..Params::default() };
+        Ok(vec![launch("gather_dot", d, params).threads(n, caps)?])
     }
 
     fn operands(&self) -> Operands {

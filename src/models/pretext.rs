@@ -74,7 +74,7 @@ pub enum PretextTask {
 }
 
 impl PretextConfig {
-    /// Checks the ranges; the error names the setting.
+    /// Checks the ranges, and that there is a task where there are settings; the error names the setting.
     pub fn check(&self) -> Result<()> {
         let wrong = |key: &str, found: f64, expected: &str| {
             Err(Error::Usage(format!("model.pretext.{key}: found {found}; expected {expected}")))
@@ -91,6 +91,10 @@ impl PretextConfig {
             if !(0.0..=1.0).contains(&x) {
                 return wrong(key, x, "0 to 1");
             }
+        }
+        if self.task.is_none() && *self != PretextConfig::default() {
+            let why = "a setting of model.pretext without model.pretext.task has no effect";
+            return Err(Error::Usage(format!("{why}; expected a task: next, mask or contrast")));
         }
         Ok(())
     }
