@@ -88,6 +88,9 @@ fn every_entry_point() -> Result<(), Failed> {
             declared.entry(stem).or_default().extend(module.entry_points.into_iter().map(|e| e.name));
         }
     }
+    if let Some((stem, _)) = SHADERS.iter().find(|(stem, _)| !launched.contains_key(stem)) {
+        return Err(format!("no case launches shaders/{stem}.wgsl").into());
+    }
     for (stem, entries) in declared {
         if let Some(entry) = entries.iter().find(|e| !launched[stem].contains(e.as_str())) {
             return Err(format!("no case launches {entry} of shaders/{stem}.wgsl").into());

@@ -104,7 +104,8 @@ fn product(
     // return for one that some invocations may not reach.
     let corner = select(vec2(p.m, p.n), vec2(g / count.y % count.x, g % count.y) * TILE, s < p.batch && begin < p.k);
     let lane = lane_index(local, WG);
-    // There are more than four subgroups where they are smaller than the adapter's greatest: those do the same again.
+    // There are more than four subgroups where they are smaller than the adapter's greatest: those make the same again, and
+    // store equal values.
     let own = subgroup % 4u;
     let row = 2u * SIZE * (own / 2u);
     let column = 2u * SIZE * (own % 2u);

@@ -4,7 +4,8 @@
     python benches/peers/kernels.py [--kernel softmax] [--device cpu|gpu] [--size full|quick|large] [--compile] [--threads 2]
 
 Prints milliseconds and how many times wgrec's PyTorch takes, eager and, with --compile, by torch.compile. Both sides: f32, warm-up,
-caches flushed before each run, medians; on a GPU, times of the device. PyTorch gets denormals flushed, an allocator that does not
+caches flushed before each run, medians; on a GPU, times of the device. `matmul f16` alone multiplies halves, on GPUs: PyTorch writes
+halves, wgrec f32. PyTorch gets denormals flushed, an allocator that does not
 return pages (it restarts itself with these settings), its fused Adam, its SparseAdam
 and an output of index_select; what else it allocates counts. Where the two differ: PyTorch's gradient of
 a gather is the dense table, and on a GPU it sorts the rows as part of it; wgrec's is the table's rows, which the batch maker has sorted.

@@ -33,14 +33,19 @@ fn tile(w: usize) -> Recipe {
     integers([w], move |_, n| (1..=n as u32).map(|id| if w > 5 && id as usize > w - w / 8 { 0 } else { id }).collect())
 }
 
-/// For each user a few items that do not compete, ascending: offsets \[B + 1\] and items.
+/// A later tile: from the middle of the items that users leave out on, with or without gaps.
+fn later_tile(w: usize, step: usize) -> Recipe {
+    integers([w], move |_, n| (0..n).map(|c| (w / 2 + 1 + c * step) as u32).collect())
+}
+
+/// For each user a few items that do not compete, ascending, the first of them twice: offsets \[B + 1\] and items.
 fn excluded(b: usize, w: usize) -> (Vec<u32>, Vec<u32>) {
     let of = |user: usize| (1..=w as u32).filter(move |id| (id * 7 + user as u32).is_multiple_of(5 + user as u32 % 3));
     let (mut offsets, mut items) = (vec![0], vec![]);
     for user in 0..b {
         // One user in four excludes nothing.
         if user % 4 != 3 {
-            items.extend(of(user));
+            items.extend(of(user).take(1).chain(of(user)));
         }
         offsets.push(items.len() as u32);
     }
@@ -105,6 +110,8 @@ fn ranks() -> Vec<Case> {
     [
         Case::grid("rank", SHAPES, of(|_, w| ids(vec![w]))),
         Case::grid("rank_tile", SHAPES, of(|_, w| tile(w))),
+        Case::grid("rank_later_tile", SHAPES, of(|_, w| later_tile(w, 1))),
+        Case::grid("rank_tile_with_gaps", SHAPES, of(|_, w| later_tile(w, 3))),
         Case::grid("rank_own_candidates", SHAPES, of(|b, w| ids(vec![b, w]))),
     ]
     .concat()

@@ -48,7 +48,7 @@ const KERNELS: [(&str, Build); 21] = [
         let y = x.linear(w, None, Activation::Tanh).matmul(w) * x.permute(&[0, 1, 2]);
         with_gradients(y + x.matmul_t(x).matmul(x), &[x, w])
     }),
-    // Sums of whole 64ths, which f16 and f32 hold exactly.
+    // By cooperative matrices where the device has them. Factors that f16 holds exactly, sums that f32 does.
     ("cooperative", |g| {
         let whole = |shape: [usize; 2], n: usize| {
             let values = (0..shape[0] * shape[1]).map(|i| (i * n % 17) as f32 / 8.0 - 1.0).collect();

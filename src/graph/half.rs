@@ -1,5 +1,5 @@
-//! Half precision: which values of a plan a GPU stores as f16. Its arithmetic stays in f32: a shader widens what it reads and
-//! rounds what it writes (`kernels::source`). Halves are activations and their gradients, and copies of the tables that a
+//! Half precision: which values of a plan a GPU stores as f16. Its sums stay in f32: a shader widens what it reads and
+//! rounds what it writes (`kernels::source`), or multiplies halves by cooperative matrices. Halves are activations and their gradients, and copies of the tables that a
 //! product reads. In f32 stay the states (parameters, moments), what a plan is asked for, everything that is no row of
 //! features (losses, sums, norms), what an op says needs it ([`Op::exact_outputs`](crate::kernels::Op::exact_outputs)), and
 //! the gradients that an optimiser takes.
@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 /// Width from which the rows of a value are rows of features.
 const WIDTH: usize = 8;
-/// Elements from which a copy of a table pays: cooperative matrices multiply halves alone.
+/// Elements from which a copy of a table pays: the weight of a layer 64 wide, as cooperative matrices multiply halves alone.
+/// (Without them such a copy is a small launch a step for half the reads.)
 const TABLE: usize = 1 << 12;
 
 /// Makes halves of what may be. Neither `exact` values and what they are sums of may, nor `results`.

@@ -139,7 +139,10 @@ impl Rank {
             let first = tile.first().copied().unwrap_or(0);
             let gapless = tile.last().is_some_and(|last| (last - first) as usize + 1 == tile.len());
             let mut from = 0;
-            for id in out {
+            for (i, id) in out.iter().enumerate() {
+                if i > 0 && out[i - 1] == *id {
+                    continue;
+                }
                 from = match gapless {
                     true => id.wrapping_sub(first) as usize,
                     false => from + tile[from..].partition_point(|x| x < id),

@@ -1,5 +1,6 @@
 //! SASRec's training step in burn beside wgrec's, on the same data, batch and cores, in turns in one run; or, with
-//! `--kernels full` or `quick`, each kernel that burn has at the sizes of `wgrec bench kernels`.
+//! `--kernels full` or `quick`, each kernel that burn has at the sizes of `wgrec bench kernels`. With `wgpu` burn's times are those
+//! of the clock, from the call until the device is done, and wgrec's those of the device: small sizes flatter wgrec there.
 //!
 //! ```sh
 //! cargo build --release
