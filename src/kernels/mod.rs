@@ -20,6 +20,7 @@ pub mod source;
 pub mod adam;
 pub mod attention;
 pub mod bpr;
+mod broadcast;
 pub mod complex_linear;
 pub mod conv;
 pub mod elementwise;

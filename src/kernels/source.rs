@@ -52,18 +52,14 @@ impl Assembled {
     /// Makes the storage buffers called `names` hold f16: reads of them widen to f32, writes round. Arithmetic stays as it is.
     /// Buffers of words that are only moved (u32) hold the bits of an f32. What a shader declares as f16 stays as it is.
     pub fn halve(&mut self, names: &[String]) {
+        let declared =
+            |name: &&String| ["f16", "vec4<f16>"].iter().any(|t| self.text.contains(&format!("> {name}: array<{t}>")));
+        let names: Vec<&String> = names.iter().filter(|name| !declared(name)).collect();
         if names.is_empty() {
             return;
         }
         let mut halves: Vec<(&str, Element)> = vec![];
         let mut text = std::mem::take(&mut self.text);
-        let declared =
-            |name: &&String| ["f16", "vec4<f16>"].iter().any(|t| text.contains(&format!("> {name}: array<{t}>")));
-        let names: Vec<&String> = names.iter().filter(|name| !declared(name)).collect();
-        if names.is_empty() {
-            self.text = text;
-            return;
-        }
         for name in names {
             let before = halves.len();
             for element in [Element::Float, Element::Four, Element::Word] {
@@ -216,7 +212,9 @@ mod tests {
                     @group(0) @binding(2) var<storage, read_write> y: array<f32>; // y[i] of x[i]\n\
                     @group(0) @binding(3) var<storage, read_write> bits: array<u32>;\n\
                     @group(0) @binding(4) var<storage, read_write> four: array<vec4<f32>>;\n\
-                    fn f(i: u32) {\n    four[i] = four[0] * four[1].x;\n    y[ids[i]] = max[i](x[ids[i + 1u]], 2.0 * x[i]);\n    y[i] += xx[i] * x[i];\n    \
+                    fn f(i: u32) {\n    four[i] = four[0] * four[1].x;\n    \
+                    y[ids[i]] = max[i](x[ids[i + 1u]], 2.0 * x[i]);\n    \
+                    y[i] += xx[i] * x[i];\n    \
                     if x[i] == y[i] { bits[i] = bits[0]; }\n}\n";
         let mut all = assemble(&Source::Generated(text.into()), &[], false);
         let lines = all.text.lines().count();
@@ -228,7 +226,8 @@ mod tests {
                     @group(0) @binding(2) var<storage, read_write> y: array<f16>; // y[i] of x[i]\n\
                     @group(0) @binding(3) var<storage, read_write> bits: array<f16>;\n\
                     @group(0) @binding(4) var<storage, read_write> four: array<vec4<f16>>;\n\
-                    fn f(i: u32) {\n    four[i] = vec4<f16>(vec4<f32>(four[0]) * vec4<f32>(four[1]).x);\n    y[ids[i]] = f16(max[i](f32(x[ids[i + 1u]]), 2.0 * f32(x[i])));\n    \
+                    fn f(i: u32) {\n    four[i] = vec4<f16>(vec4<f32>(four[0]) * vec4<f32>(four[1]).x);\n    \
+                    y[ids[i]] = f16(max[i](f32(x[ids[i + 1u]]), 2.0 * f32(x[i])));\n    \
                     y[i] = f16(f32(y[i]) + (xx[i] * f32(x[i])));\n    \
                     if f32(x[i]) == f32(y[i]) { bits[i] = f16(bitcast<f32>(bitcast<u32>(f32(bits[0])))); }\n}\n";
         assert!(all.text.ends_with(want), "{}", all.text);

@@ -13,7 +13,8 @@ use burn::tensor::{Distribution, IndexingUpdateOp, Int, Tensor, TensorData, back
 use std::any::Any;
 use std::time::Instant;
 
-/// The same in burn: what is called again and again, and returns what it made: fused kernels would leave out what nobody keeps. None where it has none: its FFT is for powers of two and has no gradient.
+/// The same in burn: what is called again and again, and returns what it made, since fused kernels leave out what nobody keeps.
+/// None where burn has none: its FFT is for powers of two and has no gradient.
 fn case<B: Backend>(name: &str, sizes: &str, device: &B::Device) -> Option<Box<dyn FnMut() -> Box<dyn Any>>> {
     let device = device.clone();
     let n: Vec<usize> =
