@@ -137,6 +137,50 @@ fn a_grid_is_trained_gone_on_with_and_summed_up() {
 }
 
 #[test]
+fn trials_that_pre_train_alike_share_a_backbone() {
+    let varied = "model = { dim = 8, prompt.tokens = 2 }\npretrain = { batch = 32, max_steps = 4 }\n\
+                  [curves]\nmodel.prompt.tokens = [2, 3]\nmodel.layers = [2, 1]\ntrain.lr = [1e-3, 1e-2]\n";
+    let bench = Bench::new("model = \"dpcpl\"", varied);
+    let (printed, _) = bench.sweep(0, &[]);
+    assert!(printed.contains("4 trials, 0 of them done before"), "{printed}");
+    let rows = bench.rows();
+    let backbone = |name: &str| fs::read(bench.trial(name).join("model.safetensors")).unwrap();
+    let first = rows[0]["folder"].as_str();
+    for row in &rows {
+        let name = row["folder"].as_str();
+        let own = name == first || row["model.layers"] == "1";
+        assert_eq!(bench.trial(name).join("pretrain.json").is_file(), own, "{row:?}");
+        assert_eq!(backbone(name) == backbone(first), row["model.layers"] == "2", "{row:?}");
+    }
+
+    // A trial is what both phases come to in one folder.
+    let shared = rows.iter().find(|row| row["model.prompt.tokens"] == "3").unwrap()["folder"].as_str();
+    let text = fs::read_to_string(bench.trial(shared).join("config.toml")).unwrap();
+    let both = text.lines().filter(|line| !["from = ", "phase = "].iter().any(|key| line.starts_with(key)));
+    fs::write(bench.path("both.toml"), both.collect::<Vec<_>>().join("\n")).unwrap();
+    let alone = bench.run(&["train", "dpcpl", "--out", "alone", "--config", "both.toml"]);
+    assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stderr));
+    for file in ["model.safetensors", "prompts.buy.safetensors"] {
+        assert!(
+            fs::read(bench.path("alone").join(file)).unwrap() == fs::read(bench.trial(shared).join(file)).unwrap(),
+            "{file}"
+        );
+    }
+
+    // Stopped before its test, it goes on by the backbone that it took, wherever that came from.
+    let result = rows.clone();
+    fs::remove_file(bench.trial(shared).join("metrics.json")).unwrap();
+    fs::remove_file(bench.trial(first).join("pretrain.json")).unwrap();
+    let (printed, _) = bench.sweep(0, &[]);
+    assert!(printed.contains("4 trials, 3 of them done before"), "{printed}");
+    for (row, was) in bench.rows().iter().zip(&result) {
+        assert_eq!((&row["folder"], &row["test ndcg@10"]), (&was["folder"], &was["test ndcg@10"]));
+    }
+    let (_, error) = bench.sweep(2, &["--set", "pretrain.lr=0.5"]);
+    assert!(error.contains("pretrain.lr is 0.001 in the run in"), "{error}");
+}
+
+#[test]
 fn a_trial_that_fails_stops_no_other() {
     let varied = "[curves]\ntrain.lr = [1e30, 1e-3]\ntrain.batch = [16, 64]\n";
     let bench = Bench::new("model = \"sasrec\"\nmetric = \"recall@20\"\nseeds = [1, 2]", varied);

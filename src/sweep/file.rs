@@ -68,6 +68,14 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// Its settings, as a tuning of the same backbone as the run of its that was started with the settings `kept`.
+    pub(super) fn config_like(&self, kept: &Config) -> Config {
+        match self.config.from {
+            None if kept.from.is_some() => Config { phase: kept.phase, from: kept.from.clone(), ..self.config.clone() },
+            _ => self.config.clone(),
+        }
+    }
+
     /// An error in the settings, with the trial that has them.
     pub(super) fn named(&self, e: Error) -> Error {
         match e {

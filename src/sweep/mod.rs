@@ -25,7 +25,8 @@
 //! loss.kind = ["softmax", "gbce"]
 //! ```
 //!
-//! Each trial is the folder of an ordinary run. One that is done is not run again, one that was stopped goes on.
+//! Each trial is the folder of an ordinary run. One that is done is not run again, one that was stopped goes on. Of a model
+//! that is pre-trained, trials that differ only in what tuning reads share the backbone of the first of them.
 
 mod file;
 mod plot;
@@ -37,6 +38,7 @@ pub use table::{Results, Score};
 use crate::error::{Error, Result};
 use crate::eval::Metric;
 use crate::models::Phase;
+use crate::models::config::has_phases;
 use crate::train::checkpoint::replace;
 use crate::train::{Config, FitOptions, Report, RunFolder, fit};
 use serde_json::Value;
@@ -79,7 +81,7 @@ impl Sweep {
             if results.over[i].is_some() {
                 continue;
             }
-            let trained = self.train(&results.trials[i], out, results.metric).map_err(|e| e.to_string());
+            let trained = self.train(&results.trials[..=i], out, results.metric).map_err(|e| e.to_string());
             let about = match &trained {
                 Ok(score) => results.describe(score),
                 Err(problem) => format!("failed: {problem}"),
@@ -100,7 +102,8 @@ impl Sweep {
         let folder = RunFolder::open(&path)?;
         let file = folder.metrics_file();
         let done = file.is_file();
-        trial.config.check_kept(&folder.config()?, &path, done)?;
+        let kept = folder.config()?;
+        trial.config_like(&kept).check_kept(&kept, &path, done)?;
         if !done {
             return Ok(None);
         }
@@ -113,12 +116,38 @@ impl Sweep {
         Score::of(&metrics, metric, &file).map(Some)
     }
 
-    fn train(&self, trial: &Trial, out: &Path, metric: Metric) -> Result<Score> {
+    /// Trains the last of `trials`.
+    fn train(&self, trials: &[Trial], out: &Path, metric: Metric) -> Result<Score> {
+        let (trial, before) = trials.split_last().expect("there is a trial to train");
         let path = out.join(&trial.name);
-        let mut folder = if RunFolder::is_run(&path) { RunFolder::go_on(&path)? } else { RunFolder::new(&path)? };
+        let (mut folder, config) = if RunFolder::is_run(&path) {
+            let folder = RunFolder::go_on(&path)?;
+            let config = trial.config_like(&folder.config()?);
+            (folder, config)
+        } else {
+            (RunFolder::new(&path)?, self.with_backbone(trial, before, out)?)
+        };
         let options = FitOptions { resume: true, ..FitOptions::default() };
-        let (metrics, _) = fit::train(&self.model, &trial.config, (&mut folder, false), options, &mut Report::bar())?;
+        let (metrics, _) = fit::train(&self.model, &config, (&mut folder, false), options, &mut Report::bar())?;
         Score::of(&metrics, metric, &folder.metrics_file())
+    }
+
+    /// The settings of a trial, as a tuning of the backbone of one `before` it that pre-trained the same, if there is one.
+    fn with_backbone(&self, trial: &Trial, before: &[Trial], out: &Path) -> Result<Config> {
+        let config = trial.config.clone();
+        if !has_phases(&self.model, &config.model) || config.phase.is_some() || config.from.is_some() {
+            return Ok(config);
+        }
+        let alike =
+            before.iter().filter(|other| other.config.pretrains_like(&config)).map(|other| out.join(&other.name));
+        for from in alike {
+            let folder = RunFolder::open(&from).ok();
+            if folder.is_some_and(|folder| folder.check_pretrained().is_ok()) {
+                let from = std::path::absolute(&from).map_err(Error::io(&from, "find"))?;
+                return Ok(Config { phase: Some(Phase::Tune), from: Some(from), ..config });
+            }
+        }
+        Ok(config)
     }
 }
 

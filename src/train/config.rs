@@ -366,6 +366,12 @@ impl Config {
         }
     }
 
+    /// Whether a model's first phase is the same under both: they differ only in what its tuning reads.
+    pub fn pretrains_like(&self, other: &Config) -> bool {
+        let of_tuning = |key: &str| key.starts_with("train.") || key.starts_with("model.prompt.");
+        self.differences(other).iter().all(|(key, ..)| of_tuning(key))
+    }
+
     /// Every key whose value differs, with both values.
     pub fn differences(&self, other: &Config) -> Vec<(String, Value, Value)> {
         let [a, b] = [self, other].map(|c| leaves(&serde_json::to_value(c).expect("settings are plain data")));
