@@ -122,6 +122,8 @@ pub struct TrainConfig {
     /// Negatives a sample.
     pub negatives: usize,
     pub sampler: Sampler,
+    /// Scores are divided by it in the loss of this phase. Not given: `loss.temperature`.
+    pub temperature: Option<f64>,
     /// Threads that make batches in the background; 0 makes them in between.
     pub threads: usize,
     /// Seconds between checkpoints within an epoch.
@@ -147,6 +149,7 @@ impl Default for TrainConfig {
             patience: 20,
             negatives: 1,
             sampler: Sampler::Uniform,
+            temperature: None,
             threads: 1,
             checkpoint_seconds: 60.0,
         }
@@ -185,6 +188,9 @@ impl TrainConfig {
             return Err(Error::Usage(format!(
                 "{section}.lr: found {found}; expected at least {least}, since it is 0 to the kernels"
             )));
+        }
+        if let Some(temperature) = self.temperature {
+            above_zero(&key("temperature"), temperature)?;
         }
         not_negative(&key("weight_decay"), self.weight_decay)?;
         not_negative(&key("clip"), self.clip)?;

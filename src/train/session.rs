@@ -355,7 +355,8 @@ impl Session {
 
     /// The loss that the settings, or else the model, name.
     pub fn loss(&self) -> Loss {
-        let config = self.config.loss.clone();
+        let mut config = self.config.loss.clone();
+        config.temperature = self.config.train.temperature.unwrap_or(config.temperature);
         let kind = config.kind.unwrap_or(self.model.published_loss());
         let corrected = config.log_q && matches!(kind, LossKind::SampledSoftmax | LossKind::InBatch);
         let alpha = match (kind, self.config.train.sampler) {
