@@ -10,16 +10,15 @@ use crate::data::readers::Interner;
 use crate::data::split::thousands;
 use crate::data::synth::{Behaviour, Domain, World};
 use crate::data::{
-    Ask, Attributes, BatchSpec, Clock, Cut, DataConfig, Dataset, EvalBatches, EvalSpec, Features, Interactions, Learn,
-    Part, Split, SplitSpec, Statistics,
+    Ask, Attributes, BatchSpec, Clock, Cut, DataConfig, Dataset, Features, Interactions, Learn, Part, Split, SplitSpec,
+    Statistics,
 };
 use crate::device::{Device, Store};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::Evaluator;
-use crate::eval::ranker::{self, RankSpec, Recommender};
+use crate::eval::ranker;
 use crate::eval::{Protocol, TieRule};
 use crate::graph::plan::Options;
-use crate::kernels::rank::TopK;
 use crate::models::FeatureCounts;
 use crate::models::loss::log_chances;
 use crate::models::{self, Loss, LossKind, Model, ModelConfig, Phase, Task};
@@ -27,6 +26,8 @@ use crate::optim::{Adam, matches};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+mod lists;
 
 pub struct Session {
     /// As it holds in the phase.
@@ -425,57 +426,6 @@ impl Session {
         let Session { device, model, data, split, config, .. } = self;
         let features = self.features.as_ref();
         Evaluator::new(device, store, &**model, (data, split, ask.into()), features, config.data.max_len, &config.eval)
-    }
-
-    /// The `k` best items of each of `users`, best first, with their scores; the items of the history are left out.
-    ///
-    /// # Errors
-    /// A `k` of 0, or over [`TopK::MAX_K`].
-    pub fn recommend(&self, store: &Store, users: &[u32], k: usize) -> Result<Vec<Vec<(u32, f32)>>> {
-        let whole = users.iter().map(|&user| (user, self.data.history(user).len() as u32)).collect();
-        self.best(store, whole, k, true)
-    }
-
-    /// What each user that is asked about is shown at the user's last target: the `k` best of all items, best first.
-    /// The items before the target are left out where they are in ranking.
-    ///
-    /// # Errors
-    /// As [`Session::recommend`].
-    pub fn lists<'a>(&self, store: &Store, ask: impl Into<Ask<'a>>, k: usize) -> Result<Vec<Vec<u32>>> {
-        let mut last: Vec<(u32, u32)> = vec![];
-        for target in ask.into().targets(&self.data, &self.split) {
-            last.pop_if(|before| before.0 == target.0);
-            last.push(target);
-        }
-        let best = self.best(store, last, k, self.config.eval.mask_history)?;
-        Ok(best.into_iter().map(|list| list.into_iter().map(|(item, _)| item).collect()).collect())
-    }
-
-    /// The `k` best items after each of `histories`, user and number of events.
-    fn best(&self, store: &Store, histories: Vec<(u32, u32)>, k: usize, mask: bool) -> Result<Vec<Vec<(u32, f32)>>> {
-        let Session { device, model, data, split, config, .. } = self;
-        if k == 0 || k > TopK::MAX_K {
-            return Err(Error::Usage(format!("found {k} items a user; expected 1 to {}", TopK::MAX_K)));
-        }
-        let (batch, max_len) = (config.eval.batch, model.window(config.data.max_len, data.longest()));
-        let spec = EvalSpec {
-            batch,
-            max_len,
-            padding: model.padding(),
-            mask_history: mask,
-            behaviours: model.reads().behaviours,
-            features: self.features.clone(),
-            sampled: None,
-            threads: 1,
-        };
-        let batches = EvalBatches::recommend(data.clone(), split.clone(), histories, spec)?;
-        let spec = RankSpec { batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
-        let mut recommender = Recommender::new(device, store, &**model, &spec, k)?;
-        let mut all = vec![];
-        for batch in batches.batches() {
-            all.extend(recommender.best(&batch)?);
-        }
-        Ok(all)
     }
 
     /// Parameters that are trained in the phase.
