@@ -187,6 +187,18 @@ fn two_phases_and_several_behaviours() {
     assert!(text.contains("leave-one-out of buy, new alone"), "{text}");
 }
 
+/// A target behaviour calls for all behaviours of the world, whatever the model.
+#[test]
+fn the_worlds_buys_are_a_target() {
+    let bench = Bench::new();
+    let later =
+        ["--set=data.learn=later", "--set=data.cut=0.6", "--set=model.behaviours=true", "--set=train.max_steps=2"];
+    let text = bench.train("sasrec", "--set=world.users=150", "run", &later);
+    assert!(text.contains("leave-one-out of buy"), "{text}");
+    let named = bench.json("run/metrics.json");
+    assert_eq!(named["behaviours"], serde_json::json!(["click", "cart", "favourite", "buy"]));
+}
+
 #[test]
 fn phases_one_by_one_come_to_the_same() {
     let bench = Bench::new();

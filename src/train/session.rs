@@ -90,7 +90,8 @@ impl Session {
             return Err(Error::Usage("from is set, and phase=pretrain; expected one of them".to_string()));
         }
         let (device, device_note) = Device::open(&config.device)?;
-        if phase.is_some() && config.data.path.is_none() && config.data.behaviours.is_empty() {
+        let several = phase.is_some() || config.data.target.is_some();
+        if several && config.data.path.is_none() && config.data.behaviours.is_empty() {
             config.data.behaviours = Behaviour::ALL.iter().map(|b| b.name().to_string()).collect();
         }
         let mut clicks = false;
@@ -575,7 +576,7 @@ fn check_size(what: &str, counts: &[usize]) -> Result<()> {
     Err(Error::Usage(format!("{what}: found {size:.3e}; expected at most {most:.3e}: lower one of them")))
 }
 
-/// The clicks of the embedded world, or the behaviours that are named, as a data set: ids are the world's own numbers, values its
+/// The clicks of the embedded world, or the behaviours that are in use, as a data set: ids are the world's own numbers, values its
 /// ratings. And the world, and whether nothing was filtered out.
 fn world(config: &Config) -> Result<(Dataset, Domain, bool)> {
     let world = World::generate(&config.world, config.world_seed)?.domains.swap_remove(0);
