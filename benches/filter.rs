@@ -17,7 +17,7 @@ const BLOCKS: usize = 4;
 fn main() -> wgrec::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let number = |at: usize, default| args.get(at).map_or(default, |arg| arg.parse().expect("[d [device [runs]]]"));
-    let (d, runs) = (number(0, 64), number(2, 15));
+    let (d, runs) = (number(0, 64), number(2, 15).max(1));
     let (device, name) = Device::open(args.get(1).map_or("cpu", String::as_str))?;
     println!(
         "{name}; d {d}, {PLACES} places, {BLOCKS} blocks; forward and backward: ms, median of {runs}, and MB of all buffers"

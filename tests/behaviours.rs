@@ -517,6 +517,8 @@ fn what_makes_no_sense_is_refused() {
     refuses("sasrec", own, &["--set=model.pretext.task=sort"], "model.pretext.task: unknown variant `sort`");
     refuses("sasrec", own, &["--set=model.pretext.crop=1.5"], "model.pretext.crop: found 1.5; expected 0 to 1");
     refuses("sasrec", own, &["--set=model.pretext.temperature=0"], "model.pretext.temperature: found 0; expected");
+    refuses("dpcpl", own, &["--set=train.temperature=1e-45"], "train.temperature: found");
+    refuses("dpcpl", own, &["--set=loss.temperature=0"], "loss.temperature: found 0; expected 0.0001 to 1,000,000");
     refuses("sasrec", own, &["--set=model.pretext.task=mask", "--set=model.norm=post"], "model.norm: found post");
     let task = ["--set=model.pretext.task=contrast"];
     refuses("sasrec", "--data=ratings.csv", &task, "model.pretext.task is set, but ratings.csv has no behaviours");

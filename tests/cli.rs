@@ -589,6 +589,25 @@ fn bad_data_is_refused_and_leaves_nothing() {
     assert!(printed.contains("61 users") && printed.contains("60 users evaluated, 1 left out"), "{printed}");
 }
 
+/// Settings are text: what cannot stand in it is refused before anything is done.
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_that_are_no_text_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new();
+    let folder = bench.folder.path().join(std::ffi::OsStr::from_bytes(b"d\xff"));
+    fs::create_dir(&folder).unwrap();
+    let data = folder.join("data.csv");
+    fs::copy(bench.path("data.csv"), &data).unwrap();
+    let output = bench.command(&["train", "sasrec", "--out=run", "--data"]).arg(&data).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && error.contains("UTF-8"), "{error}");
+    assert!(!bench.path("run").exists());
+    // A folder that is not named does no harm.
+    let output = bench.command(&small("pop", "run", &[])).current_dir(&folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn other_runs_are_left_alone() {
     let bench = Bench::new();

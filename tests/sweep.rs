@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A world and a training that take moments.
@@ -139,45 +139,62 @@ fn a_grid_is_trained_gone_on_with_and_summed_up() {
 #[test]
 fn trials_that_pre_train_alike_share_a_backbone() {
     let varied = "model = { dim = 8, prompt.tokens = 2 }\npretrain = { batch = 32, max_steps = 4 }\n\
-                  [curves]\nmodel.prompt.tokens = [2, 3]\nmodel.layers = [2, 1]\ntrain.lr = [1e-3, 1e-2]\n";
-    let bench = Bench::new("model = \"dpcpl\"", varied);
+                  [curves]\nmodel.prompt.tokens = [2, 3]\nmodel.layers = [2, 1]\ntrain.lr = [1e-3, 1e-2]\n\
+                  pretrain.lr = [1e-3, 1e-2]\nloss.temperature = [1.0, 2.0]\n";
+    let bench = Bench::new("model = \"dpcpl\"\nseeds = [1, 2]", varied);
     let (printed, _) = bench.sweep(0, &[]);
-    assert!(printed.contains("4 trials, 0 of them done before"), "{printed}");
+    assert!(printed.contains("12 trials, 0 of them done before"), "{printed}");
     let rows = bench.rows();
-    let backbone = |name: &str| fs::read(bench.trial(name).join("model.safetensors")).unwrap();
-    let first = rows[0]["folder"].as_str();
+    let name = |row: &BTreeMap<String, String>| row["folder"].clone();
+    let file = |folder: &Path, file: &str| fs::read(folder.join(file)).unwrap();
+    let first = |seed: &str| bench.trial(&rows.iter().find(|row| row["seed"] == seed).unwrap()["folder"]);
+    let mut shared = vec![];
     for row in &rows {
-        let name = row["folder"].as_str();
-        let own = name == first || row["model.layers"] == "1";
-        assert_eq!(bench.trial(name).join("pretrain.json").is_file(), own, "{row:?}");
-        assert_eq!(backbone(name) == backbone(first), row["model.layers"] == "2", "{row:?}");
+        let (trial, first) = (bench.trial(&name(row)), first(&row["seed"]));
+        let another = row["model.prompt.tokens"] == "3" || row["train.lr"] == "0.01";
+        assert_eq!(trial.join("pretrain.json").is_file(), !another, "{row:?}");
+        let same = file(&trial, "model.safetensors") == file(&first, "model.safetensors");
+        assert_eq!(same, another || trial == first, "{row:?}");
+        shared.extend(another.then(|| name(row)));
     }
+    assert_eq!(shared.len(), 4);
 
     // A trial is what both phases come to in one folder.
-    let shared = rows.iter().find(|row| row["model.prompt.tokens"] == "3").unwrap()["folder"].as_str();
-    let text = fs::read_to_string(bench.trial(shared).join("config.toml")).unwrap();
+    let shared = shared[0].as_str();
+    let (trial, prompts) = (bench.trial(shared), "prompts.buy.safetensors");
+    let text = fs::read_to_string(trial.join("config.toml")).unwrap();
     let both = text.lines().filter(|line| !["from = ", "phase = "].iter().any(|key| line.starts_with(key)));
     fs::write(bench.path("both.toml"), both.collect::<Vec<_>>().join("\n")).unwrap();
-    let alone = bench.run(&["train", "dpcpl", "--out", "alone", "--config", "both.toml"]);
-    assert!(alone.status.success(), "{}", String::from_utf8_lossy(&alone.stderr));
-    for file in ["model.safetensors", "prompts.buy.safetensors"] {
-        assert!(
-            fs::read(bench.path("alone").join(file)).unwrap() == fs::read(bench.trial(shared).join(file)).unwrap(),
-            "{file}"
-        );
+    let train = |more: &[&str]| {
+        let output = bench.run(&[&["train", "dpcpl"], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    train(&["--out", "alone", "--config", "both.toml"]);
+    for part in ["model.safetensors", prompts] {
+        assert!(file(&bench.path("alone"), part) == file(&trial, part), "{part}");
     }
+    // It lends its backbone as any run does.
+    train(&["--from", trial.to_str().unwrap(), "--out", "tuned"]);
+    assert!(file(&bench.path("tuned"), prompts) == file(&trial, prompts));
 
-    // Stopped before its test, it goes on by the backbone that it took, wherever that came from.
-    let result = rows.clone();
-    fs::remove_file(bench.trial(shared).join("metrics.json")).unwrap();
-    fs::remove_file(bench.trial(first).join("pretrain.json")).unwrap();
-    let (printed, _) = bench.sweep(0, &[]);
-    assert!(printed.contains("4 trials, 3 of them done before"), "{printed}");
-    for (row, was) in bench.rows().iter().zip(&result) {
-        assert_eq!((&row["folder"], &row["test ndcg@10"]), (&was["folder"], &was["test ndcg@10"]));
+    // Stopped before its test, it goes on by the backbone that it took, wherever that came from and the sweep lies.
+    fs::remove_file(trial.join("metrics.json")).unwrap();
+    fs::remove_dir_all(first("1")).unwrap();
+    fs::rename(bench.path("runs"), bench.path("moved")).unwrap();
+    let (printed, _) = bench.sweep(0, &["--out", "moved/sweep"]);
+    assert!(printed.contains("12 trials, 10 of them done before"), "{printed}");
+    fs::rename(bench.path("moved"), bench.path("runs")).unwrap();
+    for (row, was) in bench.rows().iter().zip(&rows) {
+        assert_eq!((name(row), &row["test ndcg@10"]), (name(was), &was["test ndcg@10"]));
     }
-    let (_, error) = bench.sweep(2, &["--set", "pretrain.lr=0.5"]);
-    assert!(error.contains("pretrain.lr is 0.001 in the run in"), "{error}");
+    let (_, error) = bench.sweep(2, &["--set", "pretrain.batch=16"]);
+    assert!(error.contains("pretrain.batch is 32 in the run in"), "{error}");
+
+    // A backbone from elsewhere is not the sweep's.
+    fs::remove_dir_all(&trial).unwrap();
+    train(&["--from", "alone", "--out", trial.to_str().unwrap()]);
+    let (_, error) = bench.sweep(2, &[]);
+    assert!(error.contains("from is") && error.contains("alone"), "{error}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Data, where it is no longer at the place it was trained from
-    #[arg(long, value_name = "PATH|NAME")]
+    #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
     data: Option<PathBuf>,
     /// auto, cpu, gpu or gpu:N [default: each run's]
     #[arg(long)]
@@ -56,7 +56,7 @@ impl Run {
     fn check_seed_of(&self, other: &Run) -> Result<()> {
         // A loss that is not given is the model's own.
         let own_loss = self.session.loss().kind == other.session.loss().kind;
-        let free = ["seed", "device", "data.path", "from", if own_loss { "loss.kind" } else { "" }];
+        let free = ["seed", "device", "data.path", "phase", "from", if own_loss { "loss.kind" } else { "" }];
         let (a, b) = (&self.session, &other.session);
         let different = a.config.differences(&b.config).into_iter().find(|(key, ..)| !free.contains(&key.as_str()));
         let why = match different {

@@ -105,7 +105,7 @@ fn print(text: &str) -> Result<()> {
 #[derive(clap::Args)]
 struct Settings {
     /// Interactions: a file or folder, or the name of a known data set [default: the embedded world]
-    #[arg(long, value_name = "PATH|NAME")]
+    #[arg(long, value_name = "PATH|NAME", value_parser = text_path)]
     data: Option<PathBuf>,
     /// Format of the data [default: told from the contents]
     #[arg(long)]
@@ -122,6 +122,11 @@ struct Settings {
     /// Seed of everything random
     #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
+}
+
+/// A path that settings can hold, which are text.
+fn text_path(path: &str) -> Result<PathBuf> {
+    Ok(PathBuf::from(path))
 }
 
 /// Any whole number that TOML can hold, since config.toml keeps it.

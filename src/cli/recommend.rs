@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// Data, where it is no longer at the place it was trained from
-    #[arg(long, value_name = "PATH|NAME")]
+    #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
     data: Option<PathBuf>,
     /// auto, cpu, gpu or gpu:N [default: the run's]
     #[arg(long)]

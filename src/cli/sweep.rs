@@ -13,7 +13,7 @@ pub struct Args {
     #[arg(value_name = "FILE.toml")]
     file: PathBuf,
     /// Interactions: a file or folder, or the name of a known data set [default: the embedded world]
-    #[arg(long, value_name = "PATH|NAME")]
+    #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
     data: Option<PathBuf>,
     /// Folder of the runs, of sweep.csv and sweep.svg; what is done in it is not done again [default: runs/FILE]
     #[arg(long, value_name = "DIR")]

@@ -125,6 +125,12 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
         return Ok(Start { folder, config, other });
     };
     let from = std::path::absolute(from).map_err(Error::io(from, "find"))?;
+    if from.to_str().is_none() {
+        let found = from.display();
+        return Err(Error::Usage(format!(
+            "--from: found {found}; expected a path in UTF-8, since config.toml keeps it"
+        )));
+    }
     let whole = Config { from: Some(from), ..whole };
     let (folder, config) = match args.resume && RunFolder::is_run(out) {
         true => {

@@ -57,7 +57,8 @@ pub struct DataConfig {
     pub dedup: Dedup,
     pub ties: Ties,
     pub split: SplitKind,
-    /// Behaviours that are read, in their order; none named: all of the data.
+    /// Behaviours that are read, in their order; none named: all of the data (of the embedded world the clicks alone, unless a
+    /// behaviour is predicted).
     pub behaviours: Vec<String>,
     /// The behaviour that is predicted; not given: every event is a target.
     pub target: Option<String>,

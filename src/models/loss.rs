@@ -82,14 +82,20 @@ impl std::fmt::Display for LossKind {
 
 impl LossConfig {
     pub fn check(&self) -> Result<()> {
-        for (key, x, most) in [("temperature", self.temperature, f64::MAX), ("t", self.t, 1.0)] {
-            if !(x > 0.0 || key == "t" && x == 0.0) || x > most {
-                let range = if key == "t" { "0 to 1" } else { "a number above 0" };
-                return Err(Error::Usage(format!("loss.{key}: found {x}; expected {range}")));
-            }
+        check_temperature("loss.temperature", self.temperature)?;
+        if !(0.0..=1.0).contains(&self.t) {
+            return Err(Error::Usage(format!("loss.t: found {}; expected 0 to 1", self.t)));
         }
         Ok(())
     }
+}
+
+/// An error unless scores can be divided by `temperature`, the value of setting `key`.
+pub fn check_temperature(key: &str, temperature: f64) -> Result<()> {
+    if (1e-4..=1e6).contains(&temperature) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("{key}: found {temperature}; expected 0.0001 to 1,000,000")))
 }
 
 /// A loss, ready to be traced.

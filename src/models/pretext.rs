@@ -20,7 +20,7 @@
 //! Alone, the contrast never asks for an item and could not be validated by one; as published it stands beside the loss
 //! of the next item.
 
-use super::loss::{surprise, weighted_mean};
+use super::loss::{check_temperature, surprise, weighted_mean};
 use super::{Batch, History, LossKind, Model, Objective, Padding, Reads, SasRec, Views};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
@@ -84,9 +84,7 @@ impl PretextConfig {
                 return wrong(key, x, "0 to 1,000,000");
             }
         }
-        if !(1e-4..=1e6).contains(&self.temperature) {
-            return wrong("temperature", self.temperature, "0.0001 to 1,000,000");
-        }
+        check_temperature("model.pretext.temperature", self.temperature)?;
         for (key, x) in [("crop", self.crop), ("mask", self.mask), ("reorder", self.reorder)] {
             if !(0.0..=1.0).contains(&x) {
                 return wrong(key, x, "0 to 1");

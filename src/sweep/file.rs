@@ -4,8 +4,8 @@ use crate::error::{Error, Result, nearest};
 use crate::eval::Metric;
 use crate::models::config::check_name;
 use crate::tensor::philox::Stream;
-use crate::train::Config;
 use crate::train::config::{place, read_toml};
+use crate::train::{Config, RunFolder};
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -68,12 +68,27 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Its settings, as a tuning of the same backbone as the run of its that was started with the settings `kept`.
-    pub(super) fn config_like(&self, kept: &Config) -> Config {
-        match self.config.from {
-            None if kept.from.is_some() => Config { phase: kept.phase, from: kept.from.clone(), ..self.config.clone() },
-            _ => self.config.clone(),
+    /// Whether its backbone can be that of `other` too.
+    pub(super) fn lends_to(&self, other: &Trial) -> bool {
+        self.name != other.name && self.config.pretrains_like(&other.config)
+    }
+
+    /// The settings by which its run in `folder` goes on: a tuning, where that was started from the backbone of another of `all`.
+    ///
+    /// # Errors
+    /// A run that was started with other settings.
+    pub(super) fn kept(&self, folder: &RunFolder, all: &[Trial], finished: bool) -> Result<Config> {
+        let (kept, mut config) = (folder.config()?, self.config.clone());
+        // By name, since the sweep's folder may have been moved.
+        let lent = |from: &PathBuf| {
+            let named = |other: &&Trial| from.file_name().is_some_and(|name| name == other.name.as_str());
+            all.iter().find(named).is_some_and(|other| other.lends_to(self))
+        };
+        if config.from.is_none() && kept.from.as_ref().is_some_and(lent) {
+            (config.phase, config.from) = (kept.phase, kept.from.clone());
         }
+        config.check_kept(&kept, folder.path(), finished)?;
+        Ok(config)
     }
 
     /// An error in the settings, with the trial that has them.

@@ -26,7 +26,7 @@
 //! ```
 //!
 //! Each trial is the folder of an ordinary run. One that is done is not run again, one that was stopped goes on. Of a model
-//! that is pre-trained, trials that differ only in what tuning reads share the backbone of the first of them.
+//! that is pre-trained, trials that differ only in `train.` and `model.prompt.` share one backbone, the one that is there first.
 
 mod file;
 mod plot;
@@ -56,7 +56,7 @@ impl Sweep {
         let mut results = Results::new(self, base, self.trials(base)?);
         let mut described = false;
         for (trial, result) in results.trials.iter().zip(&mut results.over) {
-            *result = self.finished(trial, out, results.metric)?.map(Ok);
+            *result = self.finished(trial, &results.trials, out, results.metric)?.map(Ok);
             if result.is_some() {
                 continue;
             }
@@ -81,7 +81,8 @@ impl Sweep {
             if results.over[i].is_some() {
                 continue;
             }
-            let trained = self.train(&results.trials[..=i], out, results.metric).map_err(|e| e.to_string());
+            let trained =
+                self.train(&results.trials[i], &results.trials, out, results.metric).map_err(|e| e.to_string());
             let about = match &trained {
                 Ok(score) => results.describe(score),
                 Err(problem) => format!("failed: {problem}"),
@@ -93,8 +94,8 @@ impl Sweep {
         Ok(results)
     }
 
-    /// What a trial came to that is done.
-    fn finished(&self, trial: &Trial, out: &Path, metric: Metric) -> Result<Option<Score>> {
+    /// What a trial, one of `all`, came to that is done.
+    fn finished(&self, trial: &Trial, all: &[Trial], out: &Path, metric: Metric) -> Result<Option<Score>> {
         let path = out.join(&trial.name);
         if !RunFolder::is_run(&path) {
             return Ok(None);
@@ -102,8 +103,7 @@ impl Sweep {
         let folder = RunFolder::open(&path)?;
         let file = folder.metrics_file();
         let done = file.is_file();
-        let kept = folder.config()?;
-        trial.config_like(&kept).check_kept(&kept, &path, done)?;
+        trial.kept(&folder, all, done)?;
         if !done {
             return Ok(None);
         }
@@ -116,38 +116,38 @@ impl Sweep {
         Score::of(&metrics, metric, &file).map(Some)
     }
 
-    /// Trains the last of `trials`.
-    fn train(&self, trials: &[Trial], out: &Path, metric: Metric) -> Result<Score> {
-        let (trial, before) = trials.split_last().expect("there is a trial to train");
+    /// Trains a trial, one of `all`.
+    fn train(&self, trial: &Trial, all: &[Trial], out: &Path, metric: Metric) -> Result<Score> {
         let path = out.join(&trial.name);
         let (mut folder, config) = if RunFolder::is_run(&path) {
             let folder = RunFolder::go_on(&path)?;
-            let config = trial.config_like(&folder.config()?);
+            let config = trial.kept(&folder, all, folder.metrics_file().is_file())?;
             (folder, config)
         } else {
-            (RunFolder::new(&path)?, self.with_backbone(trial, before, out)?)
+            (RunFolder::new(&path)?, self.with_backbone(trial, all, out)?)
         };
         let options = FitOptions { resume: true, ..FitOptions::default() };
         let (metrics, _) = fit::train(&self.model, &config, (&mut folder, false), options, &mut Report::bar())?;
         Score::of(&metrics, metric, &folder.metrics_file())
     }
 
-    /// The settings of a trial, as a tuning of the backbone of one `before` it that pre-trained the same, if there is one.
-    fn with_backbone(&self, trial: &Trial, before: &[Trial], out: &Path) -> Result<Config> {
+    /// The settings of a trial: where another of `all` has pre-trained alike in `out`, those of a tuning of its backbone.
+    fn with_backbone(&self, trial: &Trial, all: &[Trial], out: &Path) -> Result<Config> {
         let config = trial.config.clone();
         if !has_phases(&self.model, &config.model) || config.phase.is_some() || config.from.is_some() {
             return Ok(config);
         }
-        let alike =
-            before.iter().filter(|other| other.config.pretrains_like(&config)).map(|other| out.join(&other.name));
-        for from in alike {
-            let folder = RunFolder::open(&from).ok();
-            if folder.is_some_and(|folder| folder.check_pretrained().is_ok()) {
-                let from = std::path::absolute(&from).map_err(Error::io(&from, "find"))?;
-                return Ok(Config { phase: Some(Phase::Tune), from: Some(from), ..config });
-            }
+        let pretrained = |other: &&Trial| {
+            let folder = RunFolder::open(&out.join(&other.name));
+            folder.is_ok_and(|folder| folder.check_pretrained().is_ok() && other.kept(&folder, all, false).is_ok())
+        };
+        let Some(other) = all.iter().filter(|other| other.lends_to(trial)).find(pretrained) else { return Ok(config) };
+        let from = std::path::absolute(out.join(&other.name)).map_err(Error::io(out, "find"))?;
+        // Settings are written as text.
+        if from.to_str().is_none() {
+            return Ok(config);
         }
-        Ok(config)
+        Ok(Config { phase: Some(Phase::Tune), from: Some(from), ..config })
     }
 }
 

@@ -221,10 +221,11 @@ impl RunFolder {
         self.path.join("model.safetensors")
     }
 
-    /// An error unless a pre-training has come to its end here.
+    /// An error unless a pre-training has come to its end here, or a backbone was taken from where one has.
     pub fn check_pretrained(&self) -> Result<()> {
         let (path, own) = (self.path.display(), self.backbone_file());
-        if own.is_file() && self.path.join(PRETRAINED).is_file() {
+        let whole = || self.path.join(PRETRAINED).is_file() || self.config().is_ok_and(|config| config.from.is_some());
+        if own.is_file() && whole() {
             return Ok(());
         }
         Err(Error::Usage(format!(

@@ -3,6 +3,7 @@
 use super::{above_zero, at_least_one, at_most, not_negative};
 use crate::data::negatives::Sampler;
 use crate::error::{Error, Result};
+use crate::models::loss::check_temperature;
 use crate::optim::{Adam, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +95,7 @@ impl TrainConfig {
             )));
         }
         if let Some(temperature) = self.temperature {
-            above_zero(&key("temperature"), temperature)?;
+            check_temperature(&key("temperature"), temperature)?;
         }
         not_negative(&key("weight_decay"), self.weight_decay)?;
         not_negative(&key("clip"), self.clip)?;
