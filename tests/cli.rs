@@ -602,6 +602,9 @@ fn paths_that_are_no_text_are_refused() {
     let output = bench.command(&["train", "sasrec", "--out=run", "--data"]).arg(&data).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(2) && error.contains("UTF-8"), "{error}");
+    let output = bench.run(&["train", "sasrec", "--out=run", "--data", ""]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && error.contains("--data"), "{error}");
     assert!(!bench.path("run").exists());
     // A folder that is not named does no harm.
     let output = bench.command(&small("pop", "run", &[])).current_dir(&folder).output().unwrap();

@@ -125,8 +125,8 @@ struct Settings {
 }
 
 /// A path that settings can hold, which are text.
-fn text_path(path: &str) -> Result<PathBuf> {
-    Ok(PathBuf::from(path))
+fn text_path(path: &str) -> Result<PathBuf, String> {
+    if path.is_empty() { Err("expected a path or a name".to_string()) } else { Ok(PathBuf::from(path)) }
 }
 
 /// Any whole number that TOML can hold, since config.toml keeps it.

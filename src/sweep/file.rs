@@ -84,8 +84,16 @@ impl Trial {
             let named = |other: &&Trial| from.file_name().is_some_and(|name| name == other.name.as_str());
             all.iter().find(named).is_some_and(|other| other.lends_to(self))
         };
-        if config.from.is_none() && kept.from.as_ref().is_some_and(lent) {
-            (config.phase, config.from) = (kept.phase, kept.from.clone());
+        match &kept.from {
+            Some(from) if config.from.is_none() && !lent(from) => {
+                let (path, from) = (folder.path().display(), from.display());
+                return Err(Error::Usage(format!(
+                    "{path}: tuned from the backbone in {from}, which is no trial of this sweep that pre-trains alike; leave \
+                     that one in the sweep, or give another --out"
+                )));
+            }
+            Some(from) if config.from.is_none() => (config.phase, config.from) = (kept.phase, Some(from.clone())),
+            _ => {}
         }
         config.check_kept(&kept, folder.path(), finished)?;
         Ok(config)
