@@ -13,6 +13,7 @@ wgrec=target/release/wgrec
 "$wgrec" devices
 cargo test --release --test kernels -- --quiet
 "$wgrec" bench kernels --device gpu --large --json "$out/kernels.json"
+cargo bench --bench filter -- 64 gpu
 python3 benches/peers/kernels.py --device gpu --size large --compile
 "$wgrec" bench eval sasrec --device gpu --data "$data" --set data.max_len=50
 python3 benches/peers/steps.py --data "$data" --device gpu --compile --steps 100

@@ -3,8 +3,8 @@
     pip install 'torch<2.6' 'numpy<2'
     python benches/peers/filter.py [--dim 64] [--threads 2]
 
-Prints milliseconds (and wgrec's megabytes) at each length, 12,800 places a batch, after running `cargo bench --bench filter`. PyTorch gets denormals
-flushed and an allocator that does not return pages (it restarts itself with these settings).
+Prints milliseconds (and wgrec's megabytes) at each length, 12,800 places a batch, after running `cargo bench --bench filter`.
+PyTorch gets denormals flushed and an allocator that does not return pages (it restarts itself with these settings).
 """
 import argparse, os, pathlib, subprocess, sys, time
 

@@ -77,25 +77,24 @@ impl Trial {
     ///
     /// # Errors
     /// A run that was started with other settings.
-    pub(super) fn kept(&self, folder: &RunFolder, all: &[Trial], finished: bool) -> Result<Config> {
+    pub(super) fn kept(&self, folder: &RunFolder, all: &[Trial]) -> Result<Config> {
         let (kept, mut config) = (folder.config()?, self.config.clone());
         // By name, since the sweep's folder may have been moved.
         let lent = |from: &PathBuf| {
             let named = |other: &&Trial| from.file_name().is_some_and(|name| name == other.name.as_str());
             all.iter().find(named).is_some_and(|other| other.lends_to(self))
         };
-        match &kept.from {
-            Some(from) if config.from.is_none() && !lent(from) => {
+        if let (None, Some(from)) = (&config.from, &kept.from) {
+            if !lent(from) {
                 let (path, from) = (folder.path().display(), from.display());
                 return Err(Error::Usage(format!(
                     "{path}: tuned from the backbone in {from}, which is no trial of this sweep that pre-trains alike; leave \
                      that one in the sweep, or give another --out"
                 )));
             }
-            Some(from) if config.from.is_none() => (config.phase, config.from) = (kept.phase, Some(from.clone())),
-            _ => {}
+            (config.phase, config.from) = (kept.phase, Some(from.clone()));
         }
-        config.check_kept(&kept, folder.path(), finished)?;
+        config.check_kept(&kept, folder.path(), folder.metrics_file().is_file())?;
         Ok(config)
     }
 

@@ -102,9 +102,8 @@ impl Sweep {
         }
         let folder = RunFolder::open(&path)?;
         let file = folder.metrics_file();
-        let done = file.is_file();
-        trial.kept(&folder, all, done)?;
-        if !done {
+        trial.kept(&folder, all)?;
+        if !file.is_file() {
             return Ok(None);
         }
         let text = fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
@@ -121,7 +120,7 @@ impl Sweep {
         let path = out.join(&trial.name);
         let (mut folder, config) = if RunFolder::is_run(&path) {
             let folder = RunFolder::go_on(&path)?;
-            let config = trial.kept(&folder, all, folder.metrics_file().is_file())?;
+            let config = trial.kept(&folder, all)?;
             (folder, config)
         } else {
             (RunFolder::new(&path)?, self.with_backbone(trial, all, out)?)
@@ -139,7 +138,7 @@ impl Sweep {
         }
         let pretrained = |other: &&Trial| {
             let folder = RunFolder::open(&out.join(&other.name));
-            folder.is_ok_and(|folder| folder.check_pretrained().is_ok() && other.kept(&folder, all, false).is_ok())
+            folder.is_ok_and(|folder| folder.check_pretrained().is_ok() && other.kept(&folder, all).is_ok())
         };
         let Some(other) = all.iter().filter(|other| other.lends_to(trial)).find(pretrained) else { return Ok(config) };
         let from = std::path::absolute(out.join(&other.name)).map_err(Error::io(out, "find"))?;

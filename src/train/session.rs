@@ -6,12 +6,10 @@ use super::fit::FitOptions;
 use super::folder::{RunFolder, Stage};
 use super::step::{StepConfig, gathers};
 use crate::data::negatives::Sampler;
-use crate::data::readers::Interner;
 use crate::data::split::thousands;
-use crate::data::synth::{Behaviour, Domain, World};
+use crate::data::synth::{Behaviour, Domain};
 use crate::data::{
-    Ask, Attributes, BatchSpec, Clock, Cut, DataConfig, Dataset, Features, Interactions, Learn, Part, Split, SplitSpec,
-    Statistics,
+    Ask, Attributes, BatchSpec, Cut, DataConfig, Dataset, Features, Learn, Part, Split, SplitSpec, Statistics,
 };
 use crate::device::{Device, Store};
 use crate::error::{Error, Result};
@@ -28,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 mod lists;
+mod world;
 
 pub struct Session {
     /// As it holds in the phase.
@@ -101,7 +100,7 @@ impl Session {
                 (name.to_string_lossy().into_owned(), config.data.load()?, None)
             }
             None => {
-                let (data, world, whole) = world(&config)?;
+                let (data, world, whole) = world::world(&config)?;
                 clicks = whole && config.data.behaviours.is_empty();
                 (format!("embedded world, seed {}", config.world_seed), data, Some(world))
             }
@@ -574,31 +573,4 @@ fn check_size(what: &str, counts: &[usize]) -> Result<()> {
         return Ok(());
     }
     Err(Error::Usage(format!("{what}: found {size:.3e}; expected at most {most:.3e}: lower one of them")))
-}
-
-/// The clicks of the embedded world, or the behaviours that are in use, as a data set: ids are the world's own numbers, values its
-/// ratings. And the world, and whether nothing was filtered out.
-fn world(config: &Config) -> Result<(Dataset, Domain, bool)> {
-    let world = World::generate(&config.world, config.world_seed)?.domains.swap_remove(0);
-    let log = if config.data.behaviours.is_empty() { world.clicks() } else { world.all_behaviours() };
-    let (mut users, mut items) = (Interner::default(), Interner::default());
-    let intern = |to: &mut Interner, id: &u32| to.intern(id.to_string().as_bytes()).expect("few ids, all of digits");
-    let mut interactions = Interactions {
-        user: log.user.iter().map(|id| intern(&mut users, id)).collect(),
-        item: log.item.iter().map(|id| intern(&mut items, id)).collect(),
-        time: log.time,
-        value: Some(log.rating),
-        behaviour: Some(log.behaviour),
-        behaviours: Behaviour::ALL.iter().map(|b| b.name().to_string()).collect(),
-        user_names: users.names,
-        item_names: items.names,
-        clock: Clock::Milliseconds,
-        unended: false,
-    };
-    let (filter, drawn) = (config.data.filter(), interactions.len());
-    filter.check(&interactions)?;
-    let notes = filter.apply(&mut interactions);
-    let data = Dataset::from_interactions(&interactions, config.data.ties, notes)?;
-    let whole = data.interactions() == drawn;
-    Ok((data, world, whole))
 }
