@@ -221,7 +221,12 @@ fn deep(checkpointed: bool) -> Case {
 
 fn checkpoint(device: &Device) -> Result<(), Failed> {
     let (whole, again) = (deep(false), deep(true));
-    checks::equals("recomputed", &run::run(&again, device)?, &run::run(&whole, device)?)?;
+    let (recomputed, kept) = (run::run(&again, device)?, run::run(&whole, device)?);
+    match device {
+        Device::Cpu(_) => checks::equals("recomputed", &recomputed, &kept)?,
+        // The two fuse other chains, and a GPU may round a product and a sum within one chain once.
+        Device::Gpu(_) => checks::agrees("recomputed", &whole, &recomputed, &kept)?,
+    }
     let bytes =
         |case: &Case| Ok::<usize, Failed>(Plan::new(&run::graph(case, true, false)?, Options::default())?.pool_bytes());
     let (before, after) = (bytes(&whole)?, bytes(&again)?);

@@ -2,8 +2,9 @@
 //! what Vulkan, Metal and DX12 take.
 
 use crate::cases;
-use crate::harness::{Case, barriers, run};
+use crate::harness::{Case, barriers, operators, run};
 use libtest_mimic::{Failed, Trial};
+use naga::Statement;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -17,8 +18,20 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         Trial::test("shaders::every_file_has_a_kernel_and_cases", every_file),
         Trial::test("shaders::every_entry_point_is_launched_by_a_case", every_entry_point),
+        Trial::test("shaders::every_launch_with_a_loop_says_its_turns", turns_are_said),
+        Trial::test("shaders::subgroup_id_is_for_subgroups_of_varying_size_alone", subgroup_ids),
         Trial::test("shaders::a_barrier_that_all_reach_is_accepted", good_barriers),
+        Trial::test("shaders::operators_in_parentheses_are_accepted", || {
+            operators::GOOD.iter().try_for_each(|text| operators::check(text).map_err(Failed::from))
+        }),
     ];
+    for text in operators::BAD {
+        let refused = move || match operators::check(text) {
+            Err(_) => Ok(()),
+            Ok(()) => Err(Failed::from(format!("accepted: {text}"))),
+        };
+        trials.push(Trial::test(format!("shaders::mixed_operators_are_refused::{}", text.replace(' ', "")), refused));
+    }
     for (what, body) in barriers::BAD {
         let refused = move || match judge(body) {
             Err(e) if e.contains("barrier") => Ok(()),
@@ -54,11 +67,11 @@ fn every_file() -> Result<(), Failed> {
     equal("kernels-tests/cases/ and cases::ALL", &case_files, &collected)
 }
 
-/// Without subgroups and with them, and with cooperative matrices of either size.
+/// Without subgroups and with them, and with cooperative matrices of either size, in subgroups of varying and of one size.
 fn all_caps() -> [Caps; 4] {
     let of = |subgroups, cooperative| Caps { subgroups, cooperative, ..Caps::default() };
-    let matrices = |size| of(true, Some(Cooperative { size, subgroup: 32 }));
-    [of(false, None), of(true, None), matrices(8), matrices(16)]
+    let matrices = |size, fixed| of(true, Some(Cooperative { size, subgroup: 32, fixed }));
+    [of(false, None), of(true, None), matrices(8, false), matrices(16, true)]
 }
 
 /// Every distinct shader text that the cases launch, with a node that launches it, in each precision.
@@ -99,6 +112,47 @@ fn every_entry_point() -> Result<(), Failed> {
     Ok(())
 }
 
+/// A driver that ends long loops is only found where launches say how long theirs are.
+fn turns_are_said() -> Result<(), Failed> {
+    for (kernel, cases) in cases::ALL {
+        for (node, launch) in launches(&cases())? {
+            let module = Shader::of(&node, &launch, false).parse()?.0;
+            let entry = module.entry_points.iter().find(|e| e.name == launch.entry).ok_or("no such entry point")?;
+            if launch.turns == 0 && has_loop(&module, &entry.function.body) {
+                return Err(format!("{kernel}, {}: has a loop, and its launch says no turns", launch.entry).into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether `block`, or a function that it calls, has a loop.
+fn has_loop(module: &naga::Module, block: &naga::Block) -> bool {
+    block.iter().any(|statement| match statement {
+        Statement::Loop { .. } => true,
+        Statement::Block(block) => has_loop(module, block),
+        Statement::If { accept, reject, .. } => has_loop(module, accept) || has_loop(module, reject),
+        Statement::Switch { cases, .. } => cases.iter().any(|case| has_loop(module, &case.body)),
+        Statement::Call { function, .. } => has_loop(module, &module.functions[*function].body),
+        _ => false,
+    })
+}
+
+/// The built-in takes a capability that no launch should need without cause.
+fn subgroup_ids() -> Result<(), Failed> {
+    let mut seen = HashSet::new();
+    for (node, launch) in launches(&cases::cooperative())? {
+        let text = Shader::of(&node, &launch, false).text().to_string();
+        let cooperative = launch.source == Source::File("cooperative");
+        let fixed = launch.constants.iter().any(|(name, _)| *name == "SUBGROUP");
+        if text.contains("(subgroup_id)") != (cooperative && !fixed) {
+            return Err(format!("{}, {:?}", launch.entry, launch.constants).into());
+        }
+        seen.insert((cooperative, fixed));
+    }
+    if seen.len() == 3 { Ok(()) } else { Err(format!("only {seen:?}").into()) }
+}
+
 /// In each direction of invocations: names and parameters fit, limits that every adapter has suffice, barriers are reached
 /// by all, and SPIR-V, MSL and HLSL come out.
 fn binds_and_translates(cases: &[Case]) -> Result<(), Failed> {
@@ -106,6 +160,7 @@ fn binds_and_translates(cases: &[Case]) -> Result<(), Failed> {
         for reverse in [false, true] {
             let shader = Shader::of(&node, &launch, reverse);
             let found = shader.reflect()?;
+            operators::check(shader.text()).map_err(|e| Failed::from(format!("{}: {e}", shader.file)))?;
             bind::bind(&node, &launch, &found)?;
             shader.fits(&found, &Caps::default())?;
             let (module, _) = shader.parse()?;

@@ -6,6 +6,7 @@
 //!import index
 //!import reduce
 //!import math
+//!import sum
 struct Params { batch: u32, n: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> positive: array<f32>;
@@ -14,11 +15,11 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>;
 
 fn total_weight(lane: u32) -> f32 {
-    var sum = 0.0;
+    var weights = Sum();
     for (var b = lane; b < p.batch; b += WG) {
-        sum += weight[b];
+        add(&weights, weight[b]);
     }
-    sum = sum_lanes(sum, lane);
+    let sum = sum_lanes(total(weights), lane);
     return select(1.0, sum, sum > 0.0);
 }
 
@@ -26,18 +27,18 @@ fn total_weight(lane: u32) -> f32 {
 @compute @workgroup_size(WG)
 fn forward(@builtin(local_invocation_index) local: u32) {
     let lane = lane_index(local, WG);
-    var sum = 0.0;
+    var all = Sum();
     for (var b = lane; b < p.batch; b += WG) {
-        var losses = 0.0;
+        var losses = Sum();
         for (var j = b * p.n; j < (b + 1u) * p.n; j++) {
-            losses += softplus(negative[j] - positive[b]);
+            add(&losses, softplus(negative[j] - positive[b]));
         }
-        sum += weight[b] * losses / f32(p.n);
+        add(&all, weight[b] * total(losses) / f32(p.n));
     }
-    sum = sum_lanes(sum, lane);
-    let total = total_weight(lane);
+    let sum = sum_lanes(total(all), lane);
+    let weights = total_weight(lane);
     if lane == 0u {
-        loss[0] = sum / total;
+        loss[0] = sum / weights;
     }
 }
 
@@ -58,11 +59,11 @@ fn backward(
     if b >= p.batch {
         return;
     }
-    var sum = 0.0;
+    var sum = Sum();
     for (var j = b * p.n; j < (b + 1u) * p.n; j++) {
         let gradient = weight[b] * scale * sigmoid(negative[j] - positive[b]);
         dnegative[j] = gradient;
-        sum += gradient;
+        add(&sum, gradient);
     }
-    dpositive[b] = -sum;
+    dpositive[b] = -total(sum);
 }

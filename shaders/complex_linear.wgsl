@@ -7,6 +7,7 @@
 // One invocation a complex output: neighbours read the same x and neighbouring weights. The gradient of the weight is summed
 // over p.chunk rows by `weight_parts`, in `partial` [chunks, blocks, 2, a, b], and by `weight_join` in their order.
 //!import index
+//!import sum
 struct Params { rows: u32, blocks: u32, a: u32, b: u32, chunk: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -72,18 +73,20 @@ fn weight_parts(
     let n = e / count % p.blocks;
     let i = n * p.a + e / p.b % p.a;
     let j = n * p.b + e % p.b;
-    var sum = vec2(0.0);
+    var re_sum = Sum();
+    var im_sum = Sum();
     for (var r = part * p.chunk; r < min((part + 1u) * p.chunk, p.rows); r++) {
         let from_x = r * 2u * p.blocks * p.a + i;
         let from_z = r * 2u * p.blocks * p.b + j;
         let re = x[from_x];
         let im = x[from_x + p.blocks * p.a];
         let z = vec2(dz[from_z], dz[from_z + p.blocks * p.b]);
-        sum += vec2(re * z.x + im * z.y, re * z.y - im * z.x);
+        add(&re_sum, re * z.x + im * z.y);
+        add(&im_sum, re * z.y - im * z.x);
     }
     let to = (part * p.blocks + n) * 2u * count + e % count;
-    partial[to] = sum.x;
-    partial[to + count] = sum.y;
+    partial[to] = total(re_sum);
+    partial[to + count] = total(im_sum);
 }
 
 @compute @workgroup_size(WG)
@@ -97,9 +100,9 @@ fn weight_join(
     if e >= count {
         return;
     }
-    var sum = 0.0;
+    var sum = Sum();
     for (var part = 0u; part * p.chunk < p.rows; part++) {
-        sum += partial[part * count + e];
+        add(&sum, partial[part * count + e]);
     }
-    dweight[e] = sum;
+    dweight[e] = total(sum);
 }

@@ -5,7 +5,8 @@
 // it, so that 4 loads from workgroup memory feed 4 products. Operands lie in workgroup memory as they do in their buffers:
 // a load can read by rows or by columns, so that no transposition is written out. Zeros stand behind the ends.
 // Rows of a and b are read by four elements: the extent that is contiguous must be a multiple of 4.
-// At most 14 KiB of workgroup memory. Where PARTS, y are the sums of parts.
+// At most 14 KiB of workgroup memory. Where PARTS, y are the sums of parts. Where all subgroups have SUBGROUP lanes, src/kernels/source.rs
+// makes `subgroup` the quotient by it: the built-in takes a capability beside which a compiler was reported to crash.
 enable f16;
 enable wgpu_cooperative_matrix;
 //!import index

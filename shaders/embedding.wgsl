@@ -2,10 +2,11 @@
 // All tensors of floats have rows of d = D, a constant, since division by one is cheap; one invocation an element of the output,
 // neighbours along d.
 //!import index
+//!import sum
 struct Params {
     rows: u32,      // of the table (forward, dense gradients), or of the longest list of them (sums)
     n: u32,         // indices, or chunks
-    part0: u32,     // rows of dy0, dy1, dy2: where the next part begins; or items listed for each user
+    part0: u32,     // rows of dy0, dy1, dy2: where the next part begins; or items listed for each user; or chunks
     part1: u32,
     part2: u32,
 }
@@ -94,19 +95,42 @@ fn sum_rows(
     if row >= min(p.rows, counts[0]) {
         return;
     }
-    var sum = 0.0;
+    var sum = Sum();
     for (var chunk = row_chunks[row]; chunk < row_chunks[row + 1u]; chunk++) {
-        sum += chunk_sums[chunk * D + e % D];
+        add(&sum, chunk_sums[chunk * D + e % D]);
     }
-    values[e] = sum;
+    values[e] = total(sum);
 }
 
-// dtable[r] = sum of dy[i] over i with indices[i] = r: a table of few rows, whose indices no host has sorted.
+// dtable[r] = sum of dy[i] over i with indices[i] = r: a table of few rows, whose indices no host has sorted. In two launches:
+// `small_parts` takes the indices i = chunk, chunk + chunks, .. (`part0` chunks), `small_join` adds the chunks in order.
 @group(0) @binding(13) var<storage, read> dy: array<f32>;
-@group(0) @binding(14) var<storage, read_write> dtable: array<f32>;
+@group(0) @binding(14) var<storage, read_write> partial: array<f32>; // [chunks, rows, d]
+@group(0) @binding(15) var<storage, read_write> dtable: array<f32>;
 
 @compute @workgroup_size(WG)
-fn small_backward(
+fn small_parts(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let e = thread_index(group, groups, local, WG);
+    let row = e / D % p.rows;
+    let chunk = e / D / p.rows;
+    if chunk >= p.part0 {
+        return;
+    }
+    var sum = Sum();
+    for (var i = chunk; i < p.n; i += p.part0) {
+        if indices[i] == row {
+            add(&sum, dy[i * D + e % D]);
+        }
+    }
+    partial[e] = total(sum);
+}
+
+@compute @workgroup_size(WG)
+fn small_join(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
@@ -115,19 +139,17 @@ fn small_backward(
     if e >= p.rows * D {
         return;
     }
-    var sum = 0.0;
-    for (var i = 0u; i < p.n; i++) {
-        if indices[i] == e / D {
-            sum += dy[i * D + e % D];
-        }
+    var sum = Sum();
+    for (var chunk = 0u; chunk < p.part0; chunk++) {
+        add(&sum, partial[chunk * p.rows * D + e]);
     }
-    dtable[e] = sum;
+    dtable[e] = total(sum);
 }
 
 // dense[rows[i]] = row_values[i] for i < counts[0], zeros elsewhere: each row looks itself up among the sorted `rows`.
-@group(0) @binding(15) var<storage, read> rows: array<u32>;
-@group(0) @binding(16) var<storage, read> row_values: array<f32>;
-@group(0) @binding(17) var<storage, read_write> dense: array<f32>;
+@group(0) @binding(16) var<storage, read> rows: array<u32>;
+@group(0) @binding(17) var<storage, read> row_values: array<f32>;
+@group(0) @binding(18) var<storage, read_write> dense: array<f32>;
 
 @compute @workgroup_size(WG)
 fn rows_to_dense(
@@ -166,8 +188,8 @@ fn first_at_least(row: u32, used: u32) -> u32 {
 
 // y[b, c] = users[b] . table[ids[b, c]]: scores of listed items; the gathered rows never exist. One invocation a score; the
 // lanes of a workgroup share their users, each reads the row of its own item. 0 for an id past the table.
-@group(0) @binding(18) var<storage, read> users: array<f32>; // [n / listed, d]
-@group(0) @binding(19) var<storage, read> ids: array<u32>;   // [n], `part0` of them for each user
+@group(0) @binding(19) var<storage, read> users: array<f32>; // [n / listed, d]
+@group(0) @binding(20) var<storage, read> ids: array<u32>;   // [n], `part0` of them for each user
 
 @compute @workgroup_size(WG)
 fn gather_dot(

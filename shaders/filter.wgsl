@@ -8,6 +8,7 @@
 // One workgroup a sequence (or chunk) and tile of channels; both transforms and the product stay in workgroup memory, one
 // read and one write of everything; memory and cost: lib/fourier.wgsl.
 //!import fourier
+//!import sum
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
@@ -158,9 +159,9 @@ fn weight_join(
     if e >= count {
         return;
     }
-    var sum = 0.0;
+    var sum = Sum();
     for (var part = 0u; part * p.chunk < p.batch; part++) {
-        sum += partial[part * count + e];
+        add(&sum, partial[part * count + e]);
     }
-    dweight[e] = sum;
+    dweight[e] = total(sum);
 }

@@ -9,6 +9,7 @@
 // Golub and LeVeque, 1983): E[s^2] - E[s]^2 would lose every digit of a small variance, and 1 / std would show the rest.
 // WG * 8 bytes of workgroup memory.
 //!import index
+//!import sum
 //!import words
 struct Params { rows: u32, key: u32, chunks: u32, eps: f32, rate: f32, kept_scale: f32 }
 var<immediate> p: Params;
@@ -247,16 +248,16 @@ fn parameter_parts(
     }
     let chunk = i / D;
     let c = i % D;
-    var dgain = 0.0;
-    var dbias = 0.0;
+    var dgain = Sum();
+    var dbias = Sum();
     for (var row = chunk; row < p.rows; row += p.chunks) {
         let slope = dy[row * D + c];
-        dgain += slope * (given_s[row * D + c] - given_stats[row * 2u]) * given_stats[row * 2u + 1u];
-        dbias += slope;
+        add(&dgain, slope * (given_s[row * D + c] - given_stats[row * 2u]) * given_stats[row * 2u + 1u]);
+        add(&dbias, slope);
     }
-    partial[chunk * SUMS * D + c] = dgain;
+    partial[chunk * SUMS * D + c] = total(dgain);
     if RMS == 0u {
-        partial[(chunk * SUMS + 1u) * D + c] = dbias;
+        partial[(chunk * SUMS + 1u) * D + c] = total(dbias);
     }
 }
 
@@ -270,9 +271,9 @@ fn parameter_join(
     if i >= SUMS * D {
         return;
     }
-    var sum = 0.0;
+    var sum = Sum();
     for (var chunk = 0u; chunk < p.chunks; chunk++) {
-        sum += partial[chunk * SUMS * D + i];
+        add(&sum, partial[chunk * SUMS * D + i]);
     }
-    dparameters[i] = sum;
+    dparameters[i] = total(sum);
 }

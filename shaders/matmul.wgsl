@@ -6,6 +6,7 @@
 // `parts` and `join`: long sums with few outputs. cooperative.wgsl has products of f16 by tensor cores.
 //!import index
 //!import product
+//!import sum
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> partial: array<f32>;
@@ -165,11 +166,11 @@ fn join(
     if e >= p.m * p.n {
         return;
     }
-    var sum = 0.0;
+    var sum = Sum();
     for (var part = 0u; part * p.k_part < p.k; part++) {
-        sum += partial[part * p.m * p.n + e];
+        add(&sum, partial[part * p.m * p.n + e]);
     }
-    finish(e, e % p.n, sum);
+    finish(e, e % p.n, total(sum));
 }
 
 @compute @workgroup_size(WG)

@@ -6,6 +6,7 @@
 //   Gumbel -log(-log u), u = (k + 1/2) / 2^24         dropout y = x scale, or 0 where the uniform is below `rate`
 //!import index
 //!import math
+//!import trigonometry
 //!import words
 struct Params { n: u32, key: u32, rate: f32, scale: f32 }
 var<immediate> p: Params;
@@ -13,20 +14,10 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-// (cos, sin) of k / 2^24 turns: WGSL lets sin be off by 2^-11. The nearest quarter turn is taken off exactly, the rest, at
-// most pi / 4, goes into Cephes' polynomials.
+// (cos, sin) of k / 2^24 turns. The nearest quarter turn is taken off exactly.
 fn turned(k: u32) -> vec2<f32> {
     let quarter = (k + 0x200000u) >> 22u;
-    let a = f32(i32(k) - i32(quarter << 22u)) * (6.2831853071795865 * ULP);
-    let z = a * a;
-    let sine = a + a * z * (-1.6666654611e-1 + z * (8.3321608736e-3 + z * -1.9515295891e-4));
-    let cosine = 1.0 - 0.5 * z + z * z * (4.166664568298827e-2 + z * (-1.388731625493765e-3 + z * 2.443315711809948e-5));
-    switch quarter & 3u {
-        case 0u: { return vec2(cosine, sine); }
-        case 1u: { return vec2(-sine, cosine); }
-        case 2u: { return vec2(-cosine, -sine); }
-        default: { return vec2(sine, -cosine); }
-    }
+    return rotated(quarter, f32(i32(k) - i32(quarter << 22u)) * (6.2831853071795865 * ULP));
 }
 
 fn gaussian_pair(k: u32, turn: u32) -> vec2<f32> {

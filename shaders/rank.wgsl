@@ -4,7 +4,7 @@
 // Counting is by integer atomics in workgroup memory: any order gives the same count.
 //!import index
 //!import math
-struct Params { rows: u32, w: u32, ids_row: u32, k: u32 }
+struct Params { rows: u32, w: u32, ids_row: u32, k: u32, begin: u32, end: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> scores: array<f32>;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
@@ -146,7 +146,8 @@ fn candidate(b: u32, place: u32) -> Candidate {
 var<workgroup> leaders: array<Candidate, WG>; // WG * 12 bytes
 
 // The k best of the best so far and this tile; a NaN is never among them. Round r finds the first of all candidates that
-// stand behind the one of round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken.
+// stand behind the one of round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken. A launch makes
+// rounds begin .. end, and leaves the place of its last candidate where the next one writes its first id.
 @compute @workgroup_size(WG)
 fn top_k(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -159,7 +160,11 @@ fn top_k(
     }
     let lane = lane_index(local, WG);
     var last = NOBODY;
-    for (var r = 0u; r < p.k; r++) {
+    if p.begin > 0u {
+        let before = b * p.k + p.begin - 1u;
+        last = Candidate(new_scores[before], new_ids[before], new_ids[before + 1u]);
+    }
+    for (var r = p.begin; r < p.end; r++) {
         var leader = NOBODY;
         for (var place = lane; place < p.k + p.w; place += WG) {
             let c = candidate(b, place);
@@ -182,5 +187,8 @@ fn top_k(
             new_scores[b * p.k + r] = select(last.score, best_scores[b * p.k + p.k - 1u], last.id == 0u);
             new_ids[b * p.k + r] = last.id;
         }
+    }
+    if lane == 0u && p.end < p.k {
+        new_ids[b * p.k + p.end] = last.place;
     }
 }

@@ -4,22 +4,32 @@
 // `columns`: one invocation an output; neighbours read neighbours where inner > 1. `slices`: one workgroup an output, for
 // inner = 1; WG * 4 bytes of workgroup memory. Few outputs of a long axis (a bias gradient, a loss): `parts` reduces each
 // to `chunks` partial values, chunk q taking c = q, q + chunks, ..., so that neighbours read neighbours even for inner = 1;
-// `join` reduces those in order: the same bits every time.
+// once more where those are many; `join` reduces the last in order: the same bits every time.
 //!import index
 //!import reduce
 //!import math
+//!import sum
 struct Params { outer: u32, n: u32, inner: u32, chunks: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<storage, read_write> partial: array<f32>; // [outer, chunks, inner]
 
-fn start() -> f32 {
-    return select(0.0, LOWEST, KIND == 2u);
+// What an invocation has reduced so far; a maximum is kept in of_1.
+fn start() -> Sum {
+    return Sum(0u, select(0.0, LOWEST, KIND == 2u), 0.0, 0.0, 0.0);
 }
 
-fn fold(so_far: f32, value: f32) -> f32 {
-    return select(so_far + value, max(so_far, value), KIND == 2u);
+fn fold(so_far: ptr<function, Sum>, value: f32) {
+    if KIND == 2u {
+        (*so_far).of_1 = max((*so_far).of_1, value);
+    } else {
+        add(so_far, value);
+    }
+}
+
+fn reduced(so_far: Sum) -> f32 {
+    return select(total(so_far), so_far.of_1, KIND == 2u);
 }
 
 fn finish(value: f32) -> f32 {
@@ -37,11 +47,11 @@ fn columns(
         return;
     }
     let first = e / p.inner * p.n * p.inner + e % p.inner;
-    var value = start();
+    var so_far = start();
     for (var c = 0u; c < p.n; c++) {
-        value = fold(value, x[first + c * p.inner]);
+        fold(&so_far, x[first + c * p.inner]);
     }
-    y[e] = finish(value);
+    y[e] = finish(reduced(so_far));
 }
 
 @compute @workgroup_size(WG)
@@ -55,10 +65,11 @@ fn slices(
         return;
     }
     let lane = lane_index(local, WG);
-    var value = start();
+    var so_far = start();
     for (var c = lane; c < p.n; c += WG) {
-        value = fold(value, x[o * p.n + c]);
+        fold(&so_far, x[o * p.n + c]);
     }
+    var value = reduced(so_far);
     if KIND == 2u {
         value = max_lanes(value, lane);
     } else {
@@ -82,11 +93,11 @@ fn parts(
     let i = e % p.inner;
     let chunk = e / p.inner % p.chunks;
     let o = e / p.inner / p.chunks;
-    var value = start();
+    var so_far = start();
     for (var c = chunk; c < p.n; c += p.chunks) {
-        value = fold(value, x[(o * p.n + c) * p.inner + i]);
+        fold(&so_far, x[(o * p.n + c) * p.inner + i]);
     }
-    partial[e] = value;
+    partial[e] = reduced(so_far);
 }
 
 @compute @workgroup_size(WG)
@@ -100,11 +111,11 @@ fn join(
         return;
     }
     let first = e / p.inner * p.chunks * p.inner + e % p.inner;
-    var value = start();
+    var so_far = start();
     for (var q = 0u; q < p.chunks; q++) {
-        value = fold(value, partial[first + q * p.inner]);
+        fold(&so_far, partial[first + q * p.inner]);
     }
-    y[e] = finish(value);
+    y[e] = finish(reduced(so_far));
 }
 
 @group(0) @binding(3) var<storage, read> largest: array<f32>; // [outer, inner]: the maximum
@@ -132,9 +143,9 @@ fn max_backward(
 }
 
 @group(0) @binding(6) var<storage, read> counts: array<u32>;
-@group(0) @binding(7) var<storage, read_write> total: array<f32>;
+@group(0) @binding(7) var<storage, read_write> sum_of_squares: array<f32>;
 
-// total = sum x^2 over the n elements of x or, where COUNTED (else `counts` stands for x, and is not read), over its first
+// sum_of_squares = sum x^2 over the n elements of x or, where COUNTED (else `counts` stands for x, and is not read), over its first
 // counts[0] rows of `inner`. `squares` leaves a sum for each of `chunks` workgroups, `total_squares` adds them.
 @compute @workgroup_size(WG)
 fn squares(
@@ -151,11 +162,11 @@ fn squares(
     if COUNTED == 1u {
         n = counts[0] * p.inner;
     }
-    var sum = 0.0;
+    var squared = Sum();
     for (var i = g * WG + lane; i < n; i += p.chunks * WG) {
-        sum += x[i] * x[i];
+        add(&squared, x[i] * x[i]);
     }
-    sum = sum_lanes(sum, lane);
+    let sum = sum_lanes(total(squared), lane);
     if lane == 0u {
         partial[g] = sum;
     }
@@ -170,6 +181,6 @@ fn total_squares(@builtin(local_invocation_index) local: u32) {
     }
     sum = sum_lanes(sum, lane);
     if lane == 0u {
-        total[0] = sum;
+        sum_of_squares[0] = sum;
     }
 }

@@ -9,6 +9,7 @@
 //!import index
 //!import reduce
 //!import math
+//!import sum
 struct Params { slices: u32, n: u32, inner: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -50,11 +51,11 @@ fn forward_columns(
             m = max(m, x[at(s, c)]);
         }
     }
-    var z = 0.0;
+    var z = Sum();
     for (var c = 0u; c < p.n; c++) {
-        z += exponential(s, c, m);
+        add(&z, exponential(s, c, m));
     }
-    let scale = reciprocal(z);
+    let scale = reciprocal(total(z));
     for (var c = 0u; c < p.n; c++) {
         y[at(s, c)] = exponential(s, c, m) * scale;
     }
@@ -78,11 +79,11 @@ fn forward_slices(
         }
     }
     m = max_lanes(m, lane);
-    var z = 0.0;
+    var z = Sum();
     for (var c = lane; c < p.n; c += WG) {
-        z += exponential(s, c, m);
+        add(&z, exponential(s, c, m));
     }
-    let scale = reciprocal(sum_lanes(z, lane));
+    let scale = reciprocal(sum_lanes(total(z), lane));
     for (var c = lane; c < p.n; c += WG) {
         y[at(s, c)] = exponential(s, c, m) * scale;
     }
@@ -102,10 +103,11 @@ fn backward_columns(
     if s >= p.slices {
         return;
     }
-    var dot = 0.0;
+    var products = Sum();
     for (var c = 0u; c < p.n; c++) {
-        dot += probabilities[at(s, c)] * dy[at(s, c)];
+        add(&products, probabilities[at(s, c)] * dy[at(s, c)]);
     }
+    let dot = total(products);
     for (var c = 0u; c < p.n; c++) {
         dx[at(s, c)] = probabilities[at(s, c)] * (dy[at(s, c)] - dot);
     }
@@ -122,11 +124,11 @@ fn backward_slices(
         return;
     }
     let lane = lane_index(local, WG);
-    var dot = 0.0;
+    var products = Sum();
     for (var c = lane; c < p.n; c += WG) {
-        dot += probabilities[at(s, c)] * dy[at(s, c)];
+        add(&products, probabilities[at(s, c)] * dy[at(s, c)]);
     }
-    dot = sum_lanes(dot, lane);
+    let dot = sum_lanes(total(products), lane);
     for (var c = lane; c < p.n; c += WG) {
         dx[at(s, c)] = probabilities[at(s, c)] * (dy[at(s, c)] - dot);
     }

@@ -7,11 +7,12 @@
 // The logits [rows, items] never exist. A block of at most 16 MiB of them does: rows row .. row + height, classes column ..
 // column + width, in `block` [height, width]. matmul.wgsl makes it, and multiplies it with the table and with x once it holds
 // p; what lies between is here. A catalogue wider than a block is walked twice, since p needs the log-sum-exps of its rows.
-// lse: [3, rows]: the maximum of a row's logits, the sum of exp(logit - maximum) and the target's logit. total: [1]: the sum of
+// lse: [3, rows]: the maximum of a row's logits, the sum of exp(logit - maximum) and the target's logit. weight_sum: [1]: the sum of
 // the weights. No atomics: every output is summed by one lane or by a workgroup in order.
 //!import index
 //!import math
 //!import reduce
+//!import sum
 struct Params { rows: u32, d: u32, items: u32, first: u32, classes: u32, row: u32, height: u32, column: u32, width: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> targets: array<u32>;
@@ -21,7 +22,7 @@ var<immediate> p: Params;
 @group(0) @binding(4) var<storage, read_write> dbias: array<f32>;
 @group(0) @binding(5) var<storage, read_write> block: array<f32>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
-@group(0) @binding(7) var<storage, read_write> total: array<f32>;
+@group(0) @binding(7) var<storage, read_write> weight_sum: array<f32>;
 
 fn weight_of(r: u32) -> f32 {
     let inside = targets[r] >= p.first && targets[r] < p.first + p.classes;
@@ -32,13 +33,13 @@ fn weight_of(r: u32) -> f32 {
 @compute @workgroup_size(WG)
 fn weigh(@builtin(local_invocation_index) local: u32) {
     let lane = lane_index(local, WG);
-    var weights = 0.0;
+    var weights = Sum();
     for (var r = lane; r < p.rows; r += WG) {
-        weights += weight_of(r);
+        add(&weights, weight_of(r));
     }
-    let sum = sum_lanes(weights, lane);
+    let sum = sum_lanes(total(weights), lane);
     if lane == 0u {
-        total[0] = select(1.0, sum, sum > 0.0);
+        weight_sum[0] = select(1.0, sum, sum > 0.0);
     }
 }
 
@@ -93,7 +94,7 @@ fn gradient(
         return;
     }
     let r = p.row + e / p.width;
-    let scale = weight_of(r) / total[0];
+    let scale = weight_of(r) / weight_sum[0];
     let share = exp(block[e] - lse[r]) / lse[p.rows + r];
     let value = scale * (share - select(0.0, 1.0, p.column + e % p.width == targets[r]));
     block[e] = select(value, 0.0, scale == 0.0); // whatever the row holds
@@ -110,14 +111,15 @@ fn bias_gradient(
     if j >= p.width {
         return;
     }
-    var sum = 0.0;
+    var before = 0.0;
     if p.row > 0u {
-        sum = dbias[p.column + j];
+        before = dbias[p.column + j];
     }
+    var sum = Sum();
     for (var i = 0u; i < p.height; i++) {
-        sum += block[i * p.width + j];
+        add(&sum, block[i * p.width + j]);
     }
-    dbias[p.column + j] = sum;
+    dbias[p.column + j] = before + total(sum);
 }
 
 // Of element e of those whose item is no class: its number among all, `pitch` elements an item.
@@ -154,15 +156,15 @@ fn clear_bias(
 @compute @workgroup_size(WG)
 fn finish(@builtin(local_invocation_index) local: u32) {
     let lane = lane_index(local, WG);
-    var losses = 0.0;
+    var losses = Sum();
     for (var r = lane; r < p.rows; r += WG) {
         let w = weight_of(r);
         if w != 0.0 {
-            losses += w * (lse[r] + log(max(lse[p.rows + r], 1e-30)) - lse[2u * p.rows + r]);
+            add(&losses, w * (lse[r] + log(max(lse[p.rows + r], 1e-30)) - lse[2u * p.rows + r]));
         }
     }
-    let sum = sum_lanes(losses, lane);
+    let sum = sum_lanes(total(losses), lane);
     if lane == 0u {
-        loss[0] = sum / total[0];
+        loss[0] = sum / weight_sum[0];
     }
 }

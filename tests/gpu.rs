@@ -168,7 +168,14 @@ fn check(device: &Device, options: RunOptions) {
 fn both_devices_agree() {
     check(&Device::Cpu(cpu::Cpu::new(Precision::F32)), RunOptions::default());
     check(&Device::Gpu(gpu(GpuOptions::default())), RunOptions::default());
-    let all = GpuOptions { reverse: true, checked: true, guard: true, subgroups: false, cooperative: false };
+    let all = GpuOptions {
+        reverse: true,
+        checked: true,
+        guard: true,
+        subgroups: false,
+        cooperative: false,
+        ..GpuOptions::default()
+    };
     check(&Device::Gpu(gpu(all)), RunOptions { check_finite: true, ..Default::default() });
 }
 
@@ -261,4 +268,41 @@ fn what_does_not_exist_or_fit_is_named() {
     let elements = gpu.caps().binding_bytes as usize / 4 + 1;
     let error = Device::Gpu(gpu).store(&[("item_embedding".into(), elements)]).err().expect("an error").to_string();
     assert!(error.starts_with("item_embedding needs ") && error.contains("in one binding and"), "{error}");
+}
+
+/// Why a driver that ends loops after `max_turns` turns is not given `graph`.
+fn refusal(graph: &Graph, max_turns: u64) -> Option<String> {
+    let caps = Caps { max_turns, ..Caps::default() };
+    let plan = Plan::new(graph, Options::default()).unwrap();
+    plan.nodes.iter().find_map(|node| bind::launches(node, &caps).err()).map(|e| e.to_string())
+}
+
+#[test]
+fn loops_that_a_driver_would_end_are_refused() {
+    let softmax = |n: usize, max_turns: u64| {
+        let g = Graph::new();
+        g.result("y", g.input("x", Spec::f32([1, n])).softmax(1, None));
+        refusal(&g, max_turns)
+    };
+    // A lane of 256 goes three times through its share.
+    assert_eq!(softmax(256 * 21_000, 65_535), None);
+    let message = softmax(256 * 22_000, 65_535).expect("66,000 turns");
+    for part in ["softmax", "[1, 5632000]", "66021 turns", "after 65535"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(softmax(256 * 22_000, u64::MAX), None);
+    let product = |k: usize, max_turns: u64| {
+        let g = Graph::new();
+        g.result("y", g.input("a", Spec::f32([4, 5, k])).matmul(g.input("b", Spec::f32([4, k, 5]))));
+        refusal(&g, max_turns)
+    };
+    assert_eq!(product(100, 101), None);
+    assert!(product(101, 101).expect("102 turns").contains("[4, 5, 101], [4, 101, 5]"));
+}
+
+#[test]
+fn a_driver_that_ends_loops_is_found_out() {
+    let gpu = gpu(GpuOptions::default());
+    let ends = gpu.name().contains("llvmpipe");
+    assert_eq!(gpu.caps().max_turns, if ends { 65_535 } else { u64::MAX });
 }

@@ -1,5 +1,6 @@
 use crate::harness::Case;
 use crate::harness::recipe::{Recipe, distinct, indices, normal, uniform};
+use std::f64::consts::{FRAC_PI_2, PI};
 use wgrec::kernels::elementwise::{Chain, Fun};
 use wgrec::tensor::Tensor;
 
@@ -121,7 +122,16 @@ fn extremes() -> Vec<Case> {
         .fixed(normal([7]).plant(f64::INFINITY, [0]).plant(f64::NEG_INFINITY, [3]).plant(f64::NAN, [5]))
         .op(|_, x| x[0].finite_or_zero())
         .reference(|x| vec![x[0].to_f64().iter().map(|&a| if a.is_finite() { a } else { 0.0 }).collect()]);
-    smooth.into_iter().map(one).chain([masked, at_zero, none]).collect()
+    // Turns that few digits are left of: near multiples of pi, past what sine tables take, and up to the largest numbers.
+    let angles = [0.0, 1e-30, PI, -FRAC_PI_2, 355.0, 8191.998, 8192.0, 16384.125, 1e6, 5e8, 7.729179e28, 3.4e38];
+    let recipe = normal([3000]).map(|x| x.signum() * (x * 20.0).abs().exp().min(3.4e38));
+    let recipe = angles.iter().enumerate().fold(recipe, |r, (i, &v)| r.plant(v, [2 * i]).plant(-v, [2 * i + 1]));
+    let angles = Case::new("angles")
+        .fixed(recipe)
+        .ops(|_, x| vec![x[0].sin(), x[0].cos()])
+        .reference(|x| [f64::sin, f64::cos].map(|f| x[0].to_f64().into_iter().map(f).collect()).into())
+        .tolerance(3e-7, 3e-7);
+    smooth.into_iter().map(one).chain([masked, at_zero, none, angles]).collect()
 }
 
 /// Equal operands: the gradient of max and min goes to the first, all of it.

@@ -25,6 +25,8 @@ mod strided;
 use crate::harness::{Case, checks};
 use libtest_mimic::Trial;
 
+pub use cooperative::cases as cooperative;
+
 type Cases = fn() -> Vec<Case>;
 
 /// By the stem of the shader; elementwise chains have no file, their shaders are generated.

@@ -9,6 +9,6 @@ const ULP: f32 = 1.0 / 16777216.0;
 // The words of elements 4 quad, 4 quad + 1, ...
 fn words(quad: u32) -> vec4<u32> {
     let high = step[STEP_SEED + 1u];
-    let seed = step[STEP_SEED] ^ (high << 16u | high >> 16u);
+    let seed = step[STEP_SEED] ^ ((high << 16u) | (high >> 16u));
     return philox(vec2(seed, p.key), vec4(quad, step[STEP_MICRO], step[STEP_NUMBER], step[STEP_NUMBER + 1u]));
 }

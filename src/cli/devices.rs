@@ -1,8 +1,9 @@
 //! `wgrec devices`
 
 use std::fmt::Write;
+use wgrec::device::Device;
 use wgrec::device::check::{ALLOWED, check};
-use wgrec::device::{Device, gpu};
+use wgrec::device::gpu::{self, GpuOptions};
 use wgrec::train::fit::bytes;
 use wgrec::{Error, Result};
 
@@ -47,7 +48,8 @@ pub fn run() -> Result<()> {
             false => format!("cooperative matrices {}", adapter.cooperative.join(", ")),
         };
         let _ = writeln!(text, "{:<8} features: {subgroups}, {f16}, {timestamps}, {matrices}", "");
-        wrong += self_check(&mut text, Device::open(&format!("gpu:{n}")).map(|(device, _)| device));
+        let options = GpuOptions { probe: false, ..GpuOptions::default() };
+        wrong += self_check(&mut text, gpu::Gpu::open_with(Some(n), options).map(Device::Gpu));
     }
     super::print(&text)?;
     match wrong {
@@ -60,8 +62,11 @@ pub fn run() -> Result<()> {
 
 /// Adds what a device's self-check says; 1 where it fails, else 0.
 fn self_check(text: &mut String, device: Result<Device>) -> usize {
-    let checked = match device.and_then(|device| check(&device)) {
-        Ok(checked) => checked,
+    let checked = match device.and_then(|device| Ok((check(&device)?, device.note()))) {
+        Ok((checked, note)) => {
+            note.iter().for_each(|note| _ = writeln!(text, "{:<8} note: {note}", ""));
+            checked
+        }
         Err(e) => {
             let _ = writeln!(text, "{:<8} self-check: does not run: {e}", "");
             return 1;

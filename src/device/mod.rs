@@ -85,6 +85,14 @@ impl Device {
         }
     }
 
+    /// What was switched off since it does not work on this device, and why, once a plan wanted it.
+    pub fn note(&self) -> Option<String> {
+        match self {
+            Device::Cpu(_) => None,
+            Device::Gpu(d) => d.note(),
+        }
+    }
+
     /// `graph`, planned for this device.
     pub fn plan(&self, graph: &Graph, options: Options) -> Result<Plan> {
         if options.half {

@@ -3,8 +3,8 @@
 //! Most nodes of a training step treat each user alone (see [`Split`]). Run one node after the other, each reads and writes
 //! the whole batch, which no cache holds, and waits for the slowest thread. A strip is a run of such nodes; the batch is cut
 //! into tiles, and a thread takes one tile through all nodes of the strip. Values that only the strip's own nodes read need
-//! memory for one tile a thread, in its cache. Sums over the batch (the gradients of weights) are taken tile by tile and
-//! added in the order of the tiles. Tiles depend on the plan alone, so the number of threads changes no bit.
+//! memory for one tile a thread, in its cache. Sums over the batch (the gradients of weights) are taken tile by tile, and
+//! those sums added pair by pair. Tiles depend on the plan alone, so the number of threads changes no bit.
 
 use super::plan::memory_of;
 use super::{Kind, Node, NodeId, Value};

@@ -3,6 +3,7 @@
 
 use super::args::{Args, blocks, rows};
 use super::fast::wide;
+use super::launch::SEARCH;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
@@ -267,14 +268,14 @@ impl Op for AdamRows {
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let (entry, n) = if self.lazy { ("lazy", s.input(3)) } else { ("table", s.input(0)) };
+        let (entry, n, turns) = if self.lazy { ("lazy", s.input(3), 0) } else { ("table", s.input(0), SEARCH) };
         let params = Params {
             decay: self.decay,
             n: n.elements() as u32,
             cap: s.input(4)[0] as u32,
             ..Params::new(&self.settings)
         };
-        let l = Launch::of("adam", entry).constant("D", s.input(0)[1] as u32).params(params);
+        let l = Launch::of("adam", entry).constant("D", s.input(0)[1] as u32).params(params).turns(turns);
         Ok(vec![l.threads(n.elements(), caps)?])
     }
 

@@ -133,9 +133,14 @@ pub fn on_one_thread<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Whether this thread runs a tile.
+pub fn in_tile() -> bool {
+    IN_TILE.get()
+}
+
 /// Whether `work` elements are too few to share.
 fn serial(work: usize) -> bool {
-    work < SERIAL || IN_TILE.get()
+    work < SERIAL || in_tile()
 }
 
 /// `f(row number, row)` for each row of `out`, on all cores; `work` is the cost of a row in elements touched.
@@ -176,6 +181,9 @@ pub fn blocks<T: Send, const N: usize>(
     work: usize,
     f: impl Fn(usize, [&mut [T]; N]) + Sync,
 ) {
+    if outputs.iter().any(|(y, len)| y.is_empty() || *len == 0) {
+        return;
+    }
     let count = outputs[0].0.len().div_ceil(outputs[0].1);
     let mut chunks = outputs.map(|(y, len)| y.chunks_mut(len));
     let next = |_| chunks.each_mut().map(|c| c.next().expect("as many rows of each output"));
@@ -187,15 +195,7 @@ pub fn blocks<T: Send, const N: usize>(
     }
 }
 
-/// The sum over `0..n` of what `f` gives for each fixed chunk, added in the order of the chunks: the same for any number
-/// of threads. `f` gets a range of indices.
-pub fn sum_chunks<T: Real>(n: usize, f: impl Fn(std::ops::Range<usize>) -> T + Sync) -> T {
-    const CHUNK: usize = 4096;
-    let part = |c: usize| f(c * CHUNK..n.min((c + 1) * CHUNK));
-    let chunks = n.div_ceil(CHUNK);
-    if chunks <= 4 || IN_TILE.get() {
-        (0..chunks).map(part).sum()
-    } else {
-        (0..chunks).into_par_iter().map(part).collect::<Vec<T>>().into_iter().sum()
-    }
+/// Elements from the first to the last of a matrix with these extents and strides, that one counted: 0 of an empty matrix.
+pub fn span([rows, columns]: [usize; 2], [row, column]: [usize; 2]) -> usize {
+    if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row + (columns - 1) * column + 1 }
 }

@@ -2,6 +2,7 @@
 
 use super::args::{Args, blocks, rows2};
 use super::fast::{self, wide};
+use super::launch::turns_of;
 use super::matmul::dot;
 use super::panel::Product;
 use super::random::{self, Mask};
@@ -91,6 +92,18 @@ fn tile(head_dim: usize, caps: &Caps) -> Result<(usize, usize)> {
     })
 }
 
+/// Turns of the shader's loops with tiles of those sizes, in any of its entry points: quads of two operands copied, of the own
+/// rows once and of the others in each tile; there two products and a word of dropout a pair, and the sums of a row.
+fn turns(n: Heads, own: usize, others: usize) -> usize {
+    let quads = n.head_dim.div_ceil(4);
+    let own_quads = quads.div_ceil(LANES);
+    let copied = |rows: usize| turns_of((rows * quads).div_ceil(own * LANES), 2 * turns_of(4, 0));
+    let pairs = turns_of(others / LANES, 2 * turns_of(quads, 0) + random::ROUNDS);
+    let sums = turns_of(others, 0) + turns_of(own_quads, 0) + turns_of(others, turns_of(own_quads, 0));
+    let tiles = turns_of(n.len.div_ceil(others), copied(others) + pairs + sums);
+    copied(own) + tiles + turns_of(own_quads, turns_of(4, 0))
+}
+
 impl Attention {
     pub const LARGEST_HEAD: usize = 128;
 
@@ -177,7 +190,7 @@ impl Attention {
     fn launch(&self, entry: &'static str, n: Heads, caps: &Caps) -> Result<Launch> {
         let (own, others) = tile(n.head_dim, caps)?;
         let groups = n.batch * n.heads * n.len.div_ceil(own);
-        self.prepare(entry, n, others).groups(groups, own * LANES, caps)
+        self.prepare(entry, n, others).turns(turns(n, own, others)).groups(groups, own * LANES, caps)
     }
 
     fn prepare(&self, entry: &'static str, n: Heads, others: usize) -> Launch {
@@ -497,7 +510,10 @@ impl Op for AttentionBackward {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let n = self.0.heads(s.input(0));
         Ok(vec![
-            self.0.prepare("row_terms", n, LANES).threads(n.batch * n.heads * n.len, caps)?,
+            self.0
+                .prepare("row_terms", n, LANES)
+                .turns(turns_of(n.head_dim, 0))
+                .threads(n.batch * n.heads * n.len, caps)?,
             self.0.launch("backward_queries", n, caps)?,
             self.0.launch("backward_keys", n, caps)?,
         ])

@@ -1,8 +1,9 @@
 //! Bayesian personalised ranking (Rendle et al., UAI 2009): the mean of -log sigmoid(positive - negative).
 
-use super::args::{Args, sum_chunks};
-use super::launch::lanes;
+use super::args::Args;
+use super::launch::{TREE, WORKGROUP, lanes, turns_of};
 use super::real::Real;
+use super::sums::{add_up, sum_chunks};
 use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
 use crate::tensor::Spec;
@@ -28,7 +29,7 @@ impl Params {
 }
 
 fn total_weight<T: Real>(weight: &[T]) -> T {
-    let sum = sum_chunks(weight.len(), |r| weight[r].iter().copied().sum());
+    let sum = sum_chunks(weight.len(), |r| add_up(&weight[r]));
     if sum > T::ZERO { sum } else { T::ONE }
 }
 
@@ -38,11 +39,12 @@ impl Bpr {
         let n = a.shape(1)[1];
         let total = sum_chunks(positive.len(), |r| {
             r.map(|b| {
-                let losses = negative[b * n..][..n].iter().map(|&x| {
+                let loss = |&x: &T| {
                     let x = x - positive[b];
                     x.max(T::ZERO) + (-x.abs()).exp().ln_1p()
-                });
-                weight[b] * losses.sum::<T>() / T::of(n as f64)
+                };
+                let losses = sum_chunks(n, |r| negative[b * n..][r].iter().map(loss).sum());
+                weight[b] * losses / T::of(n as f64)
             })
             .sum::<T>()
         });
@@ -61,6 +63,9 @@ impl Op for Bpr {
         x.rank(1, 2)?;
         x.is_shape(1, &[x.shape(0)[0], x.shape(1)[1]])?;
         x.is_shape(2, x.shape(0))?;
+        if x.shape(1)[1] == 0 {
+            return x.fail("no negatives");
+        }
         Ok(Outputs::one(Spec::f32([])))
     }
 
@@ -76,8 +81,12 @@ impl Op for Bpr {
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let launch = Launch::of("bpr", "forward").params(Params::of(s));
-        Ok(vec![launch.groups(1, lanes(usize::MAX, caps), caps)?])
+        let size = lanes(usize::MAX, caps);
+        let [rows, n] = [s.input(1)[0].div_ceil(size), s.input(1)[1]];
+        let launch = Launch::of("bpr", "forward")
+            .params(Params::of(s))
+            .turns(turns_of(rows, turns_of(n, 0)) + turns_of(rows, 0) + 2 * TREE);
+        Ok(vec![launch.groups(1, size, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -96,15 +105,13 @@ impl BprBackward {
         let scale = dloss / (total_weight(weight) * T::of(n as f64));
         let (dpositive, dnegative) = (a.out(0), a.out(1));
         for b in 0..positive.len() {
-            let mut sum = T::ZERO;
             for j in b * n..(b + 1) * n {
                 let x = negative[j] - positive[b];
                 let e = (-x.abs()).exp();
                 let sigmoid = if x < T::ZERO { e } else { T::ONE } / (T::ONE + e);
                 dnegative[j] = weight[b] * scale * sigmoid;
-                sum += dnegative[j];
             }
-            dpositive[b] = -sum;
+            dpositive[b] = -sum_chunks(n, |r| add_up(&dnegative[b * n..][r]));
         }
     }
 }
@@ -126,7 +133,9 @@ impl Op for BprBackward {
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(vec![Launch::of("bpr", "backward").params(Params::of(s)).threads(s.input(0)[0], caps)?])
+        let [batch, n] = [s.input(1)[0], s.input(1)[1]];
+        let launch = Launch::of("bpr", "backward").params(Params::of(s));
+        Ok(vec![launch.turns(turns_of(batch.div_ceil(WORKGROUP), 0) + TREE + turns_of(n, 0)).threads(batch, caps)?])
     }
 
     fn operands(&self) -> Operands {

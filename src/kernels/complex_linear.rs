@@ -1,8 +1,10 @@
 //! Complex linear layers over blocks of channels, as real products of rows \[re, im\].
 
-use super::args::{Args, rows};
+use super::args::{Args, rows, span};
 use super::elementwise::Fun;
+use super::launch::turns_of;
 use super::real::Real;
+use super::sums::join;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::graph::Var;
@@ -134,7 +136,7 @@ fn product(
 
 /// c \[m, n\] = a b, b \[k, n\], element (i, l) of a at `i strides\[0\] + l strides\[1\]`.
 fn multiply(c: &mut [f32], a: &[f32], strides: [usize; 2], b: &[f32], [m, n, k]: [usize; 3]) {
-    assert!(c.len() == m * n && b.len() == k * n && a.len() > (m - 1) * strides[0] + (k - 1) * strides[1]);
+    assert!(c.len() == m * n && b.len() == k * n && a.len() >= span([m, k], strides));
     let (rows, strides) = ([n as isize, 1], strides.map(|s| s as isize));
     // SAFETY: the lengths were checked against the extents; c is exclusive.
     unsafe { f32::gemm(m, n, k, c.as_mut_ptr(), rows, false, a.as_ptr(), strides, b.as_ptr(), rows) }
@@ -198,6 +200,9 @@ impl Op for ComplexLinear {
         if shape.len() < 3 || shape[last - 1] != 2 || weight[1] != 2 || shape[last] != weight[0] * weight[2] {
             return x.fail("not [.., 2, k a] and [k, 2, a, b]");
         }
+        if weight.elements() == 0 {
+            return x.fail("a weight without elements");
+        }
         let width = weight[0] * weight[3];
         if self.affine {
             x.is_shape(2, &[2, width])?;
@@ -236,7 +241,7 @@ impl Op for ComplexLinear {
         let d = Dims::of(s.input(0), s.input(1));
         let launch = d.launch("forward", [self.affine, self.relu, false]);
         let launch = if self.affine { launch } else { launch.bind("bias", 0) };
-        Ok(vec![launch.threads(d.rows * d.blocks * d.b, caps)?])
+        Ok(vec![launch.turns(turns_of(d.a, 0)).threads(d.rows * d.blocks * d.b, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -285,7 +290,7 @@ impl Op for ComplexLinearBackward {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let d = Dims::of(s.input(0), s.input(1));
         let launch = d.launch("forward", [false, false, true]).bind("bias", 0);
-        Ok(vec![launch.threads(d.rows * d.blocks * d.a, caps)?])
+        Ok(vec![launch.turns(turns_of(d.b, 0)).threads(d.rows * d.blocks * d.a, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -302,28 +307,25 @@ impl Op for ComplexLinearBackward {
 }
 
 impl ComplexLinearWeight {
-    /// The sum over fixed chunks of rows, added in order, of the products P \[k, 2 a, 2 b\] of rows \[re, im\] that
+    /// The sum over fixed chunks of rows, added pair by pair, of the products P \[k, 2 a, 2 b\] of rows \[re, im\] that
     /// `add(x, dz, P)` makes, put together: Re dW = P\[re, re\] + P\[im, im\], Im dW = P\[re, im\] - P\[im, re\].
     fn sum<T: Real>(a: &Args<T>, add: impl Fn(Dims, &[T], &[T], &mut [T]) + Sync) {
         let (x, dz, s) = (a.f(0), a.f(1), Dims::of(a.shape(0), a.out_shape(0)));
         let [wx, wz] = [2 * s.blocks * s.a, 2 * s.blocks * s.b];
         let len = 4 * s.blocks * s.a * s.b;
-        let mut parts = vec![T::ZERO; s.rows.div_ceil(CHUNK) * len];
+        let mut parts = vec![T::ZERO; s.rows.div_ceil(CHUNK).max(1) * len];
         rows(&mut parts, len, CHUNK * len / 4, |c, part| {
             let range = |w: usize| c * CHUNK * w..((c + 1) * CHUNK).min(s.rows) * w;
             add(s, &x[range(wx)], &dz[range(wz)], part);
         });
-        let out = a.out(0);
-        out.fill(T::ZERO);
-        for part in parts.chunks_exact(len) {
-            for (out, part) in out.chunks_exact_mut(2 * s.a * s.b).zip(part.chunks_exact(4 * s.a * s.b)) {
-                let (re, im) = out.split_at_mut(s.a * s.b);
-                let at = |i: usize, j: usize| part[i * 2 * s.b + j];
-                for i in 0..s.a {
-                    for j in 0..s.b {
-                        re[i * s.b + j] += at(i, j) + at(s.a + i, s.b + j);
-                        im[i * s.b + j] += at(i, s.b + j) - at(s.a + i, j);
-                    }
+        join(&mut parts, len);
+        for (out, sum) in a.out(0).chunks_exact_mut(2 * s.a * s.b).zip(parts.chunks_exact(4 * s.a * s.b)) {
+            let (re, im) = out.split_at_mut(s.a * s.b);
+            let at = |i: usize, j: usize| sum[i * 2 * s.b + j];
+            for i in 0..s.a {
+                for j in 0..s.b {
+                    re[i * s.b + j] = at(i, j) + at(s.a + i, s.b + j);
+                    im[i * s.b + j] = at(i, s.b + j) - at(s.a + i, j);
                 }
             }
         }
@@ -385,8 +387,8 @@ impl Op for ComplexLinearWeight {
         let launch = |entry| d.launch(entry, [false; 3]);
         let parts = d.rows.div_ceil(d.chunk());
         Ok(vec![
-            launch("weight_parts").threads(parts * d.blocks * d.a * d.b, caps)?,
-            launch("weight_join").threads(s.output(0).elements(), caps)?,
+            launch("weight_parts").turns(turns_of(d.chunk(), 0)).threads(parts * d.blocks * d.a * d.b, caps)?,
+            launch("weight_join").turns(turns_of(parts, 0)).threads(s.output(0).elements(), caps)?,
         ])
     }
 

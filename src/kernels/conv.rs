@@ -1,6 +1,7 @@
 //! Convolution over time: one kernel forward, one for the gradient by the input; that by the weights is a matrix product.
 
 use super::args::{Args, rows};
+use super::launch::turns_of;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
@@ -47,9 +48,9 @@ impl Dims {
         (2 * self.batch * self.places() * self.n * self.h * self.d) as u64
     }
 
-    fn launch(self, entry: &'static str, elements: usize, caps: &Caps) -> Result<Vec<Launch>> {
+    fn launch(self, entry: &'static str, elements: usize, turns: usize, caps: &Caps) -> Result<Vec<Launch>> {
         let [batch, t, d, n, h] = [self.batch, self.t, self.d, self.n, self.h].map(|x| x as u32);
-        Ok(vec![Launch::of("conv", entry).params(Params { batch, t, d, n, h }).threads(elements, caps)?])
+        Ok(vec![Launch::of("conv", entry).params(Params { batch, t, d, n, h }).turns(turns).threads(elements, caps)?])
     }
 }
 
@@ -144,7 +145,8 @@ impl Op for Conv {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        Dims::of(s.input(0), s.input(1)).launch("forward", s.output(0).elements(), caps)
+        let dims = Dims::of(s.input(0), s.input(1));
+        dims.launch("forward", s.output(0).elements(), turns_of(dims.h * dims.d, 0), caps)
     }
 
     fn operands(&self) -> Operands {
@@ -232,7 +234,8 @@ impl Op for ConvBackward {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        Dims::of(s.output(0), s.input(0)).launch("backward", s.output(0).elements(), caps)
+        let dims = Dims::of(s.output(0), s.input(0));
+        dims.launch("backward", s.output(0).elements(), turns_of(dims.h, turns_of(dims.n, 0)), caps)
     }
 
     fn operands(&self) -> Operands {

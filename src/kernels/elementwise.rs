@@ -117,8 +117,8 @@ table! {
     Square 1 "({a}) * ({a})", |a, b| a * a, |x, _| x * x, |x, z, y, dy| [Some(dy * x.scale(2.0)), None];
     Abs 1 "abs({a})", |a, b| a.abs(), |x, _| x.abs(), |x, z, y, dy| [Some(dy * x.sign()), None];
     Sign 1 "sign({a})", |a, b| sign(a), |x, _| sign(x), |x, z, y, dy| [None, None];
-    Sin 1 "sin({a})", |a, b| a.sin(), |x, _| x.sin(), |x, z, y, dy| [Some(dy * x.cos()), None];
-    Cos 1 "cos({a})", |a, b| a.cos(), |x, _| x.cos(), |x, z, y, dy| [Some(-(dy * x.sin())), None];
+    Sin 1 "sine({a})", |a, b| a.sin(), |x, _| x.sin(), |x, z, y, dy| [Some(dy * x.cos()), None];
+    Cos 1 "cosine({a})", |a, b| a.cos(), |x, _| x.cos(), |x, z, y, dy| [Some(-(dy * x.sin())), None];
     Neg 1 "-({a})", |a, b| -a, |x, _| -x, |x, z, y, dy| [Some(-dy), None];
     // 1/0 is taken as 0, so that masks and square roots at 0 stay finite.
     Reciprocal 1 "reciprocal({a})", |a, b| reciprocal(a), |x, _| reciprocal(x),
@@ -282,6 +282,13 @@ impl Chain {
     }
 }
 
+impl Chain {
+    /// Whether an operation takes a sine or a cosine.
+    fn has_angles(&self) -> bool {
+        self.code.iter().any(|i| matches!(i, Instr::Apply(Fun::Sin | Fun::Cos, ..)))
+    }
+}
+
 /// A literal as WGSL, exact to the bit: Rust prints the shortest decimal that reads back as the same f32.
 fn literal(x: f64) -> Result<String> {
     let x = x as f32;
@@ -308,8 +315,9 @@ impl Chain {
         };
         let mut text = format!(
             "// A chain of elementwise operations, {} an invocation.\n\
-             //!import index\n//!import math\nstruct Params {{ n: u32 }}\nvar<immediate> p: Params;\n",
-            if lanes.len() == 4 { "four elements" } else { "one element" }
+             //!import index\n//!import math\n{}struct Params {{ n: u32 }}\nvar<immediate> p: Params;\n",
+            if lanes.len() == 4 { "four elements" } else { "one element" },
+            if self.has_angles() { "//!import trigonometry\n" } else { "" }
         );
         for (i, x) in s.inputs.iter().enumerate() {
             let element = array(if x.dtype == DType::U32 { "u32" } else { "f32" }, is_vector(i));

@@ -2,9 +2,12 @@
 
 use super::args::{Args, rows};
 use super::fast::wide;
+use super::launch::{SEARCH, turns_of};
 use super::real::Real;
+use super::sums::{COLUMNS, Rows};
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
+use crate::tensor::segments::CHUNK;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
@@ -122,21 +125,26 @@ impl GatherGrad {
                 || {
                     let chunk =
                         |c: u32| &order[chunk_starts[c as usize] as usize..chunk_starts[c as usize + 1] as usize];
-                    for (block, y) in y.chunks_mut(64).enumerate() {
+                    for (block, y) in y.chunks_mut(COLUMNS).enumerate() {
                         let add = |sum: &mut [T], chunk: &[u32]| {
+                            sum.fill(T::ZERO);
                             for &at in chunk {
-                                let dy = &entry(at as usize)[block * 64..][..sum.len()];
+                                let dy = &entry(at as usize)[block * COLUMNS..][..sum.len()];
                                 sum.iter_mut().zip(dy).for_each(|(s, &g)| *s += g);
                             }
                         };
                         // Each row has a chunk, and most have no other, of one entry or two.
-                        y.fill(T::ZERO);
-                        add(y, chunk(row_chunks[r]));
-                        for c in row_chunks[r] + 1..row_chunks[r + 1] {
-                            let mut sum = [T::ZERO; 64];
-                            add(&mut sum[..y.len()], chunk(c));
-                            y.iter_mut().zip(&sum).for_each(|(y, &s)| *y += s);
+                        let chunks = row_chunks[r]..row_chunks[r + 1];
+                        if chunks.len() == 1 {
+                            add(y, chunk(chunks.start));
+                            continue;
                         }
+                        let mut sums = Rows::default();
+                        for c in chunks {
+                            add(y, chunk(c));
+                            sums.add(y);
+                        }
+                        sums.total(y);
                     }
                 },
             );
@@ -166,7 +174,10 @@ impl Op for GatherGrad {
         if x.shape(0)[0] != n {
             return x.fail(format!("the lists are for {} gathered rows, not {n}", x.shape(0)[0]));
         }
-        let (caps_rows, caps_chunks) = (x.shape(2)[0] - 1, x.shape(1)[0] - 1);
+        let ends = |i: usize| x.shape(i)[0].checked_sub(1);
+        let (Some(caps_rows), Some(caps_chunks)) = (ends(2), ends(1)) else {
+            return x.fail("the segment lists have no end");
+        };
         Ok(Outputs::one(Spec::f32([caps_rows, d])).with_scratch(Spec::f32([caps_chunks, d])))
     }
 
@@ -183,11 +194,13 @@ impl Op for GatherGrad {
         let parts = &s.inputs[GatherGrad::FIXED..];
         let part = |i: usize| parts.get(i).map_or(0, |x| x.shape[0] as u32);
         let params = Params { rows: rows as u32, n: chunks as u32, part0: part(0), part1: part(1), part2: part(2) };
-        let mut chunk_sums = launch("sum_chunks", d, params).threads(chunks * d, caps)?;
+        let mut chunk_sums = launch("sum_chunks", d, params).turns(turns_of(CHUNK, 0)).threads(chunks * d, caps)?;
         for name in &NAMES[parts.len()..] {
             chunk_sums = chunk_sums.bind(name, GatherGrad::FIXED);
         }
-        Ok(vec![chunk_sums, launch("sum_rows", d, params).threads(rows * d, caps)?])
+        // All gathered rows may be the same one.
+        let most = s.input(0)[0].div_ceil(CHUNK);
+        Ok(vec![chunk_sums, launch("sum_rows", d, params).turns(turns_of(most, 0)).threads(rows * d, caps)?])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
@@ -215,13 +228,21 @@ impl GatherGradDense {
     /// More rows than this would compare each index too often.
     pub const MAX_ROWS: usize = 64;
 
+    /// Parts of the sum on a GPU.
+    fn chunks(n: usize) -> usize {
+        (n / 64).clamp(1, 256)
+    }
+
     fn twin<T: Real>(&self, a: &Args<T>) {
         let d = a.shape(1)[1];
         let (indices, dy) = (a.u(0), a.f(1));
         rows(a.out(0), d, indices.len() * d / 4, |r, y| {
-            y.fill(T::ZERO);
-            for (i, _) in indices.iter().enumerate().filter(|&(_, &row)| row as usize == r) {
-                y.iter_mut().zip(&dy[i * d..][..d]).for_each(|(y, &g)| *y += g);
+            for (block, y) in y.chunks_mut(COLUMNS).enumerate() {
+                let mut sums = Rows::default();
+                for (i, _) in indices.iter().enumerate().filter(|&(_, &row)| row as usize == r) {
+                    sums.add(&dy[i * d + block * COLUMNS..][..y.len()]);
+                }
+                sums.total(y);
             }
         });
     }
@@ -243,7 +264,9 @@ impl Op for GatherGradDense {
                 GatherGradDense::MAX_ROWS
             ));
         }
-        Ok(Outputs::one(Spec::f32([self.rows, x.shape(1)[1]])))
+        let [n, d] = [x.shape(1)[0], x.shape(1)[1]];
+        let partial = Spec::f32([GatherGradDense::chunks(n), self.rows, d]);
+        Ok(Outputs::one(Spec::f32([self.rows, d])).with_scratch(partial))
     }
 
     fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
@@ -254,12 +277,18 @@ impl Op for GatherGradDense {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let [n, d] = [s.input(1)[0], s.input(1)[1]];
-        let params = Params { rows: self.rows as u32, n: n as u32, ..Params::default() };
-        Ok(vec![launch("small_backward", d, params).threads(self.rows * d, caps)?])
+        let chunks = GatherGradDense::chunks(n);
+        let params = Params { rows: self.rows as u32, n: n as u32, part0: chunks as u32, ..Params::default() };
+        Ok(vec![
+            launch("small_parts", d, params)
+                .turns(turns_of(n.div_ceil(chunks), 0))
+                .threads(chunks * self.rows * d, caps)?,
+            launch("small_join", d, params).turns(turns_of(chunks, 0)).threads(self.rows * d, caps)?,
+        ])
     }
 
     fn operands(&self) -> Operands {
-        Operands { inputs: &["indices", "dy"], outputs: &["dtable"], scratch: &[] }
+        Operands { inputs: &["indices", "dy"], outputs: &["dtable"], scratch: &["partial"] }
     }
 }
 
@@ -302,7 +331,7 @@ impl Op for RowsToDense {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let [rows, d] = [self.shape[0], self.shape[1]];
         let params = Params { rows: rows as u32, n: s.input(1)[0] as u32, ..Params::default() };
-        Ok(vec![launch("rows_to_dense", d, params).threads(rows * d, caps)?])
+        Ok(vec![launch("rows_to_dense", d, params).turns(SEARCH).threads(rows * d, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -373,7 +402,7 @@ impl Op for GatherDot {
         let (n, listed) = (s.output(0).elements(), s.output(0)[1]);
         let [rows, d] = [s.input(1)[0], s.input(1)[1]];
         let params = Params { rows: rows as u32, n: n as u32, part0: listed as u32, ..Params::default() };
-        Ok(vec![launch("gather_dot", d, params).threads(n, caps)?])
+        Ok(vec![launch("gather_dot", d, params).turns(turns_of(d, 0)).threads(n, caps)?])
     }
 
     fn operands(&self) -> Operands {

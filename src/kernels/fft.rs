@@ -41,6 +41,9 @@ pub(super) fn length(x: &Inputs, table: usize) -> Result<usize> {
     x.rank(table, 2)?;
     let t = x.shape(table)[0];
     x.is_shape(table, &[t, 2])?;
+    if x.shape(0).last_dim() == 0 {
+        return x.fail("no channels");
+    }
     if (1..=LONGEST).contains(&t) { Ok(t) } else { x.fail(format!("sequences of {t}, not of 1 to {LONGEST}")) }
 }
 

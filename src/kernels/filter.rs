@@ -3,7 +3,9 @@
 use super::args::{Args, rows};
 use super::fft::{block, length};
 use super::fourier::{self, Params, Sequence, frequencies, is_edge, times};
+use super::launch::turns_of;
 use super::real::Real;
+use super::sums::join;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::tensor::Spec;
@@ -150,9 +152,8 @@ impl Op for Filter {
 /// Sequences that a part of the sum is over, on a GPU: some 64 parts, of so few that a driver which ends loops after 65,535
 /// turns (llvmpipe) does not.
 fn chunk(batch: usize, params: &Params) -> usize {
-    const TURNS: usize = 20_000;
-    let caps = Caps::default();
-    batch.div_ceil(64).clamp(1, (TURNS / (2 * params.turns(&caps))).max(1))
+    const TURNS: usize = 60_000;
+    batch.div_ceil(64).clamp(1, (TURNS / params.turns(&Caps::default())).max(1))
 }
 
 impl FilterWeight {
@@ -165,19 +166,19 @@ impl FilterWeight {
         T::of(if is_edge(k, t) { 1.0 } else { 2.0 } / t as f64)
     }
 
-    /// The sum over fixed blocks of sequences, added in order, of what `add(x, dy, sum)` makes.
+    /// The sum over fixed blocks of sequences, added pair by pair, of what `add(x, dy, sum)` makes.
     fn sum<T: Real>(a: &Args<T>, add: impl Fn(&[T], &[T], &mut [T]) + Sync) {
         let (x, dy, [batch, t, d]) = (a.f(0), a.f(1), [0, 1, 2].map(|i| a.shape(0)[i]));
         let out = a.out(0);
         // At most 16 parts: each takes as much memory as a sequence.
         let block = block(t).max(batch.div_ceil(16));
-        let mut parts = vec![T::ZERO; batch.div_ceil(block) * out.len()];
+        let mut parts = vec![T::ZERO; batch.div_ceil(block).max(1) * out.len()];
         rows(&mut parts, out.len(), block * 16 * t * d, |i, part| {
             let range = i * block * t * d..x.len().min((i + 1) * block * t * d);
             add(&x[range.clone()], &dy[range], part);
         });
-        out.fill(T::ZERO);
-        parts.chunks(out.len()).for_each(|part| out.iter_mut().zip(part).for_each(|(y, &x)| *y += x));
+        join(&mut parts, out.len());
+        out.copy_from_slice(&parts[..out.len()]);
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
@@ -276,11 +277,9 @@ impl Op for FilterWeight {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let extents = [0, 1, 2].map(|i| s.input(0)[i]);
         let params = FilterWeight::params(extents);
-        let join = Launch::of("filter", "weight_join").params(params).constant("SIZE", 64);
-        Ok(vec![
-            params.launch("filter", "weight_parts", extents[0].div_ceil(params.chunk as usize), caps)?,
-            join.threads(s.output(0).elements(), caps)?,
-        ])
+        let parts = extents[0].div_ceil(params.chunk as usize);
+        let join = Launch::of("filter", "weight_join").params(params).constant("SIZE", 64).turns(turns_of(parts, 0));
+        Ok(vec![params.launch("filter", "weight_parts", parts, caps)?, join.threads(s.output(0).elements(), caps)?])
     }
 
     fn operands(&self) -> Operands {

@@ -13,6 +13,7 @@
 //!   a_(L r)\[k M' + q\] = sum_(i < r) w_(L r)^(i k) a_L\[(k mod L) M + q + i M'\].
 //! All its factors are entries of one table of w_T, made in f64. The inverse is the forward transform of Z\[-k\].
 
+use super::launch::turns_of;
 use super::real::Real;
 use super::{Caps, Cost, Launch, Shapes};
 use crate::error::Result;
@@ -101,10 +102,14 @@ impl Params {
         (self.t * self.pairs) as usize
     }
 
-    /// Turns of a transform's innermost loop, of one invocation.
+    /// Turns of an invocation's loops that each sequence takes at most: two transforms, and four loops over a lane's numbers.
     pub fn turns(&self, caps: &Caps) -> usize {
         let (size, lanes) = self.sizes(caps);
-        size / lanes * self.radices.iter().map(|&r| r as usize).sum::<usize>()
+        let of_lane = |inner: usize| turns_of(size / lanes, inner);
+        let terms = |radix: usize| radix + turns_of(radix.div_ceil(16), 1);
+        let stages = self.radices.iter().filter(|&&radix| radix > 1);
+        let stages: usize = stages.map(|&radix| of_lane(terms(radix as usize)) + of_lane(0)).sum();
+        2 * (turns_of(Params::STAGES, 0) + stages) + 4 * of_lane(0)
     }
 
     /// Complex numbers that a workgroup keeps, and its invocations.
@@ -117,7 +122,10 @@ impl Params {
     pub fn launch(self, file: &'static str, entry: &'static str, sequences: usize, caps: &Caps) -> Result<Launch> {
         let (size, lanes) = self.sizes(caps);
         let tiles = self.d.div_ceil(2).div_ceil(self.pairs) as usize;
-        Launch::of(file, entry).params(self).constant("SIZE", size as u32).groups(sequences * tiles, lanes, caps)
+        // And three loops before and after all of them.
+        let turns = turns_of(self.chunk as usize, self.turns(caps)) + 3 * turns_of(size / lanes, 0);
+        let launch = Launch::of(file, entry).params(self).constant("SIZE", size as u32).turns(turns);
+        launch.groups(sequences * tiles, lanes, caps)
     }
 }
 

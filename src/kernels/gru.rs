@@ -2,6 +2,7 @@
 
 use super::args::{Args, blocks};
 use super::fast::wide;
+use super::launch::turns_of;
 use super::panel::Product;
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
@@ -31,9 +32,10 @@ fn extents(states: &[usize]) -> [usize; 3] {
     [states[0], states[1], states[2]]
 }
 
-/// `bytes`: workgroup memory for each unit of the state.
-fn launch(entry: &'static str, states: &[usize], bytes: usize, caps: &Caps) -> Result<Vec<Launch>> {
+/// `bytes`: workgroup memory for each unit of the state. `gates`: that it sums over, each of as many units.
+fn launch(entry: &'static str, states: &[usize], bytes: usize, gates: usize, caps: &Caps) -> Result<Vec<Launch>> {
     let [batch, t, h] = extents(states);
+    let terms = gates * h;
     if h * bytes > caps.workgroup_bytes as usize {
         return Err(Error::Device(format!(
             "gru {entry}: a state of {h} takes {} bytes of workgroup memory and this adapter has {}; lower model.dim or \
@@ -43,7 +45,11 @@ fn launch(entry: &'static str, states: &[usize], bytes: usize, caps: &Caps) -> R
         )));
     }
     let lanes = h.next_power_of_two().clamp(64, 1 << caps.max_invocations.min(256).ilog2());
+    // Of each step a lane's units twice, and for each of them the gates and a sum of `terms`.
+    let of_lane = |inner: usize| turns_of(h.div_ceil(lanes), inner);
+    let turns = of_lane(0) + turns_of(t, of_lane(turns_of(3, 0)) + of_lane(turns_of(terms, 0)));
     let launch = Launch::of("gru", entry).constant("H", h as u32).params(Params { batch: batch as u32, t: t as u32 });
+    let launch = launch.turns(turns);
     Ok(vec![launch.groups(batch, lanes, caps)?])
 }
 
@@ -201,7 +207,7 @@ impl Op for Gru {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        launch("forward", s.output(0), 8, caps)
+        launch("forward", s.output(0), 8, 1, caps)
     }
 
     fn operands(&self) -> Operands {
@@ -341,7 +347,7 @@ impl Op for GruBackward {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        launch("backward", s.output(2), 16, caps)
+        launch("backward", s.output(2), 16, 3, caps)
     }
 
     fn operands(&self) -> Operands {

@@ -217,26 +217,38 @@ pub fn apply<S: Simd>(simd: S, x: &[f32], y: &mut [f32], f: impl Fn(Lanes<S>) ->
     }
 }
 
+/// Numbers whose sum is taken in f32; such sums are added in f64.
+const BLOCK: usize = 2048;
+
 /// The sum of `x`.
 #[inline(always)]
 pub fn sum<S: Simd>(simd: S, x: &[f32]) -> f32 {
-    let (vectors, rest) = S::as_simd_f32s(x);
-    let lanes = vectors.iter().fold(simd.splat_f32s(0.0), |sums, &x| simd.add_f32s(sums, x));
-    simd.reduce_sum_f32s(lanes) + rest.iter().sum::<f32>()
+    let mut total = 0.0f64;
+    for x in x.chunks(BLOCK) {
+        let (vectors, rest) = S::as_simd_f32s(x);
+        let lanes = vectors.iter().fold(simd.splat_f32s(0.0), |sums, &x| simd.add_f32s(sums, x));
+        total += (simd.reduce_sum_f32s(lanes) + rest.iter().sum::<f32>()) as f64;
+    }
+    total as f32
 }
 
 /// The sums of `x - shift` and of its squares.
 #[inline(always)]
 pub fn moments<S: Simd>(simd: S, x: &[f32], shift: f32) -> [f32; 2] {
-    let (vectors, rest) = S::as_simd_f32s(x);
     let from = simd.splat_f32s(shift);
-    let mut sums = [simd.splat_f32s(0.0); 2];
-    for &x in vectors {
-        let apart = simd.sub_f32s(x, from);
-        sums = [simd.add_f32s(sums[0], apart), simd.mul_add_e_f32s(apart, apart, sums[1])];
+    let mut totals = [0.0f64; 2];
+    for x in x.chunks(BLOCK) {
+        let (vectors, rest) = S::as_simd_f32s(x);
+        let mut sums = [simd.splat_f32s(0.0); 2];
+        for &x in vectors {
+            let apart = simd.sub_f32s(x, from);
+            sums = [simd.add_f32s(sums[0], apart), simd.mul_add_e_f32s(apart, apart, sums[1])];
+        }
+        let rest = rest.iter().fold([0.0; 2], |[a, b], x| [a + (x - shift), b + (x - shift) * (x - shift)]);
+        totals[0] += (simd.reduce_sum_f32s(sums[0]) + rest[0]) as f64;
+        totals[1] += (simd.reduce_sum_f32s(sums[1]) + rest[1]) as f64;
     }
-    let rest = rest.iter().fold([0.0; 2], |[a, b], x| [a + (x - shift), b + (x - shift) * (x - shift)]);
-    [simd.reduce_sum_f32s(sums[0]) + rest[0], simd.reduce_sum_f32s(sums[1]) + rest[1]]
+    totals.map(|total| total as f32)
 }
 
 #[cfg(test)]

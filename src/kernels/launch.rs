@@ -11,6 +11,8 @@ pub struct Caps {
     pub binding_bytes: u64,
     pub subgroups: bool,
     pub f16: bool,
+    /// Turns of all loops of an invocation together, after which the driver ends them without a word (llvmpipe: 65,535).
+    pub max_turns: u64,
     pub cooperative: Option<Cooperative>,
 }
 
@@ -21,6 +23,8 @@ pub struct Cooperative {
     pub size: u32,
     /// Lanes of the greatest subgroup.
     pub subgroup: u32,
+    /// Every subgroup is that large.
+    pub fixed: bool,
 }
 
 impl Default for Caps {
@@ -33,6 +37,7 @@ impl Default for Caps {
             binding_bytes: 128 << 20,
             subgroups: false,
             f16: false,
+            max_turns: 65_535,
             cooperative: None,
         }
     }
@@ -43,12 +48,12 @@ impl Default for Caps {
 pub struct Grid(pub [u32; 3]);
 
 impl Grid {
-    /// `groups` workgroups folded into x and y, since one dimension holds at most 65,535; the shader gets its number by
-    /// `group_index` of lib/index.wgsl and must check it against the real count.
+    /// `groups` workgroups folded into x and y, since one dimension holds at most 65,535, with fewer than y too many; the
+    /// shader gets its number by `group_index` of lib/index.wgsl and must check it against the real count.
     pub fn linear(groups: usize, caps: &Caps) -> Result<Grid> {
         let max = caps.max_groups as usize;
-        let x = groups.clamp(1, max);
-        let y = groups.div_ceil(x).max(1);
+        let y = groups.div_ceil(max).max(1);
+        let x = groups.div_ceil(y).max(1);
         if y > max {
             return Err(Error::Device(format!(
                 "a launch of {groups} workgroups is more than this adapter takes ({max} x {max}); use a smaller batch"
@@ -82,6 +87,8 @@ pub struct Launch {
     /// Bytes of the immediates; exactly as many as the shader's `Params`.
     pub params: Vec<u8>,
     pub grid: Grid,
+    /// Turns of all loops of an invocation together, at most (see [`turns_of`]); 0 where it has no loop.
+    pub turns: u64,
     /// Names of the shader that stand for operands of other names: another kernel's shader, or an entry point that is launched
     /// once an operand.
     pub rename: Vec<(&'static str, OperandRef)>,
@@ -102,7 +109,19 @@ impl From<usize> for OperandRef {
 }
 
 /// Invocations of a workgroup where a kernel has one an element: whole subgroups of every adapter.
-const WORKGROUP: usize = 64;
+pub const WORKGROUP: usize = 64;
+
+/// Turns of a loop of so many `rounds`, each with `inner` turns of other loops, as drivers that end loops count them: one more,
+/// which only finds that the loop is over. For [`Launch::turns`].
+pub fn turns_of(rounds: usize, inner: usize) -> usize {
+    rounds * (1 + inner) + 1
+}
+
+/// Turns of the tree of lib/reduce.wgsl at most.
+pub const TREE: usize = 8 + 1;
+
+/// Turns of a search by halves at most.
+pub const SEARCH: usize = 32 + 1;
 
 /// Lanes of a workgroup that shares a row of `n`: a power of two, for the tree of lib/reduce.wgsl.
 pub fn lanes(n: usize, caps: &Caps) -> usize {
@@ -117,6 +136,7 @@ impl Launch {
             constants: vec![],
             params: vec![],
             grid: Grid([1, 1, 1]),
+            turns: 0,
             rename: vec![],
         }
     }
@@ -132,6 +152,12 @@ impl Launch {
 
     pub fn params<P: bytemuck::Pod>(mut self, params: P) -> Launch {
         self.params = bytemuck::bytes_of(&params).to_vec();
+        self
+    }
+
+    /// An invocation's loops make at most `turns` turns together, those within others counted each time.
+    pub fn turns(mut self, turns: usize) -> Launch {
+        self.turns = turns as u64;
         self
     }
 
@@ -154,5 +180,22 @@ impl Launch {
     pub fn bind(mut self, name: &'static str, operand: impl Into<OperandRef>) -> Launch {
         self.rename.push((name, operand.into()));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_folded_with_few_too_many() {
+        let caps = Caps::default();
+        for groups in [0, 1, 2, 65_535, 65_536, 65_537, 100_003, 131_070, 131_071, 16_777_217, 65_535 * 65_535] {
+            let Grid([x, y, z]) = Grid::linear(groups, &caps).unwrap();
+            assert!(x <= 65_535 && y <= 65_535 && z == 1);
+            let launched = x as usize * y as usize;
+            assert!(launched >= groups && launched < groups.max(1) + y as usize, "{groups}: {x} x {y}");
+        }
+        assert!(Grid::linear(65_535 * 65_535 + 1, &caps).is_err());
     }
 }

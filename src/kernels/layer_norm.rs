@@ -3,8 +3,9 @@
 use super::args::{Args, blocks, rows, rows2};
 use super::fast::wide;
 use super::lanes::{self, Lanes};
-use super::random::{Dropout, Mask};
+use super::random::{self, Dropout, Mask};
 use super::real::Real;
+use super::sums::{add_up, join, sum_chunks};
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, launch};
 use crate::error::Result;
 use crate::graph::Step;
@@ -201,10 +202,11 @@ impl LayerNorm {
                 }
             },
             |s, y, stats| {
-                let rough = if self.rms { T::ZERO } else { s.iter().copied().sum::<T>() / n };
-                let off = if self.rms { T::ZERO } else { s.iter().map(|&s| s - rough).sum::<T>() / n };
+                let sum = |term: &(dyn Fn(usize) -> T + Sync)| sum_chunks(d, |r| r.map(term).sum::<T>());
+                let rough = if self.rms { T::ZERO } else { sum_chunks(d, |r| add_up(&s[r])) / n };
+                let off = if self.rms { T::ZERO } else { sum(&|c| s[c] - rough) / n };
                 let mean = rough + off;
-                let variance = s.iter().map(|&s| (s - rough) * (s - rough)).sum::<T>() / n - off * off;
+                let variance = sum(&|c| (s[c] - rough) * (s[c] - rough)) / n - off * off;
                 let inverse = T::ONE / (variance + T::of(self.eps)).sqrt();
                 for c in 0..d {
                     y[c] = (s[c] - mean) * inverse * gain[c] + bias.map_or(T::ZERO, |bias| bias[c]);
@@ -220,7 +222,10 @@ impl LayerNorm {
         // Four elements a lane, or as many more as a workgroup's lanes leave.
         let size = launch::lanes(d, caps);
         let lanes = d.div_ceil(4).next_power_of_two().min(size);
-        self.prepare(entry, x, lanes).groups(x.rows().div_ceil(size / lanes), size, caps)
+        // Four times through a lane's quads of elements, which draw their words once, and two trees.
+        let quads = d.div_ceil(4 * lanes);
+        let turns = 4 * launch::turns_of(4 * quads, 0) + quads * random::ROUNDS + 2 * launch::TREE;
+        self.prepare(entry, x, lanes).turns(turns).groups(x.rows().div_ceil(size / lanes), size, caps)
     }
 
     fn prepare(&self, entry: &'static str, x: &Shape, lanes: usize) -> Launch {
@@ -414,8 +419,8 @@ impl LayerNormBackward {
             |s, stats, dy, dsum, dx| {
                 let h = |c: usize| (s[c] - stats[0]) * stats[1];
                 let g = |c: usize| gain[c] * dy[c];
-                let mean = if self.norm.rms { T::ZERO } else { (0..d).map(g).sum::<T>() / n };
-                let along = (0..d).map(|c| g(c) * h(c)).sum::<T>() / n;
+                let mean = if self.norm.rms { T::ZERO } else { sum_chunks(d, |r| r.map(g).sum::<T>()) / n };
+                let along = sum_chunks(d, |r| r.map(|c| g(c) * h(c)).sum::<T>()) / n;
                 for c in 0..d {
                     dx[c] = stats[1] * (g(c) - mean - h(c) * along) + dsum.map_or(T::ZERO, |dsum| dsum[c]);
                 }
@@ -516,9 +521,9 @@ impl LayerNormParameters {
         let d = a.shape(0).last_dim();
         let (s, stats, dy) = (a.f(0), a.f(1), a.f(2));
         let out = a.out(0);
-        // Fixed chunks of rows, added in order.
-        const CHUNK: usize = 256;
-        let mut parts = vec![T::ZERO; a.shape(0).rows().div_ceil(CHUNK) * out.len()];
+        // Fixed chunks of rows, added pair by pair.
+        const CHUNK: usize = 64;
+        let mut parts = vec![T::ZERO; a.shape(0).rows().div_ceil(CHUNK).max(1) * out.len()];
         rows(&mut parts, out.len(), CHUNK * 2 * d, |chunk, part| {
             let from = |x: &'_ [T], width: usize| {
                 let first = chunk * CHUNK * width;
@@ -530,8 +535,8 @@ impl LayerNormParameters {
                 || LayerNormParameters::add(d, part, s, stats, dy),
             );
         });
-        out.fill(T::ZERO);
-        parts.chunks(out.len()).for_each(|part| out.iter_mut().zip(part).for_each(|(y, &x)| *y += x));
+        join(&mut parts, out.len());
+        out.copy_from_slice(&parts[..out.len()]);
     }
 }
 
@@ -559,10 +564,11 @@ impl Op for LayerNormParameters {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let norm = LayerNorm { rms: self.rms, residual: false, eps: 0.0, p: 0.0, key: 0 };
         let launch = |entry| norm.prepare(entry, s.input(0), 1).constant("DSUM", 0);
-        let columns = chunks(s.input(0).rows()) * s.input(0).last_dim();
+        let rows = s.input(0).rows();
+        let columns = chunks(rows) * s.input(0).last_dim();
         Ok(vec![
-            launch("parameter_parts").threads(columns, caps)?,
-            launch("parameter_join").threads(s.output(0).elements(), caps)?,
+            launch("parameter_parts").turns(launch::turns_of(rows.div_ceil(chunks(rows)), 0)).threads(columns, caps)?,
+            launch("parameter_join").turns(launch::turns_of(chunks(rows), 0)).threads(s.output(0).elements(), caps)?,
         ])
     }
 

@@ -1,7 +1,7 @@
 //! The logarithm of the determinant of small symmetric positive definite matrices.
 
 use super::args::{Args, rows2};
-use super::launch::lanes;
+use super::launch::{lanes, turns_of};
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
@@ -104,7 +104,14 @@ impl Op for LogDet {
         let (count, n) = (s.output(0).elements(), s.input(0).last_dim());
         let params = Params { count: count as u32, n: n as u32 };
         let launch = Launch::of("logdet", "forward").params(params).constant("SIZE", (n * n) as u32);
-        Ok(vec![launch.groups(count, lanes(n, caps), caps)?])
+        let size = lanes(n, caps);
+        let [rows, elements] = [n.div_ceil(size), (n * n).div_ceil(size)];
+        // Copy; Cholesky column by column; logarithms; a lane's columns of X; its elements of the inverse.
+        let along = turns_of(n, 0);
+        let cholesky = turns_of(n, turns_of(rows, 0) + turns_of(elements, 0));
+        let inverse = turns_of(rows, turns_of(n, along)) + turns_of(elements, along);
+        let turns = turns_of(elements, 0) + cholesky + along + inverse;
+        Ok(vec![launch.turns(turns).groups(count, size, caps)?])
     }
 
     // The inverse.

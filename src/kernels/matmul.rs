@@ -1,10 +1,12 @@
 //! Batched matrix product in all four transpositions, with bias and activation in the epilogue.
 
-use super::args::{Args, rows};
+use super::args::{Args, rows, span};
 use super::elementwise::Fun;
 use super::fast::wide;
+use super::launch::turns_of;
 use super::real::Real;
 use super::strided::transpose;
+use super::sums;
 use super::{
     Caps, Cooperative, Cost, Grads, Inputs, Launch, NodeView, Op, OperandRef, Operands, Outputs, Shapes, Split, fast,
     panel,
@@ -95,6 +97,14 @@ impl Tile {
         4 * self.side * self.blocks
     }
 
+    /// Turns of the shader's loops over `terms` terms: what a lane copies, quads of each operand, and what it multiplies in a
+    /// step; then the blocks that it writes.
+    fn turns(self, terms: usize) -> usize {
+        let depth = 16 / self.blocks;
+        let copies = turns_of(16_usize.div_ceil(self.side), 2 * turns_of(4, 0));
+        turns_of(terms.div_ceil(depth), copies + turns_of(depth, 0)) + self.blocks.pow(2) * turns_of(4, turns_of(4, 0))
+    }
+
     /// How many a product has.
     fn count(self, d: Dims) -> usize {
         d.batch * d.m.div_ceil(self.width()) * d.n.div_ceil(self.width())
@@ -156,13 +166,13 @@ impl GpuProduct {
     /// `bind` may give the names `a`, `b`, `bias` and `y` to other operands.
     pub fn launches(&self, caps: &Caps, bind: impl Fn(Launch) -> Launch) -> Result<Vec<Launch>> {
         let d = self.dims;
-        let Layout { tile, parts, .. } = Layout::of(d);
+        let Layout { tile, parts, k_part } = Layout::of(d);
         let tiled = |entry, Tile { side, blocks }: Tile| {
             let l = self.launch("matmul", entry).constant("SIDE", side as u32).constant("BLOCKS", blocks as u32);
             bind(l.bind("partial", self.partial))
         };
         let Some(tile) = tile else {
-            return Ok(vec![tiled("simple", Tile::SMALL).threads(d.batch * d.m * d.n, caps)?]);
+            return Ok(vec![tiled("simple", Tile::SMALL).turns(turns_of(d.k, 0)).threads(d.batch * d.m * d.n, caps)?]);
         };
         let (tiles, lanes) = (tile.count(d), tile.side * tile.side);
         let first = match (self.cooperative(caps), parts) {
@@ -172,10 +182,10 @@ impl GpuProduct {
                 let sums = GpuProduct { of: plain, first: First { y: 0, ..self.first }, add: false, ..*self };
                 bind(sums.launch("cooperative", "product").bind("y", self.partial)).cooperative(of, d, parts, caps)?
             }
-            (None, 1) => tiled("tiled", tile).groups(tiles, lanes, caps)?,
-            (None, _) => tiled("parts", tile).groups(parts * tiles, lanes, caps)?,
+            (None, 1) => tiled("tiled", tile).turns(tile.turns(d.k)).groups(tiles, lanes, caps)?,
+            (None, _) => tiled("parts", tile).turns(tile.turns(k_part)).groups(parts * tiles, lanes, caps)?,
         };
-        let join = (parts > 1).then(|| tiled("join", tile).threads(d.m * d.n, caps));
+        let join = (parts > 1).then(|| tiled("join", tile).turns(turns_of(parts, 0)).threads(d.m * d.n, caps));
         [Ok(first)].into_iter().chain(join).collect()
     }
 
@@ -215,8 +225,14 @@ impl Launch {
     fn cooperative(self, of: Cooperative, d: Dims, parts: usize, caps: &Caps) -> Result<Launch> {
         let width = 4 * of.size as usize;
         let tiles = d.batch * d.m.div_ceil(width) * d.n.div_ceil(width);
-        let l = self.constant("SIZE", of.size).constant("PARTS", (parts > 1) as u32);
-        l.groups(parts * tiles, 4 * of.subgroup as usize, caps)
+        // What a lane copies of each operand's tile, and of each of its four matrices in the end.
+        let (size, lanes) = (of.size as usize, 4 * of.subgroup as usize);
+        let [copies, writes] = [2 * size * size, 4 * size * size].map(|n| n.div_ceil(lanes));
+        let steps = Layout::of(d).k_part.div_ceil(2 * size);
+        let turns = turns_of(steps, 2 * turns_of(copies, 0) + turns_of(2, 0)) + 4 * turns_of(writes, 0);
+        let l = self.turns(turns).constant("SIZE", of.size).constant("PARTS", (parts > 1) as u32);
+        let l = if of.fixed { l.constant("SUBGROUP", of.subgroup) } else { l };
+        l.groups(parts * tiles, lanes, caps)
     }
 }
 
@@ -389,10 +405,17 @@ impl Op for MatMul {
         let (sa, sb) = self.strides(d);
         let (a, b, y) = (args.f(0), args.f(1), args.out(0));
         let bias = self.bias.then(|| args.f(2));
+        if y.is_empty() {
+            return true;
+        }
+        if d.k == 0 {
+            y.fill(0.0);
+            self.finish(y, d.n, bias);
+            return true;
+        }
         let to_isize = |s: [usize; 2]| s.map(|x| x as isize);
         let product = |m: usize, k: usize, y: &mut [f32], a: &[f32], (b, sb): (&[f32], [usize; 2])| {
-            assert!(y.len() == m * d.n && b.len() > (k - 1) * sb[0] + (d.n - 1) * sb[1]);
-            assert!(a.len() > (m - 1) * sa[0] + (k - 1) * sa[1]);
+            assert!(y.len() == m * d.n && a.len() >= span([m, k], sa) && b.len() >= span([k, d.n], sb));
             // SAFETY: the lengths were checked against the strides; y is exclusive.
             unsafe {
                 f32::gemm(
@@ -438,15 +461,15 @@ impl Op for MatMul {
                 );
             });
         } else if self.transpose_a && d.k >= 2048 && d.m * d.n <= 64 * 1024 {
-            // A weight's gradient: a long sum. Fixed chunks of it, on all cores, added in order.
+            // A weight's gradient: a long sum. Fixed chunks of it, on all cores, added pair by pair.
             const CHUNK: usize = 1024;
             let mut parts = vec![0.0; d.k.div_ceil(CHUNK) * d.m * d.n];
             rows(&mut parts, d.m * d.n, CHUNK * d.m * d.n, |c, part| {
                 let k = CHUNK.min(d.k - c * CHUNK);
                 product(d.m, k, part, &a[c * CHUNK * sa[1]..], (&b[c * CHUNK * sb[0]..], sb));
             });
-            y.fill(0.0);
-            parts.chunks(d.m * d.n).for_each(|p| y.iter_mut().zip(p).for_each(|(y, p)| *y += p));
+            sums::join(&mut parts, d.m * d.n);
+            y.copy_from_slice(&parts[..d.m * d.n]);
             self.finish(y, d.n, bias);
         } else if d.n <= NARROW && !self.transpose_a {
             const TILE: usize = 256;

@@ -16,6 +16,7 @@ pub mod launch;
 mod panel;
 pub mod real;
 pub mod source;
+pub(crate) mod sums;
 
 pub mod adam;
 pub mod attention;
@@ -82,6 +83,8 @@ pub const SHADER_LIBRARY: &[(&str, &str)] = &[
     ("product", include_str!("../../shaders/lib/product.wgsl")),
     ("reduce", include_str!("../../shaders/lib/reduce.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),
+    ("sum", include_str!("../../shaders/lib/sum.wgsl")),
+    ("trigonometry", include_str!("../../shaders/lib/trigonometry.wgsl")),
     ("words", include_str!("../../shaders/lib/words.wgsl")),
 ];
 

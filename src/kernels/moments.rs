@@ -2,7 +2,7 @@
 
 use super::args::{Args, rows2};
 use super::fast::wide;
-use super::launch::lanes;
+use super::launch::{lanes, turns_of};
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
@@ -74,6 +74,9 @@ impl Op for Moments {
         if x.shape(0)[..2] != x.shape(1)[..2] {
             return x.fail("weights and values are for different sequences");
         }
+        if x.shape(0)[2] == 0 || x.shape(1)[2] == 0 {
+            return x.fail("no weights or no values");
+        }
         let spec = Spec::f32([x.shape(0)[0], x.shape(0)[2], x.shape(1)[2]]);
         Ok(Outputs::many([spec.clone(), spec]))
     }
@@ -91,7 +94,7 @@ impl Op for Moments {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (p, launch) = launch("forward", s);
-        Ok(vec![launch.threads((p.batch * p.k * p.d) as usize, caps)?])
+        Ok(vec![launch.turns(2 * turns_of(p.t as usize, 0)).threads((p.batch * p.k * p.d) as usize, caps)?])
     }
 
     fn operands(&self) -> Operands {
@@ -228,7 +231,11 @@ impl Op for MomentsBackward {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (p, launch) = launch("backward", s);
-        Ok(vec![launch.groups(p.batch as usize, lanes((p.t * p.d) as usize, caps), caps)?])
+        let [batch, t, k, d] = [p.batch, p.t, p.k, p.d].map(|x| x as usize);
+        let size = lanes(t * d, caps);
+        let of_lane = |n: usize, terms: usize| turns_of(n.div_ceil(size), turns_of(terms, 0));
+        let turns = of_lane(k, t) + of_lane(t * k, d) + of_lane(t * d, k);
+        Ok(vec![launch.turns(turns).groups(batch, size, caps)?])
     }
 
     fn operands(&self) -> Operands {

@@ -1,5 +1,6 @@
 //! Products of matrices so small that packing them, as a general product does, would take as long as multiplying.
 
+use super::args::span;
 use std::ops::Range;
 
 /// `c = a b` or, if `add`, `c += a b` on this thread: a \[m, k\], its element (i, l) at `i a_strides[0] + l a_strides[1]`; b \[k, n\]
@@ -33,9 +34,8 @@ impl pulp::WithSimd for Product<'_> {
         if m * n == 0 {
             return;
         }
-        let last = |rows: usize, cols: usize, [row, col]: [usize; 2]| (rows - 1) * row + (cols - 1) * col;
-        assert!(self.c_row >= n && self.c.len() > last(m, n, [self.c_row, 1]));
-        assert!(k == 0 || self.a.len() > last(m, k, self.a_strides) && self.b.len() > last(k, n, [self.b_row, 1]));
+        assert!(self.c_row >= n && self.c.len() >= span([m, n], [self.c_row, 1]));
+        assert!(self.a.len() >= span([m, k], self.a_strides) && self.b.len() >= span([k, n], [self.b_row, 1]));
         let lanes = S::F32_LANES;
         let mut column = 0;
         while column < n {

@@ -5,6 +5,7 @@
 
 use super::args::{Args, rows};
 use super::fast::wide;
+use super::launch::turns_of;
 use super::real::Real;
 use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
@@ -171,7 +172,7 @@ impl Op for Draw {
         let n = s.output(0).elements();
         let params = Params { n: n as u32, key: self.key, rate: 0.0, scale: 1.0 };
         let launch = Launch::of("random", "draw").params(params).constant("KIND", self.kind as u32);
-        Ok(vec![launch.threads(n.div_ceil(4), caps)?])
+        Ok(vec![launch.turns(ROUNDS + turns_of(4, 0)).threads(n.div_ceil(4), caps)?])
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
@@ -182,6 +183,9 @@ impl Op for Draw {
         Operands { inputs: &["step"], outputs: &["y"], scratch: &[] }
     }
 }
+
+/// Turns of a shader that draws four words.
+pub const ROUNDS: usize = 10 + 1;
 
 /// Inputs x, step: elements set to 0 with probability `p`, the others divided by 1 - p. Its gradient is itself on dy.
 #[derive(Debug, Clone, Copy)]
@@ -244,7 +248,7 @@ impl Op for Dropout {
         let scale = (1.0 / (1.0 - self.p as f64)) as f32;
         let params = Params { n: n as u32, key: self.key, rate: self.p, scale };
         let launch = Launch::of("random", "dropout").params(params).constant("KIND", 0);
-        Ok(vec![launch.threads(n.div_ceil(4), caps)?])
+        Ok(vec![launch.turns(ROUNDS + turns_of(4, 0)).threads(n.div_ceil(4), caps)?])
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {

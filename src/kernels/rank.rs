@@ -2,7 +2,7 @@
 //! catalogue tile by tile; `ids` names the items of a tile (0: no item), `exclude` the items that do not compete.
 
 use super::args::{Args, rows, rows2};
-use super::launch::lanes;
+use super::launch::{SEARCH, TREE, lanes, turns_of};
 use super::real::Real;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
@@ -41,14 +41,26 @@ struct Params {
     w: u32,
     ids_row: u32,
     k: u32,
+    /// Rounds of a launch, of the k that find the best.
+    begin: u32,
+    end: u32,
 }
 
-/// One workgroup a row of the scores.
+/// One workgroup a row of the scores. For each of `k` a round, as many in a launch as its loops may take turns.
 fn launch(entry: &'static str, s: &Shapes, k: usize, caps: &Caps) -> Result<Vec<Launch>> {
     let (rows, w) = (s.input(0)[0], s.input(0)[1]);
     let ids_row = if s.input(1).len() == 1 { 0 } else { w };
-    let params = Params { rows: rows as u32, w: w as u32, ids_row: ids_row as u32, k: k as u32 };
-    Ok(vec![Launch::of("rank", entry).params(params).groups(rows, lanes(w, caps), caps)?])
+    let size = lanes(w, caps);
+    // A lane's columns, each with a search among the excluded, and a tree.
+    let turns = 1 + turns_of((k + w).div_ceil(size), SEARCH) + TREE;
+    let at_once = ((caps.max_turns - 1) / turns as u64).clamp(1, k.max(1) as u64) as usize;
+    let launch = |begin: usize| {
+        let end = k.min(begin + at_once);
+        let launch = Launch::of("rank", entry).turns(turns * (end - begin).max(1) + 1).groups(rows, size, caps)?;
+        let [rows, w, ids_row, k, begin, end] = [rows, w, ids_row, k, begin, end].map(|n| n as u32);
+        Ok(launch.params(Params { rows, w, ids_row, k, begin, end }))
+    };
+    (0..k.max(1)).step_by(at_once).map(launch).collect()
 }
 
 /// Inputs scores \[B, W\], ids \[W\] or \[B, W\], target \[B\]: the score of the target where it is in the tile, else 0.

@@ -1,9 +1,11 @@
 //! Sum, mean and maximum over one axis, and the sum of squares that gradient clipping needs.
 
-use super::args::{Args, rows, sum_chunks};
-use super::launch::lanes;
+use super::args::{Args, rows};
+use super::fast::sum_lanes;
+use super::launch::{TREE, lanes, turns_of};
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::sums::{add_rows, add_up, join, sum_chunks};
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, OperandRef, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::tensor::{DType, Spec};
 use crate::twin;
@@ -38,10 +40,19 @@ impl Params {
     }
 }
 
-/// Partial values of each output, in a launch of their own: more than 1 where one launch would have few invocations with a
-/// long way each.
-fn chunks(outer: usize, n: usize, inner: usize) -> usize {
-    if n >= 1024 && outer * inner <= 1024 { (n / 64).min(256) } else { 1 }
+/// Terms of an output that one invocation adds at most.
+const TERMS: usize = 4096;
+
+/// Partial values of each output that a GPU makes in launches of their own, launch by launch, before the one that joins them:
+/// for long axes, and where one launch would have few invocations with a long way each.
+fn chunks(outer: usize, n: usize, inner: usize) -> Vec<usize> {
+    let first = match () {
+        _ if n > 256 * TERMS => n.div_ceil(TERMS / 4),
+        _ if n >= 1024 && outer * inner <= 1024 => (n / 64).min(256),
+        _ if n > TERMS && inner > 1 => n.div_ceil(TERMS),
+        _ => return vec![],
+    };
+    if first > 256 { vec![first, first.div_ceil(256)] } else { vec![first] }
 }
 
 impl Reduce {
@@ -53,39 +64,48 @@ impl Reduce {
         let (outer, n, inner) = a.shape(0).around(self.axis);
         let x = a.f(0);
         let scale = if self.kind == Reduction::Mean { T::ONE / T::of(n as f64) } else { T::ONE };
-        let fold = |y: &mut [T], x: &[T]| match self.kind {
-            Reduction::Max => y.iter_mut().zip(x).for_each(|(y, &x)| *y = y.max(x)),
-            _ => y.iter_mut().zip(x).for_each(|(y, &x)| *y += x),
-        };
-        let start = if self.kind == Reduction::Max { T::of(f32::NEG_INFINITY as f64) } else { T::ZERO };
-        if outer == 1 && n >= 512 {
-            // A long column sum (bias gradients): fixed chunks of rows, added in order.
-            const CHUNK: usize = 256;
-            let chunks = n.div_ceil(CHUNK);
-            let mut parts = vec![start; chunks * inner];
-            rows(&mut parts, inner, CHUNK * inner, |c, part| {
-                for row in x[c * CHUNK * inner..n.min((c + 1) * CHUNK) * inner].chunks(inner) {
-                    fold(part, row);
-                }
-            });
-            let y = a.out(0);
-            y.fill(start);
-            parts.chunks(inner).for_each(|part| fold(y, part));
-            y.iter_mut().for_each(|v| *v *= scale);
+        let y = a.out(0);
+        if y.is_empty() {
             return;
         }
-        rows(a.out(0), inner, n * inner, |o, y| {
-            let x = &x[o * n * inner..][..n * inner];
-            if inner == 1 && self.kind != Reduction::Max {
-                y[0] = sum_chunks(n, |r| x[r].iter().copied().sum::<T>()) * scale;
-                return;
+        if inner == 1 && self.kind != Reduction::Max {
+            rows(y, 1, n, |o, y| y[0] = sum_chunks(n, |r| add_up(&x[o * n..][r])) * scale);
+            return;
+        }
+        let fold = |x: &[T], y: &mut [T]| match self.kind {
+            Reduction::Max => {
+                y.fill(T::of(f32::NEG_INFINITY as f64));
+                x.chunks(inner).for_each(|row| y.iter_mut().zip(row).for_each(|(y, &x)| *y = y.max(x)));
             }
-            y.fill(start);
-            x.chunks(inner).for_each(|row| fold(y, row));
-            y.iter_mut().for_each(|v| *v *= scale);
-        });
+            _ if n <= FEW => {
+                y.fill(T::ZERO);
+                x.chunks(inner).for_each(|row| y.iter_mut().zip(row).for_each(|(y, &x)| *y += x));
+            }
+            _ => add_rows(x, y),
+        };
+        if outer == 1 && n >= 512 {
+            // A long column sum (bias gradients): fixed chunks of rows.
+            const CHUNK: usize = 256;
+            let mut parts = vec![T::ZERO; n.div_ceil(CHUNK) * inner];
+            rows(&mut parts, inner, CHUNK * inner, |c, part| {
+                fold(&x[c * CHUNK * inner..n.min((c + 1) * CHUNK) * inner], part);
+            });
+            match self.kind {
+                Reduction::Max => fold(&parts, y),
+                _ => {
+                    join(&mut parts, inner);
+                    y.copy_from_slice(&parts[..inner]);
+                }
+            }
+        } else {
+            rows(y, inner, n * inner, |o, y| fold(&x[o * n * inner..][..n * inner], y));
+        }
+        y.iter_mut().for_each(|v| *v *= scale);
     }
 }
+
+/// Rows whose sum needs no blocks.
+const FEW: usize = 64;
 
 impl Op for Reduce {
     fn name(&self) -> &'static str {
@@ -105,8 +125,8 @@ impl Op for Reduce {
         }
         let y = Outputs::one(Spec::f32(x.shape(0).without(self.axis)));
         let (outer, n, inner) = x.shape(0).around(self.axis);
-        let chunks = chunks(outer, n, inner);
-        Ok(if chunks > 1 { y.with_scratch(Spec::f32([outer, chunks, inner])) } else { y })
+        let scratch = chunks(outer, n, inner).into_iter().map(|chunks| Spec::f32([outer, chunks, inner]));
+        Ok(scratch.fold(y, Outputs::with_scratch))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
@@ -126,19 +146,32 @@ impl Op for Reduce {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (outer, n, inner) = s.input(0).around(self.axis);
         let chunks = chunks(outer, n, inner);
-        let launch = |entry| {
+        let launch = |entry, n, chunks, turns| {
             Launch::of("reduce", entry)
                 .params(Params::new(outer, n, inner, chunks))
                 .constant("KIND", self.kind as u32)
                 .constant("COUNTED", 0)
+                .turns(turns)
         };
-        Ok(if chunks > 1 {
-            vec![launch("parts").threads(outer * chunks * inner, caps)?, launch("join").threads(outer * inner, caps)?]
-        } else if inner == 1 && n >= 32 {
-            vec![launch("slices").groups(outer, lanes(n, caps), caps)?]
-        } else {
-            vec![launch("columns").threads(outer * inner, caps)?]
-        })
+        let Some(&last) = chunks.last() else {
+            let size = lanes(n, caps);
+            return Ok(vec![match inner == 1 && n >= 32 {
+                true => launch("slices", n, 1, turns_of(n.div_ceil(size), 0) + TREE).groups(outer, size, caps)?,
+                false => launch("columns", n, 1, turns_of(n, 0)).threads(outer * inner, caps)?,
+            }]);
+        };
+        // Each launch reduces what the one before it left.
+        let terms = std::iter::once(n).chain(chunks.iter().copied());
+        let mut launches = vec![];
+        for (i, (n, &chunks)) in terms.zip(&chunks).enumerate() {
+            let launch =
+                launch("parts", n, chunks, turns_of(n.div_ceil(chunks), 0)).bind("partial", OperandRef::Scratch(i));
+            let launch = if i == 0 { launch } else { launch.bind("x", OperandRef::Scratch(i - 1)) };
+            launches.push(launch.threads(outer * chunks * inner, caps)?);
+        }
+        let join = launch("join", n, last, turns_of(last, 0)).bind("partial", OperandRef::Scratch(chunks.len() - 1));
+        launches.push(join.threads(outer * inner, caps)?);
+        Ok(launches)
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
@@ -155,7 +188,7 @@ impl Op for Reduce {
     }
 
     fn operands(&self) -> Operands {
-        Operands { inputs: &["x"], outputs: &["y"], scratch: &["partial"] }
+        Operands { inputs: &["x"], outputs: &["y"], scratch: &["partial", "partial"] }
     }
 }
 
@@ -203,7 +236,7 @@ impl Op for MaxBackward {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (outer, n, inner) = s.input(0).around(self.axis);
-        let launch = Launch::of("reduce", "max_backward").params(Params::new(outer, n, inner, 1));
+        let launch = Launch::of("reduce", "max_backward").params(Params::new(outer, n, inner, 1)).turns(turns_of(n, 0));
         Ok(vec![launch.constant("KIND", Reduction::Max as u32).constant("COUNTED", 0).threads(outer * inner, caps)?])
     }
 
@@ -220,11 +253,21 @@ impl Op for MaxBackward {
 #[derive(Debug, Clone, Copy)]
 pub struct SumSquares;
 
+/// The sum of the squares of `x`, by sixteen sums side by side.
+fn squares<T: Real>(x: &[T]) -> T {
+    let mut sums = [T::ZERO; 16];
+    let (blocks, rest) = x.as_chunks::<16>();
+    for block in blocks {
+        sums.iter_mut().zip(block).for_each(|(sum, &x)| *sum += x * x);
+    }
+    sum_lanes(sums) + rest.iter().map(|&x| x * x).sum()
+}
+
 impl SumSquares {
     fn twin<T: Real>(&self, a: &Args<T>) {
         let x = a.f(0);
         let n = if a.len() == 2 { a.u(1)[0] as usize * a.shape(0).last_dim() } else { x.len() };
-        a.out(0)[0] = sum_chunks(n, |r| x[r].iter().map(|&v| v * v).sum());
+        a.out(0)[0] = sum_chunks(n, |r| squares(&x[r]));
     }
 }
 
@@ -250,8 +293,11 @@ impl Op for SumSquares {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let counted = s.inputs.len() == 2;
         let size = lanes(usize::MAX, caps);
+        let terms = s.input(0).elements().div_ceil(SumSquares::GROUPS * size).max(SumSquares::GROUPS.div_ceil(size));
+        let turns = turns_of(terms, 0) + TREE;
         let launch = |entry| {
             Launch::of("reduce", entry)
+                .turns(turns)
                 .params(Params::new(1, s.input(0).elements(), s.input(0).last_dim(), SumSquares::GROUPS))
                 .constant("KIND", Reduction::Sum as u32)
                 .constant("COUNTED", counted as u32)
@@ -269,11 +315,35 @@ impl Op for SumSquares {
     }
 
     fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "counts"], outputs: &["total"], scratch: &["partial"] }
+        Operands { inputs: &["x", "counts"], outputs: &["sum_of_squares"], scratch: &["partial"] }
     }
 }
 
 impl SumSquares {
     /// Workgroups of the first launch, each leaving one partial sum.
     pub const GROUPS: usize = 256;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Shape;
+
+    #[test]
+    fn no_axis_is_too_long_for_a_driver_that_ends_loops() {
+        let extents = (0..31).flat_map(|power| [1usize << power, (1 << power) + 1]);
+        for n in extents {
+            for (axis, shape) in [(0, [n, 1]), (0, [n, 3]), (0, [n, 2000]), (1, [1, n]), (1, [5000, n])] {
+                let op = Reduce::new(Reduction::Sum, axis);
+                let specs = [Spec::f32(Shape::from(shape))];
+                if specs[0].shape.elements() > 1 << 31 {
+                    continue;
+                }
+                let made = op.infer(&Inputs { op: "sum", specs: &specs }).unwrap();
+                let s = Shapes { inputs: &specs, outputs: &made.values, scratch: &made.scratch };
+                let launches = op.gpu(&s, &Caps::default()).unwrap();
+                assert!(launches.len() <= 3 && launches.iter().all(|l| l.turns <= 32_768), "{shape:?}");
+            }
+        }
+    }
 }

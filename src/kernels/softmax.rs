@@ -5,6 +5,7 @@ use super::fast::wide;
 use super::lanes::{self, Lanes};
 use super::matmul::dot;
 use super::real::Real;
+use super::sums::sum_chunks;
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast, launch};
 use crate::error::Result;
 use crate::tensor::{DType, Shape};
@@ -33,15 +34,21 @@ struct Params {
     inner: u32,
 }
 
+/// Elements of a slice that are too many for one invocation.
+const LONG: usize = 4096;
+
 /// One invocation a slice, or one workgroup: where a slice is long and either contiguous, so that neighbours would read far
-/// apart, or one of few.
+/// apart, or one of few, or very long.
 fn launch([columns, slices]: [&'static str; 2], x: &Shape, axis: usize, caps: &Caps) -> Result<Launch> {
     let (outer, n, inner) = x.around(axis);
     let params = Params { slices: (outer * inner) as u32, n: n as u32, inner: inner as u32 };
-    if n >= 32 && (inner == 1 || n >= 8 * outer * inner) {
-        Launch::of("softmax", slices).params(params).groups(outer * inner, launch::lanes(n, caps), caps)
+    // Three times through a slice.
+    if n >= 32 && (inner == 1 || n >= 8 * outer * inner || n > LONG) {
+        let size = launch::lanes(n, caps);
+        let launch = Launch::of("softmax", slices).turns(3 * launch::turns_of(n.div_ceil(size), 0) + 2 * launch::TREE);
+        launch.params(params).groups(outer * inner, size, caps)
     } else {
-        Launch::of("softmax", columns).params(params).threads(outer * inner, caps)
+        Launch::of("softmax", columns).turns(3 * launch::turns_of(n, 0)).params(params).threads(outer * inner, caps)
     }
 }
 
@@ -68,12 +75,10 @@ impl Softmax {
                 for c in (0..n).filter(|&c| kept(c)) {
                     m = m.max(x[at(c)]);
                 }
-                let mut z = T::ZERO;
                 for c in 0..n {
-                    let e = if kept(c) { (x[at(c)] - m).exp() } else { T::ZERO };
-                    y[c * inner + i] = e;
-                    z += e;
+                    y[c * inner + i] = if kept(c) { (x[at(c)] - m).exp() } else { T::ZERO };
                 }
+                let z: T = sum_chunks(n, |r| r.map(|c| y[c * inner + i]).sum());
                 let scale = if z > T::ZERO { T::ONE / z } else { T::ZERO };
                 for c in 0..n {
                     y[c * inner + i] *= scale;
@@ -130,7 +135,11 @@ impl pulp::WithSimd for Slices<'_> {
                 *y = e.1;
             }
             let last = lanes::exp(last - m);
-            let z = simd.reduce_sum_f32s((z + last).1);
+            let z = match n <= BLOCK {
+                true => simd.reduce_sum_f32s((z + last).1),
+                // A sum of that many terms is made in blocks.
+                false => lanes::sum(simd, bytemuck::cast_slice(&*y)) + simd.reduce_sum_f32s(last.1),
+            };
             let scale = simd.splat_f32s(if z > 0.0 { 1.0 / z } else { 0.0 });
             y.iter_mut().for_each(|y| *y = simd.mul_f32s(*y, scale));
             simd.partial_store_f32s(y_rest, simd.mul_f32s(last.1, scale));
@@ -198,7 +207,7 @@ impl Op for Softmax {
                     }
                     y.iter_mut().for_each(|v| *v = fast::exp(*v));
                     for i in 0..inner {
-                        let z: f32 = y.iter().skip(i).step_by(inner).sum();
+                        let z: f32 = sum_chunks(n, |r| r.map(|c| y[c * inner + i]).sum());
                         let scale = if z > 0.0 { 1.0 / z } else { 0.0 };
                         y.iter_mut().skip(i).step_by(inner).for_each(|v| *v *= scale);
                     }
@@ -239,10 +248,7 @@ impl SoftmaxBackward {
         rows(a.out(0), n * inner, n * inner * 2, |o, dx| {
             let (y, dy) = (&y[o * n * inner..], &dy[o * n * inner..]);
             for i in 0..inner {
-                let mut dot = T::ZERO;
-                for c in 0..n {
-                    dot += y[c * inner + i] * dy[c * inner + i];
-                }
+                let dot: T = sum_chunks(n, |r| r.map(|c| y[c * inner + i] * dy[c * inner + i]).sum());
                 for c in 0..n {
                     dx[c * inner + i] = y[c * inner + i] * (dy[c * inner + i] - dot);
                 }
@@ -280,7 +286,7 @@ impl Op for SoftmaxBackward {
             wide(
                 #[inline(always)]
                 || {
-                    let mean = dot(y, dy);
+                    let mean = sum_chunks(n, |r| dot(&y[r.clone()], &dy[r]));
                     dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = y * (dy - mean));
                 },
             )

@@ -1,10 +1,11 @@
 //! Softmax cross-entropy over the whole catalogue, with its gradients: the logits of [rows x items] never exist.
 
-use super::args::{Args, rows};
+use super::args::{Args, rows, span};
 use super::fast::{self, wide};
-use super::launch::lanes;
+use super::launch::{TREE, lanes, turns_of};
 use super::matmul::{Dims, First, GpuProduct, MatMul};
 use super::real::Real;
+use super::sums::{COLUMNS, Rows, add_up, sum_chunks};
 use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, OperandRef, Operands, Outputs, Shapes};
 use crate::error::{Error, Result};
 use crate::graph::Var;
@@ -68,7 +69,7 @@ impl SoftmaxLoss {
         let classes = self.first..self.first + self.classes;
         let own = |(&t, &w): (&u32, &T)| if classes.contains(&(t as usize)) { w } else { T::ZERO };
         let weights: Vec<T> = targets.iter().zip(weight).map(own).collect();
-        let total: T = weights.iter().copied().sum();
+        let total = sum_chunks(weights.len(), |r| add_up(&weights[r]));
         (weights, if total > T::ZERO { total } else { T::ONE })
     }
 
@@ -86,7 +87,7 @@ impl SoftmaxLoss {
         rows(&mut lse, 1, self.classes * d, |r, lse| {
             let l: Vec<T> = classes.clone().map(|j| logit(r, j)).collect();
             let m = l.iter().copied().fold(T::MASKED, T::max);
-            lse[0] = m + l.iter().map(|&l| (l - m).exp()).sum::<T>().ln();
+            lse[0] = m + sum_chunks(l.len(), |r| l[r].iter().map(|&l| (l - m).exp()).sum::<T>()).ln();
         });
         let losses = (0..targets.len()).filter(|&r| weights[r] != T::ZERO);
         let sum: T = losses.map(|r| weights[r] * (lse[r] - logit(r, targets[r] as usize))).sum();
@@ -188,8 +189,8 @@ impl Op for SoftmaxLoss {
         x.rank(0, 2)?;
         x.rank(1, 2)?;
         let [n, d] = [x.shape(0)[0], x.shape(0)[1]];
-        if x.shape(1)[1] != d {
-            return x.fail("the rows and the table differ in width");
+        if x.shape(1)[1] != d || d == 0 {
+            return x.fail("the rows and the table differ in width, or have none");
         }
         x.is_shape(2, &[n])?;
         x.dtype(2, DType::U32)?;
@@ -308,10 +309,12 @@ impl Op for SoftmaxLoss {
                     product([dt.len() / d, d, m], dt, &p[t * CLASSES..], [1, k], packed, [d, 1], true);
                 });
                 if self.bias {
-                    rows(&mut dbias[self.first + span.start..][..k], CLASSES, CLASSES * m, |t, db| {
-                        for p in p.chunks_exact(k) {
-                            db.iter_mut().zip(&p[t * CLASSES..]).for_each(|(b, &p)| *b += p);
-                        }
+                    rows(&mut dbias[self.first + span.start..][..k], COLUMNS, COLUMNS * m, |t, db| {
+                        let mut sums = Rows::default();
+                        p.chunks_exact(k).for_each(|p| sums.add(&p[t * COLUMNS..][..db.len()]));
+                        let mut of_block = [0.0; COLUMNS];
+                        sums.total(&mut of_block[..db.len()]);
+                        db.iter_mut().zip(&of_block).for_each(|(b, &sum)| *b += sum);
                     });
                 }
             }
@@ -351,7 +354,10 @@ impl Op for SoftmaxLoss {
         let [dx, dtable] = [1, 2].map(OperandRef::Output);
         let held = OperandRef::Scratch(0);
         let (rows, classes) = (0..n, 0..self.classes);
-        let mut launches = vec![launch("weigh", &rows, &classes).groups(1, lanes(n, caps), caps)?];
+        let size = lanes(n, caps);
+        // Once through the rows, or a row, and a tree.
+        let of_rows = turns_of(n.div_ceil(size), 0) + TREE;
+        let mut launches = vec![launch("weigh", &rows, &classes).turns(of_rows).groups(1, size, caps)?];
         let others = items - self.classes;
         if others > 0 {
             launches.push(launch("clear_table", &rows, &classes).threads(others * d, caps)?);
@@ -370,8 +376,9 @@ impl Op for SoftmaxLoss {
             };
             for classes in parts(self.classes, width) {
                 launches.extend(logits(&classes)?);
-                let l = launch("normalise", &rows, &classes);
-                launches.push(l.groups(rows.len(), lanes(classes.len(), caps), caps)?);
+                let size = lanes(classes.len(), caps);
+                let turns = 2 * (turns_of(classes.len().div_ceil(size), 0) + TREE);
+                launches.push(launch("normalise", &rows, &classes).turns(turns).groups(rows.len(), size, caps)?);
             }
             for classes in parts(self.classes, width) {
                 if !once {
@@ -386,11 +393,11 @@ impl Op for SoftmaxLoss {
                 let of = MatMul::new(true, false);
                 launches.extend(product(of, [k, d, m], first, rows.start > 0, [held, x, dtable])?);
                 if self.bias {
-                    launches.push(launch("bias_gradient", &rows, &classes).threads(k, caps)?);
+                    launches.push(launch("bias_gradient", &rows, &classes).turns(turns_of(m, 0)).threads(k, caps)?);
                 }
             }
         }
-        launches.push(launch("finish", &rows, &classes).groups(1, lanes(n, caps), caps)?);
+        launches.push(launch("finish", &rows, &classes).turns(of_rows).groups(1, size, caps)?);
         Ok(launches)
     }
 
@@ -403,7 +410,7 @@ impl Op for SoftmaxLoss {
         Operands {
             inputs: &["x", "table", "targets", "weight", "bias"],
             outputs: &["loss", "dx", "dtable", "dbias"],
-            scratch: &["block", "partial", "lse", "total"],
+            scratch: &["block", "partial", "lse", "weight_sum"],
         }
     }
 
@@ -416,9 +423,7 @@ impl Op for SoftmaxLoss {
 
 /// `y = a b`, or `y += a b`, of extents \[m, n, k\] with the row and column strides of a and b; y is contiguous.
 fn product([m, n, k]: [usize; 3], y: &mut [f32], a: &[f32], sa: [usize; 2], b: &[f32], sb: [usize; 2], add: bool) {
-    assert!(
-        y.len() >= m * n && b.len() > (k - 1) * sb[0] + (n - 1) * sb[1] && a.len() > (m - 1) * sa[0] + (k - 1) * sa[1]
-    );
+    assert!(y.len() >= m * n && a.len() >= span([m, k], sa) && b.len() >= span([k, n], sb));
     let [sa, sb] = [sa, sb].map(|s| s.map(|x| x as isize));
     // SAFETY: the lengths were checked against the strides; y is exclusive.
     unsafe { f32::gemm(m, n, k, y.as_mut_ptr(), [n as isize, 1], add, a.as_ptr(), sa, b.as_ptr(), sb) }

@@ -28,7 +28,11 @@ pub fn assemble(source: &Source, constants: &[(&str, u32)], reverse: bool) -> As
     head.extend(constants.iter().map(|(name, value)| format!("const {name}: u32 = {value}u;\n")));
     head += &format!("const REVERSE: bool = {reverse};\n");
     let mut body = body.replace("\nenable ", "\n// enable ");
-    // WGSL has no types that depend on a constant.
+    // WGSL has no types and no arguments that depend on a constant.
+    if constants.iter().any(|(name, _)| *name == "SUBGROUP") {
+        body =
+            body.replace("@builtin(subgroup_id) subgroup: u32,", "//").replace("= subgroup %", "= local / SUBGROUP %");
+    }
     if let Some((_, size)) = constants.iter().find(|(name, _)| *name == "SIZE") {
         body = body.replace("coop_mat_SIZE", &format!("coop_mat{size}x{size}"));
     }
@@ -74,6 +78,25 @@ impl Assembled {
         }
         // On the first line, so that all others keep their numbers.
         self.text = format!("enable f16; {}", converted(&text, &halves));
+    }
+
+    /// Ends the loops of an invocation after `turns` turns of all of them together, as some drivers do after 65,535: what
+    /// launches say of their loops is tested so. Loops begin on lines of their own.
+    pub fn end_loops_after(&mut self, turns: u64) {
+        let line = |line: &str| {
+            let start = line.trim_start();
+            let counted = match (start.strip_prefix("for ("), start.strip_prefix("while ")) {
+                (Some(rest), _) => rest.splitn(3, ';').collect::<Vec<_>>(),
+                (_, Some(rest)) => vec!["", rest.trim_end_matches(" {"), ") {"],
+                _ => return format!("{line}\n"),
+            };
+            let [first, condition, rest] = counted[..] else { panic!("a loop on more lines than one: {line}") };
+            format!("for ({first}; another_turn() && ({condition});{rest}\n")
+        };
+        let count = format!(
+            "var<private> turns_taken: u32;\nfn another_turn() -> bool {{\n    turns_taken += 1u;\n    return turns_taken <= {turns}u;\n}}\n"
+        );
+        self.text = self.text.lines().map(line).chain([count]).collect();
     }
 
     fn push(&mut self, name: String, text: &str) {

@@ -167,6 +167,9 @@ impl Session {
             text += &format!("(pop {}{top})  best epoch {} of {epochs}  ", bound(&floor), best.epoch);
         }
         report.line("test", &format!("{text}{:.0} s", state.seconds));
+        if Metric::Ndcg(10).mean(&ranked.ranks) == 1.0 {
+            report.line("", PERFECT);
+        }
         report.line("saved", &folder.path().display().to_string());
         Ok(metrics)
     }
@@ -298,6 +301,7 @@ impl<'a> Fit<'a> {
             "model",
             &format!("{}: {parameters} parameters{tuned}; {}", model.name(), describe_plan(step.plan())),
         );
+        session.device.note().iter().for_each(|note| report.line("", note));
 
         let checkpoint = folder.checkpoint_file();
         let state = if options.resume && checkpoint.exists() {
@@ -481,6 +485,10 @@ impl<'a> Fit<'a> {
         Ok(())
     }
 }
+
+/// What is said of targets that all came first.
+const PERFECT: &str = "WARNING: every target is ranked first, which no model does on real data: do the targets stand in the \
+                       histories (a copy of the label), has each user one candidate, does the device compute (`wgrec devices`)?";
 
 /// Epochs that were begun: the last one may have been cut short by train.max_steps.
 fn epochs(state: &State) -> u64 {

@@ -4,8 +4,8 @@ use super::{Memories, Node, Precision, RunOptions, operand};
 use crate::error::Result;
 use crate::graph::plan::{Memory, Plan, Slot};
 use crate::graph::strips;
-use crate::kernels::Real;
 use crate::kernels::args::{Operand, SERIAL, on_one_thread};
+use crate::kernels::{Real, sums};
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -179,13 +179,13 @@ impl Sum {
     unsafe fn add<T: Real>(&self, tiles: usize) {
         let n = self.output.spec.shape.elements();
         // SAFETY: by the contract.
-        let (y, from) = unsafe {
+        let (y, parts) = unsafe {
             (
                 std::slice::from_raw_parts_mut(self.output.at as *mut T, n),
-                std::slice::from_raw_parts(self.tiles as *const T, n * tiles),
+                std::slice::from_raw_parts_mut(self.tiles as *mut T, n * tiles),
             )
         };
-        y.copy_from_slice(&from[..n]);
-        from[n..].chunks_exact(n).for_each(|part| y.iter_mut().zip(part).for_each(|(y, &x)| *y += x));
+        sums::join(parts, n);
+        y.copy_from_slice(&parts[..n]);
     }
 }

@@ -3,11 +3,11 @@
 use super::memory::Staging;
 use super::pipeline::Pipelines;
 use super::shader::MAX_IMMEDIATE_BYTES;
-use super::{Fault, Gpu, GpuOptions, LOWER, Shared, lost};
+use super::{Fault, Gpu, GpuOptions, LOWER, Shared, known, lost};
 use crate::error::{Error, Result};
 use crate::kernels::{Caps, Cooperative};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use wgpu::{DeviceType, Features, Limits};
 
 /// An adapter, as `wgrec devices` prints it. Its place in the list is N of `--device gpu:N`.
@@ -78,10 +78,11 @@ fn cooperative(adapter: &wgpu::Adapter) -> Option<Cooperative> {
     };
     let size = adapter.cooperative_matrix_properties().iter().filter_map(size).max()?;
     let needed = Features::SUBGROUP | Features::SHADER_F16 | Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
-    let subgroup = adapter.get_info().subgroup_max_size;
+    let info = adapter.get_info();
+    let (subgroup, fixed) = (info.subgroup_max_size, info.subgroup_min_size == info.subgroup_max_size);
     let runs =
         adapter.features().contains(needed) && 4 * subgroup <= adapter.limits().max_compute_invocations_per_workgroup;
-    runs.then_some(Cooperative { size, subgroup })
+    runs.then_some(Cooperative { size, subgroup, fixed })
 }
 
 fn caps(adapter: &wgpu::Adapter, options: &GpuOptions) -> Caps {
@@ -93,6 +94,8 @@ fn caps(adapter: &wgpu::Adapter, options: &GpuOptions) -> Caps {
         binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
         subgroups: options.subgroups && features.contains(Features::SUBGROUP),
         f16: features.contains(Features::SHADER_F16),
+        // Measured when it is opened.
+        max_turns: u64::MAX,
         cooperative: cooperative(adapter).filter(|_| options.cooperative),
     }
 }
@@ -192,7 +195,7 @@ pub(super) fn open(adapter: wgpu::Adapter, options: GpuOptions) -> Result<Gpu> {
             seen.set(lost(&message));
         }
     });
-    let shared = Shared {
+    let mut shared = Arc::new(Shared {
         pipelines: Pipelines::new(&device, &info),
         caps,
         device,
@@ -203,6 +206,11 @@ pub(super) fn open(adapter: wgpu::Adapter, options: GpuOptions) -> Result<Gpu> {
         staging: Mutex::new(Staging::default()),
         held: AtomicU64::new(0),
         created: AtomicU64::new(0),
-    };
-    Ok(Gpu { shared: Arc::new(shared) })
+        multiplies: OnceLock::new(),
+    });
+    if options.probe {
+        let turns = known::turns(&shared)?;
+        Arc::get_mut(&mut shared).expect("what was run is dropped").caps.max_turns = turns;
+    }
+    Ok(Gpu { shared })
 }

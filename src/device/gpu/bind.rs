@@ -15,12 +15,31 @@ pub struct Bound {
 }
 
 /// What `node` launches on an adapter of `caps`.
+///
+/// # Errors
+/// Those of the op, and where a launch's loops are longer than the driver lets them run.
 pub fn launches(node: &Planned, caps: &Caps) -> Result<Vec<Launch>> {
     if node.op.is_view() {
         return Ok(vec![]);
     }
     let [inputs, outputs, scratch] = node.specs();
-    node.op.gpu(&Shapes { inputs: &inputs, outputs: &outputs, scratch: &scratch }, caps)
+    let launches = node.op.gpu(&Shapes { inputs: &inputs, outputs: &outputs, scratch: &scratch }, caps)?;
+    match launches.iter().find(|launch| launch.turns > caps.max_turns) {
+        None => Ok(launches),
+        Some(launch) => {
+            let shapes: Vec<String> = inputs.iter().map(|x| x.shape.to_string()).collect();
+            Err(Error::Device(format!(
+                "{} ({}, {}): of inputs {} an invocation makes up to {} turns of loops, and this driver ends them after {}; \
+                 lower --set train.batch, data.max_len or model.dim, or use --device cpu",
+                node.scope,
+                node.op.name(),
+                launch.entry,
+                shapes.join(", "),
+                launch.turns,
+                caps.max_turns
+            )))
+        }
+    }
 }
 
 /// The storage buffers of a shader's text, of those that `launch` of `node` binds, which hold f16.

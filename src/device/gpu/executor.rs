@@ -5,10 +5,11 @@ use super::memory::{Block, Store};
 use super::pipeline::Pipeline;
 use super::profiler::Profiler;
 use super::shader::Shader;
-use super::{RunOptions, Shared, Timing};
+use super::{RunOptions, Shared, Timing, known};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Plan, Planned, Slot};
-use crate::kernels::Cost;
+use crate::kernels::launch::Source;
+use crate::kernels::{Caps, Cost};
 use crate::tensor::{Spec, Tensor};
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -161,13 +162,34 @@ fn unshared(plan: &Plan) -> (Plan, Vec<String>) {
 }
 
 impl Runner {
+    /// Without cooperative matrices where they do not work.
     pub(super) fn new(shared: &Arc<Shared>, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
+        let mut caps = shared.caps.clone();
+        if caps.cooperative.is_some() {
+            let launches = plan.nodes.iter().map(|node| bind::launches(node, &caps)).collect::<Result<Vec<_>>>()?;
+            let wanted = launches.iter().flatten().any(|l| l.source == Source::File("cooperative"));
+            caps.cooperative = caps.cooperative.filter(|_| !wanted || known::multiplies(shared));
+        }
+        Runner::on(&caps, shared, plan, store, options)
+    }
+
+    /// With what `caps` has.
+    pub(super) fn on(
+        caps: &Caps,
+        shared: &Arc<Shared>,
+        plan: &Plan,
+        store: &Store,
+        options: RunOptions,
+    ) -> Result<Runner> {
         let (plan, guarded) = if shared.options.guard { unshared(plan) } else { (plan.clone(), vec![]) };
         let mut launches = vec![];
         let mut shaders = vec![];
         for node in &plan.nodes {
-            let of_node = bind::launches(node, &shared.caps)?;
-            shaders.extend(of_node.iter().map(|launch| Shader::of(node, launch, shared.options.reverse)));
+            let of_node = bind::launches(node, caps)?;
+            shaders.extend(of_node.iter().map(|launch| {
+                let shader = Shader::of(node, launch, shared.options.reverse);
+                if shared.options.limited { shader.end_loops_after(launch.turns) } else { shader }
+            }));
             launches.push(of_node);
         }
         let memory = Memories::new(shared, &plan, store, &guarded)?;

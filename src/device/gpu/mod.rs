@@ -1,20 +1,21 @@
 //! The GPU device: WGSL kernels through wgpu, which is named nowhere else.
 //!
-//! `adapter` finds and opens a device; `shader` puts texts together and reads them with naga; `bind` matches their
-//! names to operands; `pipeline` compiles; `memory` holds buffers and moves data; `executor` runs plans; `profiler`
-//! times them.
+//! `adapter` finds and opens a device; `known` makes sure that it computes; `shader` puts texts together and reads
+//! them with naga; `bind` matches their names to operands; `pipeline` compiles; `memory` holds buffers and moves data;
+//! `executor` runs plans; `profiler` times them.
 
 use super::{RunOptions, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::Plan;
 use crate::kernels::Caps;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::sync::{Mutex, MutexGuard};
 
 mod adapter;
 pub mod bind;
 mod executor;
+mod known;
 mod memory;
 mod pipeline;
 mod profiler;
@@ -38,11 +39,23 @@ pub struct GpuOptions {
     pub subgroups: bool,
     /// Take cooperative matrices for products of f16 where the adapter has them.
     pub cooperative: bool,
+    /// End loops after as many turns as their launches say that they take, to find those that say too few.
+    pub limited: bool,
+    /// Make sure when the device is opened that it computes: an error if it does not. Off for what checks every kernel itself.
+    pub probe: bool,
 }
 
 impl Default for GpuOptions {
     fn default() -> GpuOptions {
-        GpuOptions { reverse: false, checked: cfg!(debug_assertions), guard: false, subgroups: true, cooperative: true }
+        GpuOptions {
+            reverse: false,
+            checked: cfg!(debug_assertions),
+            guard: false,
+            subgroups: true,
+            cooperative: true,
+            limited: false,
+            probe: true,
+        }
     }
 }
 
@@ -66,6 +79,8 @@ struct Shared {
     held: AtomicU64,
     /// Buffers, bind groups and pipelines made so far.
     created: AtomicU64,
+    /// Whether products by cooperative matrices came out right; tried before the first plan that has any.
+    multiplies: OnceLock<Result<(), String>>,
 }
 
 impl Gpu {
@@ -105,6 +120,12 @@ impl Gpu {
 
     pub fn caps(&self) -> &Caps {
         &self.shared.caps
+    }
+
+    /// What was switched off since it does not work here, and why, once a plan wanted it.
+    pub fn note(&self) -> Option<String> {
+        let why = self.shared.multiplies.get()?.as_ref().err()?;
+        Some(format!("cooperative matrices are switched off: {why}; products of f16 take longer. Update the driver"))
     }
 
     /// Bytes in the buffers of all stores and runners of this device; what [`Plan::peak_bytes`] predicts. The staging

@@ -51,6 +51,12 @@ impl Shader {
         Shader { file, entry: launch.entry, text, generated }
     }
 
+    /// See [`Assembled::end_loops_after`].
+    pub fn end_loops_after(mut self, turns: u64) -> Shader {
+        self.text.end_loops_after(turns);
+        self
+    }
+
     pub fn text(&self) -> &str {
         &self.text.text
     }
