@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Part of every cache key: changes when an image of the same input would.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 const MAGIC: &[u8; 16] = b"wgrec CSR image\n";
 const ALIGN: u64 = 64;
 /// What stands behind the footer: its length, its hash, the magic number.

@@ -1,7 +1,6 @@
 //! Which events are learned from, and which are asked for.
 
 use super::cache::Dataset;
-use super::readers::Clock;
 use crate::error::{Error, Result};
 use crate::tensor::philox::Stream;
 
@@ -47,7 +46,7 @@ impl Split {
         let cut: Option<Vec<u32>> = match spec.cut {
             None => None,
             Some(Cut { share, by: CutBy::User }) => {
-                Some(users.clone().map(|u| (length(u) as f64 * share + 1e-9).floor() as u32).collect())
+                Some(users.clone().map(|u| first(length(u) as usize, share) as u32).collect())
             }
             Some(Cut { share, by: CutBy::Time }) => {
                 let cut = time_cuts(data, "data.cut", &[share])?[0];
@@ -65,8 +64,7 @@ impl Split {
                 .unzip(),
             SplitKind::Ratio([train, valid, _]) => users
                 .map(|u| {
-                    let n = length(u) as f64;
-                    let up_to = |share: f64| (n * share + 1e-9).floor() as u32;
+                    let up_to = |share: f64| first(length(u) as usize, share) as u32;
                     // Nothing can be asked of a user of whom nothing is known.
                     (up_to(train).max(1), up_to(train + valid).max(1))
                 })
@@ -255,15 +253,24 @@ fn last_two(data: &Dataset, user: u32, target: Option<u8>) -> Option<u32> {
 
 /// The times before which the given shares of all events lie.
 fn time_cuts(data: &Dataset, what: &str, shares: &[f64]) -> Result<Vec<i64>> {
-    if data.clock() == Clock::Order {
+    if !data.clock().is_time() {
         return Err(Error::Usage(format!(
             "{what}: this data set has no times, only an order; use leave-one-out or ratio, and data.cut_by=user"
         )));
     }
     let mut times = data.all_times().to_vec();
     times.sort_unstable();
-    let cut = |share: f64| times[((times.len() as f64 * share) as usize).min(times.len() - 1)];
+    let cut = |share: f64| times[first(times.len(), share).min(times.len() - 1)];
     Ok(shares.iter().map(|&share| cut(share)).collect())
+}
+
+/// How many of `n` events are the first `share` of them, rounded down. Exact for shares of few decimals: 0.7 + 0.1 of ten events
+/// are eight, though their sum in floating point is below 0.8. What a share lost when it was rounded to 12 digits is given back,
+/// so that a third of three is one.
+fn first(n: usize, share: f64) -> usize {
+    const WHOLE: f64 = 1e12;
+    let share = (share * WHOLE).round() as u128;
+    ((2 * share + 1) * n as u128 / (2 * WHOLE as u128)) as usize
 }
 
 /// Events of the user before a time.
@@ -304,6 +311,7 @@ mod tests {
     use super::*;
     use crate::data::cache::tests::{dataset, interactions};
     use crate::data::filter::Ties;
+    use crate::data::readers::Clock;
 
     fn cut(data: &Dataset, kind: &str) -> Split {
         Split::new(data, kind.parse::<SplitKind>().unwrap()).unwrap()
@@ -335,6 +343,56 @@ mod tests {
         let split = cut(&data, "ratio:.5,.2,.3");
         assert_eq!(targets(&split, &data, Part::Valid), [(0, 5), (0, 6)]);
         assert_eq!(targets(&split, &data, Part::Test), [(0, 7), (0, 8), (0, 9), (1, 1)]);
+    }
+
+    /// All shares in whole per cents, written as per cents and as fractions, against integers.
+    #[test]
+    fn shares_are_exact() {
+        let sizes = [1, 2, 3, 7, 10, 99, 100, 101, 12_345, 1_000_000, 99_999_999, 4_294_967_295];
+        let mut pairs = 0;
+        for train in 1..100usize {
+            for valid in 1..100 - train {
+                pairs += 1;
+                let test = 100 - train - valid;
+                let fraction = |part: usize| format!("0.{part:02}");
+                for text in [
+                    format!("time:{train},{valid},{test}"),
+                    format!("time:{},{},{}", fraction(train), fraction(valid), fraction(test)),
+                ] {
+                    let kind = text.parse::<SplitKind>().unwrap();
+                    let SplitKind::Time([a, b, _]) = kind else { panic!("{kind}") };
+                    for n in sizes {
+                        assert_eq!(
+                            (first(n, a), first(n, a + b)),
+                            (n * train / 100, n * (train + valid) / 100),
+                            "{text} of {n}"
+                        );
+                    }
+                    assert_eq!(kind.to_string(), format!("time:{train},{valid},{test}"));
+                }
+                // data.cut
+                let share: f64 = fraction(train).parse().unwrap();
+                sizes.iter().for_each(|&n| assert_eq!(first(n, share), n * train / 100, "{share} of {n}"));
+            }
+        }
+        assert_eq!(pairs, 4851);
+        assert_eq!((first(3, 1.0 / 3.0), first(1000, 0.999_999_999_999), first(0, 0.5)), (1, 999, 0));
+    }
+
+    #[test]
+    fn a_time_split_cuts_where_it_says() {
+        let mut data = interactions(&[(0..10).collect()]);
+        data.time = (0..10).map(|t| 1_000_000_000 + t).collect();
+        let set = Dataset::from_interactions(&data, Ties::File, vec![]).unwrap();
+        let split = cut(&set, "time:0.7,0.1,0.2");
+        assert_eq!(split.train_len(0), 7);
+        assert_eq!(targets(&split, &set, Part::Valid), [(0, 7)]);
+        assert_eq!(targets(&split, &set, Part::Test), [(0, 8), (0, 9)]);
+        for by in [CutBy::Time, CutBy::User] {
+            let spec = SplitSpec { cut: Some(Cut { share: 0.29, by }), learn: Learn::Later, ..SplitSpec::default() };
+            let data = dataset(&[(0..100).collect()]);
+            assert_eq!(Split::new(&data, spec).unwrap().first, Some(vec![29]));
+        }
     }
 
     #[test]

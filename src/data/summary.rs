@@ -112,13 +112,12 @@ impl fmt::Display for Summary {
         for (i, (name, n)) in self.behaviours.iter().enumerate() {
             writeln!(f, "{:<14}{name} {}", if i == 0 { "behaviours" } else { "" }, thousands(*n))?;
         }
-        let (first, last) = self.time;
+        let [first, last] = [self.time.0, self.time.1].map(|time| self.clock.show(time));
+        let unit = self.clock.name();
         match self.clock {
-            Clock::Order => writeln!(f, "{:<14}none: positions {first} to {last}, only their order counts", "time")?,
-            Clock::Seconds => writeln!(f, "{:<14}{} to {} UTC, in seconds", "time", utc(first), utc(last))?,
-            Clock::Milliseconds => {
-                writeln!(f, "{:<14}{} to {} UTC, in milliseconds", "time", utc(first / 1000), utc(last / 1000))?
-            }
+            Clock::File => writeln!(f, "{:<14}none: the order of the file", "time")?,
+            Clock::Order => writeln!(f, "{:<14}none: positions, only their order counts", "time")?,
+            _ => writeln!(f, "{:<14}{first} to {last} UTC, in {unit}", "time")?,
         }
         let percent = |share: f64| 100.0 * share;
         writeln!(
@@ -139,32 +138,11 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Unix seconds as `2000-12-31 22:12:40` (days to dates after Howard Hinnant's civil_from_days).
-fn utc(seconds: i64) -> String {
-    let (days, second) = (seconds.div_euclid(86_400) + 719_468, seconds.rem_euclid(86_400));
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153; // from March
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + (month <= 2) as i64;
-    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::cache::tests::interactions;
     use crate::data::filter::Ties;
-
-    #[test]
-    fn dates() {
-        assert_eq!(utc(0), "1970-01-01 00:00:00");
-        assert_eq!(utc(978_300_760), "2000-12-31 22:12:40");
-        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00");
-        assert_eq!(utc(4_102_444_799), "2099-12-31 23:59:59");
-    }
 
     #[test]
     fn counts_and_shares() {

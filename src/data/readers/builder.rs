@@ -2,29 +2,12 @@
 
 use super::names::{Interner, Names, Refused};
 use super::text::show;
+use super::times::{Clock, Times};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// The longest external id, in bytes.
 pub const LONGEST_ID: usize = 1024;
-
-/// 1 January 2100 in Unix seconds; in milliseconds a thousand times as much.
-pub const YEAR_2100: i64 = 4_102_444_800;
-
-/// Times that all lie below this are positions in a history, not seconds: as Unix seconds they would all be before 1973.
-const SMALLEST_CLOCK: i64 = 100_000_000;
-
-/// What the numbers in [`Interactions::time`] are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Clock {
-    /// Only their order means anything: positions in a history, or in the file.
-    Order,
-    /// Unix seconds.
-    Seconds,
-    /// Unix milliseconds.
-    Milliseconds,
-}
 
 /// Interactions in the order of the file, as columns of equal length.
 #[derive(Clone, Debug)]
@@ -56,9 +39,9 @@ impl Interactions {
         self.user.is_empty()
     }
 
-    /// Whether `time` is a clock that users share.
+    /// Whether `time` is a time that users share.
     pub fn has_time(&self) -> bool {
-        self.clock != Clock::Order
+        self.clock.is_time()
     }
 }
 
@@ -87,14 +70,10 @@ pub(crate) struct Builder {
     items: Interner,
     user: Vec<u32>,
     item: Vec<u32>,
-    time: Vec<i64>,
+    time: Times,
     value: Option<Vec<f32>>,
     behaviour: Option<Vec<u8>>,
     behaviours: Vec<String>,
-    timed: bool,
-    milliseconds: Option<bool>,
-    /// Smallest and largest time before the last row, and the last row's line.
-    earlier: (i64, i64),
     last_line: u64,
 }
 
@@ -106,13 +85,10 @@ impl Builder {
             items: Interner::default(),
             user: vec![],
             item: vec![],
-            time: vec![],
+            time: Times::default(),
             value: None,
             behaviour: None,
             behaviours: vec![],
-            timed: false,
-            milliseconds: None,
-            earlier: (i64::MAX, i64::MIN),
             last_line: 0,
         }
     }
@@ -138,43 +114,32 @@ impl Builder {
         self.users.find(name.trim_ascii()).is_some()
     }
 
+    /// Adds a row, or nothing of it if it is wrong.
     pub fn push(&mut self, row: &Row) -> Result<()> {
-        let user = self.id(row.line, row.user, "user")?;
-        let item = self.id(row.line, row.item, "item")?;
-        let time = match row.time {
-            Some(field) => self.clock_time(row.line, field)?,
-            None => self.time.len() as i64,
-        };
-        self.push_numbered(row.line, user, item, time, row.time.is_some())?;
-        if let Some(field) = row.value {
-            let value = parse_value(field.text).ok_or_else(|| self.bad(row.line, field, "a finite number as value"))?;
-            self.value.get_or_insert_default().push(value);
-        }
-        if let Some(field) = row.behaviour {
-            let number = self.behaviour(row.line, field)?;
-            self.behaviour.get_or_insert_default().push(number);
-        }
-        Ok(())
-    }
-
-    fn push_numbered(&mut self, line: u64, user: u32, item: u32, time: i64, timed: bool) -> Result<()> {
         if self.user.len() == u32::MAX as usize {
             return Err(Error::Usage(format!("{}: more than 2^32 interactions", self.path.display())));
         }
-        if let Some(&last) = self.time.last() {
-            self.earlier = (self.earlier.0.min(last), self.earlier.1.max(last));
+        let user = self.id(row.line, row.user, "user")?;
+        let item = self.id(row.line, row.item, "item")?;
+        let parsed =
+            |field: Field| parse_value(field.text).ok_or_else(|| self.bad(row.line, field, "a finite number as value"));
+        let value = row.value.map(parsed).transpose()?;
+        let behaviour = row.behaviour.map(|field| self.behaviour(row.line, field)).transpose()?;
+        match row.time {
+            Some(field) => self.time.push(field.text).map_err(|expected| self.bad(row.line, field, expected))?,
+            None => self.time.push_position(),
         }
         self.user.push(user);
         self.item.push(item);
-        self.time.push(time);
-        self.timed = timed;
-        self.last_line = line;
+        value.into_iter().for_each(|value| self.value.get_or_insert_default().push(value));
+        behaviour.into_iter().for_each(|number| self.behaviour.get_or_insert_default().push(number));
+        self.last_line = row.line;
         Ok(())
     }
 
     /// All rows are in. `ends_in_newline`: whether the file does.
     pub fn finish(self, ends_in_newline: bool) -> Result<Interactions> {
-        let Some(&last) = self.time.last() else {
+        if self.user.is_empty() {
             return Err(Error::Input {
                 path: self.path,
                 line: None,
@@ -182,32 +147,23 @@ impl Builder {
                 found: "no interaction".to_string(),
                 expected: "at least one interaction".to_string(),
             });
-        };
-        let (smallest, largest) = self.earlier;
-        // "1::1193::5::97830" is a whole line to look at: only its neighbours show that it was "...::978300760". Positions
-        // show nothing, since they are of all lengths.
-        let shorter = smallest >= SMALLEST_CLOCK && last.max(1).ilog10() < smallest.ilog10();
-        if self.timed && !ends_in_newline && shorter {
+        }
+        // "1::1193::5::97830" is a whole line to look at: only its neighbours show that it was "...::978300760".
+        if let Some((last, others)) = self.time.shorter_last().filter(|_| !ends_in_newline) {
             return Err(Error::Input {
                 path: self.path,
                 line: Some(self.last_line),
                 column: None,
-                found: format!(
-                    "the time {last} on a last line without an end, where all others are {smallest} or more"
-                ),
+                found: format!("{last} on a last line without an end, where all others {others}"),
                 expected: "a whole last line (the file seems to be cut; if it is whole, end it with a line break)"
                     .to_string(),
             });
         }
-        let clock = match self.milliseconds {
-            Some(true) => Clock::Milliseconds,
-            _ if self.timed && largest.max(last) >= SMALLEST_CLOCK => Clock::Seconds,
-            _ => Clock::Order,
-        };
+        let (time, clock) = self.time.finish();
         Ok(Interactions {
             user: self.user,
             item: self.item,
-            time: self.time,
+            time,
             value: self.value,
             behaviour: self.behaviour,
             behaviours: self.behaviours,
@@ -237,34 +193,6 @@ impl Builder {
         })
     }
 
-    /// Unix seconds or milliseconds (the first time decides which), or a position.
-    fn clock_time(&mut self, line: u64, field: Field) -> Result<i64> {
-        let time = parse_time(field.text)
-            .ok_or_else(|| self.bad(line, field, "a time: Unix seconds or milliseconds, or a position"))?;
-        if time < 0 {
-            return Err(self.bad(line, field, "a time that is not negative"));
-        }
-        if time > YEAR_2100 * 1000 {
-            return Err(self.bad(line, field, "a time before the year 2100, in Unix seconds or milliseconds"));
-        }
-        let milliseconds = time > YEAR_2100;
-        match self.milliseconds {
-            None => self.milliseconds = Some(milliseconds),
-            Some(false) if milliseconds => {
-                return Err(self.bad(
-                    line,
-                    field,
-                    "a time before the year 2100 in Unix seconds, as in the lines before",
-                ));
-            }
-            Some(true) if !milliseconds => {
-                return Err(self.bad(line, field, "a time in Unix milliseconds, as in the lines before"));
-            }
-            Some(_) => {}
-        }
-        Ok(time)
-    }
-
     fn behaviour(&mut self, line: u64, field: Field) -> Result<u8> {
         let name = field.text.trim_ascii();
         if let Some(number) = self.behaviours.iter().position(|b| b.as_bytes() == name) {
@@ -289,16 +217,6 @@ fn parse_value(text: &[u8]) -> Option<f32> {
     }
 }
 
-/// Whole units; fractions are cut off.
-fn parse_time(text: &[u8]) -> Option<i64> {
-    let text = text.trim_ascii();
-    if !text.is_empty() && text.len() <= 18 && text.iter().all(u8::is_ascii_digit) {
-        return Some(text.iter().fold(0, |t, b| t * 10 + (b - b'0') as i64));
-    }
-    let time: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    time.is_finite().then(|| time.floor() as i64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,13 +227,6 @@ mod tests {
         assert_eq!(parse_value(b"-3.5e1"), Some(-35.0));
         for bad in ["", "nan", "NaN", "inf", "-infinity", "four", "1e99"] {
             assert_eq!(parse_value(bad.as_bytes()), None, "{bad}");
-        }
-        assert_eq!(parse_time(b"881250949"), Some(881_250_949));
-        assert_eq!(parse_time(b"8.8125e8"), Some(881_250_000));
-        assert_eq!(parse_time(b"-1"), Some(-1));
-        assert_eq!(parse_time(b"99999999999999999999"), Some(i64::MAX));
-        for bad in ["", "nan", "2001-01-01", "inf"] {
-            assert_eq!(parse_time(bad.as_bytes()), None, "{bad}");
         }
     }
 }

@@ -16,13 +16,15 @@ mod names;
 mod parquet;
 mod sequences;
 pub(crate) mod text;
+mod times;
 
 pub use atomic::Kind;
 pub use attributes::{AttributeTable, read_attributes, read_user_attributes};
-pub use builder::{Clock, Interactions, LONGEST_ID, YEAR_2100};
+pub use builder::{Interactions, LONGEST_ID};
 pub use locate::{Source, locate};
 pub(crate) use locate::{beside, beside_inter, unpacked_name};
 pub use names::{Interner, Names, Refused};
+pub use times::Clock;
 
 use crate::error::{Error, Result, nearest, plain};
 use serde::{Deserialize, Serialize};
@@ -78,7 +80,7 @@ pub struct Columns {
     /// Column of ratings or other values
     #[arg(long = "value-column", value_name = "NAME")]
     pub value: Option<String>,
-    /// Column of times: Unix seconds or milliseconds, or positions
+    /// Column of times: Unix seconds to nanoseconds, dates, or positions
     #[arg(long = "time-column", value_name = "NAME")]
     pub time: Option<String>,
     /// Column of behaviours (click, buy, ...)

@@ -93,9 +93,26 @@ fn clocks() {
         read_path(&path).map(|data| data.clock)
     };
     assert_eq!(clock([0, 1]).unwrap(), Clock::Order);
-    assert_eq!(clock([978_300_760, 978_300_761]).unwrap(), Clock::Seconds);
+    assert_eq!(clock([0, 978_300_761]).unwrap(), Clock::Seconds);
     assert_eq!(clock([1_588_615_855_070, 1_588_615_855_071]).unwrap(), Clock::Milliseconds);
     assert!(clock([978_300_760, 99_999_999_999]).is_err());
+    assert_eq!(read_path(&Folder::new().file("f", "1 2 3\n")).unwrap().clock, Clock::File);
+}
+
+/// The items of each user of a case, in order of time.
+fn histories(case: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(case);
+    let data = crate::data::DataConfig::default().load_with(&path, None).unwrap();
+    let items = |user| data.history(user).iter().map(|&item| data.item_name(item)).collect::<Vec<_>>().join(" ");
+    (0..data.users() as u32).map(|user| format!("{}: {}", data.user_name(user), items(user))).collect()
+}
+
+#[test]
+fn times_order_a_history() {
+    assert_eq!(histories("small/fraction_min4.csv"), ["1: a b c d"]);
+    let repeats = histories("small/fraction_repeat.csv");
+    assert_eq!(repeats.iter().map(|line| line.split(' ').count() - 1).sum::<usize>(), 12, "{repeats:?}");
+    assert!(histories("small/time0.csv")[0].starts_with("1: 11 "));
 }
 
 #[test]
@@ -222,11 +239,15 @@ fn bad_input() {
         ),
         ("1::2::NaN::978300760\n".into(), ":1:3: found \"NaN\"; expected a finite number".into()),
         (format!("{csv}1,2,inf,5\n").into(), ":3:3: found \"inf\"; expected a finite number".into()),
-        ("1::2::3::-5\n".into(), ":1:4: found \"-5\"; expected a time that is not negative".into()),
-        ("1::2::3::99999999999999\n".into(), format!(":1:4: found \"99999999999999\"; expected {absurd}")),
+        ("1::2::3::9999999999999999999\n".into(), format!(":1:4: found \"9999999999999999999\"; expected {absurd}")),
         (format!("{good}1::2::3::9999999999\n").into(), format!(":2:4: found \"9999999999\"; expected {absurd}")),
         (format!("{csv}1,2,3,1e300\n").into(), format!(":3:4: found \"1e300\"; expected {absurd}")),
-        (format!("{csv}1,2,3,2001-01-01\n").into(), ":3:4: found \"2001-01-01\"; expected a time: Unix seconds".into()),
+        (format!("{csv}1,2,3,2001-01-01\n").into(), ":3:4: found \"2001-01-01\"; expected a number, as in".into()),
+        (format!("{csv}1,2,3,then\n").into(), ":3:4: found \"then\"; expected a time: Unix seconds, milli".into()),
+        (
+            "user,item,time\n1,2,2001-01-01 10:00:00\n1,3,2001-01-01 11".into(),
+            ":3: found a time of 13 letters on a last line without an end, where all others have 19 or more".into(),
+        ),
         // Headers.
         (
             "user,item,user\n1,2,3\n".into(),
