@@ -79,7 +79,7 @@ fn measure(
     }
     let mut runner = device.compile(&plan, &store, RunOptions::default())?;
     for name in ["x", "dy"] {
-        runner.write_f32(name, &draw(name, spec.shape.elements()));
+        runner.write_f32(name, &draw(name, spec.shape.elements()))?;
     }
     runner.run()?;
     runner.wait()?;

@@ -169,7 +169,7 @@ fn run(
     let plan = device.plan(g, Options::default())?;
     let mut runner = device.compile(&plan, &store, RunOptions::default())?;
     for (name, tensor) in inputs {
-        runner.write(name, tensor);
+        runner.write(name, tensor)?;
     }
     runner.run()?;
     let mut results = BTreeMap::new();
@@ -267,13 +267,13 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
         .collect();
     let mut s = Segments::default();
     s.build(&[history.as_u32(), positive.as_u32(), negative.as_u32()], rows);
-    runner.write("history", &history);
-    runner.write_u32("recency", &recency);
-    runner.write("positive", &positive);
-    runner.write_u32("negative", negative.as_u32());
-    runner.write_f32("weight", &vec![1.0; b]);
-    runner.write_u32("ids", &(0..rows as u32).collect::<Vec<_>>());
-    runner.write_segments("segments", &s);
+    runner.write("history", &history)?;
+    runner.write_u32("recency", &recency)?;
+    runner.write("positive", &positive)?;
+    runner.write_u32("negative", negative.as_u32())?;
+    runner.write_f32("weight", &vec![1.0; b])?;
+    runner.write_u32("ids", &(0..rows as u32).collect::<Vec<_>>())?;
+    runner.write_segments("segments", &s)?;
     runner.run()?;
     for name in ["loss", "user", "scores_all"] {
         f.judge(&format!("out.{name}"), &runner.read(name)?)?;
@@ -371,16 +371,18 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
         let last = row.iter().rposition(|&id| id != 0).map_or(0, |at| at + 1);
         row.iter().enumerate().map(|(i, &id)| if id == 0 { 0 } else { (last - i) as u32 }).collect::<Vec<_>>()
     };
-    runner.write("history", &ids);
-    runner.write_u32("recency", &ids.as_u32().chunks(m).flat_map(newest_first).collect::<Vec<_>>());
-    runner.write_u32("positive", positive.as_u32());
-    runner.write_u32("negative", negative.as_u32());
-    runner
-        .write_f32("weight", &positive.as_u32().iter().map(|&id| if id == 0 { 0.0 } else { 1.0 }).collect::<Vec<_>>());
+    runner.write("history", &ids)?;
+    runner.write_u32("recency", &ids.as_u32().chunks(m).flat_map(newest_first).collect::<Vec<_>>())?;
+    runner.write_u32("positive", positive.as_u32())?;
+    runner.write_u32("negative", negative.as_u32())?;
+    runner.write_f32(
+        "weight",
+        &positive.as_u32().iter().map(|&id| if id == 0 { 0.0 } else { 1.0 }).collect::<Vec<_>>(),
+    )?;
     let mut s = Segments::default();
     let lists = [ids.as_u32(), positive.as_u32(), negative.as_u32()];
     s.build(if pre { &lists[..] } else { &lists[..1] }, rows);
-    runner.write_segments("segments", &s);
+    runner.write_segments("segments", &s)?;
     runner.run()?;
     let results: &[&str] =
         if pre { &["hidden", "pos_logits", "loss"] } else { &["hidden", "seq_out", "logits", "loss"] };
@@ -454,11 +456,13 @@ fn optimiser(f: &Fixture, device: &Device) -> Result<(), Failed> {
         let mut store = device.store(&sizes)?;
         store.write("p", 0, &Tensor::f64(shape.clone(), w[..n].to_vec()))?;
         let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
-        runner.write_u32("rows", &(0..rows as u32).collect::<Vec<_>>());
-        runner.write_u32("counts", &[rows as u32, 0, 0, 0]);
+        if by_rows {
+            runner.write_u32("rows", &(0..rows as u32).collect::<Vec<_>>())?;
+            runner.write_u32("counts", &[rows as u32, 0, 0, 0])?;
+        }
         for step in 0..states - 1 {
-            runner.write("g", &Tensor::f64(shape.clone(), gradients[step * n..][..n].to_vec()));
-            runner.write(Step::NAME, &Step::at(0, step as u64, number("lr")?, betas).tensor());
+            runner.write("g", &Tensor::f64(shape.clone(), gradients[step * n..][..n].to_vec()))?;
+            runner.write(Step::NAME, &Step::at(0, step as u64, number("lr")?, betas).tensor())?;
             runner.run()?;
             let got = store.read("p", 0, &Spec::f32(shape.clone()))?.to_f64();
             for (i, (g, w)) in got.iter().zip(&w[(step + 1) * n..][..n]).enumerate() {
@@ -686,14 +690,14 @@ fn behaviour_miner(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let mut runner = device.compile(&plan, &store, RunOptions::default())?;
     let from_one =
         |name: &str| -> Result<Vec<u32>, Failed> { Ok(f.ids(name)?.as_u32().iter().map(|x| x + 1).collect()) };
-    runner.write("history", &f.ids("in.ids")?);
-    runner.write_u32("behaviours", &from_one("in.behs")?);
-    runner.write_u32("recency", &(0..b * m).map(|at| (m - at % m) as u32).collect::<Vec<_>>());
-    runner.write("positive", &f.ids("in.pos_item")?);
-    runner.write_u32("negative", f.ids("in.neg_item")?.as_u32());
-    runner.write_u32("positive_behaviour", &from_one("in.pos_beh")?);
-    runner.write_u32("negative_behaviour", &from_one("in.neg_beh")?);
-    runner.write_f32("weight", &vec![1.0; b]);
+    runner.write("history", &f.ids("in.ids")?)?;
+    runner.write_u32("behaviours", &from_one("in.behs")?)?;
+    runner.write_u32("recency", &(0..b * m).map(|at| (m - at % m) as u32).collect::<Vec<_>>())?;
+    runner.write("positive", &f.ids("in.pos_item")?)?;
+    runner.write_u32("negative", f.ids("in.neg_item")?.as_u32())?;
+    runner.write_u32("positive_behaviour", &from_one("in.pos_beh")?)?;
+    runner.write_u32("negative_behaviour", &from_one("in.neg_beh")?)?;
+    runner.write_f32("weight", &vec![1.0; b])?;
     runner.run()?;
     for name in ["hidden", "user", "item_margin", "beh_margin", "loss"] {
         f.judge(&format!("out.{name}"), &runner.read(name)?)?;

@@ -132,7 +132,7 @@ fn execute(
     }
     let mut runner = device.compile(&plan, &store, RunOptions::default())?;
     for (name, t) in inputs {
-        runner.write(name, t);
+        runner.write(name, t)?;
     }
     runner.run()?;
     let mut results = vec![];
@@ -275,7 +275,7 @@ fn shared_buffers(device: &Device) -> Result<(), Failed> {
     let plan = |n: usize| device.plan(&graph(n), Options::default());
     let start = |n: usize, store: &Store| {
         let mut runner = device.compile(&plan(n)?, store, RunOptions::default())?;
-        runner.write("x", &Tensor::f64([n, n], (0..n * n).map(|i| (i as f64).cos()).collect()));
+        runner.write("x", &Tensor::f64([n, n], (0..n * n).map(|i| (i as f64).cos()).collect()))?;
         Ok::<Runner, Failed>(runner)
     };
     let read = |runner: &mut Runner| Ok::<[Tensor; 2], Failed>([runner.read("sum")?, runner.read("y")?]);

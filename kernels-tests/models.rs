@@ -522,8 +522,8 @@ fn infinite_norm() -> Result<(), Failed> {
     let loss = (params.var(&g, "w") * g.input("x", Spec::f32([3]))).sum_all();
     optimiser.update(loss, g.scalar(1.0), &params)?;
     let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
-    runner.write_f32("x", &[f32::INFINITY, 1.0, 1.0]);
-    runner.write(Step::NAME, &Step::at(1, 0, LR, [0.9, 0.999]).tensor());
+    runner.write_f32("x", &[f32::INFINITY, 1.0, 1.0])?;
+    runner.write(Step::NAME, &Step::at(1, 0, LR, [0.9, 0.999]).tensor())?;
     runner.run()?;
     let w = params.read(&store, "w")?.to_f64();
     if w[0].is_nan() { Ok(()) } else { Err(format!("an infinite gradient made {w:?} of ones").into()) }
@@ -678,8 +678,8 @@ fn one_place() -> Result<(), Failed> {
         };
         let items = moved(&b.history, Objective::hidden(ITEMS));
         if behavioural {
-            runner.write_u32("history.behaviours", &b.besides.behaviours);
-            runner.write_u32("whole.behaviours", &moved(&b.besides.behaviours, 2));
+            runner.write_u32("history.behaviours", &b.besides.behaviours)?;
+            runner.write_u32("whole.behaviours", &moved(&b.besides.behaviours, 2))?;
         }
         let right = subject.model.padding() == Padding::Right;
         let recency = b.lengths.iter().flat_map(|&len| {
@@ -689,8 +689,8 @@ fn one_place() -> Result<(), Failed> {
         });
         let recency: Vec<u32> = recency.collect();
         for (name, values) in [("history", &b.history), ("whole", &items)] {
-            runner.write_u32(name, values);
-            runner.write_u32(&format!("{name}.recency"), &recency);
+            runner.write_u32(name, values)?;
+            runner.write_u32(&format!("{name}.recency"), &recency)?;
         }
         runner.run()?;
         let [among, alone] = [runner.read("among")?.to_f64(), runner.read("alone")?.to_f64()];
@@ -721,14 +721,14 @@ fn padding_is_nothing(name: &str) -> Result<(), Failed> {
     // Row r holds r mod 4 items, behind at least M - 3 padded places.
     let history: Vec<u32> =
         (0..B * M).map(|at| if at % M + (at / M) % 4 >= M { at as u32 % 50 + 1 } else { 0 }).collect();
-    runner.write_u32("history", &history);
-    runner.write_u32("recency", &history.iter().map(|&item| (item != 0) as u32).collect::<Vec<_>>());
+    runner.write_u32("history", &history)?;
+    runner.write_u32("recency", &history.iter().map(|&item| (item != 0) as u32).collect::<Vec<_>>())?;
     if reads.behaviours {
         let of = |&item: &u32| if item == 0 { 0 } else { 1 + item % BEHAVIOURS as u32 };
-        runner.write_u32("behaviours", &history.iter().map(of).collect::<Vec<_>>());
+        runner.write_u32("behaviours", &history.iter().map(of).collect::<Vec<_>>())?;
     }
     if reads.features > 0 {
-        runner.write_u32("features", &batch(&subject, 0).besides.features);
+        runner.write_u32("features", &batch(&subject, 0).besides.features)?;
     }
     let mut users = vec![];
     let spoilt = [("item_embedding", 0), ("item_embedding", 1), ("position_embedding", M - 3)];
@@ -802,11 +802,11 @@ fn frozen_backbone() -> Result<(), Failed> {
     let features = [("history", &b.history), ("behaviours", &b.besides.behaviours), ("features", &b.besides.features)];
     let targets = [("positive", &b.positive), ("negative", &b.negative)];
     for (name, values) in features.into_iter().chain(targets) {
-        runner.write_u32(name, values);
+        runner.write_u32(name, values)?;
     }
-    runner.write_f32("weight", &b.weight);
-    runner.write_segments("features", &b.feature_segments.ok_or("it reads features")?);
-    runner.write(Step::NAME, &Step::at(3, 0, LR, [0.9, 0.999]).tensor());
+    runner.write_f32("weight", &b.weight)?;
+    runner.write_segments("features", &b.feature_segments.ok_or("it reads features")?)?;
+    runner.write(Step::NAME, &Step::at(3, 0, LR, [0.9, 0.999]).tensor())?;
     runner.run()?;
     for ((name, was), (_, is)) in before.iter().zip(values().collect::<Result<Vec<_>, Failed>>()?) {
         match (name.starts_with("prompts."), *was == is) {

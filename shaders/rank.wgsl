@@ -70,9 +70,13 @@ fn pick(
 @group(0) @binding(8) var<storage, read_write> equal: array<u32>;
 var<workgroup> above: atomic<u32>;
 var<workgroup> level: atomic<u32>;
+var<workgroup> broken: atomic<u32>; // the lowest item whose score is not finite, 0 for the target
 
-// greater[b], equal[b] = how many competing items score above target_score[b], and as much. A NaN, of either, counts as
-// greater, so that a broken model ranks last.
+// Where there is no broken item; and what greater[b] is where there is one.
+const NONE: u32 = 0xffffffffu;
+
+// greater[b], equal[b] = how many competing items score above target_score[b], and as much; NONE and the lowest item whose
+// score is not finite (0: the target) where there is one.
 @compute @workgroup_size(WG)
 fn rank(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -87,16 +91,19 @@ fn rank(
     if lane == 0u {
         atomicStore(&above, 0u);
         atomicStore(&level, 0u);
+        atomicStore(&broken, select(0u, NONE, is_finite(target_score[b])));
     }
     workgroupBarrier();
     let bar = target_score[b];
     for (var c = lane; c < p.w; c += WG) {
         let score = scores[b * p.w + c];
-        let broken = is_nan(score) || is_nan(bar);
-        if broken || score >= bar {
+        let finite = is_finite(score);
+        if !finite || score >= bar {
             let id = ids[b * p.ids_row + c];
             if id != 0u && !excluded(b, id) {
-                if broken || score > bar {
+                if !finite {
+                    atomicMin(&broken, id);
+                } else if score > bar {
                     atomicAdd(&above, 1u);
                 } else {
                     atomicAdd(&level, 1u);
@@ -106,8 +113,9 @@ fn rank(
     }
     workgroupBarrier();
     if lane == 0u {
-        greater[b] = atomicLoad(&above);
-        equal[b] = atomicLoad(&level);
+        let item = atomicLoad(&broken);
+        greater[b] = select(NONE, atomicLoad(&above), item == NONE);
+        equal[b] = select(item, atomicLoad(&level), item == NONE);
     }
 }
 
@@ -119,6 +127,8 @@ fn rank(
 // `place` tells apart items that occur twice: the best so far come first, then the columns.
 struct Candidate { score: f32, id: u32, place: u32 }
 const NOBODY: Candidate = Candidate(0.0, 0u, 0u);
+// What a score that is not finite is taken as: above all others, and comparable.
+const NOT_FINITE: f32 = 3.4028234663852886e38;
 
 // Whether a stands before b in the ranking: higher score, then lower id. Nobody (id 0) stands last.
 fn precedes(a: Candidate, b: Candidate) -> bool {
@@ -140,12 +150,12 @@ fn candidate(b: u32, place: u32) -> Candidate {
     }
     let c = place - p.k;
     let score = scores[b * p.w + c];
-    return Candidate(score, select(ids[b * p.ids_row + c], 0u, is_nan(score)), place);
+    return Candidate(select(NOT_FINITE, score, is_finite(score)), ids[b * p.ids_row + c], place);
 }
 
 var<workgroup> leaders: array<Candidate, WG>; // WG * 12 bytes
 
-// The k best of the best so far and this tile; a NaN is never among them. Round r finds the first of all candidates that
+// The k best of the best so far and this tile. Round r finds the first of all candidates that
 // stand behind the one of round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken. A launch makes
 // rounds begin .. end, and leaves the place of its last candidate where the next one writes its first id.
 @compute @workgroup_size(WG)

@@ -6,6 +6,7 @@ use wgrec::device::{Device, Precision, RunOptions, Runner, Store, cpu};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::kernels::{Args, Caps, Grads, Grid, Inputs, Launch, NodeView, Op, Operands, Outputs, Real, Shapes};
+use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Spec, Tensor};
 use wgrec::{Error, Result, twin};
 
@@ -146,8 +147,7 @@ fn start(device: &Device, plan: &Plan, options: RunOptions) -> (Store, Runner) {
     let mut store = device.store(&[("sum".into(), N), ("small".into(), 67)]).unwrap();
     store.write("small", 64, &Tensor::f64([3], vec![1.0, 2.0, 3.0])).unwrap();
     let mut runner = device.compile(plan, &store, options).unwrap();
-    assert!(runner.write_f32("x", &(0..N).map(|i| i as f32).collect::<Vec<_>>()));
-    assert!(!runner.write_f32("y", &[]));
+    runner.write_f32("x", &(0..N).map(|i| i as f32).collect::<Vec<_>>()).unwrap();
     (store, runner)
 }
 
@@ -179,6 +179,48 @@ fn both_devices_agree() {
     check(&Device::Gpu(gpu(all)), RunOptions { check_finite: true, ..Default::default() });
 }
 
+/// A wrong name would leave an input at zeros, unseen.
+#[test]
+fn inputs_and_states_that_do_not_exist_or_fit_are_named() {
+    for device in [Device::open("cpu").unwrap().0, Device::Gpu(gpu(GpuOptions::default()))] {
+        let g = Graph::new();
+        let (history, gain) = (g.input("history", Spec::u32([2, 3])), g.state("gain", "gain", 0, Spec::f32([3])));
+        g.input("recency", Spec::u32([2, 3]));
+        g.result("y", history.nonzero() * gain);
+        let mut store = device.store(&[("gain".into(), 3)]).unwrap();
+        let plan = device.plan(&g, Options::default()).unwrap();
+        let mut runner = device.compile(&plan, &store, RunOptions::default()).unwrap();
+        let error = |r: wgrec::Result<()>| {
+            let error = r.expect_err("it should fail");
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        };
+        assert_eq!(
+            error(runner.write_u32("histroy", &[0; 6])),
+            "there is no input \"histroy\"; did you mean \"history\"? (the inputs are history, recency, step)"
+        );
+        assert!(error(runner.write_u32("x", &[0; 6])).starts_with("there is no input \"x\" (the inputs are"));
+        assert_eq!(error(runner.write_u32("history", &[0; 5])), "input history is [2, 3]: it takes 6 values, not 5");
+        assert_eq!(error(runner.write_f32("history", &[0.0; 6])), "input history is of U32, and F32 was given");
+        assert!(error(runner.write("recency", &Tensor::f64([6], vec![0.0; 6]))).contains("recency is of U32"));
+        assert!(error(runner.write_segments("segments", &Segments::default())).contains("no input \"segments.rows\""));
+        // Nothing depends on it, and a model that does not read it may be given it.
+        runner.write_u32("recency", &[1; 6]).unwrap();
+        assert!(error(runner.write_u32("recency", &[1; 7])).contains("it takes 6 values, not 7"));
+        let long = error(store.write("gain", 1, &Tensor::f32([3], vec![1.0; 3])));
+        assert_eq!(long, "state gain has 3 elements: 3 from element 1 on do not lie in it");
+        assert!(error(store.read("gain", 0, &Spec::f32([4])).map(drop)).contains("state gain has 3 elements: 4 from"));
+        assert!(error(store.write("gian", 0, &Tensor::f32([1], vec![1.0]))).contains("no state \"gian\""));
+        runner.write_u32("history", &[1, 0, 2, 0, 0, 3]).unwrap();
+        runner.run().unwrap();
+    }
+    let g = Graph::new();
+    let twice = [0, 1].map(|_| g.input("x", Spec::f32([3])));
+    g.result("y", twice[0] + twice[1]);
+    let error = Plan::new(&g, Options::default()).expect_err("it should fail").to_string();
+    assert!(error.contains("two inputs of the graph are called \"x\""), "{error}");
+}
+
 #[test]
 fn profile_counts_every_node() {
     let device = Device::Gpu(gpu(GpuOptions::default()));
@@ -198,7 +240,7 @@ fn steps_create_nothing_and_peak_is_as_planned() {
     let Runner::Gpu(inner) = &runner else { unreachable!() };
     let before = inner.created();
     for _ in 0..10 {
-        runner.write_f32("x", &[1.0; N]);
+        runner.write_f32("x", &[1.0; N]).unwrap();
         runner.run().unwrap();
         runner.read("sum").unwrap();
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use wgrec::data::{EvalBatches, EvalSpec, Part};
-use wgrec::device::Store;
+use wgrec::device::{RunOptions, Store};
 use wgrec::eval::ranker::{Candidates, RankSpec, Ranker};
 use wgrec::eval::{Metric, TieRule};
 use wgrec::tensor::philox::Stream;
@@ -35,7 +35,8 @@ fn shuffled(session: &Session, store: &Store) -> f64 {
     let (batch, max_len) = (config.eval.batch, config.data.max_len);
     let spec = EvalSpec { batch, max_len, padding: model.padding(), ..EvalSpec::default() };
     let batches = EvalBatches::new(data.clone(), session.split.clone(), Part::Test, spec).unwrap();
-    let spec = RankSpec { batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
+    let (items, exclude_cap) = (data.items(), batches.exclude_cap());
+    let spec = RankSpec { batch, max_len, items, exclude_cap, run: RunOptions::default() };
     let mut ranker = Ranker::new(&session.device, store, &**model, &spec, Candidates::All).unwrap();
     let mut stream = Stream::new(1, "shuffled histories", 0);
     let mut ranks = vec![];

@@ -107,7 +107,7 @@ fn every_length(device: &str) -> Result<(), Failed> {
             for name in ["x", "s"] {
                 let n = if name == "x" { t * D } else { (t / 2 + 1) * 2 * D };
                 let mut r = Stream::new(11, name, t as u64);
-                runner.write_f32(name, &(0..n).map(|_| r.normal() as f32).collect::<Vec<_>>());
+                runner.write_f32(name, &(0..n).map(|_| r.normal() as f32).collect::<Vec<_>>())?;
             }
             runner.run()?;
             results.push(["forward", "inverse"].map(|name| runner.read(name)));

@@ -7,12 +7,17 @@ pub fn cases() -> Vec<Case> {
     [picks(), ranks(), best()].concat()
 }
 
-/// Scores of \[users, items\] with many ties, one row of nothing else, and a NaN and an infinity.
+/// Scores of \[users, items\] with many ties, one row of nothing else; a NaN and infinities, some of users or items alone.
 fn scores(b: usize, w: usize) -> Recipe {
     let ties = normal([b, w]).map(|x| (x * 4.0).round() / 4.0);
     let equal = (0..w).collect::<Vec<_>>();
     let ties = if b > 1 { ties.plant(0.25, equal) } else { ties };
-    if b * w > 8 { ties.plant(f64::NAN, [b * w - 1, b * w / 2 + 1]).plant(f64::INFINITY, [b * w - 3]) } else { ties }
+    if b * w <= 8 {
+        return ties;
+    }
+    let ties = ties.plant(f64::NAN, [b * w - 1, b * w / 2 + 1]).plant(f64::INFINITY, [b * w - 3]);
+    // One item of every other row: in some it is excluded, or no item.
+    ties.plant(f64::NEG_INFINITY, (1..b / 2).map(|r| 2 * r * w + r % w).collect::<Vec<_>>())
 }
 
 /// Items of the columns: 1 to w shuffled, some of them padding.
@@ -75,6 +80,12 @@ fn picks() -> Vec<Case> {
     })
 }
 
+/// Scores of targets, the first as many others; of more than six, the fourth and the sixth are not finite.
+fn targets(b: usize) -> Recipe {
+    let targets = normal([b]).map(|x| (x * 4.0).round() / 4.0).plant(0.25, [0]);
+    if b > 6 { targets.plant(f64::NAN, [3]).plant(f64::NEG_INFINITY, [5]) } else { targets }
+}
+
 /// What competes for user `b`, as (score, id).
 fn candidates(x: &[Tensor], offsets: &Tensor, items: &Tensor, b: usize) -> Vec<(f64, u32)> {
     let w = x[0].shape[1];
@@ -90,20 +101,24 @@ fn ranks() -> Vec<Case> {
             let (offsets, items) = excluded(b, w);
             c.fixed(scores(b, w))
                 .fixed(items_of(b, w))
-                .fixed(normal([b]).map(|x| (x * 4.0).round() / 4.0).plant(0.25, [0]))
+                .fixed(targets(b))
                 .fixed(given([b + 1], offsets))
                 .fixed(given([items.len()], items))
                 .ops(|g, x| g.try_push(Rank, x).expect("the shapes fit"))
                 .reference(|x| {
-                    let target = x[2].to_f64();
-                    let count = |f: fn(f64, f64) -> bool| {
-                        let of = |b: usize| {
-                            candidates(x, &x[3], &x[4], b).iter().filter(|(s, _)| f(*s, target[b])).count() as f64
-                        };
-                        (0..target.len()).map(of).collect()
+                    let of = |(b, &target): (usize, &f64)| {
+                        let all = candidates(x, &x[3], &x[4], b);
+                        let broken = all.iter().filter(|(score, _)| !score.is_finite()).map(|(_, id)| *id).min();
+                        match if target.is_finite() { broken } else { Some(0) } {
+                            Some(item) => (Rank::NOT_FINITE as f64, item as f64),
+                            None => {
+                                let count = |f: &dyn Fn(f64) -> bool| all.iter().filter(|(s, _)| f(*s)).count() as f64;
+                                (count(&|s| s > target), count(&|s| s == target))
+                            }
+                        }
                     };
-                    // A NaN counts as above.
-                    vec![count(|s, t| s > t || s.is_nan() || t.is_nan()), count(|s, t| s == t)]
+                    let (greater, equal) = x[2].to_f64().iter().enumerate().map(of).unzip();
+                    vec![greater, equal]
                 })
         }
     };
@@ -126,7 +141,8 @@ fn best() -> Vec<Case> {
         // Descending, as the tile before left them: 2, 1.75, 1.75, 1.5, 1.5, ...
         let earlier_scores =
             (0..b * k).fold(fill([b, k], 0.0), |r, i| r.plant(2.0 - 0.25 * (i % k).div_ceil(2) as f64, [i]));
-        c.fixed(scores(b, w))
+        c.needs_f32()
+            .fixed(scores(b, w))
             .fixed(ids(vec![w]))
             .fixed(given([b + 1], offsets))
             .fixed(given([items.len()], items))
@@ -143,7 +159,8 @@ fn best() -> Vec<Case> {
                     let old = (0..k).map(|i| (x[4].to_f64()[b * k + i], x[5].as_u32()[b * k + i]));
                     let mut all = candidates(x, &x[2], &x[3], b);
                     all.extend(old.filter(|(_, id)| *id != 0));
-                    all.retain(|(score, _)| !score.is_nan());
+                    let not_finite = TopK::NOT_FINITE as f64;
+                    all.iter_mut().filter(|(score, _)| !score.is_finite()).for_each(|c| c.0 = not_finite);
                     all.sort_by(|a, b| b.0.partial_cmp(&a.0).expect("no NaN is left").then(a.1.cmp(&b.1)));
                     let row = (0..k).map(|i| all.get(i).copied().unwrap_or((0.0, 0)));
                     row.for_each(|(s, id)| {

@@ -106,7 +106,7 @@ impl<'a> Compiled<'a> {
         let mut runner = device.compile(&plan, &store, RunOptions::default())?;
         for (name, spec) in &plan.inputs {
             if let Some(i) = name.strip_prefix("weight ") {
-                runner.write(name, &weights(case, i.parse().expect("named above"), spec));
+                runner.write(name, &weights(case, i.parse().expect("named above"), spec))?;
             }
         }
         let results = plan.results.iter().map(|(name, _)| name.clone()).collect();
@@ -117,14 +117,12 @@ impl<'a> Compiled<'a> {
     pub fn run(&mut self) -> Result<Observed> {
         for (i, o) in self.case.operands.iter().enumerate() {
             match o.role {
-                Role::Input => {
-                    self.runner.write(&format!("x{i}"), &self.tensors[i]);
-                }
+                Role::Input => self.runner.write(&format!("x{i}"), &self.tensors[i])?,
                 Role::State => self.store.write(&format!("x{i}"), 0, &self.tensors[i])?,
             }
         }
-        self.runner.write(Step::NAME, &self.case.step.tensor());
-        self.write_segments();
+        self.runner.write(Step::NAME, &self.case.step.tensor())?;
+        self.write_segments()?;
         self.runner.run()?;
         let mut read = |kind: &str| -> Result<Vec<Tensor>> {
             self.results.iter().filter(|n| n.starts_with(kind)).map(|n| self.runner.read(n)).collect()
@@ -144,12 +142,12 @@ impl<'a> Compiled<'a> {
         }
     }
 
-    fn write_segments(&mut self) {
-        let Some((table, lists)) = &self.case.segments else { return };
+    fn write_segments(&mut self) -> Result<()> {
+        let Some((table, lists)) = &self.case.segments else { return Ok(()) };
         let lists: Vec<&[u32]> = lists.iter().map(|&l| self.tensors[l].as_u32()).collect();
         let mut s = Segments::default();
         s.build(&lists, self.case.operands[*table].recipe.spec.shape[0]);
-        self.runner.write_segments("segments", &s);
+        self.runner.write_segments("segments", &s)
     }
 }
 

@@ -214,7 +214,7 @@ impl Case {
         for (i, (spec, fill)) in self.operands.iter().enumerate() {
             let name = format!("x{i}");
             if spec.dtype == DType::U32 {
-                runner.write_u32(&name, &integers(spec, fill, seed(set, i)));
+                runner.write_u32(&name, &integers(spec, fill, seed(set, i)))?;
             } else if plan.states.iter().any(|(state, _)| *state == name) {
                 store.write(&name, 0, &floats(spec, fill, seed(set, i)))?;
             }
@@ -226,10 +226,9 @@ impl Case {
             let (spec, fill) = &self.operands[list];
             let mut segments = Segments::default();
             segments.build(&[&integers(spec, fill, seed(set, list))], self.operands[table].0.shape[0]);
-            runner.write_segments("segments", &segments);
+            runner.write_segments("segments", &segments)?;
         }
-        runner.write(Step::NAME, &Step::at(1, 9, 1e-3, [0.9, 0.999]).tensor());
-        Ok(())
+        runner.write(Step::NAME, &Step::at(1, 9, 1e-3, [0.9, 0.999]).tensor())
     }
 
     /// All results of one run, by name.

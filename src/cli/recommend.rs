@@ -61,8 +61,16 @@ pub fn run(args: Args) -> Result<()> {
         None => (0..session.data.users() as u32).collect(),
     };
     let best = session.recommend(&store, &users, args.k)?;
-    write(&args.output, &rows(&session, &users, &best))?;
-    super::print(&format!("saved    {} items for {} users: {}\n", args.k, users.len(), args.output.display()))
+    let rows = rows(&session, &users, &best);
+    if rows.is_empty() {
+        return Err(Error::Failed("no item is left to recommend: every user's history has all items".to_string()));
+    }
+    write(&args.output, &rows)?;
+    let fewer = match best.iter().filter(|list| list.len() < args.k).count() {
+        0 => String::new(),
+        n => format!(" ({n} have fewer left)"),
+    };
+    super::print(&format!("saved    {} items for {} users{fewer}: {}\n", args.k, users.len(), args.output.display()))
 }
 
 fn rows<'a>(session: &'a Session, users: &[u32], best: &[Vec<(u32, f32)>]) -> Vec<Row<'a>> {

@@ -13,6 +13,7 @@ use crate::tensor::{Spec, Tensor};
 pub mod check;
 pub mod cpu;
 pub mod gpu;
+mod inputs;
 
 pub use cpu::Precision;
 
@@ -202,17 +203,21 @@ macro_rules! each {
 }
 
 impl Runner {
-    /// Writes input `name`, as many elements as it has. False where the plan has no such input: nothing depends on it.
-    pub fn write_u32(&mut self, name: &str, values: &[u32]) -> bool {
+    /// Writes input `name`, as many values as it has. An input of the graph that nothing depends on may be written too.
+    ///
+    /// # Errors
+    /// A name that no input has, with those that there are; another number of values; floats for integers.
+    pub fn write_u32(&mut self, name: &str, values: &[u32]) -> Result<()> {
         each!(self, r => r.write_u32(name, values))
     }
 
-    pub fn write_f32(&mut self, name: &str, values: &[f32]) -> bool {
+    /// As [`Runner::write_u32`], for floats.
+    pub fn write_f32(&mut self, name: &str, values: &[f32]) -> Result<()> {
         each!(self, r => r.write_f32(name, values))
     }
 
-    /// Writes the five inputs of the segments called `name` (see `Graph::segments`).
-    pub fn write_segments(&mut self, name: &str, s: &Segments) {
+    /// Writes the five inputs of the segments called `name` (see `Graph::segments`); as [`Runner::write_u32`].
+    pub fn write_segments(&mut self, name: &str, s: &Segments) -> Result<()> {
         let Segments { rows, order, chunk_starts, row_chunks, counts, .. } = s;
         let parts = [
             ("rows", &rows[..]),
@@ -221,9 +226,7 @@ impl Runner {
             ("row_chunks", row_chunks),
             ("counts", counts),
         ];
-        for (part, values) in parts {
-            self.write_u32(&format!("{name}.{part}"), values);
-        }
+        parts.into_iter().try_for_each(|(part, values)| self.write_u32(&format!("{name}.{part}"), values))
     }
 
     /// Runs the plan once. On a GPU this returns when the work is submitted.
@@ -249,8 +252,8 @@ impl Runner {
         each!(self, r => r.timings())
     }
 
-    /// Writes whatever tensor to input `name`.
-    pub fn write(&mut self, name: &str, tensor: &Tensor) -> bool {
+    /// Writes whatever tensor to input `name`; as [`Runner::write_u32`].
+    pub fn write(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         match &tensor.data {
             crate::tensor::Data::U32(v) => self.write_u32(name, v),
             crate::tensor::Data::F32(v) => self.write_f32(name, v),
@@ -267,6 +270,16 @@ use crate::graph::plan::Slot;
 fn result<'a>(results: &'a [(String, Slot)], name: &str) -> Result<&'a Slot> {
     let found = results.iter().find(|(n, _)| n == name).map(|(_, slot)| slot);
     found.ok_or_else(|| Error::Usage(format!("the plan has no result {name:?}")))
+}
+
+/// An error unless `len` elements from `offset` on lie within state `name` of so many `elements`.
+fn within(name: &str, elements: usize, offset: usize, len: usize) -> Result<()> {
+    match offset.checked_add(len).is_some_and(|end| end <= elements) {
+        true => Ok(()),
+        false => Err(Error::Usage(format!(
+            "state {name} has {elements} elements: {len} from element {offset} on do not lie in it"
+        ))),
+    }
 }
 
 /// An error that names `scope` if `tensor`, its output, has an Inf or NaN.

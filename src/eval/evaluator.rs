@@ -2,10 +2,11 @@
 
 use super::config::{EvalConfig, Protocol};
 use super::metrics::{Metric, TieRule};
-use super::ranker::{Candidates, RankSpec, Ranker};
+use super::ranker::{Candidates, RankSpec, Ranker, not_finite};
 use crate::data::{Ask, Dataset, EvalBatches, EvalSpec, Features, Split};
-use crate::device::{Device, Store};
+use crate::device::{Device, RunOptions, Store};
 use crate::error::Result;
+use crate::kernels::rank::Rank;
 use crate::models::Model;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -59,6 +60,7 @@ impl Ranked {
 pub struct Evaluator {
     ranker: Ranker,
     batches: EvalBatches,
+    data: Arc<Dataset>,
     ties: TieRule,
 }
 
@@ -66,7 +68,7 @@ impl Evaluator {
     /// # Errors
     /// A part without targets; too few items to sample candidates from; a device that cannot hold the plan.
     pub fn new(
-        device: &Device,
+        (device, run): (&Device, RunOptions),
         store: &Store,
         model: &dyn Model,
         (data, split, ask): (&Arc<Dataset>, &Arc<Split>, Ask),
@@ -90,10 +92,11 @@ impl Evaluator {
             threads: 1,
         };
         let batches = EvalBatches::new(data.clone(), split.clone(), ask, spec)?;
-        let spec = RankSpec { batch: config.batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
+        let (items, exclude_cap) = (data.items(), batches.exclude_cap());
+        let spec = RankSpec { batch: config.batch, max_len, items, exclude_cap, run };
         let candidates = sampled.map_or(Candidates::All, |(n, _)| Candidates::Listed(1 + n));
         let ranker = Ranker::new(device, store, model, &spec, candidates)?;
-        Ok(Evaluator { ranker, batches, ties: config.ties })
+        Ok(Evaluator { ranker, batches, data: data.clone(), ties: config.ties })
     }
 
     /// Computes the users of all targets and ranks nothing: what of [`Evaluator::run`] is the model's own.
@@ -102,10 +105,18 @@ impl Evaluator {
         self.ranker.wait()
     }
 
+    /// # Errors
+    /// A score that is not finite, of a target or of what it is ranked among: [`Error::Failed`](crate::Error::Failed), with
+    /// the user and the item; a device that fails.
     pub fn run(&mut self) -> Result<Ranked> {
         let mut ranked = Ranked { targets: self.batches.targets().to_vec(), ..Ranked::default() };
         for batch in self.batches.batches() {
-            ranked.counts.extend(self.ranker.ranks(&batch)?);
+            let counts = self.ranker.ranks(&batch)?;
+            if let Some(row) = counts.iter().position(|&(greater, _)| greater == Rank::NOT_FINITE) {
+                let item = if counts[row].1 == 0 { batch.target[row] } else { counts[row].1 };
+                return Err(not_finite(&self.data, batch.users[row], item));
+            }
+            ranked.counts.extend(counts);
         }
         ranked.ranks = ranked.counts.iter().map(|&(greater, equal)| self.ties.rank(greater, equal)).collect();
         Ok(ranked)

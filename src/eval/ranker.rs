@@ -1,8 +1,9 @@
 //! Ranks and recommendations on the device: the catalogue is walked in tiles, its scores never leave the device.
 
+use crate::data::Dataset;
 use crate::data::batches::{EvalBatch, Padding};
 use crate::device::{Device, RunOptions, Runner, Store};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::plan::Options;
 use crate::kernels::rank::{Pick, Rank, TopK};
@@ -22,7 +23,7 @@ pub enum Candidates {
     Listed(usize),
 }
 
-/// Shapes of a ranking.
+/// Shapes of a ranking, and how it is run.
 #[derive(Clone, Copy, Debug)]
 pub struct RankSpec {
     /// Rows of a batch, B.
@@ -33,6 +34,7 @@ pub struct RankSpec {
     pub items: usize,
     /// Length of a batch's `exclude_items`.
     pub exclude_cap: usize,
+    pub run: RunOptions,
 }
 
 /// The state that holds the users of the batch in hand, from the plan that computes them to those that score them.
@@ -59,14 +61,14 @@ impl Users {
         let user = model.user(&g, &History::inputs(&g, spec.batch, spec.max_len, model.reads(), false));
         let state = g.state(USERS, USERS, 0, Spec::f32(user.shape()));
         g.assign(state, user);
-        let runner = device.compile(&device.plan(&g, Options::default())?, store, RunOptions::default())?;
+        let runner = device.compile(&device.plan(&g, Options::default())?, store, spec.run)?;
         Ok(Users { runner, padding: model.padding(), max_len: spec.max_len, recency: vec![] })
     }
 
     fn run(&mut self, batch: &EvalBatch) -> Result<()> {
         let Users { runner, padding, max_len, recency } = self;
-        write_history(runner, &batch.history, &batch.lengths, *max_len, *padding, recency);
-        write_besides(runner, &batch.besides);
+        write_history(runner, &batch.history, &batch.lengths, *max_len, *padding, recency)?;
+        write_besides(runner, &batch.besides)?;
         runner.run()
     }
 }
@@ -100,9 +102,18 @@ fn scores<'g>(
     }
 }
 
-fn write_excluded(runner: &mut Runner, batch: &EvalBatch) {
-    runner.write_u32("exclude_offsets", &batch.exclude_offsets);
-    runner.write_u32("exclude_items", &batch.exclude_items);
+fn write_excluded(runner: &mut Runner, batch: &EvalBatch) -> Result<()> {
+    runner.write_u32("exclude_offsets", &batch.exclude_offsets)?;
+    runner.write_u32("exclude_items", &batch.exclude_items)
+}
+
+/// The error where a user's score of an item is not finite, so that nothing can be ranked for that user.
+pub fn not_finite(data: &Dataset, user: u32, item: u32) -> Error {
+    let (user, item) = (data.user_name(user), data.item_name(item));
+    Error::Failed(format!(
+        "user {user:?}: the score of item {item:?} is not finite (NaN or Inf), so that nothing can be ranked: the parameters \
+         have grown too large; train again with a lower train.lr, or with train.clip"
+    ))
 }
 
 /// How many candidates score above and equal to each target.
@@ -124,7 +135,7 @@ impl Ranker {
     ) -> Result<Ranker> {
         let tiles = if candidates == Candidates::All { tiles(spec.items) } else { vec![vec![]] };
         let one_pass = tiles.len() == 1;
-        let compile = |g: &Graph| device.compile(&device.plan(g, Options::default())?, store, RunOptions::default());
+        let compile = |g: &Graph| device.compile(&device.plan(g, Options::default())?, store, spec.run);
         let g = Graph::new();
         let (ids, tile_scores) = scores(&g, model, spec, candidates);
         let target_score = if one_pass {
@@ -159,30 +170,35 @@ impl Ranker {
         self.users.runner.wait()
     }
 
-    /// (greater, equal) of each real row of `batch`.
+    /// (greater, equal) of each real row of `batch`; ([`Rank::NOT_FINITE`], item) where the score of an item is not finite,
+    /// 0 for the target.
     pub fn ranks(&mut self, batch: &EvalBatch) -> Result<Vec<(u32, u32)>> {
         self.users.run(batch)?;
         let Ranker { targets, rank, tiles, .. } = self;
         if let Some(runner) = targets {
             let mut score = vec![0.0f32; batch.target.len()];
-            runner.write_u32("target", &batch.target);
+            runner.write_u32("target", &batch.target)?;
             for ids in tiles.iter() {
-                runner.write_u32("ids", ids);
+                runner.write_u32("ids", ids)?;
                 runner.run()?;
                 score.iter_mut().zip(runner.read("score")?.to_f32()).for_each(|(s, x)| *s += x);
             }
-            rank.write_f32("target_score", &score);
+            rank.write_f32("target_score", &score)?;
         } else {
-            rank.write_u32("target", &batch.target);
+            rank.write_u32("target", &batch.target)?;
         }
-        write_excluded(rank, batch);
+        write_excluded(rank, batch)?;
         let mut counts = vec![(0, 0); batch.samples];
         for ids in tiles.iter() {
-            rank.write_u32("ids", batch.candidates.as_deref().unwrap_or(ids));
+            rank.write_u32("ids", batch.candidates.as_deref().unwrap_or(ids))?;
             rank.run()?;
             let (greater, equal) = (rank.read("greater")?, rank.read("equal")?);
-            for (c, (g, e)) in counts.iter_mut().zip(greater.as_u32().iter().zip(equal.as_u32())) {
-                *c = (c.0 + g, c.1 + e);
+            for (c, (&g, &e)) in counts.iter_mut().zip(greater.as_u32().iter().zip(equal.as_u32())) {
+                *c = match (c.0, g) {
+                    (Rank::NOT_FINITE, _) => *c,
+                    (_, Rank::NOT_FINITE) => (g, e),
+                    _ => (c.0 + g, c.1 + e),
+                };
             }
         }
         Ok(counts)
@@ -209,20 +225,21 @@ impl Recommender {
         let best = g.try_push(TopK, &[tile_scores, ids, offsets, excluded, best_scores, best_ids])?;
         g.result("scores", best[0]);
         g.result("ids", best[1]);
-        let best = device.compile(&device.plan(&g, Options::default())?, store, RunOptions::default())?;
+        let best = device.compile(&device.plan(&g, Options::default())?, store, spec.run)?;
         Ok(Recommender { users: Users::new(device, store, model, spec)?, best, tiles: tiles(spec.items), k })
     }
 
-    /// For each real row the best items and their scores, best first; fewer than k where fewer are left.
+    /// For each real row the best items and their scores, best first; fewer than k where fewer are left. An item whose score
+    /// is not finite comes first, with the score [`TopK::NOT_FINITE`].
     pub fn best(&mut self, batch: &EvalBatch) -> Result<Vec<Vec<(u32, f32)>>> {
         self.users.run(batch)?;
-        write_excluded(&mut self.best, batch);
+        write_excluded(&mut self.best, batch)?;
         let n = batch.target.len() * self.k;
         let (mut scores, mut ids) = (Tensor::zeros([n]), Tensor::u32([n], vec![0; n]));
         for tile in &self.tiles {
-            self.best.write_u32("ids", tile);
-            self.best.write("best_scores", &scores);
-            self.best.write("best_ids", &ids);
+            self.best.write_u32("ids", tile)?;
+            self.best.write("best_scores", &scores)?;
+            self.best.write("best_ids", &ids)?;
             self.best.run()?;
             (scores, ids) = (self.best.read("scores")?, self.best.read("ids")?);
         }

@@ -4,7 +4,7 @@ use super::fuse::fuse;
 use super::half::halve;
 use super::strips::{Builder, Strip, split_of};
 use super::weights::transpose_once;
-use super::{Graph, Kind, Node, NodeId, Value};
+use super::{Graph, Kind, Node, NodeId, Step, Value};
 use crate::error::{Error, Result};
 use crate::kernels::{Cost, Op, Shapes, Split};
 use crate::tensor::{Spec, Tensor};
@@ -77,6 +77,8 @@ pub struct Options {
 pub struct Plan {
     pub nodes: Vec<Planned>,
     pub inputs: Vec<(String, Spec)>,
+    /// Inputs that nothing in the plan depends on.
+    pub unread: Vec<(String, Spec)>,
     /// Named state buffers and the number of elements that this plan reaches into.
     pub states: Vec<(String, usize)>,
     pub constants: Vec<Tensor>,
@@ -113,7 +115,8 @@ impl Plan {
         }
         let mut strips = Builder::new(&nodes, &live, options.threads > 0);
         let order = order(&nodes, &live, &mut strips)?;
-        Ok(Placing::new(&nodes, options, strips.finish()).place(&order, &results))
+        let plan = Placing::new(&nodes, options, strips.finish()).place(&order, &results);
+        Ok(Plan { unread: unread(&nodes, &plan)?, ..plan })
     }
 
     /// Bytes that a GPU holds for this plan, states included, once it is compiled.
@@ -169,6 +172,31 @@ impl Plan {
             .map(Planned::cost)
             .fold(Cost::default(), |a, b| Cost { bytes: a.bytes + b.bytes, flops: a.flops + b.flops })
     }
+}
+
+/// The inputs that `nodes` declare and `plan` does not read. Every plan is given the step.
+///
+/// # Errors
+/// Two inputs of one name: what is written to it would reach one of them alone.
+fn unread(nodes: &[Node], plan: &Plan) -> Result<Vec<(String, Spec)>> {
+    let mut unread: Vec<(String, Spec)> = vec![];
+    let mut known = HashSet::new();
+    let step = (Step::NAME.to_string(), Spec::u32([Step::WORDS]));
+    let declared = nodes.iter().filter_map(|node| match &node.kind {
+        Kind::Input(name) => Some((name.clone(), node.outputs.values[0].clone())),
+        _ => None,
+    });
+    for (name, spec) in declared {
+        if !known.insert(name.clone()) {
+            return Err(Error::Usage(format!("two inputs of the graph are called {name:?}; expected one")));
+        }
+        unread.push((name, spec));
+    }
+    if !known.contains(Step::NAME) {
+        unread.push(step);
+    }
+    unread.retain(|(name, _)| plan.inputs.iter().all(|(read, _)| read != name));
+    Ok(unread)
 }
 
 /// The states that a node writes in place: (output, state's value).

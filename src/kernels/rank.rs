@@ -113,12 +113,16 @@ impl Op for Pick {
 
 /// Inputs scores \[B, W\], ids \[W\] or \[B, W\], target_score \[B\], exclude_offsets \[B + 1\], exclude_items (ascending in each
 /// row). Outputs greater \[B\] and equal \[B\]: how many items of the tile, padding and excluded ones left out, score above
-/// the target and as much as it. The target itself must be among the excluded. A NaN counts as greater, so that a broken
-/// model ranks last.
+/// the target and as much as it. The target itself must be among the excluded. Where a score is not finite, the target's or
+/// that of an item that is counted, there is no rank: greater is [`Rank::NOT_FINITE`], and equal the lowest such item, 0 for
+/// the target.
 #[derive(Debug, Clone, Copy)]
 pub struct Rank;
 
 impl Rank {
+    /// More items than any catalogue has.
+    pub const NOT_FINITE: u32 = u32::MAX;
+
     /// Where a row's items ascend, as the catalogue's tiles do, all are counted without a branch and the excluded ones, far
     /// fewer, taken out after; else each that scores high enough is looked up among the excluded.
     fn twin<T: Real>(&self, a: &Args<T>) {
@@ -127,25 +131,34 @@ impl Rank {
         let tile = ascending(ids, a.shape(1));
         rows2((a.out_u(0), 1), (a.out_u(1), 1), w, |b, greater, equal| {
             let (row, bar, out) = (&scores[b * w..][..w], target[b], excluded(offsets, items, b));
+            let id = |c: usize| id_at(ids, a.shape(1), b, c);
+            let competes = |c: usize| id(c) != 0 && out.binary_search(&id(c)).is_err();
+            let lowest_broken = || (0..w).filter(|&c| !row[c].is_finite() && competes(c)).map(id).min();
+            if !bar.is_finite() {
+                (greater[0], equal[0]) = (Rank::NOT_FINITE, 0);
+                return;
+            }
             let Some(tile) = tile else {
-                (greater[0], equal[0]) = (0, 0);
+                let (mut above, mut level, mut broken) = (0, 0, false);
                 for (c, &s) in row.iter().enumerate() {
-                    let id = id_at(ids, a.shape(1), b, c);
-                    if s < bar || id == 0 || out.binary_search(&id).is_ok() {
+                    if (s < bar && s.is_finite()) || !competes(c) {
                         continue;
                     }
-                    if s == bar {
-                        equal[0] += 1;
-                    } else {
-                        greater[0] += 1;
-                    }
+                    broken |= !s.is_finite();
+                    level += u32::from(s == bar);
+                    above += u32::from(s > bar);
                 }
+                (greater[0], equal[0]) = match broken.then(lowest_broken).flatten() {
+                    Some(item) => (Rank::NOT_FINITE, item),
+                    None => (above, level),
+                };
                 return;
             };
-            let (mut competing, mut below, mut level) = (tile.len() as u32, 0, 0);
+            let (mut competing, mut below, mut level, mut broken) = (tile.len() as u32, 0, 0, 0);
             for &s in &row[..tile.len()] {
                 below += u32::from(s < bar);
                 level += u32::from(s == bar);
+                broken += u32::from(!s.is_finite());
             }
             // Of items one after the other, as they mostly are, each one's column is known; else it is looked for.
             let first = tile.first().copied().unwrap_or(0);
@@ -163,9 +176,13 @@ impl Rank {
                     competing -= 1;
                     below -= u32::from(row[from] < bar);
                     level -= u32::from(row[from] == bar);
+                    broken -= u32::from(!row[from].is_finite());
                 }
             }
-            (greater[0], equal[0]) = (competing - below - level, level);
+            (greater[0], equal[0]) = match (broken > 0).then(lowest_broken).flatten() {
+                Some(item) => (Rank::NOT_FINITE, item),
+                None => (competing - below - level, level),
+            };
         });
     }
 }
@@ -211,13 +228,15 @@ impl Op for Rank {
 
 /// Inputs scores \[B, W\], ids \[W\] or \[B, W\], exclude_offsets \[B + 1\], exclude_items, and the best so far: best_scores
 /// \[B, k\] descending, best_ids \[B, k\] (0: none yet). Outputs: the best of those and this tile, equal scores by lower id.
-/// A NaN is never among them.
+/// A score that is not finite is taken as [`TopK::NOT_FINITE`], above all others: it comes first and is seen.
 #[derive(Debug, Clone, Copy)]
 pub struct TopK;
 
 impl TopK {
     /// More would not fit into the workgroup memory of every adapter.
     pub const MAX_K: usize = 256;
+    /// No score of a model that works, and a number that shaders can compare.
+    pub const NOT_FINITE: f32 = f32::MAX;
 
     fn twin<T: Real>(&self, a: &Args<T>) {
         let (scores, ids, offsets, items) = (a.f(0), a.u(1), a.u(2), a.u(3));
@@ -229,8 +248,9 @@ impl TopK {
             let out = excluded(offsets, items, b);
             for c in 0..w {
                 let (s, id) = (scores[b * w + c], id_at(ids, a.shape(1), b, c));
+                let s = if s.is_finite() { s } else { T::of(TopK::NOT_FINITE as f64) };
                 let beats = |i: usize| best_ids[i] == 0 || s > best[i] || (s == best[i] && id < best_ids[i]);
-                if id == 0 || s.f64().is_nan() || !beats(k - 1) || out.binary_search(&id).is_ok() {
+                if id == 0 || !beats(k - 1) || out.binary_search(&id).is_ok() {
                     continue;
                 }
                 let at = (0..k).find(|&i| beats(i)).expect("it beats the last");

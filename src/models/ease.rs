@@ -171,8 +171,8 @@ mod tests {
         g.result("scores", model.scores(&g, model.user(&g, &history), input("ids", Spec::u32([5]))));
         let mut runner =
             device.compile(&device.plan(&g, Options::default()).unwrap(), &store, RunOptions::default()).unwrap();
-        runner.write_u32("history", &[0, 2, 5, 2, 0, 0, 0, 4]);
-        runner.write_u32("ids", &[1, 2, 3, 4, 5]);
+        runner.write_u32("history", &[0, 2, 5, 2, 0, 0, 0, 4]).unwrap();
+        runner.write_u32("ids", &[1, 2, 3, 4, 5]).unwrap();
         runner.run().unwrap();
         let scores = runner.read("scores").unwrap().to_f64();
         for j in 0..items {

@@ -2,6 +2,7 @@
 
 use crate::data::batches::{Besides, Padding, Windows};
 use crate::device::Runner;
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::models::Reads;
 use crate::nn::Params;
@@ -103,9 +104,9 @@ pub(crate) fn write_history(
     max_len: usize,
     padding: Padding,
     recency: &mut Vec<u32>,
-) {
-    runner.write_u32("history", history);
-    write_recency(runner, "recency", lengths, max_len, padding, recency);
+) -> Result<()> {
+    runner.write_u32("history", history)?;
+    write_recency(runner, "recency", lengths, max_len, padding, recency)
 }
 
 /// Writes views of windows to a runner.
@@ -115,14 +116,15 @@ pub(crate) fn write_views(
     max_len: usize,
     padding: Padding,
     recency: &mut Vec<u32>,
-) {
+) -> Result<()> {
     if views.lengths.is_empty() {
-        return;
+        return Ok(());
     }
-    runner.write_u32("views", &views.history);
-    write_recency(runner, "views.recency", &views.lengths, max_len, padding, recency);
-    if !views.behaviours.is_empty() {
-        runner.write_u32("views.behaviours", &views.behaviours);
+    runner.write_u32("views", &views.history)?;
+    write_recency(runner, "views.recency", &views.lengths, max_len, padding, recency)?;
+    match views.behaviours.is_empty() {
+        true => Ok(()),
+        false => runner.write_u32("views.behaviours", &views.behaviours),
     }
 }
 
@@ -133,7 +135,7 @@ fn write_recency(
     max_len: usize,
     padding: Padding,
     recency: &mut Vec<u32>,
-) {
+) -> Result<()> {
     recency.clear();
     for &len in lengths {
         let len = len as usize;
@@ -141,14 +143,13 @@ fn write_recency(
         recency
             .extend((0..max_len).map(|i| if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 }));
     }
-    runner.write_u32(name, recency);
+    runner.write_u32(name, recency)
 }
 
 /// Writes what else a model reads of histories to a runner.
-pub(crate) fn write_besides(runner: &mut Runner, besides: &Besides) {
-    for (name, values) in [("behaviours", &besides.behaviours), ("features", &besides.features)] {
-        if !values.is_empty() {
-            runner.write_u32(name, values);
-        }
-    }
+pub(crate) fn write_besides(runner: &mut Runner, besides: &Besides) -> Result<()> {
+    let all = [("behaviours", &besides.behaviours), ("features", &besides.features)];
+    all.into_iter()
+        .filter(|(_, values)| !values.is_empty())
+        .try_for_each(|(name, values)| runner.write_u32(name, values))
 }

@@ -111,7 +111,7 @@ impl Session {
         let best = self.load_best(folder, &mut store)?;
         let metrics = match self.phase {
             Some(Phase::Pretrain) => self.pretrained(folder, &state, best, report)?,
-            _ => self.test(folder, &state, best, store, report)?,
+            _ => self.test(folder, &state, best, (store, options.run), report)?,
         };
         Ok((metrics, timings))
     }
@@ -136,9 +136,16 @@ impl Session {
     }
 
     /// Ranks the test part by the best parameters and writes metrics.json.
-    fn test(&self, folder: &RunFolder, state: &State, best: Best, store: Store, report: &mut Report) -> Result<Value> {
+    fn test(
+        &self,
+        folder: &RunFolder,
+        state: &State,
+        best: Best,
+        (store, run): (Store, RunOptions),
+        report: &mut Report,
+    ) -> Result<Value> {
         let metric = self.config.eval.metric;
-        let ranked = self.evaluator(&store, Part::Test)?.run()?;
+        let ranked = self.evaluator_with(&store, Part::Test, run)?.run()?;
         let floor = self.popularity()?;
         let oracle = self.oracle();
         let copy = self.copy()?;
@@ -263,7 +270,8 @@ impl Session {
         let mut store = device.store(&states)?;
         pop.count(&mut store, &split.training(data))?;
         let part = (data, split, Part::Test.into());
-        Evaluator::new(device, &store, &pop, part, None, config.data.max_len, &config.eval)?.run()
+        Evaluator::new((device, RunOptions::default()), &store, &pop, part, None, config.data.max_len, &config.eval)?
+            .run()
     }
 }
 
@@ -291,7 +299,7 @@ impl<'a> Fit<'a> {
         let moments = optimiser.states(model.params());
         let mut store = session.store(Some(&optimiser))?;
         let step = TrainStep::new(&session.device, &store, &**model, &session.step_config(options))?;
-        let valid = session.evaluator(&store, Part::Valid)?;
+        let valid = session.evaluator_with(&store, Part::Valid, options.run)?;
         let parameters = thousands(model.params().elements() as u64);
         let tuned = match session.tuned() {
             n if n == model.params().elements() => String::new(),

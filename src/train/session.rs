@@ -11,7 +11,7 @@ use crate::data::synth::{Behaviour, Domain};
 use crate::data::{
     Ask, Attributes, BatchSpec, Cut, DataConfig, Dataset, Features, Learn, Part, Split, SplitSpec, Statistics,
 };
-use crate::device::{Device, Store};
+use crate::device::{Device, RunOptions, Store};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::Evaluator;
 use crate::eval::ranker;
@@ -423,9 +423,15 @@ impl Session {
 
     /// What ranks the targets of a part, or listed items, by the parameters in `store`.
     pub fn evaluator<'a>(&self, store: &Store, ask: impl Into<Ask<'a>>) -> Result<Evaluator> {
+        self.evaluator_with(store, ask, RunOptions::default())
+    }
+
+    /// As [`Session::evaluator`]; `run.check_finite`: by values that are all finite.
+    pub fn evaluator_with<'a>(&self, store: &Store, ask: impl Into<Ask<'a>>, run: RunOptions) -> Result<Evaluator> {
         let Session { device, model, data, split, config, .. } = self;
-        let features = self.features.as_ref();
-        Evaluator::new(device, store, &**model, (data, split, ask.into()), features, config.data.max_len, &config.eval)
+        let (asked, features, max_len) = ((data, split, ask.into()), self.features.as_ref(), config.data.max_len);
+        let run = RunOptions { profile: false, ..run };
+        Evaluator::new((device, run), store, &**model, asked, features, max_len, &config.eval)
     }
 
     /// Parameters that are trained in the phase.

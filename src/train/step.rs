@@ -173,27 +173,27 @@ impl TrainStep {
             Role::Update => &mut self.runner,
             Role::Add => self.adds.as_mut().expect("an optimiser that accumulates"),
         };
-        write_history(r, &batch.history, &batch.lengths, self.max_len, self.padding, &mut self.recency);
-        write_besides(r, &batch.besides);
-        write_views(r, &batch.views, self.max_len, self.padding, &mut self.recency);
+        write_history(r, &batch.history, &batch.lengths, self.max_len, self.padding, &mut self.recency)?;
+        write_besides(r, &batch.besides)?;
+        write_views(r, &batch.views, self.max_len, self.padding, &mut self.recency)?;
         if !batch.positive_behaviour.is_empty() {
-            r.write_u32("positive_behaviour", &batch.positive_behaviour);
-            r.write_u32("negative_behaviour", &batch.negative_behaviour);
+            r.write_u32("positive_behaviour", &batch.positive_behaviour)?;
+            r.write_u32("negative_behaviour", &batch.negative_behaviour)?;
         }
         if let Some(s) = &batch.feature_segments {
-            r.write_segments("feature_segments", s);
+            r.write_segments("feature_segments", s)?;
         }
-        r.write_u32("positive", &batch.positive);
+        r.write_u32("positive", &batch.positive)?;
         if !batch.places.is_empty() {
-            r.write_u32("places", &batch.places);
+            r.write_u32("places", &batch.places)?;
         }
-        r.write_u32("negative", &batch.negative);
-        r.write_f32("weight", &batch.weight);
-        r.write_segments("segments", &batch.segments);
+        r.write_u32("negative", &batch.negative)?;
+        r.write_f32("weight", &batch.weight)?;
+        r.write_segments("segments", &batch.segments)?;
         if let Some(s) = &batch.output_segments {
-            r.write_segments("output_segments", s);
+            r.write_segments("output_segments", s)?;
         }
-        r.write(Step::NAME, &step.tensor());
+        r.write(Step::NAME, &step.tensor())?;
         r.run()
     }
 

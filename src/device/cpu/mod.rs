@@ -2,6 +2,7 @@
 
 mod strip;
 
+use super::inputs::Inputs;
 use super::{RunOptions, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Plan, Planned, Slot};
@@ -104,7 +105,7 @@ impl Cpu {
         Ok(Runner {
             nodes,
             strips,
-            inputs: plan.inputs.clone(),
+            inputs: Inputs::of(plan),
             results: plan.results.clone(),
             memory,
             busy: store.busy.clone(),
@@ -244,15 +245,23 @@ impl Store {
             .ok_or_else(|| Error::Usage(format!("there is no state {name:?} in this store")))
     }
 
+    /// The memory of state `name`, if `len` elements from `offset` on lie within it.
+    fn range(&self, name: &str, offset: usize, len: usize) -> Result<&Block> {
+        let (_, elements, block) = self.find(name)?;
+        super::within(name, *elements, offset, len)?;
+        Ok(block)
+    }
+
     pub(super) fn write(&mut self, name: &str, offset: usize, tensor: &Tensor) -> Result<()> {
         let _at_work = AtWork::begin(&self.busy);
-        self.find(name)?.2.write(offset, (&tensor.data).into(), self.wide);
+        let block = self.range(name, offset, tensor.shape.elements())?;
+        block.write(offset, (&tensor.data).into(), self.wide);
         Ok(())
     }
 
     pub(super) fn read(&self, name: &str, offset: usize, spec: &Spec) -> Result<Tensor> {
         let _at_work = AtWork::begin(&self.busy);
-        Ok(self.find(name)?.2.read(offset, spec, self.wide))
+        Ok(self.range(name, offset, spec.shape.elements())?.read(offset, spec, self.wide))
     }
 
     pub(super) fn shared_bytes(&self) -> usize {
@@ -344,7 +353,7 @@ impl Node {
 pub struct Runner {
     nodes: Vec<Node>,
     strips: Vec<Strip>,
-    inputs: Vec<(String, Spec)>,
+    inputs: Inputs,
     results: Vec<(String, Slot)>,
     memory: Memories,
     busy: Arc<AtomicBool>,
@@ -371,24 +380,28 @@ impl Drop for AtWork<'_> {
 }
 
 impl Runner {
-    fn write_data(&mut self, name: &str, data: Values, len: usize) -> bool {
-        let Some(i) = self.inputs.iter().position(|(n, _)| n == name) else { return false };
-        let spec = &self.inputs[i].1;
-        assert_eq!(spec.shape.elements(), len, "input {name} is {}", spec.shape);
-        self.memory.inputs[i].write(0, data, self.precision == Precision::F64);
-        true
+    fn write_data(&mut self, name: &str, data: Values) -> Result<()> {
+        let (dtype, len) = match data {
+            Values::U32(v) => (DType::U32, v.len()),
+            Values::F32(v) => (DType::F32, v.len()),
+            Values::F64(v) => (DType::F32, v.len()),
+        };
+        if let Some(i) = self.inputs.place(name, dtype, len)? {
+            self.memory.inputs[i].write(0, data, self.precision == Precision::F64);
+        }
+        Ok(())
     }
 
-    pub(super) fn write_u32(&mut self, name: &str, values: &[u32]) -> bool {
-        self.write_data(name, Values::U32(values), values.len())
+    pub(super) fn write_u32(&mut self, name: &str, values: &[u32]) -> Result<()> {
+        self.write_data(name, Values::U32(values))
     }
 
-    pub(super) fn write_f32(&mut self, name: &str, values: &[f32]) -> bool {
-        self.write_data(name, Values::F32(values), values.len())
+    pub(super) fn write_f32(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        self.write_data(name, Values::F32(values))
     }
 
-    pub(super) fn write_f64(&mut self, name: &str, values: &[f64]) -> bool {
-        self.write_data(name, Values::F64(values), values.len())
+    pub(super) fn write_f64(&mut self, name: &str, values: &[f64]) -> Result<()> {
+        self.write_data(name, Values::F64(values))
     }
 
     pub(super) fn run(&mut self) -> Result<()> {

@@ -6,11 +6,12 @@ use super::pipeline::Pipeline;
 use super::profiler::Profiler;
 use super::shader::Shader;
 use super::{RunOptions, Shared, Timing, known};
+use crate::device::inputs::Inputs;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Plan, Planned, Slot};
 use crate::kernels::launch::Source;
 use crate::kernels::{Caps, Cost};
-use crate::tensor::{Spec, Tensor};
+use crate::tensor::{DType, Spec, Tensor};
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ fn estimate(cost: Cost) -> f64 {
 pub struct Runner {
     shared: Arc<Shared>,
     nodes: Vec<Node>,
-    inputs: Vec<(String, Spec)>,
+    inputs: Inputs,
     results: Vec<(String, Slot)>,
     memory: Memories,
     /// Names of the pool's buffers, where each holds one guarded value.
@@ -225,7 +226,7 @@ impl Runner {
         Ok(Runner {
             submissions: submissions(&nodes),
             dispatches,
-            inputs: plan.inputs,
+            inputs: Inputs::of(&plan),
             results: plan.results,
             memory,
             guarded,
@@ -237,20 +238,19 @@ impl Runner {
         })
     }
 
-    fn write_data(&mut self, name: &str, data: &[u8]) -> bool {
-        let Some(i) = self.inputs.iter().position(|(n, _)| n == name) else { return false };
-        let spec = &self.inputs[i].1;
-        assert_eq!(spec.shape.elements() * 4, data.len(), "input {name} is {}", spec.shape);
-        self.shared.queue.write_buffer(&self.memory.inputs[i].buffer, 0, data);
-        true
+    fn write_data<T: bytemuck::Pod>(&mut self, name: &str, dtype: DType, values: &[T]) -> Result<()> {
+        if let Some(i) = self.inputs.place(name, dtype, values.len())? {
+            self.shared.queue.write_buffer(&self.memory.inputs[i].buffer, 0, bytemuck::cast_slice(values));
+        }
+        Ok(())
     }
 
-    pub(in crate::device) fn write_u32(&mut self, name: &str, values: &[u32]) -> bool {
-        self.write_data(name, bytemuck::cast_slice(values))
+    pub(in crate::device) fn write_u32(&mut self, name: &str, values: &[u32]) -> Result<()> {
+        self.write_data(name, DType::U32, values)
     }
 
-    pub(in crate::device) fn write_f32(&mut self, name: &str, values: &[f32]) -> bool {
-        self.write_data(name, bytemuck::cast_slice(values))
+    pub(in crate::device) fn write_f32(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        self.write_data(name, DType::F32, values)
     }
 
     /// Runs the plan once; returns when the work is submitted, and with at most three steps waiting.

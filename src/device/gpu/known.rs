@@ -90,7 +90,7 @@ impl Op for Steps {
 pub(super) fn turns(shared: &Arc<Shared>) -> Result<u64> {
     let g = Graph::new();
     g.result("y", g.push(Steps, &[g.input("seeds", Spec::u32([LANES]))]));
-    let y = run(shared, &g, Options::default(), |runner| _ = runner.write_u32("seeds", &seeds()))?;
+    let y = run(shared, &g, Options::default(), |runner| runner.write_u32("seeds", &seeds()))?;
     judge(y.as_u32()).ok_or_else(|| {
         Error::Failed(format!(
             "{} computes something wrong: a kernel whose results are known made {:?} of {:?}; update its driver, or use \
@@ -122,7 +122,7 @@ pub(super) fn multiplies(shared: &Arc<Shared>) -> bool {
         // Only values of the plan are stored as f16.
         let of = |shape: [usize; 2], values: &[f32]| g.constant(Tensor::f32(shape, values.to_vec())).abs();
         g.result("y", of([m, k], &a).matmul(of([k, n], &b)));
-        let y = run(shared, &g, Options { half: true, ..Options::default() }, |_| {}).map_err(|e| e.to_string())?;
+        let y = run(shared, &g, Options { half: true, ..Options::default() }, |_| Ok(())).map_err(|e| e.to_string())?;
         for (at, got) in y.to_f64().into_iter().enumerate() {
             let want: f64 = (0..k).map(|l| (a[at / n * k + l] * b[l * n + at % n]) as f64).sum();
             if (got - want).is_nan() || (got - want).abs() > 1e-3 * want {
@@ -135,11 +135,16 @@ pub(super) fn multiplies(shared: &Arc<Shared>) -> bool {
 }
 
 /// The result `y` of one run of `g`, after `write`.
-fn run(shared: &Arc<Shared>, g: &Graph, options: Options, write: impl Fn(&mut Runner)) -> Result<Tensor> {
+fn run(
+    shared: &Arc<Shared>,
+    g: &Graph,
+    options: Options,
+    write: impl Fn(&mut Runner) -> Result<()>,
+) -> Result<Tensor> {
     let store = Store::new(shared, &[])?;
     let plan = Plan::new(g, options)?;
     let mut runner = Runner::on(&shared.caps, shared, &plan, &store, RunOptions::default())?;
-    write(&mut runner);
+    write(&mut runner)?;
     runner.run()?;
     runner.read("y")
 }

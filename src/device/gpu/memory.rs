@@ -197,11 +197,8 @@ impl Store {
     /// State `name`, if `len` elements from `offset` on lie within it.
     fn range(&self, name: &str, offset: usize, len: usize) -> Result<&State> {
         let state = self.find(name)?;
-        if offset + len <= state.elements {
-            return Ok(state);
-        }
-        let end = offset + len;
-        Err(Error::Usage(format!("state {name} has {} elements; {offset} to {end} do not lie in it", state.elements)))
+        crate::device::within(name, state.elements, offset, len)?;
+        Ok(state)
     }
 
     pub(in crate::device) fn write(&mut self, name: &str, offset: usize, tensor: &Tensor) -> Result<()> {

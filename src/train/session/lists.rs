@@ -2,16 +2,16 @@
 
 use super::Session;
 use crate::data::{Ask, EvalBatches, EvalSpec};
-use crate::device::Store;
+use crate::device::{RunOptions, Store};
 use crate::error::{Error, Result};
-use crate::eval::ranker::{RankSpec, Recommender};
+use crate::eval::ranker::{RankSpec, Recommender, not_finite};
 use crate::kernels::rank::TopK;
 
 impl Session {
     /// The `k` best items of each of `users`, best first, with their scores; the items of the history are left out.
     ///
     /// # Errors
-    /// A `k` of 0, or over [`TopK::MAX_K`].
+    /// A `k` of 0, or over [`TopK::MAX_K`]; a score that is not finite: [`Error::Failed`], with the user and the item.
     pub fn recommend(&self, store: &Store, users: &[u32], k: usize) -> Result<Vec<Vec<(u32, f32)>>> {
         let whole = users.iter().map(|&user| (user, self.data.history(user).len() as u32)).collect();
         self.best(store, whole, k, true)
@@ -50,11 +50,17 @@ impl Session {
             threads: 1,
         };
         let batches = EvalBatches::recommend(data.clone(), split.clone(), histories, spec)?;
-        let spec = RankSpec { batch, max_len, items: data.items(), exclude_cap: batches.exclude_cap() };
+        let (items, exclude_cap) = (data.items(), batches.exclude_cap());
+        let spec = RankSpec { batch, max_len, items, exclude_cap, run: RunOptions::default() };
         let mut recommender = Recommender::new(device, store, &**model, &spec, k)?;
         let mut all = vec![];
         for batch in batches.batches() {
-            all.extend(recommender.best(&batch)?);
+            let best = recommender.best(&batch)?;
+            let mut firsts = best.iter().zip(&batch.users).filter_map(|(list, &user)| Some((user, list.first()?)));
+            if let Some((user, (item, _))) = firsts.find(|(_, (_, score))| *score == TopK::NOT_FINITE) {
+                return Err(not_finite(data, user, *item));
+            }
+            all.extend(best);
         }
         Ok(all)
     }
