@@ -95,7 +95,7 @@ fn batch(bencher: Bencher, objective: &str) {
 fn plan(bencher: Bencher, model: &str) {
     let config = Config::embedded().with_setting("device=cpu").unwrap();
     let session = Session::open(model, config).unwrap();
-    let step = session.step_config(FitOptions::default());
+    let step = session.step_config(&FitOptions::default());
     bencher.bench_local(|| {
         let g = Graph::new();
         TrainStep::trace(&g, &*session.model, &step, Role::Update).unwrap();

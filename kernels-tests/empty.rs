@@ -86,9 +86,9 @@ fn runs(build: Build, extents: [usize; 3], device: &str) -> Result<(), String> {
         let mut runner = device.compile(&plan, &store, RunOptions::default())?;
         for (name, spec) in plan.inputs.iter().filter(|(name, _)| name != Step::NAME) {
             match spec.dtype {
-                wgrec::tensor::DType::U32 => runner.write_u32(name, &vec![1; spec.shape.elements()]),
-                _ => runner.write_f32(name, &vec![0.5; spec.shape.elements()]),
-            };
+                wgrec::tensor::DType::U32 => runner.write_u32(name, &vec![1; spec.shape.elements()])?,
+                _ => runner.write_f32(name, &vec![0.5; spec.shape.elements()])?,
+            }
         }
         runner.run()?;
         (0..results.len()).map(|i| runner.read(&i.to_string())).collect()

@@ -333,7 +333,7 @@ fn config(kind: LossKind, keep_gradients: bool) -> StepConfig {
 
 fn store(model: &Subject, device: &Device) -> Result<Store, Failed> {
     let params = model.model.params();
-    let mut store = device.store(&[params.states(), config(model.kind, false).optimiser.states(params)].concat())?;
+    let mut store = device.store(&TrainStep::states(params, &config(model.kind, false).optimiser))?;
     params.initialise(&mut store, 3)?;
     Ok(store)
 }
@@ -538,7 +538,7 @@ fn scaled(kind: LossKind, yes: bool) -> StepConfig {
 fn scaled_store(model: &Subject, device: &Device) -> Result<Store, Failed> {
     let params = model.model.params();
     let optimiser = scaled(model.kind, true).optimiser;
-    let mut store = device.store(&[params.states(), optimiser.states(params)].concat())?;
+    let mut store = device.store(&TrainStep::states(params, &optimiser))?;
     params.initialise(&mut store, 3)?;
     Ok(store)
 }
@@ -838,8 +838,7 @@ fn accumulated(device: &Device) -> Result<(), Failed> {
         // Adam forgets a gradient's scale; a decay and a limit that act do not.
         config.optimiser = Adam { accumulate, weight_decay: 0.1, clip: Some(0.05), ..config.optimiser };
         let params = subject.model.params();
-        let states = [params.states(), config.optimiser.states(params), config.optimiser.sums(params)];
-        let mut store = device.store(&states.concat())?;
+        let mut store = device.store(&TrainStep::states(params, &config.optimiser))?;
         params.initialise(&mut store, 3)?;
         let mut step = TrainStep::new(device, &store, &*subject.model, &config)?;
         for n in 0..5 {

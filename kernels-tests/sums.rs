@@ -107,12 +107,14 @@ fn run(device: &Device, g: &Graph, n: usize, list: &[u32]) -> Result<f64, Failed
     let plan = device.plan(g, Options::default())?;
     let store = device.store(&[("table".into(), 3)])?;
     let mut runner = device.compile(&plan, &store, RunOptions::default())?;
-    runner.write_f32("x", &vec![VALUE; n]);
+    runner.write_f32("x", &vec![VALUE; n])?;
     if !list.is_empty() {
-        runner.write_u32("list", list);
+        runner.write_u32("list", list)?;
+    }
+    if plan.inputs.iter().any(|(name, _)| name == "segments.rows") {
         let mut segments = Segments::default();
         segments.build(&[list], 3);
-        runner.write_segments("segments", &segments);
+        runner.write_segments("segments", &segments)?;
     }
     runner.run()?;
     Ok(runner.read("y")?.to_f64()[0])

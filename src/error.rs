@@ -27,9 +27,17 @@ pub enum Error {
     #[error("{0}")]
     Device(String),
 
-    /// The run itself failed (a NaN, a lost device): exit code 1.
+    /// The run itself failed (a lost device): exit code 1.
     #[error("{0}")]
     Failed(String),
+
+    /// A loss, a parameter or a score that is not finite, so that nothing may come of it: exit code 1.
+    #[error("{0}")]
+    NotFinite(String),
+
+    /// A training that was asked to stop, and did; the message says what is saved: exit code 130.
+    #[error("{0}")]
+    Stopped(String),
 }
 
 fn place(line: Option<u64>, column: Option<u64>) -> String {
@@ -64,10 +72,11 @@ impl Error {
         Error::Shape { op: op.into(), message: message.into() }
     }
 
-    /// 2 for wrong input or usage, 1 for a failed run.
+    /// 2 for wrong input or usage, 1 for a failed run, 130 for one that was stopped.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Error::Failed(_) => 1,
+            Error::Failed(_) | Error::NotFinite(_) => 1,
+            Error::Stopped(_) => 130,
             _ => 2,
         }
     }

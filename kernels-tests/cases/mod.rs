@@ -21,6 +21,7 @@ mod reduce;
 mod softmax;
 mod softmax_loss;
 mod strided;
+mod watch;
 
 use crate::harness::{Case, checks};
 use libtest_mimic::Trial;
@@ -52,6 +53,7 @@ pub const ALL: &[(&str, Cases)] = &[
     ("softmax", softmax::cases),
     ("softmax_loss", softmax_loss::cases),
     ("strided", strided::cases),
+    ("watch", watch::cases),
 ];
 
 pub fn trials() -> Vec<Trial> {

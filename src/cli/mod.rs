@@ -11,12 +11,15 @@ mod recommend;
 mod sweep;
 mod train;
 
-use clap::{Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand};
+use std::borrow::Cow;
+use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wgrec::data::Format;
-use wgrec::train::{Config, RunFolder};
+use wgrec::train::{Config, RunFolder, Stop};
 use wgrec::{Error, Result};
 
 /// Train sequential recommenders on any GPU, or on the CPU
@@ -69,9 +72,16 @@ fn same(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-/// Runs the program: 0 if all went well, 2 for wrong input or usage, 1 for a run that failed.
+/// Runs the program: 0 if all went well, 2 for wrong input or usage, 1 for a run that failed, 130 for one that was stopped.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let cli = Cli::try_parse().unwrap_or_else(|e| match setting_flag(&e, env::args().collect()) {
+        None => e.exit(),
+        Some(hint) => {
+            eprintln!("error: {hint}");
+            std::process::exit(2)
+        }
+    });
+    let done = match cli.command {
         Command::Train(args) => train::run(args),
         Command::Sweep(args) => sweep::run(args),
         Command::Eval(args) => eval::run(args),
@@ -85,10 +95,72 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
+            let what = if matches!(e, Error::Stopped(_)) { "" } else { "error: " };
             // The only other place to say it would be the one that just failed.
-            let _ = writeln!(io::stderr(), "error: {e}");
+            let _ = writeln!(io::stderr(), "{what}{e}");
             ExitCode::from(e.exit_code() as u8)
         }
+    }
+}
+
+/// Of an error about a flag that there is not, where a setting is what was meant: how to change it.
+fn setting_flag(e: &clap::Error, args: Vec<String>) -> Option<String> {
+    let command = Cli::command();
+    let takes_settings = |name: &String| {
+        let mut flags = command.find_subcommand(name).into_iter().flat_map(|command| command.get_arguments());
+        flags.any(|flag| flag.get_long() == Some("set"))
+    };
+    let Some(ContextValue::String(flag)) = e.get(ContextKind::InvalidArg) else { return None };
+    if e.kind() != ErrorKind::UnknownArgument || !args.get(1).is_some_and(takes_settings) {
+        return None;
+    }
+    let key = Config::setting_named(flag.trim_start_matches('-'))?;
+    let at = args.iter().position(|arg| arg.split('=').next() == Some(flag))?;
+    let value = match (args[at].split_once('='), args.get(at + 1)) {
+        (Some((_, value)), _) => value,
+        (None, Some(next)) if !next.starts_with("--") => next,
+        _ => "VALUE",
+    };
+    Some(format!("there is no flag {flag}: settings are changed by --set, as in --set {key}={value}"))
+}
+
+/// A request to stop that Ctrl-C and the signals to end make. Where nothing heeds it, and the second time, they end the
+/// program at once.
+fn stop_by_signals() -> Result<Stop> {
+    let stop = Stop::default();
+    let request = stop.clone();
+    let handler = move || {
+        if !request.request() {
+            std::process::exit(130);
+        }
+        let _ = writeln!(io::stderr(), "stopping: what is done is being saved; once more ends it at once");
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::Failed(format!("cannot handle Ctrl-C: {e}")))?;
+    Ok(stop)
+}
+
+/// `done`, and where the training was stopped, the command that resumes it.
+fn resumed_by<T>(command: impl FnOnce() -> String, done: Result<T>) -> Result<T> {
+    done.map_err(|e| match e {
+        Error::Stopped(what) => Error::Stopped(format!("{what}\nresume by: {}", command())),
+        e => e,
+    })
+}
+
+/// The command that was given, and `more`, as a shell takes it.
+fn command_line(more: &[&str]) -> String {
+    let given: Vec<String> = env::args().skip(1).collect();
+    let more = more.iter().filter(|flag| given.iter().all(|arg| arg != *flag));
+    let all = given.iter().map(String::as_str).chain(more.copied());
+    ["wgrec".into()].into_iter().chain(all.map(quoted)).collect::<Vec<_>>().join(" ")
+}
+
+/// `text` as a shell takes it.
+fn quoted(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "-_=./,:+@%".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.into(),
+        false => format!("'{}'", text.replace('\'', r"'\''")).into(),
     }
 }
 

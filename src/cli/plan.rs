@@ -47,7 +47,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     session.check_training()?;
     let graph = Graph::new();
-    TrainStep::trace(&graph, &*session.model, &session.step_config(FitOptions::default()), Role::Update)?;
+    TrainStep::trace(&graph, &*session.model, &session.step_config(&FitOptions::default()), Role::Update)?;
     let plan = Plan::new(&graph, Options { threads, half, ..Options::default() })?;
     if let Some(path) = &args.dot {
         replace(path, |temporary| std::fs::write(temporary, dot(&plan)))?;

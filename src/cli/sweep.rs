@@ -27,6 +27,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let stop = super::stop_by_signals()?;
     let sweep = Sweep::read(&args.file)?;
     let key = |set: &str| set.split('=').next().unwrap_or_default().trim().to_string();
     if let Some(set) = args.set.iter().find(|set| sweep.decides(&key(set))) {
@@ -38,7 +39,8 @@ pub fn run(args: Args) -> Result<()> {
     let base = settings.with_defaults(|config| sweep.over(config))?;
     let stem = file.file_stem().unwrap_or(file.as_os_str());
     let out = out.unwrap_or_else(|| Path::new("runs").join(stem));
-    let results = sweep.run(&base, &out, &mut Report::standard())?;
+    let trained = sweep.run(&base, &out, &stop, &mut Report::standard());
+    let results = super::resumed_by(|| super::command_line(&[]), trained)?;
     super::print(&format!("\n{}saved    {}\n", results.table(), out.join("sweep.csv").display()))?;
     match results.failed() {
         0 => Ok(()),

@@ -38,6 +38,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let stop = super::stop_by_signals()?;
     let Start { mut folder, config, other } = match &args.from {
         Some(from) => start_from(&args, from)?,
         None => start(&args)?,
@@ -46,8 +47,16 @@ pub fn run(args: Args) -> Result<()> {
         resume: args.resume,
         plan: Options { no_reuse: args.no_reuse, ..Options::default() },
         run: RunOptions { profile: args.profile.is_some(), check_finite: args.check_finite },
+        stop,
     };
-    let (_, timings) = fit::train(&args.model, &config, (&mut folder, other), options, &mut Report::standard())?;
+    let out = folder.path().to_path_buf();
+    let trained = fit::train(&args.model, &config, (&mut folder, other), options, &mut Report::standard());
+    let resume = || match other {
+        // Only the flags say which behaviour.
+        true => super::command_line(&["--resume"]),
+        false => format!("wgrec train {} --resume --out {}", args.model, super::quoted(&out.to_string_lossy())),
+    };
+    let (_, timings) = super::resumed_by(resume, trained)?;
     if let Some(by) = args.profile {
         super::print(&profile::table(&timings, by))?;
     }

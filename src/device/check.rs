@@ -14,6 +14,7 @@ use crate::kernels::moments::Moments;
 use crate::kernels::random::Noise;
 use crate::kernels::rank::{Pick, Rank, TopK};
 use crate::kernels::reduce::SumSquares;
+use crate::kernels::watch::Watch;
 use crate::tensor::philox::Stream;
 use crate::tensor::segments::Segments;
 use crate::tensor::{Spec, Tensor};
@@ -36,7 +37,7 @@ impl Checked {
 type Build = for<'g> fn(&'g Graph) -> Result<Vec<Var<'g>>>;
 
 /// Each kernel's results from the states `a` \[7, 6, 5\] and `w` \[37, 5\], and gradients by them.
-const KERNELS: [(&str, Build); 21] = [
+const KERNELS: [(&str, Build); 22] = [
     ("elementwise", |g| {
         let x = a(g);
         let all =
@@ -167,6 +168,11 @@ const KERNELS: [(&str, Build); 21] = [
         let op = AdamRows { settings, lazy: false, decay: 0.0 };
         let by_rows = g.try_push(op, &[table("tp"), table("tm"), table("tv"), values, rows, counts, g.step(), one])?;
         Ok(vec![flat[0].reshape([210]), by_rows[0].reshape([42, 5])])
+    }),
+    ("watch", |g| {
+        let first = g.state("first", "first", 0, Spec::f32([1]));
+        let [loss, part] = [0, 1].map(|i| w(g).slice(0, i, 1).slice(1, i, 1));
+        g.try_push(Watch, &[loss, part, g.scalar(1.0), g.step(), first])
     }),
 ];
 

@@ -284,12 +284,8 @@ fn within(name: &str, elements: usize, offset: usize, len: usize) -> Result<()> 
 
 /// An error that names `scope` if `tensor`, its output, has an Inf or NaN.
 fn finite(scope: &str, tensor: &Tensor) -> Result<()> {
-    match tensor.to_f64().iter().position(|x| !x.is_finite()) {
+    match tensor.not_finite() {
         None => Ok(()),
-        Some(at) => Err(Error::Failed(format!(
-            "{scope}: element {at} of its output {} is {}; try a smaller learning rate, or --set train.clip",
-            tensor.shape,
-            tensor.to_f64()[at]
-        ))),
+        Some(what) => Err(Error::NotFinite(format!("{scope}: its output is not finite: {what}"))),
     }
 }

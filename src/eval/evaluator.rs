@@ -5,7 +5,7 @@ use super::metrics::{Metric, TieRule};
 use super::ranker::{Candidates, RankSpec, Ranker, not_finite};
 use crate::data::{Ask, Dataset, EvalBatches, EvalSpec, Features, Split};
 use crate::device::{Device, RunOptions, Store};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::rank::Rank;
 use crate::models::Model;
 use serde_json::{Map, Value};
@@ -106,11 +106,22 @@ impl Evaluator {
     }
 
     /// # Errors
-    /// A score that is not finite, of a target or of what it is ranked among: [`Error::Failed`](crate::Error::Failed), with
-    /// the user and the item; a device that fails.
+    /// As [`Evaluator::run_unless`].
     pub fn run(&mut self) -> Result<Ranked> {
+        self.run_unless(&|| false)
+    }
+
+    /// Ranks all that was asked for, unless it is to `stop`.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`]. A score that is not finite, of a target or of what it is ranked among: [`Error::NotFinite`], with
+    /// the user and the item; a device that fails.
+    pub fn run_unless(&mut self, stop: &dyn Fn() -> bool) -> Result<Ranked> {
         let mut ranked = Ranked { targets: self.batches.targets().to_vec(), ..Ranked::default() };
         for batch in self.batches.batches() {
+            if stop() {
+                return Err(Error::Stopped("stopped before all was ranked".to_string()));
+            }
             let counts = self.ranker.ranks(&batch)?;
             if let Some(row) = counts.iter().position(|&(greater, _)| greater == Rank::NOT_FINITE) {
                 let item = if counts[row].1 == 0 { batch.target[row] } else { counts[row].1 };

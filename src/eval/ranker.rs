@@ -110,9 +110,9 @@ fn write_excluded(runner: &mut Runner, batch: &EvalBatch) -> Result<()> {
 /// The error where a user's score of an item is not finite, so that nothing can be ranked for that user.
 pub fn not_finite(data: &Dataset, user: u32, item: u32) -> Error {
     let (user, item) = (data.user_name(user), data.item_name(item));
-    Error::Failed(format!(
-        "user {user:?}: the score of item {item:?} is not finite (NaN or Inf), so that nothing can be ranked: the parameters \
-         have grown too large; train again with a lower train.lr, or with train.clip"
+    Error::NotFinite(format!(
+        "user {user:?}: the score of item {item:?} is not finite, so that nothing can be ranked; the model's parameters have \
+         grown too large: train it again with a lower train.lr"
     ))
 }
 

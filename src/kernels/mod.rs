@@ -40,6 +40,7 @@ pub mod reduce;
 pub mod softmax;
 pub mod softmax_loss;
 pub mod strided;
+pub mod watch;
 
 pub use args::Args;
 pub use launch::{Caps, Cooperative, Grid, Launch, OperandRef};
@@ -72,6 +73,7 @@ shaders![
     "softmax",
     "softmax_loss",
     "strided",
+    "watch",
 ];
 
 /// Text that shaders prepend with `//!import NAME`, by name.

@@ -118,6 +118,13 @@ impl Model for Ease {
             let row = &mut weights[(j + 1) * rows + 1..][..self.items];
             row.iter_mut().zip(column).for_each(|(weight, &p)| *weight = (-p / column[j]) as f32);
             row[j] = 0.0;
+            if let Some(weight) = row.iter().find(|weight| !weight.is_finite()) {
+                return Err(Error::NotFinite(format!(
+                    "ease: a weight to item number {} is {weight}; a larger model.ridge than {} helps",
+                    j + 1,
+                    self.ridge
+                )));
+            }
         }
         drop(p);
         self.params.write(store, Ease::WEIGHTS, &Tensor::f32([rows, rows], weights))

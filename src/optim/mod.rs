@@ -76,6 +76,14 @@ impl<'g> LossScale<'g> {
 const SUM: &str = "sum.";
 const WEIGHTS: &str = "sum_of_weights";
 
+/// An update, as it stands in the graph.
+pub struct Updated<'g> {
+    /// By the name of the parameter.
+    pub gradients: Vec<(String, Gradient<'g>)>,
+    /// What gradients are multiplied with; 0 where the update is left out, since they overflowed.
+    pub scale: Var<'g>,
+}
+
 /// The gradients as the updates take them.
 struct Parts<'g, 'p> {
     /// Of the small parameters, laid out as they are.
@@ -160,13 +168,12 @@ impl Adam {
         if self.accumulate > 1 { all.collect() } else { vec![] }
     }
 
-    /// Adds the gradients of `loss` by the parameters that are trained, and their updates. Returns the gradients by
-    /// name. `loss` is a mean over rows whose weights sum to `weight`; where several batches make one update, it goes by the
+    /// Adds the gradients of `loss` by the parameters that are trained, and their updates. `loss` is a mean over rows whose weights sum to `weight`; where several batches make one update, it goes by the
     /// mean over the rows of all.
     ///
     /// # Errors
     /// As of [`Graph::gradients`]; lazy updates from several batches.
-    pub fn update<'g>(&self, loss: Var<'g>, weight: Var<'g>, params: &Params) -> Result<Vec<(String, Gradient<'g>)>> {
+    pub fn update<'g>(&self, loss: Var<'g>, weight: Var<'g>, params: &Params) -> Result<Updated<'g>> {
         let g = loss.graph();
         let (list, gradients) = self.gradients(loss, params)?;
         let mut parts = self.parts(g, params, &list, &gradients);
@@ -211,7 +218,7 @@ impl Adam {
                     }
                 }
             }
-            Ok(list.iter().map(|p| p.name.clone()).zip(gradients).collect())
+            Ok(Updated { gradients: list.iter().map(|p| p.name.clone()).zip(gradients).collect(), scale })
         })
     }
 

@@ -40,7 +40,7 @@ use crate::eval::Metric;
 use crate::models::Phase;
 use crate::models::config::has_phases;
 use crate::train::checkpoint::replace;
-use crate::train::{Config, FitOptions, Report, RunFolder, fit};
+use crate::train::{Config, FitOptions, Report, RunFolder, Stop, fit};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -51,8 +51,9 @@ impl Sweep {
     ///
     /// # Errors
     /// Before anything is trained: those of [`Sweep::trials`]; a trial whose settings are refused; one whose folder holds a run
-    /// of other settings or of another model. Later: a table or plot that cannot be written.
-    pub fn run(&self, base: &Config, out: &Path, report: &mut Report) -> Result<Results> {
+    /// of other settings or of another model. Later: a table or plot that cannot be written; [`Error::Stopped`], once `stop` is
+    /// requested and the trial in hand saved.
+    pub fn run(&self, base: &Config, out: &Path, stop: &Stop, report: &mut Report) -> Result<Results> {
         let mut results = Results::new(self, base, self.trials(base)?);
         let mut described = false;
         for (trial, result) in results.trials.iter().zip(&mut results.over) {
@@ -81,8 +82,10 @@ impl Sweep {
             if results.over[i].is_some() {
                 continue;
             }
-            let trained =
-                self.train(&results.trials[i], &results.trials, out, results.metric).map_err(|e| e.to_string());
+            let trained = match self.train(&results.trials[i], &results.trials, out, results.metric, stop) {
+                Err(e @ Error::Stopped(_)) => return Err(results.trials[i].named(e)),
+                trained => trained.map_err(|e| e.to_string()),
+            };
             let about = match &trained {
                 Ok(score) => results.describe(score),
                 Err(problem) => format!("failed: {problem}"),
@@ -116,7 +119,7 @@ impl Sweep {
     }
 
     /// Trains a trial, one of `all`.
-    fn train(&self, trial: &Trial, all: &[Trial], out: &Path, metric: Metric) -> Result<Score> {
+    fn train(&self, trial: &Trial, all: &[Trial], out: &Path, metric: Metric, stop: &Stop) -> Result<Score> {
         let path = out.join(&trial.name);
         let (mut folder, config) = if RunFolder::is_run(&path) {
             let folder = RunFolder::go_on(&path)?;
@@ -125,7 +128,7 @@ impl Sweep {
         } else {
             (RunFolder::new(&path)?, self.with_backbone(trial, all, out)?)
         };
-        let options = FitOptions { resume: true, ..FitOptions::default() };
+        let options = FitOptions { resume: true, stop: stop.clone(), ..FitOptions::default() };
         let (metrics, _) = fit::train(&self.model, &config, (&mut folder, false), options, &mut Report::bar())?;
         Score::of(&metrics, metric, &folder.metrics_file())
     }

@@ -225,6 +225,19 @@ impl Tensor {
         }
     }
 
+    /// The first element that is not finite, in words: `element [3, 5] of [41, 16] is NaN`.
+    pub fn not_finite(&self) -> Option<String> {
+        let (at, value) = match &self.data {
+            Data::F32(v) => v.iter().position(|x| !x.is_finite()).map(|at| (at, v[at] as f64))?,
+            Data::F64(v) => v.iter().position(|x| !x.is_finite()).map(|at| (at, v[at]))?,
+            Data::U32(_) => return None,
+        };
+        let mut rest = at;
+        let mut index: Vec<usize> = self.shape.iter().rev().map(|n| (rest % n, rest /= n).0).collect();
+        index.reverse();
+        Some(format!("element {index:?} of {} is {value}", self.shape))
+    }
+
     /// The elements of an integer tensor. Panics on floats.
     pub fn as_u32(&self) -> &[u32] {
         match &self.data {

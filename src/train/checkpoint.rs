@@ -6,6 +6,7 @@
 use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::nn::Params;
+use crate::nn::params::Param;
 use crate::tensor::{Data, Spec, Tensor};
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 use serde::de::DeserializeOwned;
@@ -46,6 +47,9 @@ pub struct State {
     pub seconds: f64,
     /// Sum and number of the losses that were read in this epoch.
     pub losses: (f64, u64),
+    /// All steps before the next evaluation are done, and it is not.
+    #[serde(default)]
+    pub evaluates: bool,
     pub best: Option<Best>,
 }
 
@@ -71,22 +75,34 @@ struct Header<T> {
 /// Of the parameters of a model, by name, those that are meant.
 pub type Which<'a> = &'a dyn Fn(&str) -> bool;
 
-/// Writes parameters of a model, by name. `about` says more, for people and for [`load_parameters`].
-pub fn save_parameters(
-    path: &Path,
-    origin: &Origin,
-    about: &impl Serialize,
-    params: &Params,
-    which: Which,
-    store: &Store,
-) -> Result<()> {
-    save(path, origin, about, &parameters(params, which, store)?)
-}
+/// Tensors by name, as they are saved.
+pub type Named = Vec<(String, Tensor)>;
 
-/// Reads what [`save_parameters`] wrote into a store; returns what was said about it.
+/// Reads parameters of a model, by name, to [`save`] them.
 ///
 /// # Errors
-/// A file that cannot be read or is cut short; one of another model or data set; parameters of other shapes.
+/// The first that is not finite: [`Error::NotFinite`].
+pub fn read_parameters(params: &Params, which: Which, store: &Store) -> Result<Named> {
+    let read = |p: &Param| {
+        let tensor = params.read(store, &p.name)?;
+        finite(&format!("the parameter {}", p.name), &tensor)?;
+        Ok((p.name.clone(), tensor))
+    };
+    params.iter().filter(|p| which(&p.name)).map(read).collect()
+}
+
+fn finite(what: &str, tensor: &Tensor) -> Result<()> {
+    match tensor.not_finite() {
+        None => Ok(()),
+        Some(why) => Err(Error::NotFinite(format!("{what} is not finite: {why}"))),
+    }
+}
+
+/// Reads parameters that [`save`] wrote into a store; returns what was said about them.
+///
+/// # Errors
+/// A file that cannot be read or is cut short; one of another model or data set; parameters of other shapes, or that are
+/// not finite.
 pub fn load_parameters<T: DeserializeOwned>(
     path: &Path,
     origin: &Origin,
@@ -99,23 +115,21 @@ pub fn load_parameters<T: DeserializeOwned>(
     Ok(about)
 }
 
-/// Writes a training that goes on: parameters, the `optimiser`'s states, and `state`.
-pub fn save_training(
-    path: &Path,
-    origin: &Origin,
-    state: &State,
-    (params, which): (&Params, Which),
-    optimiser: &[(String, usize)],
-    store: &Store,
-) -> Result<()> {
-    let mut tensors = parameters(params, which, store)?;
+/// Reads a training that goes on, to [`save`] it with its [`State`]: parameters and the `optimiser`'s states.
+///
+/// # Errors
+/// The first of them that is not finite: [`Error::NotFinite`].
+pub fn read_training((params, which): (&Params, Which), optimiser: &[(String, usize)], store: &Store) -> Result<Named> {
+    let mut tensors = read_parameters(params, which, store)?;
     for (name, len) in optimiser {
-        tensors.push((optimiser_name(name), store.read(name, 0, &Spec::f32([*len]))?));
+        let tensor = store.read(name, 0, &Spec::f32([*len]))?;
+        finite(&format!("the optimiser's state {name}"), &tensor)?;
+        tensors.push((optimiser_name(name), tensor));
     }
-    save(path, origin, state, &tensors)
+    Ok(tensors)
 }
 
-/// Reads what [`save_training`] wrote; the errors are those of [`load_parameters`].
+/// Reads into a store what [`read_training`] read and [`save`] wrote; the errors are those of [`load_parameters`].
 pub fn load_training(
     path: &Path,
     origin: &Origin,
@@ -135,10 +149,6 @@ fn optimiser_name(state: &str) -> String {
     format!("optimiser.{state}")
 }
 
-fn parameters(params: &Params, which: Which, store: &Store) -> Result<Vec<(String, Tensor)>> {
-    params.iter().filter(|p| which(&p.name)).map(|p| Ok((p.name.clone(), params.read(store, &p.name)?))).collect()
-}
-
 fn write_parameters(
     path: &Path,
     params: &Params,
@@ -154,11 +164,21 @@ fn write_parameters(
 
 fn find<'a>(path: &Path, tensors: &'a HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<&'a Tensor> {
     let found = match tensors.get(name) {
-        Some(tensor) if tensor.shape[..] == *shape => return Ok(tensor),
+        Some(tensor) if tensor.shape[..] == *shape => return finite_in(path, name, tensor),
         Some(tensor) => format!("{name} of shape {}", tensor.shape),
         None => format!("no tensor {name}"),
     };
     Err(not(path, found, format!("{name} of shape {shape:?}; the run's model has other settings")))
+}
+
+/// `tensor`, if all of it is finite as the device holds it, in f32.
+fn finite_in<'a>(path: &Path, name: &str, tensor: &'a Tensor) -> Result<&'a Tensor> {
+    let why = match &tensor.data {
+        Data::F64(_) => Tensor::f32(tensor.shape.clone(), tensor.to_f32()).not_finite(),
+        _ => tensor.not_finite(),
+    };
+    let expected = "finite numbers: the training that wrote them had diverged; train again with a lower train.lr";
+    why.map_or(Ok(tensor), |why| Err(not(path, format!("{name}, where {why}"), expected.to_string())))
 }
 
 fn not(path: &Path, found: String, expected: String) -> Error {
@@ -193,7 +213,8 @@ impl View for Bytes<'_> {
     }
 }
 
-fn save<T: Serialize>(path: &Path, origin: &Origin, about: &T, tensors: &[(String, Tensor)]) -> Result<()> {
+/// Writes tensors of a model. `about` says more, for people and for who reads them back.
+pub fn save<T: Serialize>(path: &Path, origin: &Origin, about: &T, tensors: &[(String, Tensor)]) -> Result<()> {
     let header = Header { origin: origin.clone(), about };
     let header = serde_json::to_string(&header).expect("a header is plain data");
     let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes(tensor)));
@@ -332,7 +353,7 @@ mod tests {
         let optimiser = [("m.dense".to_string(), 64)];
         let state = State { epoch: 3, step: 17, seconds: 0.1 + 0.2, losses: (1.0 / 3.0, 5), ..State::default() };
         let (one, mut other) = (store(1), store(2));
-        save_training(&path, &origin(), &state, (&params(), &|_| true), &optimiser, &one).unwrap();
+        save(&path, &origin(), &state, &read_training((&params(), &|_| true), &optimiser, &one).unwrap()).unwrap();
         let back = load_training(&path, &origin(), (&params(), &|_| true), &optimiser, &mut other).unwrap();
         assert_eq!(back, state);
         for (name, len) in one.states() {
@@ -348,7 +369,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let [path, other] = ["model.safetensors", "other"].map(|name| folder.path().join(name));
-        save_parameters(&path, &origin(), &7, &params(), &|_| true, &store(1)).unwrap();
+        save(&path, &origin(), &7, &read_parameters(&params(), &|_| true, &store(1)).unwrap()).unwrap();
         fs::write(&other, "").unwrap();
         let [mode, usual] = [path, other].map(|path| fs::metadata(path).unwrap().permissions().mode());
         assert_eq!(mode, usual);
@@ -359,7 +380,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.safetensors");
         let mut to = store(2);
-        save_parameters(&path, &origin(), &7, &params(), &|_| true, &to).unwrap();
+        save(&path, &origin(), &7, &read_parameters(&params(), &|_| true, &to).unwrap()).unwrap();
         let mut load = |origin: &Origin, params: &Params| {
             load_parameters::<u32>(&path, origin, params, &|_| true, &mut to).map_err(|e| e.to_string())
         };
@@ -379,6 +400,39 @@ mod tests {
             fs::write(&path, &whole[..len]).unwrap();
             let cut = load(&origin(), &params()).unwrap_err();
             assert!(cut.contains("expected a whole checkpoint of wgrec"), "{len}: {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_neither_saved_nor_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let optimiser = [("m.dense".to_string(), 64)];
+        let (params, mut to) = (params(), store(1));
+        let all: Which = &|_| true;
+        let broken = |e: Error| {
+            assert!(matches!(e, Error::NotFinite(_)) && e.exit_code() == 1, "{e}");
+            e.to_string()
+        };
+        to.write("m.dense", 9, &Tensor::f32([1], vec![f32::NEG_INFINITY])).unwrap();
+        let error = broken(read_training((&params, all), &optimiser, &to).unwrap_err());
+        assert_eq!(error, "the optimiser's state m.dense is not finite: element [9] of [64] is -inf");
+        let good = read_parameters(&params, all, &to).unwrap();
+        params.write(&mut to, "a", &Tensor::f32([3, 2], vec![0.0, 1.0, 2.0, f32::NAN, 4.0, 5.0])).unwrap();
+        let error = broken(read_parameters(&params, all, &to).unwrap_err());
+        assert_eq!(error, "the parameter a is not finite: element [1, 1] of [3, 2] is NaN");
+        read_parameters(&params, &|name| name != "a", &to).unwrap();
+
+        // Of a file that something else wrote, in f64 too, of which f32 cannot hold all.
+        let huge = Tensor::f64([3, 2], vec![0.0, 0.0, 0.0, 0.0, 1e39, 0.0]);
+        for (a, why) in [(params.read(&to, "a").unwrap(), "[1, 1] of [3, 2] is NaN"), (huge, "[2, 0] of [3, 2] is inf")]
+        {
+            save(&path, &origin(), &7, &[vec![("a".to_string(), a)], good[1..].to_vec()].concat()).unwrap();
+            let before = to.read("table", 0, &Spec::f32([1])).unwrap();
+            let error = load_parameters::<u32>(&path, &origin(), &params, all, &mut to).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(&format!("found a, where element {why}")), "{error}");
+            assert_eq!(before, to.read("table", 0, &Spec::f32([1])).unwrap());
         }
     }
 

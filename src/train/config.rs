@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
+mod names;
 mod training;
 
+use names::nearest;
 pub use training::TrainConfig;
 
 /// Every setting of a run.
@@ -194,6 +196,9 @@ impl Config {
         at_least_one("data.max_len", data.max_len as u64)?;
         train.check("train")?;
         self.pretrain.check("pretrain")?;
+        if let Some(value) = data.min_value.filter(|value| !value.is_finite()) {
+            return Err(Error::Usage(format!("data.min_value: found {value}; expected a finite number")));
+        }
         if let Some(share) = data.cut.filter(|share| !(*share > 0.0 && *share < 1.0)) {
             return Err(Error::Usage(format!("data.cut: found {share}; expected a share above 0 and below 1")));
         }
@@ -401,21 +406,6 @@ fn leaves(tree: &Value) -> Vec<(String, Value)> {
     out
 }
 
-/// The known key nearest to `key`, if one is near.
-fn nearest(key: &str) -> Option<String> {
-    let known = leaves(&serde_json::to_value(Config::default()).expect("settings are plain data"));
-    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_string();
-    // Keys of a section are not near for its name's sake: their own names decide, and the whole decides between equals.
-    let likeness = |known: &str| {
-        let whole = strsim::normalized_damerau_levenshtein(key, known);
-        let own = strsim::normalized_damerau_levenshtein(&last(key), &last(known));
-        let nearer = if key.contains('.') { own } else { own.max(whole) };
-        (nearer > 0.5).then_some(nearer + 0.1 * whole)
-    };
-    let best = known.into_iter().filter_map(|(key, _)| Some((likeness(&key)?, key)));
-    best.reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, key)| key)
-}
-
 /// serde's message in our words: "invalid type: string \"x\", expected f64" is "found string \"x\"; expected a number".
 fn explain(message: &str) -> String {
     let parts = message
@@ -490,6 +480,7 @@ mod tests {
             ("dim", "model.dim"),
             ("trian.batch", "train.batch"),
             ("train.max_len", "data.max_len"),
+            ("learning_rate", "train.lr"),
             ("sed", "seed"),
         ] {
             let message = error(&[&format!("{key}=1")]);
@@ -510,6 +501,14 @@ mod tests {
             ("train.batch=1.5", "train.batch: found floating point `1.5`; expected a whole number of at least 0"),
             ("train.lr=fast", "train.lr: found string \"fast\"; expected a number"),
             ("train.lr=nan", "train.lr: found NaN; expected a finite number"),
+            ("train.lr=inf", "train.lr: found inf; expected a finite number"),
+            ("train.lr=-inf", "train.lr: found -inf; expected a finite number"),
+            ("train={lr = nan}", "train.lr: found NaN; expected a finite number"),
+            ("train.sampler={popularity = nan}", "train.sampler: "),
+            ("train.temperature=inf", "train.temperature: found inf; expected a finite number"),
+            ("data.min_value=nan", "data.min_value: found NaN; expected a finite number"),
+            ("data.min_value=1e39", "data.min_value: found inf; expected a finite number"),
+            ("model.ridge=inf", "model.ridge: found inf; expected a finite number"),
             ("train.lr=0", "train.lr: found 0; expected a number above 0"),
             ("train.lr=-1e-3", "train.lr: found -0.001; expected a number above 0"),
             ("train.decoupled=1", "train.decoupled: found integer `1`; expected a boolean"),

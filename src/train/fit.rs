@@ -1,31 +1,36 @@
-//! A training from start to end: epochs, validation, early stopping, checkpoints, the test.
+//! A training from start to end: its phases, the training of each, the test.
 
-use super::checkpoint::{self, Best, State, Which, check_origin, load_training, save_parameters, save_training};
+use super::checkpoint::{self, Best, State, check_origin, read_parameters, save};
 use super::config::{Config, Precision};
-use super::folder::{Line, RunFolder};
-use super::report::{Report, speed};
+use super::folder::RunFolder;
+use super::report::Report;
 use super::session::{Session, phases};
-use super::step::TrainStep;
+use super::stop::Stop;
 use crate::data::negatives::Candidates;
 use crate::data::split::thousands;
-use crate::data::{Group, Part, TrainBatches};
+use crate::data::{Group, Part};
 use crate::device::{RunOptions, Store, Timing};
 use crate::error::{Error, Result};
 use crate::eval::copy::{self, Among};
 use crate::eval::evaluator::{Evaluator, Ranked};
 use crate::eval::{EvalConfig, Metric, Protocol, oracle, ranker};
 use crate::graph::plan::{Options, Plan};
+use crate::models::config::has_phases;
 use crate::models::{Model, Phase, Pop};
+use epochs::Fit;
 use serde_json::{Value, json};
-use std::time::Instant;
+
+mod epochs;
 
 /// How a training runs, apart from its settings: none of this changes a result.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FitOptions {
     /// Go on from the folder's checkpoint, if it has one.
     pub resume: bool,
     pub plan: Options,
     pub run: RunOptions,
+    /// Ends the training early where it is asked to: nobody asks unless the caller does.
+    pub stop: Stop,
 }
 
 /// The sessions of all phases of a training, checked before the first begins. `folder`: where it will be.
@@ -58,7 +63,7 @@ pub fn open(model: &str, config: &Config, folder: Option<&RunFolder>) -> Result<
 /// metrics.json says of the last phase, and the times of the kernels of all.
 ///
 /// # Errors
-/// Those of [`Session::open`] and [`Session::fit`]; a backbone that is not there.
+/// Those of [`open`] and [`Session::fit`]; a backbone that is not there.
 pub fn train(
     model: &str,
     config: &Config,
@@ -72,7 +77,7 @@ pub fn train(
         if let Some(phase) = session.phase {
             report.line("phase", &phase.to_string());
         }
-        let of_phase = session.fit(folder, options, report)?;
+        let of_phase = session.fit(folder, options.clone(), report)?;
         metrics = of_phase.0;
         timings.extend(of_phase.1);
     }
@@ -84,8 +89,9 @@ impl Session {
     /// the kernels (empty unless profiling).
     ///
     /// # Errors
-    /// A checkpoint that is damaged or of another model or data set; a device that cannot hold the plan; a loss that is not
-    /// finite; a folder that cannot be written.
+    /// A checkpoint that is damaged or of another model or data set; a device that cannot hold the plan; a folder that cannot be
+    /// written. [`Error::NotFinite`]: a loss, a parameter or a score that is not finite; what was saved before stays.
+    /// [`Error::Stopped`]: by `options.stop`, once the training is saved.
     pub fn fit(&self, folder: &RunFolder, options: FitOptions, report: &mut Report) -> Result<(Value, Vec<Timing>)> {
         self.check_training()?;
         if options.run.check_finite && self.config.precision == Precision::F16 {
@@ -99,25 +105,34 @@ impl Session {
             features.notes().iter().for_each(|note| report.line("", note));
             report.line("features", &features.names(self.data.behaviour_names()).join(", "));
         }
+        self.describe_phase(report);
         if options.resume {
             for path in [folder.checkpoint_file(), folder.model_file()].iter().filter(|path| path.exists()) {
                 check_origin(path, &checkpoint::origin(path)?, &self.origin())?;
             }
         }
-        let (state, timings, mut store) = match self.count(folder, report)? {
+        let (state, timings, mut store) = match self.count(folder, options.run, report)? {
             Some((state, store)) => (state, vec![], store),
-            None => Fit::new(self, folder, options, report)?.run(report)?,
+            None => Fit::new(self, folder, &options, report)?.run(report)?,
         };
         let best = self.load_best(folder, &mut store)?;
         let metrics = match self.phase {
             Some(Phase::Pretrain) => self.pretrained(folder, &state, best, report)?,
-            _ => self.test(folder, &state, best, (store, options.run), report)?,
+            _ => self.test(folder, &state, best, (store, options), report)?,
         };
         Ok((metrics, timings))
     }
 
+    /// Says what a model that has two phases does where the data has one for it.
+    fn describe_phase(&self, report: &mut Report) {
+        if self.phase.is_none() && has_phases(self.model.name(), &self.config.model) {
+            let (name, model) = (&self.name, self.model.name());
+            report.line("", &format!("{name} has no behaviours: {model} is trained in one phase, without prompts"));
+        }
+    }
+
     /// A model that counts has no steps.
-    fn count(&self, folder: &RunFolder, report: &mut Report) -> Result<Option<(State, Store)>> {
+    fn count(&self, folder: &RunFolder, run: RunOptions, report: &mut Report) -> Result<Option<(State, Store)>> {
         if !self.model.counts() {
             return Ok(None);
         }
@@ -127,11 +142,12 @@ impl Session {
             "model",
             &format!("{}: {} counts", self.model.name(), thousands(self.model.params().elements() as u64)),
         );
+        let parameters = read_parameters(self.model.params(), &|_| true, &store)?;
         folder.begin(&self.written, &self.data)?;
-        let ranked = self.evaluator(&store, Part::Valid)?.run()?;
+        let ranked = self.evaluator_with(&store, Part::Valid, run)?.run()?;
         let metric = self.config.eval.metric;
         let best = Best { epoch: 0, step: 0, value: metric.mean(&ranked.ranks), valid: ranked.metrics(metric) };
-        save_parameters(&folder.model_file(), &self.origin(), &best, self.model.params(), &|_| true, &store)?;
+        save(&folder.model_file(), &self.origin(), &best, &parameters)?;
         Ok(Some((State { best: Some(best), ..State::default() }, store)))
     }
 
@@ -141,11 +157,13 @@ impl Session {
         folder: &RunFolder,
         state: &State,
         best: Best,
-        (store, run): (Store, RunOptions),
+        (store, options): (Store, FitOptions),
         report: &mut Report,
     ) -> Result<Value> {
         let metric = self.config.eval.metric;
-        let ranked = self.evaluator_with(&store, Part::Test, run)?.run()?;
+        let FitOptions { run, stop, .. } = options;
+        let _heeded = stop.heed();
+        let ranked = self.evaluator_with(&store, Part::Test, run)?.run_unless(&|| stop.requested())?;
         let floor = self.popularity()?;
         let oracle = self.oracle();
         let copy = self.copy()?;
@@ -272,225 +290,6 @@ impl Session {
         let part = (data, split, Part::Test.into());
         Evaluator::new((device, RunOptions::default()), &store, &pop, part, None, config.data.max_len, &config.eval)?
             .run()
-    }
-}
-
-/// A training under way.
-struct Fit<'a> {
-    session: &'a Session,
-    folder: &'a RunFolder,
-    store: Store,
-    /// The optimiser's states, by name and length.
-    moments: Vec<(String, usize)>,
-    step: TrainStep,
-    valid: Evaluator,
-    batches: TrainBatches,
-    state: State,
-    /// When the time that is not yet in `state.seconds` began.
-    clock: Instant,
-    saved: Instant,
-}
-
-impl<'a> Fit<'a> {
-    fn new(session: &'a Session, folder: &'a RunFolder, options: FitOptions, report: &mut Report) -> Result<Fit<'a>> {
-        let Session { config, model, data, split, .. } = session;
-        let batches = TrainBatches::new(data.clone(), split.clone(), session.batch_spec())?;
-        let optimiser = session.optimiser();
-        let moments = optimiser.states(model.params());
-        let mut store = session.store(Some(&optimiser))?;
-        let step = TrainStep::new(&session.device, &store, &**model, &session.step_config(options))?;
-        let valid = session.evaluator_with(&store, Part::Valid, options.run)?;
-        let parameters = thousands(model.params().elements() as u64);
-        let tuned = match session.tuned() {
-            n if n == model.params().elements() => String::new(),
-            n => format!(" ({} of them trained)", thousands(n as u64)),
-        };
-        report.line(
-            "model",
-            &format!("{}: {parameters} parameters{tuned}; {}", model.name(), describe_plan(step.plan())),
-        );
-        session.device.note().iter().for_each(|note| report.line("", note));
-
-        let checkpoint = folder.checkpoint_file();
-        let state = if options.resume && checkpoint.exists() {
-            session.load_frozen(folder, &mut store)?;
-            let kept = |name: &str| session.keeps(name);
-            let of = (model.params(), &kept as Which);
-            let state = load_training(&checkpoint, &session.origin(), of, &moments, &mut store)?;
-            report.line("resumed", &format!("after step {} (epoch {})", thousands(state.step), state.epoch + 1));
-            state
-        } else {
-            session.start(folder, &mut store)?;
-            State::default()
-        };
-        let steps = batches.batches_per_epoch().div_ceil(config.train.accumulate) as u64;
-        if state.step_in_epoch >= steps {
-            return Err(Error::Usage(format!(
-                "{}: step {} of an epoch that has {steps} now: config.toml was changed since; undo that",
-                checkpoint.display(),
-                state.step_in_epoch
-            )));
-        }
-        let whole = config.train.epochs.saturating_mul(steps);
-        if config.train.warmup > whole {
-            let warmup = config.train.warmup;
-            return Err(Error::Usage(format!("train.warmup: found {warmup}; the whole training has {whole} steps")));
-        }
-        folder.begin(&session.written, data)?;
-        if let Some(from) = &session.written.from
-            && !folder.backbone_file().is_file()
-        {
-            folder.take_backbone(&RunFolder::open(from)?)?;
-        }
-        folder.rewind(state.step)?;
-        let now = Instant::now();
-        Ok(Fit { session, folder, store, moments, step, valid, batches, state, clock: now, saved: now })
-    }
-
-    fn run(mut self, report: &mut Report) -> Result<(State, Vec<Timing>, Store)> {
-        while !self.is_over() {
-            self.epoch(report)?;
-        }
-        if self.state.best.is_none() {
-            return Err(Error::Usage(format!(
-                "train.max_steps: step {} is done already and was not evaluated; expected more",
-                self.state.step
-            )));
-        }
-        let timings = self.step.timings()?;
-        Ok((self.state, timings, self.store))
-    }
-
-    fn is_over(&self) -> bool {
-        let train = &self.session.config.train;
-        let state = &self.state;
-        let age = state.best.as_ref().map_or(0, |best| state.epoch.saturating_sub(best.epoch));
-        state.epoch >= train.epochs
-            || self.at_last_step()
-            || (self.evaluated() && train.patience > 0 && age >= train.patience)
-    }
-
-    /// Whether the last whole epoch was one that is evaluated: only then has a better one had its chance.
-    fn evaluated(&self) -> bool {
-        self.state.epoch.is_multiple_of(self.session.config.eval.every)
-    }
-
-    fn at_last_step(&self) -> bool {
-        self.session.config.train.max_steps.is_some_and(|most| self.state.step >= most)
-    }
-
-    /// Trains to the end of the epoch in hand, or to the last step, and evaluates.
-    fn epoch(&mut self, report: &mut Report) -> Result<()> {
-        let config = &self.session.config;
-        let batches = self.batches.batches_per_epoch() as u64;
-        let each = config.train.accumulate as u64;
-        let steps = batches.div_ceil(each);
-        report.begin_epoch(self.state.epoch + 1, steps, self.state.step_in_epoch);
-        let (start, samples_before) = (Instant::now(), self.state.samples);
-        let mut speed_now = 0.0;
-        let first = self.state.step_in_epoch * each;
-        for (number, batch) in (first + 1..).zip(self.batches.epoch(self.state.epoch, first as usize)) {
-            self.state.samples += batch.samples as u64;
-            if !number.is_multiple_of(each) && number < batches {
-                self.step.add(&batch, self.state.step, config.seed)?;
-                continue;
-            }
-            let train = &config.train;
-            let total = train.epochs.saturating_mul(steps).min(train.max_steps.unwrap_or(u64::MAX));
-            let lr = train.lr * train.schedule.factor(self.state.step, train.warmup, total);
-            self.step.run(&batch, self.state.step, config.seed, lr)?;
-            let state = &mut self.state;
-            state.step += 1;
-            state.step_in_epoch += 1;
-            report.step(state.step_in_epoch);
-            let last = state.step_in_epoch == steps || self.at_last_step();
-            if last || self.state.step.is_multiple_of(config.log.every) {
-                let loss = self.read_loss()?;
-                speed_now = per_second((self.state.samples - samples_before) as f64, start.elapsed().as_secs_f64());
-                report.speed(speed_now, loss);
-            }
-            if last {
-                break;
-            }
-            if self.saved.elapsed().as_secs_f64() >= config.train.checkpoint_seconds {
-                self.save()?;
-            }
-        }
-        self.end_epoch(steps, speed_now, report)
-    }
-
-    fn read_loss(&mut self) -> Result<f64> {
-        let loss = self.step.loss()?;
-        if !loss.is_finite() {
-            return Err(Error::Failed(format!(
-                "step {}: the loss is {loss}; try a smaller train.lr or a train.clip, or find its source by --check-finite",
-                self.state.step
-            )));
-        }
-        self.session.optimiser().check_scale(&self.store)?;
-        let (sum, count) = &mut self.state.losses;
-        (*sum, *count) = (*sum + loss, *count + 1);
-        Ok(loss)
-    }
-
-    /// Evaluates where it is time to, writes down the epoch, and saves.
-    fn end_epoch(&mut self, steps: u64, speed_now: f64, report: &mut Report) -> Result<()> {
-        let config = &self.session.config;
-        self.stop_clock();
-        let (sum, count) = self.state.losses;
-        let loss = sum / count as f64;
-        // The last step can fall into an epoch: it then counts as begun, not as done.
-        let epoch = self.state.epoch + 1;
-        if self.state.step_in_epoch == steps {
-            self.state.epoch = epoch;
-            self.state.step_in_epoch = 0;
-            self.state.losses = Default::default();
-        }
-        let mut valid = None;
-        let mut best = false;
-        let mut text = format!("{} steps  {}", thousands(self.state.step), speed(speed_now, loss));
-        if epoch.is_multiple_of(config.eval.every) || epoch == config.train.epochs || self.at_last_step() {
-            report.busy("validating");
-            let ranked = self.valid.run()?;
-            let metric = config.eval.metric;
-            let value = metric.mean(&ranked.ranks);
-            best = self.state.best.as_ref().is_none_or(|best| value > best.value);
-            text += &format!("  valid {metric} {value:.4}{}", if best { " (best)" } else { "" });
-            let metrics = ranked.metrics(metric);
-            if best {
-                let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
-                let path = self.folder.model_file();
-                self.folder.remove_metrics()?;
-                let session = self.session;
-                let kept = |name: &str| session.keeps(name);
-                save_parameters(&path, &session.origin(), &found, session.model.params(), &kept, &self.store)?;
-                self.state.best = Some(found);
-            }
-            valid = Some(metrics);
-        }
-        // Only now the checkpoint: a run that is killed before it does the epoch's end again, to the same result.
-        let (step, seconds) = (self.state.step, self.state.seconds);
-        self.folder.append(&Line { epoch, step, loss, valid, best, seconds, samples_per_second: speed_now })?;
-        self.clock = Instant::now();
-        self.save()?;
-        report.end_epoch();
-        report.line(&format!("epoch {epoch}"), &text);
-        Ok(())
-    }
-
-    fn stop_clock(&mut self) {
-        self.state.seconds += self.clock.elapsed().as_secs_f64();
-        self.clock = Instant::now();
-    }
-
-    fn save(&mut self) -> Result<()> {
-        self.stop_clock();
-        let path = self.folder.checkpoint_file();
-        let kept = |name: &str| self.session.keeps(name);
-        let of = (self.session.model.params(), &kept as Which);
-        save_training(&path, &self.session.origin(), &self.state, of, &self.moments, &self.store)?;
-        self.saved = Instant::now();
-        Ok(())
     }
 }
 

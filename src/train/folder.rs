@@ -35,8 +35,8 @@ pub struct Line {
     pub epoch: u64,
     /// Steps done.
     pub step: u64,
-    /// Mean of the losses that were read in the epoch.
-    pub loss: f64,
+    /// Mean of the losses that were read in the epoch; none where all updates that were read were left out (f16).
+    pub loss: Option<f64>,
     /// Metrics on the validation part; none where the epoch was not evaluated.
     pub valid: Option<Value>,
     pub best: bool,
@@ -456,7 +456,15 @@ mod tests {
     use super::*;
 
     fn line(epoch: u64) -> Line {
-        Line { epoch, step: epoch * 10, loss: 0.5, valid: None, best: false, seconds: 1.0, samples_per_second: 2.0 }
+        Line {
+            epoch,
+            step: epoch * 10,
+            loss: Some(0.5),
+            valid: None,
+            best: false,
+            seconds: 1.0,
+            samples_per_second: 2.0,
+        }
     }
 
     #[test]

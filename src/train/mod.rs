@@ -7,9 +7,11 @@ pub mod folder;
 pub mod report;
 pub mod session;
 pub mod step;
+pub mod stop;
 
 pub use config::Config;
 pub use fit::FitOptions;
 pub use folder::RunFolder;
 pub use report::Report;
 pub use session::Session;
+pub use stop::Stop;

@@ -9,12 +9,14 @@ pub struct Report {
     out: Box<dyn Write>,
     bars: bool,
     bar: Option<ProgressBar>,
+    /// The last speed and loss.
+    last: Option<String>,
 }
 
 impl Report {
     /// Lines to the standard output; a bar on the standard error where that is a terminal.
     pub fn standard() -> Report {
-        Report { out: Box::new(io::stdout()), bars: io::stderr().is_terminal(), bar: None }
+        Report { out: Box::new(io::stdout()), bars: io::stderr().is_terminal(), bar: None, last: None }
     }
 
     /// No lines, only the bar.
@@ -24,7 +26,7 @@ impl Report {
 
     /// Lines to `out`, no bar.
     pub fn to(out: impl Write + 'static) -> Report {
-        Report { out: Box::new(out), bars: false, bar: None }
+        Report { out: Box::new(out), bars: false, bar: None, last: None }
     }
 
     /// A line under a heading of at most eight letters.
@@ -39,7 +41,7 @@ impl Report {
         }
     }
 
-    /// Starts the bar of an epoch (from 1) of `steps` steps, `done` of which are done.
+    /// Starts the bar of an epoch (from 1) that is trained for up to `steps` steps, `done` of which are done.
     pub fn begin_epoch(&mut self, epoch: u64, steps: u64, done: u64) {
         if self.bars {
             let style = "epoch {prefix:<3} {bar:20.cyan/dim} {pos}/{len}  {msg}  {eta} left";
@@ -49,6 +51,7 @@ impl Report {
             bar.set_prefix(epoch.to_string());
             bar.set_position(done);
             bar.reset_eta();
+            bar.set_message(self.last.clone().unwrap_or_default());
             self.bar = Some(bar);
         }
     }
@@ -60,17 +63,25 @@ impl Report {
         }
     }
 
-    /// Says speed and loss beside the bar.
-    pub fn speed(&self, samples_per_second: f64, loss: f64) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(speed(samples_per_second, loss));
-        }
+    /// Whether there is a bar that has no speed to show yet.
+    pub fn awaits_speed(&self) -> bool {
+        self.bar.is_some() && self.last.is_none()
+    }
+
+    /// Says speed and loss beside the bar, until there are others.
+    pub fn speed(&mut self, samples_per_second: f64, loss: f64) {
+        self.last = Some(speed(samples_per_second, loss));
+        self.say(None);
     }
 
     /// Says beside the bar what is done after the last step.
-    pub fn busy(&self, with: &'static str) {
+    pub fn busy(&mut self, with: &'static str) {
+        self.say(Some(with));
+    }
+
+    fn say(&self, with: Option<&str>) {
         if let Some(bar) = &self.bar {
-            bar.set_message(with);
+            bar.set_message(self.last.as_deref().into_iter().chain(with).collect::<Vec<_>>().join("  "));
         }
     }
 

@@ -4,7 +4,7 @@ use super::checkpoint::{self, Best, Origin};
 use super::config::{Config, Precision, TrainConfig, at_least_one, at_most};
 use super::fit::FitOptions;
 use super::folder::{RunFolder, Stage};
-use super::step::{StepConfig, gathers};
+use super::step::{StepConfig, TrainStep, gathers};
 use crate::data::negatives::Sampler;
 use crate::data::split::thousands;
 use crate::data::synth::{Behaviour, Domain};
@@ -398,7 +398,7 @@ impl Session {
     }
 
     /// The training step that the settings describe.
-    pub fn step_config(&self, options: FitOptions) -> StepConfig {
+    pub fn step_config(&self, options: &FitOptions) -> StepConfig {
         let loss = self.loss();
         StepConfig {
             batch: self.config.train.batch,
@@ -414,10 +414,9 @@ impl Session {
 
     /// A store for the parameters, for evaluation, and for the `optimiser` where there is one. All zero.
     pub fn store(&self, optimiser: Option<&Adam>) -> Result<Store> {
-        let mut states = self.model.params().states();
-        states.extend(ranker::states(&*self.model, self.config.eval.batch));
         let params = self.model.params();
-        states.extend(optimiser.into_iter().flat_map(|adam| [adam.states(params), adam.sums(params)].concat()));
+        let mut states = optimiser.map_or_else(|| params.states(), |adam| TrainStep::states(params, adam));
+        states.extend(ranker::states(&*self.model, self.config.eval.batch));
         self.device.store(&states)
     }
 

@@ -5,8 +5,10 @@ use crate::device::{Device, RunOptions, Runner, Store, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
+use crate::kernels::watch::Watch;
 use crate::models::history::{write_besides, write_history, write_views};
 use crate::models::{self, History, Loss, LossKind, Model};
+use crate::nn::Params;
 use crate::optim::Adam;
 use crate::tensor::{Spec, Tensor};
 
@@ -40,6 +42,8 @@ pub struct TrainStep {
     /// Of [`Role::Add`], where an update takes several batches, and how many were added.
     adds: Option<Runner>,
     added: u32,
+    /// Number of the last update.
+    last: u64,
     plan: Plan,
     betas: [f64; 2],
     padding: Padding,
@@ -57,9 +61,21 @@ pub fn gathers(model: &dyn Model, loss: LossKind) -> Gathers {
     }
 }
 
+/// The result that [`Watch`] gives the host.
+const WATCHED: &str = "watched";
+
+/// How far below 0 rounding takes a loss that is a mean of -log of probabilities.
+const ROUNDING: f64 = 1e-3;
+
 impl TrainStep {
-    /// Traces `model`'s loss, its gradients and their update, and compiles them. Reads the parameters' and moments' states
-    /// of `store`: those of `Params::states`, `Adam::states` and `Adam::sums`.
+    /// The states that a store needs for training steps.
+    pub fn states(params: &Params, optimiser: &Adam) -> Vec<(String, usize)> {
+        let watch = vec![(Watch::FIRST.to_string(), 1)];
+        [params.states(), optimiser.states(params), optimiser.sums(params), watch].concat()
+    }
+
+    /// Traces `model`'s loss, its gradients and their update, and compiles them. Reads the states of `store` that
+    /// [`TrainStep::states`] names.
     pub fn new(device: &Device, store: &Store, model: &dyn Model, config: &StepConfig) -> Result<TrainStep> {
         let g = Graph::new();
         TrainStep::trace(&g, model, config, Role::Update)?;
@@ -84,6 +100,7 @@ impl TrainStep {
             runner,
             adds: adds.transpose()?,
             added: 0,
+            last: 0,
             plan,
             betas: config.optimiser.settings.betas(),
             padding: model.padding(),
@@ -92,7 +109,7 @@ impl TrainStep {
         })
     }
 
-    /// Adds the whole step to `g`: inputs, result `loss`, gradients, and updates or sums.
+    /// Adds the whole step to `g`: inputs, result `loss`, gradients, updates or sums, and the watch over the loss.
     ///
     /// # Errors
     /// A model that counts instead of learning; one with a parameter that no gradient reaches.
@@ -135,19 +152,25 @@ impl TrainStep {
             g.segments_as(output.table, bias);
         }
         let (users, besides) = model.trained(g, &batch);
-        let loss = g.scope("loss", || loss.trace(users, &output, &batch));
-        let loss = besides.map_or(loss, |besides| loss + besides);
+        let of_targets = g.scope("loss", || loss.trace(users, &output, &batch));
+        let loss = besides.map_or(of_targets, |besides| of_targets + besides);
         g.result("loss", loss);
         let weight = batch.weight.sum_all();
-        if role == Role::Add {
-            return config.optimiser.add(loss, weight, model.params());
-        }
-        let gradients = config.optimiser.update(loss, weight, model.params())?;
-        if config.keep_gradients {
-            for (name, gradient) in gradients {
-                g.result(&format!("gradient.{name}"), gradient.dense(model.params().var(g, &name)));
+        let scale = match role {
+            Role::Add => {
+                config.optimiser.add(loss, weight, model.params())?;
+                g.scalar(1.0)
             }
-        }
+            Role::Update => {
+                let updated = config.optimiser.update(loss, weight, model.params())?;
+                for (name, gradient) in updated.gradients.iter().filter(|_| config.keep_gradients) {
+                    g.result(&format!("gradient.{name}"), gradient.dense(model.params().var(g, name)));
+                }
+                updated.scale
+            }
+        };
+        let first = g.state(Watch::FIRST, Watch::FIRST, 0, Spec::f32([1]));
+        g.result(WATCHED, g.try_push(Watch, &[loss, of_targets, scale, g.step(), first])?[1]);
         Ok(())
     }
 
@@ -164,7 +187,7 @@ impl TrainStep {
     /// Update number `step` (from 0) by `batch`, and by those that were added before, with learning rate `lr`.
     pub fn run(&mut self, batch: &Batch, step: u64, seed: u64, lr: f64) -> Result<()> {
         self.go(Role::Update, batch, Step { micro: self.added, ..Step::at(seed, step, lr, self.betas) })?;
-        self.added = 0;
+        (self.added, self.last) = (0, step);
         Ok(())
     }
 
@@ -197,9 +220,25 @@ impl TrainStep {
         r.run()
     }
 
-    /// The mean loss of the last batch.
+    /// The mean loss of the last batch. It is not finite only where the loss is scaled, and the update was left out for it.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], with the number of the first update (from 1) that a loss went into which was not finite: of all
+    /// batches, read or not. A loss of the targets below 0.
     pub fn loss(&mut self) -> Result<f64> {
-        Ok(self.runner.read("loss")?.to_f64()[0])
+        let seen = self.runner.read(WATCHED)?.to_f64();
+        let [loss, of_targets, mark] = seen[..] else { unreachable!("the watch sees three numbers") };
+        if let Some(step) = Watch::step(mark, self.last) {
+            return Err(Error::NotFinite(format!("step {}: the loss is not finite", step + 1)));
+        }
+        if of_targets < -ROUNDING {
+            return Err(Error::Failed(format!(
+                "step {}: the loss of the targets is {of_targets}, and no loss here can be below 0: a bug of wgrec, or of the \
+                 device's driver (`wgrec devices` checks it)",
+                self.last + 1
+            )));
+        }
+        Ok(loss)
     }
 
     /// Any named result of the last step.

@@ -14,7 +14,7 @@ use wgrec::models::{Loss, Model, SasRec};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
-use wgrec::train::step::{StepConfig, gathers};
+use wgrec::train::step::{StepConfig, TrainStep, gathers};
 
 /// The system's allocator, which counts.
 pub struct Counting;
@@ -88,7 +88,7 @@ pub fn sized(device: &Device, items: usize, samples: usize, max_len: usize, kind
     let loss = Loss { kind, config: LossConfig { shared: sampled, ..LossConfig::default() }, log_q };
     let optimiser = Adam { lazy: sampled, ..Adam::default() };
     let config = StepConfig { batch: samples, max_len, negatives, loss, optimiser, ..StepConfig::default() };
-    let mut store = device.store(&[model.params().states(), config.optimiser.states(model.params())].concat())?;
+    let mut store = device.store(&TrainStep::states(model.params(), &config.optimiser))?;
     model.params().initialise(&mut store, 1)?;
 
     let mut r = Stream::new(1, "sized", 0);

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Plan, Planned, Slot};
 use crate::kernels::launch::Source;
 use crate::kernels::{Caps, Cost};
-use crate::tensor::{DType, Spec, Tensor};
+use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;

@@ -135,12 +135,7 @@ pub(super) fn multiplies(shared: &Arc<Shared>) -> bool {
 }
 
 /// The result `y` of one run of `g`, after `write`.
-fn run(
-    shared: &Arc<Shared>,
-    g: &Graph,
-    options: Options,
-    write: impl Fn(&mut Runner) -> Result<()>,
-) -> Result<Tensor> {
+fn run(shared: &Arc<Shared>, g: &Graph, options: Options, write: impl Fn(&mut Runner) -> Result<()>) -> Result<Tensor> {
     let store = Store::new(shared, &[])?;
     let plan = Plan::new(g, options)?;
     let mut runner = Runner::on(&shared.caps, shared, &plan, &store, RunOptions::default())?;

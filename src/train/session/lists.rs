@@ -11,7 +11,7 @@ impl Session {
     /// The `k` best items of each of `users`, best first, with their scores; the items of the history are left out.
     ///
     /// # Errors
-    /// A `k` of 0, or over [`TopK::MAX_K`]; a score that is not finite: [`Error::Failed`], with the user and the item.
+    /// A `k` of 0, or over [`TopK::MAX_K`]; a score that is not finite: [`Error::NotFinite`], with the user and the item.
     pub fn recommend(&self, store: &Store, users: &[u32], k: usize) -> Result<Vec<Vec<(u32, f32)>>> {
         let whole = users.iter().map(|&user| (user, self.data.history(user).len() as u32)).collect();
         self.best(store, whole, k, true)

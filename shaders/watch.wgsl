@@ -1,0 +1,35 @@
+// Watch over a training's loss, so that the host need not read the loss of each step.
+//   first' = 0 where scale = 0, since the update is left out; else first where it is not 0; else 1 + step mod 2^24 where the
+//   loss is not finite, which f32 holds exactly; else 0
+//   seen = (loss, part, first')
+// loss, part, scale, first: one number each; seen: [3]. One invocation.
+//!import index
+//!import math
+//!import step
+@group(0) @binding(0) var<storage, read> loss: array<f32>;
+@group(0) @binding(1) var<storage, read> part: array<f32>;
+@group(0) @binding(2) var<storage, read> scale: array<f32>;
+@group(0) @binding(3) var<storage, read> step: array<u32>;
+@group(0) @binding(4) var<storage, read_write> first: array<f32>;
+@group(0) @binding(5) var<storage, read_write> seen: array<f32>;
+
+@compute @workgroup_size(WG)
+fn watch(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    if thread_index(group, groups, local, WG) != 0u {
+        return;
+    }
+    var mark = first[0];
+    if scale[0] == 0.0 {
+        mark = 0.0;
+    } else if mark == 0.0 && !is_finite(loss[0]) {
+        mark = f32((step[STEP_NUMBER] & 0xffffffu) + 1u);
+    }
+    first[0] = mark;
+    seen[0] = loss[0];
+    seen[1] = part[0];
+    seen[2] = mark;
+}

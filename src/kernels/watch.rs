@@ -1,0 +1,99 @@
+//! Watch over a training's loss. The device keeps the number of the first step whose loss is not finite, so that the host
+//! need not read the loss of each.
+
+use super::args::Args;
+use super::real::Real;
+use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use crate::error::Result;
+use crate::graph::Step;
+use crate::tensor::{DType, Spec};
+use crate::twin;
+
+/// Inputs: the loss, the part of it that the targets have, and the `scale` of the update's gradients, a number each; the
+/// [`Step`]; the state `first` \[1\]. Outputs: `first` in place, the mark of the first step whose loss was not finite, 0 for
+/// none; and what the host reads, \[3\]: loss, part, `first`. Where `scale` is 0 the update is left out, so that it is no
+/// fault: `first` is 0 again.
+#[derive(Debug, Clone, Copy)]
+pub struct Watch;
+
+impl Watch {
+    /// The state.
+    pub const FIRST: &'static str = "first_fault";
+    /// Marks count from 1 to this and again: f32 holds them exactly.
+    const PERIOD: u64 = 1 << 24;
+
+    /// The step that `mark` stands for, the last one up to step `now`; None for the mark 0.
+    pub fn step(mark: f64, now: u64) -> Option<u64> {
+        let low = (mark as u64).checked_sub(1)?;
+        Some(now.checked_sub(now.wrapping_sub(low) % Watch::PERIOD).unwrap_or(low))
+    }
+
+    fn twin<T: Real>(&self, a: &Args<T>) {
+        let (loss, part, scale, step) = (a.f(0)[0], a.f(1)[0], a.f(2)[0], a.u(3));
+        let first = &mut a.out(0)[0];
+        if scale == T::ZERO {
+            *first = T::ZERO;
+        } else if *first == T::ZERO && !loss.is_finite() {
+            *first = T::of((step[Step::STEP] as u64 % Watch::PERIOD + 1) as f64);
+        }
+        a.out(1).copy_from_slice(&[loss, part, *first]);
+    }
+}
+
+impl Op for Watch {
+    fn name(&self) -> &'static str {
+        "watch"
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.count(5)?;
+        if let Some(i) = (0..3).find(|&i| x.shape(i).elements() != 1) {
+            return x.fail(format!("input {i} must be one number"));
+        }
+        x.is_shape(3, &[Step::WORDS])?;
+        x.dtype(3, DType::U32)?;
+        x.is_shape(4, &[1])?;
+        Ok(Outputs::many([Spec::f32([1]), Spec::f32([3])]))
+    }
+
+    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
+        Ok(Grads::not_differentiable())
+    }
+
+    twin!();
+
+    fn gpu(&self, _s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
+        Ok(vec![Launch::of("watch", "watch").threads(1, caps)?])
+    }
+
+    fn operands(&self) -> Operands {
+        Operands { inputs: &["loss", "part", "scale", "step", "first"], outputs: &["first", "seen"], scratch: &[] }
+    }
+
+    fn in_place(&self) -> &[(usize, usize)] {
+        &[(0, 4)]
+    }
+
+    fn cost(&self, s: &Shapes) -> Cost {
+        Cost { bytes: (s.inputs[3].bytes() + 32) as u64, flops: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Watch;
+
+    #[test]
+    fn marks_are_of_the_last_step_that_has_them() {
+        assert_eq!(Watch::step(0.0, 100), None);
+        let period = Watch::PERIOD;
+        for step in [0, 1, 99, period - 1, period, 5 * period - 1, 7 * period + 3] {
+            let mark = (step % period + 1) as f32 as f64;
+            for now in [step, step + 1, step + 49, step + period - 1] {
+                assert_eq!(Watch::step(mark, now), Some(step), "{now}");
+            }
+        }
+        // Of another training over the same states.
+        assert_eq!(Watch::step(8.0, 3), Some(7));
+    }
+}

@@ -1,0 +1,346 @@
+//! The epochs of a training: steps, validation, early stopping, checkpoints.
+
+use super::{FitOptions, describe_plan, per_second};
+use crate::data::split::thousands;
+use crate::data::{Part, TrainBatches};
+use crate::device::{Store, Timing};
+use crate::error::{Error, Result};
+use crate::eval::evaluator::{Evaluator, Ranked};
+use crate::train::checkpoint::{self, Best, Named, State, Which, load_training, read_parameters, read_training};
+use crate::train::folder::{Line, RunFolder};
+use crate::train::report::{Report, speed};
+use crate::train::session::Session;
+use crate::train::step::TrainStep;
+use crate::train::stop::{Heeded, Stop};
+use std::time::Instant;
+
+/// A training under way.
+pub(super) struct Fit<'a> {
+    session: &'a Session,
+    folder: &'a RunFolder,
+    store: Store,
+    /// The optimiser's states, by name and length.
+    moments: Vec<(String, usize)>,
+    step: TrainStep,
+    valid: Evaluator,
+    batches: TrainBatches,
+    state: State,
+    /// When the time that is not yet in `state.seconds` began.
+    clock: Instant,
+    saved: Instant,
+    /// Steps done at the last checkpoint, if there is one.
+    saved_step: Option<u64>,
+    stop: Stop,
+    _heeded: Heeded,
+}
+
+impl<'a> Fit<'a> {
+    pub(super) fn new(
+        session: &'a Session,
+        folder: &'a RunFolder,
+        options: &FitOptions,
+        report: &mut Report,
+    ) -> Result<Fit<'a>> {
+        let Session { config, model, data, split, .. } = session;
+        let batches = TrainBatches::new(data.clone(), split.clone(), session.batch_spec())?;
+        let optimiser = session.optimiser();
+        let moments = optimiser.states(model.params());
+        let mut store = session.store(Some(&optimiser))?;
+        let step = TrainStep::new(&session.device, &store, &**model, &session.step_config(options))?;
+        let valid = session.evaluator_with(&store, Part::Valid, options.run)?;
+        let parameters = thousands(model.params().elements() as u64);
+        let tuned = match session.tuned() {
+            n if n == model.params().elements() => String::new(),
+            n => format!(" ({} of them trained)", thousands(n as u64)),
+        };
+        report.line(
+            "model",
+            &format!("{}: {parameters} parameters{tuned}; {}", model.name(), describe_plan(step.plan())),
+        );
+        session.device.note().iter().for_each(|note| report.line("", note));
+
+        let checkpoint = folder.checkpoint_file();
+        let mut saved_step = None;
+        let state = if options.resume && checkpoint.exists() {
+            session.load_frozen(folder, &mut store)?;
+            let kept = |name: &str| session.keeps(name);
+            let of = (model.params(), &kept as Which);
+            let state = load_training(&checkpoint, &session.origin(), of, &moments, &mut store)?;
+            report.line("resumed", &format!("after step {} (epoch {})", thousands(state.step), state.epoch + 1));
+            saved_step = Some(state.step);
+            state
+        } else {
+            session.start(folder, &mut store)?;
+            State::default()
+        };
+        let steps = batches.batches_per_epoch().div_ceil(config.train.accumulate) as u64;
+        if state.step_in_epoch > steps || state.step_in_epoch == steps && !state.evaluates {
+            return Err(Error::Usage(format!(
+                "{}: step {} of an epoch that has {steps} now: config.toml was changed since; undo that",
+                checkpoint.display(),
+                state.step_in_epoch
+            )));
+        }
+        let whole = config.train.epochs.saturating_mul(steps);
+        if config.train.warmup > whole {
+            let warmup = config.train.warmup;
+            return Err(Error::Usage(format!("train.warmup: found {warmup}; the whole training has {whole} steps")));
+        }
+        folder.begin(&session.written, data)?;
+        if let Some(from) = &session.written.from
+            && !folder.backbone_file().is_file()
+        {
+            folder.take_backbone(&RunFolder::open(from)?)?;
+        }
+        folder.rewind(state.step)?;
+        let (now, stop) = (Instant::now(), options.stop.clone());
+        let (clock, saved, _heeded) = (now, now, stop.heed());
+        Ok(Fit {
+            session,
+            folder,
+            store,
+            moments,
+            step,
+            valid,
+            batches,
+            state,
+            clock,
+            saved,
+            saved_step,
+            stop,
+            _heeded,
+        })
+    }
+
+    pub(super) fn run(mut self, report: &mut Report) -> Result<(State, Vec<Timing>, Store)> {
+        while !self.is_over() {
+            self.epoch(report)?;
+        }
+        if self.state.best.is_none() {
+            return Err(Error::Usage(format!(
+                "train.max_steps: step {} is done already and was not evaluated; expected more",
+                self.state.step
+            )));
+        }
+        let timings = self.step.timings()?;
+        Ok((self.state, timings, self.store))
+    }
+
+    fn is_over(&self) -> bool {
+        let train = &self.session.config.train;
+        let state = &self.state;
+        let age = state.best.as_ref().map_or(0, |best| state.epoch.saturating_sub(best.epoch));
+        let over = state.epoch >= train.epochs
+            || self.at_last_step()
+            || (self.evaluated() && train.patience > 0 && age >= train.patience);
+        over && !state.evaluates
+    }
+
+    /// Whether the last whole epoch was one that is evaluated: only then has a better one had its chance.
+    fn evaluated(&self) -> bool {
+        self.state.epoch.is_multiple_of(self.session.config.eval.every)
+    }
+
+    fn at_last_step(&self) -> bool {
+        self.session.config.train.max_steps.is_some_and(|most| self.state.step >= most)
+    }
+
+    /// Trains to the end of the epoch in hand, or to the last step, and evaluates.
+    fn epoch(&mut self, report: &mut Report) -> Result<()> {
+        let steps = self.batches.batches_per_epoch().div_ceil(self.session.config.train.accumulate) as u64;
+        let left = self.session.config.train.max_steps.map_or(u64::MAX, |most| most.saturating_sub(self.state.step));
+        let (number, done) = (self.state.epoch + 1, self.state.step_in_epoch);
+        report.begin_epoch(number, steps.min(done.saturating_add(left)), done);
+        let speed_now = if self.state.evaluates { 0.0 } else { self.steps(steps, report)? };
+        self.end_epoch(steps, speed_now, report)
+    }
+
+    /// Trains on the batches that are left of the epoch in hand, up to the last step; samples a second.
+    fn steps(&mut self, steps: u64, report: &mut Report) -> Result<f64> {
+        let config = &self.session.config;
+        let batches = self.batches.batches_per_epoch() as u64;
+        let each = config.train.accumulate as u64;
+        let (start, samples_before) = (Instant::now(), self.state.samples);
+        let first = self.state.step_in_epoch * each;
+        for (number, batch) in (first + 1..).zip(self.batches.epoch(self.state.epoch, first as usize)) {
+            self.state.samples += batch.samples as u64;
+            if !number.is_multiple_of(each) && number < batches {
+                let added = self.step.add(&batch, self.state.step, config.seed);
+                added.map_err(|e| self.diverged(Some(self.state.step + 1), e))?;
+                continue;
+            }
+            let train = &config.train;
+            let total = train.epochs.saturating_mul(steps).min(train.max_steps.unwrap_or(u64::MAX));
+            let lr = train.lr * train.schedule.factor(self.state.step, train.warmup, total);
+            let run = self.step.run(&batch, self.state.step, config.seed, lr);
+            run.map_err(|e| self.diverged(Some(self.state.step + 1), e))?;
+            let state = &mut self.state;
+            state.step += 1;
+            state.step_in_epoch += 1;
+            report.step(state.step_in_epoch);
+            let last = state.step_in_epoch == steps || self.at_last_step();
+            if last || self.state.step.is_multiple_of(config.log.every) {
+                let loss = self.read_loss()?;
+                let (sum, count) = &mut self.state.losses;
+                if loss.is_finite() {
+                    (*sum, *count) = (*sum + loss, *count + 1);
+                }
+                report.speed(self.speed_since(start, samples_before), loss);
+            } else if report.awaits_speed() {
+                // The first thing that a bar shows need not wait for step log.every.
+                let loss = self.read_loss()?;
+                report.speed(self.speed_since(start, samples_before), loss);
+            }
+            if last {
+                break;
+            }
+            if self.stop.requested() {
+                return Err(self.stopped(report));
+            }
+            if self.saved.elapsed().as_secs_f64() >= config.train.checkpoint_seconds {
+                self.save()?;
+            }
+        }
+        Ok(self.speed_since(start, samples_before))
+    }
+
+    /// Samples a second since `start`, when there were so many.
+    fn speed_since(&self, start: Instant, samples_before: u64) -> f64 {
+        per_second((self.state.samples - samples_before) as f64, start.elapsed().as_secs_f64())
+    }
+
+    /// The last batch's loss, if all since the training began were finite. NaN where an update in f16 was left out for it.
+    fn read_loss(&mut self) -> Result<f64> {
+        let loss = self.step.loss().map_err(|e| self.diverged(None, e))?;
+        self.session.optimiser().check_scale(&self.store)?;
+        Ok(loss)
+    }
+
+    /// Evaluates where it is time to, writes down the epoch, and saves.
+    fn end_epoch(&mut self, steps: u64, speed_now: f64, report: &mut Report) -> Result<()> {
+        let config = &self.session.config;
+        self.stop_clock();
+        let epoch = self.state.epoch + 1;
+        let loss = match self.state.losses {
+            (_, 0) => None,
+            (sum, count) => Some(sum / count as f64),
+        };
+        let metric = config.eval.metric;
+        let mut text = format!("{} steps  {}", thousands(self.state.step), speed(speed_now, loss.unwrap_or(f64::NAN)));
+        let evaluates = epoch.is_multiple_of(config.eval.every) || epoch == config.train.epochs || self.at_last_step();
+        let mut valid = None;
+        let mut best = false;
+        if evaluates {
+            let ranked = self.validate(report)?;
+            let value = metric.mean(&ranked.ranks);
+            best = self.state.best.as_ref().is_none_or(|best| value > best.value);
+            text += &format!("  valid {metric} {value:.4}{}", if best { " (best)" } else { "" });
+            let metrics = ranked.metrics(metric);
+            if best {
+                let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
+                let parameters =
+                    self.read(|kept, fit| read_parameters(fit.session.model.params(), kept, &fit.store))?;
+                self.folder.remove_metrics()?;
+                checkpoint::save(&self.folder.model_file(), &self.session.origin(), &found, &parameters)?;
+                self.state.best = Some(found);
+            }
+            valid = Some(metrics);
+        }
+        // The last step can fall into an epoch: it then counts as begun, not as done.
+        self.state.evaluates = false;
+        if self.state.step_in_epoch == steps {
+            self.state.epoch = epoch;
+            self.state.step_in_epoch = 0;
+            self.state.losses = Default::default();
+        }
+        // Only now the checkpoint: a run that is killed before it does the epoch's end again, to the same result.
+        let (step, seconds) = (self.state.step, self.state.seconds);
+        let training = self.read_training()?;
+        self.folder.append(&Line { epoch, step, loss, valid, best, seconds, samples_per_second: speed_now })?;
+        self.clock = Instant::now();
+        self.write(&training)?;
+        report.end_epoch();
+        report.line(&format!("epoch {epoch}"), &text);
+        if self.stop.requested() && !self.is_over() {
+            return Err(self.stopped(report));
+        }
+        Ok(())
+    }
+
+    /// Ranks of the validation part. Where it is asked to stop meanwhile, the training is saved as it is before.
+    fn validate(&mut self, report: &mut Report) -> Result<Ranked> {
+        report.busy("validating");
+        let (valid, stop) = (&mut self.valid, &self.stop);
+        let ranked = valid.run_unless(&|| stop.requested());
+        match ranked {
+            Err(Error::Stopped(_)) => {
+                self.clock = Instant::now();
+                self.state.evaluates = true;
+                Err(self.stopped(report))
+            }
+            ranked => ranked.map_err(|e| self.diverged(Some(self.state.step), e)),
+        }
+    }
+
+    fn stop_clock(&mut self) {
+        self.state.seconds += self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.stop_clock();
+        let training = self.read_training()?;
+        self.write(&training)
+    }
+
+    /// What a checkpoint holds. Not after a loss that was not finite, read or not.
+    fn read_training(&mut self) -> Result<Named> {
+        self.read_loss()?;
+        self.read(|kept, fit| read_training((fit.session.model.params(), kept), &fit.moments, &fit.store))
+    }
+
+    /// What `read` reads of what the phase keeps.
+    fn read(&self, read: impl FnOnce(Which, &Fit) -> Result<Named>) -> Result<Named> {
+        read(&|name| self.session.keeps(name), self).map_err(|e| self.diverged(Some(self.state.step), e))
+    }
+
+    fn write(&mut self, training: &Named) -> Result<()> {
+        checkpoint::save(&self.folder.checkpoint_file(), &self.session.origin(), &self.state, training)?;
+        (self.saved, self.saved_step) = (Instant::now(), Some(self.state.step));
+        Ok(())
+    }
+
+    /// The error of a training that was asked to stop, saved; or that of saving it.
+    fn stopped(&mut self, report: &mut Report) -> Error {
+        report.busy("saving");
+        let saved = self.save();
+        report.end_epoch();
+        let (step, epoch, path) = (thousands(self.state.step), self.state.epoch + 1, self.folder.path().display());
+        match saved {
+            Err(e) => e,
+            Ok(()) => Error::Stopped(format!("stopped after step {step} (epoch {epoch}), which is saved in {path}")),
+        }
+    }
+
+    /// What is said of an error at `step` where that is of a number that is not finite: what stands, and what to try. Without
+    /// `step`, the error names it.
+    fn diverged(&self, step: Option<u64>, e: Error) -> Error {
+        let Error::NotFinite(problem) = e else { return e };
+        let at = step.map(|step| format!("step {}: ", thousands(step))).unwrap_or_default();
+        let path = self.folder.path().display();
+        let best = self.state.best.as_ref().map(|best| format!(", and the best parameters, of epoch {}", best.epoch));
+        let stands = match self.saved_step {
+            None => "Nothing of it is saved".to_string(),
+            Some(saved) => format!(
+                "The checkpoint of step {} stands in {path}{}; --resume takes the same way from there, and with \
+                 --check-finite names the node",
+                thousands(saved),
+                best.unwrap_or_default()
+            ),
+        };
+        Error::NotFinite(format!(
+            "{at}{problem}. The training diverged: start another with a lower train.lr or with train.clip, or find the source \
+             by --check-finite. {stands}"
+        ))
+    }
+}
