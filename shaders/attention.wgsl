@@ -26,9 +26,8 @@ const LANES: u32 = 4u;
 const ROWS: u32 = WG / LANES;
 // Pairs of a tile that each lane takes.
 const PAIRS: u32 = OTHERS / LANES;
-// A row of a head as vectors of four, of which a lane sums up every LANES-th.
+// A row of a head as vectors of four, of which a lane sums up every LANES-th, OWN_QUADS in all.
 const QUADS: u32 = (HEAD_DIM + 3u) / 4u;
-const OWN_QUADS: u32 = (QUADS + LANES - 1u) / LANES;
 // Odd, so that the same quad of neighbouring rows lies in different banks.
 const PITCH: u32 = QUADS | 1u;
 
@@ -175,6 +174,7 @@ fn forward(
         let shrink = exp(m - largest);
         m = largest;
         z *= shrink;
+        //!unroll
         for (var n = 0u; n < OWN_QUADS; n++) {
             sums[n] *= shrink;
         }
@@ -184,6 +184,7 @@ fn forward(
                 let weight = exp(s - m);
                 z += weight;
                 let kept = weight * pairs_b[own * PAIR_PITCH + c];
+                //!unroll
                 for (var n = 0u; n < OWN_QUADS; n++) {
                     sums[n] += kept * tile_b[c * PITCH + min(part + n * LANES, QUADS - 1u)];
                 }
@@ -198,6 +199,7 @@ fn forward(
     if part == 0u {
         lse[(at.b * p.heads + at.h) * p.len + i] = select(MASKED, m + log_positive(z), z > 0.0);
     }
+    //!unroll
     for (var n = 0u; n < OWN_QUADS; n++) {
         let c = part + n * LANES;
         if c < QUADS {
@@ -294,6 +296,7 @@ fn backward_queries(
         }
         workgroupBarrier();
         for (var c = 0u; c < OTHERS; c++) {
+            //!unroll
             for (var n = 0u; n < OWN_QUADS; n++) {
                 let x = tile_a[c * PITCH + min(part + n * LANES, QUADS - 1u)];
                 sums[n] += pairs_b[own * PAIR_PITCH + c] * x;
@@ -302,6 +305,7 @@ fn backward_queries(
         workgroupBarrier(); // before the next tiles are written
     }
     let i = at.first + own;
+    //!unroll
     for (var n = 0u; n < OWN_QUADS; n++) {
         let c = part + n * LANES;
         if c < QUADS {
@@ -348,6 +352,7 @@ fn backward_keys(
         }
         workgroupBarrier();
         for (var c = 0u; c < OTHERS; c++) {
+            //!unroll
             for (var n = 0u; n < OWN_QUADS; n++) {
                 let e = c * PITCH + min(part + n * LANES, QUADS - 1u);
                 k_sums[n] += pairs_b[own * PAIR_PITCH + c] * tile_a[e];
@@ -357,6 +362,7 @@ fn backward_keys(
         workgroupBarrier(); // before the next tiles are written
     }
     let j = at.first + own;
+    //!unroll
     for (var n = 0u; n < OWN_QUADS; n++) {
         let c = part + n * LANES;
         if c < QUADS {

@@ -99,6 +99,7 @@ fn weight_parts(
     for (var b = part * p.chunk; b < min((part + 1u) * p.chunk, p.batch); b++) {
         load_x(b, first, lane);
         transform(lane);
+        //!unroll
         for (var j = 0u; j < PER_LANE; j++) {
             let e = lane + j * WG;
             if e < frequencies() * p.pairs {
@@ -119,6 +120,7 @@ fn weight_parts(
             numbers[e] = z;
         }
         transform(lane);
+        //!unroll
         for (var j = 0u; j < PER_LANE; j++) {
             let e = lane + j * WG;
             if e < frequencies() * p.pairs {
@@ -129,6 +131,7 @@ fn weight_parts(
         }
         workgroupBarrier(); // before the next sequence takes its place
     }
+    //!unroll
     for (var j = 0u; j < PER_LANE; j++) {
         let e = lane + j * WG;
         let k = e / p.pairs;

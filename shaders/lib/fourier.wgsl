@@ -13,7 +13,6 @@ var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> table: array<vec2<f32>>;
 
 var<workgroup> numbers: array<vec2<f32>, SIZE>; // [T, p.pairs]
-const PER_LANE: u32 = SIZE / WG;
 
 // Terms that are summed before they are added to the sum, so that the error of a long one stays small.
 const BLOCK: u32 = 16u;
@@ -39,6 +38,7 @@ fn times(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
 fn stage(radix: u32, done: u32, lane: u32) {
     var sums: array<vec2<f32>, PER_LANE>;
     let left = p.t / (done * radix);
+    //!unroll
     for (var j = 0u; j < PER_LANE; j++) {
         let e = lane + j * WG;
         if e < p.t * p.pairs {
@@ -61,6 +61,7 @@ fn stage(radix: u32, done: u32, lane: u32) {
         }
     }
     workgroupBarrier();
+    //!unroll
     for (var j = 0u; j < PER_LANE; j++) {
         let e = lane + j * WG;
         if e < p.t * p.pairs {
@@ -70,16 +71,27 @@ fn stage(radix: u32, done: u32, lane: u32) {
     workgroupBarrier();
 }
 
+// The radix of stage s: an array of them, indexed by a variable, would lie in memory.
+fn radix_of(s: u32) -> u32 {
+    switch s {
+        case 0u: { return p.radix0; }
+        case 1u: { return p.radix1; }
+        case 2u: { return p.radix2; }
+        case 3u: { return p.radix3; }
+        default: { return p.radix4; }
+    }
+}
+
 // Transforms `numbers`, which all lanes have written: waits for them first, and all may read after it.
 fn transform(lane: u32) {
     workgroupBarrier();
-    var radices = array<u32, 5>(p.radix0, p.radix1, p.radix2, p.radix3, p.radix4);
     var done = 1u;
     for (var s = 0u; s < 5u; s++) {
-        if radices[s] > 1u {
-            stage(radices[s], done, lane);
+        let radix = radix_of(s);
+        if radix > 1u {
+            stage(radix, done, lane);
         }
-        done *= radices[s];
+        done *= radix;
     }
 }
 

@@ -207,6 +207,7 @@ impl Attention {
             .params(params)
             .constant("HEAD_DIM", n.head_dim as u32)
             .constant("OTHERS", others as u32)
+            .constant("OWN_QUADS", n.head_dim.div_ceil(4).div_ceil(LANES) as u32)
             .constant("CAUSAL", self.causal as u32)
             .constant("DROPOUT", (self.p > 0.0) as u32);
         if self.p > 0.0 { launch } else { launch.bind("step", 0) }

@@ -278,7 +278,11 @@ impl Op for FilterWeight {
         let extents = [0, 1, 2].map(|i| s.input(0)[i]);
         let params = FilterWeight::params(extents);
         let parts = extents[0].div_ceil(params.chunk as usize);
-        let join = Launch::of("filter", "weight_join").params(params).constant("SIZE", 64).turns(turns_of(parts, 0));
+        let join = Launch::of("filter", "weight_join")
+            .params(params)
+            .constant("SIZE", 64)
+            .constant("PER_LANE", 1)
+            .turns(turns_of(parts, 0));
         Ok(vec![params.launch("filter", "weight_parts", parts, caps)?, join.threads(s.output(0).elements(), caps)?])
     }
 

@@ -124,8 +124,12 @@ impl Params {
         let tiles = self.d.div_ceil(2).div_ceil(self.pairs) as usize;
         // And three loops before and after all of them.
         let turns = turns_of(self.chunk as usize, self.turns(caps)) + 3 * turns_of(size / lanes, 0);
-        let launch = Launch::of(file, entry).params(self).constant("SIZE", size as u32).turns(turns);
-        launch.groups(sequences * tiles, lanes, caps)
+        Launch::of(file, entry)
+            .params(self)
+            .constant("SIZE", size as u32)
+            .constant("PER_LANE", (size / lanes) as u32)
+            .turns(turns)
+            .groups(sequences * tiles, lanes, caps)
     }
 }
 

@@ -1,7 +1,9 @@
-//! Shader text: prepended constants, imports, and the way back from a line of it to the file that it came from.
+//! Shader text: prepended constants, imports, unrolled loops, and the way back from a line of it to the file that it came
+//! from.
 
 use super::launch::Source;
 use super::{SHADER_LIBRARY, SHADERS};
+use std::fmt::Write;
 
 /// The text of one shader variant.
 pub struct Assembled {
@@ -10,13 +12,15 @@ pub struct Assembled {
     pieces: Vec<(usize, String)>,
 }
 
-/// `const NAME: u32 = VALUE;` for each constant, then every library file that the shader imports, once, then the shader.
+/// `const NAME: u32 = VALUE;` for each constant, then every library file that the shader imports, once, then the shader, all
+/// with their loops [`unrolled`].
 ///
 /// `reverse` numbers workgroups and lanes backwards (lib/index.wgsl). A software driver runs them in order, so that a
 /// missing barrier goes unseen where reads come from lower lanes; run backwards it shows.
 ///
 /// # Panics
-/// If the shader, or a library file that it imports, does not exist.
+/// If the shader, or a library file that it imports, does not exist, or if `//!unroll` stands before something else than the
+/// loop that [`unrolled`] asks for.
 pub fn assemble(source: &Source, constants: &[(&str, u32)], reverse: bool) -> Assembled {
     let (name, body) = match source {
         Source::File(stem) => (format!("shaders/{stem}.wgsl"), find(SHADERS, stem)),
@@ -40,8 +44,8 @@ pub fn assemble(source: &Source, constants: &[(&str, u32)], reverse: bool) -> As
     let mut all = Assembled { text: String::new(), pieces: vec![] };
     all.push("prepended constants".to_string(), &head);
     let mut imported = vec![];
-    all.import(&body, &mut imported);
-    all.push(name, &body);
+    all.import(&body, constants, &mut imported);
+    all.push(name, &unrolled(&body, constants));
     all
 }
 
@@ -107,16 +111,64 @@ impl Assembled {
         }
     }
 
-    fn import(&mut self, body: &str, imported: &mut Vec<String>) {
+    fn import(&mut self, body: &str, constants: &[(&str, u32)], imported: &mut Vec<String>) {
         for stem in body.lines().filter_map(|line| line.strip_prefix("//!import ")).map(str::trim) {
             if !imported.iter().any(|x| x == stem) {
                 imported.push(stem.to_string());
                 let text = find(SHADER_LIBRARY, stem);
-                self.import(text, imported);
-                self.push(format!("shaders/lib/{stem}.wgsl"), text);
+                self.import(text, constants, imported);
+                self.push(format!("shaders/lib/{stem}.wgsl"), &unrolled(text, constants));
             }
         }
     }
+}
+
+/// `text` with each loop after a line `//!unroll` replaced by a block for each of its turns, in which the loop's variable is a
+/// constant. An array that a variable indexes lies in memory, unless the driver's compiler unrolls the loop. Not all do.
+/// ```wgsl
+/// //!unroll
+/// for (var n = 0u; n < COUNT; n++) {
+///     sums[n] *= shrink;
+/// }
+/// ```
+/// COUNT is one of `constants`. All lines keep their numbers: the blocks after the first stand on the line that closes it.
+///
+/// # Panics
+/// If another line follows `//!unroll`, or if COUNT is 0 or none of `constants`.
+fn unrolled(text: &str, constants: &[(&str, u32)]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        out.extend([line, "\n"]);
+        if line.trim() != "//!unroll" {
+            continue;
+        }
+        let head = lines.next().unwrap_or_default();
+        let Some((indent, name, count)) = counted(head, constants) else {
+            panic!(
+                "//!unroll wants `for (var n = 0u; n < COUNT; n++) {{`, COUNT a prepended constant over 0, not {head:?}"
+            );
+        };
+        let end = format!("{indent}}}");
+        let body: Vec<&str> = lines.by_ref().take_while(|line| *line != end).collect();
+        out += &format!("{indent}{{ const {name} = 0u;\n");
+        body.iter().for_each(|line| out.extend([line, "\n"]));
+        out += &end;
+        let statements: Vec<&str> = body.iter().map(|line| line.split("//").next().unwrap_or(line).trim()).collect();
+        let statements = statements.join(" ");
+        (1..count).for_each(|n| write!(out, " {{ const {name} = {n}u; {statements} }}").expect("a string takes all"));
+        out.push('\n');
+    }
+    out
+}
+
+/// Indentation, variable and number of turns of a loop that begins with `head`.
+fn counted<'a>(head: &'a str, constants: &[(&str, u32)]) -> Option<(&'a str, &'a str, u32)> {
+    let (indent, head) = head.split_at(head.find("for (")?);
+    let (name, rest) = head.strip_prefix("for (var ")?.split_once(" = 0u; ")?;
+    let bound = rest.strip_prefix(name)?.strip_prefix(" < ")?.strip_suffix(&format!("; {name}++) {{"))?;
+    let (_, count) = constants.iter().find(|(constant, count)| *constant == bound && *count > 0)?;
+    Some((indent, name, *count))
 }
 
 /// What a shader takes the elements of a buffer for.
@@ -226,6 +278,30 @@ mod tests {
         assert_eq!(all.locate(1), "prepended constants:1");
         assert_eq!(all.locate(3), "shaders/lib/index.wgsl:1");
         assert_eq!(all.locate(all.text.lines().count()), "generated shader:4");
+    }
+
+    #[test]
+    fn loops_are_unrolled_and_lines_keep_their_numbers() {
+        let text = "fn f() {\n    //!unroll\n    for (var n = 0u; n < COUNT; n++) {\n        \
+                    if n > 0u { // not the first\n            sums[n] += x;\n        }\n    }\n    \
+                    for (var n = 0u; n < COUNT; n++) {\n    }\n}\n";
+        let all = assemble(&Source::Generated(text.into()), &[("COUNT", 3)], false);
+        let block = |n: u32| format!("{{ const n = {n}u; if n > 0u {{ sums[n] += x; }} }}");
+        let want = format!(
+            "fn f() {{\n    //!unroll\n    {{ const n = 0u;\n        if n > 0u {{ // not the first\n            \
+             sums[n] += x;\n        }}\n    }} {} {}\n    for (var n = 0u; n < COUNT; n++) {{\n    }}\n}}\n",
+            block(1),
+            block(2)
+        );
+        assert!(all.text.ends_with(&want), "{}", all.text);
+        assert_eq!(all.locate(all.text.lines().count()), "generated shader:10");
+    }
+
+    #[test]
+    #[should_panic(expected = "COUNT a prepended constant over 0, not \"for (var n = 0u; n < 4u; n++) {\"")]
+    fn only_loops_to_a_prepended_constant_are_unrolled() {
+        let text = "fn f() {\n    //!unroll\nfor (var n = 0u; n < 4u; n++) {\n}\n}\n";
+        assemble(&Source::Generated(text.into()), &[("COUNT", 3)], false);
     }
 
     #[test]
