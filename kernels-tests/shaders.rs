@@ -67,9 +67,10 @@ fn every_file() -> Result<(), Failed> {
     equal("kernels-tests/cases/ and cases::ALL", &case_files, &collected)
 }
 
-/// Without subgroups and with them, and with cooperative matrices of either size, in subgroups of varying and of one size.
+/// The least that an adapter has, then subgroups and large tiles, then cooperative matrices too, of either size, in subgroups of
+/// varying and of one size.
 fn all_caps() -> [Caps; 4] {
-    let of = |subgroups, cooperative| Caps { subgroups, cooperative, ..Caps::default() };
+    let of = |more, cooperative| Caps { subgroups: more, large_tiles: more, cooperative, ..Caps::default() };
     let matrices = |size, fixed| of(true, Some(Cooperative { size, subgroup: 32, fixed }));
     [of(false, None), of(true, None), matrices(8, false), matrices(16, true)]
 }

@@ -13,6 +13,9 @@ pub struct Caps {
     pub f16: bool,
     /// Turns of all loops of an invocation together, after which the driver ends them without a word (llvmpipe: 65,535).
     pub max_turns: u64,
+    /// Whether an invocation has the 32-bit registers for the largest tile of matmul: 64 sums and what feeds them, about 160.
+    /// No API tells how many there are.
+    pub large_tiles: bool,
     pub cooperative: Option<Cooperative>,
 }
 
@@ -38,6 +41,7 @@ impl Default for Caps {
             subgroups: false,
             f16: false,
             max_turns: 65_535,
+            large_tiles: false,
             cooperative: None,
         }
     }

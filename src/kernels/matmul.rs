@@ -92,6 +92,11 @@ impl Tile {
     const MEDIUM: Tile = Tile { side: 16, blocks: 1 };
     const LARGE: Tile = Tile { side: 16, blocks: 2 };
 
+    /// The tile, or the next smaller one where the adapter has not the registers for it.
+    fn within(self, caps: &Caps) -> Tile {
+        if self.blocks > 1 && !caps.large_tiles { Tile::MEDIUM } else { self }
+    }
+
     /// Outputs along one side.
     fn width(self) -> usize {
         4 * self.side * self.blocks
@@ -171,7 +176,7 @@ impl GpuProduct {
             let l = self.launch("matmul", entry).constant("SIDE", side as u32).constant("BLOCKS", blocks as u32);
             bind(l.bind("partial", self.partial))
         };
-        let Some(tile) = tile else {
+        let Some(tile) = tile.map(|tile| tile.within(caps)) else {
             return Ok(vec![tiled("simple", Tile::SMALL).turns(turns_of(d.k, 0)).threads(d.batch * d.m * d.n, caps)?]);
         };
         let (tiles, lanes) = (tile.count(d), tile.side * tile.side);
@@ -552,5 +557,24 @@ impl Op for MatMul {
         let d = self.dims(s.input(0), s.input(1));
         let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
         Cost { bytes, flops: (2 * d.batch * d.m * d.n * d.k) as u64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_without_the_registers_get_no_large_tile() {
+        let dims = Dims { batch: 1, m: 4096, n: 4096, k: 64, shared: true };
+        for (large_tiles, width) in [(false, 64), (true, 128)] {
+            let caps = Caps { large_tiles, ..Caps::default() };
+            let (of, partial) = (MatMul::new(false, false), OperandRef::Scratch(0));
+            let product = GpuProduct { of, dims, first: First::default(), add: false, halves: false, partial };
+            let launches = product.launches(&caps, |launch| launch).unwrap();
+            let constant = |name| launches[0].constants.iter().find(|(known, _)| *known == name).unwrap().1;
+            assert_eq!(4 * constant("SIDE") * constant("BLOCKS"), width);
+            assert_eq!(launches[0].grid.0[..2], [(4096 / width) * (4096 / width), 1]);
+        }
     }
 }

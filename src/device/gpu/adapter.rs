@@ -96,8 +96,16 @@ fn caps(adapter: &wgpu::Adapter, options: &GpuOptions) -> Caps {
         f16: features.contains(Features::SHADER_F16),
         // Measured when it is opened.
         max_turns: u64::MAX,
+        large_tiles: !is_intel(&adapter.get_info()),
         cooperative: cooperative(adapter).filter(|_| options.cooperative),
     }
+}
+
+/// Intel's GPUs have 128 registers an invocation at most; others' compilers keep the largest tiles in registers.
+fn is_intel(info: &wgpu::AdapterInfo) -> bool {
+    const VENDOR: u32 = 0x8086;
+    // Metal tells no vendor.
+    info.vendor == VENDOR || info.name.starts_with("Intel")
 }
 
 fn list() -> Vec<wgpu::Adapter> {
@@ -213,4 +221,22 @@ pub(super) fn open(adapter: wgpu::Adapter, options: GpuOptions) -> Result<Gpu> {
         Arc::get_mut(&mut shared).expect("what was run is dropped").caps.max_turns = turns;
     }
     Ok(Gpu { shared })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgpu::{AdapterInfo, Backend};
+
+    #[test]
+    fn intel_is_known_by_vendor_and_on_metal_by_name() {
+        let of = |vendor, name: &str, backend| {
+            let info = AdapterInfo::new(DeviceType::IntegratedGpu, backend);
+            is_intel(&AdapterInfo { vendor, name: name.into(), ..info })
+        };
+        assert!(of(0x8086, "Intel(R) Iris(R) Xe Graphics (TGL GT2)", Backend::Vulkan));
+        assert!(of(0, "Intel(R) Iris(TM) Plus Graphics", Backend::Metal));
+        assert!(!of(0x1002, "AMD Radeon RX 7900 XT (RADV NAVI31)", Backend::Vulkan));
+        assert!(!of(0, "Apple M1", Backend::Metal));
+    }
 }
