@@ -1,5 +1,5 @@
 //! `cargo test --test kernels [FILTER]`: every kernel on every device, the graph, the shaders, the models, the reference
-//! values.
+//! values. With `--pipelines` no tests: see [`pipelines`].
 
 mod cases;
 mod empty;
@@ -8,10 +8,16 @@ mod golden;
 mod graph;
 mod harness;
 mod models;
+mod pipelines;
 mod shaders;
 mod sums;
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("--pipelines") {
+        return pipelines::main(std::env::args().skip(2));
+    }
     let arguments = libtest_mimic::Arguments::from_args();
     let all = [
         cases::trials(),
@@ -22,7 +28,8 @@ fn main() {
         finds::trials(),
         golden::trials(),
         models::trials(),
+        pipelines::trials(),
     ];
     let trials = all.into_iter().flatten().collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -169,7 +169,7 @@ impl Case {
     }
 
     /// Node after node, each on all threads: what is measured is a kernel alone.
-    fn plan(&self, dense: bool, half: bool) -> Result<Plan> {
+    pub fn plan(&self, dense: bool, half: bool) -> Result<Plan> {
         Plan::new(&self.graph(dense)?, Options { half, ..Options::default() })
     }
 

@@ -3,7 +3,7 @@
 
 use super::{Device, Precision, RunOptions, cpu};
 use crate::error::Result;
-use crate::graph::plan::Options;
+use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
 use crate::kernels::adam::{Adam, AdamRows, Settings};
 use crate::kernels::bpr::Bpr;
@@ -204,12 +204,12 @@ fn with_gradients<'g>(y: Var<'g>, by: &[Var<'g>]) -> Result<Vec<Var<'g>>> {
 /// Those of compiling and running; a kernel that computes something wrong is in the list instead.
 pub fn check(device: &Device) -> Result<Vec<Checked>> {
     let oracle = Device::Cpu(cpu::Cpu::new(Precision::F64));
+    let pairs = plans(device)?.into_iter().zip(plans(&oracle)?);
     KERNELS
         .iter()
-        .map(|&(kernel, build)| {
-            let half =
-                kernel == "cooperative" && matches!(device, Device::Gpu(gpu) if gpu.caps().cooperative.is_some());
-            let (got, want) = (run(device, build, half)?, run(&oracle, build, false)?);
+        .zip(pairs)
+        .map(|(&(kernel, _), (plan, exact))| {
+            let (got, want) = (run(device, &plan)?, run(&oracle, &exact)?);
             let apart = |g: f64, w: f64| if g.is_finite() { (g - w).abs() / (1.0 + w.abs()) } else { f64::INFINITY };
             let each = got.iter().zip(&want).flat_map(|(g, w)| g.iter().zip(w).map(|(&g, &w)| apart(g, w)));
             Ok(Checked { kernel, worst: each.fold(0.0, f64::max) })
@@ -217,11 +217,18 @@ pub fn check(device: &Device) -> Result<Vec<Checked>> {
         .collect()
 }
 
-fn run(device: &Device, build: Build, half: bool) -> Result<Vec<Vec<f64>>> {
-    let g = Graph::new();
-    let results = build(&g)?;
-    results.iter().enumerate().for_each(|(i, v)| g.result(&i.to_string(), *v));
-    let plan = device.plan(&g, Options { half, ..Options::default() })?;
+/// What [`check`] runs on `device`, a plan a kernel.
+pub fn plans(device: &Device) -> Result<Vec<Plan>> {
+    let has_matrices = matches!(device, Device::Gpu(gpu) if gpu.caps().cooperative.is_some());
+    let plan = |&(kernel, build): &(&str, Build)| {
+        let g = Graph::new();
+        build(&g)?.into_iter().enumerate().for_each(|(i, v)| g.result(&i.to_string(), v));
+        device.plan(&g, Options { half: kernel == "cooperative" && has_matrices, ..Options::default() })
+    };
+    KERNELS.iter().map(plan).collect()
+}
+
+fn run(device: &Device, plan: &Plan) -> Result<Vec<Vec<f64>>> {
     let mut store = device.store(&plan.states)?;
     for (name, n) in &plan.states {
         let mut r = Stream::new(1, name, 0);
@@ -230,7 +237,7 @@ fn run(device: &Device, build: Build, half: bool) -> Result<Vec<Vec<f64>>> {
         let values = (0..*n).map(|_| value(r.normal()) as f32).collect();
         store.write(name, 0, &Tensor::f32([*n], values))?;
     }
-    let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+    let mut runner = device.compile(plan, &store, RunOptions::default())?;
     if let Some((_, spec)) = plan.inputs.iter().find(|(name, _)| name == "ids") {
         let mut r = Stream::new(1, "ids", 0);
         let ids: Vec<u32> = (0..spec.shape.elements()).map(|_| r.below(37)).collect();
@@ -243,7 +250,7 @@ fn run(device: &Device, build: Build, half: bool) -> Result<Vec<Vec<f64>>> {
     }
     runner.write(Step::NAME, &Step::at(7, 3, 1e-2, [0.9, 0.999]).tensor())?;
     runner.run()?;
-    (0..results.len()).map(|i| Ok(runner.read(&i.to_string())?.to_f64())).collect()
+    (0..plan.results.len()).map(|i| Ok(runner.read(&i.to_string())?.to_f64())).collect()
 }
 
 #[cfg(test)]

@@ -134,6 +134,11 @@ impl Gpu {
         self.shared.held.load(Ordering::Relaxed)
     }
 
+    /// Compiles `shaders` as a plan that launches them would.
+    pub fn prepare(&self, shaders: &[shader::Shader]) -> Result<()> {
+        self.shared.pipelines.get(&self.shared, shaders).map(drop)
+    }
+
     pub(super) fn store(&self, states: &[(String, usize)]) -> Result<Store> {
         Store::new(&self.shared, states)
     }

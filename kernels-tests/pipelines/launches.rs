@@ -1,0 +1,95 @@
+//! Which launches there are: of the self-check, the tests' cases, the benches and the models.
+
+use crate::cases;
+use crate::harness;
+use wgrec::bench::{self, Scale};
+use wgrec::device::gpu::{Gpu, bind};
+use wgrec::device::{Device, check};
+use wgrec::graph::Graph;
+use wgrec::graph::plan::{Options, Plan, Planned};
+use wgrec::kernels::{Caps, Launch};
+use wgrec::models::{self, FeatureCounts, Loss, LossKind, ModelConfig, Phase, Task};
+use wgrec::optim::Adam;
+use wgrec::train::step::{Role, StepConfig, TrainStep};
+use wgrec::{Error, Result};
+
+type Launches = Vec<(Planned, Launch)>;
+
+fn add(all: &mut Launches, plan: Plan, caps: &Caps) -> Result<()> {
+    for node in plan.nodes {
+        all.extend(bind::launches(&node, caps)?.into_iter().map(|launch| (node.clone(), launch)));
+    }
+    Ok(())
+}
+
+/// Those of `wgrec devices`.
+pub fn of_self_check(gpu: &Gpu) -> Result<Launches> {
+    let mut all = vec![];
+    for plan in check::plans(&Device::Gpu(gpu.clone()))? {
+        add(&mut all, plan, gpu.caps())?;
+    }
+    Ok(all)
+}
+
+pub fn all(gpu: &Gpu) -> Result<Launches> {
+    let caps = gpu.caps();
+    let mut all = of_self_check(gpu)?;
+    // In f32 and, where the device has it, in f16.
+    let precisions = || [false, true].into_iter().filter(|half| !half || caps.f16);
+    for case in cases::ALL.iter().flat_map(|(_, cases)| cases()) {
+        for half in precisions() {
+            let options = Options { half, no_fuse: half, ..Options::default() };
+            all.extend(harness::run::launches(&case, caps, options)?);
+        }
+    }
+    for case in bench::kernels::cases(None, Scale::Full)? {
+        for half in precisions() {
+            add(&mut all, case.plan(false, half)?, caps)?;
+        }
+    }
+    for step in steps()? {
+        for half in precisions() {
+            add(&mut all, Plan::new(&step, Options { half, ..Options::default() })?, caps)?;
+        }
+    }
+    Ok(all)
+}
+
+/// Training steps of the models at widths that people use.
+fn steps() -> Result<Vec<Graph>> {
+    let kinds = [LossKind::Bpr, LossKind::Bce, LossKind::Softmax, LossKind::SampledSoftmax, LossKind::InBatch];
+    let mut steps = vec![];
+    for (dim, heads, max_len) in [(64, 1, 50), (64, 2, 200), (128, 4, 100), (256, 4, 50)] {
+        for (name, kind) in models::config::NAMES.iter().flat_map(|name| kinds.map(|kind| (name, kind))) {
+            let is_tuned = *name == "dpcpl";
+            let task = Task {
+                items: 20_000,
+                max_len,
+                behaviours: if is_tuned { 4 } else { 0 },
+                target: is_tuned.then_some(2),
+                features: match is_tuned {
+                    true => FeatureCounts { attributes: 2, statistics: 2, rows: 70 },
+                    false => FeatureCounts::default(),
+                },
+                phase: is_tuned.then_some(Phase::Tune),
+            };
+            let model = models::build(name, &ModelConfig { dim, heads, ..ModelConfig::default() }, &task)?;
+            if model.counts() {
+                continue;
+            }
+            let config = StepConfig {
+                batch: 256,
+                max_len,
+                negatives: if kind == LossKind::SampledSoftmax { 100 } else { 1 },
+                loss: Loss { kind, ..Loss::default() },
+                optimiser: Adam { clip: Some(5.0), weight_decay: 1e-6, ..Adam::default() },
+                ..StepConfig::default()
+            };
+            let graph = Graph::new();
+            TrainStep::trace(&graph, &*model, &config, Role::Update)
+                .map_err(|e| Error::Failed(format!("{name} with {kind}: {e}")))?;
+            steps.push(graph);
+        }
+    }
+    Ok(steps)
+}
