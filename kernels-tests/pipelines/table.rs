@@ -110,7 +110,7 @@ impl Table {
     pub fn print(&self, top: usize) {
         let shown_rows = if top == 0 { self.rows.len() } else { top.min(self.rows.len()) };
         let line = |status: &str, values: [String; COLUMNS.len()], name: &str| {
-            println!("{status:<6} {} {name}", values.map(|v| format!("{v:>12}")).concat());
+            println!("{status:<6} {} {name}", values.map(|v| format!("{v:>13}")).concat());
         };
         line("status", COLUMNS.map(|(title, _)| title.to_string()), "pipeline");
         self.rows[..shown_rows].iter().for_each(|row| line(row.status(), row.values.map(shown), &row.name));
