@@ -100,7 +100,13 @@ impl Assembled {
         let count = format!(
             "var<private> turns_taken: u32;\nfn another_turn() -> bool {{\n    turns_taken += 1u;\n    return turns_taken <= {turns}u;\n}}\n"
         );
-        self.text = self.text.lines().map(line).chain([count]).collect();
+        // The copies of an unrolled body stand on one line.
+        let copies = |line: &str| match line.trim_start().starts_with("} { const ") {
+            true => line.replace(" for (", "\nfor ("),
+            false => line.to_string(),
+        };
+        let text: Vec<String> = self.text.lines().map(copies).collect();
+        self.text = text.join("\n").lines().map(line).chain([count]).collect();
     }
 
     fn push(&mut self, name: String, text: &str) {
