@@ -1,7 +1,7 @@
 //! What an evaluation asks for: the targets of a part of the split, or items that a file lists for users.
 
 use super::cache::Dataset;
-use super::readers::{self, Columns, Format};
+use super::readers::{self, Columns, Format, SkipBad};
 use super::split::{Part, Split, thousands};
 use crate::error::{Error, Result};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -64,10 +64,10 @@ impl ListedItems {
     pub fn read(path: &Path, format: Option<Format>, columns: &Columns, data: &Dataset) -> Result<ListedItems> {
         let source = readers::locate(path, format)?;
         let named = Columns { value: None, time: None, behaviour: None, ..columns.clone() };
-        let listed = match readers::read(&source, &named) {
+        let listed = match readers::read(&source, &named, SkipBad::NONE) {
             // The header has none of these columns.
             Err(e @ Error::Input { line: None | Some(1), .. }) if named != Columns::default() => {
-                readers::read(&source, &Columns::default()).map_err(|_| e)?
+                readers::read(&source, &Columns::default(), SkipBad::NONE).map_err(|_| e)?
             }
             listed => listed?,
         };

@@ -4,7 +4,7 @@
 //! number: what was cut or half written has no valid end. Numbers are in the machine's own byte order.
 
 use super::filter::{Filter, histories};
-use super::readers::{Clock, Columns, Format, Interactions, Names, Source};
+use super::readers::{Clock, Columns, Format, Interactions, Names, SkipBad, Source};
 use crate::error::{Error, Result};
 use memmap2::{Mmap, MmapMut};
 use serde::{Deserialize, Serialize};
@@ -301,14 +301,14 @@ impl Cache {
         Some(Cache { folder })
     }
 
-    /// The file for an input: a hash of its bytes, its format and columns, and the filter.
-    pub fn file(&self, source: &Source, columns: &Columns, filter: &Filter) -> Result<PathBuf> {
+    /// The file for an input: a hash of its bytes, its format and columns, the rows that may be left out, and the filter.
+    pub fn file(&self, source: &Source, columns: &Columns, skip: SkipBad, filter: &Filter) -> Result<PathBuf> {
         let mut hash = Sha256::new();
         hash.update(VERSION.to_ne_bytes());
         for file in &source.files {
             hash.update(hash_file(file)?);
         }
-        let settings: (&Format, &Columns, &Filter) = (&source.format, columns, filter);
+        let settings: (&Format, &Columns, SkipBad, &Filter) = (&source.format, columns, skip, filter);
         hash.update(serde_json::to_vec(&settings).expect("settings are plain data"));
         Ok(self.folder.join(format!("{}.csr", &hex(&hash.finalize())[..32])))
     }
@@ -373,6 +373,7 @@ pub(crate) mod tests {
             item_names: items.names,
             clock: Clock::Seconds,
             unended: false,
+            notes: vec![],
         }
     }
 

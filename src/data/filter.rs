@@ -279,6 +279,7 @@ mod tests {
             item_names: items.names,
             clock: Clock::Order,
             unended: false,
+            notes: vec![],
         }
     }
 

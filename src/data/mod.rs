@@ -26,7 +26,7 @@ pub use categories::Categories;
 pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
 pub use negatives::Sampler;
-pub use readers::{Clock, Columns, Format, Interactions};
+pub use readers::{Clock, Columns, Format, Interactions, SkipBad};
 pub use split::{Cut, CutBy, Group, Learn, Part, Split, SplitKind, SplitSpec};
 pub use statistics::Statistics;
 pub use summary::Summary;
@@ -46,6 +46,8 @@ pub struct DataConfig {
     pub format: Option<Format>,
     /// Which column means what, where the header does not say.
     pub columns: Columns,
+    /// How many rows that do not parse are left out: a number, or `all`. One more is an error.
+    pub skip_bad: SkipBad,
     /// Items of a window: the last `max_len` before the target.
     pub max_len: usize,
     /// Users with fewer interactions are dropped.
@@ -80,6 +82,7 @@ impl Default for DataConfig {
             path: None,
             format: None,
             columns: Columns::default(),
+            skip_bad: SkipBad::NONE,
             max_len: 50,
             min_user: 0,
             min_item: 0,
@@ -118,13 +121,13 @@ impl DataConfig {
     pub fn load_with(&self, path: &Path, cache: Option<&Cache>) -> Result<Dataset> {
         let source = readers::locate(path, self.format)?;
         let filter = self.filter();
-        let file = cache.map(|cache| cache.file(&source, &self.columns, &filter)).transpose()?;
+        let file = cache.map(|cache| cache.file(&source, &self.columns, self.skip_bad, &filter)).transpose()?;
         if let (Some(cache), Some(file)) = (cache, &file)
             && let Some(dataset) = cache.open(file)
         {
             return Ok(dataset);
         }
-        let mut data = readers::read(&source, &self.columns)?;
+        let mut data = readers::read(&source, &self.columns, self.skip_bad)?;
         filter.check(&data).map_err(|e| match e {
             Error::Usage(problem) => Error::Usage(format!("{}: {problem}", path.display())),
             other => other,
@@ -136,6 +139,7 @@ impl DataConfig {
             data.user_names.len(),
             data.item_names.len()
         )];
+        notes.append(&mut data.notes);
         if data.unended {
             notes.push(
                 "the last line has no line break; were it cut inside its last field, nothing would show it".into(),

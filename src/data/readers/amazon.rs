@@ -1,7 +1,7 @@
 //! Amazon reviews, one JSON object a line: reviewerID, asin, overall, unixReviewTime; or, since 2023, user_id, parent_asin
 //! (else asin), rating, timestamp (<https://amazon-reviews-2023.github.io/>).
 
-use super::builder::{Builder, Field, Interactions, Row};
+use super::builder::{Builder, Field, Row};
 use super::text::Text;
 use crate::error::Result;
 use serde::Deserialize;
@@ -21,9 +21,8 @@ struct Review {
     timestamp: Option<Value>,
 }
 
-pub(crate) fn read(path: &Path) -> Result<Interactions> {
+pub(crate) fn read(path: &Path, rows: &mut Builder) -> Result<()> {
     let mut text = Text::open(path)?;
-    let mut rows = Builder::new(path);
     let mut line = vec![];
     while text.next(&mut line)? {
         if line.trim_ascii().is_empty() {
@@ -55,5 +54,6 @@ pub(crate) fn read(path: &Path) -> Result<Interactions> {
         })?;
     }
     // JSON that was cut is no JSON.
-    rows.finish(true)
+    rows.end_file(true);
+    Ok(())
 }

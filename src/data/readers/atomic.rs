@@ -1,7 +1,7 @@
 //! RecBole atomic files (<https://recbole.io/docs/user_guide/data/atomic_files.html>): tab-separated, each name in the header
 //! with its type. `.inter` holds interactions, `.user` and `.item` attributes.
 
-use super::builder::Interactions;
+use super::builder::Builder;
 use super::delimited::{at, header, rows};
 use super::text::{Csv, Text, show};
 use super::{Columns, Layout};
@@ -30,11 +30,11 @@ pub(crate) fn typed(field: &str) -> Option<(&str, Kind)> {
     Some((name, kind))
 }
 
-pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Interactions> {
+pub(crate) fn read(path: &Path, columns: &Columns, into: &mut Builder) -> Result<()> {
     let (csv, header) = open(path)?;
     let names: Vec<String> = header.into_iter().map(|(name, _)| name).collect();
     let layout = Layout::of(&names, columns, at(path, 1))?;
-    rows(csv, &layout, names.len())
+    rows(csv, &layout, names.len(), into)
 }
 
 /// A file behind its header. RecBole has no quoting: a quotation mark is part of a title.

@@ -1,7 +1,7 @@
 //! RecBole benchmark files: the same histories cut by others, `user_id item_id_list item_id` in a training, a validation and a
 //! test file. A user's longest row, list and target, is the history; leave-one-out then finds the same targets again.
 
-use super::builder::{Builder, Field, Interactions, Row};
+use super::builder::{Builder, Field, Row};
 use super::delimited::at;
 use super::text::show;
 use super::{atomic, names::Interner};
@@ -19,10 +19,9 @@ struct Longest {
     row: Vec<u8>,
 }
 
-pub(crate) fn read(files: &[PathBuf]) -> Result<Interactions> {
+pub(crate) fn read(files: &[PathBuf], rows: &mut Builder) -> Result<()> {
     let mut users = Interner::default();
     let mut longest: Vec<Longest> = vec![];
-    let mut whole = true;
     for (file, path) in files.iter().enumerate() {
         let (mut csv, header) = atomic::open(path)?;
         let find = |wanted: &str| header.iter().position(|(name, _)| name == wanted);
@@ -52,9 +51,8 @@ pub(crate) fn read(files: &[PathBuf]) -> Result<Interactions> {
                 longest[number] = Longest { file, line, items, row };
             }
         }
-        whole &= csv.ends_in_newline();
+        rows.end_file(csv.ends_in_newline());
     }
-    let mut rows = Builder::new(&files[0]);
     for (number, Longest { file, line, row, .. }) in longest.iter().enumerate() {
         rows.continue_in(&files[*file]);
         let user = Field { text: users.names.get(number as u32).as_bytes(), column: 1 };
@@ -63,5 +61,5 @@ pub(crate) fn read(files: &[PathBuf]) -> Result<Interactions> {
             rows.push(&Row { line: *line, user, item, value: None, time: None, behaviour: None })?;
         }
     }
-    rows.finish(whole)
+    Ok(())
 }

@@ -3,8 +3,11 @@
 use super::names::{Interner, Names, Refused};
 use super::text::show;
 use super::times::{Clock, Times};
+use crate::data::split::thousands;
 use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// The longest external id, in bytes.
 pub const LONGEST_ID: usize = 1024;
@@ -28,6 +31,8 @@ pub struct Interactions {
     pub clock: Clock,
     /// The last line of the file has no end: what it says may have been cut short.
     pub unended: bool,
+    /// What the reader has to say about the file, for people.
+    pub notes: Vec<String>,
 }
 
 impl Interactions {
@@ -60,12 +65,78 @@ pub(crate) struct Row<'a> {
     pub item: Field<'a>,
     pub value: Option<Field<'a>>,
     pub time: Option<Field<'a>>,
+    /// Milliseconds that are added to the time.
+    pub offset: Option<Field<'a>>,
     pub behaviour: Option<Field<'a>>,
+}
+
+/// How many rows that do not parse may be left out. Written as a number or as `all`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "NumberOrWord", try_from = "NumberOrWord")]
+pub struct SkipBad(u64);
+
+impl SkipBad {
+    /// None: the first bad row is an error.
+    pub const NONE: SkipBad = SkipBad(0);
+    pub const ALL: SkipBad = SkipBad(u64::MAX);
+
+    pub fn at_most(rows: u64) -> SkipBad {
+        SkipBad(rows)
+    }
+}
+
+/// What stands for a [`SkipBad`] in settings.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum NumberOrWord {
+    Number(u64),
+    Word(String),
+}
+
+impl From<SkipBad> for NumberOrWord {
+    fn from(skip: SkipBad) -> NumberOrWord {
+        match skip {
+            SkipBad::ALL => NumberOrWord::Word("all".to_string()),
+            SkipBad(rows) => NumberOrWord::Number(rows),
+        }
+    }
+}
+
+impl TryFrom<NumberOrWord> for SkipBad {
+    type Error = String;
+
+    fn try_from(setting: NumberOrWord) -> Result<SkipBad, String> {
+        match setting {
+            NumberOrWord::Number(rows) => Ok(SkipBad(rows)),
+            NumberOrWord::Word(word) => word.parse(),
+        }
+    }
+}
+
+impl FromStr for SkipBad {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<SkipBad, String> {
+        match text {
+            "all" => Ok(SkipBad::ALL),
+            _ => text.parse().map(SkipBad).map_err(|_| format!("found {text:?}; expected a number of rows, or all")),
+        }
+    }
 }
 
 /// Gathers rows into [`Interactions`]. Every row must have the same fields as the first.
 pub(crate) struct Builder {
     path: PathBuf,
+    skip: SkipBad,
+    left_out: u64,
+    /// What is wrong with the first row that was left out.
+    first_left_out: Option<String>,
+    /// The column that stands in for users where they are null.
+    session: Option<String>,
+    /// A user was null, and there is such a column.
+    null_user: bool,
+    ends_in_newline: bool,
+    notes: Vec<String>,
     users: Interner,
     items: Interner,
     user: Vec<u32>,
@@ -78,9 +149,16 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub fn new(path: &Path) -> Builder {
+    pub fn new(path: &Path, skip: SkipBad) -> Builder {
         Builder {
             path: path.to_path_buf(),
+            skip,
+            left_out: 0,
+            first_left_out: None,
+            session: None,
+            null_user: false,
+            ends_in_newline: true,
+            notes: vec![],
             users: Interner::default(),
             items: Interner::default(),
             user: vec![],
@@ -109,26 +187,80 @@ impl Builder {
         self.path = path.to_path_buf();
     }
 
+    /// A line about the file, for people.
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// A file was read to its end.
+    pub fn end_file(&mut self, ends_in_newline: bool) {
+        self.ends_in_newline &= ends_in_newline;
+    }
+
+    /// Names the column that stands in for users where they are null.
+    pub fn or_session(&mut self, column: String) {
+        self.session = Some(column);
+    }
+
+    /// The column of [`Builder::or_session`], if a user was null.
+    pub fn needs_session(&mut self) -> Option<String> {
+        self.session.take().filter(|_| self.null_user)
+    }
+
     /// Whether the user was seen in an earlier row.
     pub fn knows_user(&self, name: &[u8]) -> bool {
         self.users.find(name.trim_ascii()).is_some()
     }
 
-    /// Adds a row, or nothing of it if it is wrong.
+    /// Leaves out a row because of `error`, and counts it.
+    ///
+    /// # Errors
+    /// `error` itself, if no more rows may be left out.
+    pub fn leave_out(&mut self, error: Error) -> Result<()> {
+        if self.left_out == self.skip.0 || self.null_user || !matches!(error, Error::Input { .. }) {
+            return Err(error);
+        }
+        self.left_out += 1;
+        self.first_left_out.get_or_insert_with(|| error.to_string());
+        Ok(())
+    }
+
+    /// Adds a row. One that does not parse is left out where it may be.
     pub fn push(&mut self, row: &Row) -> Result<()> {
+        let behaviours = self.behaviours.len();
+        self.push_whole(row).or_else(|error| {
+            self.behaviours.truncate(behaviours);
+            self.leave_out(error)
+        })
+    }
+
+    /// Adds a row, or nothing of it if it is wrong: ids, which stay, come last.
+    fn push_whole(&mut self, row: &Row) -> Result<()> {
         if self.user.len() == u32::MAX as usize {
             return Err(Error::Usage(format!("{}: more than 2^32 interactions", self.path.display())));
         }
         let user = self.id(row.line, row.user, "user")?;
         let item = self.id(row.line, row.item, "item")?;
-        let parsed =
-            |field: Field| parse_value(field.text).ok_or_else(|| self.bad(row.line, field, "a finite number as value"));
+        let parsed = |field: Field| {
+            let expected = "a finite number as value (--no-rating reads none)";
+            parse_value(field.text).ok_or_else(|| self.bad(row.line, field, expected))
+        };
         let value = row.value.map(parsed).transpose()?;
+        let milliseconds = |field: Field| {
+            let number = std::str::from_utf8(field.text).ok().and_then(|text| text.trim().parse::<u32>().ok());
+            number.ok_or_else(|| self.bad(row.line, field, "a number of milliseconds (--no-time reads no times)"))
+        };
+        let offset = row.offset.map(milliseconds).transpose()?;
         let behaviour = row.behaviour.map(|field| self.behaviour(row.line, field)).transpose()?;
         match row.time {
-            Some(field) => self.time.push(field.text).map_err(|expected| self.bad(row.line, field, expected))?,
+            Some(field) => {
+                let pushed = self.time.push(field.text, offset.unwrap_or(0));
+                pushed.map_err(|expected| self.bad(row.line, field, expected + " (--no-time reads none)"))?;
+            }
             None => self.time.push_position(),
         }
+        let user = self.users.intern(user).map_err(|refused| self.refused(row.line, row.user, "user", refused))?;
+        let item = self.items.intern(item).map_err(|refused| self.refused(row.line, row.item, "item", refused))?;
         self.user.push(user);
         self.item.push(item);
         value.into_iter().for_each(|value| self.value.get_or_insert_default().push(value));
@@ -137,19 +269,24 @@ impl Builder {
         Ok(())
     }
 
-    /// All rows are in. `ends_in_newline`: whether the file does.
-    pub fn finish(self, ends_in_newline: bool) -> Result<Interactions> {
+    /// All rows are in.
+    pub fn finish(mut self) -> Result<Interactions> {
+        let left_out = self
+            .first_left_out
+            .take()
+            .map(|first| format!("{} rows that do not parse left out, the first: {first}", thousands(self.left_out)));
         if self.user.is_empty() {
             return Err(Error::Input {
                 path: self.path,
                 line: None,
                 column: None,
-                found: "no interaction".to_string(),
+                found: left_out.map_or("no interaction".to_string(), |rows| format!("no interaction ({rows})")),
                 expected: "at least one interaction".to_string(),
             });
         }
+        self.notes.extend(left_out);
         // "1::1193::5::97830" is a whole line to look at: only its neighbours show that it was "...::978300760".
-        if let Some((last, others)) = self.time.shorter_last().filter(|_| !ends_in_newline) {
+        if let Some((last, others)) = self.time.shorter_last().filter(|_| !self.ends_in_newline) {
             return Err(Error::Input {
                 path: self.path,
                 line: Some(self.last_line),
@@ -170,13 +307,16 @@ impl Builder {
             user_names: self.users.names,
             item_names: self.items.names,
             clock,
-            unended: !ends_in_newline,
+            unended: !self.ends_in_newline,
+            notes: self.notes,
         })
     }
 
-    fn id(&mut self, line: u64, field: Field, what: &str) -> Result<u32> {
+    /// The text of an id.
+    fn id<'a>(&mut self, line: u64, field: Field<'a>, what: &str) -> Result<&'a [u8]> {
         let name = field.text.trim_ascii();
-        if name.is_empty() {
+        if is_null(name) {
+            self.null_user |= what == "user" && self.session.is_some();
             return Err(self.bad(line, field, format!("an {what} id").replace("an user", "a user")));
         }
         if name.len() > LONGEST_ID {
@@ -186,11 +326,18 @@ impl Builder {
             let expected = format!("{what} ids on one line (a quote that is opened here is not closed)");
             return Err(self.bad(line, field, expected));
         }
-        let ids = if what == "user" { &mut self.users } else { &mut self.items };
-        ids.intern(name).map_err(|refused| match refused {
+        // Interning a new id checks it too, but by then the other id of a row that is left out may be interned.
+        if self.skip != SkipBad::NONE && std::str::from_utf8(name).is_err() {
+            return Err(self.refused(line, field, what, Refused::NotUtf8));
+        }
+        Ok(name)
+    }
+
+    fn refused(&self, line: u64, field: Field, what: &str, refused: Refused) -> Error {
+        match refused {
             Refused::NotUtf8 => self.bad(line, field, format!("{what} ids in UTF-8")),
-            Refused::TooMany => self.bad(line, field, format!("fewer than 2^32 {what}s")),
-        })
+            Refused::TooMany => Error::Usage(format!("{}: more than 2^32 {what}s", self.path.display())),
+        }
     }
 
     fn behaviour(&mut self, line: u64, field: Field) -> Result<u8> {
@@ -208,6 +355,11 @@ impl Builder {
         self.behaviours.push(name.to_string());
         Ok(self.behaviours.len() as u8 - 1)
     }
+}
+
+/// Whether a field holds a marker of a missing value.
+fn is_null(text: &[u8]) -> bool {
+    matches!(text, b"" | b"NA" | b"N/A" | b"null" | b"NULL" | b"None" | b"NaN" | b"nan" | b"\\N")
 }
 
 fn parse_value(text: &[u8]) -> Option<f32> {

@@ -1,23 +1,23 @@
 //! CSV and TSV with a header.
 
-use super::builder::{Builder, Field, Interactions, Row};
+use super::builder::{Builder, Field, Row};
 use super::text::{Csv, Text, show};
 use super::{Columns, Layout, Role};
 use crate::error::{Error, Result};
 use csv::ByteRecord;
 use std::path::Path;
 
-pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Interactions> {
+pub(crate) fn read(path: &Path, columns: &Columns, into: &mut Builder) -> Result<()> {
     let (mut csv, fields) = open(path, columns.delimiter)?;
     let given: Vec<&String> = Role::ALL.iter().filter_map(|role| role.given(columns)).collect();
     if !given.is_empty() && given.iter().all(|name| name.parse::<usize>().is_ok_and(|n| n > 0)) {
         let header: Vec<String> = (1..=fields).map(|n| n.to_string()).collect();
         let layout = Layout::of(&header, columns, at(path, 1))?;
-        return rows(csv, &layout, fields);
+        return rows(csv, &layout, fields, into);
     }
     let header = header(&mut csv)?;
     let layout = Layout::of(&header, columns, at(path, 1))?;
-    rows(csv, &layout, header.len())
+    rows(csv, &layout, header.len(), into)
 }
 
 /// A file from its first line on, and how many fields that has. Without a `delimiter` the line tells it.
@@ -69,14 +69,14 @@ pub(crate) fn at(path: &Path, line: u64) -> impl Fn(Option<u64>, String, String)
 }
 
 /// All records after the header, each of `fields` fields.
-pub(crate) fn rows(mut csv: Csv, layout: &Layout, fields: usize) -> Result<Interactions> {
-    let mut rows = Builder::new(&csv.path);
+pub(crate) fn rows(mut csv: Csv, layout: &Layout, fields: usize, rows: &mut Builder) -> Result<()> {
     let mut record = ByteRecord::new();
     while let Some(line) = csv.next(&mut record)? {
         if record.len() != fields {
             let found = format!("{} fields, beginning {}", record.len(), show(record.get(0).unwrap_or_default()));
             let expected = format!("{fields} fields, as in the first line (is the line cut?)");
-            return Err(at(&csv.path, line)(Some(record.len().min(fields) as u64), found, expected));
+            rows.leave_out(at(&csv.path, line)(Some(record.len().min(fields) as u64), found, expected))?;
+            continue;
         }
         let field = |role| layout.index(role).map(|i| Field { text: &record[i], column: i as u64 + 1 });
         let (Some(user), Some(item)) = (field(Role::User), field(Role::Item)) else {
@@ -85,5 +85,6 @@ pub(crate) fn rows(mut csv: Csv, layout: &Layout, fields: usize) -> Result<Inter
         let (value, time, behaviour) = (field(Role::Value), field(Role::Time), field(Role::Behaviour));
         rows.push(&Row { line, user, item, value, time, behaviour })?;
     }
-    rows.finish(csv.ends_in_newline())
+    rows.end_file(csv.ends_in_newline());
+    Ok(())
 }

@@ -20,7 +20,8 @@ mod times;
 
 pub use atomic::Kind;
 pub use attributes::{AttributeTable, read_attributes, read_user_attributes};
-pub use builder::{Interactions, LONGEST_ID};
+use builder::Builder;
+pub use builder::{Interactions, LONGEST_ID, SkipBad};
 pub use locate::{Source, locate};
 pub(crate) use locate::{beside, beside_inter, unpacked_name};
 pub use names::{Interner, Names, Refused};
@@ -91,18 +92,33 @@ pub struct Columns {
     pub delimiter: Option<char>,
 }
 
-/// Reads all interactions of `source`.
-pub fn read(source: &Source, columns: &Columns) -> Result<Interactions> {
+/// Reads all interactions of `source`; leaves out as many rows that do not parse as `skip` says.
+///
+/// Where a user is null and there is a column of sessions, sessions are the users of the whole file.
+///
+/// # Errors
+/// [`Error::Input`] for whatever is wrong with the files.
+pub fn read(source: &Source, columns: &Columns, skip: SkipBad) -> Result<Interactions> {
+    let mut rows = Builder::new(&source.files[0], skip);
+    let done = read_into(source, columns, &mut rows);
+    let Some(session) = rows.needs_session() else { return done.and_then(|()| rows.finish()) };
+    let mut rows = Builder::new(&source.files[0], skip);
+    rows.note(format!("users are null in this file: the sessions ({session}) are the users"));
+    read_into(source, &Columns { user: Some(session), ..columns.clone() }, &mut rows)?;
+    rows.finish()
+}
+
+fn read_into(source: &Source, columns: &Columns, rows: &mut Builder) -> Result<()> {
     let path = &source.files[0];
     match source.format {
-        Format::MovieLens => movielens::read(path),
-        Format::Atomic => atomic::read(path, columns),
-        Format::Delimited => delimited::read(path, columns),
-        Format::Sequences => sequences::read(path),
-        Format::Amazon => amazon::read(path),
-        Format::Benchmark => benchmark::read(&source.files),
+        Format::MovieLens => movielens::read(path, rows),
+        Format::Atomic => atomic::read(path, columns, rows),
+        Format::Delimited => delimited::read(path, columns, rows),
+        Format::Sequences => sequences::read(path, rows),
+        Format::Amazon => amazon::read(path, rows),
+        Format::Benchmark => benchmark::read(&source.files, rows),
         #[cfg(feature = "parquet")]
-        Format::Parquet => parquet::read(path, columns),
+        Format::Parquet => parquet::read(path, columns, rows),
         #[cfg(not(feature = "parquet"))]
         Format::Parquet => {
             Err(Error::Usage(format!("{}: this wgrec was built without the feature `parquet`", path.display())))

@@ -1,20 +1,19 @@
 //! MovieLens: `ratings.dat`, `u.data` and `ratings.csv` (<https://grouplens.org/datasets/movielens/>).
 
-use super::builder::{Builder, Field, Interactions, Row};
+use super::builder::{Builder, Field, Row};
 use super::text::Text;
 use super::{Columns, delimited};
 use crate::error::Result;
 use std::path::Path;
 
-pub(crate) fn read(path: &Path) -> Result<Interactions> {
+pub(crate) fn read(path: &Path, rows: &mut Builder) -> Result<()> {
     let mut text = Text::open(path)?;
     let first = text.head()?.split(|&b| b == b'\n').next().unwrap_or_default();
     let separator: &[u8] = match () {
         _ if first.windows(2).any(|pair| pair == b"::") => b"::",
         _ if first.contains(&b'\t') => b"\t",
-        _ => return delimited::read(path, &Columns::default()),
+        _ => return delimited::read(path, &Columns::default(), rows),
     };
-    let mut rows = Builder::new(path);
     let mut line = vec![];
     while text.next(&mut line)? {
         if line.is_empty() {
@@ -42,7 +41,8 @@ pub(crate) fn read(path: &Path) -> Result<Interactions> {
         let [user, item, value, time] = fields;
         rows.push(&Row { line: text.line, user, item, value: Some(value), time: Some(time), behaviour: None })?;
     }
-    rows.finish(text.ends_in_newline())
+    rows.end_file(text.ends_in_newline());
+    Ok(())
 }
 
 pub(super) fn split_once<'a>(line: &'a [u8], separator: &[u8]) -> (&'a [u8], Option<&'a [u8]>) {

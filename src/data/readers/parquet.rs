@@ -1,7 +1,6 @@
 //! Parquet files of plain columns: integers, floats and strings, required or optional without nulls.
 
-use super::builder::{Builder, Field, Interactions, Row};
-use super::delimited::at;
+use super::builder::{Builder, Field, Row};
 use super::text::{Packing, broken, open, unpack};
 use super::{Columns, Layout, Role};
 use crate::error::{Error, Result};
@@ -18,7 +17,7 @@ use std::path::Path;
 /// Rows decoded at once.
 const BLOCK: usize = 4096;
 
-pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Interactions> {
+pub(crate) fn read(path: &Path, columns: &Columns, rows: &mut Builder) -> Result<()> {
     let wrong = |e: ParquetError| Error::Input {
         path: path.to_path_buf(),
         line: None,
@@ -33,7 +32,6 @@ pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Interactions> {
         |_, found, expected| Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected };
     let layout = Layout::of(&header, columns, nowhere)?;
 
-    let mut rows = Builder::new(path);
     let mut line = 0;
     for group in 0..file.num_row_groups() {
         let group = file.get_row_group(group).map_err(wrong)?;
@@ -67,24 +65,21 @@ pub(crate) fn read(path: &Path, columns: &Columns) -> Result<Interactions> {
             for row in 0..block {
                 line += 1;
                 let cell = |role| cells.iter().find(|(r, _)| *r == role).map(|(_, cells)| cells);
-                let field = |role| -> Result<Option<Field>> {
-                    let Some(cells) = cell(role) else { return Ok(None) };
-                    let column = cells.index as u64 + 1;
-                    let text = cells.get(row).ok_or_else(|| {
-                        at(path, line)(Some(column), "null".to_string(), format!("a {}", role.name()))
-                    })?;
-                    Ok(Some(Field { text, column }))
+                let field = |role| {
+                    let cells = cell(role)?;
+                    Some(Field { text: cells.get(row).unwrap_or(b"null"), column: cells.index as u64 + 1 })
                 };
-                let (Some(user), Some(item)) = (field(Role::User)?, field(Role::Item)?) else {
+                let (Some(user), Some(item)) = (field(Role::User), field(Role::Item)) else {
                     unreachable!("a layout has a user and an item column")
                 };
-                let (value, time, behaviour) = (field(Role::Value)?, field(Role::Time)?, field(Role::Behaviour)?);
+                let (value, time, behaviour) = (field(Role::Value), field(Role::Time), field(Role::Behaviour));
                 rows.push(&Row { line, user, item, value, time, behaviour })?;
             }
             left -= block;
         }
     }
-    rows.finish(true)
+    rows.end_file(true);
+    Ok(())
 }
 
 /// The file itself, or its unpacked bytes in an unnamed temporary file: Parquet is read from its end.

@@ -1,13 +1,12 @@
 //! One user a line, `user item item ...`, oldest first.
 
-use super::builder::{Builder, Field, Interactions, Row};
+use super::builder::{Builder, Field, Row};
 use super::text::Text;
 use crate::error::Result;
 use std::path::Path;
 
-pub(crate) fn read(path: &Path) -> Result<Interactions> {
+pub(crate) fn read(path: &Path, rows: &mut Builder) -> Result<()> {
     let mut text = Text::open(path)?;
-    let mut rows = Builder::new(path);
     let mut line = vec![];
     while text.next(&mut line)? {
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).zip(1..);
@@ -25,5 +24,6 @@ pub(crate) fn read(path: &Path) -> Result<Interactions> {
             rows.push(&Row { line: text.line, user, item, value: None, time: None, behaviour: None })?;
         }
     }
-    rows.finish(text.ends_in_newline())
+    rows.end_file(text.ends_in_newline());
+    Ok(())
 }

@@ -20,7 +20,7 @@ impl Folder {
 }
 
 fn read_path(path: &Path) -> Result<Interactions> {
-    read(&locate(path, None)?, &Columns::default())
+    read(&locate(path, None)?, &Columns::default(), SkipBad::NONE)
 }
 
 fn gzip(contents: &[u8]) -> Vec<u8> {
@@ -34,7 +34,7 @@ fn rows(name: &str, contents: &str) -> (Format, Vec<String>) {
     let folder = Folder::new();
     let path = folder.file(name, contents);
     let source = locate(&path, None).unwrap();
-    let data = read(&source, &Columns::default()).unwrap();
+    let data = read(&source, &Columns::default(), SkipBad::NONE).unwrap();
     // A packed file gives the same, whatever its name.
     for packed in [gzip(contents.as_bytes()), zstd::encode_all(contents.as_bytes(), 1).unwrap()] {
         let again = read_path(&folder.file("packed", packed)).unwrap();
@@ -156,9 +156,9 @@ fn named_columns_and_files_without_header() {
         ..Columns::default()
     };
     let source = locate(&path, Some(Format::Delimited)).unwrap();
-    assert_eq!(listed(&read(&source, &columns).unwrap()), ["ann tea 978300760"]);
+    assert_eq!(listed(&read(&source, &columns, SkipBad::NONE).unwrap()), ["ann tea 978300760"]);
     let wrong = Columns { item: Some("wat".into()), ..columns };
-    let message = read(&source, &wrong).unwrap_err().to_string();
+    let message = read(&source, &wrong, SkipBad::NONE).unwrap_err().to_string();
     assert!(
         message.contains(
             r#"f:1: found the columns ["who", "what", "when"]; expected a column "wat"; did you mean "what"?"#
@@ -170,7 +170,10 @@ fn named_columns_and_files_without_header() {
     let [user, item, behaviour, time] = ["1", "2", "4", "5"].map(|name| Some(name.to_string()));
     let columns = Columns { user, item, behaviour, time, ..Columns::default() };
     let source = Source { format: Format::Delimited, files: vec![path] };
-    assert_eq!(listed(&read(&source, &columns).unwrap()), ["1 2268318 1511544070 pv", "1 2333346 1511561733 buy"]);
+    assert_eq!(
+        listed(&read(&source, &columns, SkipBad::NONE).unwrap()),
+        ["1 2268318 1511544070 pv", "1 2333346 1511561733 buy"]
+    );
 }
 
 #[test]
@@ -313,7 +316,7 @@ fn random_bytes_are_errors_and_never_panics() {
         let path = folder.file("noise", &contents);
         let _ = read_path(&path);
         for format in <Format as clap::ValueEnum>::value_variants() {
-            let _ = read(&Source { format: *format, files: vec![path.clone()] }, &Columns::default());
+            let _ = read(&Source { format: *format, files: vec![path.clone()] }, &Columns::default(), SkipBad::ALL);
         }
     }
 }
@@ -372,7 +375,7 @@ mod parquet_files {
     #[test]
     fn nulls_and_cut_files_are_errors() {
         let got = complaint(contents(6000, Some(5500)));
-        assert_eq!(got, ":5501:3: found null; expected a value");
+        assert_eq!(got, ":5501:3: found \"null\"; expected a finite number as value (--no-rating reads none)");
         let whole = contents(6000, None);
         for len in [4, 8, 100, whole.len() / 2, whole.len() - 1] {
             assert!(complaint(&whole[..len]).contains("expected a Parquet file"), "{len}");

@@ -99,8 +99,19 @@ impl Times {
         self.values.push(self.values.len() as i64);
     }
 
-    /// Adds a time as it stands in the file. The error says what was expected.
-    pub fn push(&mut self, text: &[u8]) -> Result<(), String> {
+    /// Adds a time as it stands in the file, and so many milliseconds after it. The error says what was expected.
+    pub fn push(&mut self, text: &[u8], milliseconds: u32) -> Result<(), String> {
+        self.push_text(text)?;
+        if milliseconds > 0 {
+            let unit = self.unit.unwrap_or(0);
+            self.refine(1u8.saturating_sub(unit))?;
+            let time = self.values.last_mut().expect("one was pushed");
+            *time += milliseconds as i64 * thousands(unit + self.finer - 1);
+        }
+        Ok(())
+    }
+
+    fn push_text(&mut self, text: &[u8]) -> Result<(), String> {
         let text = text.trim_ascii();
         if let Some(whole) = integer(text) {
             return self.push_number(whole, 0);
@@ -274,8 +285,9 @@ fn iso(text: &str) -> Option<(Date, Option<Time>, Option<Offset>)> {
     (offset.is_some() || pieces.time_zone_annotation().is_none()).then(|| (pieces.date(), pieces.time(), offset))
 }
 
-/// Other dates, for strtime: of Twitter; with slashes; in words.
-const DATES: [&str; 4] = ["%a %b %d %H:%M:%S %z %Y", "%Y/%m/%d %H:%M:%S%.f", "%Y/%m/%d", "%B %d, %Y"];
+/// Other dates, for strtime: of Twitter; with slashes; in words; of MIND.
+const DATES: [&str; 5] =
+    ["%a %b %d %H:%M:%S %z %Y", "%Y/%m/%d %H:%M:%S%.f", "%Y/%m/%d", "%B %d, %Y", "%m/%d/%Y %I:%M:%S %p"];
 
 fn formed(form: &str, text: &str) -> Option<(Date, Option<Time>, Option<Offset>)> {
     let parsed = strtime::parse(form, text).ok()?;
@@ -289,7 +301,7 @@ mod tests {
     /// What a column of these texts holds, and in which unit.
     fn column(texts: &[&str]) -> Result<(Vec<i64>, Clock), String> {
         let mut times = Times::default();
-        texts.iter().try_for_each(|text| times.push(text.as_bytes()))?;
+        texts.iter().try_for_each(|text| times.push(text.as_bytes(), 0))?;
         Ok(times.finish())
     }
 
@@ -345,6 +357,7 @@ mod tests {
             ("2005/04/03", (second - 36_258, 0)),
             ("2005/04/03 10:04:18", (second, 0)),
             ("April 3, 2005", (second - 36_258, 0)),
+            ("4/3/2005 10:04:18 AM", (second, 0)),
             ("Sun Apr 03 12:04:18 +0200 2005", (second, 0)),
             ("Tue Apr 03 18:00:06 +0000 2012", (1_333_476_006, 0)),
             ("1969-12-31T23:59:59.5", (-1, 500_000_000)),

@@ -24,6 +24,7 @@ pub fn world(config: &Config) -> Result<(Dataset, Domain, bool)> {
         item_names: items.names,
         clock: Clock::Milliseconds,
         unended: false,
+        notes: vec![],
     };
     let (filter, drawn) = (config.data.filter(), interactions.len());
     filter.check(&interactions)?;
