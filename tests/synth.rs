@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 use wgrec::data::readers;
 use wgrec::data::synth::{Behaviour, Domain, DomainName, Kind, Noise, World, WorldConfig};
-use wgrec::data::{Clock, Columns};
+use wgrec::data::{Clock, Columns, SkipBad};
 
 static DEFAULT: LazyLock<World> = LazyLock::new(|| World::generate(&WorldConfig::default(), 1).unwrap());
 
@@ -405,11 +405,16 @@ fn a_written_world_can_be_read_and_drawn_again() {
     assert_eq!(lines("default/events.inter"), domain.events.len());
     assert_eq!(lines("default/clicks.inter"), domain.clicks().user.len());
     assert_eq!((lines("default/events.user"), lines("default/events.item"), lines("E/events.item")), (30, 1000, 400));
-    let clicks =
-        readers::read(&readers::locate(&dir.join("default/clicks.inter"), None).unwrap(), &Columns::default()).unwrap();
+    let clicks = readers::read(
+        &readers::locate(&dir.join("default/clicks.inter"), None).unwrap(),
+        &Columns::default(),
+        SkipBad::NONE,
+    )
+    .unwrap();
     assert_eq!((clicks.clock, &clicks.time), (Clock::Milliseconds, &domain.clicks().time));
     let events =
-        readers::read(&readers::locate(&dir.join("E/events.inter"), None).unwrap(), &Columns::default()).unwrap();
+        readers::read(&readers::locate(&dir.join("E/events.inter"), None).unwrap(), &Columns::default(), SkipBad::NONE)
+            .unwrap();
     assert_eq!(events.len(), world.domains[1].events.len());
     assert!(events.behaviours.iter().all(|b| Behaviour::ALL.iter().any(|known| known.name() == b)));
     let bytes = read("default/truth.safetensors");

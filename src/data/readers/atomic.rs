@@ -33,7 +33,7 @@ pub(crate) fn typed(field: &str) -> Option<(&str, Kind)> {
 pub(crate) fn read(path: &Path, columns: &Columns, into: &mut Builder) -> Result<()> {
     let (csv, header) = open(path)?;
     let names: Vec<String> = header.into_iter().map(|(name, _)| name).collect();
-    let layout = Layout::of(&names, columns, at(path, 1))?;
+    let layout = Layout::of(&names, columns, into, at(path, 1))?;
     rows(csv, &layout, names.len(), into)
 }
 

@@ -12,11 +12,11 @@ pub(crate) fn read(path: &Path, columns: &Columns, into: &mut Builder) -> Result
     let given: Vec<&String> = Role::ALL.iter().filter_map(|role| role.given(columns)).collect();
     if !given.is_empty() && given.iter().all(|name| name.parse::<usize>().is_ok_and(|n| n > 0)) {
         let header: Vec<String> = (1..=fields).map(|n| n.to_string()).collect();
-        let layout = Layout::of(&header, columns, at(path, 1))?;
+        let layout = Layout::of(&header, columns, into, at(path, 1))?;
         return rows(csv, &layout, fields, into);
     }
     let header = header(&mut csv)?;
-    let layout = Layout::of(&header, columns, at(path, 1))?;
+    let layout = Layout::of(&header, columns, into, at(path, 1))?;
     rows(csv, &layout, header.len(), into)
 }
 

@@ -177,8 +177,14 @@ impl Layout {
         self.0[role as usize]
     }
 
-    /// Finds the columns. The errors name the header's columns and the nearest one to what was asked for.
-    fn of(header: &[String], columns: &Columns, at: impl Fn(Option<u64>, String, String) -> Error) -> Result<Layout> {
+    /// Finds the columns of the rows that `rows` is to get. The errors name the header's columns and the nearest one to what
+    /// was asked for.
+    fn of(
+        header: &[String],
+        columns: &Columns,
+        rows: &mut Builder,
+        at: impl Fn(Option<u64>, String, String) -> Error,
+    ) -> Result<Layout> {
         distinct(header.iter().map(String::as_str), &at)?;
         let mut layout = Layout([None; 5]);
         for role in Role::ALL {
@@ -196,6 +202,12 @@ impl Layout {
                     format!("a column of {name}s ({}, ...); name it with --{name}-column", role.usual().join(", "));
                 return Err(at(None, format!("the columns {header:?}"), expected));
             }
+        }
+        let session = header.iter().position(|name| plain(name) == "sessionid");
+        if let Some(session) =
+            session.filter(|_| columns.user.is_none()).filter(|&at| layout.index(Role::User) != Some(at))
+        {
+            rows.or_session(header[session].clone());
         }
         Ok(layout)
     }

@@ -30,7 +30,7 @@ pub(crate) fn read(path: &Path, columns: &Columns, rows: &mut Builder) -> Result
     let header: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
     let nowhere =
         |_, found, expected| Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected };
-    let layout = Layout::of(&header, columns, nowhere)?;
+    let layout = Layout::of(&header, columns, rows, nowhere)?;
 
     let mut line = 0;
     for group in 0..file.num_row_groups() {

@@ -405,3 +405,42 @@ fn shorter_times_that_are_none_of_a_cut() {
         assert_eq!(data.unended, unended, "{contents:?}");
     }
 }
+
+#[test]
+fn rows_that_do_not_parse_are_left_out_where_they_may_be() {
+    let folder = Folder::new();
+    let contents =
+        "user,item,rating,timestamp\n1,2,3,978300760\n1,,3,978300761\n1,5,bad,978300762\n1,6\n2,7,3,978300763\n";
+    let source = locate(&folder.file("file", contents), None).unwrap();
+    let with = |skip| read(&source, &Columns::default(), skip);
+    assert!(with(SkipBad::NONE).unwrap_err().to_string().contains(":3:2: found nothing; expected an item id"));
+    assert!(with(SkipBad::at_most(2)).unwrap_err().to_string().contains(":5:2: found 2 fields"));
+    for skip in [SkipBad::at_most(3), SkipBad::ALL] {
+        let data = with(skip).unwrap();
+        assert_eq!(listed(&data), ["1 2 978300760 3", "2 7 978300763 3"]);
+        assert_eq!((data.user_names.len(), data.item_names.len()), (2, 2));
+        assert!(data.notes[0].starts_with("3 rows that do not parse left out, the first: "), "{:?}", data.notes);
+        assert!(data.notes[0].ends_with("/file:3:2: found nothing; expected an item id"), "{:?}", data.notes);
+    }
+    for (text, skip) in [("all", SkipBad::ALL), ("0", SkipBad::NONE), ("7", SkipBad::at_most(7))] {
+        assert_eq!(text.parse::<SkipBad>().unwrap(), skip);
+        let json = serde_json::to_string(&skip).unwrap();
+        assert_eq!((json.trim_matches('"'), serde_json::from_str::<SkipBad>(&json).unwrap()), (text, skip));
+    }
+}
+
+#[test]
+fn null_markers_are_no_ids_and_sessions_stand_in_for_null_users() {
+    for null in ["", "NA", "N/A", "null", "NULL", "None", "NaN", "nan", "\\N"] {
+        assert!(complaint(format!("user,item\n1,2\n1,{null}\n")).contains("expected an item id"), "{null}");
+        assert!(complaint(format!("user,item\n1,2\n{null},2\n")).contains("expected a user id"), "{null}");
+        let folder = Folder::new();
+        let path = folder.file("file", format!("sessionId;userId;itemId\n1;a;10\n2;{null};11\n2;{null};12\n"));
+        let data = read_path(&path).unwrap();
+        assert_eq!(listed(&data), ["1 10 0", "2 11 1", "2 12 2"]);
+        assert_eq!(data.notes, ["users are null in this file: the sessions (sessionId) are the users"]);
+        let columns = Columns { user: Some("userId".into()), ..Columns::default() };
+        let error = read(&locate(&path, None).unwrap(), &columns, SkipBad::NONE).unwrap_err();
+        assert!(error.to_string().contains("file:3:2: found"), "{error}");
+    }
+}
