@@ -35,7 +35,7 @@ fn interactions(head: &str, separator: &str) -> String {
 
 fn config(folder: &tempfile::TempDir, format: Format) -> DataConfig {
     let (name, text) = match format {
-        Format::MovieLens => ("ratings.dat", interactions("", "::")),
+        Format::MOVIELENS => ("ratings.dat", interactions("", "::")),
         _ => ("ratings.csv", interactions("user,item,rating,timestamp\n", ",")),
     };
     let path = folder.path().join(name);
@@ -45,11 +45,11 @@ fn config(folder: &tempfile::TempDir, format: Format) -> DataConfig {
 
 fn dataset() -> Arc<Dataset> {
     let folder = tempfile::tempdir().unwrap();
-    let config = config(&folder, Format::Delimited);
+    let config = config(&folder, Format::DELIMITED);
     Arc::new(config.load_with(config.path.as_ref().unwrap(), None).unwrap())
 }
 
-#[divan::bench(args = [Format::Delimited, Format::MovieLens], sample_count = 10)]
+#[divan::bench(args = [Format::DELIMITED, Format::MOVIELENS], sample_count = 10)]
 fn read(bencher: Bencher, format: Format) {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder, format);

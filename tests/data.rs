@@ -36,7 +36,7 @@ fn from_a_file_to_batches() {
 
     let split = Arc::new(Split::new(&data, config.split).unwrap());
     assert_eq!(split.describe(&data), "leave-one-out: 12 users evaluated, 1 left out (fewer than 3 events)");
-    assert!(Summary::of(&data).to_string().contains(&split.describe(&data)));
+    assert!(Summary::of(&data, config.split).to_string().contains(&split.describe(&data)));
 
     let (batch, max_len, padding) = (16, 4, Padding::Left);
     let spec = BatchSpec { batch, max_len, padding, threads: 2, ..BatchSpec::default() };
@@ -89,7 +89,7 @@ fn settings_are_checked_when_read() {
         ("min_usr = 5", "unknown field `min_usr`, expected one of"),
         ("split = \"half\"", "split \"half\": expected \"leave-one-out\""),
         ("min_user = -1", "-1"),
-        ("format = \"xml\"", "unknown variant `xml`, expected one of `movielens`"),
+        ("format = \"xml\"", "found \"xml\"; expected one of parquet, benchmark, atomic, amazon"),
     ] {
         let message = toml::from_str::<DataConfig>(text).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
@@ -106,4 +106,83 @@ fn a_file_without_a_last_line_break_is_noted() {
     };
     assert!(!noted(&ratings()));
     assert!(noted(ratings().trim_end()));
+}
+
+/// `wgrec data inspect` with arguments: what it prints, or its complaint where it fails with exit code 2.
+fn inspect(args: &[&str]) -> Result<String, String> {
+    let program = std::process::Command::new(env!("CARGO_BIN_EXE_wgrec"))
+        .args(["data", "inspect"])
+        .args(args)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/small"))
+        .env("WGREC_CACHE", std::env::temp_dir().join(format!("wgrec-inspect-{}", std::process::id())))
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    match program.status.code() {
+        Some(0) => Ok(text(program.stdout)),
+        code => {
+            let error = text(program.stderr);
+            assert_eq!(code, Some(2), "{error}");
+            Err(error)
+        }
+    }
+}
+
+#[test]
+fn inspect_takes_what_train_takes() {
+    let numbers = ["noheader_min.csv", "--user-column=1", "--item-column=2", "--time-column=3"];
+    let text = inspect(&numbers).unwrap();
+    assert!(text.contains("delimited: 2 interactions of 1 users and 2 items"), "{text}");
+    // A column that is missing names the header, whichever one was asked for and whatever the file looks like.
+    for args in [&["two_times.csv", "--user-column=who"][..], &["noheader_min.csv", "--item-column=who"]] {
+        let error = inspect(args).unwrap_err();
+        assert!(error.contains("found the columns [\"") && error.contains("expected a column \"who\""), "{error}");
+    }
+    assert!(inspect(&["emptyrating.csv"]).unwrap_err().contains("emptyrating.csv:3:3: found nothing"));
+    let without = inspect(&["emptyrating.csv", "--no-rating"]).unwrap();
+    assert!(without.contains("16 interactions") && without.contains("no value (not rating)"), "{without}");
+    let rated = |skip: &str| inspect(&["emptyrating.csv", skip]);
+    let skipped = rated("--skip-bad=all").unwrap();
+    assert!(skipped.contains("rows that do not parse left out, the first: emptyrating.csv:3:3"), "{skipped}");
+    assert!(rated("--skip-bad=1").unwrap_err().contains("found nothing; expected a finite number"));
+    assert!(rated("--skip-bad=few").unwrap_err().contains("expected a number of rows, or all"));
+    let untimed = inspect(&["two_times.csv", "--no-time"]).unwrap();
+    assert!(untimed.contains("no time (not time, timestamp)"), "{untimed}");
+    assert!(
+        inspect(&["two_times.csv", "--no-time", "--time-column=time"]).unwrap_err().contains("cannot be used with")
+    );
+
+    let settings = ["--set=data.columns.no_rating=true", "--set=data.split=ratio:80,10,10"];
+    let text = inspect(&[&["emptyrating.csv"], &settings[..]].concat()).unwrap();
+    assert!(text.contains("split         ratio:80,10,10"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.toml");
+    std::fs::write(&file, "[data]\npath = \"emptyrating.csv\"\nskip_bad = \"all\"\n[train]\nlr = 0.5\n").unwrap();
+    let config = format!("--config={}", file.display());
+    assert_eq!(inspect(&[&config]).unwrap(), skipped);
+    assert!(inspect(&[]).unwrap_err().contains("expected a file or folder"));
+    assert!(inspect(&["emptyrating.csv", "--set=data.min_usr=3"]).unwrap_err().contains("did you mean data.min_user?"));
+}
+
+#[test]
+fn lists_of_users_with_a_byte_order_mark_and_spaces() {
+    use wgrec::data::ask::listed_users;
+    let folder = tempfile::tempdir().unwrap();
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/small");
+    for (path, contents) in [
+        (cases.join("u_bom.txt"), None),
+        (cases.join("u_space.txt"), None),
+        (folder.path().join("u"), Some("\tu1\r\n\r\nu2\nu1")),
+    ] {
+        contents.into_iter().for_each(|contents| std::fs::write(&path, contents).unwrap());
+        assert_eq!(listed_users(&path).unwrap(), ["u1", "u2"], "{}", path.display());
+    }
+    let latin = folder.path().join("latin");
+    std::fs::write(&latin, b"u1\ncaf\xe9\n").unwrap();
+    let error = listed_users(&latin).unwrap_err();
+    assert!(
+        error.exit_code() == 2
+            && error.to_string().ends_with("latin:2: found \"caf\\xe9\"; expected ids of users, one a line"),
+        "{error}"
+    );
 }

@@ -406,15 +406,18 @@ fn a_written_world_can_be_read_and_drawn_again() {
     assert_eq!(lines("default/clicks.inter"), domain.clicks().user.len());
     assert_eq!((lines("default/events.user"), lines("default/events.item"), lines("E/events.item")), (30, 1000, 400));
     let clicks = readers::read(
-        &readers::locate(&dir.join("default/clicks.inter"), None).unwrap(),
+        &readers::locate(&dir.join("default/clicks.inter"), None, &Columns::default()).unwrap(),
         &Columns::default(),
         SkipBad::NONE,
     )
     .unwrap();
     assert_eq!((clicks.clock, &clicks.time), (Clock::Milliseconds, &domain.clicks().time));
-    let events =
-        readers::read(&readers::locate(&dir.join("E/events.inter"), None).unwrap(), &Columns::default(), SkipBad::NONE)
-            .unwrap();
+    let events = readers::read(
+        &readers::locate(&dir.join("E/events.inter"), None, &Columns::default()).unwrap(),
+        &Columns::default(),
+        SkipBad::NONE,
+    )
+    .unwrap();
     assert_eq!(events.len(), world.domains[1].events.len());
     assert!(events.behaviours.iter().all(|b| Behaviour::ALL.iter().any(|known| known.name() == b)));
     let bytes = read("default/truth.safetensors");

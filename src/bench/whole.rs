@@ -199,7 +199,7 @@ pub fn data(config: &DataConfig, batch: usize, device: &Device, scale: Scale) ->
         ));
     };
     let path = known::resolve(path)?;
-    let files = locate(&path, config.format)?.files;
+    let files = locate(&path, config.format, &config.columns)?.files;
     let file_bytes: u64 = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|about| about.len()).sum();
 
     let folder = Scratch::new()?;

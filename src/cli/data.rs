@@ -1,10 +1,11 @@
 //! `wgrec data`: look at data, fetch data.
 
-use super::print;
+use super::{Layers, Read, print};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use wgrec::data::synth::{DomainName, World, WorldConfig};
-use wgrec::data::{Columns, DataConfig, Dedup, Format, Summary, Ties, known};
+use wgrec::data::{DataConfig, Dedup, Summary, Ties, known};
+use wgrec::train::Config;
 use wgrec::{Error, Result};
 
 #[derive(Args)]
@@ -28,28 +29,50 @@ enum Command {
 
 #[derive(Args)]
 struct Inspect {
-    /// A file or folder of interactions, or the name of a known data set that was fetched
-    path: PathBuf,
-    /// Format [default: told from the contents]
-    #[arg(long)]
-    format: Option<Format>,
+    /// A file or folder of interactions, or the name of a known data set that was fetched [default: data.path of the settings]
+    #[arg(value_parser = super::text_path)]
+    path: Option<PathBuf>,
     #[command(flatten)]
-    columns: Columns,
+    read: Read,
+    #[command(flatten)]
+    layers: Layers,
     /// Drop users with fewer interactions
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    min_user: u32,
+    #[arg(long, value_name = "N")]
+    min_user: Option<u32>,
     /// Drop items with fewer interactions
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    min_item: u32,
+    #[arg(long, value_name = "N")]
+    min_item: Option<u32>,
     /// Drop interactions of a smaller value
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     min_value: Option<f32>,
     /// Which repeated interactions to drop
-    #[arg(long, value_enum, default_value_t)]
-    dedup: Dedup,
+    #[arg(long, value_enum)]
+    dedup: Option<Dedup>,
     /// Order of a user's interactions of equal time
-    #[arg(long, value_enum, default_value_t)]
-    ties: Ties,
+    #[arg(long, value_enum)]
+    ties: Option<Ties>,
+}
+
+impl Inspect {
+    /// The settings, as a training with the same ones reads them.
+    fn config(self) -> Result<DataConfig> {
+        let config = self.layers.put_over(Config::default())?;
+        config.check()?;
+        let mut data = config.data;
+        self.read.put_over(&mut data);
+        data.path = self.path.or(data.path);
+        data.min_user = self.min_user.unwrap_or(data.min_user);
+        data.min_item = self.min_item.unwrap_or(data.min_item);
+        data.min_value = self.min_value.or(data.min_value);
+        data.dedup = self.dedup.unwrap_or(data.dedup);
+        data.ties = self.ties.unwrap_or(data.ties);
+        match data.path {
+            Some(_) => Ok(data),
+            None => {
+                Err(Error::Usage("data inspect: expected a file or folder, or data.path in the settings".to_string()))
+            }
+        }
+    }
 }
 
 #[derive(Args)]
@@ -90,11 +113,8 @@ pub fn run(args: DataArgs) -> Result<()> {
 }
 
 fn inspect(args: Inspect) -> Result<()> {
-    let Inspect { path, format, columns, min_user, min_item, min_value, dedup, ties } = args;
-    let path = Some(path);
-    let config =
-        DataConfig { path, format, columns, min_user, min_item, min_value, dedup, ties, ..DataConfig::default() };
-    print(&Summary::of(&config.load()?).to_string())
+    let config = args.config()?;
+    print(&Summary::of(&config.load()?, config.split).to_string())
 }
 
 #[cfg(feature = "download")]

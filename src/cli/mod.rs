@@ -18,7 +18,7 @@ use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wgrec::data::Format;
+use wgrec::data::{Columns, DataConfig, Format, SkipBad};
 use wgrec::train::{Config, RunFolder, Stop};
 use wgrec::{Error, Result};
 
@@ -179,21 +179,57 @@ struct Settings {
     /// Interactions: a file or folder, or the name of a known data set [default: the embedded world]
     #[arg(long, value_name = "PATH|NAME", value_parser = text_path)]
     data: Option<PathBuf>,
-    /// Format of the data [default: told from the contents]
-    #[arg(long)]
-    format: Option<Format>,
-    /// Settings as TOML
-    #[arg(long, value_name = "FILE.toml")]
-    config: Option<PathBuf>,
-    /// Change one setting, as in --set train.lr=5e-4
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    read: Read,
+    #[command(flatten)]
+    layers: Layers,
     /// auto, cpu, gpu or gpu:N
     #[arg(long)]
     device: Option<String>,
     /// Seed of everything random
     #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
+}
+
+/// How the data is read.
+#[derive(Default, clap::Args)]
+struct Read {
+    /// Format of the data [default: detected from the contents]
+    #[arg(long)]
+    format: Option<Format>,
+    #[command(flatten)]
+    columns: Columns,
+    /// Leave out up to N rows that do not parse, or all of them, and count them [default: 0]
+    #[arg(long, value_name = "N|all")]
+    skip_bad: Option<SkipBad>,
+}
+
+impl Read {
+    fn put_over(&self, data: &mut DataConfig) {
+        data.format = self.format.or(data.format);
+        data.columns = self.columns.clone().over(std::mem::take(&mut data.columns));
+        data.skip_bad = self.skip_bad.unwrap_or(data.skip_bad);
+    }
+}
+
+/// Settings by their keys.
+#[derive(clap::Args)]
+struct Layers {
+    /// Settings as TOML
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Change one setting, as in --set train.lr=5e-4
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Layers {
+    fn put_over(&self, mut base: Config) -> Result<Config> {
+        if let Some(file) = &self.config {
+            base = base.with_file(file)?;
+        }
+        self.set.iter().try_fold(base, |base, setting| base.with_setting(setting))
+    }
 }
 
 /// A path that settings can hold, which are text.
@@ -213,7 +249,7 @@ fn seed(text: &str) -> Result<u64, String> {
 impl Settings {
     /// Checks that `path` is none of the files that these settings, and those in `config` that came of them, are read from.
     fn check_output(&self, path: &Path, config: &Config) -> Result<()> {
-        check_output(path, [&self.config, &config.data.path].into_iter().flatten().map(PathBuf::as_path))
+        check_output(path, [&self.layers.config, &config.data.path].into_iter().flatten().map(PathBuf::as_path))
     }
 
     /// These settings over the defaults, their ranges checked.
@@ -236,19 +272,12 @@ impl Settings {
         Ok(config)
     }
 
-    fn put_over(&self, mut base: Config) -> Result<Config> {
-        if let Some(file) = &self.config {
-            base = base.with_file(file)?;
-        }
-        for setting in &self.set {
-            base = base.with_setting(setting)?;
-        }
+    fn put_over(&self, base: Config) -> Result<Config> {
+        let mut base = self.layers.put_over(base)?;
         if self.data.is_some() {
             base.data.path = self.data.clone();
         }
-        if self.format.is_some() {
-            base.data.format = self.format;
-        }
+        self.read.put_over(&mut base.data);
         if let Some(device) = &self.device {
             base.device = device.clone();
         }

@@ -1,10 +1,10 @@
 //! `wgrec recommend`
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use wgrec::data::ask::listed_users;
 use wgrec::train::checkpoint::replace;
 use wgrec::train::{RunFolder, Session};
 use wgrec::{Error, Result};
@@ -48,7 +48,7 @@ pub fn run(args: Args) -> Result<()> {
             return Err(Error::Usage(format!("--output {path}: expected a name that ends in .csv or .parquet")));
         }
     };
-    let names = args.users.as_deref().map(read_users).transpose()?;
+    let names = args.users.as_deref().map(listed_users).transpose()?;
     let mut folder = RunFolder::open(&args.run)?;
     let (session, store, _) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
@@ -81,18 +81,6 @@ fn rows<'a>(session: &'a Session, users: &[u32], best: &[Vec<(u32, f32)>]) -> Ve
         items.iter().enumerate().map(row).collect::<Vec<_>>()
     };
     users.iter().zip(best).flat_map(of_user).collect()
-}
-
-fn read_users(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-    let mut seen = HashSet::new();
-    let names = text.lines().filter(|name| !name.is_empty() && seen.insert(*name));
-    let names: Vec<String> = names.map(str::to_string).collect();
-    if names.is_empty() {
-        let (found, expected) = ("no user".to_string(), "ids of users, one a line".to_string());
-        return Err(Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected });
-    }
-    Ok(names)
 }
 
 fn csv(path: &Path, rows: &[Row]) -> Result<()> {

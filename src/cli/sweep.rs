@@ -1,6 +1,6 @@
 //! `wgrec sweep`
 
-use super::Settings;
+use super::{Layers, Read, Settings};
 use std::path::{Path, PathBuf};
 use wgrec::sweep::Sweep;
 use wgrec::train::Report;
@@ -35,7 +35,8 @@ pub fn run(args: Args) -> Result<()> {
         return Err(Error::Usage(format!("--set {set}: {key} is varied in {file}; change it there")));
     }
     let Args { file, data, out, set, device } = args;
-    let settings = Settings { data, format: None, config: None, set, device, seed: None };
+    let layers = Layers { config: None, set };
+    let settings = Settings { data, read: Read::default(), layers, device, seed: None };
     let base = settings.with_defaults(|config| sweep.over(config))?;
     let stem = file.file_stem().unwrap_or(file.as_os_str());
     let out = out.unwrap_or_else(|| Path::new("runs").join(stem));

@@ -1,6 +1,7 @@
 //! What an evaluation asks for: the targets of a part of the split, or items that a file lists for users.
 
 use super::cache::Dataset;
+use super::readers::text::{Text, show};
 use super::readers::{self, Columns, Format, SkipBad};
 use super::split::{Part, Split, thousands};
 use crate::error::{Error, Result};
@@ -62,7 +63,7 @@ impl ListedItems {
     /// # Errors
     /// Whatever is wrong with the file; one without a user of the data and an item of it in one line.
     pub fn read(path: &Path, format: Option<Format>, columns: &Columns, data: &Dataset) -> Result<ListedItems> {
-        let source = readers::locate(path, format)?;
+        let source = readers::locate(path, format, columns)?;
         let named = Columns { value: None, time: None, behaviour: None, ..columns.clone() };
         let listed = match readers::read(&source, &named, SkipBad::NONE) {
             // The header has none of these columns.
@@ -114,4 +115,25 @@ impl ListedItems {
             count(self.seen)
         )
     }
+}
+
+/// The ids of users that a file lists, one a line, in its order and each once. A byte order mark and spaces around an id are no
+/// part of it.
+///
+/// # Errors
+/// A file that cannot be read; a line that is not in UTF-8; a file without an id.
+pub fn listed_users(path: &Path) -> Result<Vec<String>> {
+    let wrong = |line, found: String| {
+        let expected = "ids of users, one a line".to_string();
+        Error::Input { path: path.to_path_buf(), line, column: None, found, expected }
+    };
+    let mut text = Text::open(path)?;
+    let (mut line, mut names, mut seen) = (vec![], vec![], HashSet::new());
+    while text.next(&mut line)? {
+        let name = std::str::from_utf8(&line).map_err(|_| wrong(Some(text.line), show(&line)))?.trim();
+        if !name.is_empty() && seen.insert(name.to_string()) {
+            names.push(name.to_string());
+        }
+    }
+    if names.is_empty() { Err(wrong(None, "no user".to_string())) } else { Ok(names) }
 }

@@ -4,7 +4,7 @@
 //! number: what was cut or half written has no valid end. Numbers are in the machine's own byte order.
 
 use super::filter::{Filter, histories};
-use super::readers::{Clock, Columns, Format, Interactions, Names, SkipBad, Source};
+use super::readers::{Clock, Columns, Interactions, Names, SkipBad, Source};
 use crate::error::{Error, Result};
 use memmap2::{Mmap, MmapMut};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ pub struct Dataset {
     times: Range<usize>,
     values: Option<Range<usize>>,
     behaviours: Option<Range<usize>>,
+    parts: Option<Range<usize>>,
     user_names: [Range<usize>; 2],
     item_names: [Range<usize>; 2],
 }
@@ -79,6 +80,7 @@ impl Dataset {
             times: section("times")?,
             values: section("values"),
             behaviours: section("behaviours"),
+            parts: section("parts"),
             user_names: [section("user_bytes")?, section("user_ends")?],
             item_names: [section("item_bytes")?, section("item_ends")?],
             map,
@@ -148,6 +150,17 @@ impl Dataset {
     /// The behaviours of the user's items as numbers in [`Dataset::behaviour_names`], if the file has them.
     pub fn behaviours(&self, user: u32) -> Option<&[u8]> {
         self.behaviours.as_ref().map(|behaviours| &self.section(behaviours)[self.of(user)])
+    }
+
+    /// The part of the split (0 training, 1 validation, 2 test) of each of the user's items, in this order, where the data
+    /// comes cut in files.
+    pub fn parts(&self, user: u32) -> Option<&[u8]> {
+        self.parts.as_ref().map(|parts| &self.section(parts)[self.of(user)])
+    }
+
+    /// Whether the data comes cut in files: see [`Dataset::parts`].
+    pub fn has_parts(&self) -> bool {
+        self.parts.is_some()
     }
 
     pub fn behaviour_names(&self) -> &[String] {
@@ -266,6 +279,9 @@ fn write_image(out: impl Write, data: &Interactions, ties: super::filter::Ties, 
     if let Some(behaviours) = &data.behaviour {
         writer.section("behaviours", gather(&order, behaviours))?;
     }
+    if let Some(parts) = &data.parts {
+        writer.section("parts", gather(&order, parts))?;
+    }
     writer.names("user", &data.user_names)?;
     writer.names("item", &data.item_names)?;
     let Writer { mut out, mut hash, sections, .. } = writer;
@@ -308,7 +324,7 @@ impl Cache {
         for file in &source.files {
             hash.update(hash_file(file)?);
         }
-        let settings: (&Format, &Columns, SkipBad, &Filter) = (&source.format, columns, skip, filter);
+        let settings = (&source.format, &source.parts, columns, skip, filter);
         hash.update(serde_json::to_vec(&settings).expect("settings are plain data"));
         Ok(self.folder.join(format!("{}.csr", &hex(&hash.finalize())[..32])))
     }
@@ -369,6 +385,7 @@ pub(crate) mod tests {
             value: None,
             behaviour: None,
             behaviours: vec![],
+            parts: None,
             user_names: (0..histories.len()).map(|user| user.to_string()).collect(),
             item_names: items.names,
             clock: Clock::Seconds,
@@ -383,7 +400,15 @@ pub(crate) mod tests {
 
     fn filter() -> Filter {
         let behaviours = vec![];
-        Filter { behaviours, min_value: None, dedup: Dedup::Event, min_user: 0, min_item: 0, ties: Ties::File }
+        Filter {
+            behaviours,
+            min_value: None,
+            dedup: Dedup::Event,
+            min_user: 0,
+            min_item: 0,
+            ties: Ties::File,
+            parts: true,
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use super::cache::Dataset;
 use super::readers::text::{Text, show};
-use super::readers::{Kind, beside, beside_inter, read_attributes, unpacked_name};
+use super::readers::{Dialect, Kind, Records, beside, beside_inter, read_attributes, unpacked_name};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -121,17 +121,16 @@ fn lines(
 }
 
 fn table(path: &Path) -> Result<HashMap<String, Vec<String>>> {
-    let mut csv = Text::open(path)?.into_csv(b',', true);
-    let (mut record, mut all) = (csv::ByteRecord::new(), HashMap::new());
-    let mut columns = None;
-    while let Some(line) = csv.next(&mut record)? {
-        let cell = |i: usize| record.get(i).map(|cell| String::from_utf8_lossy(cell).trim().to_string());
+    let mut records = Records::new(Text::open(path)?, Dialect::of(b','));
+    let (mut all, mut columns) = (HashMap::new(), None);
+    while let Some(line) = records.next()? {
+        let cell = |i: usize| records.iter().nth(i).map(|cell| String::from_utf8_lossy(cell).trim().to_string());
         let wrong = |expected: &str| {
-            let (found, expected) = (show(record.as_slice()), expected.to_string());
+            let (found, expected) = (show(records.get(0)), expected.to_string());
             Error::Input { path: path.to_path_buf(), line: Some(line), column: None, found, expected }
         };
         let Some((id, genres)) = columns else {
-            let find = |name: &str| record.iter().position(|cell| cell.eq_ignore_ascii_case(name.as_bytes()));
+            let find = |name: &str| records.iter().position(|cell| cell.eq_ignore_ascii_case(name.as_bytes()));
             columns = find("movieId").zip(find("genres"));
             if columns.is_none() {
                 return Err(wrong("a header with movieId and genres"));

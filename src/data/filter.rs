@@ -45,14 +45,17 @@ pub struct Filter {
     /// Items with fewer interactions are dropped.
     pub min_item: u32,
     pub ties: Ties,
+    /// Whether events stay in the parts of the split that their files are, each part after the one before it. Not where
+    /// histories are cut anew.
+    pub parts: bool,
 }
 
 /// Words for behaviours, the lightest first.
 const FUNNEL: [&[&str]; 4] = [
-    &["click", "pv", "view", "browse", "clk"],
+    &["click", "clicks", "pv", "view", "browse", "clk"],
     &["favourite", "favorite", "fav", "like", "collect"],
-    &["cart", "add_to_cart", "addtocart", "add-to-cart"],
-    &["buy", "purchase", "order", "transaction", "pay"],
+    &["cart", "carts", "add_to_cart", "addtocart", "add-to-cart"],
+    &["buy", "purchase", "order", "orders", "transaction", "pay"],
 ];
 
 impl Filter {
@@ -100,6 +103,7 @@ impl Filter {
     /// The filter must have passed [`Filter::check`]. What is left is renumbered: users and items from 0 in the order of
     /// their first interaction that is kept.
     pub fn apply(&self, data: &mut Interactions) -> Vec<String> {
+        data.parts = data.parts.take().filter(|_| self.parts);
         let mut log: Vec<String> = self.order_behaviours(data).into_iter().collect();
         if let (Some(min), Some(value)) = (self.min_value, &data.value) {
             let keep: Vec<bool> = value.iter().map(|&v| v >= min).collect();
@@ -177,6 +181,7 @@ fn retain(data: &mut Interactions, keep: &[bool]) -> usize {
     column(&mut data.time, keep);
     data.value.as_mut().map(|value| column(value, keep)).unwrap_or_default();
     data.behaviour.as_mut().map(|behaviour| column(behaviour, keep)).unwrap_or_default();
+    data.parts.as_mut().map(|parts| column(parts, keep)).unwrap_or_default();
     before - data.len()
 }
 
@@ -232,7 +237,8 @@ fn by_user(data: &Interactions) -> (Vec<u32>, Vec<u64>) {
     (order, offsets)
 }
 
-/// Positions of the interactions, by user and within a user by time and then as `ties` says; and where each user's begin.
+/// Positions of the interactions, by user and within a user by part, by time and then as `ties` says; and where each user's
+/// begin.
 pub(crate) fn histories(data: &Interactions, ties: Ties) -> (Vec<u32>, Vec<u64>) {
     let (mut order, offsets) = by_user(data);
     let rank = if ties == Ties::Item { item_ranks(data) } else { vec![] };
@@ -243,7 +249,10 @@ pub(crate) fn histories(data: &Interactions, ties: Ties) -> (Vec<u32>, Vec<u64>)
             Ties::Item => events.sort_by_key(|&at| rank[data.item[at as usize] as usize]),
             Ties::Random => Stream::new(0, "ties", user as u64).shuffle(events),
         }
-        events.sort_by_key(|&at| data.time[at as usize]);
+        match &data.parts {
+            None => events.sort_by_key(|&at| data.time[at as usize]),
+            Some(parts) => events.sort_by_key(|&at| (parts[at as usize], data.time[at as usize])),
+        }
     }
     (order, offsets)
 }
@@ -275,6 +284,7 @@ mod tests {
             value: Some(rows.iter().map(|r| r.3).collect()),
             behaviour: None,
             behaviours: vec![],
+            parts: None,
             user_names: users.names,
             item_names: items.names,
             clock: Clock::Order,
@@ -285,7 +295,15 @@ mod tests {
 
     fn filter() -> Filter {
         let behaviours = vec![];
-        Filter { behaviours, min_value: None, dedup: Dedup::None, min_user: 0, min_item: 0, ties: Ties::File }
+        Filter {
+            behaviours,
+            min_value: None,
+            dedup: Dedup::None,
+            min_user: 0,
+            min_item: 0,
+            ties: Ties::File,
+            parts: true,
+        }
     }
 
     fn pairs(data: &Interactions) -> Vec<String> {

@@ -104,7 +104,8 @@ impl Default for DataConfig {
 impl DataConfig {
     pub fn filter(&self) -> Filter {
         let DataConfig { min_value, dedup, min_user, min_item, ties, .. } = *self;
-        Filter { behaviours: self.behaviours.clone(), min_value, dedup, min_user, min_item, ties }
+        let parts = self.split == SplitKind::LeaveOneOut;
+        Filter { behaviours: self.behaviours.clone(), min_value, dedup, min_user, min_item, ties, parts }
     }
 
     /// Reads `path`: from the cache if its contents were read before with the same settings, else from the file.
@@ -119,7 +120,7 @@ impl DataConfig {
 
     /// The same with a given cache, or none.
     pub fn load_with(&self, path: &Path, cache: Option<&Cache>) -> Result<Dataset> {
-        let source = readers::locate(path, self.format)?;
+        let source = readers::locate(path, self.format, &self.columns)?;
         let filter = self.filter();
         let file = cache.map(|cache| cache.file(&source, &self.columns, self.skip_bad, &filter)).transpose()?;
         if let (Some(cache), Some(file)) = (cache, &file)
@@ -151,6 +152,7 @@ impl DataConfig {
             let notes = notes.join("; ");
             return Err(Error::Usage(format!("{}: no interaction is left: {notes}", path.display())));
         }
+        notes.extend(questions(&data));
         if let (Some(cache), Some(file)) = (cache, &file) {
             match cache.store(file, &data, &filter, notes.clone()) {
                 Ok(dataset) => return Ok(dataset),
@@ -170,4 +172,13 @@ impl DataConfig {
         let Some(path) = &self.path else { return Ok(None) };
         Attributes::beside(&known::resolve(path)?, data, self)
     }
+}
+
+/// What is odd about data, for people.
+fn questions(data: &Interactions) -> Option<String> {
+    let (users, items) = (data.user_names.len(), data.item_names.len());
+    (data.len() > users * items).then(|| {
+        let density = 100.0 * data.len() as f64 / (users as f64 * items as f64);
+        format!("{density:.0}% of all pairs of a user and an item: are these the right columns for users and items?")
+    })
 }

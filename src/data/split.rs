@@ -16,6 +16,8 @@ const EARLIER_VALID: f64 = 2000.0;
 
 /// Every history cut in three: training, validation, test. What is asked for in a part is known from everything before it.
 ///
+/// Data that comes cut in files, for training, validation and test, keeps that cut unless it is to be cut anew.
+///
 /// Where a behaviour is the target, a user's last event of it is the test and the one before it the validation (leave-one-out),
 /// and nothing from the validation on is learned from. Where there is a cut, both lie behind it, or the user is not evaluated.
 #[derive(Clone, Debug)]
@@ -55,6 +57,12 @@ impl Split {
         };
         let cut_of = |user: u32| cut.as_ref().map_or(0, |cut| cut[user as usize]);
         let (mut train, mut valid): (Vec<u32>, Vec<u32>) = match kind {
+            SplitKind::LeaveOneOut if data.has_parts() => {
+                let up_to = |u: u32, part: u8| {
+                    data.parts(u).unwrap_or_default().partition_point(|&of_event| of_event <= part) as u32
+                };
+                users.map(|u| (up_to(u, 0), up_to(u, 1))).unzip()
+            }
             SplitKind::LeaveOneOut => users
                 .map(|u| match last_two(data, u, target) {
                     // Something is known of a user before anything is asked, and both targets are later ones.
@@ -224,8 +232,12 @@ impl Split {
         let evaluated = thousands((self.train.len() - self.left_out) as u64);
         let name = target.map(|b| data.behaviour_names()[b as usize].as_str());
         let behind = cut.map(|cut| format!(" behind the first {}%", percent(cut.share))).unwrap_or_default();
+        let cut_in_files = kind == SplitKind::LeaveOneOut && data.has_parts();
         let why = match (kind, learn) {
             (_, Learn::Earlier) => "not drawn, or fewer than 3 events before the cut".to_string(),
+            (SplitKind::LeaveOneOut, _) if cut_in_files => {
+                "no event in the files for validation and test, or none before them".to_string()
+            }
             (SplitKind::LeaveOneOut, _) => match name {
                 Some(name) => format!("fewer than 2 {name} events{behind}, or nothing before them"),
                 None => format!("fewer than 3 events{}", if cut.is_some() { ", or not 2" } else { "" }) + &behind,
@@ -236,6 +248,7 @@ impl Split {
         let of = name.map(|name| format!(" of {name}")).unwrap_or_default();
         let only = if only == Group::All { String::new() } else { format!(", {only} alone") };
         let left_out = thousands(self.left_out as u64);
+        let kind = if cut_in_files { "as the files are cut".to_string() } else { kind.to_string() };
         format!("{kind}{of}{only}: {evaluated} users evaluated, {left_out} left out ({why})")
     }
 }

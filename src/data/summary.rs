@@ -28,14 +28,14 @@ pub struct Summary {
     pub values: Option<[f32; 3]>,
     /// Name and number of events of each behaviour.
     pub behaviours: Vec<(String, u64)>,
-    /// What leave-one-out makes of it.
+    /// What the split makes of it.
     pub split: String,
     notes: Vec<String>,
     fingerprint: String,
 }
 
 impl Summary {
-    pub fn of(data: &Dataset) -> Summary {
+    pub fn of(data: &Dataset, split: SplitKind) -> Summary {
         let (mut followers, mut ties, mut pairs, mut last_ties, mut repeats) = (0, 0, 0, 0, 0);
         let mut popularity = vec![0u32; data.items() + 1];
         let mut seen_by = vec![u32::MAX; data.items() + 1];
@@ -74,8 +74,7 @@ impl Summary {
             repeats: share(repeats, n),
             values: low.is_finite().then(|| [low, (sum / n as f64) as f32, high]),
             behaviours: data.behaviour_names().iter().cloned().zip(behaviours).collect(),
-            split: Split::new(data, SplitKind::LeaveOneOut)
-                .map_or_else(|e| e.to_string(), |split| split.describe(data)),
+            split: Split::new(data, split).map_or_else(|e| e.to_string(), |split| split.describe(data)),
             notes: data.notes().to_vec(),
             fingerprint: data.fingerprint().to_string(),
         }
@@ -149,7 +148,10 @@ mod tests {
         let mut data = interactions(&[vec![1, 2, 1, 3], vec![2], vec![2, 3]]);
         data.time = [10, 20, 20, 30, 50, 60, 60].map(|t| t * 100_000_000).to_vec();
         data.value = Some(vec![1.0, 2.0, 3.0, 4.0, 5.0, 1.0, 5.0]);
-        let summary = Summary::of(&Dataset::from_interactions(&data, Ties::File, vec!["csv".to_string()]).unwrap());
+        let summary = Summary::of(
+            &Dataset::from_interactions(&data, Ties::File, vec!["csv".to_string()]).unwrap(),
+            SplitKind::LeaveOneOut,
+        );
         assert_eq!((summary.users, summary.items, summary.interactions), (3, 3, 7));
         assert_eq!((summary.lengths, summary.popularity), ([1, 1, 2, 2, 4, 4, 4], [2, 2, 2, 2, 3, 3, 3]));
         assert_eq!((summary.ties, summary.last_ties, summary.repeats), (0.5, 0.5, 1.0 / 7.0));

@@ -1,10 +1,9 @@
 //! RecBole atomic files (<https://recbole.io/docs/user_guide/data/atomic_files.html>): tab-separated, each name in the header
 //! with its type. `.inter` holds interactions, `.user` and `.item` attributes.
 
-use super::builder::Builder;
-use super::delimited::{at, header, rows};
-use super::text::{Csv, Text, show};
-use super::{Columns, Layout};
+use super::delimited::{self, at};
+use super::fields::{Dialect, Records};
+use super::text::{Text, show};
 use crate::error::Result;
 use std::path::Path;
 
@@ -18,7 +17,7 @@ pub enum Kind {
 }
 
 /// Splits `name:type`.
-pub(crate) fn typed(field: &str) -> Option<(&str, Kind)> {
+fn typed(field: &str) -> Option<(&str, Kind)> {
     let (name, kind) = field.trim().rsplit_once(':')?;
     let kind = match kind {
         "token" => Kind::Token,
@@ -30,23 +29,26 @@ pub(crate) fn typed(field: &str) -> Option<(&str, Kind)> {
     Some((name, kind))
 }
 
-pub(crate) fn read(path: &Path, columns: &Columns, into: &mut Builder) -> Result<()> {
-    let (csv, header) = open(path)?;
-    let names: Vec<String> = header.into_iter().map(|(name, _)| name).collect();
-    let layout = Layout::of(&names, columns, into, at(path, 1))?;
-    rows(csv, &layout, names.len(), into)
+/// The names in a line, if all of its fields are `name:type`.
+pub(crate) fn types(line: &[u8]) -> Option<Vec<&str>> {
+    let fields = std::str::from_utf8(line).ok()?.split('\t');
+    fields.map(|field| typed(field).map(|(name, _)| name)).collect()
 }
 
-/// A file behind its header. RecBole has no quoting: a quotation mark is part of a title.
-pub(crate) fn open(path: &Path) -> Result<(Csv, Vec<(String, Kind)>)> {
-    let mut csv = Text::open(path)?.into_csv(b'\t', false);
+/// A file below its header. RecBole has no quoting: a quotation mark is part of a title.
+pub(crate) fn open(path: &Path) -> Result<(Records, Vec<(String, Kind)>)> {
+    header(Records::new(Text::open(path)?, Dialect::TABS))
+}
+
+/// Reads the header of a file.
+pub(crate) fn header(mut records: Records) -> Result<(Records, Vec<(String, Kind)>)> {
     let mut names: Vec<(String, Kind)> = vec![];
-    for (field, column) in header(&mut csv)?.iter().zip(1..) {
+    for (field, column) in delimited::header(&mut records)?.iter().zip(1..) {
         let (name, kind) = typed(field).ok_or_else(|| {
             let expected = "name:type with the type token, token_seq, float or float_seq".to_string();
-            at(path, 1)(Some(column), show(field.as_bytes()), expected)
+            at(records.path(), 1)(Some(column), show(field.as_bytes()), expected)
         })?;
         names.push((name.to_string(), kind));
     }
-    Ok((csv, names))
+    Ok((records, names))
 }

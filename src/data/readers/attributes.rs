@@ -2,13 +2,13 @@
 
 use super::atomic::{self, Kind};
 use super::builder::LONGEST_ID;
+use super::columns::{Role, distinct};
 use super::delimited::{self, at, header};
-use super::movielens::split_once;
+use super::fields::{Dialect, Quotes, Records, Separator};
 use super::names::Names;
 use super::text::{Text, show};
-use super::{Role, distinct, unpacked_name};
+use super::unpacked_name;
 use crate::error::{Result, plain};
-use csv::ByteRecord;
 use std::path::Path;
 
 /// An attribute table.
@@ -24,8 +24,8 @@ pub struct AttributeTable {
 
 /// Reads a RecBole table, `.user` or `.item`. Its first column must be the id.
 pub fn read_attributes(path: &Path) -> Result<AttributeTable> {
-    let (mut csv, header) = atomic::open(path)?;
-    collect(path, header, |record| csv.next(record))
+    let (records, header) = atomic::open(path)?;
+    collect(records, header)
 }
 
 /// Reads attributes of users, in the form that the name of the file says: `users.dat` (MovieLens-1M), `u.user`
@@ -45,66 +45,44 @@ pub fn read_user_attributes(path: &Path, user_column: Option<&str>) -> Result<At
     };
     match unpacked_name(path).as_str() {
         "users.dat" => {
-            let (mut text, mut line) = (Text::open(path)?, vec![]);
             let header = tokens(&["user_id", "gender", "age", "occupation", "zip_code"]);
-            collect(path, header, |record| {
-                while text.next(&mut line)? {
-                    if line.is_empty() {
-                        continue;
-                    }
-                    record.clear();
-                    let mut rest = Some(&line[..]);
-                    while let Some(fields) = rest {
-                        let (field, more) = split_once(fields, b"::");
-                        record.push_field(field);
-                        rest = more;
-                    }
-                    return Ok(Some(text.line));
-                }
-                Ok(None)
-            })
+            collect(Records::new(Text::open(path)?, Dialect::COLONS), header)
         }
         "u.user" => {
-            let mut csv = Text::open(path)?.into_csv(b'|', false);
+            let dialect = Dialect { separator: Separator::Byte(b'|'), quotes: Quotes::None };
             let header = tokens(&["user_id", "age", "gender", "occupation", "zip_code"]);
-            collect(path, header, |record| csv.next(record))
+            collect(Records::new(Text::open(path)?, dialect), header)
         }
         "users.csv" | "users.tsv" => {
-            let (mut csv, _) = delimited::open(path, None)?;
-            let names = header(&mut csv)?;
+            let mut records = delimited::open(path)?;
+            let names = header(&mut records)?;
             let header = tokens(&names.iter().map(String::as_str).collect::<Vec<_>>());
             ids_first(&header)?;
-            collect(path, header, |record| csv.next(record))
+            collect(records, header)
         }
         _ => {
-            let (mut csv, header) = atomic::open(path)?;
+            let (records, header) = atomic::open(path)?;
             ids_first(&header)?;
-            collect(path, header, |record| csv.next(record))
+            collect(records, header)
         }
     }
 }
 
-/// All rows; `next` gives each with its line.
-fn collect(
-    path: &Path,
-    header: Vec<(String, Kind)>,
-    mut next: impl FnMut(&mut ByteRecord) -> Result<Option<u64>>,
-) -> Result<AttributeTable> {
-    distinct(header.iter().map(|(name, _)| name.as_str()), at(path, 1))?;
+/// All records after the header.
+fn collect(mut records: Records, header: Vec<(String, Kind)>) -> Result<AttributeTable> {
+    distinct(header.iter().map(|(name, _)| name.as_str()), at(records.path(), 1))?;
     let columns = header[1..].iter().map(|(name, kind)| (name.clone(), *kind, Names::default())).collect();
     let mut table = AttributeTable { columns, ..AttributeTable::default() };
-    let mut record = ByteRecord::new();
-    while let Some(line) = next(&mut record)? {
+    while let Some(line) = records.next()? {
         let wrong = |column: usize, expected: String| {
-            let found = show(record.get(column).unwrap_or_default());
-            at(path, line)(Some(column as u64 + 1), found, expected)
+            at(records.path(), line)(Some(column as u64 + 1), show(records.get(column)), expected)
         };
-        if record.len() != header.len() {
+        if records.len() != header.len() {
             let names: Vec<&str> = header.iter().map(|(name, _)| name.as_str()).collect();
             let expected = format!("{} fields: {} (is the line cut?)", header.len(), names.join(", "));
-            return Err(wrong(record.len().min(header.len()) - 1, expected));
+            return Err(wrong(records.len().min(header.len()) - 1, expected));
         }
-        for (i, cell) in record.iter().enumerate() {
+        for (i, cell) in records.iter().enumerate() {
             let cell = std::str::from_utf8(cell).map_err(|_| wrong(i, "text in UTF-8".to_string()))?.trim();
             match i {
                 0 if cell.is_empty() || cell.len() > LONGEST_ID => {

@@ -26,6 +26,8 @@ pub struct Interactions {
     /// Number of the behaviour (click, buy, ...) in `behaviours`.
     pub behaviour: Option<Vec<u8>>,
     pub behaviours: Vec<String>,
+    /// The part of the split (0 training, 1 validation, 2 test), where the data comes cut in files.
+    pub parts: Option<Vec<u8>>,
     pub user_names: Names,
     pub item_names: Names,
     pub clock: Clock,
@@ -87,7 +89,7 @@ impl SkipBad {
 
 /// What stands for a [`SkipBad`] in settings.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number of rows, or all")]
 enum NumberOrWord {
     Number(u64),
     Word(String),
@@ -137,6 +139,8 @@ pub(crate) struct Builder {
     null_user: bool,
     ends_in_newline: bool,
     notes: Vec<String>,
+    part: Option<u8>,
+    parts: Option<Vec<u8>>,
     users: Interner,
     items: Interner,
     user: Vec<u32>,
@@ -159,6 +163,8 @@ impl Builder {
             null_user: false,
             ends_in_newline: true,
             notes: vec![],
+            part: None,
+            parts: None,
             users: Interner::default(),
             items: Interner::default(),
             user: vec![],
@@ -182,9 +188,10 @@ impl Builder {
         }
     }
 
-    /// What follows comes from the file `path`.
-    pub fn continue_in(&mut self, path: &Path) {
+    /// What follows comes from the file `path`, of which all rows are in one part of a split, if it is said to be in any.
+    pub fn continue_in(&mut self, path: &Path, part: Option<u8>) {
         self.path = path.to_path_buf();
+        self.part = part;
     }
 
     /// A line about the file, for people.
@@ -265,6 +272,7 @@ impl Builder {
         self.item.push(item);
         value.into_iter().for_each(|value| self.value.get_or_insert_default().push(value));
         behaviour.into_iter().for_each(|number| self.behaviour.get_or_insert_default().push(number));
+        self.part.into_iter().for_each(|part| self.parts.get_or_insert_default().push(part));
         self.last_line = row.line;
         Ok(())
     }
@@ -304,6 +312,7 @@ impl Builder {
             value: self.value,
             behaviour: self.behaviour,
             behaviours: self.behaviours,
+            parts: self.parts,
             user_names: self.users.names,
             item_names: self.items.names,
             clock,

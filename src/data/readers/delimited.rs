@@ -1,90 +1,148 @@
-//! CSV and TSV with a header.
+//! Separated fields, with a header and without: CSV, TSV, MovieLens, RecBole atomic files and the like.
 
+use super::atomic;
 use super::builder::{Builder, Field, Row};
-use super::text::{Csv, Text, show};
-use super::{Columns, Layout, Role};
+use super::columns::{Columns, Layout, Role};
+use super::fields::{Dialect, Quotes, Records, Separator};
+use super::formats::{Declared, Shape};
+use super::text::{Text, show};
 use crate::error::{Error, Result};
-use csv::ByteRecord;
 use std::path::Path;
 
-pub(crate) fn read(path: &Path, columns: &Columns, into: &mut Builder) -> Result<()> {
-    let (mut csv, fields) = open(path, columns.delimiter)?;
-    let given: Vec<&String> = Role::ALL.iter().filter_map(|role| role.given(columns)).collect();
-    if !given.is_empty() && given.iter().all(|name| name.parse::<usize>().is_ok_and(|n| n > 0)) {
-        let header: Vec<String> = (1..=fields).map(|n| n.to_string()).collect();
-        let layout = Layout::of(&header, columns, into, at(path, 1))?;
-        return rows(csv, &layout, fields, into);
-    }
-    let header = header(&mut csv)?;
-    let layout = Layout::of(&header, columns, into, at(path, 1))?;
-    rows(csv, &layout, header.len(), into)
-}
-
-/// A file from its first line on, and how many fields that has. Without a `delimiter` the line tells it.
-pub(crate) fn open(path: &Path, delimiter: Option<char>) -> Result<(Csv, usize)> {
+pub(crate) fn read(path: &Path, format: &Declared, columns: &Columns, rows: &mut Builder) -> Result<()> {
     let mut text = Text::open(path)?;
-    let head = text.head()?;
-    let first = String::from_utf8_lossy(head.split(|&b| b == b'\n').next().unwrap_or_default()).to_string();
-    let delimiter = match delimiter {
-        Some(c) => {
-            u8::try_from(c).map_err(|_| Error::Usage(format!("delimiter {c:?}: expected one ASCII character")))?
+    if format.latin1 {
+        text = text.latin1();
+    }
+    match format.shape {
+        Shape::Fields(dialect, cells) => {
+            let names: Vec<&str> = cells.iter().map(|(name, _)| *name).collect();
+            without_header(Records::new(text, dialect), &names, format, columns, rows)
         }
-        None => delimiter_of(&first).ok_or_else(|| Error::Input {
-            path: path.to_path_buf(),
-            line: Some(1),
-            column: None,
-            found: show(first.trim_end().as_bytes()),
-            expected: "columns separated by a comma, tab, semicolon or bar; or name the delimiter with --delimiter"
-                .into(),
-        })? as u8,
-    };
-    let fields = first.split(delimiter as char).count();
-    Ok((text.into_csv(delimiter, true), fields))
+        Shape::Pairs => without_header(Records::new(text, Dialect::SPACES), &["user", "item"], format, columns, rows),
+        Shape::Atomic => {
+            let (records, header) = atomic::header(Records::new(text, Dialect::TABS))?;
+            let names: Vec<String> = header.into_iter().map(|(name, _)| name).collect();
+            below_header(records, &names, format, columns, rows)
+        }
+        _ => {
+            let mut records = split(text, columns.delimiter, format.quotes)?;
+            let header = header(&mut records)?;
+            let named = [Role::User, Role::Item].into_iter().all(|role| role.find(&header).is_some());
+            if named || !columns.are_numbers() {
+                return below_header(records, &header, format, columns, rows);
+            }
+            let numbers: Vec<String> = (1..=header.len()).map(|n| n.to_string()).collect();
+            let layout = Layout::of(&numbers, columns, &[], rows, at(path, 1))?;
+            Table { records, layout, fields: numbers.len(), offset: None }.read(rows)
+        }
+    }
 }
 
-/// The delimiter of a header: the first of tab, comma, semicolon and bar that occurs in it.
-pub(crate) fn delimiter_of(header: &str) -> Option<char> {
-    ['\t', ',', ';', '|'].into_iter().find(|&c| header.contains(c))
+fn without_header(
+    mut records: Records,
+    names: &[&str],
+    format: &Declared,
+    columns: &Columns,
+    rows: &mut Builder,
+) -> Result<()> {
+    let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+    let layout = Layout::of(&names, columns, format.columns, rows, at(records.path(), 1))?;
+    records.next()?;
+    Table { records, layout, fields: names.len(), offset: None }.read(rows)
+}
+
+fn below_header(
+    mut records: Records,
+    header: &[String],
+    format: &Declared,
+    columns: &Columns,
+    rows: &mut Builder,
+) -> Result<()> {
+    let layout = Layout::of(header, columns, format.columns, rows, at(records.path(), 1))?;
+    rows.note(layout.describe(header));
+    let offset = format.offset.and_then(|wanted| header.iter().position(|name| name == wanted));
+    let offset = offset.filter(|_| layout.index(Role::Time).is_some());
+    records.next()?;
+    Table { records, layout, fields: header.len(), offset }.read(rows)
+}
+
+/// A table of CSV or TSV from its first line on. Without a `delimiter` that line tells it.
+pub(crate) fn open(path: &Path) -> Result<Records> {
+    split(Text::open(path)?, None, Quotes::Csv)
+}
+
+fn split(mut text: Text, delimiter: Option<char>, quotes: Quotes) -> Result<Records> {
+    let head = text.head()?;
+    let first = head.split(|&b| b == b'\n').next().unwrap_or_default();
+    let dialect = match delimiter {
+        Some(c) => {
+            let byte = u8::try_from(c).ok().filter(u8::is_ascii);
+            Dialect::of(byte.ok_or_else(|| Error::Usage(format!("delimiter {c:?}: expected one ASCII character")))?)
+        }
+        None => match Dialect::of_header(first) {
+            Some(dialect) => dialect,
+            None => {
+                let found = show(first.trim_ascii_end());
+                let expected =
+                    "columns separated by a comma, tab, semicolon or bar; or name the delimiter with --delimiter";
+                return Err(at(&text.path, 1)(None, found, expected.to_string()));
+            }
+        },
+    };
+    let quotes = if dialect.separator == Separator::Byte(b'\t') { dialect.quotes } else { quotes };
+    Ok(Records::new(text, Dialect { quotes, ..dialect }))
 }
 
 /// Names of the columns. The file is known not to be empty, but may hold blank lines only.
-pub(crate) fn header(csv: &mut Csv) -> Result<Vec<String>> {
-    let mut record = ByteRecord::new();
-    csv.next(&mut record)?;
-    record
-        .iter()
-        .zip(1..)
-        .map(|(name, column)| {
-            std::str::from_utf8(name)
-                .map(|name| name.trim().to_string())
-                .map_err(|_| at(&csv.path, 1)(Some(column), show(name), "a header in UTF-8".to_string()))
-        })
-        .collect()
+pub(crate) fn header(records: &mut Records) -> Result<Vec<String>> {
+    records.next()?;
+    let name = |(name, column)| {
+        let text = std::str::from_utf8(name).map(|name| name.trim().to_string());
+        text.map_err(|_| at(records.path(), 1)(Some(column), show(name), "a header in UTF-8".to_string()))
+    };
+    records.iter().zip(1..).map(name).collect()
 }
 
 /// For errors about a line: from column, what was found and what was expected.
-pub(crate) fn at(path: &Path, line: u64) -> impl Fn(Option<u64>, String, String) -> Error {
+pub(crate) fn at(path: &Path, line: u64) -> impl Fn(Option<u64>, String, String) -> Error + use<> {
     let path = path.to_path_buf();
     move |column, found, expected| Error::Input { path: path.clone(), line: Some(line), column, found, expected }
 }
 
-/// All records after the header, each of `fields` fields.
-pub(crate) fn rows(mut csv: Csv, layout: &Layout, fields: usize, rows: &mut Builder) -> Result<()> {
-    let mut record = ByteRecord::new();
-    while let Some(line) = csv.next(&mut record)? {
-        if record.len() != fields {
-            let found = format!("{} fields, beginning {}", record.len(), show(record.get(0).unwrap_or_default()));
-            let expected = format!("{fields} fields, as in the first line (is the line cut?)");
-            rows.leave_out(at(&csv.path, line)(Some(record.len().min(fields) as u64), found, expected))?;
-            continue;
-        }
-        let field = |role| layout.index(role).map(|i| Field { text: &record[i], column: i as u64 + 1 });
-        let (Some(user), Some(item)) = (field(Role::User), field(Role::Item)) else {
+/// Records of interactions.
+struct Table {
+    records: Records,
+    layout: Layout,
+    /// Fields of each record.
+    fields: usize,
+    /// The column of milliseconds that are added to the time.
+    offset: Option<usize>,
+}
+
+impl Table {
+    /// All records from the one in hand on.
+    fn read(self, rows: &mut Builder) -> Result<()> {
+        let Table { mut records, layout, fields, offset } = self;
+        let (Some(user), Some(item)) = (layout.index(Role::User), layout.index(Role::Item)) else {
             unreachable!("a layout has a user and an item column")
         };
-        let (value, time, behaviour) = (field(Role::Value), field(Role::Time), field(Role::Behaviour));
-        rows.push(&Row { line, user, item, value, time, behaviour })?;
+        let [value, time, behaviour] = [Role::Value, Role::Time, Role::Behaviour].map(|role| layout.index(role));
+        while let Some(line) = records.line() {
+            if records.len() == fields {
+                let field = |index: usize| Field { text: records.get(index), column: index as u64 + 1 };
+                let [value, time, behaviour, offset] = [value, time, behaviour, offset].map(|index| index.map(field));
+                rows.push(&Row { line, user: field(user), item: field(item), value, time, offset, behaviour })?;
+            } else {
+                let found = format!("{} fields, beginning {}", records.len(), show(records.get(0)));
+                let expected = format!("{fields} fields, as in the first line (is the line cut?)");
+                let column = Some(records.len().min(fields) as u64).filter(|&column| column > 0);
+                rows.leave_out(at(records.path(), line)(column, found, expected))?;
+            }
+            records.next()?;
+        }
+        records.note().into_iter().for_each(|note| rows.note(note));
+        rows.end_file(records.ends_in_newline());
+        Ok(())
     }
-    rows.end_file(csv.ends_in_newline());
-    Ok(())
 }

@@ -1,67 +1,94 @@
 //! From a path to the files to read and their format.
 
+use super::columns::Columns;
+use super::formats::{self, Declared, Format, Head, Shape};
 use super::text::{Text, open, show, unpack};
-use super::{Format, Role, plain};
 use crate::error::{Error, Result};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// What is read: one file, or for [`Format::Benchmark`] the training, validation and test files, as far as they exist.
+/// The parts that RecBole cuts data into, a file each.
+const PARTS: [&str; 3] = ["train", "valid", "test"];
+
+/// Lines, and about so many bytes of them, that are looked at to recognise a format.
+const LINES: usize = 1000;
+const BYTES: usize = 1 << 16;
+
+/// What is read: the files of one table, and their format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     pub format: Format,
     pub files: Vec<PathBuf>,
+    /// The part of the split (0 training, 1 validation, 2 test) that each file is, where they are cut so.
+    pub parts: Vec<Option<u8>>,
+    pub(crate) layout: &'static Declared,
 }
 
-/// Finds the ratings under `path`, a file or a folder, and tells their format by content unless `format` is given.
+impl Source {
+    fn of(layout: &'static Declared, files: Vec<PathBuf>) -> Source {
+        let format = formats::name(layout);
+        let part = |file: &PathBuf| part_of(file).map(|(part, _)| part as u8);
+        let cut = layout.shape == Shape::Atomic && files.len() > 1;
+        let parts = files.iter().map(|file| part(file).filter(|_| cut)).collect();
+        Source { format, files, parts, layout }
+    }
+}
+
+/// Finds the interactions under `path`, a file or a folder, and detects their format by content unless `format` is given.
 ///
-/// In a folder the usual names are looked for first; then a single file whose contents are a known format will do.
-pub fn locate(path: &Path, format: Option<Format>) -> Result<Source> {
-    let file = match path.is_dir() {
-        true => in_folder(path, format)?,
-        false => path.to_path_buf(),
+/// In a folder the usual names are looked for first; then a single file whose contents are a known format will do. `columns`
+/// that are named make a table of any text.
+///
+/// # Errors
+/// A file of no known format; a folder without a file of interactions, or with several.
+pub fn locate(path: &Path, format: Option<Format>, columns: &Columns) -> Result<Source> {
+    if path.is_dir() {
+        return in_folder(path, format, columns);
+    }
+    let layout = recognise(path, format, columns)?;
+    let files = match layout.shape {
+        Shape::Benchmark | Shape::Atomic => parts(path),
+        _ => vec![path.to_path_buf()],
     };
-    let format = match format {
-        Some(format) => {
-            open(&file)?;
-            format
-        }
-        None => sniff(&file)?,
-    };
-    let files = match format {
-        Format::Benchmark => benchmark_files(&file),
-        _ => vec![file],
-    };
-    Ok(Source { format, files })
+    Ok(Source::of(layout, files))
 }
 
-fn in_folder(folder: &Path, format: Option<Format>) -> Result<PathBuf> {
+fn in_folder(folder: &Path, format: Option<Format>, columns: &Columns) -> Result<Source> {
     let files = files(folder)?;
-    let mut named: Vec<&PathBuf> = files.iter().filter(|file| usually_ratings(&unpacked_name(file))).collect();
-    if named.is_empty() {
-        // Notes are prose; everything else is looked into.
-        named = files.iter().filter(|file| !unpacked_name(file).starts_with("readme") && sniff(file).is_ok()).collect();
+    let known = |file: &&PathBuf| {
+        let other_part = part_of(file).is_some_and(|(part, _)| part > 0 && parts(file).first() != Some(file));
+        // Notes are prose, and attributes have ids too.
+        let name = unpacked_name(file);
+        let prose = name.starts_with("readme") || name.starts_with("licen") || name.starts_with("meta");
+        let known =
+            || recognise(file, format, columns).is_ok_and(|layout| format.is_none_or(|f| formats::name(layout) == f));
+        !other_part && !prose && known()
+    };
+    let mut found: Vec<&PathBuf> = files.iter().filter(known).collect();
+    let usual: Vec<&PathBuf> = found.iter().copied().filter(|file| usually_ratings(&unpacked_name(file))).collect();
+    if !usual.is_empty() {
+        found = usual;
     }
-    if let Some(format) = format
-        && named.len() > 1
+    if let [file] = found[..] {
+        return locate(file, format, columns);
+    }
+    // The Netflix Prize comes in several files.
+    let layouts: Vec<&Declared> = found.iter().filter_map(|file| recognise(file, format, columns).ok()).collect();
+    if let Some(first) = layouts.first().filter(|first| first.shape == Shape::Netflix)
+        && layouts.iter().all(|layout| layout == first)
     {
-        named.retain(|file| sniff(file).is_ok_and(|f| f == format));
+        return Ok(Source::of(first, found.into_iter().cloned().collect()));
     }
-    match named[..] {
-        [file] => Ok(file.clone()),
-        ref several => {
-            let names: Vec<_> = several.iter().filter_map(|f| f.file_name()).map(|f| f.to_string_lossy()).collect();
-            let found = match names.is_empty() {
-                true => "a folder without a file that looks like interactions".to_string(),
-                false => format!("a folder with several files that may be the interactions: {}", names.join(", ")),
-            };
-            let expected =
-                "one such file (ratings.dat, ratings.csv, u.data, *.inter, interactions.*, events.*, *.parquet, \
-                            ...); name the file itself"
-                    .to_string();
-            Err(Error::Input { path: folder.to_path_buf(), line: None, column: None, found, expected })
-        }
-    }
+    let names: Vec<_> = found.iter().filter_map(|f| f.file_name()).map(|f| f.to_string_lossy()).collect();
+    let found = match names.len() {
+        0 => "a folder without a file that looks like interactions".to_string(),
+        n if n > 10 => format!("a folder with {n} files that may be the interactions: {}, ...", names[..10].join(", ")),
+        _ => format!("a folder with several files that may be the interactions: {}", names.join(", ")),
+    };
+    let expected =
+        "one such file (ratings.*, interactions.*, events.*, u.data, *.inter, *.parquet, ...); name the file itself"
+            .to_string();
+    Err(Error::Input { path: folder.to_path_buf(), line: None, column: None, found, expected })
 }
 
 /// The files of a folder, by name.
@@ -101,79 +128,68 @@ pub(crate) fn unpacked_name(file: &Path) -> String {
 
 fn usually_ratings(name: &str) -> bool {
     let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
-    let part_of_benchmark = stem.ends_with(".valid") || stem.ends_with(".test");
     match ending {
-        "inter" => !part_of_benchmark,
-        "parquet" => true,
+        "inter" => true,
         "dat" => stem == "ratings",
         "data" => stem == "u",
-        "csv" | "tsv" | "txt" => ["ratings", "interactions", "events", "reviews"].contains(&stem),
-        "json" | "jsonl" => !stem.starts_with("meta"),
+        "csv" | "tsv" | "txt" | "json" | "jsonl" | "parquet" => {
+            ["ratings", "rating", "interactions", "events", "reviews"].contains(&stem)
+        }
         _ => false,
     }
 }
 
-/// `X.train.inter` and its neighbours; any of the three may be named.
-fn benchmark_files(file: &Path) -> Vec<PathBuf> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy().to_string();
-    let Some(part) = ["train", "valid", "test"].into_iter().find(|part| name.contains(&format!(".{part}.inter")))
-    else {
-        return vec![file.to_path_buf()];
-    };
-    let sibling = |other| file.with_file_name(name.replace(&format!(".{part}.inter"), &format!(".{other}.inter")));
-    ["train", "valid", "test"].into_iter().map(sibling).filter(|f| f.is_file()).collect()
+/// Which part `X.train.inter`, `X.valid.inter` or `X.test.inter` is, and the whole name.
+fn part_of(file: &Path) -> Option<(usize, String)> {
+    let name = file.file_name()?.to_str()?.to_string();
+    let part = PARTS.iter().position(|part| name.contains(&format!(".{part}.inter")))?;
+    Some((part, name))
 }
 
-/// The format of a file, by its first bytes.
-fn sniff(path: &Path) -> Result<Format> {
-    let mut magic = vec![];
-    if unpack(path)?.take(4).read_to_end(&mut magic).is_ok() && magic == b"PAR1" {
-        return Ok(Format::Parquet);
+/// A part of a split and its neighbours, as far as they exist; any of the three may be named. Another file alone.
+fn parts(file: &Path) -> Vec<PathBuf> {
+    let Some((own, name)) = part_of(file) else { return vec![file.to_path_buf()] };
+    let ending = |part: &str| format!(".{part}.inter");
+    let of = |part: &str| file.with_file_name(name.replace(&ending(PARTS[own]), &ending(part)));
+    PARTS.iter().map(|part| of(part)).filter(|file| file.is_file()).collect()
+}
+
+/// The layout of a file, by its first bytes, and by `format` and `columns` where they are given.
+fn recognise(path: &Path, format: Option<Format>, columns: &Columns) -> Result<&'static Declared> {
+    let mut asked = format.into_iter().flat_map(formats::of);
+    if let (Some(only), None) = (asked.next(), asked.next()) {
+        open(path)?;
+        return Ok(only);
     }
-    let mut text = Text::open(path)?;
-    let head = text.head()?;
-    let line = head.split(|&b| b == b'\n').next().unwrap_or_default().trim_ascii();
-    sniff_line(line).ok_or_else(|| Error::Input {
+    let mut magic = vec![];
+    if format.is_none() && unpack(path)?.take(4).read_to_end(&mut magic).is_ok() && magic == b"PAR1" {
+        return Ok(formats::of(Format::PARQUET).next().expect("it is declared"));
+    }
+    let head = head(path)?;
+    let object = head.first.trim_ascii_start().starts_with(b"{");
+    let otherwise = if object { Some(Format::JSON) } else { columns.name_a_table().then_some(Format::DELIMITED) };
+    let named = format.or(otherwise);
+    let found = formats::recognise(&head, format);
+    found.or_else(|| formats::of(named?).last()).ok_or_else(|| Error::Input {
         path: path.to_path_buf(),
         line: Some(1),
         column: None,
-        found: show(line),
-        expected:
-            "the first line of a known format (a header with a user and an item column, user::item::rating::time, \
-                   user item item ..., a JSON review); or name the format with --format"
-                .to_string(),
+        found: show(head.first.trim_ascii()),
+        expected: "the first line of a known format (a header with a user and an item column, user::item::rating::time, \
+                   user item item ..., a JSON object); or name the format with --format, or columns with --user-column and \
+                   --item-column"
+            .to_string(),
     })
 }
 
-fn sniff_line(line: &[u8]) -> Option<Format> {
-    let line = std::str::from_utf8(line).unwrap_or_else(|e| {
-        // The head may end within a character; what is before it decides.
-        std::str::from_utf8(&line[..e.valid_up_to()]).unwrap_or_default()
-    });
-    if line.starts_with('{') {
-        return Some(Format::Amazon);
+fn head(path: &Path) -> Result<Head> {
+    let mut text = Text::open(path)?;
+    let (mut first, mut others) = (vec![], vec![]);
+    text.next(&mut first)?;
+    let (mut line, mut bytes) = (vec![], 0);
+    while others.len() < LINES && bytes < BYTES && text.next(&mut line)? {
+        bytes += line.len();
+        others.push(line.clone());
     }
-    if line.split("::").count() == 4 && line.split("::").nth(3)?.parse::<f64>().is_ok() {
-        return Some(Format::MovieLens);
-    }
-    let fields: Vec<&str> = line.split('\t').collect();
-    if fields.iter().all(|field| super::atomic::typed(field).is_some()) {
-        let listed = fields.iter().any(|field| field.starts_with("item_id_list:"));
-        return Some(if listed { Format::Benchmark } else { Format::Atomic });
-    }
-    if fields.len() == 4 && fields.iter().all(|field| field.parse::<f64>().is_ok()) {
-        return Some(Format::MovieLens);
-    }
-    if line == "userId,movieId,rating,timestamp" {
-        return Some(Format::MovieLens);
-    }
-    if super::delimited::delimiter_of(line).is_some_and(|delimiter| {
-        let names: Vec<String> = line.split(delimiter).map(|name| plain(name.trim_matches('"'))).collect();
-        [Role::User, Role::Item].iter().all(|role| names.iter().any(|name| role.usual().contains(&name.as_str())))
-    }) {
-        return Some(Format::Delimited);
-    }
-    let words = line.split(' ').filter(|word| !word.is_empty()).count();
-    let numeric = line.bytes().all(|b| b.is_ascii_digit() || b == b' ');
-    (words >= 2 && numeric).then_some(Format::Sequences)
+    Ok(Head { first, others })
 }

@@ -30,7 +30,8 @@ pub(crate) fn read(path: &Path, columns: &Columns, rows: &mut Builder) -> Result
     let header: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
     let nowhere =
         |_, found, expected| Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected };
-    let layout = Layout::of(&header, columns, rows, nowhere)?;
+    let layout = Layout::of(&header, columns, &[], rows, nowhere)?;
+    rows.note(layout.describe(&header));
 
     let mut line = 0;
     for group in 0..file.num_row_groups() {
@@ -73,7 +74,7 @@ pub(crate) fn read(path: &Path, columns: &Columns, rows: &mut Builder) -> Result
                     unreachable!("a layout has a user and an item column")
                 };
                 let (value, time, behaviour) = (field(Role::Value), field(Role::Time), field(Role::Behaviour));
-                rows.push(&Row { line, user, item, value, time, behaviour })?;
+                rows.push(&Row { line, user, item, value, time, offset: None, behaviour })?;
             }
             left -= block;
         }

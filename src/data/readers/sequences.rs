@@ -13,15 +13,19 @@ pub(crate) fn read(path: &Path, rows: &mut Builder) -> Result<()> {
         let Some((name, column)) = words.next() else { continue };
         let user = Field { text: name, column };
         if rows.knows_user(name) {
-            return Err(rows.bad(text.line, user, "each user on one line only"));
+            let expected = "each user on one line only (a user and an item a line are --format pairs)";
+            rows.leave_out(rows.bad(text.line, user, expected))?;
+            continue;
         }
         let mut items = words.peekable();
         if items.peek().is_none() {
-            return Err(rows.bad(text.line, Field { text: b"", column: 2 }, "at least one item after the user"));
+            let nothing = Field { text: b"", column: 2 };
+            rows.leave_out(rows.bad(text.line, nothing, "at least one item after the user"))?;
+            continue;
         }
         for (name, column) in items {
             let item = Field { text: name, column };
-            rows.push(&Row { line: text.line, user, item, value: None, time: None, behaviour: None })?;
+            rows.push(&Row { line: text.line, user, item, value: None, time: None, offset: None, behaviour: None })?;
         }
     }
     rows.end_file(text.ends_in_newline());

@@ -1,6 +1,7 @@
 //! Every format read, and everything that can be wrong with a file, by name.
 
 use super::*;
+use crate::error::Error;
 use crate::tensor::philox::Stream;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ impl Folder {
 }
 
 fn read_path(path: &Path) -> Result<Interactions> {
-    read(&locate(path, None)?, &Columns::default(), SkipBad::NONE)
+    read(&locate(path, None, &Columns::default())?, &Columns::default(), SkipBad::NONE)
 }
 
 fn gzip(contents: &[u8]) -> Vec<u8> {
@@ -30,17 +31,17 @@ fn gzip(contents: &[u8]) -> Vec<u8> {
 }
 
 /// Reads `contents` as a file called `name`: rows as `user item time value`.
-fn rows(name: &str, contents: &str) -> (Format, Vec<String>) {
+fn rows(name: &str, contents: &str) -> (&'static str, Vec<String>) {
     let folder = Folder::new();
     let path = folder.file(name, contents);
-    let source = locate(&path, None).unwrap();
+    let source = locate(&path, None, &Columns::default()).unwrap();
     let data = read(&source, &Columns::default(), SkipBad::NONE).unwrap();
     // A packed file gives the same, whatever its name.
     for packed in [gzip(contents.as_bytes()), zstd::encode_all(contents.as_bytes(), 1).unwrap()] {
         let again = read_path(&folder.file("packed", packed)).unwrap();
         assert_eq!((&again.user, &again.item, &again.time), (&data.user, &data.item, &data.time));
     }
-    (source.format, listed(&data))
+    (source.format.name(), listed(&data))
 }
 
 fn listed(data: &Interactions) -> Vec<String> {
@@ -59,19 +60,19 @@ fn listed(data: &Interactions) -> Vec<String> {
 fn each_format_is_told_by_its_contents() {
     let expected = ["7 9 978300760 4", "8 9 978300761 3.5"];
     let cases = [
-        (Format::MovieLens, "7::9::4::978300760\n8::9::3.5::978300761\n"),
-        (Format::MovieLens, "7::9::4::978300760\r\n8::9::3.5::978300761"),
-        (Format::MovieLens, "7\t9\t4\t978300760\n8\t9\t3.5\t978300761\n"),
-        (Format::MovieLens, "userId,movieId,rating,timestamp\n7,9,4,978300760\n8,9,3.5,978300761\n"),
+        ("movielens", "7::9::4::978300760\n8::9::3.5::978300761\n"),
+        ("movielens", "7::9::4::978300760\r\n8::9::3.5::978300761"),
+        ("movielens", "7\t9\t4\t978300760\n8\t9\t3.5\t978300761\n"),
+        ("movielens", "userId,movieId,rating,timestamp\n7,9,4,978300760\n8,9,3.5,978300761\n"),
         (
-            Format::Atomic,
+            "atomic",
             "user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\t9\t4\t978300760\n8\t9\t3.5\t9.78300761e8\n",
         ),
-        (Format::Delimited, "\u{feff}time;Item ID;User;rating\n978300760;9;\"7\";4\n\n978300761; 9;8;3.5\n"),
+        ("delimited", "\u{feff}time;Item ID;User;rating\n978300760;9;\"7\";4\n\n978300761; 9;8;3.5\n"),
         (
-            Format::Amazon,
-            "{\"reviewerID\":\"7\",\"asin\":\"9\",\"overall\":4.0,\"unixReviewTime\":978300760,\"x\":[1]}\n{\"user_id\":\"8\",\
-                          \"asin\":\"-\",\"parent_asin\":\"9\",\"rating\":3.5,\"timestamp\":978300761}\n",
+            "amazon",
+            "{\"reviewerID\":\"7\",\"asin\":\"9\",\"overall\":4.0,\"unixReviewTime\":978300760,\"x\":[1]}\n\
+                          {\"reviewerID\":\"8\",\"asin\":\"9\",\"overall\":\"3.5\",\"unixReviewTime\":978300761}\n",
         ),
     ];
     for (format, contents) in cases {
@@ -81,7 +82,7 @@ fn each_format_is_told_by_its_contents() {
     assert_eq!(rows("e", events).1, ["0 3 1511929781 buy", "0 3 1511929781 cart"]);
     assert_eq!(
         rows("s", "1 5 6 5\n2 6\n"),
-        (Format::Sequences, ["1 5 0", "1 6 1", "1 5 2", "2 6 3"].map(String::from).to_vec())
+        ("sequences", ["1 5 0", "1 6 1", "1 5 2", "2 6 3"].map(String::from).to_vec())
     );
 }
 
@@ -155,7 +156,7 @@ fn named_columns_and_files_without_header() {
         time: Some("when".into()),
         ..Columns::default()
     };
-    let source = locate(&path, Some(Format::Delimited)).unwrap();
+    let source = locate(&path, Some(Format::DELIMITED), &columns).unwrap();
     assert_eq!(listed(&read(&source, &columns, SkipBad::NONE).unwrap()), ["ann tea 978300760"]);
     let wrong = Columns { item: Some("wat".into()), ..columns };
     let message = read(&source, &wrong, SkipBad::NONE).unwrap_err().to_string();
@@ -169,7 +170,7 @@ fn named_columns_and_files_without_header() {
     let path = folder.file("g", "1,2268318,2520377,pv,1511544070\n1,2333346,2520771,buy,1511561733\n");
     let [user, item, behaviour, time] = ["1", "2", "4", "5"].map(|name| Some(name.to_string()));
     let columns = Columns { user, item, behaviour, time, ..Columns::default() };
-    let source = Source { format: Format::Delimited, files: vec![path] };
+    let source = locate(&path, None, &columns).unwrap();
     assert_eq!(
         listed(&read(&source, &columns, SkipBad::NONE).unwrap()),
         ["1 2268318 1511544070 pv", "1 2333346 1511561733 buy"]
@@ -216,9 +217,9 @@ fn bad_input() {
         // Cut in the middle of a line.
         (
             format!("{good}1::3::4").into(),
-            ":2:4: found \"1::3::4\"; expected user, item, rating and time (is the line cut?)".into(),
+            ":2:3: found 3 fields, beginning \"1\"; expected 4 fields, as in the first line (is the line cut?)".into(),
         ),
-        (format!("{good}1::3::").into(), ":2:4: found \"1::3::\"; expected user, item, rating and time".into()),
+        (format!("{good}1::3::").into(), ":2:3: found 3 fields, beginning \"1\"; expected 4 fields".into()),
         (format!("{good}1::3::5::").into(), ":2:4: found nothing; expected a time".into()),
         (format!("{good}1::3::5::97830").into(), ":2: found the time 97830 on a last line without an end".into()),
         (
@@ -288,6 +289,8 @@ fn bad_input() {
     // Without an end of the quote the lines behind it would be one id.
     let open = complaint(format!("{csv}1,\"i2,3,5\n1,i3\",3,6\n"));
     assert!(open.contains("expected item ids on one line"), "{open}");
+    let open = complaint(format!("{csv}1,2,3,5\n1,\"i2,3,5\n1,i3,3,6\n"));
+    assert!(open.starts_with(":3:2: found a quotation mark that is never closed, before \"i2,3,5"), "{open}");
 }
 
 #[test]
@@ -315,8 +318,9 @@ fn random_bytes_are_errors_and_never_panics() {
         }
         let path = folder.file("noise", &contents);
         let _ = read_path(&path);
-        for format in <Format as clap::ValueEnum>::value_variants() {
-            let _ = read(&Source { format: *format, files: vec![path.clone()] }, &Columns::default(), SkipBad::ALL);
+        for format in Format::all() {
+            let source = locate(&path, Some(*format), &Columns::default());
+            let _ = source.and_then(|source| read(&source, &Columns::default(), SkipBad::ALL));
         }
     }
 }
@@ -411,7 +415,7 @@ fn rows_that_do_not_parse_are_left_out_where_they_may_be() {
     let folder = Folder::new();
     let contents =
         "user,item,rating,timestamp\n1,2,3,978300760\n1,,3,978300761\n1,5,bad,978300762\n1,6\n2,7,3,978300763\n";
-    let source = locate(&folder.file("file", contents), None).unwrap();
+    let source = locate(&folder.file("file", contents), None, &Columns::default()).unwrap();
     let with = |skip| read(&source, &Columns::default(), skip);
     assert!(with(SkipBad::NONE).unwrap_err().to_string().contains(":3:2: found nothing; expected an item id"));
     assert!(with(SkipBad::at_most(2)).unwrap_err().to_string().contains(":5:2: found 2 fields"));
@@ -419,8 +423,8 @@ fn rows_that_do_not_parse_are_left_out_where_they_may_be() {
         let data = with(skip).unwrap();
         assert_eq!(listed(&data), ["1 2 978300760 3", "2 7 978300763 3"]);
         assert_eq!((data.user_names.len(), data.item_names.len()), (2, 2));
-        assert!(data.notes[0].starts_with("3 rows that do not parse left out, the first: "), "{:?}", data.notes);
-        assert!(data.notes[0].ends_with("/file:3:2: found nothing; expected an item id"), "{:?}", data.notes);
+        assert!(data.notes[1].starts_with("3 rows that do not parse left out, the first: "), "{:?}", data.notes);
+        assert!(data.notes[1].ends_with("/file:3:2: found nothing; expected an item id"), "{:?}", data.notes);
     }
     for (text, skip) in [("all", SkipBad::ALL), ("0", SkipBad::NONE), ("7", SkipBad::at_most(7))] {
         assert_eq!(text.parse::<SkipBad>().unwrap(), skip);
@@ -438,9 +442,9 @@ fn null_markers_are_no_ids_and_sessions_stand_in_for_null_users() {
         let path = folder.file("file", format!("sessionId;userId;itemId\n1;a;10\n2;{null};11\n2;{null};12\n"));
         let data = read_path(&path).unwrap();
         assert_eq!(listed(&data), ["1 10 0", "2 11 1", "2 12 2"]);
-        assert_eq!(data.notes, ["users are null in this file: the sessions (sessionId) are the users"]);
+        assert_eq!(data.notes[..1], ["users are null in this file: the sessions (sessionId) are the users"]);
         let columns = Columns { user: Some("userId".into()), ..Columns::default() };
-        let error = read(&locate(&path, None).unwrap(), &columns, SkipBad::NONE).unwrap_err();
+        let error = read(&locate(&path, None, &Columns::default()).unwrap(), &columns, SkipBad::NONE).unwrap_err();
         assert!(error.to_string().contains("file:3:2: found"), "{error}");
     }
 }

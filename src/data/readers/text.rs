@@ -7,8 +7,8 @@ use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// A line longer than this is no line of ids and numbers.
-const LONGEST_LINE: usize = 64 << 20;
+/// A line, or a record of several, that is longer than this is none of ids and numbers.
+const LONGEST_RECORD: usize = 64 << 20;
 
 /// How a file is packed; told by its first bytes, never by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,7 @@ pub(crate) struct Text {
     reader: BufReader<Unpacked>,
     packing: Packing,
     last: Rc<Cell<u8>>,
+    latin1: bool,
     /// Number of the line that was read last, from 1.
     pub line: u64,
 }
@@ -106,7 +107,7 @@ impl Text {
         let unpacked = unpack(path)?;
         let (packing, last) = (unpacked.packing, unpacked.last.clone());
         let reader = BufReader::with_capacity(1 << 17, unpacked);
-        let mut text = Text { path: path.to_path_buf(), reader, packing, last, line: 0 };
+        let mut text = Text { path: path.to_path_buf(), reader, packing, last, latin1: false, line: 0 };
         let start = text.head()?;
         let (empty, zero, len) = (start.is_empty(), start.iter().position(|&b| b == 0), start.len());
         let shown = show(&start[..len.min(32)]);
@@ -128,30 +129,48 @@ impl Text {
         self.reader.fill_buf().map_err(|e| broken(path, packing, e))
     }
 
+    /// What follows is Latin-1, and is read as UTF-8.
+    pub fn latin1(mut self) -> Text {
+        self.latin1 = true;
+        self
+    }
+
     /// Reads the next line, without its end, into `line`. False at the end of the file.
     pub fn next(&mut self, line: &mut Vec<u8>) -> Result<bool> {
         line.clear();
-        let limit = LONGEST_LINE as u64 + 1;
-        let n = (&mut self.reader).take(limit).read_until(b'\n', line);
+        self.append(line)
+    }
+
+    /// Reads the next line, without its end, behind what `record` holds. False at the end of the file.
+    ///
+    /// # Errors
+    /// A record of over 64 MiB.
+    pub fn append(&mut self, record: &mut Vec<u8>) -> Result<bool> {
+        let start = record.len();
+        let limit = (LONGEST_RECORD + 1).saturating_sub(start) as u64;
+        let n = (&mut self.reader).take(limit).read_until(b'\n', record);
         let n = n.map_err(|e| broken(&self.path, self.packing, e))?;
-        if n == 0 {
+        if limit > 0 && n == 0 {
             return Ok(false);
         }
         self.line += 1;
         if n as u64 == limit {
-            let found = format!("a line of over {} MiB, beginning {}", LONGEST_LINE >> 20, show(&line[..32]));
-            return Err(Error::Input {
-                path: self.path.clone(),
-                line: Some(self.line),
-                column: None,
-                found,
-                expected: "one interaction a line".to_string(),
-            });
+            let found = format!("over {} MiB without an end, beginning {}", LONGEST_RECORD >> 20, show(&record[..32]));
+            return Err(self.wrong(found, "one interaction a line".to_string()));
         }
-        while line.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
-            line.pop();
+        while record.len() > start && matches!(record.last(), Some(b'\n' | b'\r')) {
+            record.pop();
+        }
+        if self.latin1 && !record[start..].is_ascii() {
+            let text: String = record.drain(start..).map(char::from).collect();
+            record.extend_from_slice(text.as_bytes());
         }
         Ok(true)
+    }
+
+    /// An error about the line that was read last.
+    pub fn wrong(&self, found: String, expected: String) -> Error {
+        Error::Input { path: self.path.clone(), line: Some(self.line), column: None, found, expected }
     }
 
     /// Whether the bytes read so far end in a newline.
@@ -163,43 +182,6 @@ impl Text {
     pub fn whole(&self, found: &str, expected: &str) -> Error {
         let (found, expected) = (found.to_string(), expected.to_string());
         Error::Input { path: self.path.clone(), line: None, column: None, found, expected }
-    }
-
-    /// A CSV reader over the rest of the file.
-    pub fn into_csv(self, delimiter: u8, quoting: bool) -> Csv {
-        let reader = csv::ReaderBuilder::new()
-            .delimiter(delimiter)
-            .quoting(quoting)
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(self.reader);
-        Csv { path: self.path, packing: self.packing, last: self.last, reader }
-    }
-}
-
-/// A file of separated fields, record by record.
-pub(crate) struct Csv {
-    pub path: PathBuf,
-    packing: Packing,
-    last: Rc<Cell<u8>>,
-    reader: csv::Reader<BufReader<Unpacked>>,
-}
-
-impl Csv {
-    /// Reads the next record; gives the line it begins on.
-    pub fn next(&mut self, record: &mut csv::ByteRecord) -> Result<Option<u64>> {
-        match self.reader.read_byte_record(record) {
-            Ok(true) => Ok(Some(record.position().map_or(1, |p| p.line()))),
-            Ok(false) => Ok(None),
-            Err(e) => match e.into_kind() {
-                csv::ErrorKind::Io(e) => Err(broken(&self.path, self.packing, e)),
-                other => Err(Error::io(&self.path, "read")(io::Error::other(format!("{other:?}")))),
-            },
-        }
-    }
-
-    pub fn ends_in_newline(&self) -> bool {
-        self.last.get() == b'\n'
     }
 }
 

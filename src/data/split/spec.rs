@@ -9,7 +9,8 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum SplitKind {
-    /// A user's last event is the test, the one before it the validation.
+    /// A user's last event is the test, the one before it the validation. Data that comes cut in files (RecBole's
+    /// `X.train.inter`, `X.valid.inter`, `X.test.inter`) is split as those are.
     #[default]
     LeaveOneOut,
     /// Shares of each user's history (training, validation, test; they sum to 1), oldest first.

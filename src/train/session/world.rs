@@ -20,6 +20,7 @@ pub fn world(config: &Config) -> Result<(Dataset, Domain, bool)> {
         value: Some(log.rating),
         behaviour: Some(log.behaviour),
         behaviours: Behaviour::ALL.iter().map(|b| b.name().to_string()).collect(),
+        parts: None,
         user_names: users.names,
         item_names: items.names,
         clock: Clock::Milliseconds,
