@@ -5,6 +5,7 @@
 
 use crate::harness::Case;
 use crate::harness::checks::{self, Check};
+use crate::harness::nan;
 use crate::harness::recipe::normal;
 use libtest_mimic::{Failed, Trial};
 use wgrec::graph::Var;
@@ -34,12 +35,17 @@ enum Planted {
     Unwritten,
     /// The second part has the wrong sign on the GPU.
     Sign,
+    /// A NaN becomes 0 in the twin.
+    LostNan,
+    /// A NaN becomes 0 on the GPU.
+    LostNanOnGpu,
 }
 
 const BLOCK: usize = 256;
 
 const SHADER: &str = "
 //!import index
+//!import math
 var<immediate> n: u32;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
@@ -57,7 +63,7 @@ fn forward(
     BARRIER
     var sum = block[lane];
     if lane >= 64u { sum = sum SIGN block[lane - 64u]; }
-    if i < n { y[i] = sum; }
+    if i < n { y[i] = RESULT; }
     BEYOND
 }
 ";
@@ -71,6 +77,9 @@ impl AddBefore {
         for (x, y) in a.f(0).chunks(BLOCK).zip(a.out(0).chunks_mut(BLOCK)) {
             for i in 0..BLOCK {
                 y[i] = x[i] + if i < 64 { T::ZERO } else { factor * x[i - 64] };
+                if self.planted == Planted::LostNan && y[i].is_nan() {
+                    y[i] = T::ZERO;
+                }
             }
         }
     }
@@ -80,6 +89,7 @@ impl AddBefore {
         SHADER
             .replace("BARRIER", if is(Planted::Barrier) { "" } else { "workgroupBarrier();" })
             .replace("SIGN", if is(Planted::Sign) { "-" } else { "+" })
+            .replace("RESULT", if is(Planted::LostNanOnGpu) { "select(sum, 0.0, is_nan(sum))" } else { "sum" })
             .replace("BEYOND", if is(Planted::Beyond) { "if i == n - 1u { y[n] = 1.0; }" } else { "" })
     }
 }
@@ -133,20 +143,24 @@ fn case(planted: Planted) -> Case {
 }
 
 pub fn trials() -> Vec<Trial> {
-    let all: [(&str, Planted, Check, &str); 6] = [
+    let all: [(&str, Planted, Check, &str); 8] = [
         ("a_wrong_sign_in_a_gradient", Planted::Gradient, checks::gradient, "the rule gives"),
         ("a_fast_form_that_is_off", Planted::FastForm, checks::cpu, "fast form: output 0"),
         ("a_missing_barrier_before_a_read_from_a_lower_lane", Planted::Barrier, checks::gpu, "in reverse"),
         ("a_write_behind_a_value_in_a_reused_buffer", Planted::Beyond, checks::gpu, "behind the end"),
         ("an_element_that_is_not_written", Planted::Unwritten, checks::gpu, "NaN"),
         ("a_wrong_sign_in_a_shader", Planted::Sign, checks::gpu, "gpu: output 0"),
+        ("a_twin_that_loses_a_nan", Planted::LostNan, nan::check, "twin in f64, NaN in operand 0"),
+        ("a_shader_that_loses_a_nan", Planted::LostNanOnGpu, nan::check, "gpu, NaN in operand 0"),
     ];
     let finds = |(name, planted, check, text): (&str, Planted, Check, &'static str)| {
         Trial::test(format!("finds::{name}"), move || finds(planted, check, text))
     };
     let sound = Trial::test("finds::nothing_in_the_sound_kernel", || {
         let case = case(Planted::Nothing);
-        [checks::gradient, checks::cpu, checks::repeat, checks::gpu].iter().try_for_each(|check: &Check| check(&case))
+        [checks::gradient, checks::cpu, checks::repeat, checks::gpu, nan::check]
+            .iter()
+            .try_for_each(|check: &Check| check(&case))
     });
     all.into_iter().map(finds).chain([sound]).collect()
 }

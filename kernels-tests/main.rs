@@ -2,11 +2,13 @@
 //! values. With `--pipelines` no tests: see [`pipelines`].
 
 mod cases;
+mod edges;
 mod empty;
 mod finds;
 mod golden;
 mod graph;
 mod harness;
+mod losses;
 mod models;
 mod pipelines;
 mod shaders;
@@ -21,11 +23,13 @@ fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
     let all = [
         cases::trials(),
+        edges::trials(),
         empty::trials(),
         sums::trials(),
         graph::trials(),
         shaders::trials(),
         finds::trials(),
+        losses::trials(),
         golden::trials(),
         models::trials(),
         pipelines::trials(),

@@ -5,6 +5,7 @@
 // off in the fifth digit. Moments below 1e-30 are set to 0: denormal numbers are slow or flushed, as the device likes.
 // Where scale is 0 all stays as it is: gradients overflowed (f16). One invocation an element.
 //!import index
+//!import math
 //!import step
 struct Params {
     beta1: f32,
@@ -25,7 +26,7 @@ var<immediate> settings: Params;
 @group(0) @binding(4) var<storage, read> scale: array<f32>;
 
 fn flushed(x: f32) -> f32 {
-    return select(x, 0.0, abs(x) < 1e-30);
+    return keep_nan(x, select(x, 0.0, abs(x) < 1e-30));
 }
 
 fn update(i: u32, gradient: f32, lr_factor: f32, decay: f32) {
@@ -63,9 +64,10 @@ fn flat(
         return;
     }
     let block = i / 64u;
-    if rates[2u * block] != 0.0 {
-        update(i, g[i], rates[2u * block], rates[2u * block + 1u]);
+    if rates[2u * block] == 0.0 {
+        return;
     }
+    update(i, g[i], rates[2u * block], rates[2u * block + 1u]);
 }
 
 // p, m, v: [n / D, D]. The gradient of rows[r] is values[r], r < counts[0], rows ascending; 0 for all other rows.

@@ -7,7 +7,8 @@
 // q, k, v, y and their gradients: [B, L, H * HEAD_DIM], heads side by side. keep: [B, L]. lse: [B, H, L].
 // A workgroup owns ROWS queries (keys, for dk and dv) of one head and walks the others in tiles of OTHERS: its lanes take the
 // pairs of a tile, a few each, then LANES lanes share a row and add what the pairs give to sums in registers. Largest
-// exponent and sum of a row are kept up to date as the tiles pass (Milakov and Gimelshein, 2018).
+// exponent and sum of a row are kept up to date as the tiles pass (Milakov and Gimelshein, 2018). A NaN that the largest
+// exponent loses is in the sum.
 // (2 ROWS + 2 OTHERS) PITCH * 16 + 2 ROWS (OTHERS + 1) * 4 bytes of workgroup memory.
 //!import index
 //!import math
@@ -145,6 +146,7 @@ fn forward(
     var sums = array<vec4<f32>, OWN_QUADS>();
     var m = MASKED;
     var z = 0.0;
+    var found = false; // a key
     let end = select(p.len, min(p.len, at.first + ROWS), CAUSAL == 1u);
     for (var start = 0u; start < end; start += OTHERS) {
         for (var e = lane; e < OTHERS * QUADS; e += WG) {
@@ -180,7 +182,8 @@ fn forward(
         }
         for (var c = 0u; c < OTHERS; c++) {
             let s = pairs_a[own * PAIR_PITCH + c];
-            if s != MASKED {
+            if !is_masked(s) {
+                found = true;
                 let weight = exp(s - m);
                 z += weight;
                 let kept = weight * pairs_b[own * PAIR_PITCH + c];
@@ -196,15 +199,17 @@ fn forward(
     if i >= p.len {
         return;
     }
+    // Where all its exponents are minus infinity, z is 0 and y NaN.
+    let scale = select(0.0, 1.0 / z, found);
     if part == 0u {
-        lse[(at.b * p.heads + at.h) * p.len + i] = select(MASKED, m + log_positive(z), z > 0.0);
+        lse[(at.b * p.heads + at.h) * p.len + i] = keep_nan(z * scale, select(MASKED, m + log_positive(z), found));
     }
     //!unroll
     for (var n = 0u; n < OWN_QUADS; n++) {
         let c = part + n * LANES;
         if c < QUADS {
             for (var e = 0u; e < quad_width(i, c); e++) {
-                y[row_at(at, i) + 4u * c + e] = sums[n][e] * reciprocal(z);
+                y[row_at(at, i) + 4u * c + e] = sums[n][e] * scale;
             }
         }
     }

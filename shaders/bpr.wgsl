@@ -20,7 +20,7 @@ fn total_weight(lane: u32) -> f32 {
         add(&weights, weight[b]);
     }
     let sum = sum_lanes(total(weights), lane);
-    return select(1.0, sum, sum > 0.0);
+    return keep_nan(sum, select(1.0, sum, sum > 0.0));
 }
 
 // One workgroup walks the whole batch: it is small, and the order of the sum stays fixed.

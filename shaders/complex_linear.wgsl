@@ -7,6 +7,7 @@
 // One invocation a complex output: neighbours read the same x and neighbouring weights. The gradient of the weight is summed
 // over p.chunk rows by `weight_parts`, in `partial` [chunks, blocks, 2, a, b], and by `weight_join` in their order.
 //!import index
+//!import math
 //!import sum
 struct Params { rows: u32, blocks: u32, a: u32, b: u32, chunk: u32 }
 var<immediate> p: Params;
@@ -47,7 +48,7 @@ fn forward(
         sum += vec2(bias[c], bias[width + c]);
     }
     if RELU == 1u {
-        sum = max(sum, vec2(0.0));
+        sum = vec2(relu(sum.x), relu(sum.y));
     }
     let to = e / width * 2u * width + c;
     y[to] = sum.x;

@@ -9,6 +9,7 @@
 // Golub and LeVeque, 1983): E[s^2] - E[s]^2 would lose every digit of a small variance, and 1 / std would show the rest.
 // WG * 8 bytes of workgroup memory.
 //!import index
+//!import math
 //!import sum
 //!import words
 struct Params { rows: u32, key: u32, chunks: u32, eps: f32, rate: f32, kept_scale: f32 }
@@ -87,7 +88,7 @@ fn normalise(row: u32, lane: u32) {
         mean += sums.x;
         variance -= sums.x * sums.x;
     }
-    let inverse = 1.0 / sqrt(variance + p.eps);
+    let inverse = 1.0 / sqrt(finite_or_nan(variance + p.eps)); // else a row that overflows gives bias
     if row >= p.rows {
         return;
     }

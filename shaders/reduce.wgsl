@@ -1,6 +1,6 @@
 // Sum (KIND 0), mean (1) or maximum (2) over an axis of n, and the sum of squares that gradient clipping needs.
 //   y[o, i] = reduce_c x[o, c, i]
-// x: [outer, n, inner], y: [outer, inner]. A maximum starts from the smallest finite number and may drop a NaN.
+// x: [outer, n, inner], y: [outer, inner]. The maximum is NaN where an element is, and so is its gradient.
 // `columns`: one invocation an output; neighbours read neighbours where inner > 1. `slices`: one workgroup an output, for
 // inner = 1; WG * 4 bytes of workgroup memory. Few outputs of a long axis (a bias gradient, a loss): `parts` reduces each
 // to `chunks` partial values, chunk q taking c = q, q + chunks, ..., so that neighbours read neighbours even for inner = 1;
@@ -15,21 +15,24 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<storage, read_write> partial: array<f32>; // [outer, chunks, inner]
 
-// What an invocation has reduced so far; a maximum is kept in of_1.
-fn start() -> Sum {
-    return Sum(0u, select(0.0, LOWEST, KIND == 2u), 0.0, 0.0, 0.0);
+// What an invocation has reduced so far; a maximum is kept in of_1, from an element on that is folded again.
+fn start(first: f32) -> Sum {
+    return Sum(0u, select(0.0, first, KIND == 2u), 0.0, 0.0, 0.0);
 }
 
 fn fold(so_far: ptr<function, Sum>, value: f32) {
     if KIND == 2u {
-        (*so_far).of_1 = max((*so_far).of_1, value);
+        (*so_far).of_1 = max_or_nan((*so_far).of_1, value);
     } else {
         add(so_far, value);
     }
 }
 
 fn reduced(so_far: Sum) -> f32 {
-    return select(total(so_far), so_far.of_1, KIND == 2u);
+    if KIND == 2u {
+        return so_far.of_1;
+    }
+    return total(so_far);
 }
 
 fn finish(value: f32) -> f32 {
@@ -47,7 +50,7 @@ fn columns(
         return;
     }
     let first = e / p.inner * p.n * p.inner + e % p.inner;
-    var so_far = start();
+    var so_far = start(x[first]);
     for (var c = 0u; c < p.n; c++) {
         fold(&so_far, x[first + c * p.inner]);
     }
@@ -65,7 +68,7 @@ fn slices(
         return;
     }
     let lane = lane_index(local, WG);
-    var so_far = start();
+    var so_far = start(x[o * p.n]);
     for (var c = lane; c < p.n; c += WG) {
         fold(&so_far, x[o * p.n + c]);
     }
@@ -93,7 +96,7 @@ fn parts(
     let i = e % p.inner;
     let chunk = e / p.inner % p.chunks;
     let o = e / p.inner / p.chunks;
-    var so_far = start();
+    var so_far = start(x[(o * p.n + chunk) * p.inner + i]);
     for (var c = chunk; c < p.n; c += p.chunks) {
         fold(&so_far, x[(o * p.n + c) * p.inner + i]);
     }
@@ -111,7 +114,7 @@ fn join(
         return;
     }
     let first = e / p.inner * p.chunks * p.inner + e % p.inner;
-    var so_far = start();
+    var so_far = start(partial[first]);
     for (var q = 0u; q < p.chunks; q++) {
         fold(&so_far, partial[first + q * p.inner]);
     }
@@ -122,7 +125,7 @@ fn join(
 @group(0) @binding(4) var<storage, read> dy: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 
-// dx = dy at the first element that equals the maximum, 0 elsewhere. One invocation a column.
+// dx = dy at the first element that equals the maximum, 0 elsewhere; NaN where that is. One invocation a column.
 @compute @workgroup_size(WG)
 fn max_backward(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -137,7 +140,7 @@ fn max_backward(
     var found = false;
     for (var c = 0u; c < p.n; c++) {
         let here = !found && x[first + c * p.inner] == largest[e];
-        dx[first + c * p.inner] = select(0.0, dy[e], here);
+        dx[first + c * p.inner] = keep_nan(largest[e], select(0.0, dy[e], here));
         found = found || here;
     }
 }

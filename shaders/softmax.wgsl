@@ -5,7 +5,8 @@
 // binding stands for x, and is not read). A slice with nothing kept gives zeros.
 // *_columns: one invocation a slice; neighbours read neighbours where inner > 1. *_slices: one workgroup a slice, for few
 // or contiguous long ones; WG * 4 bytes of workgroup memory. 3 reads and 1 write of x: exp is cheaper than a store and a
-// load. The subtracted maximum keeps every exponential at most 1 and their sum at least 1.
+// load. The subtracted maximum keeps every exponential at most 1 and their sum at least 1. A NaN that the maximum loses is in
+// the sum, and so in every y of its slice; where all that is kept is minus infinity, y is NaN too.
 //!import index
 //!import reduce
 //!import math
@@ -45,7 +46,7 @@ fn forward_columns(
     if s >= p.slices {
         return;
     }
-    var m = MASKED;
+    var m = minus_infinity();
     for (var c = 0u; c < p.n; c++) {
         if kept(s, c) {
             m = max(m, x[at(s, c)]);
@@ -72,7 +73,7 @@ fn forward_slices(
         return;
     }
     let lane = lane_index(local, WG);
-    var m = MASKED;
+    var m = minus_infinity();
     for (var c = lane; c < p.n; c += WG) {
         if kept(s, c) {
             m = max(m, x[at(s, c)]);

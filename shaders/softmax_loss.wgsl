@@ -39,7 +39,7 @@ fn weigh(@builtin(local_invocation_index) local: u32) {
     }
     let sum = sum_lanes(total(weights), lane);
     if lane == 0u {
-        weight_sum[0] = select(1.0, sum, sum > 0.0);
+        weight_sum[0] = keep_nan(sum, select(1.0, sum, sum > 0.0));
     }
 }
 
@@ -97,7 +97,7 @@ fn gradient(
     let scale = weight_of(r) / weight_sum[0];
     let share = exp(block[e] - lse[r]) / lse[p.rows + r];
     let value = scale * (share - select(0.0, 1.0, p.column + e % p.width == targets[r]));
-    block[e] = select(value, 0.0, scale == 0.0); // whatever the row holds
+    block[e] = keep_nan(scale, select(value, 0.0, scale == 0.0)); // whatever the row holds
 }
 
 // One invocation a column of the block.
@@ -159,9 +159,10 @@ fn finish(@builtin(local_invocation_index) local: u32) {
     var losses = Sum();
     for (var r = lane; r < p.rows; r += WG) {
         let w = weight_of(r);
-        if w != 0.0 {
-            add(&losses, w * (lse[r] + log(max(lse[p.rows + r], 1e-30)) - lse[2u * p.rows + r]));
+        if w == 0.0 {
+            continue;
         }
+        add(&losses, w * (lse[r] + log_positive(lse[p.rows + r]) - lse[2u * p.rows + r]));
     }
     let sum = sum_lanes(total(losses), lane);
     if lane == 0u {

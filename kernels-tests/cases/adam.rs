@@ -19,7 +19,7 @@ pub fn cases() -> Vec<Case> {
             .state(moment([n], false))
             .state(moment([n], true))
             .fixed(state().plant(f64::INFINITY, [0]))
-            .fixed(uniform([n.div_ceil(Adam::BLOCK), 2], 0.1, 0.5))
+            .of_host(uniform([n.div_ceil(Adam::BLOCK), 2], 0.1, 0.5))
             .fixed(uniform([], 0.0, 0.0))
             .ops(move |g, x| {
                 g.try_push(Adam { settings: l2 }, &[x[0], x[1], x[2], x[3], x[4], g.step(), x[5]])
@@ -60,7 +60,7 @@ fn flat(c: Case, settings: Settings, n: usize, step: u64) -> Case {
         .state(moment([n], false))
         .state(moment([n], true))
         .fixed(normal([n]).plant(0.0, [0]))
-        .fixed(rates)
+        .of_host(rates)
         .fixed(uniform([], 0.5, 1.0))
         .ops(move |g, x| {
             g.try_push(Adam { settings }, &[x[0], x[1], x[2], x[3], x[4], g.step(), x[5]]).expect("the shapes fit")

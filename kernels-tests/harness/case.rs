@@ -20,6 +20,8 @@ pub struct Operand {
     pub recipe: Recipe,
     pub role: Role,
     pub differentiable: bool,
+    /// The host alone makes it: no NaN can be in it.
+    pub of_host: bool,
 }
 
 type Build = dyn for<'g> Fn(&'g Graph, &[Var<'g>]) -> Vec<Var<'g>> + Send + Sync;
@@ -40,6 +42,8 @@ pub struct Case {
     pub step: Step,
     /// What it asks, f16 has no digits for.
     pub needs_f32: bool,
+    /// It makes numbers of what is not finite, as it should.
+    pub hides_nan: bool,
 }
 
 impl Case {
@@ -53,6 +57,7 @@ impl Case {
             segments: None,
             step: Step::at(7, 3, 1e-2, [0.9, 0.999]),
             needs_f32: false,
+            hides_nan: false,
         }
     }
 
@@ -67,7 +72,7 @@ impl Case {
     }
 
     fn operand(mut self, recipe: Recipe, role: Role, differentiable: bool) -> Case {
-        self.operands.push(Operand { recipe, role, differentiable });
+        self.operands.push(Operand { recipe, role, differentiable, of_host: false });
         self
     }
 
@@ -79,6 +84,12 @@ impl Case {
     /// Integers, or floats that no gradient is taken by.
     pub fn fixed(self, recipe: Recipe) -> Case {
         self.operand(recipe, Role::Input, false)
+    }
+
+    /// Floats that no gradient is taken by and that only the host makes, such as rates.
+    pub fn of_host(mut self, recipe: Recipe) -> Case {
+        self.operands.push(Operand { recipe, role: Role::Input, differentiable: false, of_host: true });
+        self
     }
 
     /// A state that gradients are taken by.
@@ -123,6 +134,11 @@ impl Case {
 
     pub fn needs_f32(mut self) -> Case {
         self.needs_f32 = true;
+        self
+    }
+
+    pub fn hides_nan(mut self) -> Case {
+        self.hides_nan = true;
         self
     }
 

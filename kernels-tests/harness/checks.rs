@@ -2,8 +2,8 @@
 
 use super::case::Case;
 use super::compare::{Tolerance, close, same};
-use super::devices;
 use super::run::{self, Compiled, Observed};
+use super::{devices, nan};
 use half::f16;
 use libtest_mimic::{Failed, Trial};
 use wgrec::device::Device;
@@ -13,17 +13,29 @@ use wgrec::graph::plan::{Options, Plan};
 use wgrec::tensor::philox::Stream;
 use wgrec::tensor::{DType, Data, Tensor};
 
+/// A device that poisons every value with NaN and looks for writes outside it.
+pub const GUARDED: GpuOptions = GpuOptions {
+    reverse: false,
+    checked: true,
+    guard: true,
+    subgroups: true,
+    cooperative: true,
+    limited: false,
+    probe: true,
+};
+
 /// An error says what is wrong with the case's kernels.
 pub type Check = fn(&Case) -> Result<(), Failed>;
 
 pub fn trials(kernel: &str, case: Case) -> Vec<Trial> {
-    let checks: [(&str, Check, bool); 6] = [
+    let checks: [(&str, Check, bool); 7] = [
         ("reference", reference, case.reference.is_some()),
         ("cpu", cpu, true),
         ("gradient", gradient, case.is_differentiable()),
         ("repeat", repeat, true),
         ("gpu", gpu, true),
         ("f16", half, !case.needs_f32 && has_halves(&case)),
+        ("nan", nan::check, nan::applies(kernel, &case)),
     ];
     let trial = |(check, f, _): (&str, Check, bool)| {
         let case = case.clone();
@@ -171,12 +183,11 @@ pub fn repeat(case: &Case) -> Result<(), Failed> {
 /// missing barrier, and loops ended after the turns that their launches name; and in each variant that the adapter has.
 pub fn gpu(case: &Case) -> Result<(), Failed> {
     let want = oracle(case)?;
-    let guard = GpuOptions { guard: true, checked: true, ..GpuOptions::default() };
     let on = |options: GpuOptions| -> Result<_, Failed> {
         let gpu = devices::gpu(options)?;
         Ok((Device::Gpu(gpu.clone()), gpu.caps().clone()))
     };
-    let (device, caps) = on(guard)?;
+    let (device, caps) = on(GUARDED)?;
     let mut compiled = Compiled::new(case, &device, case.is_differentiable(), Options::default())?;
     let first = compiled.run()?;
     compiled.check_guards()?;
@@ -186,7 +197,7 @@ pub fn gpu(case: &Case) -> Result<(), Failed> {
     let (reversed, _) = on(GpuOptions { reverse: true, limited: true, ..GpuOptions::default() })?;
     equals("gpu, invocations in reverse, bounded loops", &run::run(case, &reversed)?, &first)?;
 
-    let (device, without) = on(GpuOptions { subgroups: false, ..guard })?;
+    let (device, without) = on(GpuOptions { subgroups: false, ..GUARDED })?;
     let launches = |caps| {
         run::launches(case, caps, Options::default())
             .map(|l| l.into_iter().map(|(_, l)| l.constants).collect::<Vec<_>>())
@@ -203,7 +214,7 @@ pub fn gpu(case: &Case) -> Result<(), Failed> {
 /// that f16 holds. What is wrong in a conversion is wrong by far.
 pub fn half(case: &Case) -> Result<(), Failed> {
     let options = HALVES;
-    let device = Device::Gpu(devices::gpu(GpuOptions { guard: true, checked: true, ..GpuOptions::default() })?);
+    let device = Device::Gpu(devices::gpu(GUARDED)?);
     // Numbers that f16 has not.
     let rounded: Vec<Tensor> = case.tensors().into_iter().map(rounded).collect();
     let fits = |t: &Tensor| t.to_f64().iter().all(|x| x.abs() <= f16::MAX.to_f64());

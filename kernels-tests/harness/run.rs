@@ -1,6 +1,7 @@
 //! A case on a device: planned, compiled, and run as often as a check wants.
 
 use super::case::{Case, Role};
+use std::collections::BTreeMap;
 use wgrec::device::gpu::bind;
 use wgrec::device::{Device, RunOptions, Runner, Store};
 use wgrec::graph::plan::{Options, Plan, Planned};
@@ -92,6 +93,8 @@ pub fn launches(case: &Case, caps: &Caps, options: Options) -> Result<Vec<(Plann
 pub struct Compiled<'a> {
     case: &'a Case,
     pub tensors: Vec<Tensor>,
+    /// The weights of the outputs in the loss, by their input's name, where there are gradients.
+    pub weights: BTreeMap<String, Tensor>,
     store: Store,
     runner: Runner,
     results: Vec<String>,
@@ -103,23 +106,26 @@ impl<'a> Compiled<'a> {
         let states = case.operands.iter().enumerate().filter(|(_, o)| o.role == Role::State);
         let states: Vec<_> = states.map(|(i, o)| (format!("x{i}"), o.recipe.spec.shape.elements())).collect();
         let store = device.store(&states)?;
-        let mut runner = device.compile(&plan, &store, RunOptions::default())?;
-        for (name, spec) in &plan.inputs {
-            if let Some(i) = name.strip_prefix("weight ") {
-                runner.write(name, &weights(case, i.parse().expect("named above"), spec))?;
-            }
-        }
+        let runner = device.compile(&plan, &store, RunOptions::default())?;
+        let of_output = |(name, spec): &(String, Spec)| {
+            let i = name.strip_prefix("weight ")?;
+            Some((name.clone(), weights(case, i.parse().expect("named above"), spec)))
+        };
+        let weights = plan.inputs.iter().filter_map(of_output).collect();
         let results = plan.results.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Compiled { case, tensors: case.tensors(), store, runner, results })
+        Ok(Compiled { case, tensors: case.tensors(), weights, store, runner, results })
     }
 
-    /// Writes `self.tensors`, runs once, and reads everything.
+    /// Writes `self.tensors` and `self.weights`, runs once, and reads everything.
     pub fn run(&mut self) -> Result<Observed> {
         for (i, o) in self.case.operands.iter().enumerate() {
             match o.role {
                 Role::Input => self.runner.write(&format!("x{i}"), &self.tensors[i])?,
                 Role::State => self.store.write(&format!("x{i}"), 0, &self.tensors[i])?,
             }
+        }
+        for (name, weights) in &self.weights {
+            self.runner.write(name, weights)?;
         }
         self.runner.write(Step::NAME, &self.case.step.tensor())?;
         self.write_segments()?;

@@ -1,9 +1,10 @@
 // Functions that WGSL lacks, and forms of tanh and log that keep their digits: WGSL lets log be off by 2^-21 near 1, where
 // it is 0 itself, and a software driver's tanh was off by 5e-5 of its value near 0. With an exact exp, all stay within a
 // few units in the last place.
+// NaN in, NaN out. WGSL's max, min, sign, select and comparisons may lose a NaN, since compilers may assume that floats are
+// none; what is made with them here passes through keep_nan. Arithmetic, exp, log and sqrt keep a NaN. A branch on x != y is
+// not taken for NaN where naga wrote the shader for Vulkan, and taken elsewhere: branches are on x == y, which none takes.
 
-// The smallest finite number: what a maximum starts from.
-const LOWEST: f32 = -3.4028234663852886e38;
 // The finite stand-in for minus infinity that masks use.
 const MASKED: f32 = -3e38;
 
@@ -14,6 +15,55 @@ fn is_finite(x: f32) -> bool {
 
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
+}
+
+// Whether x is MASKED: by its bits, since NaN may compare either way.
+fn is_masked(x: f32) -> bool {
+    var masked = MASKED;
+    return bitcast<u32>(x) == bitcast<u32>(masked);
+}
+
+// What a maximum starts from. As a constant it would be an error.
+fn minus_infinity() -> f32 {
+    var bits = 0xff800000u;
+    return bitcast<f32>(bits);
+}
+
+// x where it is NaN, else value. The choice is between integers, about which nothing is assumed.
+fn keep_nan(x: f32, value: f32) -> f32 {
+    return bitcast<f32>(select(bitcast<u32>(value), bitcast<u32>(x), is_nan(x)));
+}
+
+// NaN where x is infinite: for what would become a number again, as 1 / x does.
+fn finite_or_nan(x: f32) -> f32 {
+    let bits = bitcast<u32>(x);
+    return bitcast<f32>(select(bits | 0x7fc00000u, bits, is_finite(x)));
+}
+
+fn max_or_nan(a: f32, b: f32) -> f32 {
+    return keep_nan(a, keep_nan(b, max(a, b)));
+}
+
+fn min_or_nan(a: f32, b: f32) -> f32 {
+    return keep_nan(a, keep_nan(b, min(a, b)));
+}
+
+fn relu(x: f32) -> f32 {
+    return keep_nan(x, max(x, 0.0));
+}
+
+fn sign_or_nan(x: f32) -> f32 {
+    return keep_nan(x, sign(x));
+}
+
+// 1 where a > b, else 0.
+fn one_if_greater(a: f32, b: f32) -> f32 {
+    return keep_nan(a, keep_nan(b, select(0.0, 1.0, a > b)));
+}
+
+// 1 where a == b, else 0.
+fn one_if_equal(a: f32, b: f32) -> f32 {
+    return keep_nan(a, keep_nan(b, select(0.0, 1.0, a == b)));
 }
 
 // log(1 + x) for -1/2 <= x <= 1 as 2 atanh(s), s = x / (2 + x), |s| <= 1/3: the series in s^2 after seven terms.
@@ -38,12 +88,12 @@ fn log1p(x: f32) -> f32 {
     return log(1.0 + x);
 }
 
-// log(x), accurate near 1, where x - 1 is exact. The argument is kept away from 0: log 0 is -87.3.
+// log(x), accurate near 1, where x - 1 is exact. Below the smallest normal number it is log of that, -87.3.
 fn log_positive(x: f32) -> f32 {
     if x >= 0.5 && x <= 2.0 {
         return log1p_series(x - 1.0);
     }
-    return log(max(x, 1.17549435e-38));
+    return keep_nan(x, log(max(x, 1.17549435e-38)));
 }
 
 fn sigmoid(x: f32) -> f32 {
@@ -67,7 +117,7 @@ fn tanh_accurate(x: f32) -> f32 {
     let small = q * z * x + x;
     let a = min(abs(x), 15.0);
     let large = 1.0 - 2.0 / (exp(2.0 * a) + 1.0);
-    return select(sign(x) * large, small, a < 0.625);
+    return keep_nan(x, select(sign(x) * large, small, a < 0.625));
 }
 
 // Within 1e-7: a polynomial in x^2 below 0.93, and 1 - e^(polynomial in |x|) above (after N. Juffa).
@@ -92,7 +142,7 @@ fn erf(x: f32) -> f32 {
     q = q * u - 1.06777877e-1;
     q = q * u - 6.34846687e-1;
     q = q * u - 1.28717512e-1;
-    return sign(x) * (1.0 - exp(q * u - u));
+    return keep_nan(x, sign(x) * (1.0 - exp(q * u - u)));
 }
 
 const SQRT_1_2: f32 = 0.70710678118654752;
@@ -115,5 +165,5 @@ fn gelu_tanh(x: f32) -> f32 {
 
 // 1 / x, and 0 for 0, so that masks and square roots at 0 stay finite.
 fn reciprocal(x: f32) -> f32 {
-    return select(1.0 / x, 0.0, x == 0.0);
+    return keep_nan(x, select(1.0 / x, 0.0, x == 0.0));
 }

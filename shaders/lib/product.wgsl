@@ -29,7 +29,7 @@ fn finish(e: u32, j: u32, sum: f32) {
         z += bias[p.bias_first + j];
     }
     if ACTIVATION == 1u {
-        z = max(z, 0.0);
+        z = relu(z);
     } else if ACTIVATION == 2u {
         z = tanh_accurate(z);
     } else if ACTIVATION == 3u {

@@ -73,7 +73,7 @@ fn rotated_by(x: f32) -> vec2<f32> {
 
 fn sine(x: f32) -> f32 {
     if !is_finite(x) {
-        return not_a_number(x);
+        return finite_or_nan(x);
     }
     let y = rotated_by(abs(x)).y;
     return select(y, -y, x < 0.0);
@@ -81,12 +81,7 @@ fn sine(x: f32) -> f32 {
 
 fn cosine(x: f32) -> f32 {
     if !is_finite(x) {
-        return not_a_number(x);
+        return finite_or_nan(x);
     }
     return rotated_by(abs(x)).x;
-}
-
-// A NaN for what has no angle.
-fn not_a_number(x: f32) -> f32 {
-    return bitcast<f32>(bitcast<u32>(x) | 0x7fc00000u);
 }

@@ -37,7 +37,7 @@ impl Checked {
 type Build = for<'g> fn(&'g Graph) -> Result<Vec<Var<'g>>>;
 
 /// Each kernel's results from the states `a` \[7, 6, 5\] and `w` \[37, 5\], and gradients by them.
-const KERNELS: [(&str, Build); 22] = [
+const KERNELS: [(&str, Build); 23] = [
     ("elementwise", |g| {
         let x = a(g);
         let all =
@@ -48,6 +48,15 @@ const KERNELS: [(&str, Build); 22] = [
         let (x, w) = (a(g), w(g));
         let y = x.linear(w, None, Activation::Tanh).matmul(w) * x.permute(&[0, 1, 2]);
         with_gradients(y + x.matmul_t(x).matmul(x), &[x, w])
+    }),
+    // What WGSL leaves to the driver: NaN stays NaN. Each result is 0 then, and a number near 2 where it did not.
+    ("nan", |g| {
+        let x = g.constant(Tensor::f32([7, 6], vec![f32::NAN; 42]));
+        let one = g.scalar(1.0);
+        let each = [x + one, x.scale(0.5), x.exp(), x.log(), x.sqrt(), x.sin(), x.tanh(), x.sigmoid(), x.softplus()];
+        let chosen = [x.relu(), x.max(one), one.min(x), x.sign(), x.greater(one), x.equal(one), x.nonzero()];
+        let rows = [x.softmax(1, None), x.max_over(1), x.sum(1), x.matmul_t(x)];
+        Ok([&each[..], &chosen, &rows].concat().into_iter().map(|y| (y + g.scalar(2.0)).finite_or_zero()).collect())
     }),
     // By cooperative matrices where the device has them. Factors that f16 holds exactly, sums that f32 does.
     ("cooperative", |g| {

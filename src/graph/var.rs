@@ -45,17 +45,17 @@ impl<'g> Var<'g> {
         self.with(Fun::Min, other)
     }
 
-    /// 1 where `self > other`, else 0; no gradient.
+    /// 1 where `self > other`, else 0; NaN where either is; no gradient.
     pub fn greater(self, other: Var<'g>) -> Var<'g> {
         self.with(Fun::Greater, other)
     }
 
-    /// 1 where `self == other`, else 0; no gradient.
+    /// 1 where `self == other`, else 0; NaN where either is; no gradient.
     pub fn equal(self, other: Var<'g>) -> Var<'g> {
         self.with(Fun::Equal, other)
     }
 
-    /// 1 where `self` is not 0, else 0; no gradient. Takes integers too: ids to a mask.
+    /// 1 where `self` is not 0, else 0; NaN where it is NaN; no gradient. Takes integers too: ids to a mask.
     pub fn nonzero(self) -> Var<'g> {
         self.graph.push(Chain::of(Fun::NonZero), &[self])
     }
@@ -63,6 +63,11 @@ impl<'g> Var<'g> {
     /// The elements, and 0 in place of what is infinite or no number. Has no gradient.
     pub fn finite_or_zero(self) -> Var<'g> {
         self.graph.push(Chain::of(Fun::FiniteOrZero), &[self])
+    }
+
+    /// The elements, and NaN in place of what is infinite: before what would make a number of it again.
+    pub fn finite_or_nan(self) -> Var<'g> {
+        self.graph.push(Chain::of(Fun::FiniteOrNan), &[self])
     }
 
     /// A scalar constant of this graph.

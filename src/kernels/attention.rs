@@ -175,7 +175,7 @@ impl Attention {
                     let weight = factor * weights[j] / z;
                     y.iter_mut().zip(&v[n.row(h, j)]).for_each(|(y, &v)| *y += weight * v);
                 }
-                lse[h * n.len + i] = if z > T::ZERO { m + z.ln() } else { T::MASKED };
+                lse[h * n.len + i] = if keys().next().is_none() { T::MASKED } else { m + z.ln() };
             }
         });
     }
@@ -341,7 +341,7 @@ impl Op for Attention {
                                 continue;
                             }
                             // What is MASKED lies so far below -1e38 that this gives 0.
-                            w.iter_mut().zip(&m).for_each(|(w, m)| *w = fast::exp(*w - m));
+                            w.iter_mut().zip(&m).for_each(|(w, m)| *w = fast::exp_term(*w - m));
                             z.iter_mut().zip(&*w).for_each(|(z, w)| *z += w);
                         }
                     },
@@ -353,8 +353,10 @@ impl Op for Attention {
                 let shape = [rows, n.head_dim, keys];
                 multiply(shape, (&mut y[own..], pitch), false, (&weights, [1, BLOCK]), (v, pitch));
                 for r in 0..rows {
+                    // Exponentials that are all 0 have no key, or exponents of minus infinity: then 1 / 0 makes y NaN.
+                    let no_key = || keep[..self.reach(start + r, n.len)].iter().all(|&k| k == 0);
                     let (scale, lse_of_r) =
-                        if z[r] > 0.0 { (1.0 / z[r], m[r] + z[r].ln()) } else { (0.0, f32::MASKED) };
+                        if z[r] == 0.0 && no_key() { (0.0, f32::MASKED) } else { (1.0 / z[r], m[r] + z[r].ln()) };
                     y[n.row(h, start + r)].iter_mut().for_each(|y| *y *= scale);
                     lse[h * n.len + start + r] = lse_of_r;
                 }
@@ -488,7 +490,7 @@ impl Op for AttentionBackward {
                                 ds.fill(0.0);
                                 continue;
                             }
-                            w.iter_mut().zip(&shift).for_each(|(w, shift)| *w = fast::exp(*w - shift));
+                            w.iter_mut().zip(&shift).for_each(|(w, shift)| *w = fast::exp_term(*w - shift));
                             w[..self.0.early(&block, j)].fill(0.0);
                             for ((ds, w), delta) in ds.iter_mut().zip(&*w).zip(&delta) {
                                 *ds = scale * w * (*ds - delta);

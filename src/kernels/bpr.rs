@@ -30,7 +30,7 @@ impl Params {
 
 fn total_weight<T: Real>(weight: &[T]) -> T {
     let sum = sum_chunks(weight.len(), |r| add_up(&weight[r]));
-    if sum > T::ZERO { sum } else { T::ONE }
+    if sum <= T::ZERO { T::ONE } else { sum }
 }
 
 impl Bpr {

@@ -1,5 +1,7 @@
 //! Elementwise chains: one table, a line an operation, from which shaders, twin and gradients come. A chain computes a few
 //! operations on each element in registers; a lone tanh is a chain of one. Operands broadcast from the right.
+//!
+//! NaN in, NaN out, comparisons included: a mask that is made of NaN must not select a number.
 
 use super::args::{Args, rows};
 use super::broadcast::{Broadcast, RANK};
@@ -88,7 +90,7 @@ table! {
         |x, z, y, dy| [Some(dy * (-x).sigmoid()), None];
     Softplus 1 "softplus({a})", |a, b| softplus(a), @lanes::softplus,
         |x, z, y, dy| [Some(dy * x.sigmoid()), None];
-    Relu 1 "max({a}, 0.0)", |a, b| a.max(T::ZERO), |x, _| if x > 0.0 { x } else { 0.0 },
+    Relu 1 "relu({a})", |a, b| relu(a), |x, _| relu(x),
         |x, z, y, dy| [Some(dy * y.greater(constant(y, 0.0))), None];
     Gelu 1 "gelu({a})", |a, b| T::of(0.5) * a * (T::ONE + (a * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf()),
         @lanes::gelu,
@@ -96,51 +98,79 @@ table! {
     GeluSlope 1 "gelu_slope({a})", |a, b| T::of(0.5) * (T::ONE + (a * T::of(std::f64::consts::FRAC_1_SQRT_2)).erf())
             + a * T::of(FRAC_1_SQRT_2PI) * (T::of(-0.5) * a * a).exp(),
         @lanes::gelu_slope,
-        // d/dx (Phi(x) + x phi(x)) = (2 - x^2) phi(x)
-        |x, z, y, dy| [Some(dy * (constant(x, 2.0) - x * x) * (x * x).scale(-0.5).exp().scale(FRAC_1_SQRT_2PI)), None];
+        // d/dx (Phi(x) + x phi(x)) = (2 - x^2) phi(x), by h = exp(-x^2 / 4): no factor overflows where the product is 0.
+        |x, z, y, dy| [Some({
+            let h = (x * x).scale(-0.25).exp();
+            dy * ((h * h).scale(2.0) - (x * h).square()).scale(FRAC_1_SQRT_2PI)
+        }), None];
     GeluTanh 1 "gelu_tanh({a})", |a, b| T::of(0.5) * a * (T::ONE + gelu_tanh_inner(a).tanh()),
         @lanes::gelu_tanh,
         |x, z, y, dy| [Some({
             let t = (x + (x * x * x).scale(0.044715)).scale(SQRT_2_OVER_PI).tanh();
             let one = constant(x, 1.0);
-            let inner = (one + (x * x).scale(3.0 * 0.044715)).scale(SQRT_2_OVER_PI);
-            dy * ((one + t) + x * (one - t * t) * inner).scale(0.5)
+            // x times the slope of tanh: 0 before x^2 overflows.
+            let s = x * (one - t * t);
+            dy * ((one + t) + (s + (s * x * x).scale(3.0 * 0.044715)).scale(SQRT_2_OVER_PI)).scale(0.5)
         }), None];
     Exp 1 "exp({a})", |a, b| a.exp(), @lanes::exp, |x, z, y, dy| [Some(dy * y), None];
-    // The argument is kept away from 0: log of 0 is -87.3, not minus infinity, and its slope there is 0.
+    // The argument is kept away from 0: below the smallest normal number, log is that number's, -87.3, and its slope is 0.
     Log 1 "log_positive({a})", |a, b| a.max(T::of(f32::MIN_POSITIVE as f64)).ln(),
-        |x, _| x.max(f32::MIN_POSITIVE).ln(),
-        |x, z, y, dy| [Some(dy * x.greater(constant(x, f32::MIN_POSITIVE as f64)) * x.reciprocal()), None];
-    // Its derivative is taken as 0 at 0, where it has none.
-    Sqrt 1 "sqrt(max({a}, 0.0))", |a, b| a.max(T::ZERO).sqrt(), |x, _| x.max(0.0).sqrt(),
+        |x, _| Real::max(x, f32::MIN_POSITIVE).ln(),
+        |x, z, y, dy| [Some({
+            let least = constant(x, f32::MIN_POSITIVE as f64);
+            dy * x.greater(least) * x.max(least).reciprocal()
+        }), None];
+    // 0 below 0, where rounding may have taken a variance. Its derivative is taken as 0 at 0, where it has none.
+    Sqrt 1 "sqrt(relu({a}))", |a, b| relu(a).sqrt(), |x, _| relu(x).sqrt(),
         |x, z, y, dy| [Some(dy * y.reciprocal().scale(0.5)), None];
     Square 1 "({a}) * ({a})", |a, b| a * a, |x, _| x * x, |x, z, y, dy| [Some(dy * x.scale(2.0)), None];
     Abs 1 "abs({a})", |a, b| a.abs(), |x, _| x.abs(), |x, z, y, dy| [Some(dy * x.sign()), None];
-    Sign 1 "sign({a})", |a, b| sign(a), |x, _| sign(x), |x, z, y, dy| [None, None];
+    Sign 1 "sign_or_nan({a})", |a, b| sign(a), |x, _| sign(x), |x, z, y, dy| [None, None];
     Sin 1 "sine({a})", |a, b| a.sin(), |x, _| x.sin(), |x, z, y, dy| [Some(dy * x.cos()), None];
     Cos 1 "cosine({a})", |a, b| a.cos(), |x, _| x.cos(), |x, z, y, dy| [Some(-(dy * x.sin())), None];
     Neg 1 "-({a})", |a, b| -a, |x, _| -x, |x, z, y, dy| [Some(-dy), None];
     // 1/0 is taken as 0, so that masks and square roots at 0 stay finite.
     Reciprocal 1 "reciprocal({a})", |a, b| reciprocal(a), |x, _| reciprocal(x),
         |x, z, y, dy| [Some(-(dy * y * y)), None];
+    // The one operation that makes a number of NaN: it tells whether all gradients are finite.
     FiniteOrZero 1 "select(0.0, {a}, is_finite({a}))", |a, b| if a.f64().is_finite() { a } else { T::ZERO },
         |x, _| if x.is_finite() { x } else { 0.0 }, |x, z, y, dy| [None, None];
-    NonZero 1 "select(0.0, 1.0, {a} != 0.0)", |a, b| if a != T::ZERO { T::ONE } else { T::ZERO },
-        |x, _| if x != 0.0 { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
+    FiniteOrNan 1 "finite_or_nan({a})", |a, b| a.finite_or_nan(), |x, _| x.finite_or_nan(),
+        |x, z, y, dy| [Some(dy), None];
+    NonZero 1 "1.0 - one_if_equal({a}, 0.0)", |a, b| T::ONE - truth(a == T::ZERO, a, a),
+        |x, _| 1.0 - truth(x == 0.0, x, x), |x, z, y, dy| [None, None];
     Add 2 "({a}) + ({b})", |a, b| a + b, |x, y| x + y, |x, z, y, dy| [Some(dy), Some(dy)];
     Sub 2 "({a}) - ({b})", |a, b| a - b, |x, y| x - y, |x, z, y, dy| [Some(dy), Some(-dy)];
     Mul 2 "({a}) * ({b})", |a, b| a * b, |x, y| x * y, |x, z, y, dy| [Some(dy * z), Some(dy * x)];
     Div 2 "({a}) / ({b})", |a, b| a / b, |x, y| x / y,
         |x, z, y, dy| [Some(dy / z), Some(-(dy * y / z))];
     // Where both are equal the gradient goes to the first.
-    Max 2 "max({a}, {b})", |a, b| a.max(b), |x, y| if x > y { x } else { y },
+    Max 2 "max_or_nan({a}, {b})", |a, b| a.max(b), |x, y| Real::max(x, y),
         |x, z, y, dy| [Some(dy * (constant(x, 1.0) - z.greater(x))), Some(dy * z.greater(x))];
-    Min 2 "min({a}, {b})", |a, b| a.min(b), |x, y| if x < y { x } else { y },
+    Min 2 "min_or_nan({a}, {b})", |a, b| a.min(b), |x, y| Real::min(x, y),
         |x, z, y, dy| [Some(dy * (constant(x, 1.0) - x.greater(z))), Some(dy * x.greater(z))];
-    Greater 2 "select(0.0, 1.0, {a} > {b})", |a, b| if a > b { T::ONE } else { T::ZERO },
-        |x, y| if x > y { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
-    Equal 2 "select(0.0, 1.0, {a} == {b})", |a, b| if a == b { T::ONE } else { T::ZERO },
-        |x, y| if x == y { 1.0 } else { 0.0 }, |x, z, y, dy| [None, None];
+    Greater 2 "one_if_greater({a}, {b})", |a, b| truth(a > b, a, b), |x, y| truth(x > y, x, y), |x, z, y, dy| [None, None];
+    Equal 2 "one_if_equal({a}, {b})", |a, b| truth(a == b, a, b), |x, y| truth(x == y, x, y), |x, z, y, dy| [None, None];
+}
+
+/// In this order a machine's maximum gives NaN for NaN.
+#[inline(always)]
+pub(super) fn relu<T: Real>(a: T) -> T {
+    if a < T::ZERO { T::ZERO } else { a }
+}
+
+/// 1 or 0; NaN where `a` or `b`, which were compared, is.
+#[inline(always)]
+fn truth<T: Real>(holds: bool, a: T, b: T) -> T {
+    if a.is_nan() {
+        a
+    } else if b.is_nan() {
+        b
+    } else if holds {
+        T::ONE
+    } else {
+        T::ZERO
+    }
 }
 
 #[inline(always)]
@@ -161,7 +191,7 @@ fn sign<T: Real>(a: T) -> T {
     } else if a < T::ZERO {
         -T::ONE
     } else {
-        T::ZERO
+        a // 0 or NaN
     }
 }
 

@@ -29,7 +29,7 @@ macro_rules! on_numbers {
         }
     )*};
 }
-on_numbers!(exp tanh sigmoid);
+on_numbers!(exp_term tanh sigmoid);
 
 /// The sum of sums that were kept side by side, by halves: one after the other would wait for each addition.
 #[inline(always)]

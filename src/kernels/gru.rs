@@ -79,7 +79,8 @@ impl Gru {
                 for j in 0..h {
                     let sum = |gate: usize| {
                         let mut sum = bias[gate * h + j];
-                        for k in 0..h {
+                        // The first state is 0, whatever the weight.
+                        for k in (0..h).filter(|_| t > 0) {
                             sum += state[k] * weight[k * 3 * h + gate * h + j];
                         }
                         sum

@@ -92,23 +92,48 @@ impl<S: Simd> Lanes<S> {
     }
 }
 
-/// e^x within 2 ulp; 0 below -87.3 and finite above 88.7.
+/// Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the last bits, and subtracting that gives it as a float.
+const ROUND: f32 = 12_582_912.0;
+
+/// e^r and n + `ROUND`, for x = r + n ln 2 of at most 2^22 ln 2, |r| <= ln 2 / 2, n an integer.
+#[inline(always)]
+fn exp_parts<S: Simd>(x: Lanes<S>) -> [Lanes<S>; 2] {
+    let rounded = x.mul_add(x.all(std::f32::consts::LOG2_E), x.all(ROUND));
+    let n = rounded - x.all(ROUND);
+    let r = n.mul_add(x.all(2.121_944_4e-4), n.mul_add(x.all(-0.693_359_4), x));
+    // Cephes' expf: e^r = 1 + r + r^2 P(r) on [-ln 2 / 2, ln 2 / 2].
+    let p = r.polynomial([1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_3e-1]);
+    [(p * r).mul_add(r, r) + x.all(1.0), rounded]
+}
+
+/// 2^(a - b) for integers a and b given with the same number added, the power a normal number.
+#[inline(always)]
+fn power_of_two<S: Simd>(simd: S, a: S::u32s, b: S::u32s) -> Lanes<S> {
+    let exponent = simd.add_u32s(simd.sub_u32s(a, b), simd.splat_u32s(127));
+    Lanes(simd, simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23))))
+}
+
+/// e^x within 2 ulp: infinite from 88.73 on, subnormal below -87.34, 0 below -103.98.
 #[inline(always)]
 pub fn exp<S: Simd>(x: Lanes<S>) -> Lanes<S> {
     let simd = x.0;
-    let c = x.above(88.37, x.all(88.37), x);
-    // Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the last bits, and subtracting that gives it as a float.
-    const ROUND: f32 = 12_582_912.0;
-    let rounded = c.mul_add(x.all(std::f32::consts::LOG2_E), x.all(ROUND));
-    let n = rounded - x.all(ROUND);
-    let r = n.mul_add(x.all(2.121_944_4e-4), n.mul_add(x.all(-0.693_359_4), c));
-    // Cephes' expf: e^r = 1 + r + r^2 P(r) on [-ln 2 / 2, ln 2 / 2].
-    let p = r.polynomial([1.987_569_1e-4, 1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_3e-1]);
-    let e = (p * r).mul_add(r, r) + x.all(1.0);
-    let exponent =
-        simd.add_u32s(simd.transmute_u32s_f32s(rounded.1), simd.splat_u32s(127u32.wrapping_sub(ROUND.to_bits())));
-    let power = simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23)));
-    x.below(-87.33, x.all(0.0), e * Lanes(simd, power))
+    let c = x.above(89.0, x.all(89.0), x);
+    let c = c.below(-104.0, c.all(-104.0), c);
+    let [e, rounded] = exp_parts(c);
+    // 2^n as two factors: itself it may be no normal number.
+    let half = (rounded - x.all(ROUND)).mul_add(x.all(0.5), x.all(ROUND));
+    let [n, half] = [rounded, half].map(|v| simd.transmute_u32s_f32s(v.1));
+    e * power_of_two(simd, half, simd.splat_u32s(ROUND.to_bits())) * power_of_two(simd, n, half)
+}
+
+/// e^x within 2 ulp between -87.3 and 88.3, 0 below and finite above: for terms of a sum that is at least 1, where smaller ones
+/// are lost and subnormal numbers would only be slow.
+#[inline(always)]
+pub fn exp_term<S: Simd>(x: Lanes<S>) -> Lanes<S> {
+    let simd = x.0;
+    let [e, rounded] = exp_parts(x.above(88.37, x.all(88.37), x));
+    let n = simd.transmute_u32s_f32s(rounded.1);
+    x.below(-87.33, x.all(0.0), e * power_of_two(simd, n, simd.splat_u32s(ROUND.to_bits())))
 }
 
 /// Within 3 ulp.
@@ -120,7 +145,7 @@ pub fn tanh<S: Simd>(x: Lanes<S>) -> Lanes<S> {
     let p = z.polynomial([-5.704_988_7e-3, 2.063_909e-2, -5.373_972_2e-2, 1.333_144_2e-1, -3.333_328e-1]);
     let small = (p * z).mul_add(x, x);
     let one = x.all(1.0);
-    let large = one - x.all(2.0) / (exp(a + a) + one);
+    let large = one - x.all(2.0) / (exp_term(a + a) + one);
     a.below(0.625, small, large.signed_as(x))
 }
 
@@ -148,14 +173,14 @@ pub fn erf<S: Simd>(x: Lanes<S>) -> Lanes<S> {
         -6.348_467e-1,
         -1.287_175_1e-1,
     ]);
-    let large = x.all(1.0) - exp(q.mul_add(t, x.all(0.0) - t));
+    let large = x.all(1.0) - exp_term(q.mul_add(t, x.all(0.0) - t));
     t.below(0.927_734_4, small, large).signed_as(x)
 }
 
 #[inline(always)]
 pub fn sigmoid<S: Simd>(x: Lanes<S>) -> Lanes<S> {
-    let one = x.all(1.0);
-    one / (one + exp(x.all(0.0) - x))
+    let (one, e) = (x.all(1.0), exp(x.all(0.0) - x.abs()));
+    x.below(0.0, e, one) / (one + e)
 }
 
 /// log(1 + e^x), within 4e-7 relative.
@@ -193,7 +218,7 @@ pub fn gelu<S: Simd>(x: Lanes<S>) -> Lanes<S> {
 #[inline(always)]
 pub fn gelu_slope<S: Simd>(x: Lanes<S>) -> Lanes<S> {
     const FRAC_1_SQRT_2PI: f32 = 0.398_942_3;
-    (x * x.all(FRAC_1_SQRT_2PI)).mul_add(exp(x * x * x.all(-0.5)), normal_below(x))
+    (x * x.all(FRAC_1_SQRT_2PI)).mul_add(exp_term(x * x * x.all(-0.5)), normal_below(x))
 }
 
 /// [`gelu`] with tanh in place of erf.
@@ -287,22 +312,48 @@ mod tests {
             for (got, &x) in all.iter().flat_map(|got| got.iter().zip(&x)) {
                 let Some(want) = want(x as f64) else { continue };
                 let off = (*got as f64 - want).abs();
-                assert!(off <= within * want.abs(), "{name}({x}) is {got}, not {want}");
+                // Two steps of the subnormal numbers.
+                assert!(off <= within * want.abs() + 2.9e-45, "{name}({x}) is {got}, not {want}");
             }
         };
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
-        close("exp", both!(exp, &x), 3e-7, &|x| (-87.0..88.0).contains(&x).then(|| x.exp()));
+        close("exp", both!(exp, &x), 3e-7, &|x| (x < 88.7).then(|| x.exp()));
+        close("exp_term", both!(exp_term, &x), 3e-7, &|x| (-87.0..88.3).contains(&x).then(|| x.exp()));
         close("tanh", both!(tanh, &x), 4e-7, &|x| Some(x.tanh()));
         close("erf", both!(erf, &x), 4e-7, &|x| Some(libm::erf(x)));
-        close("sigmoid", both!(sigmoid, &x), 4e-7, &|x| (x > -87.0).then(|| sigmoid(x)));
-        close("softplus", both!(softplus, &x), 4e-7, &|x| (x > -87.0).then(|| softplus(x)));
-        close("log_sigmoid", both!(log_sigmoid, &x), 4e-7, &|x| (x < 87.0).then(|| -softplus(-x)));
+        close("sigmoid", both!(sigmoid, &x), 4e-7, &|x| Some(sigmoid(x)));
+        close("softplus", both!(softplus, &x), 4e-7, &|x| Some(softplus(x)));
+        close("log_sigmoid", both!(log_sigmoid, &x), 4e-7, &|x| Some(-softplus(-x)));
+    }
+
+    /// Every float from 88.25 to 89, where exp leaves the finite numbers, and every 64th from -87 to -105, where it goes
+    /// through the subnormal numbers to 0.
+    #[test]
+    fn exp_where_it_overflows_and_where_it_ends() {
+        let floats = |from: f32, to: f32, step: usize| (from.to_bits()..to.to_bits()).step_by(step).map(f32::from_bits);
+        let x: Vec<f32> = floats(88.25, 89.0, 1).chain(floats(87.0, 105.0, 64).map(|x| -x)).collect();
+        let mut infinite = 0;
+        for (got, &x) in both!(exp, &x).iter().flat_map(|got| got.iter().zip(&x)) {
+            let want = (x as f64).exp();
+            // What f32 rounds to infinity.
+            let right = if want as f32 == f32::INFINITY {
+                infinite += 1;
+                *got == f32::INFINITY
+            } else {
+                (*got as f64 - want).abs() <= 3e-7 * want + 1.5e-45
+            };
+            assert!(right, "exp({x}) is {got}, not {want}");
+        }
+        assert!(infinite > 30_000, "{infinite}");
     }
 
     #[test]
     fn at_the_ends() {
         for y in both!(exp, &[-3e38, 3e38, f32::NAN, 0.0]) {
+            assert!(y[0] == 0.0 && y[1] == f32::INFINITY && y[2].is_nan() && y[3] == 1.0, "{y:?}");
+        }
+        for y in both!(exp_term, &[-3e38, 3e38, f32::NAN, 0.0]) {
             assert!(y[0] == 0.0 && y[1].is_finite() && y[2].is_nan() && y[3] == 1.0, "{y:?}");
         }
         for y in both!(erf, &[0.0, 1e-30, -3e38]) {

@@ -14,7 +14,7 @@ use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
 /// `y = gain h + bias`, `h = (s - mean) / sqrt(variance + eps)` over the last axis, `s = x + dropout(r)`. If `rms`, the mean
-/// stays in: `h = s / sqrt(mean of s^2 + eps)`, and there is no bias.
+/// stays in: `h = s / sqrt(mean of s^2 + eps)`, and there is no bias. A row whose squares overflow gives NaN.
 ///
 /// Inputs x \[.., d\], gain \[d\], bias \[d\] unless `rms`, r \[.., d\] if `residual`, step where `p` > 0. Outputs y \[.., d\], s
 /// \[.., d\] if `residual`, and mean and 1 / sqrt(..) \[.., 2\] for the backward pass alone.
@@ -83,7 +83,7 @@ impl pulp::WithSimd for Normalise<'_> {
             let rough = if rms { 0.0 } else { lanes::sum(simd, s) / d as f32 };
             let [off, squares] = lanes::moments(simd, s, rough).map(|sum| sum / d as f32);
             let (mean, variance) = if rms { (0.0, squares) } else { (rough + off, squares - off * off) };
-            let inverse = 1.0 / (variance + eps as f32).sqrt();
+            let inverse = 1.0 / (variance + eps as f32).finite_or_nan().sqrt();
             let (x, shift, scale) = (S::as_simd_f32s(s), Lanes::splat(simd, mean), Lanes::splat(simd, inverse));
             let (y, y_rest) = S::as_mut_simd_f32s(y);
             for (((y, &x), &gain), &bias) in y.iter_mut().zip(x.0).zip(gains.0).zip(biases.0) {
@@ -207,7 +207,7 @@ impl LayerNorm {
                 let off = if self.rms { T::ZERO } else { sum(&|c| s[c] - rough) / n };
                 let mean = rough + off;
                 let variance = sum(&|c| (s[c] - rough) * (s[c] - rough)) / n - off * off;
-                let inverse = T::ONE / (variance + T::of(self.eps)).sqrt();
+                let inverse = T::ONE / (variance + T::of(self.eps)).finite_or_nan().sqrt();
                 for c in 0..d {
                     y[c] = (s[c] - mean) * inverse * gain[c] + bias.map_or(T::ZERO, |bias| bias[c]);
                 }

@@ -1,7 +1,7 @@
 //! Batched matrix product in all four transpositions, with bias and activation in the epilogue.
 
 use super::args::{Args, rows, span};
-use super::elementwise::Fun;
+use super::elementwise::{Fun, relu};
 use super::fast::wide;
 use super::launch::turns_of;
 use super::real::Real;
@@ -287,7 +287,6 @@ impl MatMul {
 
     #[inline(always)]
     fn finish(&self, y: &mut [f32], n: usize, bias: Option<&[f32]>) {
-        let relu = |y: f32| if y > 0.0 { y } else { 0.0 };
         if let Some(bias) = bias {
             if self.activation == Activation::Relu {
                 y.chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y = relu(*y + b)));

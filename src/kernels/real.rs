@@ -39,9 +39,14 @@ pub trait Real:
     fn sin(self) -> Self;
     fn cos(self) -> Self;
     fn abs(self) -> Self;
+    /// NaN where one of both is.
     fn max(self, other: Self) -> Self;
+    /// NaN where one of both is.
     fn min(self, other: Self) -> Self;
     fn is_finite(self) -> bool;
+    fn is_nan(self) -> bool;
+    /// NaN where this is infinite: for what would become a number again, as 1 / x does.
+    fn finite_or_nan(self) -> Self;
     fn erf(self) -> Self;
     /// The discrete Fourier transform, unscaled, of each `len` of (re, im), in place (the `rustfft` crate).
     fn dft(z: &mut [[Self; 2]], len: usize);
@@ -81,15 +86,23 @@ macro_rules! real {
             real!(@forward $t: exp, ln, ln_1p, tanh, sqrt, sin, cos, abs);
             #[inline(always)]
             fn max(self, other: $t) -> $t {
-                if self > other { self } else { other }
+                if self > other || self.is_nan() { self } else { other }
             }
             #[inline(always)]
             fn min(self, other: $t) -> $t {
-                if self < other { self } else { other }
+                if self < other || self.is_nan() { self } else { other }
             }
             #[inline(always)]
             fn is_finite(self) -> bool {
                 <$t>::is_finite(self)
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                <$t>::is_nan(self)
+            }
+            #[inline(always)]
+            fn finite_or_nan(self) -> $t {
+                if <$t>::is_finite(self) { self } else { <$t>::NAN }
             }
             fn erf(self) -> $t {
                 $erf(self)

@@ -192,7 +192,7 @@ impl Op for Reduce {
     }
 }
 
-/// Inputs x, y = max over `axis`, dy: the gradient goes to the first element that equals the maximum.
+/// Inputs x, y = max over `axis`, dy: the gradient goes to the first element that equals the maximum; it is NaN where that is.
 #[derive(Debug, Clone, Copy)]
 pub struct MaxBackward {
     pub axis: usize,
@@ -207,6 +207,9 @@ impl MaxBackward {
             dx.fill(T::ZERO);
             for i in 0..inner {
                 let max = y[o * inner + i];
+                if max.is_nan() {
+                    (0..n).for_each(|c| dx[c * inner + i] = max);
+                }
                 if let Some(c) = (0..n).find(|&c| x[c * inner + i] == max) {
                     dx[c * inner + i] = dy[o * inner + i];
                 }

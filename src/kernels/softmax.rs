@@ -71,7 +71,7 @@ impl Softmax {
                     Some((k, false)) => k[o * n + c] != 0,
                     None => true,
                 };
-                let mut m = T::MASKED;
+                let mut m = T::of(f64::NEG_INFINITY);
                 for c in (0..n).filter(|&c| kept(c)) {
                     m = m.max(x[at(c)]);
                 }
@@ -79,7 +79,7 @@ impl Softmax {
                     y[c * inner + i] = if kept(c) { (x[at(c)] - m).exp() } else { T::ZERO };
                 }
                 let z: T = sum_chunks(n, |r| r.map(|c| y[c * inner + i]).sum());
-                let scale = if z > T::ZERO { T::ONE / z } else { T::ZERO };
+                let scale = if z == T::ZERO { T::ZERO } else { T::ONE / z }; // 0: nothing is kept
                 for c in 0..n {
                     y[c * inner + i] *= scale;
                 }
@@ -93,6 +93,13 @@ const BLOCK: usize = 4096;
 
 /// A slice with nothing kept has maximum `MASKED`; subtracting a larger floor makes its exponentials 0.
 const FLOOR: f32 = -1e38;
+
+/// The factor on a slice's exponentials, whose sum is `z`. All 0, they are of masked logits, or of minus infinity: then 1 / 0
+/// makes them NaN.
+#[inline(always)]
+fn scale(z: f32, nothing_kept: impl FnOnce() -> bool) -> f32 {
+    if z == 0.0 && nothing_kept() { 0.0 } else { 1.0 / z }
+}
 
 #[inline(always)]
 fn keep_or_mask(y: &mut [f32], x: &[f32], keep: &[u32]) {
@@ -124,23 +131,24 @@ impl pulp::WithSimd for Slices<'_> {
             };
             let ((x, x_rest), (y, y_rest)) = (S::as_simd_f32s(x), S::as_mut_simd_f32s(y));
             let last = Lanes::filled(simd, x_rest, f32::MASKED);
-            // Whether a NaN is passed over is up to the machine: it gives itself as its own exponential either way.
+            // Whether a NaN is passed over is up to the machine: it is its own exponential, and so in the sum, either way.
             let greatest = x.iter().fold(simd.splat_f32s(FLOOR), |m, &x| simd.max_f32s(x, m));
             let greatest = simd.max_f32s(last.1, greatest);
             let m = Lanes::splat(simd, simd.reduce_max_f32s(greatest));
             let mut z = Lanes::splat(simd, 0.0);
             for (y, &x) in y.iter_mut().zip(x) {
-                let e = lanes::exp(Lanes(simd, x) - m);
+                let e = lanes::exp_term(Lanes(simd, x) - m);
                 z = z + e;
                 *y = e.1;
             }
-            let last = lanes::exp(last - m);
+            let last = lanes::exp_term(last - m);
             let z = match n <= BLOCK {
                 true => simd.reduce_sum_f32s((z + last).1),
                 // A sum of that many terms is made in blocks.
                 false => lanes::sum(simd, bytemuck::cast_slice(&*y)) + simd.reduce_sum_f32s(last.1),
             };
-            let scale = simd.splat_f32s(if z > 0.0 { 1.0 / z } else { 0.0 });
+            let scale =
+                simd.splat_f32s(scale(z, || self.keep.is_some_and(|k| k[i * n..][..n].iter().all(|&k| k == 0))));
             y.iter_mut().for_each(|y| *y = simd.mul_f32s(*y, scale));
             simd.partial_store_f32s(y_rest, simd.mul_f32s(last.1, scale));
         }
@@ -205,10 +213,15 @@ impl Op for Softmax {
                         let m = y.iter().skip(i).step_by(inner).fold(FLOOR, |m, &v| if v > m { v } else { m });
                         y.iter_mut().skip(i).step_by(inner).for_each(|v| *v -= m);
                     }
-                    y.iter_mut().for_each(|v| *v = fast::exp(*v));
+                    y.iter_mut().for_each(|v| *v = fast::exp_term(*v));
                     for i in 0..inner {
                         let z: f32 = sum_chunks(n, |r| r.map(|c| y[c * inner + i]).sum());
-                        let scale = if z > 0.0 { 1.0 / z } else { 0.0 };
+                        let nothing_kept = || match keep {
+                            None => false,
+                            Some(k) if full => (0..n).all(|c| k[(o * n + c) * inner + i] == 0),
+                            Some(k) => k[o * n..][..n].iter().all(|&k| k == 0),
+                        };
+                        let scale = scale(z, nothing_kept);
                         y.iter_mut().skip(i).step_by(inner).for_each(|v| *v *= scale);
                     }
                 },

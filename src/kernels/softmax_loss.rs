@@ -70,7 +70,7 @@ impl SoftmaxLoss {
         let own = |(&t, &w): (&u32, &T)| if classes.contains(&(t as usize)) { w } else { T::ZERO };
         let weights: Vec<T> = targets.iter().zip(weight).map(own).collect();
         let total = sum_chunks(weights.len(), |r| add_up(&weights[r]));
-        (weights, if total > T::ZERO { total } else { T::ONE })
+        (weights, if total <= T::ZERO { T::ONE } else { total })
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
@@ -139,11 +139,11 @@ impl Lse {
         let (blocks, rest) = logits.as_chunks_mut::<16>();
         for block in blocks {
             for (s, l) in sums.iter_mut().zip(block) {
-                *l = fast::exp(*l - m);
+                *l = fast::exp_term(*l - m);
                 *s += *l;
             }
         }
-        rest.iter_mut().for_each(|l| *l = fast::exp(*l - m));
+        rest.iter_mut().for_each(|l| *l = fast::exp_term(*l - m));
         let sum = fast::sum_lanes(sums) + rest.iter().sum::<f32>();
         *self = Lse(m, self.1 * (self.0 - m).exp() + sum);
     }
@@ -165,7 +165,7 @@ impl Lse {
     /// As `scale`, of logits.
     #[inline(always)]
     fn gradient(self, logits: &mut [f32], target: usize, weight: f32) {
-        logits.iter_mut().for_each(|l| *l = fast::exp(*l - self.0));
+        logits.iter_mut().for_each(|l| *l = fast::exp_term(*l - self.0));
         self.scale(logits, target, weight);
     }
 }

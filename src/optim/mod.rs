@@ -300,8 +300,8 @@ impl Adam {
                 None => norm.constant_like(1.0),
             };
             if !self.scaled {
-                // Never 0, which would leave the update out and hide a norm that is infinite.
-                return clipped(squares.sqrt()).max(g.scalar(1e-30)).reshape([]);
+                // An infinite norm would scale to 0, which would leave the update out and hide the overflow.
+                return clipped(squares.finite_or_nan().sqrt()).reshape([]);
             }
             let scale = LossScale::of(g);
             let finite = (squares + g.scalar(1.0)).finite_or_zero().nonzero();

@@ -1,0 +1,162 @@
+//! Every elementwise operation and its gradient where floats end: at zeros, subnormal numbers and the smallest normal ones, to
+//! both sides of where exp overflows, where squares overflow, at the largest number, at infinities and NaN.
+
+use crate::harness::case::Case;
+use crate::harness::checks::GUARDED;
+use crate::harness::devices;
+use crate::harness::recipe::{Recipe, fill};
+use crate::harness::run::Compiled;
+use libtest_mimic::{Failed, Trial};
+use wgrec::device::Device;
+use wgrec::device::cpu::{Cpu, Precision};
+use wgrec::graph::plan::Options;
+use wgrec::kernels::elementwise::{Chain, Fun};
+use wgrec::tensor::Tensor;
+
+/// Taken with both signs.
+const MAGNITUDES: [f32; 46] = [
+    0.0,
+    1e-45,
+    1e-42,
+    1e-40,
+    2.9e-39,
+    3e-39,
+    f32::MIN_POSITIVE - 1e-45,
+    f32::MIN_POSITIVE,
+    1.2e-38,
+    1e-30,
+    1e-20,
+    1e-19,
+    1e-7,
+    1e-3,
+    0.3,
+    0.5,
+    1.0,
+    2.0,
+    5.0,
+    9.0,
+    13.3,
+    15.5,
+    20.0,
+    40.0,
+    87.0,
+    87.33,
+    87.34,
+    88.0,
+    88.37,
+    88.5,
+    88.72,
+    88.73,
+    89.0,
+    100.0,
+    103.0,
+    103.9,
+    104.1,
+    150.0,
+    1e4,
+    1e10,
+    1.8e19,
+    1.9e19,
+    1e30,
+    3e38,
+    f32::MAX,
+    f32::INFINITY,
+];
+
+fn edges() -> Vec<f64> {
+    let signed = MAGNITUDES.into_iter().flat_map(|x| [x as f64, -x as f64]);
+    signed.chain([f64::NAN]).collect()
+}
+
+/// The operation of all edges, or of all pairs of them, and its gradients by the operands: y, dx and, of two, dz.
+fn case(fun: Fun) -> (Case, Vec<Tensor>) {
+    let edges = edges();
+    let n = edges.len();
+    let shape = if fun.arity() == 1 { vec![n] } else { vec![n, n] };
+    let pick = |at: fn(usize, usize) -> usize| {
+        let values = (0..shape.iter().product::<usize>()).map(|i| edges[at(i, n)]).collect();
+        Tensor::f64(shape.clone(), values)
+    };
+    let tensors = if fun.arity() == 1 { vec![pick(|i, _| i)] } else { vec![pick(|i, n| i / n), pick(|i, n| i % n)] };
+    let recipe = || -> Recipe { fill(shape.clone(), 0.0) };
+    let case = (0..fun.arity()).fold(Case::new(format!("{fun:?}")), |c, _| c.fixed(recipe())).ops(move |g, x| {
+        let y = g.push(Chain::of(fun), x);
+        let mut outputs = vec![y];
+        // Operations without a gradient leave none.
+        if let Ok(gradients) = g.gradients(y.sum_all(), x) {
+            outputs.extend(gradients.iter().zip(x).map(|(dx, &x)| dx.dense(x)));
+        }
+        outputs
+    });
+    (case, tensors)
+}
+
+/// What a result may be off by, besides 4e-6 of itself: [forward, gradient]. 1e-6 where it is a difference of numbers near 1.
+fn absolute(fun: Fun) -> [f64; 2] {
+    match fun {
+        Fun::Tanh | Fun::Sigmoid => [0.0, 1e-6],
+        Fun::Gelu | Fun::GeluSlope | Fun::GeluTanh | Fun::Sin | Fun::Cos => [1e-6; 2],
+        _ => [0.0; 2],
+    }
+}
+
+/// A few steps of the subnormal numbers, in which the last product or quotient is rounded.
+const STEPS: f64 = 6e-45;
+
+fn run(case: &Case, device: &Device, tensors: &[Tensor]) -> Result<Vec<Vec<f64>>, Failed> {
+    let mut compiled = Compiled::new(case, device, false, Options::default())?;
+    compiled.tensors = tensors.to_vec();
+    Ok(compiled.run()?.outputs.iter().map(Tensor::to_f64).collect())
+}
+
+/// `got` is what f32 makes of `want`, but for `absolute` and 4e-6 of it.
+fn is_near(got: f64, want: f64, absolute: f64) -> bool {
+    // Past the largest number it is infinite.
+    let want = if (want as f32).is_finite() { want } else { want as f32 as f64 };
+    got == want || got.is_nan() && want.is_nan() || (got - want).abs() <= absolute + 4e-6 * want.abs()
+}
+
+/// Each form gives what the twin gives in f64. A GPU may take subnormal numbers for 0, as operands and as results.
+fn check(fun: Fun) -> Result<(), Failed> {
+    let (case, tensors) = case(fun);
+    let cpu = |precision| Device::Cpu(Cpu::new(precision));
+    let want = run(&case, &cpu(Precision::F64), &tensors)?;
+    let is_subnormal = |x: f64| x != 0.0 && x.abs() < f32::MIN_POSITIVE as f64;
+    let flush = |t: &Tensor| {
+        Tensor::f64(
+            t.shape.clone(),
+            t.to_f64().into_iter().map(|x| if is_subnormal(x) { 0.0 * x } else { x }).collect(),
+        )
+    };
+    let flushed = run(&case, &cpu(Precision::F64), &tensors.iter().map(flush).collect::<Vec<_>>())?;
+    let operands: Vec<Vec<f64>> = tensors.iter().map(Tensor::to_f64).collect();
+    let gpu = Device::Gpu(devices::gpu(GUARDED)?);
+    let forms = [("twin in f32", cpu(Precision::F32Twins)), ("fast form", cpu(Precision::F32)), ("gpu", gpu)];
+    let mut wrong = vec![];
+    for (form, device) in forms {
+        for (output, got) in run(&case, &device, &tensors)?.into_iter().enumerate() {
+            let absolute = absolute(fun)[output.min(1)];
+            for (i, got) in got.into_iter().enumerate() {
+                let (want, flushed) = (want[output][i], flushed[output][i]);
+                let right = match &device {
+                    Device::Cpu(_) => is_near(got, want, absolute + STEPS),
+                    _ => [want, flushed].iter().any(|&want| is_near(got, want, absolute + f32::MIN_POSITIVE as f64)),
+                };
+                if !right {
+                    let x: Vec<String> = operands.iter().map(|x| format!("{:e}", x[i])).collect();
+                    let name = ["y", "dx", "dz"][output];
+                    wrong.push(format!("{form}: {name} of {fun:?}({}) is {got:e}, not {want:e}", x.join(", ")));
+                }
+            }
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} wrong:\n{}", wrong.len(), wrong[..wrong.len().min(40)].join("\n")).into())
+    }
+}
+
+pub fn trials() -> Vec<Trial> {
+    Fun::ALL.iter().map(|&fun| Trial::test(format!("edges::{fun:?}"), move || check(fun))).collect()
+}
