@@ -769,9 +769,7 @@ fn metrics(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let ids = g.input("ids", Spec::u32([w]));
     let target = g.push(Pick, &[scores, ids, g.input("target", Spec::u32([b]))]);
     let (offsets, items) = (g.input("offsets", Spec::u32([b + 1])), g.input("items", Spec::u32([b])));
-    let counts = g.try_push(Rank, &[scores, ids, target, offsets, items])?;
-    g.result("greater", counts[0]);
-    g.result("equal", counts[1]);
+    g.result("counts", g.push(Rank, &[scores, ids, target, offsets, items]));
     let u = |values: Vec<u32>| Tensor::u32([values.len()], values);
     let inputs = [
         ("scores", f.get("scores")?),
@@ -781,11 +779,11 @@ fn metrics(f: &Fixture, device: &Device) -> Result<(), Failed> {
         ("items", u(vec![1; b])),
     ];
     let results = run(&g, device, &[], &inputs)?;
-    let (greater, equal) = (results["greater"].as_u32(), results["equal"].as_u32());
+    let counts = results["counts"].as_u32().chunks(Rank::COUNTS);
     for (name, rule) in
         [("mean", TieRule::Average), ("optimistic", TieRule::Optimistic), ("pessimistic", TieRule::Pessimistic)]
     {
-        let ranks: Vec<f64> = greater.iter().zip(equal).map(|(&g, &e)| rule.rank(g, e)).collect();
+        let ranks: Vec<f64> = counts.clone().map(|c| rule.rank(c[0], c[1])).collect();
         f.judge(&format!("rank_{name}"), &Tensor::f64([b], ranks.clone()))?;
         for metric in Metric::REPORTED {
             let name = format!("{metric}_{name}");

@@ -66,17 +66,15 @@ fn pick(
 }
 
 @group(0) @binding(6) var<storage, read> target_score: array<f32>;
-@group(0) @binding(7) var<storage, read_write> greater: array<u32>;
-@group(0) @binding(8) var<storage, read_write> equal: array<u32>;
-var<workgroup> above: atomic<u32>;
-var<workgroup> level: atomic<u32>;
+@group(0) @binding(7) var<storage, read_write> counts: array<u32>;   // [B, 4]
+var<workgroup> tally: array<atomic<u32>, 4>;
 var<workgroup> broken: atomic<u32>; // the lowest item whose score is not finite, 0 for the target
 
-// Where there is no broken item; and what greater[b] is where there is one.
+// Where there is no broken item; and what counts[b, 0] is where there is one.
 const NONE: u32 = 0xffffffffu;
 
-// greater[b], equal[b] = how many competing items score above target_score[b], and as much; NONE and the lowest item whose
-// score is not finite (0: the target) where there is one.
+// counts[b] = how many competing items score above target_score[b] and how many as much, then the same of the excluded
+// items. Where a score is not finite: NONE, the lowest such item (0: the target), 0, 0.
 @compute @workgroup_size(WG)
 fn rank(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -88,9 +86,10 @@ fn rank(
         return;
     }
     let lane = lane_index(local, WG);
+    for (var i = lane; i < 4u; i += WG) {
+        atomicStore(&tally[i], 0u);
+    }
     if lane == 0u {
-        atomicStore(&above, 0u);
-        atomicStore(&level, 0u);
         atomicStore(&broken, select(0u, NONE, is_finite(target_score[b])));
     }
     workgroupBarrier();
@@ -100,29 +99,27 @@ fn rank(
         let finite = is_finite(score);
         if !finite || score >= bar {
             let id = ids[b * p.ids_row + c];
-            if id != 0u && !excluded(b, id) {
-                if !finite {
-                    atomicMin(&broken, id);
-                } else if score > bar {
-                    atomicAdd(&above, 1u);
-                } else {
-                    atomicAdd(&level, 1u);
-                }
+            if id != 0u && !finite {
+                atomicMin(&broken, id);
+            } else if id != 0u {
+                atomicAdd(&tally[select(1u, 0u, score > bar) + select(0u, 2u, excluded(b, id))], 1u);
             }
         }
     }
     workgroupBarrier();
     if lane == 0u {
         let item = atomicLoad(&broken);
-        greater[b] = select(NONE, atomicLoad(&above), item == NONE);
-        equal[b] = select(item, atomicLoad(&level), item == NONE);
+        counts[b * 4u] = select(NONE, atomicLoad(&tally[0]), item == NONE);
+        counts[b * 4u + 1u] = select(item, atomicLoad(&tally[1]), item == NONE);
+        counts[b * 4u + 2u] = select(0u, atomicLoad(&tally[2]), item == NONE);
+        counts[b * 4u + 3u] = select(0u, atomicLoad(&tally[3]), item == NONE);
     }
 }
 
-@group(0) @binding(9) var<storage, read> best_scores: array<f32>;   // [B, k], descending
-@group(0) @binding(10) var<storage, read> best_ids: array<u32>;     // [B, k], 0: none yet
-@group(0) @binding(11) var<storage, read_write> new_scores: array<f32>;
-@group(0) @binding(12) var<storage, read_write> new_ids: array<u32>;
+@group(0) @binding(8) var<storage, read> best_scores: array<f32>;   // [B, k], descending
+@group(0) @binding(9) var<storage, read> best_ids: array<u32>;     // [B, k], 0: none yet
+@group(0) @binding(10) var<storage, read_write> new_scores: array<f32>;
+@group(0) @binding(11) var<storage, read_write> new_ids: array<u32>;
 
 // `place` tells apart items that occur twice: the best so far come first, then the columns.
 struct Candidate { score: f32, id: u32, place: u32 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use wgrec::data::{EvalBatches, EvalSpec, Part};
 use wgrec::device::{RunOptions, Store};
-use wgrec::eval::ranker::{Candidates, RankSpec, Ranker};
+use wgrec::eval::ranker::{Candidates, RankSpec, Ranker, Standing};
 use wgrec::eval::{Metric, TieRule};
 use wgrec::tensor::philox::Stream;
 use wgrec::train::{Config, FitOptions, Report, RunFolder, Session};
@@ -44,8 +44,8 @@ fn shuffled(session: &Session, store: &Store) -> f64 {
         for (window, &len) in batch.history.chunks_mut(max_len).zip(&batch.lengths) {
             stream.shuffle(&mut window[max_len - len as usize..]);
         }
-        let counts = ranker.ranks(&batch).unwrap();
-        ranks.extend(counts.into_iter().map(|(greater, equal)| TieRule::Average.rank(greater, equal)));
+        let standings = ranker.ranks(&batch).unwrap().into_iter().map(Result::unwrap);
+        ranks.extend(standings.map(|Standing { competing: (above, level), .. }| TieRule::Average.rank(above, level)));
     }
     METRIC.mean(&ranks)
 }

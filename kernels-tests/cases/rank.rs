@@ -86,13 +86,14 @@ fn targets(b: usize) -> Recipe {
     if b > 6 { targets.plant(f64::NAN, [3]).plant(f64::NEG_INFINITY, [5]) } else { targets }
 }
 
-/// What competes for user `b`, as (score, id).
-fn candidates(x: &[Tensor], offsets: &Tensor, items: &Tensor, b: usize) -> Vec<(f64, u32)> {
+/// What competes for user `b` and what is excluded, as (score, id).
+fn candidates(x: &[Tensor], offsets: &Tensor, items: &Tensor, b: usize) -> [Vec<(f64, u32)>; 2] {
     let w = x[0].shape[1];
     let id = |c: usize| x[1].as_u32()[if x[1].shape.len() == 1 { c } else { b * w + c }];
     let out = &items.as_u32()[offsets.as_u32()[b] as usize..offsets.as_u32()[b + 1] as usize];
     let all = (0..w).map(|c| (x[0].to_f64()[b * w + c], id(c)));
-    all.filter(|(_, id)| *id != 0 && !out.contains(id)).collect()
+    let (out, competing) = all.filter(|(_, id)| *id != 0).partition(|(_, id)| out.contains(id));
+    [competing, out]
 }
 
 fn ranks() -> Vec<Case> {
@@ -104,21 +105,27 @@ fn ranks() -> Vec<Case> {
                 .fixed(targets(b))
                 .fixed(given([b + 1], offsets))
                 .fixed(given([items.len()], items))
-                .ops(|g, x| g.try_push(Rank, x).expect("the shapes fit"))
+                .op(|g, x| g.push(Rank, x))
                 .reference(|x| {
                     let of = |(b, &target): (usize, &f64)| {
-                        let all = candidates(x, &x[3], &x[4], b);
-                        let broken = all.iter().filter(|(score, _)| !score.is_finite()).map(|(_, id)| *id).min();
-                        match if target.is_finite() { broken } else { Some(0) } {
-                            Some(item) => (Rank::NOT_FINITE as f64, item as f64),
-                            None => {
-                                let count = |f: &dyn Fn(f64) -> bool| all.iter().filter(|(s, _)| f(*s)).count() as f64;
-                                (count(&|s| s > target), count(&|s| s == target))
-                            }
+                        let [competing, out] = candidates(x, &x[3], &x[4], b);
+                        let broken =
+                            competing.iter().chain(&out).filter(|(s, _)| !s.is_finite()).map(|(_, id)| *id).min();
+                        if let Some(item) = if target.is_finite() { broken } else { Some(0) } {
+                            return [Rank::NOT_FINITE as f64, item as f64, 0.0, 0.0];
                         }
+                        let count = |those: &[(f64, u32)], f: &dyn Fn(f64) -> bool| {
+                            those.iter().filter(|(score, _)| f(*score)).count() as f64
+                        };
+                        let [c, o] = [&competing, &out];
+                        [
+                            count(c, &|s| s > target),
+                            count(c, &|s| s == target),
+                            count(o, &|s| s > target),
+                            count(o, &|s| s == target),
+                        ]
                     };
-                    let (greater, equal) = x[2].to_f64().iter().enumerate().map(of).unzip();
-                    vec![greater, equal]
+                    vec![x[2].to_f64().iter().enumerate().flat_map(of).collect()]
                 })
         }
     };
@@ -157,7 +164,7 @@ fn best() -> Vec<Case> {
                 let (mut best, mut best_ids) = (vec![], vec![]);
                 for b in 0..b {
                     let old = (0..k).map(|i| (x[4].to_f64()[b * k + i], x[5].as_u32()[b * k + i]));
-                    let mut all = candidates(x, &x[2], &x[3], b);
+                    let [mut all, _] = candidates(x, &x[2], &x[3], b);
                     all.extend(old.filter(|(_, id)| *id != 0));
                     let not_finite = TopK::NOT_FINITE as f64;
                     all.iter_mut().filter(|(score, _)| !score.is_finite()).for_each(|c| c.0 = not_finite);

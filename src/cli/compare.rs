@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use wgrec::data::{Group, Part};
-use wgrec::eval::{Comparison, Metric, Ranked};
+use wgrec::data::{Group, LeftOut, Part};
+use wgrec::eval::{Comparison, EvalConfig, Metric, Protocol, Ranked};
 use wgrec::train::checkpoint::replace;
 use wgrec::train::{RunFolder, Session};
 use wgrec::{Error, Result};
@@ -19,6 +19,10 @@ pub struct Args {
     /// Of runs that were tuned to several behaviours, the one to predict [default: that of each config.toml]
     #[arg(long, value_name = "NAME")]
     behaviour: Option<String>,
+    /// Rank all anew by full or sampled:N, with the masks, ties and candidates of the first run, instead of each as it was
+    /// tested
+    #[arg(long)]
+    protocol: Option<Protocol>,
     /// Rank some targets alone: see `wgrec eval --help`
     #[arg(long, value_enum, value_name = "GROUP")]
     targets: Option<Group>,
@@ -47,6 +51,7 @@ struct Run {
     name: String,
     session: Session,
     ranked: Ranked,
+    left_out: LeftOut,
     /// Empty for a model that counts instead of learning.
     loss: String,
 }
@@ -101,9 +106,10 @@ pub fn run(args: Args) -> Result<()> {
             if name.is_empty() {
                 return Err(Error::Usage(format!("{:?}: an empty name beside a comma", side.name)));
             }
-            let run = ranked(&args, name)?;
+            let first = sides.iter().flat_map(|side| &side.runs).chain(&side.runs).next();
+            let run = ranked(&args, name, first)?;
             side.runs.iter().try_for_each(|other| other.check_seed_of(&run))?;
-            if let Some(first) = sides.iter().flat_map(|side| &side.runs).chain(&side.runs).next() {
+            if let Some(first) = first {
                 first
                     .session
                     .check_comparable(&run.session)
@@ -129,17 +135,23 @@ pub fn run(args: Args) -> Result<()> {
     super::print(&table(&args, &sides, &differences))
 }
 
-/// The run in folder `name`.
-fn ranked(args: &Args, name: &str) -> Result<Run> {
+/// The run in folder `name`, ranked as the `first` one is where --protocol asks for it.
+fn ranked(args: &Args, name: &str, first: Option<&Run>) -> Result<Run> {
     let mut folder = RunFolder::open(Path::new(name))?;
     let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
+        if let Some(protocol) = args.protocol {
+            let like = first.map_or(&config.eval, |first| &first.session.config.eval);
+            let EvalConfig { seed, mask_history, ties, .. } = *like;
+            config.eval = EvalConfig { protocol, seed, mask_history, ties, ..config.eval.clone() };
+        }
         config.eval.targets = args.targets.unwrap_or(config.eval.targets);
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;
-    let ranked = session.evaluator(&store, args.split)?.run()?;
+    let mut evaluator = session.evaluator(&store, args.split)?;
+    let (ranked, left_out) = (evaluator.run()?, evaluator.left_out());
     let loss = if best.epoch == 0 { String::new() } else { session.loss().kind.to_string() };
-    Ok(Run { name: name.into(), session, ranked, loss })
+    Ok(Run { name: name.into(), session, ranked, left_out, loss })
 }
 
 type Differences<'a> = [(&'a Side, Vec<(Metric, Comparison)>)];
@@ -151,13 +163,16 @@ fn table(args: &Args, sides: &[Side], differences: &Differences) -> String {
     let mut text = format!("{:<8} {}\n", "data", first.session.describe_data());
     let users = first.ranked.per_user(Metric::Mrr).len();
     let _ = writeln!(text, "{:<8} {} targets, means over {users} users", args.split, first.ranked.ranks.len());
+    if let Some(left_out) = first.left_out.some() {
+        let _ = writeln!(text, "{:<8} {left_out}", "");
+    }
     let width = runs().map(|run| run.name.chars().count()).max().unwrap_or(0).max(3);
     let _ = write!(text, "\n{:<width$}  {:<8} {:<12} {:>6}", "run", "model", "loss", "seed");
     for metric in &args.metrics {
         let _ = write!(text, " {:>12}", metric.to_string());
     }
     for side in sides {
-        for Run { name, session, ranked, loss } in &side.runs {
+        for Run { name, session, ranked, loss, .. } in &side.runs {
             let _ = write!(text, "\n{name:<width$}  {:<8} {loss:<12} {:>6}", session.model.name(), session.config.seed);
             for metric in &args.metrics {
                 let _ = write!(text, " {:>12.4}", ranked.mean_of_users(*metric));

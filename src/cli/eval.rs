@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use wgrec::Result;
 use wgrec::data::{Ask, Format, Group, ListedItems, Part};
-use wgrec::eval::{Lists, Metric, Protocol, Ranked};
+use wgrec::device::Store;
+use wgrec::eval::{Full, Lists, Metric, Protocol, Ranked};
 use wgrec::train::checkpoint::replace;
 use wgrec::train::{RunFolder, Session};
+use wgrec::{Error, Result};
 
 /// Rank the held-out items of a run by its best parameters
 #[derive(clap::Args)]
@@ -38,6 +39,13 @@ pub struct Args {
     /// Keep the items of the history among the candidates of a full ranking
     #[arg(long)]
     unmasked: bool,
+    /// Look at the lists of the best K of all items too: how much of the catalogue they show (coverage, Gini), how far from
+    /// what everybody knows (novelty), how diverse each is [default: 5,10,20]
+    #[arg(
+        long, value_name = "K,..", num_args = 0..=1, require_equals = true, value_delimiter = ',',
+        default_missing_values = ["5", "10", "20"]
+    )]
+    lists: Option<Vec<usize>>,
     /// recall@K, ndcg@K, precision@K, map@K, mrr
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = Metric::REPORTED)]
     metrics: Vec<Metric>,
@@ -52,9 +60,6 @@ pub struct Args {
     device: Option<String>,
 }
 
-/// Lengths of the lists that users are shown.
-const LISTS: [usize; 3] = [5, 10, 20];
-
 pub fn run(args: Args) -> Result<()> {
     let mut folder = RunFolder::open(&args.run)?;
     let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
@@ -64,6 +69,13 @@ pub fn run(args: Args) -> Result<()> {
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;
+    let eval = &session.config.eval;
+    if args.unmasked && eval.protocol != Protocol::Full {
+        return Err(Error::Usage(format!(
+            "--unmasked: the candidates of {} are drawn outside the history; rank all items by --protocol full",
+            eval.protocol
+        )));
+    }
     if let Some(path) = &args.per_user {
         let inputs = [&args.items, &session.config.data.path].into_iter().flatten();
         super::check_output(path, inputs.map(PathBuf::as_path))?;
@@ -79,25 +91,50 @@ pub fn run(args: Args) -> Result<()> {
         None => (Ask::Part(args.split), args.split.to_string(), session.describe_data()),
     };
     // In a full ranking what else is asked of the same user competes.
-    let apart = match session.config.eval.protocol {
+    let apart = match eval.protocol {
         Protocol::Sampled(_) if listed.is_some() => ", none of them asked of the same user",
         _ => "",
     };
     let _ = writeln!(text, "{:<8} {about}{apart}", "data");
     let _ = writeln!(text, "{:<8} {} of {}, epoch {}", "model", session.model.name(), args.run.display(), best.epoch);
-    let ranked = session.evaluator(&store, ask)?.run()?;
+    let mut evaluator = session.evaluator(&store, ask)?;
+    let ranked = evaluator.run()?;
     if let Some(path) = &args.per_user {
         write_per_user(path, &session, ask, &ranked, &args.metrics)?;
     }
-    let _ = writeln!(text, "{asked:<8} {} targets", ranked.ranks.len());
-    for metric in &args.metrics {
-        let _ = writeln!(text, "{:<8} {:<12} {:.4}", "", metric.to_string(), metric.mean(&ranked.ranks));
-    }
-    let lists = session.lists(&store, ask, LISTS[2])?;
-    let popularity = session.split.popularity(&session.data);
-    let categories = session.config.data.categories(&session.data);
+    let columns = match (&ranked.full, eval.mask_history) {
+        (None, _) => vec![("", &ranked.ranks)],
+        (Some(Full { masked, unmasked }), true) => vec![("masked", masked), ("unmasked", unmasked)],
+        (Some(Full { masked, unmasked }), false) => vec![("unmasked", unmasked), ("masked", masked)],
+    };
+    let heads: String = columns.iter().map(|(name, _)| format!(" {name:<8}")).collect();
     let _ =
-        writeln!(text, "{:<8} {} users: share of the items, Gini, bits, distance of categories", "lists", lists.len());
+        writeln!(text, "{}", format!("{asked:<8} {:<12}{heads}", format!("{} targets", ranked.ranks.len())).trim_end());
+    if let Some(left_out) = evaluator.left_out().some() {
+        let _ = writeln!(text, "{:<8} {left_out}", "");
+    }
+    for metric in &args.metrics {
+        let values: String = columns.iter().map(|(_, ranks)| format!(" {:<8.4}", metric.mean(ranks))).collect();
+        let _ = writeln!(text, "{}", format!("{:<8} {:<12}{values}", "", metric.to_string()).trim_end());
+    }
+    if let Some(lengths) = &args.lists {
+        text += &lists(&session, &store, ask, lengths)?;
+    }
+    super::print(&text)
+}
+
+/// What users' lists of the given lengths show of the catalogue, for people.
+fn lists(session: &Session, store: &Store, ask: Ask, lengths: &[usize]) -> Result<String> {
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    let lists = session.lists(store, ask, longest)?;
+    let popularity = session.split.popularity(&session.data);
+    let masked = if session.config.eval.mask_history { "masked" } else { "not masked" };
+    let mut text = format!(
+        "{:<8} {} users, the best of all items, history {masked}: share of the items, Gini, bits, distance of categories\n",
+        "lists",
+        lists.len()
+    );
+    let categories = session.config.data.categories(&session.data);
     if let Err(e) = &categories {
         let _ = writeln!(text, "{:<8} no distances: {e}", "");
     }
@@ -105,14 +142,14 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(categories) = &categories {
         let _ = writeln!(text, "{:<8} categories of {}", "", categories.file.display());
     }
-    for k in LISTS {
+    for &k in lengths {
         let Lists { coverage, gini, novelty, diversity, .. } = Lists::of(&lists, k, &popularity, categories.as_ref());
         let always = [("coverage", coverage), ("gini", gini), ("novelty", novelty)];
         for (name, value) in always.into_iter().chain(diversity.map(|value| ("diversity", value))) {
             let _ = writeln!(text, "{:<8} {:<12} {value:.4}", "", format!("{name}@{k}"));
         }
     }
-    super::print(&text)
+    Ok(text)
 }
 
 /// `user,item,events,greater,equal,rank` and the metrics, a target a line, with external ids; `events` counts those before

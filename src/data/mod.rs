@@ -25,7 +25,7 @@ pub use cache::{Cache, Dataset};
 pub use categories::Categories;
 pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
-pub use negatives::Sampler;
+pub use negatives::{LeftOut, Sampler};
 pub use readers::{Clock, Columns, Format, Interactions, SkipBad};
 pub use split::{Cut, CutBy, Group, Learn, Part, Split, SplitKind, SplitSpec};
 pub use statistics::Statistics;

@@ -1,10 +1,10 @@
 //! Items that a user did not choose: one at a time for training, a fixed set for sampled evaluation.
 
 use super::cache::Dataset;
-use super::split::Split;
-use crate::error::{Error, Result};
+use super::split::{Split, thousands};
 use crate::tensor::philox::Stream;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How training negatives are drawn, always outside the user's training items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,40 @@ pub enum Sampler {
 /// does not stall the training.
 const TRIES: usize = 64;
 
+/// Targets that are not learned or not ranked, since too few items are left to set against them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    pub users: usize,
+    pub targets: usize,
+    /// Items that a target needs.
+    pub needed: usize,
+}
+
+impl LeftOut {
+    /// None where nothing is left out.
+    pub fn some(self) -> Option<LeftOut> {
+        Some(self).filter(|left_out| left_out.targets > 0)
+    }
+
+    pub(super) fn add(&mut self, targets: usize) {
+        self.users += (targets > 0) as usize;
+        self.targets += targets;
+    }
+}
+
+impl fmt::Display for LeftOut {
+    /// `27 targets of 1 user left out: no item outside the history is left to set against them`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |n: usize, of: &str| format!("{} {of}{}", thousands(n as u64), if n == 1 { "" } else { "s" });
+        let LeftOut { users, targets, needed } = *self;
+        write!(f, "{} of {} left out: ", count(targets, "target"), count(users, "user"))?;
+        match needed {
+            1 => f.write_str("no item outside the history is left to set against them"),
+            n => write!(f, "fewer than {} items are outside the history", thousands(n as u64)),
+        }
+    }
+}
+
 /// Draws training negatives.
 #[derive(Debug)]
 pub struct Negatives {
@@ -33,9 +67,7 @@ pub struct Negatives {
 impl Negatives {
     /// `any`: only [`Negatives::draw_any`] will be asked for.
     ///
-    /// # Errors
-    /// Unless `any`, if a user with training samples has every item in the training part.
-    pub fn new(data: &Dataset, split: &Split, sampler: Sampler, any: bool) -> Result<Negatives> {
+    pub fn new(data: &Dataset, split: &Split, sampler: Sampler) -> Negatives {
         let mut seen = Vec::with_capacity(data.interactions());
         let mut offsets = vec![0];
         let mut own = vec![];
@@ -44,14 +76,6 @@ impl Negatives {
             own.extend_from_slice(split.train(data, user));
             own.sort_unstable();
             own.dedup();
-            if !any && own.len() == data.items() && split.train_len(user) > 1 {
-                return Err(Error::Usage(format!(
-                    "user {:?} has each of the {} items in the training part: no negative is left to draw; use a loss over all \
-                     items, or raise data.min_user or lower the number of this user's events",
-                    data.user_name(user),
-                    data.items()
-                )));
-            }
             seen.extend_from_slice(&own);
             offsets.push(seen.len() as u64);
         }
@@ -61,12 +85,17 @@ impl Negatives {
                 split.popularity(data)[1..].iter().map(|&n| if n == 0 { 0.0 } else { (n as f64).powf(alpha as f64) }),
             )),
         };
-        Ok(Negatives { items: data.items() as u32, seen, offsets, alias })
+        Negatives { items: data.items() as u32, seen, offsets, alias }
     }
 
     /// The user's training items, sorted and distinct.
     fn seen(&self, user: u32) -> &[u32] {
         &self.seen[self.offsets[user as usize] as usize..self.offsets[user as usize + 1] as usize]
+    }
+
+    /// Whether there is an item outside the user's training items.
+    pub fn exist(&self, user: u32) -> bool {
+        self.seen(user).len() < self.items as usize
     }
 
     /// One item, whoever has chosen it.
@@ -77,7 +106,7 @@ impl Negatives {
         }
     }
 
-    /// One item outside the user's training items.
+    /// One item outside the user's training items, of which there must be one.
     pub fn draw(&self, user: u32, stream: &mut Stream) -> u32 {
         let seen = self.seen(user);
         for _ in 0..TRIES {
@@ -138,76 +167,80 @@ impl Alias {
     }
 }
 
-/// Candidates of the protocol `sampled:N`: N items outside a user's whole history (of the target behaviour, where one
-/// is) and what is asked for, without replacement, the same in every evaluation since they depend on the seed and the
-/// user alone.
+/// Which items are taken, set anew for each user.
+#[derive(Debug)]
+pub struct Marks {
+    /// Per item the round in which it was last marked.
+    rounds: Vec<u32>,
+    round: u32,
+}
+
+impl Marks {
+    /// Of items 1 to `items`.
+    pub fn new(items: usize) -> Marks {
+        Marks { rounds: vec![0; items + 1], round: 0 }
+    }
+
+    /// Marks the items `taken` and no others; returns how many are left.
+    pub fn set(&mut self, taken: impl Iterator<Item = u32>) -> usize {
+        self.round += 1;
+        let mut left = self.rounds.len() - 1;
+        for item in taken {
+            left -= (std::mem::replace(&mut self.rounds[item as usize], self.round) != self.round) as usize;
+        }
+        left
+    }
+
+    fn is_set(&self, item: u32) -> bool {
+        self.rounds[item as usize] == self.round
+    }
+}
+
+/// The items that are no candidates of the protocol `sampled:N` for a user: the whole history (of the target behaviour,
+/// where one is) and what is asked for.
+pub fn taken<'a>(
+    data: &'a Dataset,
+    split: &'a Split,
+    (user, asked): (u32, &'a [u32]),
+) -> impl Iterator<Item = u32> + 'a {
+    split.done(data, user, split.known(data, user)).chain(asked.iter().copied())
+}
+
+/// Candidates of the protocol `sampled:N`: N items that are not [`taken`], without replacement, the same in every
+/// evaluation since they depend on the seed and the user alone.
 #[derive(Debug)]
 pub struct Candidates {
     pub negatives: usize,
     pub seed: u64,
     items: usize,
-    /// Per item the round in which it was last marked as taken.
-    marks: Vec<u32>,
-    round: u32,
+    marks: Marks,
 }
 
 impl Candidates {
-    /// `users`: with what is asked for of each.
-    ///
-    /// # Errors
-    /// If the history of one of `users` leaves fewer than `negatives` items.
-    pub fn new<'a>(
-        data: &Dataset,
-        split: &Split,
-        negatives: usize,
-        seed: u64,
-        users: impl Iterator<Item = (u32, &'a [u32])>,
-    ) -> Result<Candidates> {
-        let mut all = Candidates { negatives, seed, items: data.items(), marks: vec![0; data.items() + 1], round: 0 };
-        for (user, asked) in users {
-            let left = all.mark(split.done(data, user, split.known(data, user)).chain(asked.iter().copied()));
-            if left < negatives {
-                return Err(Error::Usage(format!(
-                    "sampled:{negatives} needs {negatives} items outside each user's history, but user {:?} leaves {left} of {}: \
-                     use full, or sampled:{left} or less",
-                    data.user_name(user),
-                    data.items()
-                )));
-            }
-        }
-        Ok(all)
+    pub fn new(items: usize, negatives: usize, seed: u64) -> Candidates {
+        Candidates { negatives, seed, items, marks: Marks::new(items) }
     }
 
-    /// Marks the items of a history as taken; returns how many are left.
-    fn mark(&mut self, history: impl Iterator<Item = u32>) -> usize {
-        self.round += 1;
-        let mut left = self.items;
-        for item in history {
-            left -= (std::mem::replace(&mut self.marks[item as usize], self.round) != self.round) as usize;
-        }
-        left
-    }
-
-    /// Appends the user's negatives to `out`; `asked`: what is asked for of the user.
+    /// Appends the user's negatives to `out`; `asked`: what is asked for of the user. The user must leave as many items.
     pub fn draw(&mut self, data: &Dataset, split: &Split, (user, asked): (u32, &[u32]), out: &mut Vec<u32>) {
+        let Candidates { negatives, items, marks, .. } = self;
         let mut stream = Stream::new(self.seed, "candidates", user as u64);
-        let left = self.mark(split.done(data, user, split.known(data, user)).chain(asked.iter().copied()));
+        let left = marks.set(taken(data, split, (user, asked)));
         // Rejection is quick while at least half of what is left stays free; else the free items are listed and shuffled.
-        if 2 * self.negatives <= left && 2 * left >= self.items {
-            for _ in 0..self.negatives {
+        if 2 * *negatives <= left && 2 * left >= *items {
+            for _ in 0..*negatives {
                 let item = loop {
-                    let item = stream.below(self.items as u32) + 1;
-                    if self.marks[item as usize] != self.round {
+                    let item = stream.below(*items as u32) + 1;
+                    if !marks.is_set(item) {
                         break item;
                     }
                 };
-                self.marks[item as usize] = self.round;
+                marks.rounds[item as usize] = marks.round;
                 out.push(item);
             }
         } else {
-            let mut free: Vec<u32> =
-                (1..=self.items as u32).filter(|&i| self.marks[i as usize] != self.round).collect();
-            for i in 0..self.negatives {
+            let mut free: Vec<u32> = (1..=*items as u32).filter(|&item| !marks.is_set(item)).collect();
+            for i in 0..*negatives {
                 let at = i + stream.below((free.len() - i) as u32) as usize;
                 free.swap(i, at);
                 out.push(free[i]);

@@ -29,8 +29,9 @@ pub struct Split {
     train: Vec<u32>,
     /// Events of each user in the training and validation parts.
     valid: Vec<u32>,
-    /// Users of whom nothing is asked.
+    /// Users of whom nothing is asked, and other users without a target of the group that is ranked.
     left_out: usize,
+    outside: usize,
 }
 
 impl Split {
@@ -104,7 +105,7 @@ impl Split {
             Learn::Earlier => SplitSpec { target: None, only: Group::All, ..spec },
             _ => spec,
         };
-        let mut split = Split { spec, first, train, valid, left_out: 0 };
+        let mut split = Split { spec, first, train, valid, left_out: 0, outside: 0 };
         let learns = |user: u32| (1..split.train[user as usize]).any(|place| split.learns(data, user, place));
         if !(0..data.users() as u32).any(learns) {
             let what = match split.learns_all() {
@@ -117,8 +118,12 @@ impl Split {
                 data.interactions()
             )));
         }
-        let asked = |&user: &u32| [Part::Valid, Part::Test].iter().any(|&p| !split.positions(data, user, p).is_empty());
-        split.left_out = data.users() - (0..data.users() as u32).filter(asked).count();
+        let asked = |group: Group| {
+            let of_user = |&user: &u32| [Part::Valid, Part::Test].iter().any(|&p| split.has(data, user, p, group));
+            (0..data.users() as u32).filter(of_user).count()
+        };
+        let (all, inside) = (asked(Group::All), asked(split.spec.only));
+        (split.left_out, split.outside) = (data.users() - all, all - inside);
         Ok(split)
     }
 
@@ -163,16 +168,26 @@ impl Split {
         (0..data.users() as u32).map(|user| self.train(data, user)).collect()
     }
 
-    /// What is asked of the user in `part`: positions in the history, each with something before it.
-    fn positions(&self, data: &Dataset, user: u32, part: Part) -> Vec<u32> {
+    /// What is asked of the user in `part`, of a group: positions in the history, each with something before it.
+    fn positions<'a>(
+        &'a self,
+        data: &'a Dataset,
+        user: u32,
+        part: Part,
+        group: Group,
+    ) -> impl Iterator<Item = u32> + 'a {
         let (train, valid) = (self.train[user as usize], self.valid[user as usize]);
-        let (start, end) = match (part, self.spec.learn) {
-            (Part::Valid, _) => (train, valid),
-            (Part::Test, Learn::Earlier) => return vec![],
-            (Part::Test, _) => (valid, data.history(user).len() as u32),
+        let range = match (part, self.spec.learn) {
+            (Part::Valid, _) => train.max(1)..valid,
+            (Part::Test, Learn::Earlier) => 0..0,
+            (Part::Test, _) => valid.max(1)..data.history(user).len() as u32,
         };
-        let asked = |&place: &u32| self.is_target(data, user, place) && self.is_in(data, self.spec.only, user, place);
-        (start.max(1)..end).filter(asked).collect()
+        range.filter(move |&place| self.is_target(data, user, place) && self.is_in(data, group, user, place))
+    }
+
+    /// Whether something of the group is asked of the user in `part`.
+    fn has(&self, data: &Dataset, user: u32, part: Part, group: Group) -> bool {
+        self.positions(data, user, part, group).next().is_some()
     }
 
     /// Whether a target is in a group.
@@ -198,7 +213,7 @@ impl Split {
     /// All (user, position of the target in the user's history) of `part`, by user and position. The events before the
     /// position, validation events included, are the target's history.
     pub fn targets<'a>(&'a self, data: &'a Dataset, part: Part) -> impl Iterator<Item = (u32, u32)> + 'a {
-        let of_user = move |u| self.positions(data, u, part).into_iter().map(move |position| (u, position));
+        let of_user = move |u| self.positions(data, u, part, self.spec.only).map(move |position| (u, position));
         (0..data.users() as u32).flat_map(of_user)
     }
 
@@ -229,27 +244,42 @@ impl Split {
     /// One line for people: the kind, the users evaluated and those left out, and why.
     pub fn describe(&self, data: &Dataset) -> String {
         let SplitSpec { kind, target, cut, learn, only } = self.spec;
-        let evaluated = thousands((self.train.len() - self.left_out) as u64);
         let name = target.map(|b| data.behaviour_names()[b as usize].as_str());
+        let event = || name.map_or("event".to_string(), |name| format!("{name} event"));
         let behind = cut.map(|cut| format!(" behind the first {}%", percent(cut.share))).unwrap_or_default();
         let cut_in_files = kind == SplitKind::LeaveOneOut && data.has_parts();
-        let why = match (kind, learn) {
-            (_, Learn::Earlier) => "not drawn, or fewer than 3 events before the cut".to_string(),
-            (SplitKind::LeaveOneOut, _) if cut_in_files => {
-                "no event in the files for validation and test, or none before them".to_string()
+        let why = match (kind, learn, name) {
+            (_, Learn::Earlier, _) => "not drawn, or fewer than 3 events before the cut".to_string(),
+            (SplitKind::LeaveOneOut, ..) if cut_in_files => {
+                format!("no {} in the files for validation and test, or nothing before it", event())
             }
-            (SplitKind::LeaveOneOut, _) => match name {
-                Some(name) => format!("fewer than 2 {name} events{behind}, or nothing before them"),
-                None => format!("fewer than 3 events{}", if cut.is_some() { ", or not 2" } else { "" }) + &behind,
-            },
-            (SplitKind::Ratio(_), _) => "too few events for a target".to_string(),
-            (SplitKind::Time(_), _) => "no event after the first cut, or none before it".to_string(),
+            (SplitKind::LeaveOneOut, _, Some(name)) => {
+                format!("fewer than 2 {name} events{behind}, or nothing before them")
+            }
+            (SplitKind::LeaveOneOut, ..) => {
+                format!("fewer than 3 events{}", if cut.is_some() { ", or not 2" } else { "" }) + &behind
+            }
+            (SplitKind::Ratio([train, ..]), _, Some(name)) => {
+                format!("no {name} event in the last {}%{behind}, or nothing before it", percent(1.0 - train))
+            }
+            (SplitKind::Ratio(_), ..) => format!("too few events for a target{behind}"),
+            (SplitKind::Time(_), ..) => {
+                format!("no {} after the first cut{behind}, or nothing before it", event())
+            }
         };
         let of = name.map(|name| format!(" of {name}")).unwrap_or_default();
-        let only = if only == Group::All { String::new() } else { format!(", {only} alone") };
-        let left_out = thousands(self.left_out as u64);
+        let count = |users: usize| thousands(users as u64);
+        let left_out = match self.left_out {
+            0 => "0 left out".to_string(),
+            n => format!("{} left out ({why})", count(n)),
+        };
+        let (only, outside) = match only {
+            Group::All => Default::default(),
+            group => (format!(", {group} alone"), format!(", {} without a {group} target", count(self.outside))),
+        };
         let kind = if cut_in_files { "as the files are cut".to_string() } else { kind.to_string() };
-        format!("{kind}{of}{only}: {evaluated} users evaluated, {left_out} left out ({why})")
+        let evaluated = count(self.train.len() - self.left_out - self.outside);
+        format!("{kind}{of}{only}: {evaluated} users evaluated, {left_out}{outside}")
     }
 }
 
@@ -505,6 +535,25 @@ mod tests {
         };
         assert_eq!((of(Group::Cold), of(Group::Warm)), (vec![(0, 4), (1, 2)], vec![]));
         assert_eq!((of(Group::Seen), of(Group::New)), (vec![(0, 4)], vec![(1, 2)]));
+        // What is said of users without a target of the group is not what is said of users without any.
+        let said = |kind: &str, target, only| {
+            let spec = SplitSpec { kind: kind.parse().unwrap(), target, only, ..SplitSpec::default() };
+            Split::new(&data, spec).unwrap().describe(&data)
+        };
+        let buys = "1 left out (fewer than 2 buy events, or nothing before them)";
+        for (only, users) in [
+            (Group::Cold, format!("cold alone: 2 users evaluated, {buys}, 0 without a cold target")),
+            (Group::Warm, format!("warm alone: 0 users evaluated, {buys}, 2 without a warm target")),
+            // Of user 1 the validation target is new as well; of user 0 it was seen.
+            (Group::New, format!("new alone: 1 users evaluated, {buys}, 1 without a new target")),
+        ] {
+            assert_eq!(said("leave-one-out", Some(2), only), format!("leave-one-out of buy, {users}"));
+        }
+        assert_eq!(
+            said("ratio:50,25,25", Some(1), Group::All),
+            "ratio:50,25,25 of cart: 2 users evaluated, 1 left out (no cart event in the last 50%, or nothing before it)"
+        );
+        assert_eq!(said("ratio:50,25,25", None, Group::All), "ratio:50,25,25: 3 users evaluated, 0 left out");
         // What was bought before is not seen under another behaviour.
         let twice = with_behaviours(&[(&[1, 2, 2, 2], &[0, 2, 2, 2], &[1, 2, 3, 4])]);
         let spec = SplitSpec { target: Some(2), only: Group::New, ..SplitSpec::default() };

@@ -36,7 +36,7 @@ pub fn rank<'a>(
     };
     let counts: Vec<(u32, u32)> = targets.par_iter().enumerate().map(count).collect();
     let ranks = counts.iter().map(|&(greater, equal)| ties.rank(greater, equal)).collect();
-    Ranked { targets: targets.to_vec(), counts, ranks }
+    Ranked { targets: targets.to_vec(), counts, ranks, full: None }
 }
 
 /// Candidates above the target, and others of its score.

@@ -2,13 +2,12 @@
 
 use super::config::{EvalConfig, Protocol};
 use super::metrics::{Metric, TieRule};
-use super::ranker::{Candidates, RankSpec, Ranker, not_finite};
-use crate::data::{Ask, Dataset, EvalBatches, EvalSpec, Features, Split};
+use super::ranker::{Candidates, RankSpec, Ranker, Standing, not_finite};
+use crate::data::{Ask, Dataset, EvalBatches, EvalSpec, Features, LeftOut, Split};
 use crate::device::{Device, RunOptions, Store};
 use crate::error::{Error, Result};
-use crate::kernels::rank::Rank;
 use crate::models::Model;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Ranks of all that was asked for, by user: of a part in the order of their histories.
@@ -20,26 +19,53 @@ pub struct Ranked {
     pub counts: Vec<(u32, u32)>,
     /// From 1, by the tie rule.
     pub ranks: Vec<f64>,
+    /// Where all items are ranked: the ranks with the history masked and without, one of which are `ranks`.
+    pub full: Option<Full>,
+}
+
+/// The two ways to rank a target among all items.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Full {
+    /// Without the items of the history.
+    pub masked: Vec<f64>,
+    /// With them.
+    pub unmasked: Vec<f64>,
+}
+
+impl Full {
+    /// The metrics of both on the test part, and `more`, by name.
+    pub fn metrics(&self, more: Metric) -> [(String, Value); 2] {
+        [("masked", &self.masked), ("unmasked", &self.unmasked)]
+            .map(|(name, ranks)| (name.to_string(), json!({"test": metrics(ranks, more)})))
+    }
+}
+
+/// The metrics that are always reported, and `more`, by name.
+fn metrics(ranks: &[f64], more: Metric) -> Value {
+    let list = Metric::REPORTED.into_iter().chain((!Metric::REPORTED.contains(&more)).then_some(more));
+    let values = list.map(|metric| (metric.to_string(), metric.mean(ranks).into()));
+    Value::Object(values.collect::<Map<_, _>>())
 }
 
 impl Ranked {
     /// The metrics that are always reported, and `more`, by name.
     pub fn metrics(&self, more: Metric) -> Value {
-        let list = Metric::REPORTED.into_iter().chain((!Metric::REPORTED.contains(&more)).then_some(more));
-        let values = list.map(|metric| (metric.to_string(), metric.mean(&self.ranks).into()));
-        Value::Object(values.collect::<Map<_, _>>())
+        metrics(&self.ranks, more)
     }
 
     /// Those whose target, user and number of events before it, is wanted.
     pub fn filtered(&self, wanted: impl Fn(&(u32, u32)) -> bool) -> Ranked {
-        let rows = (0..self.targets.len()).filter(|&i| wanted(&self.targets[i]));
-        let (mut some, all) = (Ranked::default(), self);
-        rows.for_each(|i| {
-            some.targets.push(all.targets[i]);
-            some.counts.push(all.counts[i]);
-            some.ranks.push(all.ranks[i]);
-        });
-        some
+        let rows: Vec<usize> = (0..self.targets.len()).filter(|&i| wanted(&self.targets[i])).collect();
+        fn pick<T: Copy>(all: &[T], rows: &[usize]) -> Vec<T> {
+            rows.iter().map(|&i| all[i]).collect()
+        }
+        let full = |full: &Full| Full { masked: pick(&full.masked, &rows), unmasked: pick(&full.unmasked, &rows) };
+        Ranked {
+            targets: pick(&self.targets, &rows),
+            counts: pick(&self.counts, &rows),
+            ranks: pick(&self.ranks, &rows),
+            full: self.full.as_ref().map(full),
+        }
     }
 
     pub fn mean_of_users(&self, metric: Metric) -> f64 {
@@ -61,12 +87,14 @@ pub struct Evaluator {
     ranker: Ranker,
     batches: EvalBatches,
     data: Arc<Dataset>,
+    protocol: Protocol,
+    masked: bool,
     ties: TieRule,
 }
 
 impl Evaluator {
     /// # Errors
-    /// A part without targets; too few items to sample candidates from; a device that cannot hold the plan.
+    /// A part without targets, or without one that can be ranked; a device that cannot hold the plan.
     pub fn new(
         (device, run): (&Device, RunOptions),
         store: &Store,
@@ -85,7 +113,8 @@ impl Evaluator {
             batch: config.batch,
             max_len,
             padding: model.padding(),
-            mask_history: config.mask_history,
+            // Excluded items are counted apart: one pass ranks with and without them.
+            mask_history: true,
             behaviours: model.reads().behaviours,
             features: features.cloned(),
             sampled,
@@ -96,7 +125,13 @@ impl Evaluator {
         let spec = RankSpec { batch: config.batch, max_len, items, exclude_cap, run };
         let candidates = sampled.map_or(Candidates::All, |(n, _)| Candidates::Listed(1 + n));
         let ranker = Ranker::new(device, store, model, &spec, candidates)?;
-        Ok(Evaluator { ranker, batches, data: data.clone(), ties: config.ties })
+        let EvalConfig { protocol, mask_history: masked, ties, .. } = *config;
+        Ok(Evaluator { ranker, batches, data: data.clone(), protocol, masked, ties })
+    }
+
+    /// What is asked for and not ranked.
+    pub fn left_out(&self) -> LeftOut {
+        self.batches.left_out()
     }
 
     /// Computes the users of all targets and ranks nothing: what of [`Evaluator::run`] is the model's own.
@@ -117,20 +152,29 @@ impl Evaluator {
     /// [`Error::Stopped`]. A score that is not finite, of a target or of what it is ranked among: [`Error::NotFinite`], with
     /// the user and the item; a device that fails.
     pub fn run_unless(&mut self, stop: &dyn Fn() -> bool) -> Result<Ranked> {
-        let mut ranked = Ranked { targets: self.batches.targets().to_vec(), ..Ranked::default() };
+        let targets = self.batches.targets().to_vec();
+        let mut standings = vec![];
         for batch in self.batches.batches() {
             if stop() {
                 return Err(Error::Stopped("stopped before all was ranked".to_string()));
             }
-            let counts = self.ranker.ranks(&batch)?;
-            if let Some(row) = counts.iter().position(|&(greater, _)| greater == Rank::NOT_FINITE) {
-                let item = if counts[row].1 == 0 { batch.target[row] } else { counts[row].1 };
-                return Err(not_finite(&self.data, batch.users[row], item));
+            for (row, standing) in self.ranker.ranks(&batch)?.into_iter().enumerate() {
+                let item = |item| if item == 0 { batch.target[row] } else { item };
+                standings.push(standing.map_err(|broken| not_finite(&self.data, batch.users[row], item(broken)))?);
             }
-            ranked.counts.extend(counts);
         }
-        ranked.ranks = ranked.counts.iter().map(|&(greater, equal)| self.ties.rank(greater, equal)).collect();
-        Ok(ranked)
+        let ranks = |counts: &[(u32, u32)]| counts.iter().map(|&(above, level)| self.ties.rank(above, level)).collect();
+        let masked: Vec<(u32, u32)> = standings.iter().map(|standing| standing.competing).collect();
+        if self.protocol != Protocol::Full {
+            return Ok(Ranked { targets, ranks: ranks(&masked), counts: masked, full: None });
+        }
+        let unmasked: Vec<(u32, u32)> = standings.into_iter().map(Standing::all).collect();
+        let full = Full { masked: ranks(&masked), unmasked: ranks(&unmasked) };
+        let (counts, ranks) = match self.masked {
+            true => (masked, full.masked.clone()),
+            false => (unmasked, full.unmasked.clone()),
+        };
+        Ok(Ranked { targets, counts, ranks, full: Some(full) })
     }
 }
 
@@ -141,7 +185,7 @@ mod tests {
     #[test]
     fn a_user_of_several_targets_counts_once() {
         let targets = vec![(3, 5), (3, 6), (8, 2)];
-        let ranked = Ranked { targets, counts: vec![(0, 0), (3, 0), (1, 0)], ranks: vec![1.0, 4.0, 2.0] };
+        let ranked = Ranked { targets, counts: vec![(0, 0), (3, 0), (1, 0)], ranks: vec![1.0, 4.0, 2.0], full: None };
         assert_eq!(ranked.per_user(Metric::Mrr), [0.625, 0.5]);
     }
 }

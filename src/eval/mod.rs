@@ -10,7 +10,7 @@ pub mod ranker;
 pub mod significance;
 
 pub use config::{EvalConfig, Protocol};
-pub use evaluator::{Evaluator, Ranked};
+pub use evaluator::{Evaluator, Full, Ranked};
 pub use lists::Lists;
 pub use metrics::{Metric, TieRule};
 pub use significance::Comparison;

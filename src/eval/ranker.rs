@@ -10,6 +10,7 @@ use crate::kernels::rank::{Pick, Rank, TopK};
 use crate::models::history::{write_besides, write_history};
 use crate::models::{History, Model};
 use crate::tensor::{Spec, Tensor};
+use rayon::prelude::*;
 
 /// Items scored at once. The scores of a tile are \[B, tile\].
 const TILE: usize = 8192;
@@ -116,7 +117,24 @@ pub fn not_finite(data: &Dataset, user: u32, item: u32) -> Error {
     ))
 }
 
-/// How many candidates score above and equal to each target.
+/// Where a target stands: how many items score above it, and how many others as much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Of the items that compete with it.
+    pub competing: (u32, u32),
+    /// Of the excluded ones.
+    pub excluded: (u32, u32),
+}
+
+impl Standing {
+    /// With the excluded items among the candidates.
+    pub fn all(self) -> (u32, u32) {
+        let Standing { competing: (above, level), excluded } = self;
+        (above + excluded.0, level + excluded.1)
+    }
+}
+
+/// Where each target stands among the items.
 pub struct Ranker {
     users: Users,
     /// Finds the targets' scores, where that takes a pass over the tiles of its own.
@@ -145,9 +163,7 @@ impl Ranker {
         };
         let offsets = g.input("exclude_offsets", Spec::u32([spec.batch + 1]));
         let excluded = g.input("exclude_items", Spec::u32([spec.exclude_cap]));
-        let counts = g.try_push(Rank, &[tile_scores, ids, target_score, offsets, excluded])?;
-        g.result("greater", counts[0]);
-        g.result("equal", counts[1]);
+        g.result("counts", g.push(Rank, &[tile_scores, ids, target_score, offsets, excluded]));
         let rank = compile(&g)?;
         let targets = if one_pass {
             None
@@ -170,9 +186,8 @@ impl Ranker {
         self.users.runner.wait()
     }
 
-    /// (greater, equal) of each real row of `batch`; ([`Rank::NOT_FINITE`], item) where the score of an item is not finite,
-    /// 0 for the target.
-    pub fn ranks(&mut self, batch: &EvalBatch) -> Result<Vec<(u32, u32)>> {
+    /// The standing of each real row's target, or the item whose score is not finite (0: the target).
+    pub fn ranks(&mut self, batch: &EvalBatch) -> Result<Vec<Result<Standing, u32>>> {
         self.users.run(batch)?;
         let Ranker { targets, rank, tiles, .. } = self;
         if let Some(runner) = targets {
@@ -188,63 +203,102 @@ impl Ranker {
             rank.write_u32("target", &batch.target)?;
         }
         write_excluded(rank, batch)?;
-        let mut counts = vec![(0, 0); batch.samples];
+        let mut standings = vec![Ok(Standing::default()); batch.samples];
         for ids in tiles.iter() {
             rank.write_u32("ids", batch.candidates.as_deref().unwrap_or(ids))?;
             rank.run()?;
-            let (greater, equal) = (rank.read("greater")?, rank.read("equal")?);
-            for (c, (&g, &e)) in counts.iter_mut().zip(greater.as_u32().iter().zip(equal.as_u32())) {
-                *c = match (c.0, g) {
-                    (Rank::NOT_FINITE, _) => *c,
-                    (_, Rank::NOT_FINITE) => (g, e),
-                    _ => (c.0 + g, c.1 + e),
-                };
+            let counts = rank.read("counts")?;
+            for (standing, c) in standings.iter_mut().zip(counts.as_u32().chunks(Rank::COUNTS)) {
+                *standing = standing.and_then(|Standing { competing, excluded }| match c[0] {
+                    Rank::NOT_FINITE => Err(c[1]),
+                    _ => Ok(Standing {
+                        competing: (competing.0 + c[0], competing.1 + c[1]),
+                        excluded: (excluded.0 + c[2], excluded.1 + c[3]),
+                    }),
+                });
             }
         }
-        Ok(counts)
+        // The target, which is excluded, is level with itself.
+        standings.iter_mut().flatten().for_each(|standing| standing.excluded.1 = standing.excluded.1.saturating_sub(1));
+        Ok(standings)
     }
 }
 
 /// The k best items of each user.
 pub struct Recommender {
     users: Users,
-    best: Runner,
+    /// Of k that the kernel takes the best so far and of a tile, of more the scores of a tile.
+    runner: Runner,
     tiles: Vec<Vec<u32>>,
     k: usize,
 }
 
 impl Recommender {
-    /// It is an error if `k` is 0 or over [`TopK::MAX_K`].
+    /// `k` is at least 1.
     pub fn new(device: &Device, store: &Store, model: &dyn Model, spec: &RankSpec, k: usize) -> Result<Recommender> {
         let g = Graph::new();
         let (ids, tile_scores) = scores(&g, model, spec, Candidates::All);
-        let offsets = g.input("exclude_offsets", Spec::u32([spec.batch + 1]));
-        let excluded = g.input("exclude_items", Spec::u32([spec.exclude_cap]));
-        let best_scores = g.input("best_scores", Spec::f32([spec.batch, k]));
-        let best_ids = g.input("best_ids", Spec::u32([spec.batch, k]));
-        let best = g.try_push(TopK, &[tile_scores, ids, offsets, excluded, best_scores, best_ids])?;
-        g.result("scores", best[0]);
-        g.result("ids", best[1]);
-        let best = device.compile(&device.plan(&g, Options::default())?, store, spec.run)?;
-        Ok(Recommender { users: Users::new(device, store, model, spec)?, best, tiles: tiles(spec.items), k })
+        if k <= TopK::MAX_K {
+            let offsets = g.input("exclude_offsets", Spec::u32([spec.batch + 1]));
+            let excluded = g.input("exclude_items", Spec::u32([spec.exclude_cap]));
+            let best_scores = g.input("best_scores", Spec::f32([spec.batch, k]));
+            let best_ids = g.input("best_ids", Spec::u32([spec.batch, k]));
+            let best = g.try_push(TopK, &[tile_scores, ids, offsets, excluded, best_scores, best_ids])?;
+            g.result("scores", best[0]);
+            g.result("ids", best[1]);
+        } else {
+            g.result("scores", tile_scores);
+        }
+        let runner = device.compile(&device.plan(&g, Options::default())?, store, spec.run)?;
+        Ok(Recommender { users: Users::new(device, store, model, spec)?, runner, tiles: tiles(spec.items), k })
     }
 
-    /// For each real row the best items and their scores, best first; fewer than k where fewer are left. An item whose score
-    /// is not finite comes first, with the score [`TopK::NOT_FINITE`].
+    /// For each real row the best items and their scores, best first, equal scores by lower item; fewer than k where fewer
+    /// are left. An item whose score is not finite comes first, with the score [`TopK::NOT_FINITE`].
     pub fn best(&mut self, batch: &EvalBatch) -> Result<Vec<Vec<(u32, f32)>>> {
         self.users.run(batch)?;
-        write_excluded(&mut self.best, batch)?;
-        let n = batch.target.len() * self.k;
+        if self.k <= TopK::MAX_K { self.on_the_device(batch) } else { self.on_the_host(batch) }
+    }
+
+    fn on_the_device(&mut self, batch: &EvalBatch) -> Result<Vec<Vec<(u32, f32)>>> {
+        let Recommender { runner, tiles, k, .. } = self;
+        write_excluded(runner, batch)?;
+        let n = batch.target.len() * *k;
         let (mut scores, mut ids) = (Tensor::zeros([n]), Tensor::u32([n], vec![0; n]));
-        for tile in &self.tiles {
-            self.best.write_u32("ids", tile)?;
-            self.best.write("best_scores", &scores)?;
-            self.best.write("best_ids", &ids)?;
-            self.best.run()?;
-            (scores, ids) = (self.best.read("scores")?, self.best.read("ids")?);
+        for tile in tiles {
+            runner.write_u32("ids", tile)?;
+            runner.write("best_scores", &scores)?;
+            runner.write("best_ids", &ids)?;
+            runner.run()?;
+            (scores, ids) = (runner.read("scores")?, runner.read("ids")?);
         }
         let scores = scores.to_f32();
-        let rows = ids.as_u32().chunks(self.k).zip(scores.chunks(self.k)).take(batch.samples);
+        let rows = ids.as_u32().chunks(*k).zip(scores.chunks(*k)).take(batch.samples);
         Ok(rows.map(|(i, s)| i.iter().copied().zip(s.iter().copied()).filter(|(i, _)| *i != 0).collect()).collect())
+    }
+
+    /// Lists that are longer than the kernel's: the scores of each tile come to the host, which keeps the best so far.
+    fn on_the_host(&mut self, batch: &EvalBatch) -> Result<Vec<Vec<(u32, f32)>>> {
+        let Recommender { runner, tiles, k, .. } = self;
+        let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        let mut lists: Vec<Vec<(u32, f32)>> = vec![vec![]; batch.samples];
+        for tile in tiles {
+            runner.write_u32("ids", tile)?;
+            runner.run()?;
+            let scores = runner.read("scores")?.to_f32();
+            let rows = lists.par_iter_mut().zip(scores.par_chunks(tile.len())).enumerate();
+            rows.for_each(|(row, (list, scores))| {
+                let excluded = batch.excluded(row);
+                let finite = |score: f32| if score.is_finite() { score } else { TopK::NOT_FINITE };
+                let items = tile.iter().copied().zip(scores.iter().map(|&score| finite(score)));
+                list.extend(items.filter(|(item, _)| *item != 0 && excluded.binary_search(item).is_err()));
+                if list.len() > *k {
+                    list.select_nth_unstable_by(*k - 1, order);
+                    list.truncate(*k);
+                }
+            });
+        }
+        lists.par_iter_mut().for_each(|list| list.sort_unstable_by(order));
+        Ok(lists)
     }
 }

@@ -1,4 +1,4 @@
-//! Ranking for evaluation: how many candidates score above and equal to the target, and the k best. Both walk the
+//! Ranking for evaluation: how many items score above and equal to the target, and the k best. Both walk the
 //! catalogue tile by tile; `ids` names the items of a tile (0: no item), `exclude` the items that do not compete.
 
 use super::args::{Args, rows, rows2};
@@ -112,79 +112,80 @@ impl Op for Pick {
 }
 
 /// Inputs scores \[B, W\], ids \[W\] or \[B, W\], target_score \[B\], exclude_offsets \[B + 1\], exclude_items (ascending in each
-/// row). Outputs greater \[B\] and equal \[B\]: how many items of the tile, padding and excluded ones left out, score above
-/// the target and as much as it. The target itself must be among the excluded. Where a score is not finite, the target's or
-/// that of an item that is counted, there is no rank: greater is [`Rank::NOT_FINITE`], and equal the lowest such item, 0 for
-/// the target.
+/// row). Output counts \[B, 4\]: how many items of the tile that compete score above the target, and how many as much as it;
+/// then the same of the excluded items, so that one pass ranks with and without them. Padding is never counted. The target
+/// itself must be among the excluded, where it is level with itself. Where a score is not finite, the target's or an item's,
+/// there is no rank but [`Rank::NOT_FINITE`], the lowest such item (0 for the target), 0 and 0.
 #[derive(Debug, Clone, Copy)]
 pub struct Rank;
 
 impl Rank {
+    /// Columns of the counts.
+    pub const COUNTS: usize = 4;
     /// More items than any catalogue has.
     pub const NOT_FINITE: u32 = u32::MAX;
 
-    /// Where a row's items ascend, as the catalogue's tiles do, all are counted without a branch and the excluded ones, far
-    /// fewer, taken out after; else each that scores high enough is looked up among the excluded.
     fn twin<T: Real>(&self, a: &Args<T>) {
         let (scores, ids, target, offsets, items) = (a.f(0), a.u(1), a.f(2), a.u(3), a.u(4));
         let w = a.shape(0)[1];
         let tile = ascending(ids, a.shape(1));
-        rows2((a.out_u(0), 1), (a.out_u(1), 1), w, |b, greater, equal| {
+        rows(a.out_u(0), Rank::COUNTS, w, |b, counts| {
             let (row, bar, out) = (&scores[b * w..][..w], target[b], excluded(offsets, items, b));
             let id = |c: usize| id_at(ids, a.shape(1), b, c);
-            let competes = |c: usize| id(c) != 0 && out.binary_search(&id(c)).is_err();
-            let lowest_broken = || (0..w).filter(|&c| !row[c].is_finite() && competes(c)).map(id).min();
-            if !bar.is_finite() {
-                (greater[0], equal[0]) = (Rank::NOT_FINITE, 0);
-                return;
-            }
-            let Some(tile) = tile else {
-                let (mut above, mut level, mut broken) = (0, 0, false);
-                for (c, &s) in row.iter().enumerate() {
-                    if (s < bar && s.is_finite()) || !competes(c) {
-                        continue;
-                    }
-                    broken |= !s.is_finite();
-                    level += u32::from(s == bar);
-                    above += u32::from(s > bar);
-                }
-                (greater[0], equal[0]) = match broken.then(lowest_broken).flatten() {
-                    Some(item) => (Rank::NOT_FINITE, item),
-                    None => (above, level),
-                };
-                return;
+            let (found, broken) = match tile {
+                Some(tile) => in_tile(&row[..tile.len()], bar, tile, out),
+                None => one_by_one(row, bar, id, out),
             };
-            let (mut competing, mut below, mut level, mut broken) = (tile.len() as u32, 0, 0, 0);
-            for &s in &row[..tile.len()] {
-                below += u32::from(s < bar);
-                level += u32::from(s == bar);
-                broken += u32::from(!s.is_finite());
-            }
-            // Of items one after the other, as they mostly are, each one's column is known; else it is looked for.
-            let first = tile.first().copied().unwrap_or(0);
-            let gapless = tile.last().is_some_and(|last| (last - first) as usize + 1 == tile.len());
-            let mut from = 0;
-            for (i, id) in out.iter().enumerate() {
-                if i > 0 && out[i - 1] == *id {
-                    continue;
-                }
-                from = match gapless {
-                    true => id.wrapping_sub(first) as usize,
-                    false => from + tile[from..].partition_point(|x| x < id),
-                };
-                if tile.get(from) == Some(id) {
-                    competing -= 1;
-                    below -= u32::from(row[from] < bar);
-                    level -= u32::from(row[from] == bar);
-                    broken -= u32::from(!row[from].is_finite());
-                }
-            }
-            (greater[0], equal[0]) = match (broken > 0).then(lowest_broken).flatten() {
-                Some(item) => (Rank::NOT_FINITE, item),
-                None => (competing - below - level, level),
-            };
+            let lowest = || (0..w).filter(|&c| id(c) != 0 && !row[c].is_finite()).map(id).min();
+            let item = if bar.is_finite() { broken.then(lowest).flatten() } else { Some(0) };
+            counts.copy_from_slice(&item.map_or(found, |item| [Rank::NOT_FINITE, item, 0, 0]));
         });
     }
+}
+
+/// [`Rank`]'s counts of a row whose items ascend, and whether a score is not finite: all are counted without a branch, and the
+/// excluded ones, far fewer, taken out after.
+fn in_tile<T: Real>(row: &[T], bar: T, tile: &[u32], out: &[u32]) -> ([u32; Rank::COUNTS], bool) {
+    let (mut below, mut level, mut broken) = (0, 0, 0);
+    for &s in row {
+        below += u32::from(s < bar);
+        level += u32::from(s == bar);
+        broken += u32::from(!s.is_finite());
+    }
+    // Of items one after the other, as they mostly are, each one's column is known; else it is looked for.
+    let first = tile.first().copied().unwrap_or(0);
+    let gapless = tile.last().is_some_and(|last| (last - first) as usize + 1 == tile.len());
+    let (mut out_above, mut out_level) = (0, 0);
+    let mut from = 0;
+    for (i, id) in out.iter().enumerate() {
+        if i > 0 && out[i - 1] == *id {
+            continue;
+        }
+        from = match gapless {
+            true => id.wrapping_sub(first) as usize,
+            false => from + tile[from..].partition_point(|x| x < id),
+        };
+        if tile.get(from) == Some(id) {
+            out_above += u32::from(row[from] > bar);
+            out_level += u32::from(row[from] == bar);
+        }
+    }
+    let above = tile.len() as u32 - below - level;
+    ([above - out_above, level - out_level, out_above, out_level], broken > 0)
+}
+
+/// As [`in_tile`], of items in any order: each that scores high enough is looked up among the excluded.
+fn one_by_one<T: Real>(row: &[T], bar: T, id: impl Fn(usize) -> u32, out: &[u32]) -> ([u32; Rank::COUNTS], bool) {
+    let (mut counts, mut broken) = ([0; Rank::COUNTS], false);
+    for (c, &s) in row.iter().enumerate() {
+        let finite = s.is_finite();
+        if finite && s < bar || id(c) == 0 {
+            continue;
+        }
+        broken |= !finite;
+        counts[usize::from(s == bar) + 2 * usize::from(out.binary_search(&id(c)).is_ok())] += 1;
+    }
+    (counts, broken)
 }
 
 impl Op for Rank {
@@ -200,7 +201,7 @@ impl Op for Rank {
         x.is_shape(3, &[b + 1])?;
         x.dtype(3, DType::U32)?;
         x.dtype(4, DType::U32)?;
-        Ok(Outputs::many([Spec::u32([b]), Spec::u32([b])]))
+        Ok(Outputs::one(Spec::u32([b, Rank::COUNTS])))
     }
 
     fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
@@ -216,7 +217,7 @@ impl Op for Rank {
     fn operands(&self) -> Operands {
         Operands {
             inputs: &["scores", "ids", "target_score", "exclude_offsets", "exclude_items"],
-            outputs: &["greater", "equal"],
+            outputs: &["counts"],
             scratch: &[],
         }
     }
@@ -233,7 +234,7 @@ impl Op for Rank {
 pub struct TopK;
 
 impl TopK {
-    /// More would not fit into the workgroup memory of every adapter.
+    /// A round over the tile is made for each of k: longer lists are better sorted from the scores.
     pub const MAX_K: usize = 256;
     /// No score of a model that works, and a number that shaders can compare.
     pub const NOT_FINITE: f32 = f32::MAX;

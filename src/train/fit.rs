@@ -163,26 +163,34 @@ impl Session {
         let metric = self.config.eval.metric;
         let FitOptions { run, stop, .. } = options;
         let _heeded = stop.heed();
-        let ranked = self.evaluator_with(&store, Part::Test, run)?.run_unless(&|| stop.requested())?;
+        let mut evaluator = self.evaluator_with(&store, Part::Test, run)?;
+        let ranked = evaluator.run_unless(&|| stop.requested())?;
+        let left_out = evaluator.left_out();
         let floor = self.popularity()?;
-        let oracle = self.oracle();
-        let copy = self.copy()?;
+        let oracle = self.oracle(&ranked.targets);
+        let copy = self.copy(&ranked.targets);
         let epochs = epochs(state);
-        let metrics = self.write_metrics(
-            folder,
-            state,
-            &best,
-            json!({
-                "test": ranked.metrics(metric),
-                "groups": self.groups(&ranked),
-                "pop": {"test": floor.metrics(metric)},
-                "copy": copy.as_ref().map(|copy| json!({"test": copy.metrics(metric), "groups": self.groups(copy)})),
-                "oracle": oracle.as_ref().map(|oracle| json!({"test": oracle.metrics(metric)})),
-                "targets": ranked.ranks.len(),
-            }),
-        )?;
+        let mut found = json!({
+            "test": ranked.metrics(metric),
+            "groups": self.groups(&ranked),
+            "pop": {"test": floor.metrics(metric)},
+            "copy": copy.as_ref().map(|copy| json!({"test": copy.metrics(metric), "groups": self.groups(copy)})),
+            "oracle": oracle.as_ref().map(|oracle| json!({"test": oracle.metrics(metric)})),
+            "targets": ranked.ranks.len(),
+            "targets_left_out": left_out.targets,
+        });
+        let full = ranked.full.as_ref();
+        found.as_object_mut().expect("it is one").extend(full.into_iter().flat_map(|full| full.metrics(metric)));
+        let metrics = self.write_metrics(folder, state, &best, found)?;
         let shown = [Metric::Recall(5), Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10)];
         let mut text: String = shown.map(|m| format!("{m} {:.4}  ", m.mean(&ranked.ranks))).concat();
+        if let Some(full) = full {
+            let (other, ranks) = match self.config.eval.mask_history {
+                true => ("unmasked", &full.unmasked),
+                false => ("masked", &full.masked),
+            };
+            text += &format!("({other} {:.4})  ", Metric::Ndcg(10).mean(ranks));
+        }
         if epochs > 0 {
             let bound = |ranked: &Ranked| format!("{:.4}", Metric::Ndcg(10).mean(&ranked.ranks));
             let of = |what: &str, ranked: &Option<Ranked>| {
@@ -192,6 +200,7 @@ impl Session {
             text += &format!("(pop {}{top})  best epoch {} of {epochs}  ", bound(&floor), best.epoch);
         }
         report.line("test", &format!("{text}{:.0} s", state.seconds));
+        left_out.some().iter().for_each(|left_out| report.line("", &left_out.to_string()));
         if Metric::Ndcg(10).mean(&ranked.ranks) == 1.0 {
             report.line("", PERFECT);
         }
@@ -245,38 +254,36 @@ impl Session {
         Some(Value::Object(groups.into_iter().collect()))
     }
 
-    /// Ranks of the test part by the copy rule, where a behaviour is predicted from others: what any table is to be seen beside.
-    fn copy(&self) -> Result<Option<Ranked>> {
+    /// Ranks of targets of the test part by the copy rule, where a behaviour is predicted from others: what any table is to be seen beside.
+    fn copy(&self, targets: &[(u32, u32)]) -> Option<Ranked> {
         let Session { data, split, config, .. } = self;
-        let Some(behaviour) = split.target() else { return Ok(None) };
-        let targets: Vec<(u32, u32)> = split.targets(data, Part::Test).collect();
+        let behaviour = split.target()?;
         let EvalConfig { protocol, seed, mask_history, ties, .. } = config.eval;
         let lists: Vec<Vec<u32>> = match protocol {
             Protocol::Full if !mask_history => vec![vec![]; targets.len()],
             Protocol::Full => targets.iter().map(|&(user, n)| split.done(data, user, n as usize).collect()).collect(),
             Protocol::Sampled(n) => {
                 // What is asked for is in their histories.
-                let users = targets.iter().map(|&(user, _)| (user, &[][..]));
-                let mut candidates = Candidates::new(data, split, n, seed, users.clone())?;
-                let list = |user| {
+                let mut candidates = Candidates::new(data.items(), n, seed);
+                let list = |&(user, _): &(u32, u32)| {
                     let mut list = vec![];
-                    candidates.draw(data, split, user, &mut list);
+                    candidates.draw(data, split, (user, &[]), &mut list);
                     list
                 };
-                users.map(list).collect()
+                targets.iter().map(list).collect()
             }
         };
-        Ok(Some(copy::rank(data, &targets, behaviour, ties, |at| match protocol {
+        Some(copy::rank(data, targets, behaviour, ties, |at| match protocol {
             Protocol::Full => Among::All { items: data.items(), excluded: &lists[at] },
             Protocol::Sampled(_) => Among::Listed(&lists[at]),
-        })))
+        }))
     }
 
-    /// Ranks of the test part by the truth, where it is known: nothing can do better.
-    fn oracle(&self) -> Option<Ranked> {
-        let Session { world, data, split, config, .. } = self;
+    /// Ranks of targets of the test part by the truth, where it is known: nothing can do better.
+    fn oracle(&self, targets: &[(u32, u32)]) -> Option<Ranked> {
+        let Session { world, data, config, .. } = self;
         let world = world.as_ref().filter(|_| config.eval.protocol == Protocol::Full)?;
-        Some(oracle::rank(world, data, split, Part::Test, config.eval.ties))
+        Some(oracle::rank(world, data, targets, config.eval.ties))
     }
 
     /// Ranks of the test part by popularity: the floor that every model must clear.

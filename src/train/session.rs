@@ -485,10 +485,18 @@ impl Session {
             };
             apart.push(format!("data: {} and {}", name(&a), name(&b)));
         }
-        let drawn = matches!(self.config.eval.protocol, Protocol::Sampled(_));
-        let keys = ["split", "target", "cut", "ranked", "protocol", "candidates_seed", "history_masked", "ties"];
-        let keys = keys.into_iter().filter(|&key| a[key] != b[key] && (drawn || key != "candidates_seed"));
-        apart.extend(keys.map(|key| format!("{key}: {} and {}", a[key], b[key])));
+        let mut differ = |keys: &[&str], same: fn(&Value, &Value) -> bool| {
+            let keys = keys.iter().filter(|&&key| !same(&a[key], &b[key]));
+            let before = apart.len();
+            apart.extend(keys.map(|key| format!("{key}: {} and {}", a[key], b[key])));
+            apart.len() > before
+        };
+        let asked = differ(&["split", "target", "cut", "ranked"], |a, b| a == b);
+        let known = |a: &Value, b: &Value| a == b || a.is_null() || b.is_null();
+        let ranked = differ(&["protocol", "candidates_seed", "history_masked", "ties"], known);
+        if ranked && !asked && a["data"]["fingerprint"] == b["data"]["fingerprint"] {
+            apart.push("--protocol full, or sampled:N, ranks all in one way".to_string());
+        }
         if apart.is_empty() { Ok(()) } else { Err(Error::Usage(apart.join("; "))) }
     }
 
@@ -512,8 +520,9 @@ impl Session {
             "ranked": config.eval.targets,
             "phase": self.phase,
             "protocol": config.eval.protocol.to_string(),
-            "candidates_seed": config.eval.seed,
-            "history_masked": config.eval.mask_history,
+            // What is drawn lies outside the history, masked or not.
+            "candidates_seed": (config.eval.protocol != Protocol::Full).then_some(config.eval.seed),
+            "history_masked": (config.eval.protocol == Protocol::Full).then_some(config.eval.mask_history),
             "ties": config.eval.ties.to_string(),
             "device": self.device.describe(),
             "seed": config.seed,

@@ -4,7 +4,7 @@ use super::{Besides, Ordered, Padding, fill, fill_behaviours, positive};
 use crate::data::ask::Ask;
 use crate::data::cache::Dataset;
 use crate::data::features::Features;
-use crate::data::negatives::Candidates;
+use crate::data::negatives::{Candidates, LeftOut, Marks, taken};
 use crate::data::split::Split;
 use crate::error::{Error, Result};
 use std::sync::Arc;
@@ -71,6 +71,13 @@ pub struct EvalBatch {
     pub samples: usize,
 }
 
+impl EvalBatch {
+    /// The items that a row excludes, ascending.
+    pub fn excluded(&self, row: usize) -> &[u32] {
+        &self.exclude_items[self.exclude_offsets[row] as usize..self.exclude_offsets[row + 1] as usize]
+    }
+}
+
 /// What is asked for, or users to recommend to, in batches.
 #[derive(Clone)]
 pub struct EvalBatches(Arc<Evaluation>);
@@ -83,14 +90,16 @@ struct Evaluation {
     targets: Vec<(u32, u32)>,
     /// What is to be found after each, by user; None when recommending.
     items: Option<Vec<u32>>,
+    left_out: LeftOut,
     exclude_cap: usize,
 }
 
 impl EvalBatches {
-    /// The targets of a part, or items that are listed.
+    /// The targets of a part, or items that are listed. A target is left out where not one item, or fewer than are sampled,
+    /// stand against it: its rank would say nothing.
     ///
     /// # Errors
-    /// A batch or window of length 0; nothing to evaluate; too few items to sample negatives from.
+    /// A batch or window of length 0; nothing to evaluate, or nothing that can be ranked.
     pub fn new<'a>(
         data: Arc<Dataset>,
         split: Arc<Split>,
@@ -103,12 +112,8 @@ impl EvalBatches {
             return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe(&data))));
         }
         let items = ask.items(&data, &targets);
-        if let Some((negatives, seed)) = spec.sampled {
-            let users = targets.chunk_by(|a, b| a.0 == b.0).map(|own| own[0].0);
-            let asked = users.map(|user| (user, asked_of(user, &targets, &items)));
-            Candidates::new(&data, &split, negatives, seed, asked)?;
-        }
-        EvalBatches::build(data, split, targets, Some(items), spec)
+        let (targets, items, left_out) = rankable(&data, &split, targets, items, spec.sampled.map(|(n, _)| n))?;
+        EvalBatches::build(data, split, targets, Some((items, left_out)), spec)
     }
 
     /// Windows of the first events of users' histories, `histories` giving user and number of events, of which those that are
@@ -129,7 +134,7 @@ impl EvalBatches {
         data: Arc<Dataset>,
         split: Arc<Split>,
         targets: Vec<(u32, u32)>,
-        items: Option<Vec<u32>>,
+        asked: Option<(Vec<u32>, LeftOut)>,
         spec: EvalSpec,
     ) -> Result<EvalBatches> {
         positive("eval.batch", spec.batch)?;
@@ -138,12 +143,19 @@ impl EvalBatches {
             rows.iter().map(|&(_, len)| if spec.mask_history { len as usize + 1 } else { 1 }).sum::<usize>()
         };
         let exclude_cap = targets.chunks(spec.batch).map(most).max().unwrap_or(0).max(1);
-        Ok(EvalBatches(Arc::new(Evaluation { data, split, spec, targets, items, exclude_cap })))
+        let (items, left_out) = asked.unzip();
+        let left_out = left_out.unwrap_or_default();
+        Ok(EvalBatches(Arc::new(Evaluation { data, split, spec, targets, items, left_out, exclude_cap })))
     }
 
     /// User and length of the history of every target.
     pub fn targets(&self) -> &[(u32, u32)] {
         &self.0.targets
+    }
+
+    /// What is asked for and not ranked.
+    pub fn left_out(&self) -> LeftOut {
+        self.0.left_out
     }
 
     pub fn steps(&self) -> usize {
@@ -160,16 +172,14 @@ impl EvalBatches {
         let all = self.clone();
         Ordered::new(self.0.spec.threads, 0..self.steps(), move || {
             let all = all.clone();
-            let mut candidates = all.0.spec.sampled.map(|(negatives, seed)| {
-                Candidates::new(&all.0.data, &all.0.split, negatives, seed, std::iter::empty())
-                    .expect("no user to fail on")
-            });
+            let items = all.0.data.items();
+            let mut candidates = all.0.spec.sampled.map(|(negatives, seed)| Candidates::new(items, negatives, seed));
             move |step| all.make(step, candidates.as_mut())
         })
     }
 
     fn make(&self, step: usize, mut candidates: Option<&mut Candidates>) -> EvalBatch {
-        let Evaluation { data, split, spec, targets, items, exclude_cap } = &*self.0;
+        let Evaluation { data, split, spec, targets, items, exclude_cap, .. } = &*self.0;
         let first = step * spec.batch;
         let rows = &targets[first..targets.len().min(first + spec.batch)];
         let mut batch = EvalBatch {
@@ -228,6 +238,52 @@ impl EvalBatches {
         }
         batch
     }
+}
+
+/// Of `targets` and their `items`, by user, those against which an item stands, or as many as are `sampled`.
+fn rankable(
+    data: &Dataset,
+    split: &Split,
+    targets: Vec<(u32, u32)>,
+    items: Vec<u32>,
+    sampled: Option<usize>,
+) -> Result<(Vec<(u32, u32)>, Vec<u32>, LeftOut)> {
+    let mut left_out = LeftOut { needed: sampled.unwrap_or(1), ..LeftOut::default() };
+    let (needed, all) = (left_out.needed, data.items());
+    let (mut marks, mut most) = (Marks::new(all), 0);
+    // Most users are far from having everything: that their events are too few says so.
+    let mut enough = |events: usize, taken: &mut dyn Iterator<Item = u32>| {
+        let left = if events + needed <= all { needed } else { marks.set(taken) };
+        most = most.max(left);
+        left >= needed
+    };
+    let (mut kept, mut kept_items) = (vec![], vec![]);
+    let mut first = 0;
+    for own in targets.chunk_by(|a, b| a.0 == b.0) {
+        let (user, asked) = (own[0].0, &items[first..first + own.len()]);
+        first += own.len();
+        let of_user =
+            sampled.map(|_| enough(split.known(data, user) + asked.len(), &mut taken(data, split, (user, asked))));
+        let before = kept.len();
+        for (&(user, events), &item) in own.iter().zip(asked) {
+            let len = events as usize;
+            if of_user.unwrap_or_else(|| enough(len + 1, &mut split.done(data, user, len).chain([item]))) {
+                kept.push((user, events));
+                kept_items.push(item);
+            }
+        }
+        left_out.add(own.len() - (kept.len() - before));
+    }
+    if !kept.is_empty() {
+        return Ok((kept, kept_items, left_out));
+    }
+    Err(Error::Usage(match sampled {
+        Some(n) if most > 0 => format!(
+            "sampled:{n} needs {n} items outside each user's history, but no user leaves more than {most} of {all}: use full, \
+             or sampled:{most} or less"
+        ),
+        _ => format!("nothing to rank: the users that are asked about have each of the {all} items"),
+    }))
 }
 
 /// What is asked for of a user, of targets and their items, which are by user.

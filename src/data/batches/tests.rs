@@ -3,7 +3,7 @@ use super::*;
 use crate::data::ask::Ask;
 use crate::data::cache::Dataset;
 use crate::data::cache::tests::dataset;
-use crate::data::negatives::Sampler;
+use crate::data::negatives::{LeftOut, Sampler};
 use crate::data::split::{Part, Split, SplitKind};
 use crate::data::views::Views;
 use crate::tensor::philox::Stream;
@@ -133,14 +133,32 @@ fn popular_items_are_drawn_more_often() {
 }
 
 #[test]
-fn a_user_of_everything_has_no_negatives() {
-    let data = Arc::new(dataset(&[vec![1, 2, 3, 1, 2], vec![1, 2, 3]]));
-    let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
-    let new = |negatives| TrainBatches::new(data.clone(), split.clone(), BatchSpec { negatives, ..spec(0) });
-    let message = new(1).err().unwrap().to_string();
-    assert!(message.starts_with("user \"0\" has each of the 3 items in the training part"), "{message}");
+fn a_user_of_everything_is_left_out_where_negatives_are_drawn() {
+    let histories = [vec![1, 2, 3, 1, 2], vec![1, 2, 3], vec![3, 2, 1, 1]];
+    let new = |users: usize, spec| {
+        let data = Arc::new(dataset(&histories[..users]));
+        TrainBatches::new(data.clone(), Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap()), spec)
+    };
+    let drawn = new(3, BatchSpec { negatives: 1, ..spec(0) }).unwrap();
+    assert_eq!((drawn.samples(), drawn.left_out()), (1, LeftOut { users: 1, targets: 2, needed: 1 }));
+    assert_eq!(
+        drawn.left_out().to_string(),
+        "2 targets of 1 user left out: no item outside the history is left to set against them"
+    );
+    let batch = drawn.epoch(0, 0).next().unwrap();
+    assert_eq!((batch.users[0], batch.positive[0], batch.negative[0]), (2, 2, 1));
+    // Nothing is drawn, or for all users alike.
+    for spec in [spec(0), BatchSpec { shared: true, ..spec(0) }] {
+        let spec = BatchSpec { negatives: spec.shared as usize, ..spec };
+        let all = new(3, spec).unwrap();
+        assert_eq!((all.samples(), all.left_out().some()), (3, None));
+    }
+    let message = new(2, BatchSpec { negatives: 1, ..spec(0) }).err().unwrap().to_string();
+    assert!(message.starts_with("no negative is left for any user") && message.contains("loss.kind"), "{message}");
+    let new = |negatives| new(2, BatchSpec { negatives, ..spec(0) });
     assert_eq!(new(0).unwrap().epoch(0, 0).next().unwrap().negative, [0; 0]);
-    let zero = TrainBatches::new(data.clone(), split.clone(), BatchSpec { max_len: 0, ..spec(0) });
+    let (data, split) = world();
+    let zero = TrainBatches::new(data, split, BatchSpec { max_len: 0, ..spec(0) });
     assert_eq!(zero.err().unwrap().to_string(), "data.max_len is 0; expected at least 1");
 }
 
@@ -151,7 +169,11 @@ fn evaluation_batches() {
         for mask_history in [true, false] {
             let batches =
                 EvalBatches::new(data.clone(), split.clone(), part, EvalSpec { mask_history, ..eval(2) }).unwrap();
-            let expected: Vec<u32> = (0..data.users() as u32).filter(|&u| data.history(u).len() >= 3).collect();
+            // The last user has every item once: at the last one nothing is left to rank against.
+            let ranked = data.users() as u32 - (part == Part::Test) as u32;
+            let expected: Vec<u32> = (0..ranked).filter(|&u| data.history(u).len() >= 3).collect();
+            let left_out = Some(LeftOut { users: 1, targets: 1, needed: 1 }).filter(|_| part == Part::Test);
+            assert_eq!(batches.left_out().some(), left_out);
             let mut seen = vec![];
             for batch in batches.batches() {
                 assert_eq!((batch.exclude_offsets.len(), batch.exclude_items.len()), (9, batches.exclude_cap()));
@@ -214,6 +236,15 @@ fn sampled_candidates() {
         let again = of(negatives, 3).unwrap();
         assert!(again.batches().map(|b| b.candidates).eq(all.iter().map(|b| b.candidates.clone())));
     }
+    // Users who leave fewer items are not ranked.
+    let some = of(88, 0).unwrap();
+    let outside = |user: u32| 100 - data.history(user).iter().collect::<BTreeSet<_>>().len();
+    let ranked: Vec<u32> = some.targets().iter().map(|target| target.0).collect();
+    let asked = (0..data.users() as u32).filter(|&user| data.history(user).len() >= 3);
+    let (enough, others): (Vec<u32>, Vec<u32>) = asked.partition(|&user| outside(user) >= 88);
+    assert_eq!((ranked, some.left_out().targets), (enough, others.len()));
+    assert!(!others.is_empty() && some.left_out().to_string().ends_with("fewer than 88 items are outside the history"));
+    assert!(some.batches().all(|batch| batch.candidates.unwrap().len() == 8 * 89));
     let message = of(data.items(), 0).err().unwrap().to_string();
     assert!(
         message.starts_with(&format!("sampled:{0} needs {0} items outside each user's history", data.items())),
@@ -293,7 +324,7 @@ fn listed_items_are_asked_for_after_whole_histories() {
     }
     // The last user has every item.
     let refused = EvalBatches::new(data, split, Ask::Items(&[(last, 1)]), spec).err().unwrap().to_string();
-    assert!(refused.contains("needs 40 items outside each user's history"), "{refused}");
+    assert!(refused.contains("the users that are asked about have each of the 100 items"), "{refused}");
 }
 
 /// Views hold what the window does, or another one's in the third of segments, and no target behind it.

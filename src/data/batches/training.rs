@@ -3,10 +3,10 @@
 use super::{Besides, Gathers, Objective, Ordered, Padding, Windows, fill, fill_behaviours, positive};
 use crate::data::cache::Dataset;
 use crate::data::features::Features;
-use crate::data::negatives::{Negatives, Sampler};
+use crate::data::negatives::{LeftOut, Negatives, Sampler};
 use crate::data::split::Split;
 use crate::data::views::{Event, Views};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::philox::Stream;
 use crate::tensor::segments::Segments;
 use std::sync::Arc;
@@ -107,21 +107,29 @@ struct Training {
     starts: Vec<u64>,
     /// Where each sample ends, behind its last target, in the user's history; not kept where each event is a target.
     ends: Option<Vec<u32>>,
+    left_out: LeftOut,
 }
 
 impl TrainBatches {
+    /// Users who have every item are left out where negatives are drawn for each: there are none.
+    ///
     /// # Errors
-    /// A batch or window of length 0; a user for whom no negative exists.
+    /// A batch or window of length 0; no negative for any user.
     pub fn new(data: Arc<Dataset>, split: Arc<Split>, spec: BatchSpec) -> Result<TrainBatches> {
         positive("train.batch", spec.batch)?;
         positive("data.max_len", spec.max_len)?;
-        let negatives =
-            (spec.negatives > 0).then(|| Negatives::new(&data, &split, spec.sampler, spec.shared)).transpose()?;
+        let negatives = (spec.negatives > 0).then(|| Negatives::new(&data, &split, spec.sampler));
+        let own = negatives.as_ref().filter(|_| !spec.shared);
+        let mut left_out = LeftOut { needed: 1, ..LeftOut::default() };
         let mut starts = vec![0];
         let mut samples = 0;
         let mut ends = (!split.learns_all()).then(Vec::new);
         for user in 0..data.users() as u32 {
-            let len = split.train_len(user);
+            let mut len = split.train_len(user);
+            if own.is_some_and(|negatives| !negatives.exist(user)) {
+                left_out.add((1..len).filter(|&place| split.learns(&data, user, place as u32)).count());
+                len = 0;
+            }
             let own = spec.objective.samples(len, spec.max_len);
             match &mut ends {
                 None => samples += own as u64,
@@ -135,7 +143,19 @@ impl TrainBatches {
             }
             starts.push(samples);
         }
-        Ok(TrainBatches(Arc::new(Training { data, split, spec, negatives, starts, ends })))
+        if samples == 0 && left_out.targets > 0 {
+            return Err(Error::Usage(format!(
+                "no negative is left for any user: all that have something to learn have each of the {} items; take a loss over \
+                 all items (loss.kind=softmax)",
+                data.items()
+            )));
+        }
+        Ok(TrainBatches(Arc::new(Training { data, split, spec, negatives, starts, ends, left_out })))
+    }
+
+    /// Targets that would be learned, but for which no negative exists.
+    pub fn left_out(&self) -> LeftOut {
+        self.0.left_out
     }
 
     /// Samples an epoch.

@@ -48,6 +48,9 @@ impl<'a> Fit<'a> {
         let mut store = session.store(Some(&optimiser))?;
         let step = TrainStep::new(&session.device, &store, &**model, &session.step_config(options))?;
         let valid = session.evaluator_with(&store, Part::Valid, options.run)?;
+        for (what, left_out) in [("training", batches.left_out()), ("valid", valid.left_out())] {
+            left_out.some().iter().for_each(|left_out| report.line("", &format!("{what}: {left_out}")));
+        }
         let parameters = thousands(model.params().elements() as u64);
         let tuned = match session.tuned() {
             n if n == model.params().elements() => String::new(),

@@ -8,10 +8,11 @@ use crate::eval::ranker::{RankSpec, Recommender, not_finite};
 use crate::kernels::rank::TopK;
 
 impl Session {
-    /// The `k` best items of each of `users`, best first, with their scores; the items of the history are left out.
+    /// The `k` best items of each of `users`, best first, with their scores; the items of the history are left out. Fewer
+    /// where fewer are left.
     ///
     /// # Errors
-    /// A `k` of 0, or over [`TopK::MAX_K`]; a score that is not finite: [`Error::NotFinite`], with the user and the item.
+    /// A `k` of 0; a score that is not finite: [`Error::NotFinite`], with the user and the item.
     pub fn recommend(&self, store: &Store, users: &[u32], k: usize) -> Result<Vec<Vec<(u32, f32)>>> {
         let whole = users.iter().map(|&user| (user, self.data.history(user).len() as u32)).collect();
         self.best(store, whole, k, true)
@@ -35,9 +36,10 @@ impl Session {
     /// The `k` best items after each of `histories`, user and number of events.
     fn best(&self, store: &Store, histories: Vec<(u32, u32)>, k: usize, mask: bool) -> Result<Vec<Vec<(u32, f32)>>> {
         let Session { device, model, data, split, config, .. } = self;
-        if k == 0 || k > TopK::MAX_K {
-            return Err(Error::Usage(format!("found {k} items a user; expected 1 to {}", TopK::MAX_K)));
+        if k == 0 {
+            return Err(Error::Usage("found 0 items a user; expected at least 1".to_string()));
         }
+        let k = k.min(data.items());
         let (batch, max_len) = (config.eval.batch, model.window(config.data.max_len, data.longest()));
         let spec = EvalSpec {
             batch,
