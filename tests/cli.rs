@@ -1,124 +1,12 @@
 //! The program as people run it: what it writes, what it refuses, and that a run which is killed comes to the same end.
 
+mod program;
+
+use program::{Bench, SMALL, interactions, small};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
-
-/// A folder with a data set in it, where the program runs.
-struct Bench {
-    folder: tempfile::TempDir,
-}
-
-/// Small and quick, and every part of a training is in it.
-const SMALL: &[&str] = &[
-    "--data=data.csv",
-    "--device=cpu",
-    "--set=data.max_len=6",
-    "--set=model.dim=32",
-    "--set=model.interests=2",
-    "--set=train.batch=32",
-    "--set=train.epochs=3",
-    "--set=train.lr=0.01",
-    "--set=eval.batch=32",
-    "--set=log.every=5",
-];
-
-impl Bench {
-    fn new() -> Bench {
-        let bench = Bench { folder: tempfile::tempdir().unwrap() };
-        fs::write(bench.path("data.csv"), interactions(60, 1)).unwrap();
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wgrec"));
-        command.args(args).current_dir(self.folder.path()).env("WGREC_CACHE", self.path("cache"));
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// Runs the program and returns what it prints.
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {error}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Runs the program, which must refuse with exit code 2 and one clear line; returns the line.
-    fn refuses(&self, args: &[&str]) -> String {
-        let output = self.run(args);
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
-        assert!(error.starts_with("error: "), "{args:?}: {error}");
-        assert!(!error.contains("panicked"), "{args:?}: {error}");
-        error
-    }
-
-    /// Trains with the small settings and `more`.
-    fn train(&self, model: &str, out: &str, more: &[&str]) -> String {
-        self.ok(&small(model, out, more))
-    }
-
-    fn json(&self, file: &str) -> serde_json::Value {
-        serde_json::from_slice(&fs::read(self.path(file)).unwrap()).unwrap()
-    }
-
-    /// The lines of metrics.jsonl without times.
-    fn lines(&self, run: &str) -> Vec<serde_json::Value> {
-        let text = fs::read_to_string(self.path(run).join("metrics.jsonl")).unwrap();
-        let parse = |line: &str| {
-            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
-            let fields = line.as_object_mut().unwrap();
-            fields.retain(|name, _| !name.contains("second"));
-            line
-        };
-        text.lines().map(parse).collect()
-    }
-
-    fn model(&self, run: &str) -> Vec<u8> {
-        fs::read(self.path(run).join("model.safetensors")).unwrap()
-    }
-}
-
-/// The arguments of a small training, with `more` in the place of those of the same name.
-fn small<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let name = |arg: &str| arg.split('=').next().unwrap_or_default().to_string();
-    let given = |arg: &str| arg != "--set" && more.iter().any(|other| name(other) == arg);
-    let mut args = vec!["train", model];
-    if !given("--out") {
-        args.extend(["--out", out]);
-    }
-    args.extend(SMALL.iter().filter(|arg| !given(&name(arg))));
-    args.extend(more);
-    args
-}
-
-/// Users with 10 events each over 40 items, the next item often the one after the last.
-fn interactions(users: u32, seed: u32) -> String {
-    let mut text = "user,item,rating,timestamp\n".to_string();
-    let mut state = seed;
-    let mut draw = |n: u32| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 16) % n
-    };
-    for user in 0..users {
-        let mut item = draw(40);
-        for event in 0..10 {
-            text += &format!("u{user},i{item},{},{}\n", 1 + draw(5), 1_000_000_000 + event * 60);
-            item = if draw(4) == 0 { draw(40) } else { (item + 1) % 40 };
-        }
-    }
-    text
-}
 
 #[test]
 fn trains_evaluates_and_recommends() {

@@ -5,11 +5,15 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use wgrec::data::ask::listed_users;
+use wgrec::data::{Columns, Histories, HistoryFile, SkipBad};
 use wgrec::train::checkpoint::replace;
 use wgrec::train::{RunFolder, Session};
 use wgrec::{Error, Result};
 
 /// Write the best items of each user, those of the history left out
+///
+/// Where the run's data have changed since the training, new events count, new users have lists too, and events of new items
+/// are left out.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the run
@@ -24,10 +28,20 @@ pub struct Args {
     /// Items a user
     #[arg(short, default_value_t = 10)]
     k: usize,
+    /// Recommend to the users of this file, whether the training knew them or not: their whole histories by the ids of the
+    /// run's data, in any format of data. Events of items that the run does not know are left out
+    #[arg(long, value_name = "FILE", value_parser = super::text_path)]
+    history: Option<PathBuf>,
+    /// How --history is read
+    #[command(flatten)]
+    read: super::Read,
+    /// Recommend items of the history too
+    #[arg(long)]
+    unmasked: bool,
     /// A .csv or .parquet file with the columns user, item, rank, score
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Data, where it is no longer at the place it was trained from
+    /// Data, where it is no longer at the place it was trained from, or has grown
     #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
     data: Option<PathBuf>,
     /// auto, cpu, gpu or gpu:N [default: the run's]
@@ -48,29 +62,67 @@ pub fn run(args: Args) -> Result<()> {
             return Err(Error::Usage(format!("--output {path}: expected a name that ends in .csv or .parquet")));
         }
     };
+    let super::Read { format, columns, skip_bad } = &args.read;
+    let columns = Some(columns.clone()).filter(|columns| *columns != Columns::default());
+    if args.history.is_none() && (columns.is_some() || format.is_some() || skip_bad.is_some()) {
+        let why = "say how --history is read, which is not given; the run knows how to read its data";
+        return Err(Error::Usage(format!("--format, --skip-bad and names of columns {why}")));
+    }
+    let (format, skip_bad) = (*format, skip_bad.unwrap_or(SkipBad::NONE));
+    let history = args.history.clone().map(|path| HistoryFile { path, format, columns, skip_bad });
     let names = args.users.as_deref().map(listed_users).transpose()?;
     let mut folder = RunFolder::open(&args.run)?;
-    let (session, store, _) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
-        config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
-        config.data.path = args.data.clone().or_else(|| config.data.path.clone());
-    })?;
-    let inputs = [&args.users, &session.config.data.path].into_iter().flatten();
+    let (session, store, histories) =
+        Session::to_recommend(&mut folder, args.behaviour.as_deref(), history, |config| {
+            config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
+            config.data.path = args.data.clone().or_else(|| config.data.path.clone());
+        })?;
+    let inputs = [&args.users, &args.history, &session.config.data.path].into_iter().flatten();
     super::check_output(&args.output, inputs.map(PathBuf::as_path))?;
-    let users = match names {
-        Some(names) => session.data.users_named(&names)?,
-        None => (0..session.data.users() as u32).collect(),
-    };
-    let best = session.recommend(&store, &users, args.k)?;
+    let (users, asked) = users(&session, histories.as_ref(), names.as_deref())?;
+    let best = session.recommend(&store, &users, args.k, !args.unmasked)?;
     let rows = rows(&session, &users, &best);
     if rows.is_empty() {
         return Err(Error::Failed("no item is left to recommend: every user's history has all items".to_string()));
     }
     write(&args.output, &rows)?;
+    let mut text = String::new();
+    if let Some(histories) = &histories {
+        let heading = if args.history.is_some() { "history" } else { "data" };
+        let since = if args.history.is_some() { "" } else { "; no longer what the run was trained on" };
+        text += &format!("{heading:<8} {}{since}\n", histories.describe());
+        histories.data.notes().iter().for_each(|note| text += &format!("{:<8} {note}\n", ""));
+    }
+    if asked > users.len() {
+        text += &format!(
+            "{:<8} {} of the users asked for left out: no event of an item that the run knows\n",
+            "",
+            asked - users.len()
+        );
+    }
     let fewer = match best.iter().filter(|list| list.len() < args.k).count() {
         0 => String::new(),
         n => format!(" ({n} have fewer left)"),
     };
-    super::print(&format!("saved    {} items for {} users{fewer}: {}\n", args.k, users.len(), args.output.display()))
+    text += &format!("saved    {} items for {} users{fewer}: {}\n", args.k, users.len(), args.output.display());
+    super::print(&text)
+}
+
+/// The users to recommend to, by the `names` that were asked for, and how many these are; some may have no history.
+fn users(session: &Session, histories: Option<&Histories>, names: Option<&[String]>) -> Result<(Vec<u32>, usize)> {
+    let Some(names) = names else {
+        let users = match histories {
+            Some(histories) => histories.users.clone(),
+            None => (0..session.data.users() as u32).collect(),
+        };
+        return Ok((users.clone(), users.len()));
+    };
+    let mut users = session.data.users_named(names)?;
+    users.retain(|&user| !session.data.history(user).is_empty());
+    match users.is_empty() {
+        true => Err(Error::Usage("none of the users asked for has an event of an item that the run knows".to_string())),
+        false => Ok((users, names.len())),
+    }
 }
 
 fn rows<'a>(session: &'a Session, users: &[u32], best: &[Vec<(u32, f32)>]) -> Vec<Row<'a>> {

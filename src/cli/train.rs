@@ -84,6 +84,7 @@ fn start(args: &Args) -> Result<Start> {
             let folder = RunFolder::go_on(path)?;
             let was = folder.config()?;
             let config = args.settings.over(was.clone())?;
+            folder.check_data(&config)?;
             config.check_kept(&was, path, false)?;
             Ok(Start { folder, config, other: false })
         }
@@ -111,6 +112,7 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
     let Some(out) = args.out.as_deref().filter(|out| !super::same(out, from)) else {
         let mut folder = RunFolder::go_on(from)?;
         let config = args.settings.over(Config { from: None, ..whole })?;
+        folder.check_data(&config)?;
         config.check_backbone(&was.config()?, from)?;
         let behaviour = config.data.target.clone().unwrap_or_default();
         let other = folder.own_behaviour()?.as_ref() != Some(&behaviour);
@@ -151,6 +153,7 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
         }
         false => {
             let config = args.settings.over(whole)?;
+            was.check_data(&config)?;
             (RunFolder::new(out)?, config)
         }
     };

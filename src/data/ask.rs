@@ -63,15 +63,8 @@ impl ListedItems {
     /// # Errors
     /// Whatever is wrong with the file; one without a user of the data and an item of it in one line.
     pub fn read(path: &Path, format: Option<Format>, columns: &Columns, data: &Dataset) -> Result<ListedItems> {
-        let source = readers::locate(path, format, columns)?;
         let named = Columns { value: None, time: None, behaviour: None, ..columns.clone() };
-        let listed = match readers::read(&source, &named, SkipBad::NONE) {
-            // The header has none of these columns.
-            Err(e @ Error::Input { line: None | Some(1), .. }) if named != Columns::default() => {
-                readers::read(&source, &Columns::default(), SkipBad::NONE).map_err(|_| e)?
-            }
-            listed => listed?,
-        };
+        let listed = readers::read_like(path, format, &named, SkipBad::NONE)?;
         let users: HashMap<&str, u32> = (0..data.users() as u32).map(|user| (data.user_name(user), user)).collect();
         let items: HashMap<&str, u32> = (1..=data.items() as u32).map(|item| (data.item_name(item), item)).collect();
         let known_users: Vec<Option<u32>> = listed.user_names.iter().map(|name| users.get(name).copied()).collect();

@@ -89,10 +89,10 @@ impl Attributes {
         Attributes::new(None, &table, data, config)
     }
 
-    /// The user's category under each attribute, \[n\].
-    pub fn of(&self, user: u32) -> &[u32] {
+    /// The user's category under each attribute, \[n\]. None for a user who came after the training.
+    pub fn of(&self, user: u32) -> Option<&[u32]> {
         let n = self.names.len();
-        &self.values[user as usize * n..][..n]
+        self.values.get(user as usize * n..)?.get(..n)
     }
 
     fn new(file: Option<PathBuf>, table: &AttributeTable, data: &Dataset, config: &DataConfig) -> Result<Attributes> {
@@ -329,7 +329,7 @@ mod tests {
                 (&some.names[..], &some.sizes[..]),
                 (&["age", "occupation", "gender"].map(String::from)[..], &[3, 3, 3][..])
             );
-            let users: Vec<&[u32]> = (0..4).map(|user| some.of(user)).collect();
+            let users: Vec<&[u32]> = (0..4).map(|user| some.of(user).unwrap()).collect();
             assert_eq!(users, [[2, 1, 1], [1, 1, 2], [1, 2, 0], [0, 0, 0]], "{name}");
             assert_eq!(some.notes, ["1 of 4 users have none"]);
             let all = taken(name, contents, None);
@@ -373,7 +373,7 @@ mod tests {
         let many: fn(usize) -> String = |user| format!("a{user}");
         let left_out = of(many, false, 8);
         assert_eq!(left_out.notes, ["x left out: it has 80 categories; name it in data.attributes to take it"]);
-        assert_eq!((left_out.sizes.len(), left_out.of(79).len()), (0, 0));
+        assert_eq!((left_out.sizes.len(), left_out.of(79).map(<[u32]>::len)), (0, Some(0)));
         assert_eq!(of(many, true, 8).sizes, [81]);
     }
 
@@ -448,7 +448,7 @@ mod tests {
         let distinct: BTreeSet<u8> = (0..data.users() as u32).map(|u| user(domain, &data, u).occupation).collect();
         for u in 0..data.users() as u32 {
             let wanted = distinct.iter().position(|&occupation| occupation == user(domain, &data, u).occupation);
-            assert_eq!(drawn.of(u)[2] as usize, 1 + wanted.unwrap());
+            assert_eq!(drawn.of(u).unwrap()[2] as usize, 1 + wanted.unwrap());
         }
         let read = Attributes::beside(&path, &data, &config).unwrap().unwrap();
         assert_eq!(Attributes { file: None, ..read }, drawn);

@@ -81,7 +81,11 @@ impl Features {
     pub fn write(&self, user: u32, items: &[u32], behaviours: &[u8], out: &mut [u32]) {
         let (of_user, of_events) = out.split_at_mut(self.attributes());
         if let Some(attributes) = &self.attributes {
-            of_user.copy_from_slice(attributes.of(user));
+            // Of a user who came after the training nothing is known.
+            match attributes.of(user) {
+                Some(own) => of_user.copy_from_slice(own),
+                None => of_user.fill(0),
+            }
         }
         self.statistics.write(items, behaviours, of_events);
         out.iter_mut().zip(&self.offsets).for_each(|(row, offset)| *row += offset);
@@ -114,6 +118,8 @@ mod tests {
         assert_eq!(out, [1 + 3, 5 + 2, 8 + 1, 18 + 1, 28 + 6]);
         features.write(0, &[], &[], &mut out);
         assert_eq!(out, [1, 5 + 1, 8, 18, 28]);
+        features.write(2, &[], &[], &mut out);
+        assert_eq!(out, [1, 5, 8, 18, 28], "a user who came after the training");
     }
 
     #[test]

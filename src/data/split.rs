@@ -127,6 +127,13 @@ impl Split {
         Ok(split)
     }
 
+    /// Histories of which nothing is held out or asked, to recommend from; `target`: number of the behaviour that is.
+    pub fn whole(data: &Dataset, target: Option<u8>) -> Split {
+        let all: Vec<u32> = (0..data.users() as u32).map(|user| data.history(user).len() as u32).collect();
+        let spec = SplitSpec { target, ..SplitSpec::default() };
+        Split { spec, first: None, train: all.clone(), valid: all, left_out: data.users(), outside: 0 }
+    }
+
     pub fn kind(&self) -> SplitKind {
         self.spec.kind
     }

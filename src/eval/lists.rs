@@ -88,6 +88,36 @@ mod tests {
         assert_eq!(Lists::of(&lists, 9, &popularity, Some(&categories)), Lists { k: 9, ..three });
     }
 
+    /// NumPy, with Gini's coefficient as the mean distance of two items over twice the mean.
+    #[test]
+    fn figures_are_those_of_numpy() {
+        let mut state = 5u32;
+        let mut draw = |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % n
+        };
+        let mut popularity: Vec<u32> = std::iter::once(0).chain((0..50).map(|_| 1 + draw(30))).collect();
+        popularity[8] = 0;
+        let mut list = || {
+            let mut list = vec![];
+            while list.len() < 10 {
+                let item = 1 + draw(50).min(draw(50));
+                if !list.contains(&item) {
+                    list.push(item);
+                }
+            }
+            list
+        };
+        let lists: Vec<Vec<u32>> = (0..200).map(|_| list()).collect();
+        for (k, coverage, gini, novelty) in [(5, 0.96, 0.3386, 6.172845970051977), (10, 1.0, 0.3146, 6.18062276288098)]
+        {
+            let got = Lists::of(&lists, k, &popularity, None);
+            for (got, want) in [(got.coverage, coverage), (got.gini, gini), (got.novelty, novelty)] {
+                assert!((got - want).abs() < 1e-12, "{k}: {got} is not {want}");
+            }
+        }
+    }
+
     #[test]
     fn bounds() {
         let even = Lists::of(&[vec![1, 2], vec![3, 4]], 2, &[0, 1, 1, 1, 1], None);

@@ -162,6 +162,33 @@ mod tests {
         assert_eq!(Metric::Mrr.mean(&[]), 0.0);
     }
 
+    /// What NumPy makes of the same 1,000 ranks from 1 to 30.5, half places among them.
+    #[test]
+    fn means_are_those_of_numpy() {
+        let mut state = 11u32;
+        let mut rank = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            1.0 + ((state >> 16) % 60) as f64 / 2.0
+        };
+        let ranks: Vec<f64> = (0..1000).map(|_| rank()).collect();
+        for (metric, want) in [
+            ("recall@5", 0.141),
+            ("ndcg@5", 0.08419618878785659),
+            ("precision@5", 0.0282),
+            ("map@5", 0.06544206349206348),
+            ("recall@10", 0.318),
+            ("ndcg@10", 0.14188198128338336),
+            ("precision@10", 0.0318),
+            ("map@10", 0.08952695923787254),
+            ("recall@20", 0.66),
+            ("ndcg@20", 0.22771460194603213),
+            ("mrr", 0.12630225005864146),
+        ] {
+            let got = metric.parse::<Metric>().unwrap().mean(&ranks);
+            assert!((got - want).abs() < 1e-12, "{metric}: {got} is not {want}");
+        }
+    }
+
     /// Constant scores over 1 + 99 candidates: chance at k is about k / 100, not 1.
     #[test]
     fn constant_scores_get_no_credit() {

@@ -6,7 +6,7 @@
 //! | metrics.jsonl | a line an epoch |
 //! | metrics.json | the result, with its protocol |
 //! | model.safetensors | parameters of the best epoch |
-//! | users.tsv, items.tsv | the numbers of users and items, and their ids in the data |
+//! | users.tsv, items.tsv, behaviours.tsv | the numbers of users, items and behaviours, and their ids in the data |
 //! | checkpoint/last.safetensors | parameters, optimiser and position, to go on from |
 //! | lock | empty; held by the process that trains here |
 //!
@@ -20,11 +20,13 @@
 
 use super::checkpoint::replace;
 use super::config::Config;
-use crate::data::Dataset;
+use crate::data::readers::Names;
+use crate::data::{Dataset, Ids, known};
 use crate::error::{Error, Result};
 use crate::models::Phase;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -297,8 +299,25 @@ impl RunFolder {
         fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create"))?;
         ids(&self.path.join("users.tsv"), (0..data.users() as u32).map(|user| (user, data.user_name(user))))?;
         ids(&self.path.join("items.tsv"), (1..=data.items() as u32).map(|item| (item, data.item_name(item))))?;
+        if !data.behaviour_names().is_empty() {
+            let names = data.behaviour_names().iter().map(String::as_str);
+            ids(&self.path.join("behaviours.tsv"), (0..).zip(names))?;
+        }
         // Last, since it is what makes the folder a run's.
         replace(&self.config_file(), |p| fs::write(p, config.to_toml()))
+    }
+
+    /// What [`RunFolder::begin`] gave numbers to. A run of an earlier version knows behaviours by its settings alone.
+    ///
+    /// # Errors
+    /// A list that cannot be read, or whose numbers do not follow one another.
+    pub fn ids(&self) -> Result<Ids> {
+        let list = |name: &str, first| read_ids(&self.path.join(name), first);
+        let behaviours = match self.path.join("behaviours.tsv").is_file() {
+            true => list("behaviours.tsv", 0)?.iter().map(str::to_string).collect(),
+            false => self.config()?.data.behaviours,
+        };
+        Ok(Ids { users: list("users.tsv", 0)?, items: list("items.tsv", 1)?, behaviours })
     }
 
     /// The behaviour of config.toml, where that is for a second phase too.
@@ -330,6 +349,24 @@ impl RunFolder {
     /// The settings of the run.
     pub fn config(&self) -> Result<Config> {
         Config::default().with_file(&self.config_file())
+    }
+
+    /// Checks that data are where `config` says, if that is where the run's own settings say so.
+    ///
+    /// # Errors
+    /// Nothing is there, or not as seen from the working folder.
+    pub fn check_data(&self, config: &Config) -> Result<()> {
+        let own = self.config()?.data.path;
+        let Some(path) = own.as_ref().filter(|own| config.data.path.as_ref() == Some(own)) else { return Ok(()) };
+        if known::resolve(path)?.exists() {
+            return Ok(());
+        }
+        let why = match std::env::current_dir() {
+            Ok(here) if path.is_relative() => format!("which is relative and leads nowhere from {}", here.display()),
+            _ => "and nothing is there".to_string(),
+        };
+        let (file, path) = (self.config_file(), path.display());
+        Err(Error::Usage(format!("{}: data.path is {path}, {why}; say where the data are by --data", file.display())))
     }
 
     /// Adds a line to metrics.jsonl. A training that train.max_steps ended within this epoch has left a line of it, which goes.
@@ -398,7 +435,7 @@ fn is_free(path: &Path) -> Result<bool> {
     // Settings alone may be anyone's; a run writes them after the ids.
     let begun = path.join("items.tsv").is_file();
     let of_a_start = |name: &str| match name {
-        "checkpoint" | "users.tsv" | "items.tsv" | "lock" => true,
+        "checkpoint" | "users.tsv" | "items.tsv" | "behaviours.tsv" | "lock" => true,
         "config.toml" => begun,
         name => partial(name),
     };
@@ -451,6 +488,45 @@ fn ids<'a>(path: &Path, names: impl Iterator<Item = (u32, &'a str)>) -> Result<(
     })
 }
 
+/// Reads what [`ids`] wrote: the ids, of which the first has the number `first`.
+fn read_ids(path: &Path, first: u32) -> Result<Names> {
+    let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
+    let mut names = Names::default();
+    for (line, number) in text.lines().zip(first..) {
+        let name = line.strip_prefix(&number.to_string()).and_then(|rest| rest.strip_prefix('\t'));
+        let name = name.and_then(unescaped).ok_or_else(|| Error::Input {
+            path: path.to_path_buf(),
+            line: Some(names.len() as u64 + 1),
+            column: None,
+            found: format!("{line:?}"),
+            expected: format!("the number {number}, a tab and an id"),
+        })?;
+        names.push(&name);
+    }
+    Ok(names)
+}
+
+/// None where a backslash stands for nothing.
+fn unescaped(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('\\') {
+        return Some(text.into());
+    }
+    let (mut whole, mut rest) = (String::new(), text.chars());
+    while let Some(c) = rest.next() {
+        whole.push(match c {
+            '\\' => match rest.next()? {
+                '\\' => '\\',
+                't' => '\t',
+                'n' => '\n',
+                'r' => '\r',
+                _ => return None,
+            },
+            c => c,
+        });
+    }
+    Some(whole.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -464,6 +540,20 @@ mod tests {
             best: false,
             seconds: 1.0,
             samples_per_second: 2.0,
+        }
+    }
+
+    #[test]
+    fn ids_are_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("items.tsv");
+        let names = ["plain", "a\tb", "line\nbreak\r", "back\\slash\\t", " ", "\u{fc}"];
+        ids(&path, (1..).zip(names)).unwrap();
+        assert!(read_ids(&path, 1).unwrap().iter().eq(names));
+        for (text, line) in [("1\ta\n3\tb\n", 2), ("0\ta\n", 1), ("1\ta\n2 b\n", 2), ("1\ta\\x\n", 1)] {
+            fs::write(&path, text).unwrap();
+            let error = read_ids(&path, 1).unwrap_err().to_string();
+            assert!(error.contains(&format!("items.tsv:{line}: found")), "{error}");
         }
     }
 

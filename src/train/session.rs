@@ -6,7 +6,6 @@ use super::fit::FitOptions;
 use super::folder::{RunFolder, Stage};
 use super::step::{StepConfig, TrainStep, gathers};
 use crate::data::negatives::Sampler;
-use crate::data::split::thousands;
 use crate::data::synth::{Behaviour, Domain};
 use crate::data::{
     Ask, Attributes, BatchSpec, Cut, DataConfig, Dataset, Features, Learn, Part, Split, SplitSpec, Statistics,
@@ -15,17 +14,18 @@ use crate::device::{Device, RunOptions, Store};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::Evaluator;
 use crate::eval::ranker;
-use crate::eval::{Protocol, TieRule};
 use crate::graph::plan::Options;
 use crate::models::FeatureCounts;
 use crate::models::loss::log_chances;
 use crate::models::{self, Loss, LossKind, Model, ModelConfig, Phase, Task};
 use crate::optim::{Adam, matches};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod describe;
 mod lists;
+mod run;
 mod world;
 
 pub struct Session {
@@ -41,6 +41,8 @@ pub struct Session {
     /// What the data set is called.
     pub name: String,
     pub data: Arc<Dataset>,
+    /// Fingerprint of the data that the parameters are of: `data`, but in serving.
+    trained_on: String,
     /// What the data was drawn from, where that is the clicks of the embedded world, nothing filtered out.
     pub world: Option<Domain>,
     pub split: Arc<Split>,
@@ -69,86 +71,10 @@ impl Session {
     }
 
     /// As [`Session::open`], as it is in one of [`phases`]; without phases where the data has no behaviours.
-    pub fn open_phase(model: &str, mut config: Config, phase: Option<Phase>) -> Result<Session> {
-        models::config::check_name(model)?;
-        config.check()?;
-        if !models::config::has_phases(model, &config.model) {
-            let set = [("phase", config.phase.is_some()), ("from", config.from.is_some())];
-            if let Some((key, _)) = set.iter().find(|(_, set)| *set) {
-                return Err(Error::Usage(format!("{key} is set, but {model} is trained in one phase")));
-            }
-            if config.data.learn == Learn::Earlier {
-                let why =
-                    "is what the first of two phases does, of a model that has them; expected targets, any or later";
-                return Err(Error::Usage(format!("data.learn: found earlier, which {why}")));
-            }
-        } else if config.data.learn != Learn::default() {
-            return Err(Error::Usage(format!("data.learn is set, but the phases of {model} decide what is learned")));
-        }
-        if config.from.is_some() && config.phase == Some(Phase::Pretrain) {
-            return Err(Error::Usage("from is set, and phase=pretrain; expected one of them".to_string()));
-        }
-        let (device, device_note) = Device::open(&config.device)?;
-        let several = phase.is_some() || config.data.target.is_some();
-        if several && config.data.path.is_none() && config.data.behaviours.is_empty() {
-            config.data.behaviours = Behaviour::ALL.iter().map(|b| b.name().to_string()).collect();
-        }
-        let mut clicks = false;
-        let (name, data, world) = match &config.data.path {
-            Some(path) => {
-                let name = path.file_name().unwrap_or(path.as_os_str());
-                (name.to_string_lossy().into_owned(), config.data.load()?, None)
-            }
-            None => {
-                let (data, world, whole) = world::world(&config)?;
-                clicks = whole && config.data.behaviours.is_empty();
-                (format!("embedded world, seed {}", config.world_seed), data, Some(world))
-            }
-        };
-        let data = Arc::new(data);
-        let behaviours = if data.behaviours(0).is_some() { data.behaviour_names() } else { &[] };
-        let phase = phase.filter(|_| !behaviours.is_empty());
-        let set = [("phase", config.phase.is_some()), ("model.pretext.task", config.model.pretext.task.is_some())];
-        if let (None, Some((key, _))) = (phase, set.iter().find(|(_, set)| *set)) {
-            return Err(Error::Usage(format!(
-                "{key} is set, but {name} has no behaviours: {model} has one phase then"
-            )));
-        }
-        if let (Some(_), Some(gravest)) = (phase, behaviours.last()) {
-            config.data.target.get_or_insert(gravest.clone());
-            config.data.cut.get_or_insert(EARLIER);
-        }
-        let written = config.clone();
-        match phase {
-            Some(Phase::Pretrain) => {
-                config.train = config.pretrain.clone();
-                config.data.learn = Learn::Earlier;
-            }
-            Some(Phase::Tune) => config.data.learn = Learn::Later,
-            None => {}
-        }
-        let target = config.data.target.as_deref().map(|target| number_of(target, behaviours)).transpose()?;
-        let split = Arc::new(Split::new(&data, config.split_spec(target))?);
-        let features = match phase {
-            Some(_) => Some(Arc::new(features(&config, &data, world.as_ref())?)),
-            None => None,
-        };
-        let task = Task {
-            items: data.items(),
-            max_len: config.data.max_len,
-            behaviours: behaviours.len(),
-            target: target.map(|target| target as u32 + 1),
-            features: features.as_deref().map(counts).unwrap_or_default(),
-            phase,
-        };
-        let model = models::build(model, &config.model, &task)?;
-        let features = features.filter(|_| model.reads().features > 0);
-        let world = world.filter(|_| clicks);
-        let session =
-            Session { config, written, phase, device, device_note, name, data, world, split, features, task, model };
-        let read = session.model.window(session.config.data.max_len, session.data.longest());
-        check_size("eval.batch x data.max_len", &[session.config.eval.batch, read])?;
-        Ok(session)
+    pub fn open_phase(model: &str, config: Config, phase: Option<Phase>) -> Result<Session> {
+        let opening = Opening::new(model, config, phase)?;
+        let loaded = Loaded::new(&opening.config)?;
+        opening.session(loaded, None)
     }
 
     /// The same model for a catalogue of `items`, to be planned: the data's batches do not fit it.
@@ -236,49 +162,6 @@ impl Session {
         }
     }
 
-    /// The session of a run, its settings changed by `change`, and a store with its best parameters. Of a run that was tuned to
-    /// several behaviours, for `behaviour`.
-    ///
-    /// # Errors
-    /// Those of [`Session::open`]; a run that has no parameters yet, or was trained on other data.
-    pub fn of_run(
-        folder: &mut RunFolder,
-        behaviour: Option<&str>,
-        change: impl FnOnce(&mut Config),
-    ) -> Result<(Session, Store, Best)> {
-        let other = folder.find_behaviour(behaviour)?;
-        let mut config = folder.config()?;
-        change(&mut config);
-        let path = folder.backbone_file();
-        if !path.exists() {
-            let path = folder.path().display();
-            return Err(Error::Usage(format!(
-                "{path}: the run has no parameters yet; let it reach its first evaluation"
-            )));
-        }
-        let model = checkpoint::origin(&path)?.model;
-        if let Some(trained) = folder.trained_model().filter(|trained| *trained != model) {
-            let path = path.display();
-            return Err(Error::Usage(format!(
-                "{path} holds a {model}, but this is a run of {trained}: it is another run's file"
-            )));
-        }
-        let session = Session::open(&model, config)?;
-        folder.enter(session.stage(other));
-        if !folder.model_file().is_file() {
-            let (path, file) = (folder.path().display(), folder.model_file());
-            return Err(Error::Usage(format!(
-                "{path}: the second phase has no parameters yet ({} is not there); go on with it by `wgrec train {} --resume \
-                 --out {path}`",
-                file.display(),
-                session.model.name()
-            )));
-        }
-        let mut store = session.store(None)?;
-        let best = session.load_best(folder, &mut store)?;
-        Ok((session, store, best))
-    }
-
     /// Reads the best parameters of the run into `store`: those that the phase trained, and the backbone that it left as it was.
     pub fn load_best(&self, folder: &RunFolder, store: &mut Store) -> Result<Best> {
         self.load_frozen(folder, store)?;
@@ -330,7 +213,7 @@ impl Session {
         Origin {
             wgrec: env!("CARGO_PKG_VERSION").to_string(),
             model: self.model.name().to_string(),
-            data: self.data.fingerprint().to_string(),
+            data: self.trained_on.clone(),
             features: self.features.as_ref().and_then(|features| features.fingerprint()),
         }
     }
@@ -438,99 +321,155 @@ impl Session {
         let adam = self.optimiser();
         self.model.params().iter().filter(|p| adam.trains(&p.name)).map(|p| p.shape.elements()).sum()
     }
+}
 
-    /// The data set, its split and how targets are ranked, in one line.
-    pub fn describe_data(&self) -> String {
-        self.describe_asked(&self.split.describe(&self.data))
+/// Settings that were checked, and the device that they name, before any data are read.
+struct Opening {
+    model: String,
+    config: Config,
+    phase: Option<Phase>,
+    device: Device,
+    device_note: String,
+}
+
+impl Opening {
+    fn new(model: &str, mut config: Config, phase: Option<Phase>) -> Result<Opening> {
+        models::config::check_name(model)?;
+        config.check()?;
+        if !models::config::has_phases(model, &config.model) {
+            let set = [("phase", config.phase.is_some()), ("from", config.from.is_some())];
+            if let Some((key, _)) = set.iter().find(|(_, set)| *set) {
+                return Err(Error::Usage(format!("{key} is set, but {model} is trained in one phase")));
+            }
+            if config.data.learn == Learn::Earlier {
+                let why =
+                    "is what the first of two phases does, of a model that has them; expected targets, any or later";
+                return Err(Error::Usage(format!("data.learn: found earlier, which {why}")));
+            }
+        } else if config.data.learn != Learn::default() {
+            return Err(Error::Usage(format!("data.learn is set, but the phases of {model} decide what is learned")));
+        }
+        if config.from.is_some() && config.phase == Some(Phase::Pretrain) {
+            return Err(Error::Usage("from is set, and phase=pretrain; expected one of them".to_string()));
+        }
+        let (device, device_note) = Device::open(&config.device)?;
+        let several = phase.is_some() || config.data.target.is_some();
+        if several && config.data.path.is_none() && config.data.behaviours.is_empty() {
+            config.data.behaviours = Behaviour::ALL.iter().map(|b| b.name().to_string()).collect();
+        }
+        Ok(Opening { model: model.to_string(), config, phase, device, device_note })
     }
 
-    /// As [`Session::describe_data`]; `asked`: what is asked for, in words.
-    pub fn describe_asked(&self, asked: &str) -> String {
-        let Session { name, data, .. } = self;
-        let counts = [data.users(), data.items(), data.interactions()].map(|n| thousands(n as u64));
-        let [users, items, events] = counts;
-        format!("{name}: {users} users, {items} items, {events} events; {asked}; {}", self.describe_ranking())
-    }
-
-    /// How targets are ranked, in words.
-    pub fn describe_ranking(&self) -> String {
-        let eval = &self.config.eval;
-        let history = match self.split.target() {
-            Some(target) => format!("items of {}", self.data.behaviour_names()[target as usize]),
-            None => "history".to_string(),
-        };
-        let among = match eval.protocol {
-            Protocol::Sampled(n) => format!("ranked among {n} items outside the {history} (seed {})", eval.seed),
-            Protocol::Full if eval.mask_history => format!("full ranking, {history} masked"),
-            Protocol::Full => "full ranking, history not masked".to_string(),
-        };
-        match eval.ties {
-            TieRule::Average => among,
-            ties => format!("{among}, ties {ties}"),
+    /// Attributes of the users of the data with this `fingerprint`, if it is these that the settings name.
+    fn attributes_of(&self, fingerprint: &str) -> Result<Option<Attributes>> {
+        match self.phase.map(|_| Loaded::new(&self.config)) {
+            Some(Ok(Loaded { data, world, .. })) if data.fingerprint() == fingerprint => {
+                attributes(&self.config, &data, world.as_ref())
+            }
+            _ => Ok(None),
         }
     }
 
-    /// # Errors
-    /// What ranks of this session's model and the `other`'s would differ in besides the models: they cannot be paired then.
-    pub fn check_comparable(&self, other: &Session) -> Result<()> {
-        let [a, b] = [self, other].map(Session::circumstances);
-        let mut apart = vec![];
-        if a["data"]["fingerprint"] != b["data"]["fingerprint"] {
-            let name = |c: &Value| {
-                let data = &c["data"];
-                format!(
-                    "{} ({} users, {} items, {} events)",
-                    data["name"], data["users"], data["items"], data["interactions"]
-                )
-            };
-            apart.push(format!("data: {} and {}", name(&a), name(&b)));
+    /// `trained`: of parameters that were trained on other data than are `loaded`.
+    fn session(self, loaded: Loaded, trained: Option<Trained>) -> Result<Session> {
+        let Opening { model, mut config, phase, device, device_note } = self;
+        let Loaded { name, data, world, clicks } = loaded;
+        let behaviours = if data.behaviours(0).is_some() { data.behaviour_names() } else { &[] };
+        let phase = phase.filter(|_| !behaviours.is_empty());
+        let set = [("phase", config.phase.is_some()), ("model.pretext.task", config.model.pretext.task.is_some())];
+        if let (None, Some((key, _))) = (phase, set.iter().find(|(_, set)| *set)) {
+            return Err(Error::Usage(format!(
+                "{key} is set, but {name} has no behaviours: {model} has one phase then"
+            )));
         }
-        let mut differ = |keys: &[&str], same: fn(&Value, &Value) -> bool| {
-            let keys = keys.iter().filter(|&&key| !same(&a[key], &b[key]));
-            let before = apart.len();
-            apart.extend(keys.map(|key| format!("{key}: {} and {}", a[key], b[key])));
-            apart.len() > before
+        if let (Some(_), Some(gravest)) = (phase, behaviours.last()) {
+            config.data.target.get_or_insert(gravest.clone());
+            config.data.cut.get_or_insert(EARLIER);
+        }
+        let written = config.clone();
+        match phase {
+            Some(Phase::Pretrain) => {
+                config.train = config.pretrain.clone();
+                config.data.learn = Learn::Earlier;
+            }
+            Some(Phase::Tune) => config.data.learn = Learn::Later,
+            None => {}
+        }
+        let target = config.data.target.as_deref().map(|target| number_of(target, behaviours)).transpose()?;
+        // Pre-training is done with whatever was seen.
+        let done = target.filter(|_| phase != Some(Phase::Pretrain));
+        let split = match trained {
+            None => Split::new(&data, config.split_spec(target))?,
+            Some(_) => Split::whole(&data, done),
         };
-        let asked = differ(&["split", "target", "cut", "ranked"], |a, b| a == b);
-        let known = |a: &Value, b: &Value| a == b || a.is_null() || b.is_null();
-        let ranked = differ(&["protocol", "candidates_seed", "history_masked", "ties"], known);
-        if ranked && !asked && a["data"]["fingerprint"] == b["data"]["fingerprint"] {
-            apart.push("--protocol full, or sampled:N, ranks all in one way".to_string());
-        }
-        if apart.is_empty() { Ok(()) } else { Err(Error::Usage(apart.join("; "))) }
+        let split = Arc::new(split);
+        let trained_on = trained.as_ref().map_or(data.fingerprint(), |trained| &trained.fingerprint).to_string();
+        let attributes = match (phase, trained) {
+            (None, _) => None,
+            (Some(_), None) => attributes(&config, &data, world.as_ref())?,
+            (Some(_), Some(trained)) => trained.attributes,
+        };
+        let features = phase.map(|_| Arc::new(Features::new(attributes, Statistics::new(behaviours.len()))));
+        let task = Task {
+            items: data.items(),
+            max_len: config.data.max_len,
+            behaviours: behaviours.len(),
+            target: target.map(|target| target as u32 + 1),
+            features: features.as_deref().map(counts).unwrap_or_default(),
+            phase,
+        };
+        let model = models::build(&model, &config.model, &task)?;
+        let features = features.filter(|_| model.reads().features > 0);
+        let world = world.filter(|_| clicks);
+        let session = Session {
+            config,
+            written,
+            phase,
+            device,
+            device_note,
+            name,
+            data,
+            trained_on,
+            world,
+            split,
+            features,
+            task,
+            model,
+        };
+        let read = session.model.window(session.config.data.max_len, session.data.longest());
+        check_size("eval.batch x data.max_len", &[session.config.eval.batch, read])?;
+        Ok(session)
     }
+}
 
-    /// What stands beside every metric in metrics.json.
-    pub fn circumstances(&self) -> Value {
-        let Session { config, data, .. } = self;
-        json!({
-            "model": self.model.name(),
-            "data": {
-                "name": self.name,
-                "users": data.users(),
-                "items": data.items(),
-                "interactions": data.interactions(),
-                "fingerprint": data.fingerprint(),
-            },
-            "split": config.data.split.to_string(),
-            "behaviours": config.data.behaviours,
-            "target": config.data.target,
-            "cut": config.data.cut.map(|share| json!({"share": share, "by": config.data.cut_by})),
-            "learn": config.data.learn,
-            "ranked": config.eval.targets,
-            "phase": self.phase,
-            "protocol": config.eval.protocol.to_string(),
-            // What is drawn lies outside the history, masked or not.
-            "candidates_seed": (config.eval.protocol != Protocol::Full).then_some(config.eval.seed),
-            "history_masked": (config.eval.protocol == Protocol::Full).then_some(config.eval.mask_history),
-            "ties": config.eval.ties.to_string(),
-            "device": self.device.describe(),
-            "seed": config.seed,
-            "parameters": self.model.params().elements(),
-            "tuned_parameters": self.tuned(),
-            "wgrec": env!("CARGO_PKG_VERSION"),
-        })
+/// Data, and where they come from.
+struct Loaded {
+    name: String,
+    data: Arc<Dataset>,
+    world: Option<Domain>,
+    /// The data are all clicks of the world.
+    clicks: bool,
+}
+
+impl Loaded {
+    fn new(config: &Config) -> Result<Loaded> {
+        if let Some(path) = &config.data.path {
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+            let data = Arc::new(config.data.load()?);
+            return Ok(Loaded { name, data, world: None, clicks: false });
+        }
+        let (data, world, whole) = world::world(config)?;
+        let clicks = whole && config.data.behaviours.is_empty();
+        let name = format!("embedded world, seed {}", config.world_seed);
+        Ok(Loaded { name, data: Arc::new(data), world: Some(world), clicks })
     }
+}
+
+/// What is known of the data that parameters were trained on, where others take their place.
+struct Trained {
+    fingerprint: String,
+    /// Of the users, where the model reads some.
+    attributes: Option<Attributes>,
 }
 
 /// Share of the events that are earlier ones, where there are phases and data.cut is not set (section 5.1.1 of DPCPL).
@@ -565,13 +504,12 @@ fn number_of(target: &str, behaviours: &[String]) -> Result<u8> {
     })
 }
 
-/// What is known of users: attributes of the data or of the world, and statistics of their behaviours.
-fn features(config: &Config, data: &Dataset, world: Option<&Domain>) -> Result<Features> {
-    let attributes = match world {
-        Some(world) => Some(Attributes::of_world(world, data, &config.data)?),
-        None => config.data.user_attributes(data)?,
-    };
-    Ok(Features::new(attributes, Statistics::new(data.behaviour_names().len())))
+/// Attributes of users, of the data or of the world.
+fn attributes(config: &Config, data: &Dataset, world: Option<&Domain>) -> Result<Option<Attributes>> {
+    match world {
+        Some(world) => Attributes::of_world(world, data, &config.data).map(Some),
+        None => config.data.user_attributes(data),
+    }
 }
 
 /// The numbers of features.

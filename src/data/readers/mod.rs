@@ -38,9 +38,8 @@ pub(crate) use locate::{beside, beside_inter, unpacked_name};
 pub use names::{Interner, Names, Refused};
 pub use times::Clock;
 
-#[cfg(not(feature = "parquet"))]
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use std::path::Path;
 
 /// Reads all interactions of `source`; leaves out as many rows that do not parse as `skip` says.
 ///
@@ -56,6 +55,19 @@ pub fn read(source: &Source, columns: &Columns, skip: SkipBad) -> Result<Interac
     rows.note(format!("users are null in this file: the sessions ({session}) are the users"));
     read_into(source, &Columns { user: Some(session), ..columns.clone() }, &mut rows)?;
     rows.finish()
+}
+
+/// Reads `path`, of a format that is detected if not given: by the columns of other data where the file has these, else by the
+/// usual names.
+pub fn read_like(path: &Path, format: Option<Format>, columns: &Columns, skip: SkipBad) -> Result<Interactions> {
+    let by = |columns: &Columns| read(&locate(path, format, columns)?, columns, skip);
+    match by(columns) {
+        // The header has none of these columns.
+        Err(e @ Error::Input { line: None | Some(1), .. }) if *columns != Columns::default() => {
+            by(&Columns::default()).map_err(|_| e)
+        }
+        log => log,
+    }
 }
 
 fn read_into(source: &Source, columns: &Columns, rows: &mut Builder) -> Result<()> {

@@ -8,14 +8,14 @@ use crate::eval::ranker::{RankSpec, Recommender, not_finite};
 use crate::kernels::rank::TopK;
 
 impl Session {
-    /// The `k` best items of each of `users`, best first, with their scores; the items of the history are left out. Fewer
-    /// where fewer are left.
+    /// The `k` best items of each of `users`, best first, with their scores; without those of the history if `mask`. Fewer where
+    /// fewer are left.
     ///
     /// # Errors
     /// A `k` of 0; a score that is not finite: [`Error::NotFinite`], with the user and the item.
-    pub fn recommend(&self, store: &Store, users: &[u32], k: usize) -> Result<Vec<Vec<(u32, f32)>>> {
+    pub fn recommend(&self, store: &Store, users: &[u32], k: usize, mask: bool) -> Result<Vec<Vec<(u32, f32)>>> {
         let whole = users.iter().map(|&user| (user, self.data.history(user).len() as u32)).collect();
-        self.best(store, whole, k, true)
+        self.best(store, whole, k, mask)
     }
 
     /// What each user that is asked about is shown at the user's last target: the `k` best of all items, best first.

@@ -1,0 +1,102 @@
+//! What a session is about, for people, for metrics.json, and for those who compare runs.
+
+use super::Session;
+use crate::data::split::thousands;
+use crate::error::{Error, Result};
+use crate::eval::{Protocol, TieRule};
+use serde_json::{Value, json};
+
+impl Session {
+    /// The data set, its split and how targets are ranked, in one line.
+    pub fn describe_data(&self) -> String {
+        self.describe_asked(&self.split.describe(&self.data))
+    }
+
+    /// As [`Session::describe_data`]; `asked`: what is asked for, in words.
+    pub fn describe_asked(&self, asked: &str) -> String {
+        let Session { name, data, .. } = self;
+        let counts = [data.users(), data.items(), data.interactions()].map(|n| thousands(n as u64));
+        let [users, items, events] = counts;
+        format!("{name}: {users} users, {items} items, {events} events; {asked}; {}", self.describe_ranking())
+    }
+
+    /// How targets are ranked, in words.
+    pub fn describe_ranking(&self) -> String {
+        let eval = &self.config.eval;
+        let history = match self.split.target() {
+            Some(target) => format!("items of {}", self.data.behaviour_names()[target as usize]),
+            None => "history".to_string(),
+        };
+        let among = match eval.protocol {
+            Protocol::Sampled(n) => format!("ranked among {n} items outside the {history} (seed {})", eval.seed),
+            Protocol::Full if eval.mask_history => format!("full ranking, {history} masked"),
+            Protocol::Full => "full ranking, history not masked".to_string(),
+        };
+        match eval.ties {
+            TieRule::Average => among,
+            ties => format!("{among}, ties {ties}"),
+        }
+    }
+
+    /// # Errors
+    /// What ranks of this session's model and the `other`'s would differ in besides the models: they cannot be paired then.
+    pub fn check_comparable(&self, other: &Session) -> Result<()> {
+        let [a, b] = [self, other].map(Session::circumstances);
+        let mut apart = vec![];
+        if a["data"]["fingerprint"] != b["data"]["fingerprint"] {
+            let name = |c: &Value| {
+                let data = &c["data"];
+                format!(
+                    "{} ({} users, {} items, {} events)",
+                    data["name"], data["users"], data["items"], data["interactions"]
+                )
+            };
+            apart.push(format!("data: {} and {}", name(&a), name(&b)));
+        }
+        let mut differ = |keys: &[&str], same: fn(&Value, &Value) -> bool| {
+            let keys = keys.iter().filter(|&&key| !same(&a[key], &b[key]));
+            let before = apart.len();
+            apart.extend(keys.map(|key| format!("{key}: {} and {}", a[key], b[key])));
+            apart.len() > before
+        };
+        let asked = differ(&["split", "target", "cut", "ranked"], |a, b| a == b);
+        let known = |a: &Value, b: &Value| a == b || a.is_null() || b.is_null();
+        let ranked = differ(&["protocol", "candidates_seed", "history_masked", "ties"], known);
+        if ranked && !asked && a["data"]["fingerprint"] == b["data"]["fingerprint"] {
+            apart.push("--protocol full, or sampled:N, ranks all in one way".to_string());
+        }
+        if apart.is_empty() { Ok(()) } else { Err(Error::Usage(apart.join("; "))) }
+    }
+
+    /// What stands beside every metric in metrics.json.
+    pub fn circumstances(&self) -> Value {
+        let Session { config, data, .. } = self;
+        json!({
+            "model": self.model.name(),
+            "data": {
+                "name": self.name,
+                "users": data.users(),
+                "items": data.items(),
+                "interactions": data.interactions(),
+                "fingerprint": data.fingerprint(),
+            },
+            "split": config.data.split.to_string(),
+            "behaviours": config.data.behaviours,
+            "target": config.data.target,
+            "cut": config.data.cut.map(|share| json!({"share": share, "by": config.data.cut_by})),
+            "learn": config.data.learn,
+            "ranked": config.eval.targets,
+            "phase": self.phase,
+            "protocol": config.eval.protocol.to_string(),
+            // What is drawn lies outside the history, masked or not.
+            "candidates_seed": (config.eval.protocol != Protocol::Full).then_some(config.eval.seed),
+            "history_masked": (config.eval.protocol == Protocol::Full).then_some(config.eval.mask_history),
+            "ties": config.eval.ties.to_string(),
+            "device": self.device.describe(),
+            "seed": config.seed,
+            "parameters": self.model.params().elements(),
+            "tuned_parameters": self.tuned(),
+            "wgrec": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}

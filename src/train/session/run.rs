@@ -1,0 +1,129 @@
+//! The session of a run that was trained, to rank or to recommend by.
+
+use super::{Loaded, Opening, Session, Trained, phases};
+use crate::data::{DataConfig, Histories, HistoryFile};
+use crate::device::Store;
+use crate::error::{Error, Result};
+use crate::train::checkpoint::{self, Best, Origin};
+use crate::train::config::Config;
+use crate::train::folder::RunFolder;
+
+/// Settings of a run, and where its parameters come from.
+struct Run {
+    config: Config,
+    origin: Origin,
+    /// Of a behaviour other than config.toml's.
+    other: bool,
+}
+
+impl Run {
+    /// The settings changed by `change`. Of a run that was tuned to several behaviours, for `behaviour`.
+    fn open(folder: &mut RunFolder, behaviour: Option<&str>, change: impl FnOnce(&mut Config)) -> Result<Run> {
+        let other = folder.find_behaviour(behaviour)?;
+        let mut config = folder.config()?;
+        change(&mut config);
+        let path = folder.backbone_file();
+        if !path.exists() {
+            let path = folder.path().display();
+            return Err(Error::Usage(format!(
+                "{path}: the run has no parameters yet; let it reach its first evaluation"
+            )));
+        }
+        let origin = checkpoint::origin(&path)?;
+        if let Some(trained) = folder.trained_model().filter(|trained| *trained != origin.model) {
+            let (path, model) = (path.display(), origin.model);
+            return Err(Error::Usage(format!(
+                "{path} holds a {model}, but this is a run of {trained}: it is another run's file"
+            )));
+        }
+        Ok(Run { config, origin, other })
+    }
+
+    fn opening(&self) -> Result<Opening> {
+        let model = &self.origin.model;
+        Opening::new(model, self.config.clone(), phases(model, &self.config).pop().flatten())
+    }
+}
+
+impl Session {
+    /// The session of a run, its settings changed by `change`, and a store with its best parameters. Of a run that was tuned to
+    /// several behaviours, for `behaviour`.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`]; a run that has no parameters yet, or was trained on other data.
+    pub fn of_run(
+        folder: &mut RunFolder,
+        behaviour: Option<&str>,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<(Session, Store, Best)> {
+        let run = Run::open(folder, behaviour, change)?;
+        folder.check_data(&run.config)?;
+        let session = Session::open(&run.origin.model, run.config)?;
+        session.with_parameters(folder, run.other)
+    }
+
+    /// As [`Session::of_run`], to recommend by: from the histories in a file, or from the run's data where these are no longer
+    /// what it was trained on. Such histories are returned too.
+    ///
+    /// # Errors
+    /// Those of [`Session::of_run`], but for other data, and of [`Histories::read`]; a model that reads attributes of users,
+    /// where the data that it was trained on are not at hand.
+    pub fn to_recommend(
+        folder: &mut RunFolder,
+        behaviour: Option<&str>,
+        history: Option<HistoryFile>,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<(Session, Store, Option<Histories>)> {
+        let run = Run::open(folder, behaviour, change)?;
+        let opening = run.opening()?;
+        let mut trained = Trained { fingerprint: run.origin.data.clone(), attributes: None };
+        let file = match history {
+            Some(file) => {
+                trained.attributes = opening.attributes_of(&trained.fingerprint)?;
+                file
+            }
+            None => {
+                folder.check_data(&run.config)?;
+                let loaded = Loaded::new(&opening.config)?;
+                let DataConfig { path, format, columns, skip_bad, .. } = run.config.data.clone();
+                match path.filter(|_| loaded.data.fingerprint() != trained.fingerprint) {
+                    Some(path) => HistoryFile { path, format, columns: Some(columns), skip_bad },
+                    None => {
+                        let (session, store, _) = opening.session(loaded, None)?.with_parameters(folder, run.other)?;
+                        return Ok((session, store, None));
+                    }
+                }
+            }
+        };
+        let ids = folder.ids()?;
+        let Config { data, model, .. } = &opening.config;
+        let read = opening.phase.is_some() || data.target.is_some() || model.behaviours;
+        let histories = Histories::read(&file, data, &ids, read && !ids.behaviours.is_empty())?;
+        let loaded = Loaded { name: histories.name.clone(), data: histories.data.clone(), world: None, clicks: false };
+        let (session, store, _) = opening.session(loaded, Some(trained))?.with_parameters(folder, run.other)?;
+        Ok((session, store, Some(histories)))
+    }
+
+    /// The session of a run with a store that has its best parameters.
+    fn with_parameters(self, folder: &mut RunFolder, other: bool) -> Result<(Session, Store, Best)> {
+        folder.enter(self.stage(other));
+        let (path, file) = (folder.path().display(), folder.model_file());
+        if !file.is_file() {
+            return Err(Error::Usage(format!(
+                "{path}: the second phase has no parameters yet ({} is not there); go on with it by `wgrec train {} --resume \
+                 --out {path}`",
+                file.display(),
+                self.model.name()
+            )));
+        }
+        if self.origin().features.is_none() && checkpoint::origin(&file)?.features.is_some() {
+            return Err(Error::Usage(format!(
+                "{path}: the run reads attributes of users, and these come with the data that it was trained on: name those data \
+                 by --data, and what came after by --history"
+            )));
+        }
+        let mut store = self.store(None)?;
+        let best = self.load_best(folder, &mut store)?;
+        Ok((self, store, best))
+    }
+}
