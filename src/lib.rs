@@ -8,6 +8,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod eval;
+pub mod files;
 pub mod graph;
 pub mod kernels;
 pub mod models;
@@ -15,6 +16,7 @@ pub mod nn;
 pub mod optim;
 pub mod sweep;
 pub mod tensor;
+pub mod threads;
 pub mod train;
 
 pub use error::{Error, Result};

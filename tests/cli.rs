@@ -301,6 +301,10 @@ fn killed_and_resumed(device: &str) {
     }
     assert!(kills > 0, "it was never killed");
     assert!(bench.model("whole") == bench.model("killed"), "after {kills} kills");
+    let left =
+        fs::read_dir(bench.path("killed")).unwrap().chain(fs::read_dir(bench.path("killed/checkpoint")).unwrap());
+    let names = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with('.') || name.ends_with(".tmp")).count(), 0, "left over by kills");
     assert_eq!(bench.lines("whole"), bench.lines("killed"));
     let [whole, killed] = ["whole/metrics.json", "killed/metrics.json"].map(|file| bench.json(file));
     assert_eq!(whole["test"], killed["test"]);

@@ -4,13 +4,14 @@ use super::Spread;
 use crate::data::split::thousands;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::train::checkpoint::replace;
+use crate::files::replace;
 use crate::train::fit::bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -109,7 +110,7 @@ impl Report {
     /// Writes the JSON file, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).expect("plain data") + "\n";
-        replace(path, |temporary| fs::write(temporary, text))
+        replace(path, |out| out.write_all(text.as_bytes()))
     }
 
     /// # Errors

@@ -12,7 +12,7 @@ use crate::tensor::Spec;
 use crate::train::step::{Role, TrainStep};
 use crate::train::{Config, FitOptions, Session};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -202,8 +202,8 @@ pub fn data(config: &DataConfig, batch: usize, device: &Device, scale: Scale) ->
     let files = locate(&path, config.format, &config.columns)?.files;
     let file_bytes: u64 = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|about| about.len()).sum();
 
-    let folder = Scratch::new()?;
-    let cache = Cache { folder: folder.0.join("cache") };
+    let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "write to"))?;
+    let cache = Cache { folder: folder.path().join("cache") };
     let mut size = (0, 0, 0);
     let mut first = || -> Result<f64> {
         let start = Instant::now();
@@ -249,23 +249,6 @@ pub fn data(config: &DataConfig, batch: usize, device: &Device, scale: Scale) ->
         report.facts.insert("peak_to_csr".into(), peak as f64 / csr as f64);
     }
     Ok(report)
-}
-
-/// A folder of this process, removed with all that is in it.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Scratch> {
-        let path = std::env::temp_dir().join(format!("wgrec-bench-{}", std::process::id()));
-        fs::create_dir_all(&path).map_err(Error::io(&path, "create"))?;
-        Ok(Scratch(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        fs::remove_dir_all(&self.0).ok();
-    }
 }
 
 /// The most memory that the process holds from its beginning on, where the system counts it (Linux).

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use wgrec::data::{Group, LeftOut, Part};
 use wgrec::eval::{Comparison, EvalConfig, Metric, Protocol, Ranked};
-use wgrec::train::checkpoint::replace;
+use wgrec::files::replace;
 use wgrec::train::{RunFolder, Session};
 use wgrec::{Error, Result};
 
@@ -130,7 +130,7 @@ pub fn run(args: Args) -> Result<()> {
     }
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&json(&args, &sides, &differences)).expect("plain data") + "\n";
-        replace(path, |temporary| fs::write(temporary, text))?;
+        replace(path, |out| out.write_all(text.as_bytes()))?;
     }
     super::print(&table(&args, &sides, &differences))
 }

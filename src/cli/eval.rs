@@ -1,12 +1,11 @@
 //! `wgrec eval`
 
 use std::fmt::Write;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use wgrec::data::{Ask, Format, Group, ListedItems, Part};
 use wgrec::device::Store;
 use wgrec::eval::{Full, Lists, Metric, Protocol, Ranked};
-use wgrec::train::checkpoint::replace;
+use wgrec::files::replace;
 use wgrec::train::{RunFolder, Session};
 use wgrec::{Error, Result};
 
@@ -156,8 +155,8 @@ fn lists(session: &Session, store: &Store, ask: Ask, lengths: &[usize]) -> Resul
 /// the target, `greater` and `equal` the candidates above it and of its score.
 fn write_per_user(path: &Path, session: &Session, ask: Ask, ranked: &Ranked, metrics: &[Metric]) -> Result<()> {
     let items = ask.items(&session.data, &ranked.targets);
-    replace(path, |temporary| {
-        let mut out = csv::Writer::from_writer(File::create(temporary)?);
+    replace(path, |out| {
+        let mut out = csv::Writer::from_writer(out);
         let head = ["user", "item", "events", "greater", "equal", "rank"].map(str::to_string);
         out.write_record(head.into_iter().chain(metrics.iter().map(Metric::to_string)))?;
         let rows = ranked.targets.iter().zip(&items).zip(&ranked.counts).zip(&ranked.ranks);

@@ -3,14 +3,15 @@
 use super::Settings;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::Write as _;
 use std::path::PathBuf;
 use wgrec::Result;
 use wgrec::data::split::thousands;
+use wgrec::files::replace;
 use wgrec::graph::Graph;
 use wgrec::graph::dot::dot;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::kernels::Cost;
-use wgrec::train::checkpoint::replace;
 use wgrec::train::config::Precision;
 use wgrec::train::fit::bytes;
 use wgrec::train::step::{Role, TrainStep};
@@ -50,7 +51,7 @@ pub fn run(args: Args) -> Result<()> {
     TrainStep::trace(&graph, &*session.model, &session.step_config(&FitOptions::default()), Role::Update)?;
     let plan = Plan::new(&graph, Options { threads, half, ..Options::default() })?;
     if let Some(path) = &args.dot {
-        replace(path, |temporary| std::fs::write(temporary, dot(&plan)))?;
+        replace(path, |out| out.write_all(dot(&plan).as_bytes()))?;
     }
     let apart = Plan::new(&graph, Options { no_reuse: true, threads, half, ..Options::default() })?;
     let of = args.items.map(|items| format!(" for {} items", thousands(items as u64))).unwrap_or_default();

@@ -1,12 +1,10 @@
 //! `wgrec recommend`
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use wgrec::data::ask::listed_users;
 use wgrec::data::{Columns, Histories, HistoryFile, SkipBad};
-use wgrec::train::checkpoint::replace;
+use wgrec::files::replace;
 use wgrec::train::{RunFolder, Session};
 use wgrec::{Error, Result};
 
@@ -136,8 +134,8 @@ fn rows<'a>(session: &'a Session, users: &[u32], best: &[Vec<(u32, f32)>]) -> Ve
 }
 
 fn csv(path: &Path, rows: &[Row]) -> Result<()> {
-    replace(path, |temporary| {
-        let mut out = csv::Writer::from_writer(File::create(temporary)?);
+    replace(path, |out| {
+        let mut out = csv::Writer::from_writer(out);
         out.write_record(["user", "item", "rank", "score"])?;
         for (user, item, rank, score) in rows {
             out.write_record([*user, *item, &rank.to_string(), &score.to_string()])?;
@@ -153,6 +151,8 @@ fn parquet(path: &Path, rows: &[Row]) -> Result<()> {
     use parquet::file::properties::WriterProperties;
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
+    use std::fs::File;
+    use std::io::{self, BufWriter};
     use std::sync::Arc;
 
     /// Rows that are gathered into columns at once.
@@ -162,8 +162,8 @@ fn parquet(path: &Path, rows: &[Row]) -> Result<()> {
                   REQUIRED INT32 rank; REQUIRED FLOAT score; }";
     let schema = Arc::new(parse_message_type(schema).expect("a valid schema"));
     let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
-    let write = |temporary: &Path| -> parquet::errors::Result<()> {
-        let mut out = SerializedFileWriter::new(File::create(temporary)?, schema, properties)?;
+    let write = |out: &mut BufWriter<&File>| -> parquet::errors::Result<()> {
+        let mut out = SerializedFileWriter::new(out, schema, properties)?;
         for rows in rows.chunks(GROUP) {
             let mut group = out.next_row_group()?;
             macro_rules! column {
@@ -182,5 +182,5 @@ fn parquet(path: &Path, rows: &[Row]) -> Result<()> {
         out.close()?;
         Ok(())
     };
-    replace(path, |temporary| write(temporary).map_err(io::Error::other))
+    replace(path, |out| write(out).map_err(io::Error::other))
 }

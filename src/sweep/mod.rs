@@ -37,12 +37,13 @@ pub use table::{Results, Score};
 
 use crate::error::{Error, Result};
 use crate::eval::Metric;
+use crate::files::replace;
 use crate::models::Phase;
 use crate::models::config::has_phases;
-use crate::train::checkpoint::replace;
 use crate::train::{Config, FitOptions, Report, RunFolder, Stop, fit};
 use serde_json::Value;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 impl Sweep {
@@ -157,9 +158,9 @@ impl Results {
     /// Writes sweep.csv and, once there is something to plot, sweep.svg.
     fn write(&self, out: &Path) -> Result<()> {
         let csv = self.csv();
-        replace(&out.join("sweep.csv"), |path| fs::write(path, csv))?;
+        replace(&out.join("sweep.csv"), |out| out.write_all(&csv))?;
         match self.plot()? {
-            Some(svg) => replace(&out.join("sweep.svg"), |path| fs::write(path, svg)),
+            Some(svg) => replace(&out.join("sweep.svg"), |out| out.write_all(svg.as_bytes())),
             None => Ok(()),
         }
     }

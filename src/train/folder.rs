@@ -18,17 +18,17 @@
 //! | prompts.BEHAVIOUR.safetensors | the best prompts for a behaviour; `tuned.` instead of `prompts.` where all is tuned |
 //! | config.BEHAVIOUR.toml, metrics.BEHAVIOUR.jsonl, metrics.BEHAVIOUR.json | of a behaviour other than config.toml's |
 
-use super::checkpoint::replace;
 use super::config::Config;
 use crate::data::readers::Names;
 use crate::data::{Dataset, Ids, known};
 use crate::error::{Error, Result};
+use crate::files::{self, replace};
 use crate::models::Phase;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// A line of metrics.jsonl.
@@ -155,7 +155,7 @@ impl RunFolder {
         if !folder.lock()? {
             return Err(busy(path));
         }
-        folder.check_writable()?;
+        folder.prepare()?;
         Ok(folder)
     }
 
@@ -173,28 +173,35 @@ impl RunFolder {
         if !folder.lock()? {
             return Ok(None);
         }
-        folder.check_writable()?;
+        folder.prepare()?;
         Ok(Some(folder))
     }
 
     /// Takes the lock; false where another process has it.
     fn lock(&mut self) -> Result<bool> {
-        let file = File::create(self.lock_file()).map_err(Error::io(&self.path, "write to"))?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Ok(false),
+        let file = files::open_kept(&self.lock_file())?;
+        match files::try_lock(&file) {
+            Ok(false) => return Ok(false),
             // Some file systems have no locks; a run there is as good as it was without.
-            Err(TryLockError::Error(e)) if e.kind() != io::ErrorKind::Unsupported => {
-                return Err(Error::io(self.lock_file(), "lock")(e));
-            }
+            Err(e) if e.kind() != io::ErrorKind::Unsupported => return Err(Error::io(self.lock_file(), "lock")(e)),
             _ => self.lock = Some(file),
         }
         Ok(true)
     }
 
-    /// An error if nothing can be written: found out before the work, not after it.
-    fn check_writable(&self) -> Result<()> {
-        let probe = self.path.join("probe.tmp");
-        fs::write(&probe, b"wgrec").and_then(|()| fs::remove_file(&probe)).map_err(Error::io(&self.path, "write to"))
+    /// Removes what killed trainings have left, which none can be writing to while the lock is held.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to: found out before the work, not after it.
+    fn prepare(&self) -> Result<()> {
+        for folder in [&self.path, &self.path.join("checkpoint")] {
+            files::sweep(folder);
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            let left = entries.filter(|entry| is_earlier_temporary(&entry.file_name().to_string_lossy()));
+            left.for_each(|entry| fs::remove_file(entry.path()).unwrap_or_default());
+        }
+        let probe = || tempfile::tempfile_in(&self.path)?.write_all(b"wgrec");
+        probe().map_err(Error::io(&self.path, "write to"))
     }
 
     pub fn path(&self) -> &Path {
@@ -245,7 +252,7 @@ impl RunFolder {
         if fs::hard_link(&source, &own).is_ok() {
             return Ok(());
         }
-        replace(&own, |temporary| fs::copy(&source, temporary).map(drop))
+        replace(&own, |out| io::copy(&mut File::open(&source)?, out).map(drop))
     }
 
     /// Where the stage keeps its best parameters.
@@ -304,7 +311,7 @@ impl RunFolder {
             ids(&self.path.join("behaviours.tsv"), (0..).zip(names))?;
         }
         // Last, since it is what makes the folder a run's.
-        replace(&self.config_file(), |p| fs::write(p, config.to_toml()))
+        replace(&self.config_file(), |out| out.write_all(config.to_toml().as_bytes()))
     }
 
     /// What [`RunFolder::begin`] gave numbers to. A run of an earlier version knows behaviours by its settings alone.
@@ -371,20 +378,12 @@ impl RunFolder {
 
     /// Adds a line to metrics.jsonl. A training that train.max_steps ended within this epoch has left a line of it, which goes.
     pub fn append(&self, line: &Line) -> Result<()> {
-        let path = self.lines_file();
-        self.keep_lines(|earlier| earlier.epoch != line.epoch)?;
-        let write = || {
-            let mut file = fs::OpenOptions::new().create(true).append(true).open(&path)?;
-            let line = serde_json::to_string(line)? + "\n";
-            file.write_all(line.as_bytes())?;
-            file.sync_all()
-        };
-        write().map_err(Error::io(&path, "write"))
+        self.rewrite_lines(|earlier| earlier.epoch != line.epoch, Some(line))
     }
 
     /// Drops the lines of metrics.jsonl that are past `step`: a training that is gone on with writes them again.
     pub fn rewind(&self, step: u64) -> Result<()> {
-        self.keep_lines(|line| line.step <= step)
+        self.rewrite_lines(|line| line.step <= step, None)
     }
 
     /// Seconds of training until the end of an epoch, by metrics.jsonl.
@@ -394,17 +393,22 @@ impl RunFolder {
         lines.rev().find(|line| line.epoch == epoch).map(|line| line.seconds)
     }
 
-    fn keep_lines(&self, kept: impl Fn(&Line) -> bool) -> Result<()> {
+    /// Writes the lines that are `kept`, and a `new` one.
+    fn rewrite_lines(&self, kept: impl Fn(&Line) -> bool, new: Option<&Line>) -> Result<()> {
         let path = self.lines_file();
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
             Err(e) => return Err(Error::io(&path, "read")(e)),
         };
-        // A line that was cut short does not parse and is past the checkpoint.
+        // A line that was cut short, by a version that added to the file, does not parse and is past the checkpoint.
         let kept = |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|line| kept(&line));
-        let kept: String = text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect();
-        if kept == text { Ok(()) } else { replace(&path, |p| fs::write(p, kept)) }
+        let mut lines: String = text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect();
+        if let Some(line) = new {
+            lines += &serde_json::to_string(line).expect("a line is plain data");
+            lines.push('\n');
+        }
+        if lines == text { Ok(()) } else { replace(&path, |out| out.write_all(lines.as_bytes())) }
     }
 
     /// Takes away what an earlier end of this run has left, when its parameters are about to be others.
@@ -418,7 +422,7 @@ impl RunFolder {
     /// Writes metrics.json.
     pub fn write_metrics(&self, metrics: &Value) -> Result<()> {
         let text = serde_json::to_string_pretty(metrics).expect("metrics are plain data") + "\n";
-        replace(&self.metrics_file(), |p| fs::write(p, text))
+        replace(&self.metrics_file(), |out| out.write_all(text.as_bytes()))
     }
 }
 
@@ -431,7 +435,7 @@ fn is_free(path: &Path) -> Result<bool> {
         let mut entries = fs::read_dir(folder).map_err(Error::io(path, "use as the run's folder"))?;
         Ok(entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(known))))
     };
-    let partial = |name: &str| name.ends_with(".tmp");
+    let partial = |name: &str| files::is_temporary(name) || is_earlier_temporary(name);
     // Settings alone may be anyone's; a run writes them after the ids.
     let begun = path.join("items.tsv").is_file();
     let of_a_start = |name: &str| match name {
@@ -441,6 +445,14 @@ fn is_free(path: &Path) -> Result<bool> {
     };
     let checkpoints = path.join("checkpoint");
     Ok(holds_only(path, &of_a_start)? && (!checkpoints.exists() || holds_only(&checkpoints, &partial)?))
+}
+
+/// Whether a name is one that earlier versions gave the temporary files of a run: that of the file and `.tmp`, and safetensors'
+/// own `.tmpXXXXXX`.
+fn is_earlier_temporary(name: &str) -> bool {
+    let of_run = |whole: &str| whole == "probe" || RunFolder::keeps(Path::new(whole));
+    let random = |rest: &str| rest.len() == 6 && rest.bytes().all(|b| b.is_ascii_alphanumeric());
+    name.strip_suffix(".tmp").is_some_and(of_run) || name.strip_prefix(".tmp").is_some_and(random)
 }
 
 /// A behaviour's name as part of a file's: letters, digits, `-` and `_` as they are, other bytes as `%` and two hex digits.
@@ -472,8 +484,7 @@ impl Drop for RunFolder {
 
 /// A line each: number, tab, id; a tab, line break or backslash in an id is escaped.
 fn ids<'a>(path: &Path, names: impl Iterator<Item = (u32, &'a str)>) -> Result<()> {
-    replace(path, |p| {
-        let mut out = BufWriter::new(File::create(p)?);
+    replace(path, |out| {
         for (id, name) in names {
             let escaped;
             let name = if name.contains(['\t', '\n', '\r', '\\']) {
@@ -484,7 +495,7 @@ fn ids<'a>(path: &Path, names: impl Iterator<Item = (u32, &'a str)>) -> Result<(
             };
             writeln!(out, "{id}\t{name}")?;
         }
-        out.flush()
+        Ok(())
     })
 }
 
@@ -587,8 +598,11 @@ mod tests {
             fs::write(path.join(name), "").unwrap();
         }
         fs::create_dir(path.join("checkpoint")).unwrap();
-        fs::write(path.join("checkpoint/last.safetensors.tmp"), "").unwrap();
+        let left = [".wgrec-aBcDeFgHiJkL.tmp", "last.safetensors.tmp", ".tmpa1B2c3"]
+            .map(|name| path.join("checkpoint").join(name));
+        left.iter().for_each(|left| fs::write(left, "half").unwrap());
         assert!(free());
+        assert!(!left.iter().any(|left| left.exists()), "what kills have left goes");
         for worth in ["checkpoint/last.safetensors", "metrics.jsonl", "model.safetensors", "metrics.json", "notes.txt"]
         {
             fs::write(path.join(worth), "").unwrap();

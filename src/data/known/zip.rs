@@ -1,6 +1,7 @@
 //! Members of a zip archive, as far as MovieLens needs it: stored or deflated, no encryption, no zip64.
 
 use crate::error::{Error, Result};
+use crate::files::replace;
 use flate2::read::DeflateDecoder;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,8 +11,8 @@ const END: [u8; 4] = *b"PK\x05\x06";
 const ENTRY: [u8; 4] = *b"PK\x01\x02";
 const LOCAL: [u8; 4] = *b"PK\x03\x04";
 
-/// Writes `members` of the archive into `folder`, under their names without folders. Each is written beside its place and
-/// renamed when its length and checksum are right.
+/// Writes `members` of the archive into `folder`, under their names without folders; each only if its length and checksum
+/// are right.
 pub(super) fn unpack(archive: &Path, members: &[String], folder: &Path) -> Result<Vec<PathBuf>> {
     let mut file = File::open(archive).map_err(Error::io(archive, "open"))?;
     let entries = entries(&mut file).map_err(Error::io(archive, "read as a zip archive"))?;
@@ -25,12 +26,7 @@ pub(super) fn unpack(archive: &Path, members: &[String], folder: &Path) -> Resul
             expected: format!("the member {member:?}"),
         })?;
         let place = folder.join(member.rsplit('/').next().unwrap_or(member));
-        let temporary = place.with_extension("unpack.tmp");
-        let copied = entry.copy(&mut file, &temporary);
-        copied.and_then(|()| std::fs::rename(&temporary, &place)).map_err(|e| {
-            let _ = std::fs::remove_file(&temporary);
-            Error::io(&place, "unpack")(e)
-        })?;
+        replace(&place, |out| entry.copy(&mut file, out))?;
         written.push(place);
     }
     Ok(written)
@@ -82,7 +78,7 @@ fn entries(file: &mut File) -> io::Result<Vec<Entry>> {
 }
 
 impl Entry {
-    fn copy(&self, file: &mut File, to: &Path) -> io::Result<()> {
+    fn copy(&self, file: &mut File, out: impl io::Write) -> io::Result<()> {
         file.seek(SeekFrom::Start(self.header))?;
         let mut head = [0; 30];
         file.read_exact(&mut head)?;
@@ -93,23 +89,23 @@ impl Entry {
         let packed = io::BufReader::new(file).take(self.packed);
         let mut unpacked: Box<dyn Read> =
             if self.deflated { Box::new(DeflateDecoder::new(packed)) } else { Box::new(packed) };
-        let mut out = Checked { out: File::create(to)?, crc: flate2::Crc::new(), len: 0 };
+        let mut out = Checked { out, crc: flate2::Crc::new(), len: 0 };
         // One byte more than there should be, so that a longer one is found and a bomb is not unpacked.
         io::copy(&mut unpacked.by_ref().take(self.len + 1), &mut out)?;
         if out.len != self.len || out.crc.sum() != self.checksum {
             return Err(damaged("a member's length or checksum is wrong"));
         }
-        out.out.sync_all()
+        Ok(())
     }
 }
 
-struct Checked {
-    out: File,
+struct Checked<W> {
+    out: W,
     crc: flate2::Crc,
     len: u64,
 }
 
-impl io::Write for Checked {
+impl<W: io::Write> io::Write for Checked<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.out.write(bytes)?;
         self.crc.update(&bytes[..n]);
@@ -205,7 +201,9 @@ pub(super) mod tests {
             damaged[at] ^= 0x55;
             std::fs::write(&path, &damaged).unwrap();
             if unpack(&path, &["a".to_string()], folder.path()).is_err() {
-                assert!(!folder.path().join("a").exists() && !folder.path().join("a.unpack.tmp").exists(), "byte {at}");
+                let left: Vec<_> =
+                    std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+                assert_eq!(left, ["x.zip"], "byte {at}");
             }
             let _ = std::fs::remove_file(folder.path().join("a"));
             std::fs::write(&path, &whole[..at]).unwrap();

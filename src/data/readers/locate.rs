@@ -4,6 +4,7 @@ use super::columns::Columns;
 use super::formats::{self, Declared, Format, Head, Shape};
 use super::text::{Text, open, show, unpack};
 use crate::error::{Error, Result};
+use crate::files::is_temporary;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -96,7 +97,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
     for entry in std::fs::read_dir(folder).map_err(Error::io(folder, "list"))? {
         let path = entry.map_err(Error::io(folder, "list"))?.path();
-        if path.is_file() {
+        if path.is_file() && !is_temporary(&unpacked_name(&path)) {
             files.push(path);
         }
     }

@@ -83,20 +83,15 @@ pub(crate) fn read(path: &Path, columns: &Columns, rows: &mut Builder) -> Result
     Ok(())
 }
 
-/// The file itself, or its unpacked bytes in an unnamed temporary file: Parquet is read from its end.
+/// The file itself, or its unpacked bytes in a temporary file without a name: Parquet is read from its end.
 fn seekable(path: &Path) -> Result<File> {
     let mut unpacked = unpack(path)?;
     if unpacked.packing == Packing::Plain {
         return open(path);
     }
     let packing = unpacked.packing;
-    let name = std::env::temp_dir().join(format!("wgrec-{}.parquet.tmp", std::process::id()));
-    let created = File::options().read(true).write(true).create(true).truncate(true).open(&name);
-    let mut file = created.map_err(Error::io(&name, "create"))?;
-    let copied = std::io::copy(&mut unpacked, &mut file);
-    // Unlinked at once, where the system allows it: the open file stays readable.
-    let _ = std::fs::remove_file(&name);
-    copied.map_err(|e| broken(path, packing, e))?;
+    let mut file = tempfile::tempfile().map_err(Error::io(std::env::temp_dir(), "write to"))?;
+    std::io::copy(&mut unpacked, &mut file).map_err(|e| broken(path, packing, e))?;
     Ok(file)
 }
 

@@ -44,6 +44,7 @@ pub use walk::{Click, Walk};
 
 use crate::error::{Error, Result};
 use crate::tensor::philox::Stream;
+use crate::threads;
 use rayon::prelude::*;
 use std::sync::Arc;
 use walk::Catalogue;
@@ -122,6 +123,7 @@ impl World {
     /// The world of `seed` with some of its domains; each is the same whichever others are asked for.
     pub fn with_domains(config: &WorldConfig, seed: u64, domains: &[DomainName]) -> Result<World> {
         config.check()?;
+        threads::start()?;
         let geometry = Geometry::draw(config, seed);
         let shared = Arc::new(Shared { config: config.clone(), seed, geometry });
         let domains = domains.iter().map(|&name| Domain::draw(&shared, name)).collect::<Result<_>>()?;

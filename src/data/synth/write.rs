@@ -3,11 +3,13 @@
 use super::events::{Behaviour, Event};
 use super::{BayesAccuracy, Domain, DomainName, Geometry, Interest, User, World, WorldConfig, log_scores};
 use crate::error::{Error, Result};
+use crate::files::{is_running, is_temporary, replace, replace_folder};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 const README: &str = include_str!("folder.md");
@@ -34,32 +36,19 @@ struct Truth<'a> {
 }
 
 impl World {
-    /// Writes the world into the folder `dir`, which then holds all of it or is as it was: everything is written beside it
-    /// first and then renamed. An older world in `dir` is replaced; a folder that holds anything else is refused.
+    /// Writes the world into the folder `dir`, which then holds all of it or is as it was. An older world in `dir` is
+    /// replaced; a folder that holds anything else is refused.
     ///
     /// The layout is described in the README.md that is written along.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let name =
             dir.file_name().ok_or_else(|| Error::Usage(format!("{}: name a folder to be made", dir.display())))?;
         refuse_foreign(dir)?;
-        let beside =
-            |what: &str| dir.with_file_name(format!(".{}.{what}-{}", name.to_string_lossy(), std::process::id()));
-        let (new, old) = (beside("new"), beside("old"));
         if let Some(parent) = dir.parent() {
             fs::create_dir_all(parent).map_err(Error::io(parent, "make"))?;
         }
-        self.write_all(&new).inspect_err(|_| {
-            // The error that matters is the one that stopped the writing.
-            let _ = fs::remove_dir_all(&new);
-        })?;
-        let replaces = dir.exists();
-        if replaces {
-            fs::rename(dir, &old).map_err(Error::io(dir, "replace"))?;
-        }
-        fs::rename(&new, dir).map_err(Error::io(dir, "write"))?;
-        if replaces {
-            fs::remove_dir_all(&old).map_err(Error::io(&old, "remove"))?;
-        }
+        replace_folder(dir, |new| self.write_all(new))?;
+        remove_earlier(dir, &name.to_string_lossy());
         Ok(())
     }
 
@@ -105,6 +94,18 @@ impl World {
     }
 }
 
+/// Removes folders beside `dir` that earlier versions were preparing, or about to remove, when they were killed.
+fn remove_earlier(dir: &Path, name: &str) {
+    for entry in dir.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten().flatten() {
+        let beside = entry.file_name().to_string_lossy().into_owned();
+        let rest = beside.strip_prefix('.').and_then(|rest| rest.strip_prefix(name));
+        let pid = rest.and_then(|rest| rest.strip_prefix(".new-").or(rest.strip_prefix(".old-")));
+        if pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !is_running(pid)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Refuses a folder that holds anything but a world.
 fn refuse_foreign(dir: &Path) -> Result<()> {
     if !dir.exists() {
@@ -114,6 +115,7 @@ fn refuse_foreign(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).map_err(Error::io(dir, "list"))? {
         names.push(entry.map_err(Error::io(dir, "list"))?.file_name().to_string_lossy().into_owned());
     }
+    names.retain(|name| !is_temporary(name));
     let known = |n: &str| [SETTINGS, "README.md", "truth.json"].contains(&n) || DomainName::from_name(n).is_ok();
     let foreign = if names.iter().any(|n| n == SETTINGS) { names.iter().find(|n| !known(n)) } else { names.first() };
     match foreign {
@@ -273,5 +275,5 @@ fn make(dir: &Path) -> Result<()> {
 }
 
 fn put(path: PathBuf, contents: impl AsRef<[u8]>) -> Result<()> {
-    fs::write(&path, contents).map_err(Error::io(&path, "write"))
+    replace(&path, |out| out.write_all(contents.as_ref()))
 }

@@ -3,9 +3,11 @@
 use super::shader::{Reflection, Shader};
 use super::{GpuOptions, Shared};
 use crate::error::Result;
+use crate::files::replace;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -136,11 +138,8 @@ impl Cache {
         let Some(data) = self.cache.get_data() else { return };
         let mut file = Sha256::digest(&data).to_vec();
         file.extend(data);
-        let temporary = self.path.with_extension(format!("{}.new", std::process::id()));
-        let folder = self.path.parent().map_or(Ok(()), std::fs::create_dir_all);
-        if folder.and_then(|()| std::fs::write(&temporary, file)).is_ok() {
-            // The loser of a race between two processes replaces a whole file by a whole file.
-            let _ = std::fs::rename(&temporary, &self.path);
+        if self.path.parent().map_or(Ok(()), std::fs::create_dir_all).is_ok() {
+            let _ = replace(&self.path, |out| out.write_all(&file));
         }
     }
 }
