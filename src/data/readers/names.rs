@@ -1,5 +1,8 @@
 //! External ids, kept as bytes in one arena: 100 million lines must not mean millions of small strings.
 
+use foldhash::quality::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
 /// Distinct names, numbered from 0 in the order of their first appearance.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
@@ -19,6 +22,11 @@ impl Names {
     /// Name number `id`.
     pub fn get(&self, id: u32) -> &str {
         std::str::from_utf8(self.bytes_of(id)).expect("only UTF-8 is pushed")
+    }
+
+    /// Those of [`Names::bytes`] and [`Names::ends`].
+    pub(crate) fn from_parts(bytes: Vec<u8>, ends: Vec<u64>) -> Names {
+        Names { bytes, ends }
     }
 
     pub fn push(&mut self, name: &str) {
@@ -58,18 +66,20 @@ impl<S: AsRef<str>> FromIterator<S> for Names {
     }
 }
 
-/// [`Names`] with a hash table keyed into the arena: open addressing, linear probing, at most half full.
+/// [`Names`] with a hash table keyed into the arena: open addressing, linear probing, at most half full. Its hash has random
+/// keys, so that no file can choose ids that collide; numbers do not depend on it.
 #[derive(Debug, Default)]
 pub struct Interner {
     pub names: Names,
     /// (hash, id + 1); id + 1 = 0 marks a free slot.
     slots: Vec<(u32, u32)>,
+    keys: RandomState,
 }
 
 impl Interner {
     /// The number of `name`, if it was interned.
     pub fn find(&self, name: &[u8]) -> Option<u32> {
-        self.slot(name, hash(name)).ok()
+        self.slot(name, self.hash(name)).ok()
     }
 
     /// The number of `name`; gives it the next one if it is new. `Err` if it is new and not UTF-8, or the 2^32nd.
@@ -77,7 +87,7 @@ impl Interner {
         if self.names.len() * 2 >= self.slots.len() {
             self.grow();
         }
-        let hash = hash(name);
+        let hash = self.hash(name);
         match self.slot(name, hash) {
             Ok(id) => Ok(id),
             Err(free) => {
@@ -89,6 +99,12 @@ impl Interner {
                 Ok(id)
             }
         }
+    }
+
+    fn hash(&self, name: &[u8]) -> u32 {
+        let mut hasher = self.keys.build_hasher();
+        hasher.write(name);
+        hasher.finish() as u32
     }
 
     /// The id of `name`, or the free slot where it would go.
@@ -128,19 +144,6 @@ pub enum Refused {
     TooMany,
 }
 
-/// Multiply and rotate over words of eight bytes: ids are short, and nobody gains from choosing colliding ones here.
-fn hash(name: &[u8]) -> u32 {
-    const K: u64 = 0x9E37_79B9_7F4A_7C15;
-    let mut h = name.len() as u64;
-    for chunk in name.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        h = (h.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(K);
-    }
-    // The last bytes of a word have moved its high bits alone, and slots are chosen by the low ones.
-    ((h ^ h >> 32).wrapping_mul(K) >> 32) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +163,13 @@ mod tests {
         assert_eq!(ids.intern(b"\xff"), Err(Refused::NotUtf8));
     }
 
+    /// Slots past the own one that the searches for all names take.
+    fn steps(ids: &Interner) -> usize {
+        let mask = ids.slots.len() - 1;
+        let taken = ids.slots.iter().enumerate().filter(|(_, slot)| slot.1 != 0);
+        taken.map(|(at, slot)| at.wrapping_sub(slot.0 as usize) & mask).sum()
+    }
+
     /// Ids are often numbers in a row: they must not crowd into few slots.
     #[test]
     fn ids_in_a_row_spread_over_the_slots() {
@@ -168,10 +178,34 @@ mod tests {
             for i in 0..100_000 {
                 ids.intern(format!("{prefix}{i}").as_bytes()).unwrap();
             }
-            let mask = ids.slots.len() - 1;
-            let taken = ids.slots.iter().enumerate().filter(|(_, slot)| slot.1 != 0);
-            let steps: usize = taken.map(|(at, slot)| at.wrapping_sub(slot.0 as usize) & mask).sum();
-            assert!(steps < 60_000, "{prefix}: {steps} steps past the own slot");
+            assert!(steps(&ids) < 60_000, "{prefix}: {} steps past the own slot", steps(&ids));
         }
+    }
+
+    /// Names that all have one hash under the function with fixed keys that was here first: two words, the second of which
+    /// makes up for the first.
+    fn chosen_names(count: usize) -> Vec<[u8; 16]> {
+        const K: u64 = 0x9E37_79B9_7F4A_7C15;
+        let second = |first: u64| (16u64.rotate_left(5) ^ first).wrapping_mul(K).rotate_left(5) ^ 0x1234_5678_9ABC_DEF0;
+        let letters = |word: u64| word.to_le_bytes().iter().all(|b| b.is_ascii());
+        let pair =
+            |first: u64| [first.to_le_bytes(), second(first).to_le_bytes()].concat().try_into().expect("16 bytes");
+        // Counted up in its seven-bit digits, the first word is ASCII.
+        let first = |n: u64| (0..8).map(|digit| (n >> (7 * digit) & 0x7f) << (8 * digit)).sum();
+        (0..).map(first).filter(|&first| letters(second(first))).map(pair).take(count).collect()
+    }
+
+    #[test]
+    fn names_cannot_be_chosen_to_collide() {
+        let names = chosen_names(20_000);
+        let mut ids = Interner::default();
+        for (name, number) in names.iter().zip(0..) {
+            assert_eq!(ids.intern(name), Ok(number));
+        }
+        assert!(steps(&ids) < 20_000, "{} steps past the own slot", steps(&ids));
+        // Two tables have keys of their own, and number alike.
+        let mut again = Interner::default();
+        let numbers = names.iter().map(|name| again.intern(name).unwrap());
+        assert!(numbers.eq(0..20_000) && again.slots != ids.slots);
     }
 }
