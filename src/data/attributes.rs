@@ -11,7 +11,7 @@
 //! are codes (MovieLens-1M's ages and occupations). Only the values of the data set's users count.
 
 use super::DataConfig;
-use super::cache::Dataset;
+use super::dataset::Dataset;
 use super::readers::{AttributeTable, Kind, Names, beside, beside_inter, read_user_attributes};
 use super::split::thousands;
 use super::synth::{Domain, User};
@@ -274,7 +274,7 @@ fn quantiles(numbers: impl Iterator<Item = f64>, bins: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::cache::tests::dataset;
+    use crate::data::dataset::tests::dataset;
     use crate::data::synth::{World, WorldConfig};
 
     /// Attributes for users "0" to "3" from a file called `name`, beside a file of interactions.
@@ -405,6 +405,8 @@ mod tests {
                 ": found 2 users, none of whom has an interaction; expected the user ids",
             ),
             ("users.csv", "", ": found an empty file; expected at least one line"),
+            ("users.csv", "\n\n", ":1: found nothing; expected columns separated by"),
+            ("x.user", "\n\n", ":1: found blank lines alone; expected a header"),
         ] {
             let message = complaint(name, contents);
             assert!(message.starts_with(expected), "{message}");

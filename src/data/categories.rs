@@ -7,7 +7,7 @@
 //! | `u.item` (MovieLens-100K) | the 19 flags at the end of a line |
 //! | `*.item` (RecBole atomic) | the first column called class, genre(s) or categor(y, ies), `A B` |
 
-use super::cache::Dataset;
+use super::dataset::Dataset;
 use super::readers::text::{Text, show};
 use super::readers::{Dialect, Kind, Records, beside, beside_inter, read_attributes, unpacked_name};
 use crate::error::{Error, Result};
@@ -205,6 +205,10 @@ mod tests {
         );
         let short = of("movies.csv", b"movieId,title,genres\n7,A,B\n8,X\n").unwrap_err().to_string();
         assert!(short.contains("movies.csv:3") && short.contains("as many fields as the header has"), "{short}");
+        let blank = of("x.item", b"\n \n\n").unwrap_err().to_string();
+        assert!(blank.contains("x.item:1:1: found nothing; expected name:type"), "{blank}");
+        let blank = of("x.item", b"\n\n\n").unwrap_err().to_string();
+        assert!(blank.contains("x.item:1: found blank lines alone; expected a header"), "{blank}");
         assert!(of("movies.csv", b"a,b\n").unwrap_err().to_string().contains("a header with movieId and genres"));
     }
 

@@ -94,9 +94,11 @@ fn split(mut text: Text, delimiter: Option<char>, quotes: Quotes) -> Result<Reco
     Ok(Records::new(text, Dialect { quotes, ..dialect }))
 }
 
-/// Names of the columns. The file is known not to be empty, but may hold blank lines only.
+/// Names of the columns, one at least.
 pub(crate) fn header(records: &mut Records) -> Result<Vec<String>> {
-    records.next()?;
+    if records.next()?.is_none() {
+        return Err(at(records.path(), 1)(None, "blank lines alone".to_string(), "a header".to_string()));
+    }
     let name = |(name, column)| {
         let text = std::str::from_utf8(name).map(|name| name.trim().to_string());
         text.map_err(|_| at(records.path(), 1)(Some(column), show(name), "a header in UTF-8".to_string()))

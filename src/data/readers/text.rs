@@ -1,6 +1,7 @@
 //! Streams of lines out of plain, gzip and zstd files, and the errors that name a place in them.
 
 use crate::error::{Error, Result};
+use flate2::bufread::GzDecoder;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
@@ -37,8 +38,18 @@ pub(crate) struct Unpacked {
 }
 
 impl Read for Unpacked {
+    /// Fills the whole buffer but at the end of the file, so that the first buffer holds the first line, however small the
+    /// pieces are that the file was packed in.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
+        let mut n = 0;
+        while n < buffer.len() {
+            match self.inner.read(&mut buffer[n..]) {
+                Ok(0) => break,
+                Ok(more) => n += more,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
         if n > 0 {
             self.last.set(buffer[n - 1]);
         }
@@ -49,26 +60,48 @@ impl Read for Unpacked {
 /// Opens `path` for reading its unpacked bytes.
 pub(crate) fn unpack(path: &Path) -> Result<Unpacked> {
     let mut file = open(path)?;
-    let mut magic = [0; 4];
-    let mut got = 0;
-    while got < 4 {
-        match file.read(&mut magic[got..]).map_err(Error::io(path, "read"))? {
-            0 => break,
-            n => got += n,
-        }
-    }
-    file.rewind().map_err(Error::io(path, "read"))?;
-    let packing = match magic {
+    let mut magic = vec![];
+    file.by_ref().take(4).read_to_end(&mut magic).and_then(|_| file.rewind()).map_err(Error::io(path, "read"))?;
+    let packing = match magic[..] {
         [0x1f, 0x8b, ..] => Packing::Gzip,
-        [0x28, 0xb5, 0x2f, 0xfd] => Packing::Zstd,
+        // A frame of data, or one to be skipped.
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Packing::Zstd,
         _ => Packing::Plain,
     };
     let inner: Box<dyn Read> = match packing {
         Packing::Plain => Box::new(file),
-        Packing::Gzip => Box::new(flate2::read::MultiGzDecoder::new(BufReader::with_capacity(1 << 17, file))),
+        Packing::Gzip => Box::new(Members(Some(GzDecoder::new(BufReader::with_capacity(1 << 17, file))))),
         Packing::Zstd => Box::new(zstd::Decoder::new(file).map_err(Error::io(path, "unpack"))?),
     };
     Ok(Unpacked { inner, packing, last: Rc::new(Cell::new(b'\n')) })
+}
+
+/// The unpacked members of a gzip file, one after the other. Zeros after a member are padding, as gzip itself takes them.
+struct Members(Option<GzDecoder<BufReader<File>>>);
+
+impl Read for Members {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let n = member.read(buffer)?;
+            if n > 0 || buffer.is_empty() {
+                return Ok(n);
+            }
+            let packed = member.get_mut();
+            let ends = loop {
+                let next = packed.fill_buf()?;
+                let zeros = next.iter().take_while(|&&b| b == 0).count();
+                if zeros < next.len() || next.is_empty() {
+                    let ends = next.is_empty();
+                    packed.consume(zeros);
+                    break ends;
+                }
+                packed.consume(zeros);
+            };
+            let packed = self.0.take().map(GzDecoder::into_inner);
+            self.0 = packed.filter(|_| !ends).map(GzDecoder::new);
+        }
+        Ok(0)
+    }
 }
 
 /// Opens a file; a missing one and a folder are input errors, not input/output errors.
@@ -226,5 +259,60 @@ mod tests {
         assert_eq!(show("naïve\t\"".as_bytes()), r#""naïve\t\"""#);
         assert_eq!(show(b"\xff\x00a"), r#""\xff\x00a""#);
         assert_eq!(show(&[b'x'; 10_000]), format!("\"{}...\" (10000 bytes)", "x".repeat(40)));
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        io::Write::write_all(&mut packed, bytes).unwrap();
+        packed.finish().unwrap()
+    }
+
+    /// What a file of these bytes unpacks to, and the part of it that is seen first.
+    fn unpacked(bytes: &[u8]) -> io::Result<(Vec<u8>, Vec<u8>)> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), bytes)?;
+        let mut reader = BufReader::with_capacity(1 << 17, unpack(file.path()).unwrap());
+        let head = reader.fill_buf()?.to_vec();
+        let mut all = vec![];
+        reader.read_to_end(&mut all)?;
+        Ok((all, head))
+    }
+
+    #[test]
+    fn all_members_and_frames_are_read() {
+        let text = b"user_id,item_id,timestamp\nu1,i1,978300760\n".repeat(10);
+        // A member a byte: a header in pieces, and an empty member among them.
+        let mut members: Vec<Vec<u8>> = text.chunks(1).map(gzip).collect();
+        members.insert(7, gzip(b""));
+        let members = members.concat();
+        let zeros = |n: usize| [&members[..], &vec![0; n]].concat();
+        let skipped = [&[0x53, 0x2a, 0x4d, 0x18, 5, 0, 0, 0][..], b"12345"].concat();
+        let frame = |text: &[u8]| zstd::encode_all(text, 1).unwrap();
+        let frames = [&skipped[..], &frame(&text[..3]), &skipped, &frame(&text[3..])].concat();
+        for packed in [members.clone(), zeros(1), zeros(511), zeros(300_000), frames, [zeros(9), gzip(b"")].concat()] {
+            assert!(unpacked(&packed).unwrap() == (text.clone(), text.clone()), "{} bytes", packed.len());
+        }
+        for damaged in [[&members[..], b"\0\0x"].concat(), members[..members.len() - 3].to_vec()] {
+            assert!(unpacked(&damaged).is_err());
+        }
+    }
+
+    #[test]
+    fn an_interrupted_read_is_tried_again() {
+        struct Interrupted(usize, &'static [u8]);
+        impl Read for Interrupted {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.0 += 1;
+                if self.0 % 2 == 1 {
+                    Err(io::ErrorKind::Interrupted.into())
+                } else {
+                    (&mut self.1).take(1).read(buffer)
+                }
+            }
+        }
+        let inner = Box::new(Interrupted(0, b"1 2 3\n"));
+        let mut file = Unpacked { inner, packing: Packing::Plain, last: Rc::new(Cell::new(b' ')) };
+        let mut buffer = [0; 16];
+        assert_eq!((file.read(&mut buffer).unwrap(), &buffer[..6], file.last.get()), (6, &b"1 2 3\n"[..], b'\n'));
     }
 }
