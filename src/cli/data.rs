@@ -3,9 +3,11 @@
 use super::{Layers, Read, print};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
+use std::time::Duration;
 use wgrec::data::synth::{DomainName, World, WorldConfig};
-use wgrec::data::{DataConfig, Dedup, Summary, Ties, known};
+use wgrec::data::{Cache, DataConfig, Dedup, Summary, Ties, known};
 use wgrec::train::Config;
+use wgrec::train::fit::bytes;
 use wgrec::{Error, Result};
 
 #[derive(Args)]
@@ -25,6 +27,8 @@ enum Command {
     List,
     /// Write the embedded world as ordinary files, with its truth
     Synth(Synth),
+    /// List what is kept of data sets that were read, and of shaders that were compiled; 16 GiB of it at most
+    Cache(Kept),
 }
 
 #[derive(Args)]
@@ -88,6 +92,13 @@ struct Get {
 }
 
 #[derive(Args)]
+struct Kept {
+    /// Remove all of it
+    #[arg(long)]
+    clear: bool,
+}
+
+#[derive(Args)]
 struct Synth {
     /// Folder to write; an older world in it is replaced, anything else is left alone
     #[arg(long, value_name = "DIR")]
@@ -109,6 +120,7 @@ pub fn run(args: DataArgs) -> Result<()> {
         Command::Get(args) => get(args),
         Command::List => list(),
         Command::Synth(args) => synth(args),
+        Command::Cache(args) => cache(args),
     }
 }
 
@@ -124,14 +136,15 @@ fn get(args: Get) -> Result<()> {
     print(&format!("{}: {}\nlicence: {}\ncite: {}\n", set.name, set.title, set.licence, set.cite))?;
     let style = indicatif::ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     let bar = indicatif::ProgressBar::no_length().with_style(style.expect("a valid template"));
-    let files = known::get(&set, &folder, args.url.as_deref(), &mut |name, done, total| {
+    let fetched = known::get(&set, &folder, args.url.as_deref(), &mut |name, done, total| {
         bar.set_message(name.to_string());
         bar.set_position(done);
         total.into_iter().for_each(|total| bar.set_length(total));
     })?;
     bar.finish_and_clear();
-    let files: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
-    print(&files)
+    let notes = fetched.notes.iter().map(|note| format!("note: {note}\n"));
+    let files = fetched.files.iter().map(|file| format!("{}\n", file.display()));
+    print(&notes.chain(files).collect::<String>())
 }
 
 fn list() -> Result<()> {
@@ -167,4 +180,34 @@ fn synth(args: Synth) -> Result<()> {
         )
     });
     print(&lines.collect::<String>())
+}
+
+fn cache(args: Kept) -> Result<()> {
+    let none = || Error::Usage("there is no cache: expected a folder in $WGREC_CACHE, or a home".to_string());
+    let cache = Cache::usual().ok_or_else(none)?;
+    let folder = cache.folder.display();
+    if args.clear {
+        let (files, size) = cache.clear()?;
+        return print(&format!("{folder}: {files} files removed, {}\n", bytes(size as f64)));
+    }
+    let mut kept = cache.kept();
+    kept.sort_by_key(|kept| std::cmp::Reverse(kept.used));
+    let size: u64 = kept.iter().map(|kept| kept.bytes).sum();
+    let mut text = format!("{folder}: {} files, {}\n", kept.len(), bytes(size as f64));
+    for kept in &kept {
+        let (size, used) = (bytes(kept.bytes as f64), ago(kept.used.elapsed().unwrap_or_default()));
+        text += &format!("{size:>8}  {used:<14}  {}\n", kept.about);
+    }
+    print(&text)
+}
+
+/// `3 hours ago`
+fn ago(age: Duration) -> String {
+    let units = [("day", 86_400), ("hour", 3600), ("minute", 60)];
+    let whole = units.iter().map(|(unit, seconds)| (unit, age.as_secs() / seconds)).find(|(_, n)| *n > 0);
+    match whole {
+        None => "just now".to_string(),
+        Some((unit, 1)) => format!("1 {unit} ago"),
+        Some((unit, n)) => format!("{n} {unit}s ago"),
+    }
 }

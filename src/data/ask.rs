@@ -1,6 +1,6 @@
 //! What an evaluation asks for: the targets of a part of the split, or items that a file lists for users.
 
-use super::cache::Dataset;
+use super::dataset::Dataset;
 use super::readers::text::{Text, show};
 use super::readers::{self, Columns, Format, SkipBad};
 use super::split::{Part, Split, thousands};

@@ -7,6 +7,7 @@ use super::features::Features;
 use super::views::Event;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::io;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
@@ -182,7 +183,7 @@ fn fill(window: &mut [u32], items: &[u32], padding: Padding) -> u32 {
 }
 
 /// Values made for the steps of a range, by background threads, given out in order. Thread t of T makes every T-th value and
-/// waits when it is a few ahead. Dropping it ends the threads.
+/// waits when it is a few ahead. Without threads the caller makes them. Dropping it ends the threads.
 pub struct Ordered<T> {
     steps: std::ops::Range<usize>,
     inline: Option<Box<dyn FnMut(usize) -> T + Send>>,
@@ -196,9 +197,6 @@ impl<T: Send + 'static> Ordered<T> {
     where
         F: FnMut(usize) -> T + Send + 'static,
     {
-        if threads == 0 {
-            return Ordered { steps, inline: Some(Box::new(maker())), lanes: vec![], next: 0 };
-        }
         let threads = threads.min(steps.len().max(1));
         let lanes = (0..threads).map(|thread| {
             let (send, receive) = sync_channel(AHEAD);
@@ -211,9 +209,13 @@ impl<T: Send + 'static> Ordered<T> {
                 }
             };
             let name = format!("batches {thread}");
-            (receive, std::thread::Builder::new().name(name).spawn(work).expect("a thread can be started"))
+            Ok((receive, std::thread::Builder::new().name(name).spawn(work)?))
         });
-        Ordered { lanes: lanes.collect(), steps, inline: None, next: 0 }
+        // Values are the same whoever makes them: where the system has no thread left, the caller does.
+        let lanes: Vec<_> = lanes.collect::<io::Result<_>>().unwrap_or_default();
+        let inline: Option<Box<dyn FnMut(usize) -> T + Send>> =
+            if lanes.is_empty() { Some(Box::new(maker())) } else { None };
+        Ordered { lanes, steps, inline, next: 0 }
     }
 }
 

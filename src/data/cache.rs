@@ -1,309 +1,179 @@
-//! A data set as CSR arrays in one memory-mapped image, and the folder where images are kept between starts.
+//! The folder where data sets are kept between starts, each an image that is hashed whole.
 //!
-//! An image is a row of sections, each on a 64-byte boundary, then a footer in JSON, its length, its SHA-256 and a magic
-//! number: what was cut or half written has no valid end. Numbers are in the machine's own byte order.
+//! An image is the arrays of a [`Dataset`], one after the other; a footer in JSON with the length and the hash of each; the
+//! footer's length and hash, and a magic number. So each byte of a file is checked when it is read: what was cut, half written
+//! or changed is found. It is read into memory of its own, once, and then closed: what happens to the file later, a training
+//! does not notice. The hash is XXH3, which runs as fast as memory: it finds damage, not a forger, who could as well change the
+//! source. Numbers are in the machine's own byte order.
 
-use super::filter::{Filter, histories};
-use super::readers::{Clock, Columns, Interactions, Names, SkipBad, Source};
+use super::dataset::{Dataset, hex};
+use super::filter::Filter;
+use super::readers::{Clock, Columns, Names, SkipBad, Source};
 use crate::error::{Error, Result};
-use memmap2::{Mmap, MmapMut};
+use crate::files::{is_running, replace, sweep};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
-use std::ops::Range;
+use std::hash::Hasher;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+use twox_hash::XxHash3_64;
 
 /// Part of every cache key: changes when an image of the same input would.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 const MAGIC: &[u8; 16] = b"wgrec CSR image\n";
-const ALIGN: u64 = 64;
-/// What stands behind the footer: its length, its hash, the magic number.
-const TAIL: usize = 8 + 32 + 16;
-
-/// Interactions as histories: for every user the items in order of time.
-///
-/// Users count from 0; items from 1, since 0 is padding.
-pub struct Dataset {
-    map: Mmap,
-    footer: Footer,
-    offsets: Range<usize>,
-    items: Range<usize>,
-    times: Range<usize>,
-    values: Option<Range<usize>>,
-    behaviours: Option<Range<usize>>,
-    parts: Option<Range<usize>>,
-    user_names: [Range<usize>; 2],
-    item_names: [Range<usize>; 2],
-}
+/// What stands after the footer: its length, its hash, the magic number.
+const TAIL: usize = 8 + 8 + 16;
+/// Bytes that are read and hashed at once: they stay in the processor's cache.
+const PIECE: usize = 1 << 18;
+/// Images together: when a new one makes it more, those go that were not used for the longest time.
+const LIMIT: u64 = 16 << 30;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Footer {
+    /// The file that was read.
+    source: PathBuf,
     clock: Clock,
     behaviours: Vec<String>,
     /// What was read and what was left out, for people.
     notes: Vec<String>,
-    /// Byte ranges.
-    sections: BTreeMap<String, Range<usize>>,
-    /// SHA-256 of all sections.
     fingerprint: String,
+    sections: Vec<Section>,
 }
 
-impl Dataset {
-    /// Builds the histories of `data` in memory. `notes` says what was read, for people.
-    ///
-    /// # Errors
-    /// If memory cannot be had.
-    pub fn from_interactions(data: &Interactions, ties: super::filter::Ties, notes: Vec<String>) -> Result<Dataset> {
-        let failed = |e: io::Error| Error::Failed(format!("no memory for {} interactions: {e}", data.len()));
-        let mut image = vec![];
-        write_image(&mut image, data, ties, notes).map_err(failed)?;
-        let mut map = MmapMut::map_anon(image.len()).map_err(failed)?;
-        map.copy_from_slice(&image);
-        Ok(Dataset::from_image(map.make_read_only().map_err(failed)?).expect("a whole image"))
-    }
-
-    /// None if `map` is not a whole image.
-    fn from_image(map: Mmap) -> Option<Dataset> {
-        let (body, tail) = map.split_at_checked(map.len().checked_sub(TAIL)?)?;
-        let (len, hash, magic) = (&tail[..8], &tail[8..40], &tail[40..]);
-        let start = body.len().checked_sub(u64::from_ne_bytes(len.try_into().ok()?) as usize)?;
-        if magic != MAGIC || Sha256::digest(&body[start..])[..] != *hash {
-            return None;
-        }
-        let footer: Footer = serde_json::from_slice(&body[start..]).ok()?;
-        let section = |name: &str| footer.sections.get(name).cloned().filter(|s| s.start <= s.end && s.end <= start);
-        let dataset = Dataset {
-            offsets: section("offsets")?,
-            items: section("items")?,
-            times: section("times")?,
-            values: section("values"),
-            behaviours: section("behaviours"),
-            parts: section("parts"),
-            user_names: [section("user_bytes")?, section("user_ends")?],
-            item_names: [section("item_bytes")?, section("item_ends")?],
-            map,
-            footer,
-        };
-        let sorted = dataset.offsets().is_sorted();
-        (sorted && dataset.offsets().last().copied() == Some(dataset.all_items().len() as u64)).then_some(dataset)
-    }
-
-    fn section<T: bytemuck::Pod>(&self, range: &Range<usize>) -> &[T] {
-        bytemuck::cast_slice(&self.map[range.clone()])
-    }
-
-    /// Where each user's interactions begin, and the end of the last's: \[users + 1\].
-    pub fn offsets(&self) -> &[u64] {
-        self.section(&self.offsets)
-    }
-
-    /// Length of the longest history.
-    pub fn longest(&self) -> usize {
-        self.offsets().windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or(0)
-    }
-
-    /// The histories of all users, one after the other: \[interactions\].
-    pub fn all_items(&self) -> &[u32] {
-        self.section(&self.items)
-    }
-
-    /// The times of [`Dataset::all_items`].
-    pub fn all_times(&self) -> &[i64] {
-        self.section(&self.times)
-    }
-
-    pub fn users(&self) -> usize {
-        self.offsets().len() - 1
-    }
-
-    /// Number of items without padding: the largest item id.
-    pub fn items(&self) -> usize {
-        self.section::<u64>(&self.item_names[1]).len()
-    }
-
-    pub fn interactions(&self) -> usize {
-        self.all_items().len()
-    }
-
-    fn of(&self, user: u32) -> Range<usize> {
-        let offsets = self.offsets();
-        offsets[user as usize] as usize..offsets[user as usize + 1] as usize
-    }
-
-    /// The user's items, oldest first.
-    pub fn history(&self, user: u32) -> &[u32] {
-        &self.all_items()[self.of(user)]
-    }
-
-    /// The times of the user's items, in units of [`Dataset::clock`].
-    pub fn times(&self, user: u32) -> &[i64] {
-        &self.all_times()[self.of(user)]
-    }
-
-    /// The values (ratings) of the user's items, if the file has them.
-    pub fn values(&self, user: u32) -> Option<&[f32]> {
-        self.values.as_ref().map(|values| &self.section(values)[self.of(user)])
-    }
-
-    /// The behaviours of the user's items as numbers in [`Dataset::behaviour_names`], if the file has them.
-    pub fn behaviours(&self, user: u32) -> Option<&[u8]> {
-        self.behaviours.as_ref().map(|behaviours| &self.section(behaviours)[self.of(user)])
-    }
-
-    /// The part of the split (0 training, 1 validation, 2 test) of each of the user's items, in this order, where the data
-    /// comes cut in files.
-    pub fn parts(&self, user: u32) -> Option<&[u8]> {
-        self.parts.as_ref().map(|parts| &self.section(parts)[self.of(user)])
-    }
-
-    /// Whether the data comes cut in files: see [`Dataset::parts`].
-    pub fn has_parts(&self) -> bool {
-        self.parts.is_some()
-    }
-
-    pub fn behaviour_names(&self) -> &[String] {
-        &self.footer.behaviours
-    }
-
-    pub fn clock(&self) -> Clock {
-        self.footer.clock
-    }
-
-    /// What was read and what was left out, a line each.
-    pub fn notes(&self) -> &[String] {
-        &self.footer.notes
-    }
-
-    /// The id that the user has in the file.
-    pub fn user_name(&self, user: u32) -> &str {
-        self.name(&self.user_names, user)
-    }
-
-    /// The id that the item has in the file. `item` counts from 1.
-    pub fn item_name(&self, item: u32) -> &str {
-        self.name(&self.item_names, item - 1)
-    }
-
-    fn name(&self, [bytes, ends]: &[Range<usize>; 2], id: u32) -> &str {
-        let (ends, id) = (self.section::<u64>(ends), id as usize);
-        let start = if id == 0 { 0 } else { ends[id - 1] };
-        std::str::from_utf8(&self.map[bytes.clone()][start as usize..ends[id] as usize]).unwrap_or("\u{fffd}")
-    }
-
-    /// The users of these ids, in this order.
-    ///
-    /// # Errors
-    /// If an id does not occur.
-    pub fn users_named<S: AsRef<str>>(&self, names: &[S]) -> Result<Vec<u32>> {
-        let mut wanted: HashMap<&str, Option<u32>> = names.iter().map(|name| (name.as_ref(), None)).collect();
-        for user in 0..self.users() as u32 {
-            if let Some(found) = wanted.get_mut(self.user_name(user)) {
-                *found = Some(user);
-            }
-        }
-        names
-            .iter()
-            .map(|name| {
-                let unknown = || Error::Usage(format!("no user {:?} in this data set", name.as_ref()));
-                wanted[name.as_ref()].ok_or_else(unknown)
-            })
-            .collect()
-    }
-
-    /// A hash, in hex, of histories, times and ids: equal for equal data, whatever file they came from.
-    pub fn fingerprint(&self) -> &str {
-        &self.footer.fingerprint
-    }
+#[derive(Debug, Serialize, Deserialize)]
+struct Section {
+    name: String,
+    bytes: u64,
+    hash: u64,
 }
 
-impl std::fmt::Debug for Dataset {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (users, items, interactions) = (self.users(), self.items(), self.interactions());
-        write!(f, "Dataset {{ {users} users, {items} items, {interactions} interactions }}")
-    }
-}
-
-/// Sections on their way into an image.
-struct Writer<W> {
-    out: W,
-    at: usize,
-    hash: Sha256,
-    sections: BTreeMap<String, Range<usize>>,
-}
-
-impl<W: Write> Writer<W> {
-    /// Writes `parts`, one after the other, as section `name`.
-    fn section<T: bytemuck::Pod>(&mut self, name: &str, parts: impl Iterator<Item = Vec<T>>) -> io::Result<()> {
-        let gap = self.at.next_multiple_of(ALIGN as usize) - self.at;
-        self.out.write_all(&[0; ALIGN as usize][..gap])?;
-        let start = self.at + gap;
-        self.at = start;
-        self.hash.update(name);
-        for part in parts {
-            let bytes = bytemuck::cast_slice(&part);
-            self.hash.update(bytes);
-            self.out.write_all(bytes)?;
-            self.at += bytes.len();
-        }
-        self.hash.update(((self.at - start) as u64).to_le_bytes());
-        self.sections.insert(name.to_string(), start..self.at);
-        Ok(())
-    }
-
-    fn names(&mut self, kind: &str, names: &Names) -> io::Result<()> {
-        self.section(&format!("{kind}_bytes"), names.bytes().chunks(1 << 20).map(<[u8]>::to_vec))?;
-        self.section(&format!("{kind}_ends"), names.ends().chunks(1 << 17).map(<[u64]>::to_vec))
-    }
-}
-
-/// Gathers a column in the given order, a part at a time: a second copy of it never exists.
-fn gather<'a, T: Copy>(order: &'a [u32], column: &'a [T]) -> impl Iterator<Item = Vec<T>> + 'a {
-    order.chunks(1 << 16).map(|part| part.iter().map(|&at| column[at as usize]).collect())
-}
-
-fn write_image(out: impl Write, data: &Interactions, ties: super::filter::Ties, notes: Vec<String>) -> io::Result<()> {
-    let (order, offsets) = histories(data, ties);
-    let mut writer = Writer { out, at: 0, hash: Sha256::new(), sections: BTreeMap::new() };
-    writer.section("offsets", std::iter::once(offsets))?;
-    let from_one = |mut part: Vec<u32>| {
-        part.iter_mut().for_each(|item| *item += 1);
-        part
+fn write_image(out: &mut impl Write, data: &Dataset, source: &Path) -> io::Result<()> {
+    let mut footer = Footer {
+        source: source.to_path_buf(),
+        clock: data.clock,
+        behaviours: data.behaviour_names.clone(),
+        notes: data.notes.clone(),
+        fingerprint: data.fingerprint.clone(),
+        sections: vec![],
     };
-    writer.section("items", gather(&order, &data.item).map(from_one))?;
-    writer.section("times", gather(&order, &data.time))?;
-    if let Some(values) = &data.value {
-        writer.section("values", gather(&order, values))?;
+    for (name, bytes) in data.sections() {
+        out.write_all(bytes)?;
+        let (name, hash) = (name.to_string(), XxHash3_64::oneshot(bytes));
+        footer.sections.push(Section { name, bytes: bytes.len() as u64, hash });
     }
-    if let Some(behaviours) = &data.behaviour {
-        writer.section("behaviours", gather(&order, behaviours))?;
-    }
-    if let Some(parts) = &data.parts {
-        writer.section("parts", gather(&order, parts))?;
-    }
-    writer.names("user", &data.user_names)?;
-    writer.names("item", &data.item_names)?;
-    let Writer { mut out, mut hash, sections, .. } = writer;
-    hash.update(data.behaviours.join("\n"));
-    let fingerprint = hex(&hash.finalize());
-    let footer = Footer { clock: data.clock, behaviours: data.behaviours.clone(), notes, sections, fingerprint };
     let footer = serde_json::to_vec(&footer)?;
     out.write_all(&footer)?;
     out.write_all(&(footer.len() as u64).to_ne_bytes())?;
-    out.write_all(&Sha256::digest(&footer))?;
-    out.write_all(MAGIC)?;
-    out.flush()
+    out.write_all(&XxHash3_64::oneshot(&footer).to_ne_bytes())?;
+    out.write_all(MAGIC)
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+/// What is wrong with an image.
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// Reads the footer, and leaves `file` at its start.
+fn read_footer(file: &mut File) -> io::Result<Footer> {
+    let start = file.metadata()?.len().checked_sub(TAIL as u64).ok_or_else(|| damaged("a file that is cut"))?;
+    let mut tail = [0; TAIL];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut tail)?;
+    let number = |at: usize| u64::from_ne_bytes(tail[at..at + 8].try_into().expect("8 bytes"));
+    if &tail[16..] != MAGIC {
+        return Err(damaged("a file that is cut or changed at its end"));
+    }
+    let start = start.checked_sub(number(0)).ok_or_else(|| damaged("a changed end"))?;
+    let mut footer = vec![];
+    file.seek(SeekFrom::Start(start))?;
+    (&*file).take(number(0)).read_to_end(&mut footer)?;
+    if XxHash3_64::oneshot(&footer) != number(8) {
+        return Err(damaged("a changed footer"));
+    }
+    let footer: Footer = serde_json::from_slice(&footer)?;
+    if footer.sections.iter().map(|section| section.bytes).sum::<u64>() != start {
+        return Err(damaged("sections of another length"));
+    }
+    file.rewind()?;
+    Ok(footer)
+}
+
+/// Reads the next section of an image and checks it.
+fn read_section<T: bytemuck::Pod>(file: &mut File, section: &Section) -> io::Result<Vec<T>> {
+    let refused = |_| io::Error::from(io::ErrorKind::OutOfMemory);
+    let (mut numbers, mut hasher) = (Vec::<T>::new(), XxHash3_64::new());
+    numbers.try_reserve_exact(section.bytes as usize / size_of::<T>()).map_err(refused)?;
+    let mut piece = vec![0u64; PIECE / 8];
+    let piece: &mut [u8] = bytemuck::cast_slice_mut(&mut piece);
+    let mut left = section.bytes as usize;
+    while left > 0 {
+        let piece = &mut piece[..left.min(PIECE)];
+        file.read_exact(piece)?;
+        hasher.write(piece);
+        numbers.extend_from_slice(bytemuck::try_cast_slice(piece).map_err(|_| damaged("a section of odd length"))?);
+        left -= piece.len();
+    }
+    match hasher.finish() == section.hash {
+        true => Ok(numbers),
+        false => Err(damaged(&format!("changed {}", section.name))),
+    }
+}
+
+fn read_image(file: &mut File) -> io::Result<Dataset> {
+    let Footer { clock, behaviours: behaviour_names, notes, fingerprint, sections, .. } = read_footer(file)?;
+    let (mut offsets, mut items, mut times) = (vec![], vec![], vec![]);
+    let (mut values, mut behaviours, mut parts) = (None, None, None);
+    let [mut user_bytes, mut item_bytes] = [vec![], vec![]];
+    let [mut user_ends, mut item_ends] = [vec![], vec![]];
+    for section in &sections {
+        match section.name.as_str() {
+            "offsets" => offsets = read_section(file, section)?,
+            "items" => items = read_section(file, section)?,
+            "times" => times = read_section(file, section)?,
+            "values" => values = Some(read_section(file, section)?),
+            "behaviours" => behaviours = Some(read_section(file, section)?),
+            "parts" => parts = Some(read_section(file, section)?),
+            "user_bytes" => user_bytes = read_section(file, section)?,
+            "user_ends" => user_ends = read_section(file, section)?,
+            "item_bytes" => item_bytes = read_section(file, section)?,
+            "item_ends" => item_ends = read_section(file, section)?,
+            name => return Err(damaged(&format!("an unknown section {name}"))),
+        }
+    }
+    let user_names = Names::from_parts(user_bytes, user_ends);
+    let item_names = Names::from_parts(item_bytes, item_ends);
+    Ok(Dataset {
+        offsets,
+        items,
+        times,
+        values,
+        behaviours,
+        parts,
+        user_names,
+        item_names,
+        behaviour_names,
+        clock,
+        notes,
+        fingerprint,
+    })
 }
 
 /// A folder of images, each named by the hash of what it was made from.
 #[derive(Clone, Debug)]
 pub struct Cache {
     pub folder: PathBuf,
+}
+
+/// A file of a [`Cache`].
+#[derive(Debug)]
+pub struct Kept {
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub used: SystemTime,
+    /// What it is, for people.
+    pub about: String,
 }
 
 impl Cache {
@@ -329,158 +199,253 @@ impl Cache {
         Ok(self.folder.join(format!("{}.csr", &hex(&hash.finalize())[..32])))
     }
 
-    /// Opens an image. None if there is none, or none that is whole.
-    pub fn open(&self, file: &Path) -> Option<Dataset> {
-        let open = File::open(file).ok()?;
-        // SAFETY: images are written under another name and renamed when whole; nobody changes one in place.
-        let map = unsafe { Mmap::map(&open) }.ok()?;
-        Dataset::from_image(map)
+    /// Reads an image. None if it is missing.
+    ///
+    /// # Errors
+    /// An image that is not whole, or has changed since it was written.
+    pub fn open(&self, file: &Path) -> Result<Option<Dataset>> {
+        let read = || -> io::Result<Dataset> {
+            let mut open = File::open(file)?;
+            let data = read_image(&mut open)?;
+            // When it was used last; a system that does not keep it costs nothing but the order in which images go.
+            let _ = open.set_modified(SystemTime::now());
+            Ok(data)
+        };
+        match read() {
+            Ok(data) => Ok(Some(data)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(Error::Input {
+                path: file.to_path_buf(),
+                line: None,
+                column: None,
+                found: e.to_string(),
+                expected: "the data as it was kept".to_string(),
+            }),
+        }
     }
 
-    /// Writes the image of `data` beside `file`, syncs it and renames it to `file`, so that no other start ever sees half of it.
-    pub fn store(&self, file: &Path, data: &Interactions, filter: &Filter, notes: Vec<String>) -> Result<Dataset> {
+    /// Writes the image of `data`, which was read from `source`, to `file`, whole or not at all; and removes images while
+    /// they take more than 16 GiB.
+    pub fn store(&self, file: &Path, data: &Dataset, source: &Path) -> Result<()> {
         fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder, "create"))?;
-        let temporary = file.with_extension(format!("{}.tmp", std::process::id()));
-        let write = || -> io::Result<()> {
-            let mut out = BufWriter::with_capacity(1 << 20, File::create(&temporary)?);
-            write_image(&mut out, data, filter.ties, notes)?;
-            out.into_inner().map_err(|e| e.into_error())?.sync_all()?;
-            fs::rename(&temporary, file)
-        };
-        write().map_err(|e| {
-            let _ = fs::remove_file(&temporary);
-            Error::io(file, "write")(e)
-        })?;
-        self.open(file).ok_or_else(|| Error::io(file, "read back")(io::ErrorKind::InvalidData.into()))
+        let source = std::path::absolute(source).unwrap_or_else(|_| source.to_path_buf());
+        replace(file, |out| write_image(out, data, &source))?;
+        self.keep_below(LIMIT, file);
+        Ok(())
     }
+
+    /// Removes the files that were not used for the longest time, but never `new`, while all take more than `limit` bytes.
+    fn keep_below(&self, limit: u64, new: &Path) {
+        let mut kept = self.kept();
+        kept.sort_by_key(|kept| kept.used);
+        let mut bytes: u64 = kept.iter().map(|kept| kept.bytes).sum();
+        for old in kept.iter().filter(|kept| kept.path != new) {
+            if bytes > limit && fs::remove_file(&old.path).is_ok() {
+                bytes -= old.bytes;
+            }
+        }
+    }
+
+    /// The files of the cache: images, and the pipelines that drivers have compiled. Other files in its folder do not count.
+    pub fn kept(&self) -> Vec<Kept> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let kept = |entry: fs::DirEntry| {
+            let (path, name, about) = (entry.path(), entry.file_name(), entry.metadata().ok()?);
+            let is_file = about.is_file();
+            let about_it = match name.to_str()? {
+                name if is_image(name) && is_file => describe(&path),
+                name if name.starts_with(PIPELINES) && is_file => "compiled shaders".to_string(),
+                _ => return None,
+            };
+            Some(Kept { path, bytes: about.len(), used: about.modified().ok()?, about: about_it })
+        };
+        entries.filter_map(kept).collect()
+    }
+
+    /// Removes what killed processes have left in the folder.
+    pub fn sweep(&self) {
+        sweep(&self.folder);
+        // As earlier versions named what they were writing: by image or pipelines, and process.
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let of_image = name.strip_suffix(".tmp").and_then(|rest| rest.split_once('.'));
+            let of_pipelines = name.strip_suffix(".new").and_then(|rest| rest.rsplit_once('.'));
+            let pid = match (of_image, of_pipelines) {
+                (Some((image, pid)), _) if is_image(&format!("{image}.csr")) => pid,
+                (_, Some((pipelines, pid))) if pipelines.starts_with(PIPELINES) => pid,
+                _ => continue,
+            };
+            if pid.parse::<u32>().is_ok() && !is_running(pid) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Removes all files of the cache; returns their number and bytes.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    pub fn clear(&self) -> Result<(usize, u64)> {
+        self.sweep();
+        let kept = self.kept();
+        for kept in &kept {
+            fs::remove_file(&kept.path).map_err(Error::io(&kept.path, "remove"))?;
+        }
+        Ok((kept.len(), kept.iter().map(|kept| kept.bytes).sum()))
+    }
+}
+
+/// How the names begin under which drivers' pipelines are kept, in `wgpu::util::pipeline_cache_key`.
+const PIPELINES: &str = "wgpu_pipeline_cache_";
+
+fn is_image(name: &str) -> bool {
+    name.strip_suffix(".csr").is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// What an image holds, by its footer alone.
+fn describe(image: &Path) -> String {
+    let Ok(footer) = File::open(image).and_then(|mut file| read_footer(&mut file)) else {
+        return "damaged, or of another version".to_string();
+    };
+    let count = |name: &str, size: u64| {
+        footer.sections.iter().find(|section| section.name == name).map_or(0, |section| section.bytes / size)
+    };
+    let (events, users, items) = (count("items", 4), count("user_ends", 8), count("item_ends", 8));
+    format!("{events} events, {users} users, {items} items of {}", footer.source.display())
 }
 
 fn hash_file(path: &Path) -> Result<[u8; 32]> {
     let mut file = super::readers::text::open(path)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(Error::io(path, "read"))? {
-            0 => return Ok(hash.finalize().into()),
-            n => hash.update(&buffer[..n]),
-        }
+    let mut hash = Hashing(Sha256::new());
+    io::copy(&mut io::BufReader::with_capacity(1 << 20, &mut file), &mut hash).map_err(Error::io(path, "read"))?;
+    Ok(hash.0.finalize().into())
+}
+
+/// Hashes what is written to it.
+struct Hashing(Sha256);
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::data::filter::{Dedup, Ties};
+    use crate::data::DataConfig;
+    use crate::data::dataset::tests::{dataset, interactions};
+    use crate::data::filter::Ties;
+    use crate::tensor::philox::Stream;
 
-    /// Interactions of users "0", "1", ... with items named by their numbers; each event a second after the one before.
-    pub(crate) fn interactions(histories: &[Vec<u32>]) -> Interactions {
-        let mut items = crate::data::readers::Interner::default();
-        let pairs =
-            || histories.iter().zip(0u32..).flat_map(|(history, user)| history.iter().map(move |&item| (user, item)));
-        let item: Vec<u32> = pairs().map(|(_, item)| items.intern(item.to_string().as_bytes()).unwrap()).collect();
-        Interactions {
-            user: pairs().map(|(user, _)| user).collect(),
-            time: (0..item.len() as i64).map(|i| 1_000_000_000 + i).collect(),
-            item,
-            value: None,
-            behaviour: None,
-            behaviours: vec![],
-            parts: None,
-            user_names: (0..histories.len()).map(|user| user.to_string()).collect(),
-            item_names: items.names,
-            clock: Clock::Seconds,
-            unended: false,
-            notes: vec![],
-        }
-    }
-
-    pub(crate) fn dataset(histories: &[Vec<u32>]) -> Dataset {
-        Dataset::from_interactions(&interactions(histories), Ties::File, vec![]).unwrap()
-    }
-
-    fn filter() -> Filter {
-        let behaviours = vec![];
-        Filter {
-            behaviours,
-            min_value: None,
-            dedup: Dedup::Event,
-            min_user: 0,
-            min_item: 0,
-            ties: Ties::File,
-            parts: true,
-        }
-    }
-
-    #[test]
-    fn histories_and_names() {
-        let mut data = interactions(&[vec![30, 10], vec![], vec![10, 20, 10]]);
-        data.value = Some(vec![1.0, 2.0, 3.0, 4.0, 5.0]);
-        data.behaviour = Some(vec![0, 1, 0, 1, 1]);
+    /// A data set with every section, and its image.
+    fn image(folder: &Path) -> (Cache, PathBuf, Dataset) {
+        let mut data = interactions(&[vec![30, 10], vec![], vec![10, 20, 10, 40]]);
+        data.value = Some((0..6).map(|v| v as f32).collect());
+        data.behaviour = Some(vec![0, 1, 0, 1, 1, 0]);
         data.behaviours = vec!["click".to_string(), "buy".to_string()];
-        data.time = vec![5, 4, 3, 2, 1];
-        let set = Dataset::from_interactions(&data, Ties::File, vec!["note".to_string()]).unwrap();
-        assert_eq!((set.users(), set.items(), set.interactions()), (3, 3, 5));
-        assert_eq!((set.history(0), set.history(1), set.history(2)), (&[2, 1][..], &[][..], &[2, 3, 2][..]));
+        data.parts = Some(vec![0, 1, 0, 0, 1, 2]);
+        let data = Dataset::new(data, Ties::File, vec!["note".to_string()]);
+        let (cache, file) = (Cache { folder: folder.to_path_buf() }, folder.join(format!("{}.csr", "0a".repeat(16))));
+        cache.store(&file, &data, Path::new("x.csv")).unwrap();
+        (cache, file, data)
+    }
+
+    #[test]
+    fn an_image_comes_back_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, file, data) = image(folder.path());
+        let again = cache.open(&file).unwrap().unwrap();
+        assert!(again.sections().eq(data.sections()));
+        assert_eq!(data.sections().count(), 10);
         assert_eq!(
-            (set.times(2), set.values(2), set.behaviours(2)),
-            (&[1, 2, 3][..], Some(&[5.0, 4.0, 3.0][..]), Some(&[1, 1, 0][..]))
+            (again.notes(), again.clock(), again.behaviour_names()),
+            (data.notes(), data.clock(), data.behaviour_names())
         );
-        assert_eq!((set.item_name(1), set.item_name(3), set.user_name(2)), ("30", "20", "2"));
-        assert_eq!((set.notes(), set.behaviour_names()), (&["note".to_string()][..], &data.behaviours[..]));
-        assert_eq!(set.users_named(&["2", "0"]).unwrap(), [2, 0]);
-        assert!(set.users_named(&["3"]).unwrap_err().to_string().contains("no user \"3\""));
+        assert_eq!((again.fingerprint(), again.user_name(2), again.item_name(4)), (data.fingerprint(), "2", "40"));
+        assert!(cache.open(&folder.path().join("missing.csr")).unwrap().is_none());
+    }
+
+    /// Every bit of every byte, and every length.
+    #[test]
+    fn whatever_changes_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, file, _) = image(folder.path());
+        let whole = fs::read(&file).unwrap();
+        let put = |bytes: &[u8]| fs::write(&file, bytes).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            put(&damaged);
+            let error = cache.open(&file).unwrap_err().to_string();
+            assert!(error.ends_with("expected the data as it was kept"), "byte {at}: {error}");
+            put(&whole[..at]);
+            assert!(cache.open(&file).is_err(), "cut to {at} bytes");
+        }
+        put(&[&whole[..], b"x"].concat());
+        assert!(cache.open(&file).is_err());
+        put(&whole);
+        assert!(cache.open(&file).unwrap().is_some());
+    }
+
+    /// Sections of several pieces, and flips in any of them.
+    #[test]
+    fn long_sections_are_checked_to_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, file) = (Cache { folder: folder.path().to_path_buf() }, folder.path().join("long.csr"));
+        let data = dataset(&(0..100).map(|user| (user..user + 2000).collect()).collect::<Vec<_>>());
+        assert!(data.all_times().len() * 8 > 4 * PIECE);
+        cache.store(&file, &data, Path::new("x")).unwrap();
+        assert!(cache.open(&file).unwrap().unwrap().sections().eq(data.sections()));
+        let whole = fs::read(&file).unwrap();
+        let mut stream = Stream::new(7, "flips", 0);
+        for _ in 0..100 {
+            let mut damaged = whole.clone();
+            let at = stream.below(damaged.len() as u32) as usize;
+            damaged[at] ^= 1 << stream.below(8);
+            fs::write(&file, &damaged).unwrap();
+            assert!(cache.open(&file).is_err(), "byte {at}");
+        }
     }
 
     #[test]
-    fn the_fingerprint_is_that_of_the_data() {
-        let data = interactions(&[vec![1, 2, 3], vec![2, 3]]);
-        let print = |data: &Interactions| {
-            Dataset::from_interactions(data, Ties::File, vec![]).unwrap().fingerprint().to_string()
-        };
-        assert_eq!(print(&data), print(&data.clone()));
-        let mut other = data.clone();
-        other.time[4] += 1;
-        assert_ne!(print(&data), print(&other));
-        let mut other = data.clone();
-        other.item.swap(0, 1);
-        assert_ne!(print(&data), print(&other));
-        let mut other = data.clone();
-        other.user_names = ["0", "x"].iter().collect();
-        assert_ne!(print(&data), print(&other));
-    }
-
-    #[test]
-    fn a_damaged_image_is_not_opened_and_is_made_again() {
+    fn a_damaged_image_is_made_again_and_noted() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache { folder: folder.path().join("a/b") };
         let input = folder.path().join("ratings.dat");
         fs::write(&input, "1::2::3::978300760\n1::3::3::978300761\n").unwrap();
-        let config = crate::data::DataConfig::default();
+        let config = DataConfig::default();
         let load = || config.load_with(&input, Some(&cache)).unwrap();
         let first = load();
-        let images = || fs::read_dir(&cache.folder).unwrap().map(|f| f.unwrap().path()).collect::<Vec<_>>();
+        let images = || cache.kept().into_iter().map(|kept| kept.path).collect::<Vec<_>>();
         let [image] = &images()[..] else { panic!("{:?}", images()) };
         let whole = fs::read(image).unwrap();
-
-        let set = cache.open(image).unwrap();
-        assert_eq!((set.fingerprint(), set.notes()), (first.fingerprint(), first.notes()));
-        drop((first, set));
-        for len in [0, 1, 55, 56, whole.len() / 2, whole.len() - 1] {
-            fs::write(image, &whole[..len]).unwrap();
-            assert!(cache.open(image).is_none(), "cut to {len} bytes");
-        }
         let mut damaged = whole.clone();
-        let footer = whole.len() - TAIL - 10;
-        damaged[footer] ^= 1;
+        damaged[9] ^= 4;
         fs::write(image, &damaged).unwrap();
-        assert!(cache.open(image).is_none());
-        drop(load());
-        assert_eq!(fs::read(image).unwrap(), whole);
+        let again = load();
+        assert!(again.sections().eq(first.sections()));
+        let note = again.notes().last().unwrap();
+        assert!(
+            note.contains("found changed offsets; expected the data as it was kept; read from the source again"),
+            "{note}"
+        );
+        assert!(fs::read(image).unwrap() == whole);
+        assert_eq!(load().notes(), first.notes());
+
+        // A training goes on with what it has read, whatever happens to the file.
+        fs::write(image, "").unwrap();
+        assert!(again.sections().eq(first.sections()));
 
         // Other contents and other settings have images of their own.
         fs::write(&input, "1::2::3::978300760\n1::4::3::978300761\n").unwrap();
         load();
-        crate::data::DataConfig { ties: Ties::Item, ..config.clone() }.load_with(&input, Some(&cache)).unwrap();
+        DataConfig { ties: Ties::Item, ..config.clone() }.load_with(&input, Some(&cache)).unwrap();
         assert_eq!(images().len(), 3);
     }
 
@@ -490,9 +455,39 @@ pub(crate) mod tests {
         let blocked = folder.path().join("file");
         fs::write(&blocked, "1 2 3\n").unwrap();
         let cache = Cache { folder: blocked.clone() };
-        let set = crate::data::DataConfig::default().load_with(&blocked, Some(&cache)).unwrap();
+        let set = DataConfig::default().load_with(&blocked, Some(&cache)).unwrap();
         assert_eq!(set.interactions(), 2);
         assert!(set.notes().last().unwrap().starts_with("not cached: "), "{:?}", set.notes());
-        assert!(cache.store(&blocked.join("x.csr"), &interactions(&[vec![1]]), &filter(), vec![]).is_err());
+        assert!(cache.store(&blocked.join("x.csr"), &dataset(&[vec![1]]), Path::new("x")).is_err());
+    }
+
+    #[test]
+    fn what_was_not_used_for_long_goes_first_and_what_is_foreign_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, first, data) = image(folder.path());
+        let file = |n: u32| folder.path().join(format!("{n:032x}.csr"));
+        let bytes = fs::metadata(&first).unwrap().len();
+        for n in 1..=3 {
+            cache.store(&file(n), &data, Path::new("x.csv")).unwrap();
+        }
+        let used = |path: &Path, seconds: u64| {
+            let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+        };
+        for (path, seconds) in [(&first, 30), (&file(1), 10), (&file(2), 20), (&file(3), 5)] {
+            used(path, seconds);
+        }
+        // Read now, and so the last to go.
+        cache.open(&file(1)).unwrap();
+        cache.keep_below(2 * bytes, &file(3));
+        assert_eq!([first.exists(), file(1).exists(), file(2).exists(), file(3).exists()], [false, true, false, true]);
+
+        let foreign = ["notes.csr", "00.csr.bak", "mine.tmp"].map(|name| folder.path().join(name));
+        let left = [".wgrec-aBcDeFgHiJkL.tmp".to_string(), format!("{}.4294967295.tmp", "0a".repeat(16))];
+        let left = left.map(|name| folder.path().join(name));
+        foreign.iter().chain(&left).for_each(|path| fs::write(path, "").unwrap());
+        assert!(cache.kept().iter().all(|kept| kept.about.starts_with("6 events, 3 users, 4 items of ")));
+        assert_eq!(cache.clear().unwrap(), (2, 2 * bytes));
+        assert!(foreign.iter().all(|path| path.exists()) && !left.iter().any(|path| path.exists()));
     }
 }

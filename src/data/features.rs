@@ -1,7 +1,7 @@
 //! Features of a user at a target: attributes, which are always the same, and statistics of what came before the target.
 
 use super::attributes::Attributes;
-use super::cache::hex;
+use super::dataset::hex;
 use super::statistics::Statistics;
 use sha2::{Digest, Sha256};
 

@@ -8,7 +8,7 @@ mod md5;
 mod zip;
 
 #[cfg(feature = "download")]
-pub use download::get;
+pub use download::{Fetched, get};
 
 use super::readers::{Format, Interactions};
 use super::split::thousands;
@@ -157,7 +157,7 @@ fn called(path: &Path, names: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::cache::tests::interactions;
+    use crate::data::dataset::tests::interactions;
 
     #[test]
     fn every_file_is_embedded_and_sound() {

@@ -1,10 +1,11 @@
-//! From files to batches, one direction: readers -> filter, split -> cache (CSR, memory-mapped) -> batches.
+//! From files to batches, one direction: readers -> filter, split -> data set (CSR), cache -> batches.
 
 pub mod ask;
 pub mod attributes;
 pub mod batches;
 pub mod cache;
 pub mod categories;
+pub mod dataset;
 pub mod features;
 pub mod filter;
 pub mod known;
@@ -22,8 +23,9 @@ pub use attributes::Attributes;
 pub use batches::{
     Batch, BatchSpec, Besides, EvalBatch, EvalBatches, EvalSpec, Gathers, Objective, Padding, TrainBatches,
 };
-pub use cache::{Cache, Dataset};
+pub use cache::Cache;
 pub use categories::Categories;
+pub use dataset::Dataset;
 pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
 pub use negatives::{LeftOut, Sampler};
@@ -114,7 +116,7 @@ impl DataConfig {
     ///
     /// # Errors
     /// [`Error::Input`] for whatever is wrong with the file; [`Error::Usage`] if no interaction is left or `path` is not set.
-    /// A cache that cannot be written is no error: the data set is then kept in memory, and a note says so.
+    /// A cache that cannot be written, or whose image has changed since it was, is no error: a note says so.
     pub fn load(&self) -> Result<Dataset> {
         let path = self.path.as_ref().ok_or_else(|| Error::Usage("data.path is not set".to_string()))?;
         self.load_with(&known::resolve(path)?, Cache::usual().as_ref())
@@ -125,10 +127,14 @@ impl DataConfig {
         let source = readers::locate(path, self.format, &self.columns)?;
         let filter = self.filter();
         let file = cache.map(|cache| cache.file(&source, &self.columns, self.skip_bad, &filter)).transpose()?;
-        if let (Some(cache), Some(file)) = (cache, &file)
-            && let Some(dataset) = cache.open(file)
-        {
-            return Ok(dataset);
+        let mut changed = None;
+        if let (Some(cache), Some(file)) = (cache, &file) {
+            cache.sweep();
+            match cache.open(file) {
+                Ok(Some(dataset)) => return Ok(dataset),
+                Ok(None) => {}
+                Err(e) => changed = Some(format!("{e}; read from the source again")),
+            }
         }
         let mut data = readers::read(&source, &self.columns, self.skip_bad)?;
         filter.check(&data).map_err(|e| match e {
@@ -155,13 +161,14 @@ impl DataConfig {
             return Err(Error::Usage(format!("{}: no interaction is left: {notes}", path.display())));
         }
         notes.extend(questions(&data));
-        if let (Some(cache), Some(file)) = (cache, &file) {
-            match cache.store(file, &data, &filter, notes.clone()) {
-                Ok(dataset) => return Ok(dataset),
-                Err(e) => notes.push(format!("not cached: {e}")),
-            }
+        let mut dataset = Dataset::new(data, filter.ties, notes);
+        if let (Some(cache), Some(file)) = (cache, &file)
+            && let Err(e) = cache.store(file, &dataset, &source.files[0])
+        {
+            dataset.note(format!("not cached: {e}"));
         }
-        Dataset::from_interactions(&data, filter.ties, notes)
+        changed.into_iter().for_each(|note| dataset.note(note));
+        Ok(dataset)
     }
 
     /// Categories of `data`'s items, from a file beside it: see [`Categories::beside`].

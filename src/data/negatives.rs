@@ -1,6 +1,6 @@
 //! Items that a user did not choose: one at a time for training, a fixed set for sampled evaluation.
 
-use super::cache::Dataset;
+use super::dataset::Dataset;
 use super::split::{Split, thousands};
 use crate::tensor::philox::Stream;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! Which events are learned from, and which are asked for.
 
-use super::cache::Dataset;
+use super::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::tensor::philox::Stream;
 
@@ -359,7 +359,7 @@ pub fn thousands(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::cache::tests::{dataset, interactions};
+    use crate::data::dataset::tests::{dataset, interactions};
     use crate::data::filter::Ties;
     use crate::data::readers::Clock;
 
@@ -449,13 +449,13 @@ mod tests {
     fn time() {
         let mut data = interactions(&[vec![1, 2, 3, 4, 5], vec![1, 2, 3], vec![1, 2]]);
         data.time = [10, 20, 30, 40, 50, 15, 80, 90, 85, 95].map(|t| t * 10_000_000).to_vec();
-        let set = Dataset::from_interactions(&data, Ties::File, vec![]).unwrap();
+        let set = Dataset::new(data.clone(), Ties::File, vec![]);
         let split = cut(&set, "time:0.6,0.2,0.2"); // cuts before 80 and before 90
         assert_eq!((0..3).map(|u| split.train_len(u)).collect::<Vec<_>>(), [5, 1, 0]);
         assert_eq!(targets(&split, &set, Part::Valid), [(1, 1)]); // user 2's event at 85 has nothing before it
         assert_eq!(targets(&split, &set, Part::Test), [(1, 2), (2, 1)]);
         data.clock = Clock::Order;
-        let set = Dataset::from_interactions(&data, Ties::File, vec![]).unwrap();
+        let set = Dataset::new(data, Ties::File, vec![]);
         let message = Split::new(&set, "time:0.6,0.2,0.2".parse::<SplitKind>().unwrap()).unwrap_err().to_string();
         assert!(message.contains("no times, only an order"), "{message}");
     }
@@ -467,7 +467,7 @@ mod tests {
         data.behaviour = Some(histories.iter().flat_map(|(_, behaviours, _)| behaviours.iter().copied()).collect());
         data.behaviours = ["click", "cart", "buy"].map(String::from).to_vec();
         data.time = histories.iter().flat_map(|(.., times)| times.iter().map(|t| 1_000_000_000 + t)).collect();
-        Dataset::from_interactions(&data, Ties::File, vec![]).unwrap()
+        Dataset::new(data, Ties::File, vec![])
     }
 
     /// Ten events, of which six come before the cut, at time 60.

@@ -1,6 +1,6 @@
 //! What a data set holds, in a few lines: `wgrec data inspect`.
 
-use super::cache::Dataset;
+use super::dataset::Dataset;
 use super::readers::Clock;
 use super::split::{Split, SplitKind, thousands};
 use std::fmt;
@@ -140,7 +140,7 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::cache::tests::interactions;
+    use crate::data::dataset::tests::interactions;
     use crate::data::filter::Ties;
 
     #[test]
@@ -148,10 +148,8 @@ mod tests {
         let mut data = interactions(&[vec![1, 2, 1, 3], vec![2], vec![2, 3]]);
         data.time = [10, 20, 20, 30, 50, 60, 60].map(|t| t * 100_000_000).to_vec();
         data.value = Some(vec![1.0, 2.0, 3.0, 4.0, 5.0, 1.0, 5.0]);
-        let summary = Summary::of(
-            &Dataset::from_interactions(&data, Ties::File, vec!["csv".to_string()]).unwrap(),
-            SplitKind::LeaveOneOut,
-        );
+        let data = Dataset::new(data, Ties::File, vec!["csv".to_string()]);
+        let summary = Summary::of(&data, SplitKind::LeaveOneOut);
         assert_eq!((summary.users, summary.items, summary.interactions), (3, 3, 7));
         assert_eq!((summary.lengths, summary.popularity), ([1, 1, 2, 2, 4, 4, 4], [2, 2, 2, 2, 3, 3, 3]));
         assert_eq!((summary.ties, summary.last_ties, summary.repeats), (0.5, 0.5, 1.0 / 7.0));

@@ -73,7 +73,7 @@ fn count(items: &[u32], behaviours: &[u8], target: u32, behaviour: u8, among: Am
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::cache::tests::interactions;
+    use crate::data::dataset::tests::interactions;
     use crate::data::filter::Ties;
 
     const FAVOURITE: u8 = 0;
@@ -109,7 +109,7 @@ mod tests {
             let mut log = interactions(&[vec![1, 2, 1, 2, 1], vec![3, 4]]);
             log.behaviours = ["favourite", "cart", "buy"].map(String::from).to_vec();
             log.behaviour = Some([&[CART, FAVOURITE][..], &end, &[CART, BUY]].concat());
-            let data = Dataset::from_interactions(&log, Ties::File, vec![]).unwrap();
+            let data = Dataset::new(log, Ties::File, vec![]);
             rank(&data, &[(0, 2), (1, 1)], BUY, TieRule::Average, |at| match at {
                 0 => Among::All { items: 4, excluded: &[] },
                 _ => Among::Listed(&[1, 2]),

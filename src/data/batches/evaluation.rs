@@ -2,7 +2,7 @@
 
 use super::{Besides, Ordered, Padding, fill, fill_behaviours, positive};
 use crate::data::ask::Ask;
-use crate::data::cache::Dataset;
+use crate::data::dataset::Dataset;
 use crate::data::features::Features;
 use crate::data::negatives::{Candidates, LeftOut, Marks, taken};
 use crate::data::split::Split;

@@ -1,8 +1,8 @@
 use super::training::Shuffle;
 use super::*;
 use crate::data::ask::Ask;
-use crate::data::cache::Dataset;
-use crate::data::cache::tests::dataset;
+use crate::data::dataset::Dataset;
+use crate::data::dataset::tests::dataset;
 use crate::data::negatives::{LeftOut, Sampler};
 use crate::data::split::{Part, Split, SplitKind};
 use crate::data::views::Views;
@@ -372,7 +372,7 @@ fn views_are_of_the_window() {
 
 #[test]
 fn behaviours_and_features_stand_beside_their_items() {
-    use crate::data::cache::tests::interactions;
+    use crate::data::dataset::tests::interactions;
     use crate::data::{Cut, CutBy, Learn, SplitSpec, Statistics, Ties};
     let mut stream = Stream::new(5, "world", 0);
     let histories: Vec<Vec<u32>> =
@@ -380,7 +380,7 @@ fn behaviours_and_features_stand_beside_their_items() {
     let mut log = interactions(&histories);
     log.behaviours = ["click", "cart", "buy"].map(String::from).to_vec();
     log.behaviour = Some((0..log.item.len()).map(|_| stream.below(3) as u8).collect());
-    let data = Arc::new(Dataset::from_interactions(&log, Ties::File, vec![]).unwrap());
+    let data = Arc::new(Dataset::new(log, Ties::File, vec![]));
     let cut = Some(Cut { share: 0.3, by: CutBy::User });
     let split = SplitSpec { target: Some(2), cut, learn: Learn::Later, ..SplitSpec::default() };
     let split = Arc::new(Split::new(&data, split).unwrap());

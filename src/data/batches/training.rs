@@ -1,7 +1,7 @@
 //! Training batches: samples in a random order, with negatives and scatter segments.
 
 use super::{Besides, Gathers, Objective, Ordered, Padding, Windows, fill, fill_behaviours, positive};
-use crate::data::cache::Dataset;
+use crate::data::dataset::Dataset;
 use crate::data::features::Features;
 use crate::data::negatives::{LeftOut, Negatives, Sampler};
 use crate::data::split::Split;

@@ -2,37 +2,51 @@
 
 use super::md5::Md5;
 use super::{Known, Remote, zip};
-use crate::data::cache::hex;
+use crate::data::dataset::hex;
 use crate::error::{Error, Result};
+use crate::files::{open_kept, try_lock};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use ureq::http::header;
 
 /// Attempts in a row that may bring nothing before we give up; what has come stays for the next start.
 const FRUITLESS: u32 = 3;
+/// Attempts in all.
+const ATTEMPTS: u32 = 100;
+/// No file of `datasets/` comes near it: a server that sends more is not sending the file.
+const LARGEST: u64 = 1 << 30;
 
-/// Fetches the files of a data set into `folder` and returns their paths. A file that is there already is left alone.
+/// What [`get`] did.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    pub files: Vec<PathBuf>,
+    /// What could not be checked, for people.
+    pub notes: Vec<String>,
+}
+
+/// Fetches the files of a data set into `folder`. A file that is there already is left alone.
 ///
 /// `mirror` replaces the folder part of each address. `progress` is told the bytes that have come and, where known, how many
 /// there will be.
 ///
 /// # Errors
-/// If the data set may not be fetched; if the server does not answer, or what it sends has another hash than is known.
+/// If the data set may not be fetched; if the server does not answer, sends more than [`LARGEST`], or what it sends has
+/// another hash than is known; if another process fetches the same file.
 pub fn get(
     known: &Known,
     folder: &Path,
     mirror: Option<&str>,
     progress: &mut dyn FnMut(&str, u64, Option<u64>),
-) -> Result<Vec<PathBuf>> {
+) -> Result<Fetched> {
     if let Some(why) = &known.refusal {
         let Known { name, licence, homepage, .. } = known;
         return Err(Error::Usage(format!("{name} is not fetched: {why}\nhome page: {homepage}\nlicence: {licence}")));
     }
     fs::create_dir_all(folder).map_err(Error::io(folder, "create"))?;
-    let mut files = vec![];
+    let mut fetched = Fetched::default();
     for remote in &known.download {
         let name = remote.url.rsplit('/').next().unwrap_or_default();
         let base = |member: &String| folder.join(member.rsplit('/').next().unwrap_or(member));
@@ -45,20 +59,58 @@ pub fn get(
                 Some(mirror) => format!("{}/{name}", mirror.trim_end_matches('/')),
                 None => remote.url.clone(),
             };
-            let file = fetch(&url, remote, &folder.join(name), &mut |done, total| progress(name, done, total))?;
+            let file = folder.join(name);
+            let sha256 = fetch(&url, remote, &file, &mut |done, total| progress(name, done, total))?;
+            if remote.md5.is_none() && remote.sha256.is_none() {
+                fetched
+                    .notes
+                    .push(format!("{name}: no hash of it is published to check it by; its SHA-256 is {sha256}"));
+            }
             if !remote.unpack.is_empty() {
                 zip::unpack(&file, &remote.unpack, folder)?;
                 fs::remove_file(&file).map_err(Error::io(&file, "remove"))?;
             }
         }
-        files.extend(wanted);
+        fetched.files.extend(wanted);
     }
-    Ok(files)
+    Ok(fetched)
 }
 
-/// Fetches one file to `place`, by way of `place`.part.
-fn fetch(url: &str, remote: &Remote, place: &Path, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<PathBuf> {
-    let part = place.with_file_name(format!("{}.part", place.file_name().unwrap_or_default().to_string_lossy()));
+/// Fetches one file to `place`, by way of `place`.part, and returns its SHA-256.
+fn fetch(url: &str, remote: &Remote, place: &Path, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<String> {
+    let path = place.with_file_name(format!("{}.part", place.file_name().unwrap_or_default().to_string_lossy()));
+    let mut part = open_kept(&path)?;
+    if matches!(try_lock(&part), Ok(false)) {
+        return Err(Error::Usage(format!("{}: another process is fetching it; wait for that", path.display())));
+    }
+    let done = whole(url, &mut part, progress).map_err(|e| match e {
+        Stop::Refused(e) => e,
+        Stop::Disk(e) => Error::io(&path, "write")(e),
+        Stop::Broken(why) => {
+            let bytes = part.metadata().map_or(0, |about| about.len());
+            Error::Failed(format!("{url}: {why}; {bytes} bytes are in {}, start again to go on", path.display()))
+        }
+    });
+    let sha256 = done.and_then(|()| check(url, remote, &path));
+    if sha256.is_err() && part.metadata().is_ok_and(|about| about.len() == 0) {
+        let _ = fs::remove_file(&path);
+    }
+    let sha256 = sha256?;
+    fs::rename(&path, place).map_err(Error::io(place, "write"))?;
+    Ok(sha256)
+}
+
+/// Why a file did not come.
+enum Stop {
+    /// Another attempt may bring more.
+    Broken(String),
+    /// What has come cannot be kept.
+    Disk(io::Error),
+    Refused(Error),
+}
+
+/// Fetches what `part` lacks, in as many attempts as bring something.
+fn whole(url: &str, part: &mut File, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<(), Stop> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_connect(Some(Duration::from_secs(30)))
         .timeout_per_read(Some(Duration::from_secs(60)))
@@ -67,102 +119,97 @@ fn fetch(url: &str, remote: &Remote, place: &Path, progress: &mut dyn FnMut(u64,
         .build()
         .into();
     let mut fruitless = 0;
-    loop {
-        let before = fs::metadata(&part).map_or(0, |meta| meta.len());
-        let broken = match attempt(&agent, url, &part, before, progress)? {
-            None => break,
-            Some(broken) => broken,
-        };
-        let after = fs::metadata(&part).map_or(0, |meta| meta.len());
+    for attempt in 1.. {
+        let before = part.metadata().map_err(Stop::Disk)?.len();
+        let ended = rest(&agent, url, part, before, progress);
+        part.sync_all().map_err(Stop::Disk)?;
+        let Err(Stop::Broken(why)) = ended else { return ended };
+        let after = part.metadata().map_err(Stop::Disk)?.len();
         fruitless = if after > before { 0 } else { fruitless + 1 };
-        if fruitless == FRUITLESS {
-            return Err(Error::Failed(format!(
-                "{url}: {broken}; {after} bytes are in {}, start again to go on",
-                part.display()
-            )));
+        if fruitless == FRUITLESS || attempt == ATTEMPTS {
+            return Err(Stop::Broken(why));
         }
     }
-    check(url, remote, &part)?;
-    fs::rename(&part, place).map_err(Error::io(place, "write"))?;
-    Ok(place.to_path_buf())
+    unreachable!("attempts are limited")
 }
 
-/// Fetches what is missing after `have` bytes. `Some` says what broke it off: worth another attempt.
-fn attempt(
+/// Fetches what is missing after `have` bytes, in one attempt.
+fn rest(
     agent: &ureq::Agent,
     url: &str,
-    part: &Path,
+    part: &mut File,
     have: u64,
     progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Option<String>> {
+) -> Result<(), Stop> {
+    let refused = |why: String| Err(Stop::Refused(Error::Usage(format!("{url}: {why}"))));
     let mut request = agent.get(url);
     if have > 0 {
         request = request.header(header::RANGE, format!("bytes={have}-"));
     }
     let response = match request.call() {
         Ok(response) => response,
-        Err(e @ (ureq::Error::BadUri(_) | ureq::Error::HostNotFound)) => {
-            return Err(Error::Usage(format!("{url}: {e}")));
-        }
-        Err(e) => return Ok(Some(e.to_string())),
+        Err(e @ (ureq::Error::BadUri(_) | ureq::Error::HostNotFound)) => return refused(e.to_string()),
+        Err(e) => return Err(Stop::Broken(e.to_string())),
     };
     let field = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(String::from);
     // "bytes 500-999/1000", or "bytes */1000" if nothing lies after what we have.
     let range = field(header::CONTENT_RANGE).unwrap_or_default();
     let (span, total) = range.trim_start_matches("bytes ").split_once('/').unwrap_or_default();
     let total: Option<u64> = total.parse().ok();
-    let (start, total) = match response.status().as_u16() {
+    let status = response.status();
+    let (start, total) = match status.as_u16() {
         206 if span.split('-').next().and_then(|start| start.parse().ok()) == Some(have) => (have, total),
-        416 if total == Some(have) => return Ok(None),
+        416 if have > 0 && total == Some(have) => return Ok(()),
         // A server that does not know ranges sends everything from the start.
         200 => (0, field(header::CONTENT_LENGTH).and_then(|len| len.parse().ok())),
-        206 | 416 => {
-            fs::remove_file(part).map_err(Error::io(part, "remove"))?;
-            return Ok(Some(format!("the server answered {} to a request for the rest", response.status())));
+        206 | 416 if have == 0 => {
+            return refused(format!(
+                "the server answered {status}, as if a part had been asked for and not the whole file"
+            ));
         }
-        500.. => return Ok(Some(format!("the server answered {}", response.status()))),
-        _ => return Err(Error::Usage(format!("{url}: the server answered {}", response.status()))),
+        206 | 416 => {
+            part.set_len(0).map_err(Stop::Disk)?;
+            return Err(Stop::Broken(format!("the server answered {status} to a request for the rest")));
+        }
+        500.. => return Err(Stop::Broken(format!("the server answered {status}"))),
+        _ => return refused(format!("the server answered {status}")),
     };
-    let opened = OpenOptions::new().create(true).write(true).append(start > 0).truncate(start == 0).open(part);
-    let mut file = opened.map_err(Error::io(part, "write"))?;
+    part.set_len(start).and_then(|()| part.seek(SeekFrom::Start(start))).map_err(Stop::Disk)?;
     let mut body = response.into_body().into_reader();
     let (mut done, mut buffer) = (start, vec![0; 1 << 16]);
-    let broken = loop {
+    loop {
         progress(done, total);
+        if done.max(total.unwrap_or(0)) > LARGEST {
+            part.set_len(0).map_err(Stop::Disk)?;
+            let gigabytes = LARGEST >> 30;
+            return refused(format!("the server sends more than {gigabytes} GiB, which is not the file that is known"));
+        }
         match body.read(&mut buffer) {
             Ok(0) if total.is_some_and(|total| done < total) => {
-                break Some("the connection was closed early".to_string());
+                return Err(Stop::Broken("the connection was closed early".to_string()));
             }
-            Ok(0) => break None,
+            Ok(0) => return Ok(()),
             Ok(n) => {
-                file.write_all(&buffer[..n]).map_err(Error::io(part, "write"))?;
+                part.write_all(&buffer[..n]).map_err(Stop::Disk)?;
                 done += n as u64;
             }
-            Err(e) => break Some(e.to_string()),
-        }
-    };
-    file.sync_all().map_err(Error::io(part, "write"))?;
-    Ok(broken)
-}
-
-/// Compares the file with the hashes that are known; a wrong one is removed, since no rest would mend it.
-fn check(url: &str, remote: &Remote, part: &Path) -> Result<()> {
-    let (mut md5, mut sha256) = (Md5::new(), Sha256::new());
-    let mut file = File::open(part).map_err(Error::io(part, "read"))?;
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer).map_err(Error::io(part, "read"))? {
-            0 => break,
-            n => {
-                md5.update(&buffer[..n]);
-                sha256.update(&buffer[..n]);
-            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Stop::Broken(e.to_string())),
         }
     }
-    let pairs = [("MD5", &remote.md5, hex(&md5.finish())), ("SHA-256", &remote.sha256, hex(&sha256.finalize()))];
+}
+
+/// Compares the file with the hashes that are known and returns its SHA-256; a wrong one is removed, since no rest would
+/// mend it.
+fn check(url: &str, remote: &Remote, part: &Path) -> Result<String> {
+    let (mut md5, mut sha256) = (Md5::new(), Sha256::new());
+    let mut file = BufReader::with_capacity(1 << 16, File::open(part).map_err(Error::io(part, "read"))?);
+    io::copy(&mut file, &mut Hashes(&mut md5, &mut sha256)).map_err(Error::io(part, "read"))?;
+    let sha256 = hex(&sha256.finalize());
+    let pairs = [("MD5", &remote.md5, &hex(&md5.finish())), ("SHA-256", &remote.sha256, &sha256)];
     for (name, expected, got) in pairs {
         if let Some(expected) = expected
-            && *expected != got
+            && expected != got
         {
             fs::remove_file(part).map_err(Error::io(part, "remove"))?;
             return Err(Error::Input {
@@ -174,13 +221,28 @@ fn check(url: &str, remote: &Remote, part: &Path) -> Result<()> {
             });
         }
     }
-    Ok(())
+    Ok(sha256)
+}
+
+/// Hashes what is written to it.
+struct Hashes<'a>(&'a mut Md5, &'a mut Sha256);
+
+impl Write for Hashes<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        self.1.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{BufRead, BufReader};
+    use std::io::BufRead;
     use std::net::TcpListener;
     use std::sync::{Arc, Mutex};
 
@@ -194,6 +256,8 @@ mod tests {
         /// Sends everything whatever range is asked for.
         Whole,
         Status(&'static str),
+        /// Claims so many bytes.
+        Claim(u64),
     }
 
     /// A server on loopback that treats one connection after the other as `deals` say. Returns its address and the ranges asked for.
@@ -215,6 +279,9 @@ mod tests {
                 let head = match (deal, start) {
                     (Deal::Status(status), _) => {
                         format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    }
+                    (Deal::Claim(bytes), _) => {
+                        format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n")
                     }
                     (_, Some(start)) if start >= all => {
                         format!(
@@ -270,7 +337,7 @@ mod tests {
         let files = get(&known(remote(&contents())), folder.path(), Some(&address), &mut |_, _, _| ());
         let left = fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap());
         let asked = asked.lock().unwrap().clone();
-        (files.map(|files| fs::read(&files[0]).unwrap()), asked, left.collect())
+        (files.map(|fetched| fs::read(&fetched.files[0]).unwrap()), asked, left.collect())
     }
 
     #[test]
@@ -316,9 +383,44 @@ mod tests {
         let error = got.unwrap_err();
         assert!(error.to_string().contains("10 bytes are in ") && error.exit_code() == 1, "{error}");
         assert_eq!((asked.len(), left), (4, vec!["file.bin.part".to_string()]));
+        for status in ["206 Partial Content", "416 Range Not Satisfiable"] {
+            let (got, _, left) = fetched(vec![Deal::Status(status)], b"");
+            let message = got.unwrap_err().to_string();
+            assert!(message.contains(&format!("answered {status}, as if a part had been asked for")), "{message}");
+            assert!(left.is_empty(), "{left:?}");
+        }
+        let (got, asked, left) = fetched(vec![Deal::Claim(LARGEST + 1)], b"");
+        let message = got.unwrap_err().to_string();
+        assert!(message.contains("sends more than 1 GiB") && asked.len() == 1 && left.is_empty(), "{message}");
+        // A byte an attempt is something each time, but not for ever.
+        let (got, asked, _) = fetched(vec![Deal::Break(1); ATTEMPTS as usize + 1], b"");
+        assert!(got.unwrap_err().to_string().contains("100 bytes are in "));
+        assert_eq!(asked.len(), ATTEMPTS as usize);
         let taobao = super::super::named("taobao").unwrap();
         let refused = get(&taobao, Path::new("/nowhere"), None, &mut |_, _, _| ()).unwrap_err();
         assert!(refused.to_string().starts_with("taobao is not fetched: Tianchi asks"), "{refused}");
+    }
+
+    #[test]
+    fn what_has_no_known_hash_is_noted_with_its_own() {
+        let (address, _) = server(contents(), vec![Deal::Serve]);
+        let remote = Remote { md5: None, sha256: None, ..remote(&contents()) };
+        let folder = tempfile::tempdir().unwrap();
+        let fetched = get(&known(remote), folder.path(), Some(&address), &mut |_, _, _| ()).unwrap();
+        let sha256 = hex(&Sha256::digest(contents()));
+        assert_eq!(
+            fetched.notes,
+            [format!("file.bin: no hash of it is published to check it by; its SHA-256 is {sha256}")]
+        );
+    }
+
+    #[test]
+    fn two_do_not_fetch_into_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = open_kept(&folder.path().join("file.bin.part")).unwrap();
+        assert!(try_lock(&held).unwrap());
+        let error = get(&known(remote(&contents())), folder.path(), Some("http://127.0.0.1:9"), &mut |_, _, _| ());
+        assert!(error.unwrap_err().to_string().contains("another process is fetching it"));
     }
 
     #[test]
@@ -328,8 +430,9 @@ mod tests {
         let remote = Remote { unpack: vec!["x/ratings.dat".into()], ..remote(&archive) };
         let folder = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let files = get(&known(remote.clone()), folder.path(), Some(&address), &mut |_, _, _| ()).unwrap();
-            assert_eq!(files, [folder.path().join("ratings.dat")]);
+            let fetched = get(&known(remote.clone()), folder.path(), Some(&address), &mut |_, _, _| ()).unwrap();
+            assert_eq!(fetched.files, [folder.path().join("ratings.dat")]);
+            assert!(fetched.notes.is_empty());
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(asked.lock().unwrap().len(), 1);

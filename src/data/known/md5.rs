@@ -59,7 +59,7 @@ impl Md5 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::cache::hex;
+    use crate::data::dataset::hex;
 
     /// The test suite of RFC 1321, whole and byte by byte.
     #[test]

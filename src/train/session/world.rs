@@ -30,7 +30,7 @@ pub fn world(config: &Config) -> Result<(Dataset, Domain, bool)> {
     let (filter, drawn) = (config.data.filter(), interactions.len());
     filter.check(&interactions)?;
     let notes = filter.apply(&mut interactions);
-    let data = Dataset::from_interactions(&interactions, config.data.ties, notes)?;
+    let data = Dataset::new(interactions, config.data.ties, notes);
     let whole = data.interactions() == drawn;
     Ok((data, world, whole))
 }

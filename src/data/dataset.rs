@@ -1,0 +1,299 @@
+//! A data set: for every user the items in order of time (CSR arrays), and the ids that users and items have outside.
+
+use super::filter::{Ties, histories};
+use super::readers::{Clock, Interactions, Names};
+use crate::error::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::ops::Range;
+
+/// Interactions as histories: for every user the items in order of time.
+///
+/// Users count from 0; items from 1, since 0 is padding.
+pub struct Dataset {
+    /// \[users + 1\]
+    pub(super) offsets: Vec<u64>,
+    /// \[interactions\], as are the columns below.
+    pub(super) items: Vec<u32>,
+    pub(super) times: Vec<i64>,
+    pub(super) values: Option<Vec<f32>>,
+    pub(super) behaviours: Option<Vec<u8>>,
+    pub(super) parts: Option<Vec<u8>>,
+    pub(super) user_names: Names,
+    pub(super) item_names: Names,
+    pub(super) behaviour_names: Vec<String>,
+    pub(super) clock: Clock,
+    pub(super) notes: Vec<String>,
+    pub(super) fingerprint: String,
+}
+
+impl Dataset {
+    /// Builds the histories of `data`. `notes` says what was read, for people. Each column of `data` goes as soon as its copy
+    /// in the new order is there.
+    pub fn new(data: Interactions, ties: Ties, notes: Vec<String>) -> Dataset {
+        let (order, offsets) = histories(&data, ties);
+        let Interactions { user, item, time, value, behaviour, behaviours, parts, .. } = data;
+        let (user_names, item_names, clock) = (data.user_names, data.item_names, data.clock);
+        drop(user);
+        let mut dataset = Dataset {
+            offsets,
+            items: gather(&order, item, |item| item + 1),
+            times: gather(&order, time, |time| time),
+            values: value.map(|value| gather(&order, value, |value| value)),
+            behaviours: behaviour.map(|behaviour| gather(&order, behaviour, |behaviour| behaviour)),
+            parts: parts.map(|parts| gather(&order, parts, |part| part)),
+            user_names,
+            item_names,
+            behaviour_names: behaviours,
+            clock,
+            notes,
+            fingerprint: String::new(),
+        };
+        dataset.fingerprint = dataset.hash();
+        dataset
+    }
+
+    /// The arrays, as bytes, under their names in images and in the fingerprint.
+    pub(super) fn sections(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let [users, items] = [&self.user_names, &self.item_names];
+        let all = [
+            Some(("offsets", bytemuck::cast_slice(&self.offsets))),
+            Some(("items", bytemuck::cast_slice(&self.items))),
+            Some(("times", bytemuck::cast_slice(&self.times))),
+            self.values.as_ref().map(|values| ("values", bytemuck::cast_slice(values))),
+            self.behaviours.as_ref().map(|behaviours| ("behaviours", &behaviours[..])),
+            self.parts.as_ref().map(|parts| ("parts", &parts[..])),
+            Some(("user_bytes", users.bytes())),
+            Some(("user_ends", bytemuck::cast_slice(users.ends()))),
+            Some(("item_bytes", items.bytes())),
+            Some(("item_ends", bytemuck::cast_slice(items.ends()))),
+        ];
+        all.into_iter().flatten()
+    }
+
+    /// What [`Dataset::fingerprint`] gives. Runs keep it: it must stay what it was for the same data.
+    fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        for (name, bytes) in self.sections() {
+            hash.update(name);
+            hash.update(bytes);
+            hash.update((bytes.len() as u64).to_le_bytes());
+        }
+        hash.update(self.behaviour_names.join("\n"));
+        hex(&hash.finalize())
+    }
+
+    /// Adds a line to [`Dataset::notes`].
+    pub(super) fn note(&mut self, line: String) {
+        self.notes.push(line);
+    }
+
+    /// Where each user's interactions begin, and the end of the last's: \[users + 1\].
+    pub fn offsets(&self) -> &[u64] {
+        &self.offsets
+    }
+
+    /// Length of the longest history.
+    pub fn longest(&self) -> usize {
+        self.offsets.windows(2).map(|ends| (ends[1] - ends[0]) as usize).max().unwrap_or(0)
+    }
+
+    /// The histories of all users, one after the other: \[interactions\].
+    pub fn all_items(&self) -> &[u32] {
+        &self.items
+    }
+
+    /// The times of [`Dataset::all_items`].
+    pub fn all_times(&self) -> &[i64] {
+        &self.times
+    }
+
+    pub fn users(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Number of items without padding: the largest item id.
+    pub fn items(&self) -> usize {
+        self.item_names.len()
+    }
+
+    pub fn interactions(&self) -> usize {
+        self.items.len()
+    }
+
+    fn of(&self, user: u32) -> Range<usize> {
+        self.offsets[user as usize] as usize..self.offsets[user as usize + 1] as usize
+    }
+
+    /// The user's items, oldest first.
+    pub fn history(&self, user: u32) -> &[u32] {
+        &self.items[self.of(user)]
+    }
+
+    /// The times of the user's items, in units of [`Dataset::clock`].
+    pub fn times(&self, user: u32) -> &[i64] {
+        &self.times[self.of(user)]
+    }
+
+    /// The values (ratings) of the user's items, if the file has them.
+    pub fn values(&self, user: u32) -> Option<&[f32]> {
+        self.values.as_ref().map(|values| &values[self.of(user)])
+    }
+
+    /// The behaviours of the user's items as numbers in [`Dataset::behaviour_names`], if the file has them.
+    pub fn behaviours(&self, user: u32) -> Option<&[u8]> {
+        self.behaviours.as_ref().map(|behaviours| &behaviours[self.of(user)])
+    }
+
+    /// The part of the split (0 training, 1 validation, 2 test) of each of the user's items, in this order, where the data
+    /// comes cut in files.
+    pub fn parts(&self, user: u32) -> Option<&[u8]> {
+        self.parts.as_ref().map(|parts| &parts[self.of(user)])
+    }
+
+    /// Whether the data comes cut in files: see [`Dataset::parts`].
+    pub fn has_parts(&self) -> bool {
+        self.parts.is_some()
+    }
+
+    pub fn behaviour_names(&self) -> &[String] {
+        &self.behaviour_names
+    }
+
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// What was read and what was left out, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The id that the user has in the file.
+    pub fn user_name(&self, user: u32) -> &str {
+        self.user_names.get(user)
+    }
+
+    /// The id that the item has in the file. `item` counts from 1.
+    pub fn item_name(&self, item: u32) -> &str {
+        self.item_names.get(item - 1)
+    }
+
+    /// The users of these ids, in this order.
+    ///
+    /// # Errors
+    /// If an id does not occur.
+    pub fn users_named<S: AsRef<str>>(&self, names: &[S]) -> Result<Vec<u32>> {
+        let mut wanted: HashMap<&str, Option<u32>> = names.iter().map(|name| (name.as_ref(), None)).collect();
+        for user in 0..self.users() as u32 {
+            if let Some(found) = wanted.get_mut(self.user_name(user)) {
+                *found = Some(user);
+            }
+        }
+        names
+            .iter()
+            .map(|name| {
+                let unknown = || Error::Usage(format!("no user {:?} in this data set", name.as_ref()));
+                wanted[name.as_ref()].ok_or_else(unknown)
+            })
+            .collect()
+    }
+
+    /// A hash, in hex, of histories, times and ids: equal for equal data, whatever file they came from.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
+
+impl std::fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (users, items, interactions) = (self.users(), self.items(), self.interactions());
+        write!(f, "Dataset {{ {users} users, {items} items, {interactions} interactions }}")
+    }
+}
+
+/// A column in the given order; the column itself goes.
+fn gather<T: Copy>(order: &[u32], column: Vec<T>, to: impl Fn(T) -> T) -> Vec<T> {
+    order.iter().map(|&at| to(column[at as usize])).collect()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Interactions of users "0", "1", ... with items named by their numbers; each event a second after the one before.
+    pub(crate) fn interactions(histories: &[Vec<u32>]) -> Interactions {
+        let mut items = crate::data::readers::Interner::default();
+        let pairs =
+            || histories.iter().zip(0u32..).flat_map(|(history, user)| history.iter().map(move |&item| (user, item)));
+        let item: Vec<u32> = pairs().map(|(_, item)| items.intern(item.to_string().as_bytes()).unwrap()).collect();
+        Interactions {
+            user: pairs().map(|(user, _)| user).collect(),
+            time: (0..item.len() as i64).map(|i| 1_000_000_000 + i).collect(),
+            item,
+            value: None,
+            behaviour: None,
+            behaviours: vec![],
+            parts: None,
+            user_names: (0..histories.len()).map(|user| user.to_string()).collect(),
+            item_names: items.names,
+            clock: Clock::Seconds,
+            unended: false,
+            notes: vec![],
+        }
+    }
+
+    pub(crate) fn dataset(histories: &[Vec<u32>]) -> Dataset {
+        Dataset::new(interactions(histories), Ties::File, vec![])
+    }
+
+    #[test]
+    fn histories_and_names() {
+        let mut data = interactions(&[vec![30, 10], vec![], vec![10, 20, 10]]);
+        data.value = Some(vec![1.0, 2.0, 3.0, 4.0, 5.0]);
+        data.behaviour = Some(vec![0, 1, 0, 1, 1]);
+        data.behaviours = vec!["click".to_string(), "buy".to_string()];
+        data.time = vec![5, 4, 3, 2, 1];
+        let set = Dataset::new(data.clone(), Ties::File, vec!["note".to_string()]);
+        assert_eq!((set.users(), set.items(), set.interactions()), (3, 3, 5));
+        assert_eq!((set.history(0), set.history(1), set.history(2)), (&[2, 1][..], &[][..], &[2, 3, 2][..]));
+        assert_eq!(
+            (set.times(2), set.values(2), set.behaviours(2)),
+            (&[1, 2, 3][..], Some(&[5.0, 4.0, 3.0][..]), Some(&[1, 1, 0][..]))
+        );
+        assert_eq!((set.item_name(1), set.item_name(3), set.user_name(2)), ("30", "20", "2"));
+        assert_eq!((set.notes(), set.behaviour_names()), (&["note".to_string()][..], &data.behaviours[..]));
+        assert_eq!(set.users_named(&["2", "0"]).unwrap(), [2, 0]);
+        assert!(set.users_named(&["3"]).unwrap_err().to_string().contains("no user \"3\""));
+    }
+
+    #[test]
+    fn the_fingerprint_is_that_of_the_data() {
+        let data = interactions(&[vec![1, 2, 3], vec![2, 3]]);
+        let print = |data: &Interactions| Dataset::new(data.clone(), Ties::File, vec![]).fingerprint().to_string();
+        assert_eq!(print(&data), print(&data.clone()));
+        let mut other = data.clone();
+        other.time[4] += 1;
+        assert_ne!(print(&data), print(&other));
+        let mut other = data.clone();
+        other.item.swap(0, 1);
+        assert_ne!(print(&data), print(&other));
+        let mut other = data.clone();
+        other.user_names = ["0", "x"].iter().collect();
+        assert_ne!(print(&data), print(&other));
+    }
+
+    /// Old runs must know their data again: this is what the first versions gave for it.
+    #[test]
+    fn the_fingerprint_stays_what_it_was() {
+        let mut data = interactions(&[vec![1, 2, 3], vec![2, 3]]);
+        data.behaviour = Some(vec![0, 1, 0, 1, 1]);
+        data.behaviours = vec!["click".to_string(), "buy".to_string()];
+        let print = Dataset::new(data, Ties::File, vec![]).fingerprint().to_string();
+        assert_eq!(print, "25b74b12e09ef7a52f90765376a313b80480df3ae220fbb533bfbbb8abcf5571");
+    }
+}
