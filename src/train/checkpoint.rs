@@ -1,20 +1,21 @@
 //! Parameters and the state of a training on disk: safetensors files with a line of JSON in their header.
 //!
-//! Tensors and the numbers that belong to them are one file, so that they cannot come apart. A file is written under another
-//! name, synced and renamed: whenever a run is killed, what stands there is whole.
+//! Tensors and the numbers that belong to them are one file, so that they cannot come apart. It is replaced whole or not at
+//! all: whenever a run is killed, what stands there is whole.
 
 use crate::device::Store;
 use crate::error::{Error, Result};
+use crate::files::replace;
 use crate::nn::Params;
 use crate::nn::params::Param;
 use crate::tensor::{Data, Spec, Tensor};
-use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
-use std::io;
+use std::io::Write;
 use std::path::Path;
 
 /// The key in a file's metadata under which the JSON stands.
@@ -64,12 +65,22 @@ pub struct Best {
     pub valid: serde_json::Value,
 }
 
+/// Of the files written here: raised when a tensor or a number in them changes its meaning.
+const FORMAT: u32 = 1;
+
 /// Header of a checkpoint.
 #[derive(Serialize, Deserialize)]
 struct Header<T> {
+    /// Files of the first versions do not say it.
+    #[serde(default = "first_format")]
+    format: u32,
     #[serde(flatten)]
     origin: Origin,
     about: T,
+}
+
+fn first_format() -> u32 {
+    1
 }
 
 /// Of the parameters of a model, by name, those that are meant.
@@ -164,6 +175,9 @@ fn write_parameters(
 
 fn find<'a>(path: &Path, tensors: &'a HashMap<String, Tensor>, name: &str, shape: &[usize]) -> Result<&'a Tensor> {
     let found = match tensors.get(name) {
+        Some(Tensor { data: Data::U32(_), .. }) => {
+            return Err(not(path, format!("{name} as whole numbers (U32)"), format!("{name} as F32")));
+        }
         Some(tensor) if tensor.shape[..] == *shape => return finite_in(path, name, tensor),
         Some(tensor) => format!("{name} of shape {}", tensor.shape),
         None => format!("no tensor {name}"),
@@ -185,49 +199,34 @@ fn not(path: &Path, found: String, expected: String) -> Error {
     Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected }
 }
 
-struct Bytes<'a>(&'a Tensor);
-
-impl View for Bytes<'_> {
-    fn dtype(&self) -> Dtype {
-        match self.0.data {
-            Data::F32(_) => Dtype::F32,
-            Data::F64(_) => Dtype::F64,
-            Data::U32(_) => Dtype::U32,
-        }
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.0.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        match &self.0.data {
-            Data::F32(v) => bytemuck::cast_slice(v).into(),
-            Data::F64(v) => bytemuck::cast_slice(v).into(),
-            Data::U32(v) => bytemuck::cast_slice(v).into(),
-        }
-    }
-
-    fn data_len(&self) -> usize {
-        self.data().len()
+/// The numbers of a tensor as they stand in a file.
+fn bytes(tensor: &Tensor) -> (Dtype, &[u8]) {
+    match &tensor.data {
+        Data::F32(v) => (Dtype::F32, bytemuck::cast_slice(v)),
+        Data::F64(v) => (Dtype::F64, bytemuck::cast_slice(v)),
+        Data::U32(v) => (Dtype::U32, bytemuck::cast_slice(v)),
     }
 }
 
 /// Writes tensors of a model. `about` says more, for people and for who reads them back.
 pub fn save<T: Serialize>(path: &Path, origin: &Origin, about: &T, tensors: &[(String, Tensor)]) -> Result<()> {
-    let header = Header { origin: origin.clone(), about };
+    let header = Header { format: FORMAT, origin: origin.clone(), about };
     let header = serde_json::to_string(&header).expect("a header is plain data");
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes(tensor)));
-    replace(path, |temporary| {
-        // safetensors gives its file to the owner alone; ours shall be as readable as any that is made here.
-        let usual = fs::File::create(temporary)?.metadata()?.permissions();
-        safetensors::serialize_to_file(views, Some(HashMap::from([(KEY.to_string(), header)])), temporary).map_err(
-            |e| match e {
-                SafeTensorError::IoError(e) => e,
-                e => io::Error::other(e),
-            },
-        )?;
-        fs::set_permissions(temporary, usual)
+    let mut end = 0;
+    let infos = tensors.iter().map(|(name, tensor)| {
+        let (dtype, data) = bytes(tensor);
+        let start = end;
+        end += data.len();
+        (name.clone(), TensorInfo { dtype, shape: tensor.shape.to_vec(), data_offsets: (start, end) })
+    });
+    let metadata = Metadata::new(Some(HashMap::from([(KEY.to_string(), header)])), infos.collect());
+    let mut head = serde_json::to_vec(&metadata.expect("the tensors lie one after the other")).expect("plain data");
+    head.resize(head.len().next_multiple_of(8), b' ');
+    // Tensor by tensor: safetensors' own writers make a second copy of all, or create a file of their own.
+    replace(path, |out| {
+        out.write_all(&(head.len() as u64).to_le_bytes())?;
+        out.write_all(&head)?;
+        tensors.iter().try_for_each(|(_, tensor)| out.write_all(bytes(tensor).1))
     })
 }
 
@@ -244,7 +243,20 @@ fn header(path: &Path, bytes: &[u8]) -> Result<Header<serde_json::Value>> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| broken(path, e))?;
     let header = metadata.metadata().as_ref().and_then(|m| m.get(KEY));
     let header = header.ok_or_else(|| broken(path, "no header of wgrec"))?;
-    serde_json::from_str(header).map_err(|e| broken(path, e))
+    let header: Header<serde_json::Value> = serde_json::from_str(header).map_err(|e| broken(path, e))?;
+    let (own, written_by) = (env!("CARGO_PKG_VERSION"), &header.origin.wgrec);
+    if header.format > FORMAT || release(written_by) > release(own) {
+        let found = format!("a checkpoint in format {}, written by wgrec {written_by}", header.format);
+        let expected = format!("format {FORMAT} or earlier, of wgrec {own} or earlier; read it with that newer wgrec");
+        return Err(not(path, found, expected));
+    }
+    Ok(header)
+}
+
+/// Major and minor of `1.2.3`. A release that changes only the last number reads and writes the same files.
+fn release(version: &str) -> Option<(u64, u64)> {
+    let mut numbers = version.split('.').map(|number| number.parse().ok());
+    numbers.next().flatten().zip(numbers.next().flatten())
 }
 
 /// An error if the parameters in a file come from another model or data set.
@@ -287,35 +299,6 @@ fn load<T: DeserializeOwned>(path: &Path, origin: &Origin) -> Result<(T, HashMap
     };
     let tensors = file.tensors().into_iter().map(|(name, view)| Ok((name, tensor(view)?))).collect::<Result<_>>()?;
     Ok((about, tensors))
-}
-
-/// Puts a new file in the place of `path`, whole or not at all: `write` makes it under another name in the same folder.
-pub fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
-    if path.exists() && !path.is_file() {
-        return Err(Error::Usage(format!("{} is no ordinary file; name another", path.display())));
-    }
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    let temporary = Path::new(&temporary);
-    let attempt = || {
-        write(temporary)?;
-        fs::OpenOptions::new().write(true).open(temporary)?.sync_all()?;
-        fs::rename(temporary, path)?;
-        sync_folder(path)
-    };
-    attempt().map_err(|e| {
-        let _ = fs::remove_file(temporary);
-        Error::io(path, "write")(e)
-    })
-}
-
-/// Makes a rename in the folder of `path` last over a loss of power.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        #[cfg(unix)]
-        Some(folder) => fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all(),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -363,18 +346,6 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file is left");
     }
 
-    #[cfg(unix)]
-    #[test]
-    fn as_readable_as_other_files() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let [path, other] = ["model.safetensors", "other"].map(|name| folder.path().join(name));
-        save(&path, &origin(), &7, &read_parameters(&params(), &|_| true, &store(1)).unwrap()).unwrap();
-        fs::write(&other, "").unwrap();
-        let [mode, usual] = [path, other].map(|path| fs::metadata(path).unwrap().permissions().mode());
-        assert_eq!(mode, usual);
-    }
-
     #[test]
     fn what_is_cut_or_foreign_is_refused() {
         let folder = tempfile::tempdir().unwrap();
@@ -401,6 +372,14 @@ mod tests {
             let cut = load(&origin(), &params()).unwrap_err();
             assert!(cut.contains("expected a whole checkpoint of wgrec"), "{len}: {cut}");
         }
+    }
+
+    /// A whole file of `tensor`, called "a", under `header`.
+    fn foreign(path: &Path, header: serde_json::Value, tensor: &Tensor) {
+        let (dtype, data) = bytes(tensor);
+        let view = safetensors::tensor::TensorView::new(dtype, tensor.shape.to_vec(), data).unwrap();
+        let about = HashMap::from([(KEY.to_string(), header.to_string())]);
+        fs::write(path, safetensors::serialize([("a", view)], Some(about)).unwrap()).unwrap();
     }
 
     #[test]
@@ -437,17 +416,32 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_leaves_the_old_file() {
+    fn other_types_and_newer_formats_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.json");
-        replace(&path, |p| fs::write(p, "old")).unwrap();
-        let full = |p: &Path| {
-            fs::write(p, "half")?;
-            Err(io::Error::from(io::ErrorKind::StorageFull))
+        let path = folder.path().join("model.safetensors");
+        let mut params = Params::new();
+        params.add("a", [2], Init::Constant(0.0));
+        let mut to = Device::open("cpu").unwrap().0.store(&params.states()).unwrap();
+        let mut load = |header: serde_json::Value, tensor: &Tensor| {
+            foreign(&path, header, tensor);
+            load_parameters::<u32>(&path, &origin(), &params, &|_| true, &mut to).map_err(|e| e.to_string())
         };
-        let error = replace(&path, full).unwrap_err();
-        assert!(error.to_string().contains("cannot write"), "{error}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file is left");
+        let header = |more: serde_json::Value| {
+            let mut header =
+                serde_json::json!({"wgrec": "0.1.0", "model": "m", "data": "0123456789abcdef", "about": 7});
+            header.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            header
+        };
+        let floats = Tensor::f32([2], vec![1.0, 2.0]);
+        // The first versions did not write a format.
+        assert_eq!(load(header(serde_json::json!({})), &floats), Ok(7));
+        assert_eq!(load(header(serde_json::json!({"format": 1})), &floats), Ok(7));
+        assert_eq!(load(header(serde_json::json!({"wgrec": "0.1.99"})), &floats), Ok(7));
+        let error = load(header(serde_json::json!({})), &Tensor::u32([2], vec![1, 2])).unwrap_err();
+        assert!(error.contains("found a as whole numbers (U32); expected a as F32"), "{error}");
+        for newer in [serde_json::json!({"format": 99}), serde_json::json!({"wgrec": "99.0.0"})] {
+            let error = load(header(newer), &floats).unwrap_err();
+            assert!(error.contains("found a checkpoint in format ") && error.contains("newer wgrec"), "{error}");
+        }
     }
 }
