@@ -9,6 +9,7 @@ use crate::graph::plan::{Options, Plan};
 use crate::kernels::Cost;
 use crate::tensor::segments::Segments;
 use crate::tensor::{Spec, Tensor};
+use crate::threads;
 
 pub mod check;
 pub mod cpu;
@@ -47,7 +48,11 @@ pub struct Timing {
 impl Device {
     /// `cpu`, `gpu`, `gpu:N`, or `auto`: a real GPU if there is one, else the CPU. A software Vulkan driver is taken only
     /// by its number or by `gpu` where there is nothing else. The second value says what was taken and why.
+    ///
+    /// # Errors
+    /// A device that does not exist or cannot be opened; a thread that the system does not grant.
     pub fn open(name: &str) -> Result<(Device, String)> {
+        threads::start()?;
         match name {
             "cpu" => {
                 let cpu = cpu::Cpu::new(Precision::F32);

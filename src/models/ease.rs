@@ -7,7 +7,7 @@
 
 use super::{History, Model};
 use crate::device::Store;
-use crate::device::cpu::available_bytes;
+use crate::device::cpu::{available_bytes, is_granted};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::{Init, Params};
@@ -32,7 +32,7 @@ impl Ease {
     /// More items than free memory can hold the square of.
     pub fn new(items: usize, ridge: f64) -> Result<Ease> {
         // Where the system does not say: 8 GiB.
-        check_memory(items, available_bytes().map_or(8 << 30, |bytes| bytes as u64))?;
+        check_memory(items, available_bytes().map_or(8 << 30, |bytes| bytes as u64), is_granted)?;
         let mut params = Params::new();
         params.add(Ease::WEIGHTS, [items + 1, items + 1], Init::Constant(0.0));
         Ok(Ease { params, items, ridge })
@@ -55,17 +55,19 @@ impl Ease {
     }
 }
 
-fn check_memory(items: usize, free: u64) -> Result<()> {
+fn check_memory(items: usize, free: u64, is_granted: impl Fn(usize) -> bool) -> Result<()> {
     let needed = (items as u64).pow(2) * Ease::BYTES;
-    if needed <= free {
-        return Ok(());
-    }
-    let gigabytes = |n: u64| n as f64 / 1e9;
+    let gigabytes = |n: u64| format!("{:.1} GB", n as f64 / 1e9);
+    let free = match needed > free {
+        true => format!("{} are free", gigabytes(free)),
+        // faer panics where it is refused memory.
+        false if !is_granted(needed as usize) => "the system grants this process less (ulimit -v)".to_string(),
+        false => return Ok(()),
+    };
     Err(Error::Usage(format!(
-        "ease takes memory for the square of the items: {:.1} GB for {items} items, and {:.1} GB are free; leave out rare items \
-         (data.min_item) or take another model",
-        gigabytes(needed),
-        gigabytes(free)
+        "ease takes memory for the square of the items: {} for {items} items, and {free}; leave out rare items (data.min_item) or \
+         take another model",
+        gigabytes(needed)
     )))
 }
 
@@ -190,9 +192,14 @@ mod tests {
 
     #[test]
     fn more_items_than_memory_has_room_for_are_refused() {
-        let error = check_memory(100_000, 8 << 30).unwrap_err();
+        let error = check_memory(100_000, 8 << 30, |_| true).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         assert!(error.to_string().contains("240.0 GB for 100000 items, and 8.6 GB are free"), "{error}");
-        check_memory(10_000, 8 << 30).unwrap();
+        check_memory(10_000, 8 << 30, |bytes| bytes == 2_400_000_000).unwrap();
+        let error = check_memory(10_000, 8 << 30, |_| false).unwrap_err();
+        assert!(
+            error.to_string().contains("2.4 GB for 10000 items, and the system grants this process less"),
+            "{error}"
+        );
     }
 }

@@ -123,15 +123,26 @@ fn operand(slot: &Slot, memory: &Memories, wide: bool) -> Operand {
 
 /// An error that says what to lower where `needed` bytes are more than are free.
 fn enough_memory(what: &str, needed: usize) -> Result<()> {
-    let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
-    match available_bytes().filter(|&free| needed > free) {
-        None => Ok(()),
-        Some(free) => Err(Error::Device(format!(
-            "{what} {:.1} GiB and {:.1} GiB of memory are free: lower the batch (train.batch, eval.batch), data.max_len, the widths under model. or train.negatives",
-            gib(needed),
-            gib(free)
-        ))),
-    }
+    let gib = |bytes: usize| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64);
+    let free = match available_bytes() {
+        Some(free) if needed > free => format!("{} of memory are free", gib(free)),
+        _ if !is_granted(needed) => "the system grants this process less (ulimit -v)".to_string(),
+        _ => return Ok(()),
+    };
+    Err(Error::Device(format!(
+        "{what} {} and {free}: lower the batch (train.batch, eval.batch), data.max_len, the widths under model. or train.negatives",
+        gib(needed)
+    )))
+}
+
+/// Whether the system grants this process so much memory now: it may limit it below what is free. Most allocations of Rust
+/// end the process where it does not.
+pub(crate) fn is_granted(bytes: usize) -> bool {
+    let mut memory = Vec::<u8>::new();
+    let granted = memory.try_reserve_exact(bytes).is_ok();
+    // Or the compiler would leave out what is not used.
+    std::hint::black_box(&memory);
+    granted
 }
 
 /// Memory that can be taken without swapping, where the system says.
