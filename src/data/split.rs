@@ -433,7 +433,7 @@ mod tests {
     fn a_time_split_cuts_where_it_says() {
         let mut data = interactions(&[(0..10).collect()]);
         data.time = (0..10).map(|t| 1_000_000_000 + t).collect();
-        let set = Dataset::from_interactions(&data, Ties::File, vec![]).unwrap();
+        let set = Dataset::new(data.clone(), Ties::File, vec![]);
         let split = cut(&set, "time:0.7,0.1,0.2");
         assert_eq!(split.train_len(0), 7);
         assert_eq!(targets(&split, &set, Part::Valid), [(0, 7)]);
