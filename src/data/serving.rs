@@ -1,6 +1,6 @@
 //! Histories for a model that was trained earlier: of users whom the training may never have seen, over the items that it knows.
 
-use super::cache::Dataset;
+use super::dataset::Dataset;
 use super::filter::Filter;
 use super::readers::{self, Columns, Format, Interactions, Names, SkipBad};
 use super::split::thousands;
@@ -99,7 +99,7 @@ impl Histories {
             let expected = "events of items that the run was trained on, by their ids there".to_string();
             return refused(unknown.to_string(), expected);
         }
-        let data = Arc::new(Dataset::from_interactions(&log, config.ties, notes)?);
+        let data = Arc::new(Dataset::new(log, config.ties, notes));
         let all = users.len();
         let users: Vec<u32> = users.into_iter().filter(|&user| !data.history(user).is_empty()).collect();
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
