@@ -4,7 +4,7 @@
 use crate::harness::case::Case;
 use crate::harness::checks::GUARDED;
 use crate::harness::devices;
-use crate::harness::recipe::{Recipe, fill};
+use crate::harness::recipe::{Recipe, fill, given};
 use crate::harness::run::Compiled;
 use libtest_mimic::{Failed, Trial};
 use wgrec::device::Device;
@@ -157,6 +157,76 @@ fn check(fun: Fun) -> Result<(), Failed> {
     }
 }
 
+const INF: f64 = f64::INFINITY;
+
+/// Kernels of infinities and of what overflows within them, and what comes out.
+fn overflows() -> Vec<(Case, Vec<f64>)> {
+    let values = |shape: &[usize], of: &[f64]| {
+        of.iter().enumerate().fold(fill(shape.to_vec(), 0.0), |r, (i, &x)| r.plant(x, [i]))
+    };
+    // Softmax: over rows, and over columns of the same.
+    let rows = [-INF, -INF, -INF, 0.0, INF, 0.0];
+    let columns = [-INF, -INF, INF, -INF, 0.0, 0.0];
+    let nan = f64::NAN;
+    let softmax = [
+        (values(&[3, 2], &rows), vec![nan, nan, 0.0, 1.0, nan, nan]),
+        (values(&[1, 2, 3], &columns), vec![nan, 0.0, nan, nan, 1.0, nan]),
+    ];
+    let softmax = softmax.into_iter().enumerate().map(|(i, (x, want))| {
+        let name = ["softmax_rows", "softmax_columns"][i];
+        (Case::new(name).fixed(x).op(|_, x| x[0].softmax(1, None)), want)
+    });
+    // Nothing is kept of the first row, minus infinity alone of the second.
+    let masked = Case::new("softmax_masked")
+        .fixed(values(&[2, 2], &[-INF, -INF, -INF, 0.0]))
+        .fixed(given([2, 2], [0, 0, 1, 0]))
+        .op(|_, x| x[0].softmax(1, Some(x[1])));
+    // A query without a key, and one whose keys' scores are all minus infinity.
+    let attention = Case::new("attention")
+        .fixed(fill([2, 2, 1], 1.0))
+        .fixed(fill([2, 2, 1], -INF))
+        .fixed(fill([2, 2, 1], 2.0))
+        .fixed(given([2, 2], [0, 0, 1, 1]))
+        .op(|_, x| x[0].attention(x[1], x[2], x[3], 1, false, 0.0));
+    let maximum = Case::new("maximum").fixed(fill([2, 40], -INF)).op(|_, x| x[0].max_over(1));
+    // Squares that overflow: the row's variance is no number, and 1 / sqrt of it would be 0.
+    let long = || values(&[2, 4], &[1e30, -1e30, 0.0, 5.0, 1.0, 1.0, -1.0, -1.0]);
+    let layer_norm = Case::new("layer_norm")
+        .fixed(long())
+        .fixed(fill([4], 1.0))
+        .fixed(fill([4], 0.0))
+        .op(|_, x| x[0].layer_norm(x[1], x[2], 0.0));
+    let rms_norm = Case::new("rms_norm").fixed(long()).fixed(fill([4], 1.0)).op(|_, x| x[0].rms_norm(x[1], 0.0));
+    let normed = || vec![nan, nan, nan, nan, 1.0, 1.0, -1.0, -1.0];
+    softmax
+        .chain([
+            (masked, vec![0.0, 0.0, nan, nan]),
+            (attention, vec![0.0, 0.0, nan, nan]),
+            (maximum, vec![-INF; 2]),
+            (layer_norm, normed()),
+            (rms_norm, normed()),
+        ])
+        .collect()
+}
+
+/// `want` on the CPU in both forms and on the GPU.
+fn is(case: &Case, want: &[f64]) -> Result<(), Failed> {
+    let cpu = |precision| Device::Cpu(Cpu::new(precision));
+    let gpu = Device::Gpu(devices::gpu(GUARDED)?);
+    let forms = [("twin in f32", cpu(Precision::F32Twins)), ("fast form", cpu(Precision::F32)), ("gpu", gpu)];
+    for (form, device) in forms {
+        let got = &run(case, &device, &case.tensors())?[0];
+        if got.len() != want.len() || !got.iter().zip(want).all(|(&got, &want)| is_near(got, want, 1e-6)) {
+            return Err(format!("{form}: {got:?}, not {want:?}").into());
+        }
+    }
+    Ok(())
+}
+
 pub fn trials() -> Vec<Trial> {
-    Fun::ALL.iter().map(|&fun| Trial::test(format!("edges::{fun:?}"), move || check(fun))).collect()
+    let elementwise = Fun::ALL.iter().map(|&fun| Trial::test(format!("edges::{fun:?}"), move || check(fun)));
+    let overflow = |(case, want): (Case, Vec<f64>)| {
+        Trial::test(format!("edges::overflow::{}", case.name), move || is(&case, &want))
+    };
+    elementwise.chain(overflows().into_iter().map(overflow)).collect()
 }
