@@ -162,7 +162,7 @@ fn every_loss_on_every_device_names_the_first_step_that_is_not_finite() {
 #[test]
 fn a_training_that_diverges_late_keeps_its_last_good_checkpoint() {
     let bench = Bench::new();
-    let diverging = ["--set=train.lr=1e17", "--set=train.epochs=400", "--set=train.patience=0"];
+    let diverging = ["--set=train.lr=3e4", "--set=train.epochs=400", "--set=train.patience=0"];
     let (_, error) = bench.train(1, "sasrec", "run", &diverging);
     assert!(error.contains("not finite") && error.contains("The checkpoint of step "), "{error}");
     let kept = bench.files("run");
@@ -384,17 +384,17 @@ fn a_sweep_that_is_stopped_goes_on_by_the_same_command() {
                 model.layers = 1\n[grid]\nmodel.dim = [16, 32]\n";
     fs::write(bench.path("a sweep.toml"), file).unwrap();
     let args = ["sweep", "a sweep.toml", "--data", DATA, "--device=cpu"];
-    let child = started(&bench, &args, "runs/a sweep/model.dim=16/metrics.jsonl");
+    let child = started(&bench, &args, "runs/a sweep/dim=16,seed=1/metrics.jsonl");
     signal(&child, "-INT");
     let error = ended(child);
     assert!(
         error.trim_end().ends_with(&format!("resume by: wgrec sweep 'a sweep.toml' --data {DATA} --device=cpu")),
         "{error}"
     );
-    assert!(!bench.path("runs/a sweep/model.dim=32").exists());
+    assert!(!bench.path("runs/a sweep/dim=32,seed=1").exists());
     let (out, _) = bench.ends(0, &args);
     assert!(!out.contains("failed"), "{out}");
-    assert_eq!(bench.lines("runs/a sweep/model.dim=32").len(), 40);
+    assert_eq!(bench.lines("runs/a sweep/dim=32,seed=1").len(), 40);
 }
 
 #[test]

@@ -16,7 +16,7 @@ const WORDS: [(&str, &[&str]); 17] = [
     ("train.negatives", &["numnegatives", "numneg", "nneg", "negsamples", "negativesamples", "numnegs"]),
     ("train.clip", &["clipnorm", "gradclip", "maxgradnorm", "clipgradnorm"]),
     ("train.threads", &["workers", "numworkers"]),
-    ("model.dim", &["embeddingdim", "embeddingsize", "embdim", "hiddensize", "hiddenunits", "dmodel", "factors"]),
+    ("model.dim", &["embeddingdim", "embeddingsize", "embdim", "hiddensize", "hiddenunits", "dmodel"]),
     ("model.layers", &["numlayers", "nlayers", "numblocks", "depth"]),
     ("model.heads", &["numheads", "nheads", "attentionheads"]),
     ("model.dropout", &["dropoutrate", "dropoutprob", "hiddendropoutprob", "dropoutratio"]),
@@ -125,7 +125,7 @@ mod tests {
         }
         for word in &words {
             assert_eq!((plain(word).as_str(), words.iter().filter(|other| *other == word).count()), (*word, 1));
-            assert!(settings.iter().all(|known| plain(own(known)) != *word), "{word}");
+            assert!(settings.iter().all(|known| plain(own(known)) != *word), "{word} is a setting itself");
         }
     }
 }
