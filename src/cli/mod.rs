@@ -135,6 +135,8 @@ fn stop_by_signals() -> Result<Stop> {
         }
         let _ = writeln!(io::stderr(), "stopping: what is done is being saved; once more ends it at once");
     };
+    // The handler takes a thread too, and does not say so where it gets none.
+    wgrec::threads::start()?;
     ctrlc::set_handler(handler).map_err(|e| Error::Failed(format!("cannot handle Ctrl-C: {e}")))?;
     Ok(stop)
 }
