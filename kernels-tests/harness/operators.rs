@@ -10,7 +10,11 @@ pub fn check(text: &str) -> Result<(), String> {
     while let Some(token) = next(&mut rest, before) {
         let current = open.last_mut().expect("the text itself is never closed");
         match token {
-            "(" | "[" | "{" => open.push(Expression::default()),
+            "(" | "[" => open.push(Expression::default()),
+            "{" => {
+                std::mem::take(current).end()?;
+                open.push(Expression::default());
+            }
             ")" | "]" | "}" => {
                 current.end()?;
                 if open.len() > 1 {

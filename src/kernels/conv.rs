@@ -82,8 +82,8 @@ impl Op for Conv {
         x.rank(0, 3)?;
         x.rank(1, 3)?;
         let s = Dims::of(x.shape(0), x.shape(1));
-        if x.shape(1)[2] != s.d {
-            return x.fail("input and filters differ in their last axis");
+        if x.shape(1)[2] != s.d || s.d == 0 {
+            return x.fail("input and filters differ in their last axis, or have no channels");
         }
         if s.h == 0 || s.h > s.t {
             return x.fail(format!("filters of height {} over {} places", s.h, s.t));

@@ -19,7 +19,7 @@ pub struct Bound {
 /// # Errors
 /// Those of the op, and where a launch's loops are longer than the driver lets them run.
 pub fn launches(node: &Planned, caps: &Caps) -> Result<Vec<Launch>> {
-    if node.op.is_view() {
+    if node.op.is_view() || node.outputs.iter().all(|y| y.spec.shape.elements() == 0) {
         return Ok(vec![]);
     }
     let [inputs, outputs, scratch] = node.specs();
