@@ -86,12 +86,13 @@ const USUAL: Declared = Declared {
 };
 
 #[rustfmt::skip]
-static DECLARED: [Declared; 37] = [
+static DECLARED: [Declared; 38] = [
     Declared { name: "parquet", shape: Shape::Parquet, ..USUAL },
     Declared { name: "benchmark", shape: Shape::Benchmark, ..USUAL },
     Declared { name: "atomic", shape: Shape::Atomic, ..USUAL },
 
-    Declared { name: "amazon", shape: Json(&["asin"]), ..USUAL },
+    Declared { name: "amazon", shape: Json(&["reviewerID", "asin"]), ..USUAL },
+    Declared { name: "amazon", shape: Json(&["user_id", "parent_asin"]), ..USUAL },
     Declared { name: "yelp", shape: Json(&["business_id", "user_id"]), ..USUAL },
     Declared { name: "steam", shape: Json(&["username", "product_id"]), columns: &[(Role::User, "username")], ..USUAL },
     Declared { name: "steam", shape: Json(&["user_id", "user_url", "reviews"]), ..USUAL },

@@ -61,9 +61,7 @@ fn in_folder(folder: &Path, format: Option<Format>, columns: &Columns) -> Result
         // Notes are prose, and attributes have ids too.
         let name = unpacked_name(file);
         let prose = name.starts_with("readme") || name.starts_with("licen") || name.starts_with("meta");
-        let known =
-            || recognise(file, format, columns).is_ok_and(|layout| format.is_none_or(|f| formats::name(layout) == f));
-        !other_part && !prose && known()
+        !other_part && !prose && looks_like(file, format, columns).is_some()
     };
     let mut found: Vec<&PathBuf> = files.iter().filter(known).collect();
     let usual: Vec<&PathBuf> = found.iter().copied().filter(|file| usually_ratings(&unpacked_name(file))).collect();
@@ -74,7 +72,7 @@ fn in_folder(folder: &Path, format: Option<Format>, columns: &Columns) -> Result
         return locate(file, format, columns);
     }
     // The Netflix Prize comes in several files.
-    let layouts: Vec<&Declared> = found.iter().filter_map(|file| recognise(file, format, columns).ok()).collect();
+    let layouts: Vec<&Declared> = found.iter().filter_map(|file| looks_like(file, format, columns)).collect();
     if let Some(first) = layouts.first().filter(|first| first.shape == Shape::Netflix)
         && layouts.iter().all(|layout| layout == first)
     {
@@ -162,11 +160,11 @@ fn recognise(path: &Path, format: Option<Format>, columns: &Columns) -> Result<&
         open(path)?;
         return Ok(only);
     }
-    let mut magic = vec![];
-    if format.is_none() && unpack(path)?.take(4).read_to_end(&mut magic).is_ok() && magic == b"PAR1" {
+    if format.is_none() && is_parquet(path)? {
         return Ok(formats::of(Format::PARQUET).next().expect("it is declared"));
     }
     let head = head(path)?;
+    // The reader says what it misses in an object, or in the columns that are named.
     let object = head.first.trim_ascii_start().starts_with(b"{");
     let otherwise = if object { Some(Format::JSON) } else { columns.name_a_table().then_some(Format::DELIMITED) };
     let named = format.or(otherwise);
@@ -181,6 +179,22 @@ fn recognise(path: &Path, format: Option<Format>, columns: &Columns) -> Result<&
                    --item-column"
             .to_string(),
     })
+}
+
+/// The layout of a file of a folder, by its contents whatever `format` says; none if it is no interactions.
+fn looks_like(path: &Path, format: Option<Format>, columns: &Columns) -> Option<&'static Declared> {
+    if is_parquet(path).ok()? {
+        let parquet = formats::of(Format::PARQUET).next();
+        return parquet.filter(|_| format.is_none_or(|format| format == Format::PARQUET));
+    }
+    let found = formats::recognise(&head(path).ok()?, format);
+    let named = columns.name_a_table() && format.is_none_or(|format| format == Format::DELIMITED);
+    found.or_else(|| formats::of(Format::DELIMITED).next().filter(|_| named))
+}
+
+fn is_parquet(path: &Path) -> Result<bool> {
+    let mut magic = vec![];
+    Ok(unpack(path)?.take(4).read_to_end(&mut magic).is_ok() && magic == b"PAR1")
 }
 
 fn head(path: &Path) -> Result<Head> {
