@@ -380,7 +380,7 @@ mod tests {
             "1 rows hold line breaks in quoted fields and take 2 lines, the first of them line 4"
         );
         let (all, note) = records("a,b\n\"c\nd\",\"e\nf,\"\"g\n", csv);
-        let open = ":3:2: found a quotation mark that is never closed, before \"e\\nf,\\\"g\\n\"; expected a closing";
+        let open = ":3:2: found a quotation mark that is never closed, before \"e\\nf,\\\"g\"; expected a closing";
         assert!(all[1].starts_with(open) && note.is_none(), "{all:?}");
         let escaped = Dialect { quotes: Quotes::Escaped, ..csv };
         assert_eq!(records("\"a\\\",b\",c\n", escaped).0, ["1: a\",b|c"]);

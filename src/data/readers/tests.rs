@@ -290,7 +290,7 @@ fn bad_input() {
     let open = complaint(format!("{csv}1,\"i2,3,5\n1,i3\",3,6\n"));
     assert!(open.contains("expected item ids on one line"), "{open}");
     let open = complaint(format!("{csv}1,2,3,5\n1,\"i2,3,5\n1,i3,3,6\n"));
-    assert!(open.starts_with(":3:2: found a quotation mark that is never closed, before \"i2,3,5"), "{open}");
+    assert!(open.starts_with(":4:2: found a quotation mark that is never closed, before \"i2,3,5"), "{open}");
 }
 
 #[test]
