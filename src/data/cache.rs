@@ -254,7 +254,7 @@ impl Cache {
             let is_file = about.is_file();
             let about_it = match name.to_str()? {
                 name if is_image(name) && is_file => describe(&path),
-                name if name.starts_with(PIPELINES) && is_file => "compiled shaders".to_string(),
+                name if name.starts_with(PIPELINES) && !name.contains('.') && is_file => "compiled shaders".to_string(),
                 _ => return None,
             };
             Some(Kept { path, bytes: about.len(), used: about.modified().ok()?, about: about_it })
