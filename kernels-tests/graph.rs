@@ -30,7 +30,7 @@ pub fn trials() -> Vec<Trial> {
         ("a_state_is_read_before_it_is_written", reads_come_before_writes),
         ("ranges_of_one_state", ranges_of_one_state),
         ("a_written_state_is_read_as_written", reads_after_a_write),
-        ("checkpoint_keeps_every_bit_and_less_memory", checkpoint),
+        ("checkpoint_keeps_results_and_less_memory", checkpoint),
         ("stop_gradient", stop_gradient),
         ("padding_takes_no_gradient", padding),
         ("segments_equal_the_dense_gradient", segments_equal_dense),

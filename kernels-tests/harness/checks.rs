@@ -195,7 +195,8 @@ pub fn gpu(case: &Case) -> Result<(), Failed> {
     equals("gpu, second run", &compiled.run()?, &first)?;
 
     let (reversed, _) = on(GpuOptions { reverse: true, limited: true, ..GpuOptions::default() })?;
-    equals("gpu, invocations in reverse, bounded loops", &run::run(case, &reversed)?, &first)?;
+    // Another text, whose products and sums a compiler may contract otherwise: within tolerance, not to the bit.
+    agrees("gpu, invocations in reverse, bounded loops", case, &run::run(case, &reversed)?, &want)?;
 
     let (device, without) = on(GpuOptions { subgroups: false, ..GUARDED })?;
     let launches = |caps| {
