@@ -116,6 +116,52 @@ fn each_layout_gives_the_same_events() {
     }
 }
 
+#[cfg(feature = "parquet")]
+#[test]
+fn each_parquet_file_gives_the_same_events() {
+    let wide = (4_000_000_000, (1 << 63) + 10);
+    for (name, settings, (users, items), letter, times) in [
+        ("parquet/categorical.parquet", "", (0, 0), "é", Times::To(1)),
+        ("parquet/date32.parquet", "", (0, 0), "", Times::To(86_400)),
+        ("parquet/datetime_int96.parquet", "", (0, 0), "", Times::To(1)),
+        ("parquet/datetime_ns.parquet", "", (0, 0), "", Times::To(1)),
+        ("parquet/datetime_us_v1.parquet", "", (0, 0), "", Times::To(1)),
+        ("parquet/float_ids.parquet", "", (0, 0), "", Times::To(1)),
+        ("parquet/lists.parquet", "", (0, 0), "", Times::To(1)),
+        ("parquet/lz4.parquet", "", (0, 0), "", Times::To(1)),
+        ("parquet/null_rating.parquet", "columns.no_rating = true", (0, 0), "", Times::To(1)),
+        ("parquet/unsigned.parquet", "", wide, "", Times::To(1)),
+        ("parquet_folder", "", (0, 0), "", Times::To(1)),
+    ] {
+        let data = load(&format!("formats/{name}"), settings).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!((data.users(), data.items(), data.interactions()), (40, 25, 333), "{name}");
+        let number = |id: &str, base: u64| (id.parse::<u64>().unwrap() - base) as u32;
+        let item = |item| number(data.item_name(item).strip_prefix(letter).unwrap(), items);
+        let history = |user| data.history(user).iter().map(|&number| item(number)).collect();
+        let histories: Histories =
+            (0..data.users() as u32).map(|user| (number(data.user_name(user), users), history(user))).collect();
+        assert_eq!(histories, expected(&events(), times), "{name}");
+    }
+    let error = load("formats/parquet/null_rating.parquet", "").unwrap_err().to_string();
+    assert!(error.contains("null_rating.parquet:6:3: found \"null\"; expected a finite number as value"), "{error}");
+    // What the folders say is a column.
+    let data = load("formats/parquet_folder", "min_value = 4.0").unwrap();
+    assert_eq!(data.interactions(), 74 + 60);
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn small_parquet_files() {
+    let data = load("small/unsigned_min.parquet", "").unwrap();
+    assert_eq!((data.user_name(0), data.history(0), data.item_name(4)), ("3000000000", &[1, 2, 3, 4][..], "4"));
+    let data = load("small/decimal_int.parquet", "min_value = 4.0").unwrap();
+    assert_eq!((data.interactions(), data.values(0).unwrap()), (8, &[4.5, 4.5][..]));
+    for name in ["hostile_metadata.parquet", "hostile_page.parquet"] {
+        let error = load(&format!("small/{name}"), "").unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains(name), "{error}");
+    }
+}
+
 #[test]
 fn an_event_before_1970_is_the_first() {
     let data = load("formats/taobao/UserBehavior_negative_time.csv", "").unwrap();

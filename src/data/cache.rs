@@ -8,7 +8,7 @@
 
 use super::dataset::{Dataset, hex};
 use super::filter::Filter;
-use super::readers::{Clock, Columns, Names, SkipBad, Source};
+use super::readers::{Clock, Columns, Names, SkipBad, Source, parts};
 use crate::error::{Error, Result};
 use crate::files::{is_running, replace, sweep};
 use serde::{Deserialize, Serialize};
@@ -193,6 +193,8 @@ impl Cache {
         hash.update(VERSION.to_ne_bytes());
         for file in &source.files {
             hash.update(hash_file(file)?);
+            // What folders say is read too.
+            hash.update(serde_json::to_vec(&parts::keys(file)).expect("names and values"));
         }
         let settings = (&source.format, &source.parts, columns, skip, filter);
         hash.update(serde_json::to_vec(&settings).expect("settings are plain data"));

@@ -2,7 +2,7 @@
 
 use super::names::{Interner, Names, Refused};
 use super::text::show;
-use super::times::{Clock, Times};
+use super::times::{Clock, Instant, Times};
 use crate::data::split::thousands;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -196,7 +196,9 @@ impl Builder {
 
     /// A line about the file, for people.
     pub fn note(&mut self, note: String) {
-        self.notes.push(note);
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     /// A file was read to its end.
@@ -234,15 +236,24 @@ impl Builder {
 
     /// Adds a row. One that does not parse is left out where it may be.
     pub fn push(&mut self, row: &Row) -> Result<()> {
+        self.push_or_leave_out(row, None)
+    }
+
+    /// The same for a row whose time has a type: it is `time`, not text.
+    pub fn push_at(&mut self, row: &Row, time: Instant) -> Result<()> {
+        self.push_or_leave_out(row, Some(time))
+    }
+
+    fn push_or_leave_out(&mut self, row: &Row, time: Option<Instant>) -> Result<()> {
         let behaviours = self.behaviours.len();
-        self.push_whole(row).or_else(|error| {
+        self.push_whole(row, time).or_else(|error| {
             self.behaviours.truncate(behaviours);
             self.leave_out(error)
         })
     }
 
     /// Adds a row, or nothing of it if it is wrong: ids, which stay, come last.
-    fn push_whole(&mut self, row: &Row) -> Result<()> {
+    fn push_whole(&mut self, row: &Row, time: Option<Instant>) -> Result<()> {
         if self.user.len() == u32::MAX as usize {
             return Err(Error::Usage(format!("{}: more than 2^32 interactions", self.path.display())));
         }
@@ -259,12 +270,17 @@ impl Builder {
         };
         let offset = row.offset.map(milliseconds).transpose()?;
         let behaviour = row.behaviour.map(|field| self.behaviour(row.line, field)).transpose()?;
-        match row.time {
-            Some(field) => {
+        match (time, row.time) {
+            (Some(instant), _) => {
+                let shown = instant.to_string();
+                let field = Field { text: shown.as_bytes(), column: 0 };
+                self.time.push_instant(instant).map_err(|expected| self.bad(row.line, field, expected))?;
+            }
+            (None, Some(field)) => {
                 let pushed = self.time.push(field.text, offset.unwrap_or(0));
                 pushed.map_err(|expected| self.bad(row.line, field, expected + " (--no-time reads none)"))?;
             }
-            None => self.time.push_position(),
+            (None, None) => self.time.push_position(),
         }
         let user = self.users.intern(user).map_err(|refused| self.refused(row.line, row.user, "user", refused))?;
         let item = self.items.intern(item).map_err(|refused| self.refused(row.line, row.item, "item", refused))?;

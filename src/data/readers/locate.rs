@@ -68,6 +68,13 @@ fn in_folder(folder: &Path, format: Option<Format>, columns: &Columns) -> Result
     if !usual.is_empty() {
         found = usual;
     }
+    let wanted = format.is_none_or(|format| format == Format::PARQUET);
+    if let Some(table) = super::parts::of(folder)?.filter(|_| wanted)
+        && (format.is_some() || found.iter().all(|file| table.contains(file)))
+    {
+        let layout = formats::of(Format::PARQUET).next().expect("it is declared");
+        return Ok(Source::of(layout, table));
+    }
     if let [file] = found[..] {
         return locate(file, format, columns);
     }

@@ -18,6 +18,7 @@ mod names;
 mod netflix;
 #[cfg(feature = "parquet")]
 mod parquet;
+pub(crate) mod parts;
 mod python;
 mod sequences;
 pub(crate) mod text;
@@ -28,8 +29,6 @@ pub use attributes::{AttributeTable, read_attributes, read_user_attributes};
 use builder::Builder;
 pub use builder::{Interactions, LONGEST_ID, SkipBad};
 pub use columns::Columns;
-#[cfg(feature = "parquet")]
-use columns::{Layout, Role};
 pub(crate) use fields::{Dialect, Records};
 pub use formats::Format;
 use formats::Shape;

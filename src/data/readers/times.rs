@@ -3,6 +3,7 @@
 use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::{strtime, temporal::Pieces};
 use jiff::{Timestamp, tz::Offset};
+use std::fmt;
 
 /// 1 January 2100 in Unix seconds; in milliseconds a thousand times as much.
 const YEAR_2100: i64 = 4_102_444_800;
@@ -64,9 +65,37 @@ impl Clock {
 
 /// What the times of a file are written as. All are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Number,
     Date,
+    /// Date and time of a file of types.
+    Timestamp,
+    /// Time of a day that is not known.
+    Daytime,
+}
+
+/// A time of known units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Instant {
+    pub form: Form,
+    /// Since 1970, or since midnight.
+    pub seconds: i64,
+    pub nanoseconds: u32,
+}
+
+impl fmt::Display for Instant {
+    /// As a date, a time or both.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(utc) = Timestamp::new(self.seconds, self.nanoseconds as i32) else {
+            return write!(f, "{} s", self.seconds); // beyond the calendar
+        };
+        let form = match self.form {
+            Form::Date => "%Y-%m-%d",
+            Form::Daytime => "%H:%M:%S%.f",
+            Form::Number | Form::Timestamp => "%Y-%m-%d %H:%M:%S%.f",
+        };
+        write!(f, "{}", utc.strftime(form))
+    }
 }
 
 impl Form {
@@ -74,6 +103,8 @@ impl Form {
         match self {
             Form::Number => "a number",
             Form::Date => "a date",
+            Form::Timestamp => "a timestamp",
+            Form::Daytime => "a time of day",
         }
     }
 }
@@ -132,6 +163,23 @@ impl Times {
         }
         self.length = text.len();
         Ok(())
+    }
+
+    /// Adds a time that needs no reading. Timestamps are milliseconds at least.
+    pub fn push_instant(&mut self, time: Instant) -> Result<(), String> {
+        let Instant { form, seconds, nanoseconds } = time;
+        self.be(form)?;
+        let (unit, whole, billionths) = match form {
+            Form::Timestamp => {
+                let milliseconds = (nanoseconds / 1_000_000) as i64;
+                let whole = seconds.checked_mul(1000).and_then(|whole| whole.checked_add(milliseconds));
+                (Some(1), whole.ok_or_else(too_far)?, nanoseconds % 1_000_000 * 1000)
+            }
+            Form::Daytime => (None, seconds, nanoseconds),
+            Form::Number | Form::Date => (Some(0), seconds, nanoseconds),
+        };
+        self.unit = unit;
+        self.push_scaled(whole, billionths)
     }
 
     fn push_number(&mut self, whole: i64, billionths: u32) -> Result<(), String> {
@@ -204,7 +252,7 @@ impl Times {
                 let shorter = smallest / one >= SMALLEST_CLOCK && last.max(1).ilog10() < smallest.ilog10();
                 shorter.then(|| (format!("the time {}", last / one), format!("are {} or more", smallest / one)))
             }
-            Form::Date => {
+            _ => {
                 let shortest = self.shortest.filter(|&shortest| self.length < shortest)?;
                 Some((format!("a time of {} letters", self.length), format!("have {shortest} or more")))
             }
