@@ -192,6 +192,20 @@ fn one_user_of_steam_australia() {
     assert_eq!((data.user_name(0), data.item_name(1), data.interactions()), ("7656", "1250", 1));
 }
 
+/// Without its times, the newest first would be the oldest.
+#[test]
+fn a_file_without_times_says_so() {
+    let columns = "columns = {user = \"1\", item = \"5\"}\nformat = \"delimited\"";
+    let notes = load("formats/gowalla/Gowalla_totalCheckins.txt", columns).unwrap().notes().join("\n");
+    assert!(notes.contains("no times: the order of the file"), "{notes}");
+    assert!(notes.contains("warning: no times are read and the file looks newest first"), "{notes}");
+    assert!(notes.contains("--time-column 2"), "{notes}");
+    let notes = load("formats/sasrec/Beauty.txt", "").unwrap().notes().join("\n");
+    assert!(notes.contains("no times: the order of the file") && !notes.contains("warning"), "{notes}");
+    let notes = load("small/time0.csv", "").unwrap().notes().join("\n");
+    assert!(notes.contains("1 times from 1970-01-01 00:00:00 on lie 31 years before all others"), "{notes}");
+}
+
 /// Where several files may be meant, nothing is guessed.
 #[test]
 fn a_folder_with_several_candidates_asks() {

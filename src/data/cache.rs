@@ -21,7 +21,7 @@ use std::time::SystemTime;
 use twox_hash::XxHash3_64;
 
 /// Part of every cache key: changes when an image of the same input would.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 const MAGIC: &[u8; 16] = b"wgrec CSR image\n";
 /// What stands after the footer: its length, its hash, the magic number.
 const TAIL: usize = 8 + 8 + 16;

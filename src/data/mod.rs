@@ -10,6 +10,7 @@ pub mod features;
 pub mod filter;
 pub mod known;
 pub mod negatives;
+mod questions;
 pub mod readers;
 pub mod serving;
 pub mod split;
@@ -160,7 +161,7 @@ impl DataConfig {
             let notes = notes.join("; ");
             return Err(Error::Usage(format!("{}: no interaction is left: {notes}", path.display())));
         }
-        notes.extend(questions(&data));
+        notes.extend(questions::about(&data));
         let mut dataset = Dataset::new(data, filter.ties, notes);
         if let (Some(cache), Some(file)) = (cache, &file)
             && let Err(e) = cache.store(file, &dataset, &source.files[0])
@@ -181,13 +182,4 @@ impl DataConfig {
         let Some(path) = &self.path else { return Ok(None) };
         Attributes::beside(&known::resolve(path)?, data, self)
     }
-}
-
-/// What is odd about data, for people.
-fn questions(data: &Interactions) -> Option<String> {
-    let (users, items) = (data.user_names.len(), data.item_names.len());
-    (data.len() > users * items).then(|| {
-        let density = 100.0 * data.len() as f64 / (users as f64 * items as f64);
-        format!("{density:.0}% of all pairs of a user and an item: are these the right columns for users and items?")
-    })
 }

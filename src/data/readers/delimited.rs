@@ -6,6 +6,7 @@ use super::columns::{Columns, Layout, Role};
 use super::fields::{Dialect, Quotes, Records, Separator};
 use super::formats::{Declared, Shape};
 use super::text::{Text, show};
+use super::unread::Unread;
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -130,8 +131,14 @@ impl Table {
             unreachable!("a layout has a user and an item column")
         };
         let [value, time, behaviour] = [Role::Value, Role::Time, Role::Behaviour].map(|role| layout.index(role));
+        let read = Role::ALL.map(|role| layout.index(role));
+        let mut unread =
+            time.is_none().then(|| Unread::new((0..fields).filter(|&column| !read.contains(&Some(column)))));
         while let Some(line) = records.line() {
             if records.len() == fields {
+                if let Some(unread) = &mut unread {
+                    unread.see(records.get(user), |column| records.get(column));
+                }
                 let field = |index: usize| Field { text: records.get(index), column: index as u64 + 1 };
                 let [value, time, behaviour, offset] = [value, time, behaviour, offset].map(|index| index.map(field));
                 rows.push(&Row { line, user: field(user), item: field(item), value, time, offset, behaviour })?;
@@ -143,6 +150,7 @@ impl Table {
             }
             records.next()?;
         }
+        unread.and_then(Unread::warning).into_iter().for_each(|warning| rows.note(warning));
         records.note().into_iter().for_each(|note| rows.note(note));
         rows.end_file(records.ends_in_newline());
         Ok(())

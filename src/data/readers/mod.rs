@@ -23,6 +23,7 @@ mod python;
 mod sequences;
 pub(crate) mod text;
 mod times;
+mod unread;
 
 pub use atomic::Kind;
 pub use attributes::{AttributeTable, read_attributes, read_user_attributes};
