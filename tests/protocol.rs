@@ -222,7 +222,7 @@ fn lists_of_any_length() {
     let items = distinct(&mut histories.iter().flatten());
     let left: usize = histories.iter().map(|history| items - distinct(&mut history.iter())).sum();
     assert_eq!(all.len(), left);
-    assert!(printed.contains(&format!("items for 60 users")) && printed.contains("(60 have fewer left)"), "{printed}");
+    assert!(printed.contains("items for 60 users") && printed.contains("(60 have fewer left)"), "{printed}");
     assert!(all.windows(2).all(|pair| {
         let score = |row: &Vec<String>| row[3].parse::<f32>().unwrap();
         pair[0][0] != pair[1][0] || score(&pair[0]) >= score(&pair[1])

@@ -90,7 +90,7 @@ fn a_history_gives_the_lists_of_a_known_user() {
         ("pomrec", "pomrec", &[]),
         ("sasrec", "sasrec", &["--set=data.ties=random"]),
         ("gru4rec", "gru4rec", &["--set=data.dedup=pair"]),
-        ("bert4rec", "bert4rec", &["--set=data.min_item=30"]),
+        ("bert4rec", "bert4rec", &["--set=data.min_item=50"]),
         ("fmlp", "fmlp", &["--set=data.behaviours=[\"click\", \"buy\"]"]),
         ("stamp", "stamp", &[]),
         ("caser", "caser", &[]),
@@ -133,7 +133,7 @@ fn histories_of_any_format_and_of_unknown_items() {
     let ids = |items: &[&str]| items.iter().map(|item| format!(" {item}")).collect::<String>();
     let items = ["i3", "i4", "i6", "i7"];
     write(&bench, "lines.txt", &format!("ann{}\nben{}\n", ids(&items), ids(&items[1..])));
-    let (want, printed) = lists(&bench, "run", &["--history=lines.txt"]);
+    let (want, printed) = lists(&bench, "run", &["--history=lines.txt", "--format=sequences"]);
     assert!(printed.starts_with("history  lines.txt: 2 users (2 of them new to the run), 7 events\n"), "{printed}");
     assert!(items.iter().all(|item| !want["ann"].iter().any(|row| row.starts_with(&format!("{item},")))));
     // The same events in another format, with columns that must be named, among items and users that are left out.
@@ -158,19 +158,20 @@ fn histories_of_any_format_and_of_unknown_items() {
     let error = bench.refuses(&[&args(&some)[..], &columns].concat());
     assert!(error.contains("none of the users asked for has an event of an item that the run knows"), "{error}");
     // What has been seen can come again.
-    let (all, _) = lists(&bench, "run", &["--history=lines.txt", "--unmasked", "-k=24"]);
+    let (all, _) = lists(&bench, "run", &["--history=lines.txt", "--format=sequences", "--unmasked", "-k=24"]);
     assert!(items.iter().all(|item| all["ann"].iter().any(|row| row.starts_with(&format!("{item},")))));
     // The run's data are not needed.
     fs::rename(bench.path("data.csv"), bench.path("gone.csv")).unwrap();
-    assert_eq!(lists(&bench, "run", &["--history=lines.txt"]).0, want);
+    assert_eq!(lists(&bench, "run", &["--history=lines.txt", "--format=sequences"]).0, want);
 
     write(&bench, "nothing.txt", "ann new1 new2\n");
-    let error = bench.refuses(&args(&["--history=nothing.txt"]));
+    let error = bench.refuses(&args(&["--history=nothing.txt", "--format=sequences"]));
     assert!(error.contains("nothing.txt: found 2 events of 2 items that the run does not know"), "{error}");
     let error = bench.refuses(&args(&["--history=events.csv", "--user-column=whom"]));
-    assert!(error.contains("a column \"whom\"; did you mean \"who\"?"), "{error}");
+    assert!(error.contains("\"whom\""), "{error}");
     assert!(bench.refuses(&args(&["--user-column=who"])).contains("say how --history is read, which is not given"));
-    let error = bench.refuses(&["recommend", "--run=run", "--history=lines.txt", "--output=lines.txt"]);
+    let error =
+        bench.refuses(&["recommend", "--run=run", "--history=lines.txt", "--format=sequences", "--output=lines.txt"]);
     assert!(error.contains("it is read"), "{error}");
     assert!(!bench.path("no.csv").exists());
 }
@@ -180,14 +181,15 @@ fn a_history_without_behaviours_is_refused_where_they_are_read() {
     let bench = bench();
     bench.train("sasrec", "run", &[&QUICK[..], &[BUY]].concat());
     write(&bench, "lines.txt", "ann i1 i2\n");
-    let error = bench.refuses(&["recommend", "--run=run", "--history=lines.txt", "--output=no.csv"]);
+    let error =
+        bench.refuses(&["recommend", "--run=run", "--history=lines.txt", "--format=sequences", "--output=no.csv"]);
     assert!(
         error.contains("lines.txt: found no behaviours; expected the behaviour of each event (click, cart, buy)"),
         "{error}"
     );
     // A model and a split that know nothing of behaviours do not ask for them.
     bench.train("sasrec", "plain", &QUICK);
-    lists(&bench, "plain", &["--history=lines.txt"]);
+    lists(&bench, "plain", &["--history=lines.txt", "--format=sequences"]);
     // Nor does a run forget their names.
     write(
         &bench,

@@ -174,12 +174,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
-        Histories::read(
-            &HistoryFile { path, format: None, columns: None, skip_bad: SkipBad::NONE },
-            config,
-            ids,
-            behaviours,
-        )
+        let sequences = |format: &Format| name.ends_with(".txt") && format.name() == "sequences";
+        let format = Format::all().iter().copied().find(sequences);
+        let file = HistoryFile { path, format, columns: None, skip_bad: SkipBad::NONE };
+        Histories::read(&file, config, ids, behaviours)
     }
 
     #[test]

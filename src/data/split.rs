@@ -557,8 +557,8 @@ mod tests {
             assert_eq!(said("leave-one-out", Some(2), only), format!("leave-one-out of buy, {users}"));
         }
         assert_eq!(
-            said("ratio:50,25,25", Some(1), Group::All),
-            "ratio:50,25,25 of cart: 2 users evaluated, 1 left out (no cart event in the last 50%, or nothing before it)"
+            said("ratio:50,25,25", Some(2), Group::All),
+            "ratio:50,25,25 of buy: 2 users evaluated, 1 left out (no buy event in the last 50%, or nothing before it)"
         );
         assert_eq!(said("ratio:50,25,25", None, Group::All), "ratio:50,25,25: 3 users evaluated, 0 left out");
         // What was bought before is not seen under another behaviour.

@@ -164,6 +164,7 @@ mod tests {
 
     /// What NumPy makes of the same 1,000 ranks from 1 to 30.5, half places among them.
     #[test]
+    #[allow(clippy::approx_constant)]
     fn means_are_those_of_numpy() {
         let mut state = 11u32;
         let mut rank = || {

@@ -112,7 +112,8 @@ impl EvalBatches {
             return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe(&data))));
         }
         let items = ask.items(&data, &targets);
-        let (targets, items, left_out) = rankable(&data, &split, targets, items, spec.sampled.map(|(n, _)| n))?;
+        let Rankable { targets, items, left_out } =
+            Rankable::of(&data, &split, (&targets, &items), spec.sampled.map(|(n, _)| n))?;
         EvalBatches::build(data, split, targets, Some((items, left_out)), spec)
     }
 
@@ -240,50 +241,59 @@ impl EvalBatches {
     }
 }
 
-/// Of `targets` and their `items`, by user, those against which an item stands, or as many as are `sampled`.
-fn rankable(
-    data: &Dataset,
-    split: &Split,
+/// Targets against which an item stands, or as many as are sampled; and the item of each.
+struct Rankable {
     targets: Vec<(u32, u32)>,
     items: Vec<u32>,
-    sampled: Option<usize>,
-) -> Result<(Vec<(u32, u32)>, Vec<u32>, LeftOut)> {
-    let mut left_out = LeftOut { needed: sampled.unwrap_or(1), ..LeftOut::default() };
-    let (needed, all) = (left_out.needed, data.items());
-    let (mut marks, mut most) = (Marks::new(all), 0);
-    // Most users are far from having everything: that their events are too few says so.
-    let mut enough = |events: usize, taken: &mut dyn Iterator<Item = u32>| {
-        let left = if events + needed <= all { needed } else { marks.set(taken) };
-        most = most.max(left);
-        left >= needed
-    };
-    let (mut kept, mut kept_items) = (vec![], vec![]);
-    let mut first = 0;
-    for own in targets.chunk_by(|a, b| a.0 == b.0) {
-        let (user, asked) = (own[0].0, &items[first..first + own.len()]);
-        first += own.len();
-        let of_user =
-            sampled.map(|_| enough(split.known(data, user) + asked.len(), &mut taken(data, split, (user, asked))));
-        let before = kept.len();
-        for (&(user, events), &item) in own.iter().zip(asked) {
-            let len = events as usize;
-            if of_user.unwrap_or_else(|| enough(len + 1, &mut split.done(data, user, len).chain([item]))) {
-                kept.push((user, events));
-                kept_items.push(item);
+    left_out: LeftOut,
+}
+
+impl Rankable {
+    /// Those of `targets` and their `items`, by user.
+    fn of(
+        data: &Dataset,
+        split: &Split,
+        (targets, items): (&[(u32, u32)], &[u32]),
+        sampled: Option<usize>,
+    ) -> Result<Rankable> {
+        let needed = sampled.unwrap_or(1);
+        let left_out = LeftOut { needed, ..LeftOut::default() };
+        let mut kept = Rankable { targets: vec![], items: vec![], left_out };
+        let (mut marks, mut most) = (Marks::new(data.items()), 0);
+        // Most users are far from having everything: that their events are too few says so.
+        let mut enough = |events: usize, taken: &mut dyn Iterator<Item = u32>| {
+            let left = if events + needed <= data.items() { needed } else { marks.set(taken) };
+            most = most.max(left);
+            left >= needed
+        };
+        let mut first = 0;
+        for own in targets.chunk_by(|a, b| a.0 == b.0) {
+            let (user, asked) = (own[0].0, &items[first..first + own.len()]);
+            first += own.len();
+            let of_user =
+                sampled.map(|_| enough(split.known(data, user) + asked.len(), &mut taken(data, split, (user, asked))));
+            let before = kept.targets.len();
+            for (&(user, events), &item) in own.iter().zip(asked) {
+                let len = events as usize;
+                if of_user.unwrap_or_else(|| enough(len + 1, &mut split.done(data, user, len).chain([item]))) {
+                    kept.targets.push((user, events));
+                    kept.items.push(item);
+                }
             }
+            kept.left_out.add(own.len() - (kept.targets.len() - before));
         }
-        left_out.add(own.len() - (kept.len() - before));
+        if !kept.targets.is_empty() {
+            return Ok(kept);
+        }
+        let all = data.items();
+        Err(Error::Usage(match sampled {
+            Some(n) if most > 0 => format!(
+                "sampled:{n} needs {n} items outside each user's history, but no user leaves more than {most} of {all}: use \
+                 full, or sampled:{most} or less"
+            ),
+            _ => format!("nothing to rank: the users that are asked about have each of the {all} items"),
+        }))
     }
-    if !kept.is_empty() {
-        return Ok((kept, kept_items, left_out));
-    }
-    Err(Error::Usage(match sampled {
-        Some(n) if most > 0 => format!(
-            "sampled:{n} needs {n} items outside each user's history, but no user leaves more than {most} of {all}: use full, \
-             or sampled:{most} or less"
-        ),
-        _ => format!("nothing to rank: the users that are asked about have each of the {all} items"),
-    }))
 }
 
 /// What is asked for of a user, of targets and their items, which are by user.
