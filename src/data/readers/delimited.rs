@@ -64,6 +64,9 @@ fn below_header(
     rows.note(layout.describe(header));
     let offset = format.offset.and_then(|wanted| header.iter().position(|name| name == wanted));
     let offset = offset.filter(|_| layout.index(Role::Time).is_some());
+    offset
+        .into_iter()
+        .for_each(|index| rows.note(format!("times are as many milliseconds later as {} says", header[index])));
     records.next()?;
     Table { records, layout, fields: header.len(), offset }.read(rows)
 }
