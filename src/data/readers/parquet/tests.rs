@@ -18,7 +18,9 @@ type Write<'a> = &'a dyn Fn(&mut SerializedColumnWriter);
 
 fn required<T: DataType>(values: &[T::T]) -> impl Fn(&mut SerializedColumnWriter) + use<T> {
     let values = values.to_vec();
-    move |column| drop(column.typed::<T>().write_batch(&values, None, None).unwrap())
+    move |column| {
+        column.typed::<T>().write_batch(&values, None, None).unwrap();
+    }
 }
 
 /// Definition and repetition levels, and the values.
@@ -26,7 +28,9 @@ fn nested<'a, T: DataType>(
     levels: (&'a [i16], &'a [i16]),
     values: &'a [T::T],
 ) -> impl Fn(&mut SerializedColumnWriter) + 'a {
-    move |column| drop(column.typed::<T>().write_batch(values, Some(levels.0), Some(levels.1)).unwrap())
+    move |column| {
+        column.typed::<T>().write_batch(values, Some(levels.0), Some(levels.1)).unwrap();
+    }
 }
 
 fn file(fields: &str, columns: &[Write]) -> Vec<u8> {
