@@ -170,8 +170,8 @@ fn histories_of_any_format_and_of_unknown_items() {
     let error = bench.refuses(&args(&["--history=events.csv", "--user-column=whom"]));
     assert!(error.contains("\"whom\""), "{error}");
     assert!(bench.refuses(&args(&["--user-column=who"])).contains("say how --history is read, which is not given"));
-    let error =
-        bench.refuses(&["recommend", "--run=run", "--history=lines.txt", "--format=sequences", "--output=lines.txt"]);
+    let over = ["recommend", "--run=run", "--history=events.csv", "--output=events.csv"];
+    let error = bench.refuses(&[&over[..], &columns].concat());
     assert!(error.contains("it is read"), "{error}");
     assert!(!bench.path("no.csv").exists());
 }
