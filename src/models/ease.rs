@@ -111,8 +111,9 @@ impl Model for Ease {
     }
 
     fn count(&self, store: &mut Store, training: &[&[u32]]) -> Result<()> {
-        // The store has the weights already. faer panics where it is refused memory.
-        if !is_granted(square(self.items) as usize) {
+        // The process ends where faer is refused memory. Half as much again is asked for: faer reserves a third matrix for the
+        // inverse that it does not fill, and the allocator an arena for each thread.
+        if !is_granted(square(self.items) as usize / 2 * 3) {
             return Err(too_many(self.items, "the system grants this process less (ulimit -v)"));
         }
         let gram = self.gram(training);
