@@ -74,7 +74,7 @@ fn same(a: &Path, b: &Path) -> bool {
 
 /// Runs the program: 0 if all went well, 2 for wrong input or usage, 1 for a run that failed, 130 for one that was stopped.
 pub fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|e| match setting_flag(&e, env::args().collect()) {
+    let cli = Cli::try_parse().unwrap_or_else(|e| match setting_flag(&e, given()) {
         None => e.exit(),
         Some(hint) => {
             eprintln!("error: {hint}");
@@ -149,9 +149,15 @@ fn resumed_by<T>(command: impl FnOnce() -> String, done: Result<T>) -> Result<T>
     })
 }
 
+/// The arguments of the program, its name first. Bytes that are no UTF-8 are replaced: these are for messages alone.
+fn given() -> Vec<String> {
+    env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect()
+}
+
 /// The command that was given, and `more`, as a shell takes it.
 fn command_line(more: &[&str]) -> String {
-    let given: Vec<String> = env::args().skip(1).collect();
+    let all = given();
+    let given = all.get(1..).unwrap_or_default();
     let more = more.iter().filter(|flag| given.iter().all(|arg| arg != *flag));
     let all = given.iter().map(String::as_str).chain(more.copied());
     ["wgrec".into()].into_iter().chain(all.map(quoted)).collect::<Vec<_>>().join(" ")
