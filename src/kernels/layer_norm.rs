@@ -222,9 +222,11 @@ impl LayerNorm {
         // Four elements a lane, or as many more as a workgroup's lanes leave.
         let size = launch::lanes(d, caps);
         let lanes = d.div_ceil(4).next_power_of_two().min(size);
-        // Four times through a lane's quads of elements, which draw their words once, and two trees.
+        // Four times through a lane's quads of elements, and two trees. A quad of a row that begins within one of the tensor's
+        // draws the words of two.
         let quads = d.div_ceil(4 * lanes);
-        let turns = 4 * launch::turns_of(4 * quads, 0) + quads * random::ROUNDS + 2 * launch::TREE;
+        let draws = if d.is_multiple_of(4) { quads } else { 2 * quads };
+        let turns = 4 * launch::turns_of(4 * quads, 0) + draws * random::ROUNDS + 2 * launch::TREE;
         self.prepare(entry, x, lanes).turns(turns).groups(x.rows().div_ceil(size / lanes), size, caps)
     }
 
