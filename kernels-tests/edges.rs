@@ -91,7 +91,7 @@ fn case(fun: Fun) -> (Case, Vec<Tensor>) {
     (case, tensors)
 }
 
-/// What a result may be off by, besides 4e-6 of itself: [forward, gradient]. 1e-6 where it is a difference of numbers near 1.
+/// What a result may be off by, in addition to 4e-6 of itself: [forward, gradient]. 1e-6 where it is a difference of numbers near 1.
 fn absolute(fun: Fun) -> [f64; 2] {
     match fun {
         Fun::Tanh | Fun::Sigmoid => [0.0, 1e-6],

@@ -153,7 +153,7 @@ fn candidate(b: u32, place: u32) -> Candidate {
 var<workgroup> leaders: array<Candidate, WG>; // WG * 12 bytes
 
 // The k best of the best so far and this tile. Round r finds the first of all candidates that
-// stand behind the one of round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken. A launch makes
+// stand after the one of round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken. A launch makes
 // rounds begin .. end, and leaves the place of its last candidate where the next one writes its first id.
 @compute @workgroup_size(WG)
 fn top_k(

@@ -1,6 +1,7 @@
 // Watch over a training's loss, so that the host need not read the loss of each step.
-//   first' = 0 where scale = 0, since the update is left out; else first where it is not 0; else 1 + step mod 2^24 where the
-//   loss is not finite, which f32 holds exactly; else 0
+//   mark = 1 + step mod 2^24, which f32 holds exactly
+//   first' = first where it is not 0 and not the mark of an update that is left out, one of scale = 0; else mark where the loss
+//   is not finite and scale is not 0; else 0
 //   seen = (loss, part, first')
 // loss, part, scale, first: one number each; seen: [3]. One invocation.
 //!import index
@@ -22,14 +23,15 @@ fn watch(
     if thread_index(group, groups, local, WG) != 0u {
         return;
     }
-    var mark = first[0];
+    let mark = f32((step[STEP_NUMBER] & 0xffffffu) + 1u);
+    var kept = first[0];
     if scale[0] == 0.0 {
-        mark = 0.0;
-    } else if mark == 0.0 && !is_finite(loss[0]) {
-        mark = f32((step[STEP_NUMBER] & 0xffffffu) + 1u);
+        kept = select(kept, 0.0, kept == mark);
+    } else if kept == 0.0 && !is_finite(loss[0]) {
+        kept = mark;
     }
-    first[0] = mark;
+    first[0] = kept;
     seen[0] = loss[0];
     seen[1] = part[0];
-    seen[2] = mark;
+    seen[2] = kept;
 }

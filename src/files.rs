@@ -42,9 +42,9 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Res
         drop(out);
         file.as_file().sync_all()?;
         file.persist(path)?;
-        // Makes the renaming last over a loss of power.
+        // Makes the renaming last over a loss of power, where the file system can. The file is replaced either way.
         #[cfg(unix)]
-        File::open(folder)?.sync_all()?;
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
         Ok(())
     };
     attempt().map_err(Error::io(path, "write"))
@@ -79,7 +79,10 @@ pub fn replace_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Re
     let prefix = format!("{PREFIX}{}-", path.file_name().unwrap_or_default().to_string_lossy());
     let work = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).tempdir_in(folder_of(path)).map_err(failed())?;
     let lock = File::create_new(work.path().join(LOCK)).map_err(failed())?;
-    let _ = try_lock(&lock);
+    if matches!(try_lock(&lock), Ok(false)) {
+        // Another call took the folder for one that a kill left, and removes it.
+        return replace_folder(path, fill);
+    }
     let [new, old] = ["new", "old"].map(|name| work.path().join(name));
     fill(&new)?;
     let replaces = path.exists();

@@ -9,7 +9,7 @@ fn main() -> std::process::ExitCode {
 
 /// Keeps libwayland quiet where there is no desktop, as in containers. Mesa's layer that sorts Vulkan devices asks it for one
 /// whenever a Vulkan instance could make windows, which all of wgpu's can, and it prints an error each time that
-/// XDG_RUNTIME_DIR is not set. A folder without a socket is no error.
+/// XDG_RUNTIME_DIR is not set. One that leads to no socket is no error.
 fn without_a_desktop() {
     const VARIABLE: &str = "XDG_RUNTIME_DIR";
     if cfg!(target_os = "linux") && std::env::var_os(VARIABLE).is_none() {

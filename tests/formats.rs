@@ -25,7 +25,7 @@ const GOWALLA: &str = "gowalla/Gowalla_totalCheckins.txt";
 /// What the times of a file tell.
 #[derive(Clone, Copy)]
 enum Times {
-    /// To so many seconds; events within them are in the order of the file.
+    /// To this number of seconds; events within them are in the order of the file.
     To(i64),
     /// Nothing: the order is that of the file.
     None,
@@ -446,4 +446,23 @@ fn netflix_in_parts() {
     }
     let data = DataConfig::default().load_with(folder.path(), None).unwrap();
     assert_eq!((data.users(), data.items(), data.interactions()), (2, 2, 3));
+}
+
+/// A rating or a time that the first object lacks is one of the file, and its absence an error.
+#[test]
+fn an_object_lacks_what_others_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.jsonl");
+    let first = "{\"user_id\":\"a\",\"item_id\":1}\n";
+    std::fs::write(&path, format!("{first}{{\"user_id\":\"a\",\"item_id\":2,\"timestamp\":1500000000}}\n")).unwrap();
+    let read = |settings: &str| {
+        let config: DataConfig = toml::from_str(settings).unwrap();
+        config.load_with(&path, None)
+    };
+    let error = read("").unwrap_err().to_string();
+    assert!(
+        error.contains("events.jsonl:1") && error.contains("the field timestamp (--no-time reads none)"),
+        "{error}"
+    );
+    assert_eq!(read("columns.no_time = true").unwrap().interactions(), 2);
 }

@@ -127,7 +127,7 @@ fn groups_are_left_out_for_their_own_reason() {
     assert!(printed.contains(&format!("test     {repeats} targets")) && !printed.contains("fewer than 3"), "{printed}");
 }
 
-/// One user has every item: nothing can be drawn for that one, in training or evaluation, and the others go on.
+/// One user has every item: nothing can be drawn for that one, in training or evaluation, and the others continue.
 #[test]
 fn a_user_of_everything_is_left_out_and_counted() {
     let bench = Bench::new();

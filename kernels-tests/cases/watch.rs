@@ -13,7 +13,8 @@ pub fn cases() -> Vec<Case> {
         for (name, before, scale, number, after) in [
             ("first", 0.0, 1.0, 0, fault(1.0)),
             ("later", 3.0, 1.0, 9, 3.0),
-            ("left_out", 3.0, 0.0, 9, 0.0),
+            ("left_out", 10.0, 0.0, 9, 0.0),
+            ("left_out_later", 3.0, 0.0, 9, 3.0),
             ("last_mark", 0.0, 0.5, (1 << 24) - 1, fault((1 << 24) as f64)),
             ("long_after", 0.0, 1e-9, (1 << 33) + (3 << 24) + 41, fault(42.0)),
         ] {

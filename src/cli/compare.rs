@@ -19,7 +19,7 @@ pub struct Args {
     /// Of runs that were tuned to several behaviours, the one to predict [default: that of each config.toml]
     #[arg(long, value_name = "NAME")]
     behaviour: Option<String>,
-    /// Rank all anew by full or sampled:N, with the masks, ties and candidates of the first run, instead of each as it was
+    /// Rank all again by full or sampled:N, with the masks, ties and candidates of the first run, instead of each as it was
     /// tested
     #[arg(long)]
     protocol: Option<Protocol>,

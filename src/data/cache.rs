@@ -440,7 +440,7 @@ mod tests {
         assert!(fs::read(image).unwrap() == whole);
         assert_eq!(load().notes(), first.notes());
 
-        // A training goes on with what it has read, whatever happens to the file.
+        // A training continues with what it has read, whatever happens to the file.
         fs::write(image, "").unwrap();
         assert!(again.sections().eq(first.sections()));
 

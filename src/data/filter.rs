@@ -46,7 +46,7 @@ pub struct Filter {
     pub min_item: u32,
     pub ties: Ties,
     /// Whether events stay in the parts of the split that their files are, each part after the one before it. Not where
-    /// histories are cut anew.
+    /// histories are cut again.
     pub parts: bool,
 }
 

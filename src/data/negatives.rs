@@ -167,7 +167,7 @@ impl Alias {
     }
 }
 
-/// Which items are taken, set anew for each user.
+/// Which items are taken, set again for each user.
 #[derive(Debug)]
 pub struct Marks {
     /// Per item the round in which it was last marked.

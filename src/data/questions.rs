@@ -2,7 +2,7 @@
 
 use super::readers::{Clock, Interactions};
 
-/// Times that lie at least so many years before or after all others are asked about.
+/// Years before or after all others from which on times are asked about.
 const YEARS: i64 = 10;
 
 /// Notes and questions, a line each.

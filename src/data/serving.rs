@@ -26,7 +26,7 @@ pub struct HistoryFile {
     pub path: PathBuf,
     /// Told from the contents if not given.
     pub format: Option<Format>,
-    /// If not given, those of the run's data where the file has them, else told by the usual names.
+    /// If not given, those of the run's data where the file has them, else detected by the usual names.
     pub columns: Option<Columns>,
     pub skip_bad: SkipBad,
 }

@@ -16,7 +16,7 @@ const EARLIER_VALID: f64 = 2000.0;
 
 /// Every history cut in three: training, validation, test. What is asked for in a part is known from everything before it.
 ///
-/// Data that comes cut in files, for training, validation and test, keeps that cut unless it is to be cut anew.
+/// Data that comes cut in files, for training, validation and test, keeps that cut unless another is asked for.
 ///
 /// Where a behaviour is the target, a user's last event of it is the test and the one before it the validation (leave-one-out),
 /// and nothing from the validation on is learned from. Where there is a cut, both lie behind it, or the user is not evaluated.

@@ -277,7 +277,7 @@ fn result<'a>(results: &'a [(String, Slot)], name: &str) -> Result<&'a Slot> {
     found.ok_or_else(|| Error::Usage(format!("the plan has no result {name:?}")))
 }
 
-/// An error unless `len` elements from `offset` on lie within state `name` of so many `elements`.
+/// An error unless `len` elements from `offset` on lie within state `name` of `elements` elements.
 fn within(name: &str, elements: usize, offset: usize, len: usize) -> Result<()> {
     match offset.checked_add(len).is_some_and(|end| end <= elements) {
         true => Ok(()),

@@ -115,7 +115,7 @@ impl From<usize> for OperandRef {
 /// Invocations of a workgroup where a kernel has one an element: whole subgroups of every adapter.
 pub const WORKGROUP: usize = 64;
 
-/// Turns of a loop of so many `rounds`, each with `inner` turns of other loops, as drivers that end loops count them: one more,
+/// Turns of a loop of `rounds` rounds, each with `inner` turns of other loops, as drivers that end loops count them: one more,
 /// which only finds that the loop is over. For [`Launch::turns`].
 pub fn turns_of(rounds: usize, inner: usize) -> usize {
     rounds * (1 + inner) + 1

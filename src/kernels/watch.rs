@@ -12,7 +12,7 @@ use crate::twin;
 /// Inputs: the loss, the part of it that the targets have, and the `scale` of the update's gradients, a number each; the
 /// [`Step`]; the state `first` \[1\]. Outputs: `first` in place, the mark of the first step whose loss was not finite, 0 for
 /// none; and what the host reads, \[3\]: loss, part, `first`. Where `scale` is 0 the update is left out, so that it is no
-/// fault: `first` is 0 again.
+/// fault: a mark of this step, which an earlier batch of the update may have left, is 0 again.
 #[derive(Debug, Clone, Copy)]
 pub struct Watch;
 
@@ -30,11 +30,11 @@ impl Watch {
 
     fn twin<T: Real>(&self, a: &Args<T>) {
         let (loss, part, scale, step) = (a.f(0)[0], a.f(1)[0], a.f(2)[0], a.u(3));
-        let first = &mut a.out(0)[0];
+        let (first, mark) = (&mut a.out(0)[0], T::of((step[Step::STEP] as u64 % Watch::PERIOD + 1) as f64));
         if scale == T::ZERO {
-            *first = T::ZERO;
+            *first = if *first == mark { T::ZERO } else { *first };
         } else if *first == T::ZERO && !loss.is_finite() {
-            *first = T::of((step[Step::STEP] as u64 % Watch::PERIOD + 1) as f64);
+            *first = mark;
         }
         a.out(1).copy_from_slice(&[loss, part, *first]);
     }

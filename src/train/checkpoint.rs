@@ -126,7 +126,7 @@ pub fn load_parameters<T: DeserializeOwned>(
     Ok(about)
 }
 
-/// Reads a training that goes on, to [`save`] it with its [`State`]: parameters and the `optimiser`'s states.
+/// Reads a training that continues, to [`save`] it with its [`State`]: parameters and the `optimiser`'s states.
 ///
 /// # Errors
 /// The first of them that is not finite: [`Error::NotFinite`].

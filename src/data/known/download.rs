@@ -88,7 +88,7 @@ fn fetch(url: &str, remote: &Remote, place: &Path, progress: &mut dyn FnMut(u64,
         Stop::Disk(e) => Error::io(&path, "write")(e),
         Stop::Broken(why) => {
             let bytes = part.metadata().map_or(0, |about| about.len());
-            Error::Failed(format!("{url}: {why}; {bytes} bytes are in {}, start again to go on", path.display()))
+            Error::Failed(format!("{url}: {why}; {bytes} bytes are in {}, start again to continue", path.display()))
         }
     });
     let sha256 = done.and_then(|()| check(url, remote, &path));
@@ -256,7 +256,7 @@ mod tests {
         /// Sends everything whatever range is asked for.
         Whole,
         Status(&'static str),
-        /// Claims so many bytes.
+        /// Claims this number of bytes.
         Claim(u64),
     }
 

@@ -7,7 +7,7 @@ use memchr::{memchr, memchr_iter, memchr2_iter, memmem};
 use std::ops::Range;
 use std::path::Path;
 
-/// A record of more fields is none of an interaction.
+/// A record of more fields is not an interaction.
 pub(super) const MOST_FIELDS: usize = 1 << 16;
 
 /// What separates fields, and what quotation marks do.
@@ -32,7 +32,7 @@ pub(crate) enum Quotes {
     None,
     /// TSV: a field that both opens and closes with a quotation mark, on one line, is quoted.
     Closed,
-    /// CSV: a field that opens with a quotation mark goes on to the closing one, on whatever line that is.
+    /// CSV: a field that opens with a quotation mark continues to the closing one, on whatever line that is.
     Csv,
     /// The same, and a backslash takes the character after it as it is.
     Escaped,
@@ -316,7 +316,7 @@ impl Records {
         self.record.fields.len()
     }
 
-    /// Field `field` of the record, from 0; empty if there are not so many.
+    /// Field `field` of the record, from 0; empty if there are fewer.
     pub fn get(&self, field: usize) -> &[u8] {
         if field < self.len() { self.record.get(field) } else { b"" }
     }

@@ -16,6 +16,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
+/// Objects from the beginning of a file whose keys are looked at.
+const FIRST: usize = 1000;
+
 /// The keys of the first object.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
@@ -55,6 +58,28 @@ impl Keys {
         Some(Keys { own, list, python: false })
     }
 
+    /// These keys and those of other objects from the beginning of the file: a rating or a time that the first object lacks is
+    /// still one of the file.
+    fn with_others(mut self, path: &Path) -> Result<Keys> {
+        let (mut text, mut line) = (Text::open(path)?, vec![]);
+        for _ in 0..FIRST {
+            if !text.next(&mut line)? {
+                break;
+            }
+            let Some(other) = Keys::of(&line) else { continue };
+            let add = |all: &mut Vec<String>, more: Vec<String>| {
+                let new: Vec<String> = more.into_iter().filter(|key| !all.contains(key)).collect();
+                all.extend(new);
+            };
+            add(&mut self.own, other.own);
+            match (&mut self.list, other.list) {
+                (Some((name, inner)), Some((other, more))) if *name == other => add(inner, more),
+                _ => {}
+            }
+        }
+        Ok(self)
+    }
+
     /// Whether there are all of `keys`, or, where those are none, those of a user and an item.
     pub fn have(&self, keys: &[&str]) -> bool {
         let inner = self.list.as_ref().map_or(&[][..], |(_, inner)| inner);
@@ -78,7 +103,7 @@ pub(crate) fn read(path: &Path, format: &Declared, columns: &Columns, rows: &mut
         }
         let plan = match &plan {
             Some(plan) => plan,
-            None => plan.insert(Plan::of(&line, format, columns, rows, at(path, text.line))?),
+            None => plan.insert(Plan::of(&line, path, format, columns, rows, at(path, text.line))?),
         };
         if !plan.python {
             plan.push(&line, text.line, rows)?;
@@ -108,21 +133,23 @@ struct Plan {
 }
 
 impl Plan {
-    /// Chooses the keys by the first object.
+    /// Chooses the keys by the first objects, of which `line` is the first.
     fn of(
         line: &[u8],
+        path: &Path,
         format: &Declared,
         columns: &Columns,
         rows: &mut Builder,
         wrong: impl Fn(Option<u64>, String, String) -> Error,
     ) -> Result<Plan> {
-        let Some(Keys { own, list, python }) = Keys::of(line) else {
+        let Some(keys) = Keys::of(line) else {
             let (column, expected) = match serde_json::from_slice::<IgnoredAny>(line) {
                 Err(e) if e.is_eof() => (Some(e.column() as u64), "a whole JSON object (is the line cut?)"),
                 _ => (None, "a JSON object or a Python literal a line"),
             };
             return Err(wrong(column, show(line), expected.to_string()));
         };
+        let Keys { own, list, python } = keys.with_others(path)?;
         let list = list.filter(|_| Role::Item.find(&own).is_none());
         let (list, inner) = list.unzip();
         let inner = inner.unwrap_or_default();
@@ -197,9 +224,14 @@ type Texts<'a> = [Option<Cow<'a, str>>; 5];
 /// The texts of the values of `keys`. The error says what was expected.
 fn texts<'a>(keys: &Wanted, values: [Option<&'a RawValue>; 5]) -> Result<Texts<'a>, String> {
     let mut texts = Texts::default();
-    for ((key, value), text) in keys.iter().zip(values).zip(&mut texts) {
+    for (((key, value), text), role) in keys.iter().zip(values).zip(&mut texts).zip(Role::ALL) {
         let Some(key) = key else { continue };
-        let raw = value.ok_or_else(|| format!("an object with the field {key}"))?.get();
+        let without = match role {
+            Role::Value => " (--no-rating reads none)",
+            Role::Time => " (--no-time reads none)",
+            _ => "",
+        };
+        let raw = value.ok_or_else(|| format!("an object with the field {key}{without}"))?.get();
         *text = Some(match raw.as_bytes()[0] {
             b'"' if !raw.contains('\\') => Cow::Borrowed(&raw[1..raw.len() - 1]),
             b'"' => Cow::Owned(serde_json::from_str(raw).map_err(|e| format!("a text as {key} ({e})"))?),

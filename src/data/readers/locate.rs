@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The parts that RecBole cuts data into, a file each.
 const PARTS: [&str; 3] = ["train", "valid", "test"];
 
-/// Lines, and about so many bytes of them, that are looked at to recognise a format.
+/// Lines, and about the number of bytes of them, that are looked at to recognise a format.
 const LINES: usize = 1000;
 const BYTES: usize = 1 << 16;
 

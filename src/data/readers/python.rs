@@ -59,7 +59,7 @@ fn string(literal: &[u8], start: usize, out: &mut Vec<u8>) -> Result<usize, usiz
     }
 }
 
-/// What stands behind a backslash, from `at` on; returns where it ends.
+/// What follows a backslash, from `at` on; returns where it ends.
 fn escape(literal: &[u8], at: usize, out: &mut Vec<u8>) -> Result<usize, usize> {
     let number = |from: usize, digits: usize, radix: u32| {
         let digits = std::str::from_utf8(literal.get(from..from + digits)?).ok()?;

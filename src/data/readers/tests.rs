@@ -206,7 +206,7 @@ fn bad_input() {
     let good = "1::2::3::978300760\n";
     let csv = "user,item,rating,timestamp\n1,2,3,978300760\n";
     let long = "x".repeat(10_000);
-    let absurd = "a time before the year 2100";
+    let absurd = "a time of the years 1840 to 2099";
     let cases: Vec<(Vec<u8>, String)> = vec![
         ("".into(), ": found an empty file; expected at least one line".into()),
         ("\n\n".into(), ":1: found nothing; expected the first line of a known format".into()),

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// A line, or a record of several, that is longer than this is none of ids and numbers.
+/// A line, or a record of several, that is longer than this does not hold ids and numbers.
 const LONGEST_RECORD: usize = 64 << 20;
 
 /// How a file is packed; told by its first bytes, never by its name.
@@ -174,7 +174,7 @@ impl Text {
         self.append(line)
     }
 
-    /// Reads the next line, without its end, behind what `record` holds. False at the end of the file.
+    /// Reads the next line, without its end, after what `record` holds. False at the end of the file.
     ///
     /// # Errors
     /// A record of over 64 MiB.

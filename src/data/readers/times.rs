@@ -130,8 +130,17 @@ impl Times {
         self.values.push(self.values.len() as i64);
     }
 
-    /// Adds a time as it stands in the file, and so many milliseconds after it. The error says what was expected.
+    /// Adds a time as it stands in the file, and this number of milliseconds after it. The error says what was expected; nothing is
+    /// added then, and nothing was learned of the column.
     pub fn push(&mut self, text: &[u8], milliseconds: u32) -> Result<(), String> {
+        let before = (self.form, self.unit, self.length, self.shortest, self.values.len());
+        self.try_push(text, milliseconds).inspect_err(|_| {
+            (self.form, self.unit, self.length, self.shortest) = (before.0, before.1, before.2, before.3);
+            self.values.truncate(before.4);
+        })
+    }
+
+    fn try_push(&mut self, text: &[u8], milliseconds: u32) -> Result<(), String> {
         self.push_text(text)?;
         if milliseconds > 0 {
             let unit = self.unit.unwrap_or(0);
@@ -144,13 +153,14 @@ impl Times {
 
     fn push_text(&mut self, text: &[u8]) -> Result<(), String> {
         let text = text.trim_ascii();
-        if let Some(whole) = integer(text) {
+        let digits = digits(text);
+        if let (None, Some(whole)) = (digits, integer(text)) {
             return self.push_number(whole, 0);
         }
-        if let Some((whole, billionths)) = decimal(text) {
+        if let (None, Some((whole, billionths))) = (digits, decimal(text)) {
             return self.push_number(whole, billionths);
         }
-        let Some((seconds, nanoseconds)) = date(text) else {
+        let Some((seconds, nanoseconds)) = digits.or_else(|| date(text)) else {
             return Err("a time: Unix seconds, milliseconds, microseconds or nanoseconds, a date such as \
                         2005-04-03 10:04:18, or a position"
                 .to_string());
@@ -187,13 +197,15 @@ impl Times {
         let size = whole.unsigned_abs();
         if size >= SMALLEST_CLOCK as u64 {
             let Some(unit) = (0..4).find(|&unit| size <= YEAR_2100 as u64 * thousands(unit) as u64) else {
-                return Err("a time before the year 2100, in Unix seconds, milliseconds, microseconds or nanoseconds"
-                    .to_string());
+                return Err(
+                    "a time of the years 1840 to 2099, in Unix seconds, milliseconds, microseconds or nanoseconds"
+                        .to_string(),
+                );
             };
             match self.unit {
                 Some(before) if before != unit => {
                     let unit = Clock::UNITS[before as usize].name();
-                    return Err(format!("a time before the year 2100 in Unix {unit}, as in the lines before"));
+                    return Err(format!("a time of the years 1840 to 2099 in Unix {unit}, as in the lines before"));
                 }
                 Some(_) => {}
                 None => {
@@ -321,8 +333,25 @@ fn date(text: &[u8]) -> Option<(i64, u32)> {
     let other = || DATES.iter().find_map(|form| formed(form, text));
     let (date, time, offset) = iso(text.strip_suffix(" UTC").unwrap_or(text)).or_else(other)?;
     let local = date.to_datetime(time.unwrap_or(Time::midnight())).duration_since(EPOCH).as_nanos();
-    let utc = local - offset.unwrap_or(Offset::UTC).seconds() as i128 * BILLION;
+    // A leap second was read as the second before it.
+    let leap = if text.contains(":60") { BILLION } else { 0 };
+    let utc = local + leap - offset.unwrap_or(Offset::UTC).seconds() as i128 * BILLION;
     Some((utc.div_euclid(BILLION) as i64, utc.rem_euclid(BILLION) as u32))
+}
+
+/// `20050403100418`, or without the seconds. As microseconds or milliseconds these would be in August 1970 or in 1976.
+fn digits(text: &[u8]) -> Option<(i64, u32)> {
+    let form = match text.len() {
+        14 => "%Y%m%d%H%M%S",
+        12 => "%Y%m%d%H%M",
+        _ => return None,
+    };
+    if !text.starts_with(b"19") && !text.starts_with(b"20") {
+        return None;
+    }
+    let parsed = strtime::parse(form, text).ok()?;
+    let seconds = Offset::UTC.to_timestamp(parsed.to_datetime().ok()?).ok()?.as_second();
+    Some((seconds, 0))
 }
 
 /// ISO 8601: a date, with or without a time, its fraction and its zone.
@@ -333,9 +362,17 @@ fn iso(text: &str) -> Option<(Date, Option<Time>, Option<Offset>)> {
     (offset.is_some() || pieces.time_zone_annotation().is_none()).then(|| (pieces.date(), pieces.time(), offset))
 }
 
-/// Other dates, for strtime: of Twitter; with slashes; in words; of MIND.
-const DATES: [&str; 5] =
-    ["%a %b %d %H:%M:%S %z %Y", "%Y/%m/%d %H:%M:%S%.f", "%Y/%m/%d", "%B %d, %Y", "%m/%d/%Y %I:%M:%S %p"];
+/// Other dates, for strtime: of Twitter; ISO 8601 with a zone after a space; with slashes; in words; of MIND; of e-mail.
+const DATES: [&str; 8] = [
+    "%a %b %d %H:%M:%S %z %Y",
+    "%Y-%m-%d %H:%M:%S%.f %z",
+    "%Y/%m/%d %H:%M:%S%.f",
+    "%Y/%m/%d",
+    "%B %d, %Y",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%a, %d %b %Y %H:%M:%S %z",
+    "%a, %d %b %Y %H:%M:%S GMT",
+];
 
 fn formed(form: &str, text: &str) -> Option<(Date, Option<Time>, Option<Offset>)> {
     let parsed = strtime::parse(form, text).ok()?;
@@ -407,6 +444,13 @@ mod tests {
             ("April 3, 2005", (second - 36_258, 0)),
             ("4/3/2005 10:04:18 AM", (second, 0)),
             ("Sun Apr 03 12:04:18 +0200 2005", (second, 0)),
+            ("2005-04-03 12:04:18 +0200", (second, 0)),
+            ("2005-04-03 12:04:18.5 +0200", (second, 500_000_000)),
+            ("2005-04-03 10:04:18 +0000 UTC", (second, 0)),
+            ("Sun, 03 Apr 2005 10:04:18 GMT", (second, 0)),
+            ("Sun, 03 Apr 2005 12:04:18 +0200", (second, 0)),
+            ("2016-12-31T23:59:60Z", (1_483_228_800, 0)),
+            ("2016-12-31 23:59:60.5", (1_483_228_800, 500_000_000)),
             ("Tue Apr 03 18:00:06 +0000 2012", (1_333_476_006, 0)),
             ("1969-12-31T23:59:59.5", (-1, 500_000_000)),
             ("2014-12-06 02", (1_417_831_200, 0)),
@@ -426,6 +470,31 @@ mod tests {
         ] {
             assert_eq!(date(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    /// A row that is left out has not told what the column holds.
+    #[test]
+    fn what_is_refused_leaves_no_trace() {
+        let mut times = Times::default();
+        for bad in ["99999999999999999999", "then", "1e300", ""] {
+            assert!(times.push(bad.as_bytes(), 0).is_err(), "{bad}");
+        }
+        times.push(b"2005-04-03", 0).unwrap();
+        assert!(times.push(b"5", 0).is_err());
+        times.push(b"2005-04-04", 0).unwrap();
+        assert_eq!(times.finish(), (vec![1_112_486_400, 1_112_572_800], Clock::Seconds));
+    }
+
+    /// Dates without separators are no microseconds or milliseconds.
+    #[test]
+    fn dates_in_digits() {
+        assert_eq!(
+            column(&["20050403100418", "20050403100419"]),
+            Ok((vec![1_112_522_658, 1_112_522_659], Clock::Seconds))
+        );
+        assert_eq!(column(&["200504031004"]), Ok((vec![1_112_522_640], Clock::Seconds)));
+        assert_eq!(column(&["1112522658000"]).unwrap().1, Clock::Milliseconds);
+        assert_eq!(column(&["20051399100418"]).unwrap().1, Clock::Microseconds);
     }
 
     #[test]
@@ -453,13 +522,13 @@ mod tests {
         for (texts, want) in [
             (
                 vec!["1600000000", "1600000000000"],
-                "a time before the year 2100 in Unix seconds, as in the lines before",
+                "a time of the years 1840 to 2099 in Unix seconds, as in the lines before",
             ),
             (vec!["1600000000000", "0", "1600000000"], "2100 in Unix milliseconds, as in the lines before"),
             (vec!["1600000000", "2020-01-01"], "a number, as in the lines before"),
             (vec!["2020-01-01", "1600000000"], "a date, as in the lines before"),
-            (vec!["5000000000000000000"], "a time before the year 2100, in Unix seconds, milli"),
-            (vec!["1e300"], "a time before the year 2100, in Unix seconds, milli"),
+            (vec!["5000000000000000000"], "a time of the years 1840 to 2099, in Unix seconds, milli"),
+            (vec!["1e300"], "a time of the years 1840 to 2099, in Unix seconds, milli"),
             (vec!["0001-01-01", "2020-01-01 00:00:00.123456789"], "times from 1678 to 2261"),
             (vec!["2020-01-01 00:00:00.123456789", "9999-12-31"], "times from 1678 to 2261"),
             (vec!["soon"], "a time: Unix seconds, milliseconds, microseconds or nanoseconds, a date such as 2005"),

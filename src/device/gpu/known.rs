@@ -17,7 +17,7 @@ use std::sync::Arc;
 const TURNS: u32 = 1 << 17;
 const LANES: usize = 64;
 
-/// Input seeds u32 \[64\]; output \[64, 2\]: each seed after so many steps of a generator of random numbers, whose result no
+/// Input seeds u32 \[64\]; output \[64, 2\]: each seed after this number of steps of a generator of random numbers, whose result no
 /// compiler knows without taking them, and the number of steps that were taken.
 #[derive(Debug)]
 struct Steps;

@@ -207,7 +207,7 @@ impl<'a> Fit<'a> {
         Ok(self.speed_since(start, samples_before))
     }
 
-    /// Samples a second since `start`, when there were so many.
+    /// Samples a second since `start`, from the number at that time.
     fn speed_since(&self, start: Instant, samples_before: u64) -> f64 {
         per_second((self.state.samples - samples_before) as f64, start.elapsed().as_secs_f64())
     }

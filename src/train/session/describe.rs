@@ -39,7 +39,7 @@ impl Session {
     }
 
     /// # Errors
-    /// What ranks of this session's model and the `other`'s would differ in besides the models: they cannot be paired then.
+    /// What ranks of this session's model and the `other`'s would differ in, apart from the models: they cannot be paired then.
     pub fn check_comparable(&self, other: &Session) -> Result<()> {
         let [a, b] = [self, other].map(Session::circumstances);
         let mut apart = vec![];

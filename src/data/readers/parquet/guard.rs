@@ -20,7 +20,7 @@ use std::sync::{Arc, Once};
 /// Footers, and pages of small files, are not larger.
 const LARGEST: u64 = 64 << 20;
 
-/// Gzip unpacks to so many times its size at most. A page that cannot reach the other bound needs no check, as no usual one does.
+/// The most that gzip unpacks to, in multiples of its size. A page that cannot reach the other bound needs no check, as no usual one does.
 const GZIP_RATIO: u64 = 1032;
 const MOST_UNCHECKED: u64 = 512 << 20;
 

@@ -42,7 +42,7 @@ impl Compact<'_> {
         let kind = byte & 0x0f;
         let number = match byte >> 4 {
             0 if kind != 0 => self.zigzag()?,
-            delta => last + delta as i64,
+            delta => last.checked_add(delta as i64)?,
         };
         Some((number, kind))
     }
