@@ -8,7 +8,7 @@
 
 use super::dataset::{Dataset, hex};
 use super::filter::Filter;
-use super::readers::{Clock, Columns, Names, SkipBad, Source, parts};
+use super::readers::{Clock, Columns, Names, SkipBad, Source};
 use crate::error::{Error, Result};
 use crate::files::{is_running, replace, sweep};
 use serde::{Deserialize, Serialize};
@@ -191,10 +191,10 @@ impl Cache {
     pub fn file(&self, source: &Source, columns: &Columns, skip: SkipBad, filter: &Filter) -> Result<PathBuf> {
         let mut hash = Sha256::new();
         hash.update(VERSION.to_ne_bytes());
-        for file in &source.files {
+        for (file, keys) in source.files.iter().zip(&source.keys) {
             hash.update(hash_file(file)?);
             // What folders say is read too.
-            hash.update(serde_json::to_vec(&parts::keys(file)).expect("names and values"));
+            hash.update(serde_json::to_vec(keys).expect("names and values"));
         }
         let settings = (&source.format, &source.parts, columns, skip, filter);
         hash.update(serde_json::to_vec(&settings).expect("settings are plain data"));

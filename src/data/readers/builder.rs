@@ -1,10 +1,11 @@
 //! What all readers end in: rows checked field by field and gathered into columns.
 
+use super::columns::Role;
 use super::names::{Interner, Names, Refused};
 use super::text::show;
 use super::times::{Clock, Instant, Times};
 use crate::data::split::thousands;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -126,7 +127,10 @@ impl FromStr for SkipBad {
     }
 }
 
-/// Gathers rows into [`Interactions`]. Every row must have the same fields as the first.
+/// What the fields of a row are called, by [`Role`]; none for those that it does not have.
+type Fields = [Option<String>; 5];
+
+/// Gathers rows into [`Interactions`]. Every row must have the same fields as the first, whatever file it is in.
 pub(crate) struct Builder {
     path: PathBuf,
     skip: SkipBad,
@@ -139,6 +143,14 @@ pub(crate) struct Builder {
     null_user: bool,
     ends_in_newline: bool,
     notes: Vec<String>,
+    /// A note says which columns are read.
+    columns_noted: bool,
+    /// The columns of the file, where they have names.
+    columns: Fields,
+    /// The file of the first row, and the fields of that row.
+    first: Option<(PathBuf, Fields)>,
+    /// Whether the rows of this file have a value, a time and a behaviour. None before its first row.
+    has: Option<[bool; 3]>,
     part: Option<u8>,
     parts: Option<Vec<u8>>,
     users: Interner,
@@ -163,6 +175,10 @@ impl Builder {
             null_user: false,
             ends_in_newline: true,
             notes: vec![],
+            columns_noted: false,
+            columns: Default::default(),
+            first: None,
+            has: None,
             part: None,
             parts: None,
             users: Interner::default(),
@@ -192,6 +208,20 @@ impl Builder {
     pub fn continue_in(&mut self, path: &Path, part: Option<u8>) {
         self.path = path.to_path_buf();
         self.part = part;
+        self.columns = Default::default();
+        self.has = None;
+    }
+
+    /// Names the columns of the file that are read, by [`Role`].
+    pub fn name_columns(&mut self, columns: Fields) {
+        self.columns = columns;
+    }
+
+    /// The line about the columns that are read: those of the first file are those of all.
+    pub fn note_columns(&mut self, note: String) {
+        if !std::mem::replace(&mut self.columns_noted, true) {
+            self.note(note);
+        }
     }
 
     /// A line about the file, for people.
@@ -245,6 +275,7 @@ impl Builder {
     }
 
     fn push_or_leave_out(&mut self, row: &Row, time: Option<Instant>) -> Result<()> {
+        self.check_fields(row, time.is_some())?;
         let behaviours = self.behaviours.len();
         self.push_whole(row, time).or_else(|error| {
             self.behaviours.truncate(behaviours);
@@ -252,7 +283,58 @@ impl Builder {
         })
     }
 
-    /// Adds a row, or nothing of it if it is wrong: ids, which stay, come last.
+    /// Every row has the fields of the first one. It is no use to leave out rows that have others: their whole file has.
+    fn check_fields(&mut self, row: &Row, has_instant: bool) -> Result<()> {
+        let has = [row.value.is_some(), has_instant || row.time.is_some(), row.behaviour.is_some()];
+        if self.has == Some(has) {
+            return Ok(());
+        }
+        let [value, time, behaviour] = has;
+        let fields = Role::ALL.map(|role| {
+            let name = self.columns[role as usize].clone().unwrap_or_else(|| role.name().to_string());
+            [true, true, value, time, behaviour][role as usize].then_some(name)
+        });
+        let (file, first) = self.first.get_or_insert_with(|| (self.path.clone(), fields.clone()));
+        let file = file.display();
+        for (role, (first, own)) in Role::ALL.into_iter().zip(first.iter().zip(&fields)) {
+            let what = role.name();
+            let found = match (first, own) {
+                (Some(first), None) => format!("no column of {what}s, where {file} has {first:?}"),
+                (None, Some(own)) => format!("the column {own:?} of {what}s, where {file} has none"),
+                (Some(first), Some(own)) if plain(first) != plain(own) => {
+                    format!("the column {own:?} of {what}s, where that of {file} is {first:?}")
+                }
+                _ => continue,
+            };
+            let without = match role {
+                Role::Value => " (--no-rating reads no values)",
+                Role::Time => " (--no-time reads no times)",
+                _ => "",
+            };
+            return Err(Error::Input {
+                path: self.path.clone(),
+                line: Some(row.line),
+                column: None,
+                found,
+                expected: format!("the same columns in all files of a table{without}"),
+            });
+        }
+        self.has = Some(has);
+        Ok(())
+    }
+
+    /// What was expected of a time. "The lines before" may be those of another file.
+    fn expected_time(&self, expected: String) -> String {
+        match &self.first {
+            Some((first, _)) if *first != self.path && expected.contains("the lines before") => {
+                format!("{expected} (the first file is {})", first.display())
+            }
+            _ => expected,
+        }
+    }
+
+    /// Adds a row, or nothing of it if it is wrong: what can be wrong comes first. An id that is refused only now ends the
+    /// reading, whatever may be left out.
     fn push_whole(&mut self, row: &Row, time: Option<Instant>) -> Result<()> {
         if self.user.len() == u32::MAX as usize {
             return Err(Error::Usage(format!("{}: more than 2^32 interactions", self.path.display())));
@@ -274,11 +356,15 @@ impl Builder {
             (Some(instant), _) => {
                 let shown = instant.to_string();
                 let field = Field { text: shown.as_bytes(), column: 0 };
-                self.time.push_instant(instant).map_err(|expected| self.bad(row.line, field, expected))?;
+                let pushed = self.time.push_instant(instant);
+                pushed.map_err(|expected| self.bad(row.line, field, self.expected_time(expected)))?;
             }
             (None, Some(field)) => {
                 let pushed = self.time.push(field.text, offset.unwrap_or(0));
-                pushed.map_err(|expected| self.bad(row.line, field, expected + " (--no-time reads none)"))?;
+                pushed.map_err(|expected| {
+                    let expected = self.expected_time(expected + " (--no-time reads none)");
+                    self.bad(row.line, field, expected)
+                })?;
             }
             (None, None) => self.time.push_position(),
         }

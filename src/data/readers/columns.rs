@@ -211,6 +211,14 @@ impl Role {
     }
 }
 
+/// Whether two columns are called the same, or as columns that mean the same.
+#[cfg(feature = "parquet")]
+pub(crate) fn mean_the_same(a: &str, b: &str) -> bool {
+    let (plain_a, plain_b) = (plain(a), plain(b));
+    let mut names = Role::ALL.into_iter().map(Role::usual).chain([&SESSIONS[..]]);
+    a == b || names.any(|names| names.contains(&plain_a.as_str()) && names.contains(&plain_b.as_str()))
+}
+
 /// Where the columns of each [`Role`] are in a header, from 0. User and item are always there.
 pub(crate) struct Layout([Option<usize>; 5]);
 
@@ -254,6 +262,7 @@ impl Layout {
                 rows.or_session(header[session].clone());
             }
         }
+        rows.name_columns(layout.0.map(|index| index.map(|index| header[index].clone())));
         Ok(layout)
     }
 

@@ -61,7 +61,7 @@ fn below_header(
     rows: &mut Builder,
 ) -> Result<()> {
     let layout = Layout::of(header, columns, format.columns, rows, at(records.path(), 1))?;
-    rows.note(layout.describe(header));
+    rows.note_columns(layout.describe(header));
     let offset = format.offset.and_then(|wanted| header.iter().position(|name| name == wanted));
     let offset = offset.filter(|_| layout.index(Role::Time).is_some());
     offset

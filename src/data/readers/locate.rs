@@ -2,6 +2,7 @@
 
 use super::columns::Columns;
 use super::formats::{self, Declared, Format, Head, Shape};
+use super::parts::{self, Key};
 use super::text::{Text, open, show, unpack};
 use crate::error::{Error, Result};
 use crate::files::is_temporary;
@@ -22,6 +23,8 @@ pub struct Source {
     pub files: Vec<PathBuf>,
     /// The part of the split (0 training, 1 validation, 2 test) that each file is, where they are cut so.
     pub parts: Vec<Option<u8>>,
+    /// The columns that the folders of each file say.
+    pub(crate) keys: Vec<Vec<Key>>,
     pub(crate) layout: &'static Declared,
 }
 
@@ -31,33 +34,35 @@ impl Source {
         let part = |file: &PathBuf| part_of(file).map(|(part, _)| part as u8);
         let cut = layout.shape == Shape::Atomic && files.len() > 1;
         let parts = files.iter().map(|file| part(file).filter(|_| cut)).collect();
-        Source { format, files, parts, layout }
+        let keys = vec![vec![]; files.len()];
+        Source { format, files, parts, keys, layout }
     }
 }
 
 /// Finds the interactions under `path`, a file or a folder, and detects their format by content unless `format` is given.
 ///
-/// In a folder the usual names are looked for first; then a single file whose contents are a known format will do. `columns`
-/// that are named make a table of any text.
+/// In a folder the usual names are looked for first; then a single file whose contents are a known format will do, or the part
+/// files of one table. In a folder with nothing but another folder it is that one that counts. `columns` that are named make a
+/// table of any text.
 ///
 /// # Errors
 /// A file of no known format; a folder without a file of interactions, or with several.
 pub fn locate(path: &Path, format: Option<Format>, columns: &Columns) -> Result<Source> {
     if path.is_dir() {
-        return in_folder(path, format, columns);
+        return in_folder(path, format, columns, parts::DEEPEST);
     }
     let layout = recognise(path, format, columns)?;
     let files = match layout.shape {
-        Shape::Benchmark | Shape::Atomic => parts(path),
+        Shape::Benchmark | Shape::Atomic => cut_with(path),
         _ => vec![path.to_path_buf()],
     };
     Ok(Source::of(layout, files))
 }
 
-fn in_folder(folder: &Path, format: Option<Format>, columns: &Columns) -> Result<Source> {
+fn in_folder(folder: &Path, format: Option<Format>, columns: &Columns, depth: usize) -> Result<Source> {
     let files = files(folder)?;
     let known = |file: &&PathBuf| {
-        let other_part = part_of(file).is_some_and(|(part, _)| part > 0 && parts(file).first() != Some(file));
+        let other_part = part_of(file).is_some_and(|(part, _)| part > 0 && cut_with(file).first() != Some(file));
         // Notes are prose, and attributes have ids too.
         let name = unpacked_name(file);
         let prose = name.starts_with("readme") || name.starts_with("licen") || name.starts_with("meta");
@@ -69,32 +74,56 @@ fn in_folder(folder: &Path, format: Option<Format>, columns: &Columns) -> Result
         found = usual;
     }
     let wanted = format.is_none_or(|format| format == Format::PARQUET);
-    if let Some(table) = super::parts::of(folder)?.filter(|_| wanted)
+    if let Some(table) = if wanted { parts::of(folder)? } else { None }
         && (format.is_some() || found.iter().all(|file| table.contains(file)))
     {
         let layout = formats::of(Format::PARQUET).next().expect("it is declared");
-        return Ok(Source::of(layout, table));
+        let keys = table.iter().map(|file| parts::keys(file, folder)).collect();
+        return Ok(Source { keys, ..Source::of(layout, table) });
+    }
+    let layouts: Vec<&Declared> = found.iter().filter_map(|file| looks_like(file, format, columns)).collect();
+    let alike = layouts.windows(2).all(|pair| pair[0] == pair[1]);
+    if let Some(first) =
+        layouts.first().filter(|first| alike && matches!(first.shape, Shape::Header(_) | Shape::Json(_)))
+    {
+        let table = parts::with(found[0], &files);
+        if table.len() > 1 && found.iter().all(|file| table.contains(file)) {
+            return Ok(Source::of(first, table));
+        }
     }
     if let [file] = found[..] {
         return locate(file, format, columns);
     }
     // The Netflix Prize comes in several files.
-    let layouts: Vec<&Declared> = found.iter().filter_map(|file| looks_like(file, format, columns)).collect();
-    if let Some(first) = layouts.first().filter(|first| first.shape == Shape::Netflix)
-        && layouts.iter().all(|layout| layout == first)
-    {
+    if let Some(first) = layouts.first().filter(|first| alike && first.shape == Shape::Netflix) {
         return Ok(Source::of(first, found.into_iter().cloned().collect()));
     }
-    let names: Vec<_> = found.iter().filter_map(|f| f.file_name()).map(|f| f.to_string_lossy()).collect();
-    let found = match names.len() {
-        0 => "a folder without a file that looks like interactions".to_string(),
-        n if n > 10 => format!("a folder with {n} files that may be the interactions: {}, ...", names[..10].join(", ")),
-        _ => format!("a folder with several files that may be the interactions: {}", names.join(", ")),
+    let folders = if found.is_empty() { parts::plain_folders(folder)? } else { vec![] };
+    if let ([only], Some(depth)) = (&folders[..], depth.checked_sub(1)) {
+        return in_folder(only, format, columns, depth);
+    }
+    let (count, names) = match found.is_empty() {
+        true => (folders.len(), listed(folders.iter())),
+        false => (found.len(), listed(found.into_iter())),
     };
-    let expected =
-        "one such file (ratings.*, interactions.*, events.*, u.data, *.inter, *.parquet, ...); name the file itself"
-            .to_string();
+    let (found, itself) = match (folders.is_empty(), count) {
+        (false, _) => (format!("no file that looks like interactions, and the folders {names}"), "file or folder"),
+        (_, 0) => ("a folder without a file that looks like interactions".to_string(), "file"),
+        (_, n) if n > 10 => (format!("a folder with {n} files that may be the interactions: {names}"), "file"),
+        _ => (format!("a folder with several files that may be the interactions: {names}"), "file"),
+    };
+    let expected = format!(
+        "one such file (ratings.*, interactions.*, events.*, u.data, *.inter, *.parquet, ...), or the parts of one table \
+         alone (part-0.*, part-1.*, ...); name the {itself} itself"
+    );
     Err(Error::Input { path: folder.to_path_buf(), line: None, column: None, found, expected })
+}
+
+/// Names for a message.
+fn listed<'a>(paths: impl ExactSizeIterator<Item = &'a PathBuf>) -> String {
+    let more = if paths.len() > 10 { ", ..." } else { "" };
+    let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    paths.take(10).map(name).collect::<Vec<_>>().join(", ") + more
 }
 
 /// The files of a folder, by name.
@@ -106,7 +135,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
             files.push(path);
         }
     }
-    files.sort();
+    files.sort_by(|a, b| parts::by_name(a, b));
     Ok(files)
 }
 
@@ -153,7 +182,7 @@ fn part_of(file: &Path) -> Option<(usize, String)> {
 }
 
 /// A part of a split and its neighbours, as far as they exist; any of the three may be named. Another file alone.
-fn parts(file: &Path) -> Vec<PathBuf> {
+fn cut_with(file: &Path) -> Vec<PathBuf> {
     let Some((own, name)) = part_of(file) else { return vec![file.to_path_buf()] };
     let ending = |part: &str| format!(".{part}.inter");
     let of = |part: &str| file.with_file_name(name.replace(&ending(PARTS[own]), &ending(part)));

@@ -18,7 +18,7 @@ mod names;
 mod netflix;
 #[cfg(feature = "parquet")]
 mod parquet;
-pub(crate) mod parts;
+mod parts;
 mod python;
 mod sequences;
 pub(crate) mod text;
@@ -75,15 +75,15 @@ fn read_into(source: &Source, columns: &Columns, rows: &mut Builder) -> Result<(
     if format.shape == Shape::Benchmark {
         return benchmark::read(&source.files, rows);
     }
-    for (path, part) in source.files.iter().zip(&source.parts) {
-        rows.continue_in(path, *part);
+    for (at, path) in source.files.iter().enumerate() {
+        rows.continue_in(path, source.parts[at]);
         match format.shape {
             Shape::Json(_) => json::read(path, format, columns, rows)?,
             Shape::Sequences => sequences::read(path, rows)?,
             Shape::Netflix => netflix::read(path, columns, rows)?,
             Shape::Mind => mind::read(path, columns, rows)?,
             #[cfg(feature = "parquet")]
-            Shape::Parquet => parquet::read(path, columns, rows)?,
+            Shape::Parquet => parquet::read(path, &source.keys[at], columns, rows)?,
             #[cfg(not(feature = "parquet"))]
             Shape::Parquet => {
                 let path = path.display();

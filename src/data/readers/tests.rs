@@ -147,6 +147,54 @@ fn folders() {
 }
 
 #[test]
+fn parts_of_text_are_one_table() {
+    let folder = Folder::new();
+    let header = "user_id,item_id,timestamp\n";
+    for (name, rows) in [("part-00010.csv", "c,1,9"), ("part-00009.csv", "b,1,9"), ("part-00000.csv", "a,1,9")] {
+        folder.file(name, format!("{header}{rows}\n"));
+    }
+    folder.file("_SUCCESS", "");
+    folder.file("part-00001.csv", "");
+    assert_eq!(listed(&read_path(folder.0.path()).unwrap()), ["a 1 9", "b 1 9", "c 1 9"]);
+    folder.file("part-00002.csv", "user_id,item_id\nd,1\n");
+    let message = read_path(folder.0.path()).unwrap_err().to_string();
+    assert!(message.contains("part-00002.csv:2: found no column of times, where "), "{message}");
+    folder.file("part-00002.csv", "no header\n");
+    let message = read_path(folder.0.path()).unwrap_err().to_string();
+    assert!(message.contains("part-00002.csv:1: found "), "{message}");
+    // Other numbers in names may be those of folds, or of years of other data.
+    let folder = Folder::new();
+    folder.file("fold1.csv", format!("{header}a,1,9\n"));
+    folder.file("fold2.csv", format!("{header}a,1,9\n"));
+    let message = read_path(folder.0.path()).unwrap_err().to_string();
+    assert!(
+        message.contains("several files that may be the interactions: fold1.csv, fold2.csv; expected"),
+        "{message}"
+    );
+    let folder = Folder::new();
+    folder.file("part-0.json", "{\"user\": 1, \"item\": 2, \"rating\": 3}\n");
+    let second = folder.file("part-1.json", "{\"user\": 2, \"item\": 2, \"rating\": 3}\n");
+    assert_eq!(read_path(folder.0.path()).unwrap().len(), 2);
+    std::fs::write(second, "{\"user\": 2, \"item\": 2}\n").unwrap();
+    let message = read_path(folder.0.path()).unwrap_err().to_string();
+    assert!(message.contains("part-1.json:1: found no column of values, where "), "{message}");
+}
+
+#[test]
+fn a_cut_split_has_one_set_of_columns() {
+    let folder = Folder::new();
+    folder.file("x.train.inter", "user_id:token\titem_id:token\trating:float\na\t1\t3\na\t2\t4\n");
+    folder.file("x.valid.inter", "user_id:token\titem_id:token\na\t3\n");
+    for name in ["", "x.train.inter", "x.valid.inter"] {
+        let error = read_path(&folder.0.path().join(name)).unwrap_err();
+        assert!(error.to_string().contains("x.valid.inter:2: found no column of values, where "), "{error}");
+    }
+    let columns = Columns { no_rating: true, ..Columns::default() };
+    let source = locate(folder.0.path(), None, &columns).unwrap();
+    assert_eq!(read(&source, &columns, SkipBad::NONE).unwrap().len(), 3);
+}
+
+#[test]
 fn named_columns_and_files_without_header() {
     let folder = Folder::new();
     let path = folder.file("f", "who|what|when\nann|tea|978300760\n");

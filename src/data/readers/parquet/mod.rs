@@ -5,9 +5,9 @@ mod guard;
 mod thrift;
 
 use super::builder::{Builder, Field, Row};
-use super::columns::{Columns, Layout, Role};
+use super::columns::{Columns, Layout, Role, mean_the_same};
 use super::delimited::at;
-use super::parts;
+use super::parts::Key;
 use super::text::{Packing, broken, open, unpack};
 use crate::error::{Error, Result};
 use cells::{Cell, Cells};
@@ -24,18 +24,22 @@ use std::sync::Arc;
 const BLOCK: usize = 4096;
 const LIST_BLOCK: usize = 16;
 
-/// Reads a file, and the keys in the names of its folders (`rating=5/part-0.parquet`) as columns after its own.
-pub(crate) fn read(path: &Path, columns: &Columns, rows: &mut Builder) -> Result<()> {
+/// Reads a file, and `keys` in the names of its folders (`rating=5/part-0.parquet`) as columns after its own. One that means the
+/// same as a column of the file's own is not read, unless it is named.
+pub(crate) fn read(path: &Path, keys: &[Key], columns: &Columns, rows: &mut Builder) -> Result<()> {
     let file = Arc::new(seekable(path)?);
     let metadata = guard::metadata(&file).map_err(|e| damaged(path, e))?;
     let schema = metadata.file_metadata().schema_descr();
-    let keys = parts::keys(path);
     let mut header: Vec<String> = (0..schema.num_columns()).map(|leaf| cells::name(schema, leaf)).collect();
+    let goes_before =
+        |own: &String, key: &str| own == key || mean_the_same(own, key) && columns.named().all(|n| n != key);
+    let keys: Vec<Key> =
+        keys.iter().filter(|(key, _)| !header.iter().any(|own| goes_before(own, key))).cloned().collect();
     header.extend(keys.iter().map(|(name, _)| name.clone()));
     let nowhere =
         |_, found, expected| Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected };
     let layout = Layout::of(&header, columns, &[], rows, nowhere)?;
-    rows.note(layout.describe(&header));
+    rows.note_columns(layout.describe(&header));
     let table = Table { path, file, schema, header, keys, layout };
     let mut line = 0;
     for group in metadata.row_groups() {
@@ -78,7 +82,7 @@ struct Table<'a> {
     schema: &'a SchemaDescriptor,
     header: Vec<String>,
     /// Columns after those of the file, of one value each.
-    keys: Vec<(String, Option<String>)>,
+    keys: Vec<Key>,
     layout: Layout,
 }
 
@@ -140,7 +144,7 @@ impl Table<'_> {
         let cells = Cells::new(&self.file, (self.schema, index), chunk, role, elements);
         let Some(cells) = cells.map_err(|e| damaged(self.path, e))? else {
             let found = format!("the column {name:?} of type {}", cells::type_name(&self.schema.column(index)));
-            let expected = format!("a {} of numbers, texts, dates or times, or a list of them", role.name());
+            let expected = format!("{}s that are numbers, texts, dates or times, or lists of them", role.name());
             return Err(wrong(found, expected));
         };
         let block = match (chunk.column_descr().max_rep_level(), guard::declares_delta(chunk)) {

@@ -174,6 +174,7 @@ fn lists_are_a_row_for_each_element() {
                   required int64 id; required int64 price; } } }";
     let error = read_bytes(&file(fields, &[&users, &items, &items])).unwrap_err();
     assert!(error.to_string().contains("\"item.list.element.id\""), "{error}");
+    assert!(error.to_string().contains("; expected items that are numbers, texts,"), "{error}");
 }
 
 #[test]
@@ -211,7 +212,126 @@ fn tables_in_parts() {
         "{error}"
     );
     let path = Path::new("/data/run=3/x/a%20b=c%2Fd/e=__HIVE_DEFAULT_PARTITION__/f.parquet");
-    assert_eq!(parts::keys(path), [("a b".to_string(), Some("c/d".to_string())), ("e".to_string(), None)]);
+    let keys = |folder: &str| parts::keys(path, Path::new(folder));
+    assert_eq!(keys("/data/run=3/x/a%20b=c%2Fd").len(), 1);
+    assert_eq!(keys("/data/run=3"), [("a b".to_string(), Some("c/d".to_string())), ("e".to_string(), None)]);
+}
+
+/// A table in a folder: files of users and items in which each name in `more` is a column of one number.
+fn table(files: &[(&str, i64, &[(&str, i64)])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, user, more) in files {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut fields = "required int64 user_id; required int64 item;".to_string();
+        let mut columns = vec![required::<Int64Type>(&[*user]), required::<Int64Type>(&[7])];
+        for (name, number) in *more {
+            fields += &format!(" required int64 {name};");
+            columns.push(required::<Int64Type>(&[*number]));
+        }
+        let columns: Vec<Write> = columns.iter().map(|column| column as Write).collect();
+        std::fs::write(path, file(&fields, &columns)).unwrap();
+    }
+    folder
+}
+
+fn refusal(folder: &tempfile::TempDir) -> String {
+    let error = read_path(folder.path()).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    error.to_string().replace(folder.path().to_str().unwrap(), "T")
+}
+
+#[test]
+fn files_of_other_columns_are_refused() {
+    let (one, two) = ("part-0.parquet", "part-1.parquet");
+    let rating: &[(&str, i64)] = &[("rating", 3)];
+    for (first, second, found) in [
+        (
+            &[][..],
+            rating,
+            "found the column \"rating\" of values, where T/part-0.parquet has none; expected the same columns",
+        ),
+        (rating, &[], "found no column of values, where T/part-0.parquet has \"rating\"; expected the same columns"),
+        (rating, &[("plays", 3)], "found the column \"plays\" of values, where that of T/part-0.parquet is \"rating\""),
+        (&[("event", 1)], &[], "found no column of behaviours"),
+        (&[("timestamp", 1)], &[], "found no column of times"),
+        (&[], &[("timestamp", 1)], "found the column \"timestamp\" of times"),
+    ] {
+        let message = refusal(&table(&[(one, 1, first), (two, 2, second)]));
+        assert!(message.starts_with(&format!("T/part-1.parquet:1: {found}")), "{message}");
+    }
+    // No rows that may be left out.
+    let folder = table(&[(one, 1, rating), (two, 2, &[])]);
+    let columns = Columns::default();
+    let source = locate(folder.path(), None, &columns).unwrap();
+    assert!(read(&source, &columns, SkipBad::ALL).unwrap_err().to_string().contains("no column of values"));
+    let columns = Columns { no_rating: true, ..columns };
+    assert_eq!(shown(&read(&source, &columns, SkipBad::NONE).unwrap()), ["1 7", "2 7"]);
+    // Folders are columns too.
+    let message = refusal(&table(&[("rating=1/a.parquet", 1, &[]), ("year=2/a.parquet", 2, &[])]));
+    assert!(message.starts_with("T/year=2/a.parquet:1: found no column of values, where T/rating=1/"), "{message}");
+    // Columns that are not read may differ, and the first file says which are.
+    let data = read_path(table(&[(one, 1, &[("ts", 1)]), (two, 2, &[("ts", 2), ("date", 3)])]).path()).unwrap();
+    assert_eq!(data.notes, ["columns: user user_id, item item, time ts"]);
+    let message = refusal(&table(&[(one, 1, &[("ts", 1_600_000_000)]), (two, 2, &[("ts", 1_600_000_000_000)])]));
+    assert!(message.contains("T/part-1.parquet:1:3: found \"1600000000000\"; expected a time"), "{message}");
+    assert!(message.contains("(the first file is T/part-0.parquet)"), "{message}");
+}
+
+#[test]
+fn no_file_of_a_table_is_lost() {
+    let read_users = |files: &[&str]| {
+        let files: Vec<_> = files.iter().zip(0..).map(|(name, user)| (*name, user, &[][..])).collect();
+        read_path(table(&files).path()).map(|data| shown(&data).join(", ")).map_err(|e| e.to_string())
+    };
+    assert_eq!(read_users(&["y=1/a.parquet", "y=2/b.parquet", "y=2/sub/b.parquet"]).unwrap(), "0 7, 1 7, 2 7");
+    // Numbers count as such.
+    assert_eq!(read_users(&["part.0", "part.1", "part.10", "part.2"]).unwrap(), "0 7, 1 7, 3 7, 2 7");
+    assert_eq!(read_users(&["y=10/a", "y=9/a", "y=9/b"]).unwrap(), "1 7, 2 7, 0 7");
+    for other in ["old/a.parquet", "old/y=1/b/a.parquet"] {
+        for files in [["y=1/a.parquet", "y=2/a.parquet", other], ["part-0", "part-1", other]] {
+            let message = read_users(&files).unwrap_err();
+            assert!(message.contains("/old: found a folder of Parquet files beside the part files"), "{message}");
+        }
+    }
+    let folder = table(&[("part-0.parquet", 1, &[])]);
+    std::fs::write(folder.path().join("part-1.parquet"), "version https://git-lfs.github.com/spec/v1\n").unwrap();
+    assert!(refusal(&folder).starts_with("T/part-1.parquet: found what is no whole Parquet file"));
+    #[cfg(unix)]
+    {
+        let folder = table(&[("y=1/a.parquet", 1, &[])]);
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("y=1/loop")).unwrap();
+        assert!(refusal(&folder).contains("found a folder too deep"));
+    }
+}
+
+#[test]
+fn only_folders_below_the_one_that_is_named_are_columns() {
+    let folder = table(&[("user=9/timestamp=5/t.parquet", 1, &[("timestamp", 3)])]);
+    let inner = folder.path().join("user=9");
+    for path in [folder.path(), &inner, &inner.join("timestamp=5"), &inner.join("timestamp=5/t.parquet")] {
+        let data = read_path(path).unwrap();
+        assert_eq!((shown(&data), &data.time[..]), (vec!["1 7".to_string()], &[3][..]), "{}", path.display());
+    }
+    // What is named goes before what is not.
+    let columns = Columns { user: Some("user".to_string()), ..Columns::default() };
+    let data = read(&locate(folder.path(), None, &columns).unwrap(), &columns, SkipBad::NONE).unwrap();
+    assert_eq!(shown(&data), ["9 7"]);
+}
+
+#[test]
+fn a_folder_of_hugging_face_is_a_table() {
+    let parts: &[_] =
+        &[("data/train-00000-of-00002.parquet", 1, &[][..]), ("data/train-00001-of-00002.parquet", 2, &[])];
+    let folder = table(parts);
+    std::fs::write(folder.path().join("README.md"), "---\nlicense: mit\n---\n").unwrap();
+    assert_eq!(shown(&read_path(folder.path()).unwrap()), ["1 7", "2 7"]);
+    let message = refusal(&table(&[parts[0], parts[1], ("data/test-00000-of-00001.parquet", 3, &[])]));
+    assert!(message.starts_with("T/data: found a folder with several files that may be"), "{message}");
+    assert!(message.contains(": test-00000-of-00001.parquet, train-00000-of-00002.parquet, train-00001"), "{message}");
+    let message = refusal(&table(&[("a/train-0.parquet", 1, &[]), ("b/train-0.parquet", 2, &[])]));
+    let found = "T: found no file that looks like interactions, and the folders a, b; expected one such file (";
+    assert!(message.starts_with(found) && message.ends_with("name the file or folder itself"), "{message}");
 }
 
 #[test]
