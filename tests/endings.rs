@@ -180,6 +180,50 @@ fn a_training_that_diverges_late_keeps_its_last_good_checkpoint() {
     bench.ends(0, &["eval", "--run=run", "--split=valid"]);
 }
 
+/// Loss, parameters and scores are finite, a moment is not.
+#[test]
+fn a_moment_that_overflows_leaves_the_files_as_they_were() {
+    let bench = Bench::new();
+    let world = "--device=cpu --set=world.users=300 --set=model.dim=16 --set=data.max_len=10 --set=train.batch=32 \
+                 --set=loss.temperature=1e-4";
+    let train = |code, model: &str, more: &str| {
+        let args = ["train", model, "--out=run"].into_iter().chain(world.split_whitespace());
+        bench.ends(code, &args.chain(more.split_whitespace()).collect::<Vec<_>>())
+    };
+    let (_, error) = train(1, "gru4rec", "--set=loss.kind=bpr --set=train.lr=1e10 --set=train.max_steps=2");
+    assert!(error.contains("the optimiser's state") && error.contains("Nothing of it is saved"), "{error}");
+    assert!(!bench.path("run/model.safetensors").exists());
+    bench.ends(2, &["eval", "--run=run"]);
+    fs::remove_dir_all(bench.path("run")).unwrap();
+
+    let of = "--set=loss.kind=softmax --set=train.lr=1e8";
+    train(0, "pomrec", &format!("{of} --set=train.max_steps=1"));
+    let kept = |mut files: BTreeMap<PathBuf, Vec<u8>>| {
+        files.remove(&bench.path("run/config.toml"));
+        files
+    };
+    let before = kept(bench.files("run"));
+    let (_, error) = train(1, "pomrec", &format!("{of} --set=train.max_steps=2 --resume"));
+    assert!(error.contains("the optimiser's state") && error.contains("the best parameters, of epoch 1"), "{error}");
+    assert!(kept(bench.files("run")) == before && before.contains_key(&bench.path("run/metrics.json")));
+    bench.ends(0, &["eval", "--run=run"]);
+}
+
+/// As where a run is killed between the two files.
+#[test]
+fn best_parameters_past_the_checkpoint_are_written_anew() {
+    let bench = Bench::new();
+    bench.train(0, "sasrec", "run", &["--set=train.max_steps=1"]);
+    let checkpoint = fs::read(bench.path("run/checkpoint/last.safetensors")).unwrap();
+    let go_on = ["--resume", "--set=train.max_steps=9", "--set=train.epochs=9"];
+    bench.train(0, "sasrec", "run", &go_on);
+    let model = fs::read(bench.path("run/model.safetensors")).unwrap();
+    fs::write(bench.path("run/checkpoint/last.safetensors"), checkpoint).unwrap();
+    let (out, _) = bench.train(0, "sasrec", "run", &go_on);
+    assert!(out.contains("run/model.safetensors is of step ") && out.contains("writes it anew"), "{out}");
+    assert!(fs::read(bench.path("run/model.safetensors")).unwrap() == model);
+}
+
 #[test]
 fn parameters_that_are_not_finite_are_refused_by_name() {
     let bench = Bench::new();

@@ -126,7 +126,7 @@ pub fn load_parameters<T: DeserializeOwned>(
     Ok(about)
 }
 
-/// Reads a training that continues, to [`save`] it with its [`State`]: parameters and the `optimiser`'s states.
+/// Reads a training that continues, to [`save`] it with its [`State`]: parameters, then the `optimiser`'s states.
 ///
 /// # Errors
 /// The first of them that is not finite: [`Error::NotFinite`].
@@ -233,6 +233,12 @@ pub fn save<T: Serialize>(path: &Path, origin: &Origin, about: &T, tensors: &[(S
 /// Where the parameters in a file come from.
 pub fn origin(path: &Path) -> Result<Origin> {
     Ok(header(path, &fs::read(path).map_err(Error::io(path, "read"))?)?.origin)
+}
+
+/// The step of the best parameters in a file.
+pub fn best_step(path: &Path) -> Result<u64> {
+    let about = header(path, &fs::read(path).map_err(Error::io(path, "read"))?)?.about;
+    Ok(serde_json::from_value::<Best>(about).map_err(|e| broken(path, e))?.step)
 }
 
 fn broken(path: &Path, found: impl ToString) -> Error {

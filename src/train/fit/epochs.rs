@@ -6,7 +6,7 @@ use crate::data::{Part, TrainBatches};
 use crate::device::{Store, Timing};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::{Evaluator, Ranked};
-use crate::train::checkpoint::{self, Best, Named, State, Which, load_training, read_parameters, read_training};
+use crate::train::checkpoint::{self, Best, Named, State, Which, best_step, load_training, read_training};
 use crate::train::folder::{Line, RunFolder};
 use crate::train::report::{Report, speed};
 use crate::train::session::Session;
@@ -68,8 +68,17 @@ impl<'a> Fit<'a> {
             session.load_frozen(folder, &mut store)?;
             let kept = |name: &str| session.keeps(name);
             let of = (model.params(), &kept as Which);
-            let state = load_training(&checkpoint, &session.origin(), of, &moments, &mut store)?;
+            let mut state = load_training(&checkpoint, &session.origin(), of, &moments, &mut store)?;
             report.line("resumed", &format!("after step {} (epoch {})", thousands(state.step), state.epoch + 1));
+            let file = folder.model_file();
+            let step = file.is_file().then(|| best_step(&file)).transpose()?;
+            if let Some(step) = step.filter(|step| *step > state.step) {
+                // A run that was killed between the two files: the best that the checkpoint speaks of is gone.
+                let about =
+                    format!("{} is of step {}: the next evaluation writes it anew", file.display(), thousands(step));
+                report.line("", &about);
+                state.best = None;
+            }
             saved_step = Some(state.step);
             state
         } else {
@@ -233,18 +242,19 @@ impl<'a> Fit<'a> {
         let evaluates = epoch.is_multiple_of(config.eval.every) || epoch == config.train.epochs || self.at_last_step();
         let mut valid = None;
         let mut best = false;
-        if evaluates {
-            let ranked = self.validate(report)?;
+        let ranked = if evaluates { Some(self.validate(report)?) } else { None };
+        // All that is saved is checked before the first file is touched.
+        let training = self.read_training()?;
+        if let Some(ranked) = ranked {
             let value = metric.mean(&ranked.ranks);
             best = self.state.best.as_ref().is_none_or(|best| value > best.value);
             text += &format!("  valid {metric} {value:.4}{}", if best { " (best)" } else { "" });
             let metrics = ranked.metrics(metric);
             if best {
                 let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
-                let parameters =
-                    self.read(|kept, fit| read_parameters(fit.session.model.params(), kept, &fit.store))?;
                 self.folder.remove_metrics()?;
-                checkpoint::save(&self.folder.model_file(), &self.session.origin(), &found, &parameters)?;
+                let parameters = &training[..training.len() - self.moments.len()];
+                checkpoint::save(&self.folder.model_file(), &self.session.origin(), &found, parameters)?;
                 self.state.best = Some(found);
             }
             valid = Some(metrics);
@@ -258,7 +268,6 @@ impl<'a> Fit<'a> {
         }
         // Only now the checkpoint: a run that is killed before it does the epoch's end again, to the same result.
         let (step, seconds) = (self.state.step, self.state.seconds);
-        let training = self.read_training()?;
         self.folder.append(&Line { epoch, step, loss, valid, best, seconds, samples_per_second: speed_now })?;
         self.clock = Instant::now();
         self.write(&training)?;
@@ -299,12 +308,9 @@ impl<'a> Fit<'a> {
     /// What a checkpoint holds. Not after a loss that was not finite, read or not.
     fn read_training(&mut self) -> Result<Named> {
         self.read_loss()?;
-        self.read(|kept, fit| read_training((fit.session.model.params(), kept), &fit.moments, &fit.store))
-    }
-
-    /// What `read` reads of what the phase keeps.
-    fn read(&self, read: impl FnOnce(Which, &Fit) -> Result<Named>) -> Result<Named> {
-        read(&|name| self.session.keeps(name), self).map_err(|e| self.diverged(Some(self.state.step), e))
+        let kept = |name: &str| self.session.keeps(name);
+        let read = read_training((self.session.model.params(), &kept), &self.moments, &self.store);
+        read.map_err(|e| self.diverged(Some(self.state.step), e))
     }
 
     fn write(&mut self, training: &Named) -> Result<()> {
