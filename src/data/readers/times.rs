@@ -330,8 +330,9 @@ fn decimal(text: &[u8]) -> Option<(i64, u32)> {
 fn date(text: &[u8]) -> Option<(i64, u32)> {
     const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
     let text = std::str::from_utf8(text).ok()?;
+    let text = text.strip_suffix(" UTC").unwrap_or(text);
     let other = || DATES.iter().find_map(|form| formed(form, text));
-    let (date, time, offset) = iso(text.strip_suffix(" UTC").unwrap_or(text)).or_else(other)?;
+    let (date, time, offset) = iso(text).or_else(other)?;
     let local = date.to_datetime(time.unwrap_or(Time::midnight())).duration_since(EPOCH).as_nanos();
     // A leap second was read as the second before it.
     let leap = if text.contains(":60") { BILLION } else { 0 };
@@ -524,7 +525,7 @@ mod tests {
                 vec!["1600000000", "1600000000000"],
                 "a time of the years 1840 to 2099 in Unix seconds, as in the lines before",
             ),
-            (vec!["1600000000000", "0", "1600000000"], "2100 in Unix milliseconds, as in the lines before"),
+            (vec!["1600000000000", "0", "1600000000"], "to 2099 in Unix milliseconds, as in the lines before"),
             (vec!["1600000000", "2020-01-01"], "a number, as in the lines before"),
             (vec!["2020-01-01", "1600000000"], "a date, as in the lines before"),
             (vec!["5000000000000000000"], "a time of the years 1840 to 2099, in Unix seconds, milli"),
