@@ -174,6 +174,9 @@ fn lists_are_a_row_for_each_element() {
                   required int64 id; required int64 price; } } }";
     let error = read_bytes(&file(fields, &[&users, &items, &items])).unwrap_err();
     assert!(error.to_string().contains("\"item.list.element.id\""), "{error}");
+    let fields = "required int64 user; required fixed_len_byte_array(1) item;";
+    let bytes = required::<FixedLenByteArrayType>(&[FixedLenByteArray::from(vec![1])]);
+    let error = read_bytes(&file(fields, &[&required::<Int64Type>(&[1]), &bytes])).unwrap_err();
     assert!(error.to_string().contains("; expected items that are numbers, texts,"), "{error}");
 }
 
@@ -217,8 +220,11 @@ fn tables_in_parts() {
     assert_eq!(keys("/data/run=3"), [("a b".to_string(), Some("c/d".to_string())), ("e".to_string(), None)]);
 }
 
-/// A table in a folder: files of users and items in which each name in `more` is a column of one number.
-fn table(files: &[(&str, i64, &[(&str, i64)])]) -> tempfile::TempDir {
+/// A file of one row: its name, the user, and columns besides the item, of a number each.
+type OneRow<'a> = (&'a str, i64, &'a [(&'a str, i64)]);
+
+/// A table in a folder.
+fn table(files: &[OneRow]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, user, more) in files {
         let path = folder.path().join(name);
