@@ -13,14 +13,14 @@ pub struct Assembled {
 }
 
 /// `const NAME: u32 = VALUE;` for each constant, then every library file that the shader imports, once, then the shader, all
-/// with their loops [`unrolled`].
+/// with their loops `unrolled`.
 ///
 /// `reverse` numbers workgroups and lanes backwards (lib/index.wgsl). A software driver runs them in order, so that a
 /// missing barrier goes unseen where reads come from lower lanes; run backwards it shows.
 ///
 /// # Panics
 /// If the shader, or a library file that it imports, does not exist, or if `//!unroll` stands before something else than the
-/// loop that [`unrolled`] asks for.
+/// loop that `unrolled` asks for.
 pub fn assemble(source: &Source, constants: &[(&str, u32)], reverse: bool) -> Assembled {
     let (name, body) = match source {
         Source::File(stem) => (format!("shaders/{stem}.wgsl"), find(SHADERS, stem)),

@@ -33,7 +33,7 @@ pub struct Fetched {
 /// there will be.
 ///
 /// # Errors
-/// If the data set may not be fetched; if the server does not answer, sends more than [`LARGEST`], or what it sends has
+/// If the data set may not be fetched; if the server does not answer, sends more than 1 GiB, or what it sends has
 /// another hash than is known; if another process fetches the same file.
 pub fn get(
     known: &Known,

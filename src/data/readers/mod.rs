@@ -46,7 +46,7 @@ use std::path::Path;
 /// Where a user is null and there is a column of sessions, sessions are the users of the whole file.
 ///
 /// # Errors
-/// [`Error::Input`](crate::Error::Input) for whatever is wrong with the files.
+/// [`Error::Input`] for whatever is wrong with the files.
 pub fn read(source: &Source, columns: &Columns, skip: SkipBad) -> Result<Interactions> {
     let mut rows = Builder::new(&source.files[0], skip);
     let done = read_into(source, columns, &mut rows);
