@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use std::error::Error as _;
+use std::fmt::Display;
 use std::sync::OnceLock;
 
 /// Starts the threads of rayon's global pool, once. Whoever computes in parallel calls it first: rayon itself panics where the
@@ -18,9 +19,14 @@ pub fn start() -> Result<()> {
     };
     match REFUSED.get_or_init(build) {
         None => Ok(()),
-        Some(why) => Err(Error::Failed(format!(
-            "no threads can be started ({why}): free memory, raise the limit of processes (ulimit -u), or start fewer threads \
-             by RAYON_NUM_THREADS"
-        ))),
+        Some(why) => Err(refused(why)),
     }
+}
+
+/// The error of a thread that the system does not grant.
+pub fn refused(why: impl Display) -> Error {
+    Error::Failed(format!(
+        "no threads can be started ({why}): free memory, raise the limit of processes (ulimit -u), or start fewer threads \
+         by RAYON_NUM_THREADS"
+    ))
 }

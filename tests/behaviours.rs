@@ -442,7 +442,7 @@ fn items_of_a_file_are_ranked() {
     let text = bench.ok(&eval(&["--items=items.tsv", "--per-user=ranks.csv"]));
     let seen = known.iter().filter(|(user, item)| events().iter().any(|e| (e.0, e.1) == (*user, *item))).count();
     let said = format!(
-        "items.tsv: 10 items of 10 users, asked for after whole histories ({seen} are in them); 3 left out (1 users, 1 items not in \
+        "items.tsv: 10 items of 10 users, asked for after whole histories ({seen} are in them); 3 left out (1 user, 1 item not in \
          the data); full ranking, items of buy masked"
     );
     assert!(text.contains(&said) && text.contains("items    10 targets"), "{text}");

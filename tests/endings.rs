@@ -313,6 +313,41 @@ impl std::io::Write for StopsAt {
     }
 }
 
+/// The training is over by then.
+#[test]
+fn a_stop_while_the_test_part_is_ranked_says_that_the_training_is_saved() {
+    let bench = Bench::new();
+    let stop = Stop::default();
+    let mut report = Report::to(StopsAt("epoch 3", stop.clone()));
+    let run = bench.path("run");
+    let error = fit("sasrec", &run, &[], FitOptions { stop, ..FitOptions::default() }, &mut report).unwrap_err();
+    assert!(matches!(error, Error::Stopped(_)), "{error}");
+    let told = format!("the training is done and saved: `wgrec eval --run {}` ranks it", run.display());
+    assert!(error.to_string().contains(&told), "{error}");
+    bench.ends(0, &["eval", "--run=run"]);
+}
+
+/// It waits for a pipe that nobody writes to.
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_before_the_first_step_says_so() {
+    let bench = Bench::new();
+    assert!(Command::new("mkfifo").arg(bench.path("pipe")).status().unwrap().success());
+    let args = ["train", "sasrec", "--data=pipe", "--device=cpu"];
+    let child = bench.command(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let listens = || {
+        let mut tasks = fs::read_dir(format!("/proc/{}/task", child.id())).into_iter().flatten();
+        tasks
+            .any(|task| fs::read_to_string(task.unwrap().path().join("comm")).is_ok_and(|name| name.trim() == "ctrl-c"))
+    };
+    let start = Instant::now();
+    while !listens() && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(&child, "-INT");
+    assert_eq!(ended(child), "stopped; go on by: wgrec train sasrec --data=pipe --device=cpu\n");
+}
+
 /// By a library user's own flag: after a step, between epochs, and, from another thread, anywhere, in validation too.
 #[test]
 fn a_training_that_is_stopped_and_resumed_comes_to_the_same_bits() {
@@ -439,6 +474,32 @@ fn a_sweep_that_is_stopped_goes_on_by_the_same_command() {
     let (out, _) = bench.ends(0, &args);
     assert!(!out.contains("failed"), "{out}");
     assert_eq!(bench.lines("runs/a sweep/dim=32,seed=1").len(), 40);
+}
+
+/// Five users, each with all thirty items at the test part's targets: said before the first step, but where all items are ranked.
+#[test]
+fn what_cannot_be_ranked_is_said_before_the_training() {
+    let bench = Bench::new();
+    let events =
+        (0..5).flat_map(|user| (0..30).map(move |i| format!("u{user},i{},{}\n", (i + 7 * user) % 30, 100 + i)));
+    fs::write(bench.path("all.csv"), "user,item,timestamp\n".to_string() + &events.collect::<String>()).unwrap();
+    let args = [&["train", "sasrec", "--data=all.csv", "--out=run"][..], &SMALL].concat();
+    let (out, error) = bench.ends(2, &args);
+    assert!(error.contains("nothing to rank: the users that are asked about have each of the 30 items"), "{error}");
+    assert!(!out.contains("epoch") && !bench.path("run").exists(), "{out}");
+    let (out, _) = bench.ends(0, &[&args[..], &["--set=eval.mask_history=false"]].concat());
+    assert!(out.contains("test ") && !out.contains("(masked") && !out.contains("left out:"), "{out}");
+    let (out, _) = bench.ends(0, &["eval", "--run=run"]);
+    assert!(out.contains("5 targets") && out.contains("unmasked") && !out.contains("NaN"), "{out}");
+    let (_, error) = bench.ends(2, &["eval", "--run=run", "--lists=31"]);
+    assert!(error.contains("--lists: found 31; expected at most 30"), "{error}");
+    let recommend = ["recommend", "--run=run", "--output=recs.csv", "--unmasked"];
+    let (out, _) = bench.ends(0, &[&recommend[..], &["-k5000"]].concat());
+    assert!(out.contains("saved    30 items for 5 users: recs.csv"), "{out}");
+    let (_, error) = bench.ends(2, &[&recommend[..], &["--users=none"]].concat());
+    assert!(error.contains("none: found no such file; expected ids of users, one a line"), "{error}");
+    let (_, error) = bench.ends(2, &["eval", "--run=run", "--items=none"]);
+    assert!(error.contains("none: found no such file; expected a file of users and items"), "{error}");
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn a_history_gives_the_lists_of_a_known_user() {
             "sasrec" => {}
             _ => assert_eq!(new["someone"], want["u3"], "{run}"),
         }
-        assert!(printed.contains("1 users (1 of them new to the run)"), "{printed}");
+        assert!(printed.contains("1 user (1 of them new to the run)"), "{printed}");
     }
 }
 
@@ -145,7 +145,7 @@ fn histories_of_any_format_and_of_unknown_items() {
     let columns = ["--user-column=who", "--item-column=what", "--time-column=when", "--delimiter=;"];
     let (got, printed) = lists(&bench, "run", &[&["--history=events.csv"], &columns[..]].concat());
     assert_eq!((got.len(), &got["ann"]), (1, &want["ann"]));
-    let told = "1 users (1 of them new to the run), 4 events; 5 events of 4 items that the run does not know left out; 1 users \
+    let told = "1 user (1 of them new to the run), 4 events; 5 events of 4 items that the run does not know left out; 1 user \
                 without any other left out";
     assert!(printed.contains(told), "{printed}");
     // Some of its users, and those without a history are counted.
@@ -218,7 +218,7 @@ fn data_may_have_grown_since() {
     let (grown, printed) = lists(&bench, "run", &["--data=grown.csv"]);
     let told = "data     grown.csv: 41 users (1 of them new to the run), ";
     assert!(printed.starts_with(told) && printed.contains("no longer what the run was trained on"), "{printed}");
-    assert!(printed.contains("2 events of 1 items that the run does not know left out"), "{printed}");
+    assert!(printed.contains("2 events of 1 item that the run does not know left out"), "{printed}");
     for (user, list) in &grown {
         match user.as_str() {
             "newcomer" => assert_eq!(list.len(), 6),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use wgrec::data::split::counted;
 use wgrec::data::{Ask, Format, Group, ListedItems, Part};
 use wgrec::device::Store;
 use wgrec::eval::{Full, Lists, Metric, Protocol, Ranked};
@@ -69,6 +70,10 @@ pub fn run(args: Args) -> Result<()> {
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;
     let eval = &session.config.eval;
+    let items = session.data.items();
+    if let Some(k) = args.lists.iter().flatten().find(|k| **k > items) {
+        return Err(Error::Usage(format!("--lists: found {k}; expected at most {items}, the number of items")));
+    }
     if args.unmasked && eval.protocol != Protocol::Full {
         return Err(Error::Usage(format!(
             "--unmasked: the candidates of {} are drawn outside the history; rank all items by --protocol full",
@@ -101,14 +106,14 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.per_user {
         write_per_user(path, &session, ask, &ranked, &args.metrics)?;
     }
-    let columns = match (&ranked.full, eval.mask_history) {
+    let mut columns = match (&ranked.full, eval.mask_history) {
         (None, _) => vec![("", &ranked.ranks)],
         (Some(Full { masked, unmasked }), true) => vec![("masked", masked), ("unmasked", unmasked)],
         (Some(Full { masked, unmasked }), false) => vec![("unmasked", unmasked), ("masked", masked)],
     };
+    columns.retain(|(_, ranks)| !ranks.is_empty());
     let heads: String = columns.iter().map(|(name, _)| format!(" {name:<8}")).collect();
-    let _ =
-        writeln!(text, "{}", format!("{asked:<8} {:<12}{heads}", format!("{} targets", ranked.ranks.len())).trim_end());
+    let _ = writeln!(text, "{}", format!("{asked:<8} {:<12}{heads}", counted(ranked.ranks.len(), "target")).trim_end());
     if let Some(left_out) = evaluator.left_out().some() {
         let _ = writeln!(text, "{:<8} {left_out}", "");
     }
@@ -129,9 +134,9 @@ fn lists(session: &Session, store: &Store, ask: Ask, lengths: &[usize]) -> Resul
     let popularity = session.split.popularity(&session.data);
     let masked = if session.config.eval.mask_history { "masked" } else { "not masked" };
     let mut text = format!(
-        "{:<8} {} users, the best of all items, history {masked}: share of the items, Gini, bits, distance of categories\n",
+        "{:<8} {}, the best of all items, history {masked}: share of the items, Gini, bits, distance of categories\n",
         "lists",
-        lists.len()
+        counted(lists.len(), "user")
     );
     let categories = session.config.data.categories(&session.data);
     if let Err(e) = &categories {

@@ -125,19 +125,27 @@ fn setting_flag(e: &clap::Error, args: Vec<String>) -> Option<String> {
 }
 
 /// A request to stop that Ctrl-C and the signals to end make. Where nothing heeds it, and the second time, they end the
-/// program at once.
-fn stop_by_signals() -> Result<Stop> {
+/// program at once; `command` is the one that goes on then.
+fn stop_by_signals(command: impl Fn() -> String + Send + 'static) -> Result<Stop> {
     let stop = Stop::default();
     let request = stop.clone();
     let handler = move || {
+        let again = request.requested();
         if !request.request() {
+            if !again {
+                let _ = writeln!(io::stderr(), "stopped; go on by: {}", command());
+            }
             std::process::exit(130);
         }
         let _ = writeln!(io::stderr(), "stopping: what is done is being saved; once more ends it at once");
     };
     // The handler takes a thread too, and does not say so where it gets none.
     wgrec::threads::start()?;
-    ctrlc::set_handler(handler).map_err(|e| Error::Failed(format!("cannot handle Ctrl-C: {e}")))?;
+    ctrlc::set_handler(handler).map_err(|e| match e {
+        ctrlc::Error::System(e) if e.kind() == io::ErrorKind::WouldBlock => wgrec::threads::refused(e),
+        ctrlc::Error::System(e) => Error::Failed(format!("cannot handle Ctrl-C: {e}")),
+        e => Error::Failed(format!("cannot handle Ctrl-C: {e}")),
+    })?;
     Ok(stop)
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use wgrec::data::ask::listed_users;
+use wgrec::data::split::{counted, thousands};
 use wgrec::data::{Columns, Histories, HistoryFile, SkipBad};
 use wgrec::files::replace;
 use wgrec::train::{RunFolder, Session};
@@ -98,11 +99,14 @@ pub fn run(args: Args) -> Result<()> {
             asked - users.len()
         );
     }
-    let fewer = match best.iter().filter(|list| list.len() < args.k).count() {
+    let k = args.k.min(session.data.items());
+    let fewer = match best.iter().filter(|list| list.len() < k).count() {
         0 => String::new(),
-        n => format!(" ({n} have fewer left)"),
+        1 => " (1 has fewer left)".to_string(),
+        n => format!(" ({} have fewer left)", thousands(n as u64)),
     };
-    text += &format!("saved    {} items for {} users{fewer}: {}\n", args.k, users.len(), args.output.display());
+    let (items, users) = (counted(k, "item"), counted(users.len(), "user"));
+    text += &format!("saved    {items} for {users}{fewer}: {}\n", args.output.display());
     super::print(&text)
 }
 

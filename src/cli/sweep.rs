@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let stop = super::stop_by_signals()?;
+    let stop = super::stop_by_signals(|| super::command_line(&[]))?;
     let sweep = Sweep::read(&args.file)?;
     let key = |set: &str| set.split('=').next().unwrap_or_default().trim().to_string();
     if let Some(set) = args.set.iter().find(|set| sweep.decides(&key(set))) {

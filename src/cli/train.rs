@@ -2,6 +2,7 @@
 
 use super::{Settings, profile};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
 use wgrec::models::Phase;
@@ -38,7 +39,13 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let stop = super::stop_by_signals()?;
+    // The folder of the run, and the command that resumes it once it has begun.
+    let begun = Arc::new(OnceLock::<(PathBuf, String)>::new());
+    let known = begun.clone();
+    let stop = super::stop_by_signals(move || match known.get() {
+        Some((folder, resume)) if RunFolder::is_run(folder) => resume.clone(),
+        _ => super::command_line(&[]),
+    })?;
     let Start { mut folder, config, other } = match &args.from {
         Some(from) => start_from(&args, from)?,
         None => start(&args)?,
@@ -50,13 +57,14 @@ pub fn run(args: Args) -> Result<()> {
         stop,
     };
     let out = folder.path().to_path_buf();
-    let trained = fit::train(&args.model, &config, (&mut folder, other), options, &mut Report::standard());
-    let resume = || match other {
+    let resume = match other {
         // Only the flags say which behaviour.
         true => super::command_line(&["--resume"]),
         false => format!("wgrec train {} --resume --out {}", args.model, super::quoted(&out.to_string_lossy())),
     };
-    let (_, timings) = super::resumed_by(resume, trained)?;
+    let _ = begun.set((out, resume.clone()));
+    let trained = fit::train(&args.model, &config, (&mut folder, other), options, &mut Report::standard());
+    let (_, timings) = super::resumed_by(|| resume, trained)?;
     if let Some(by) = args.profile {
         super::print(&profile::table(&timings, by))?;
     }

@@ -3,7 +3,7 @@
 use super::dataset::Dataset;
 use super::readers::text::{Text, show};
 use super::readers::{self, Columns, Format, SkipBad};
-use super::split::{Part, Split, thousands};
+use super::split::{Part, Split, counted, thousands};
 use crate::error::{Error, Result};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -63,6 +63,7 @@ impl ListedItems {
     /// # Errors
     /// Whatever is wrong with the file; one without a user of the data and an item of it in one line.
     pub fn read(path: &Path, format: Option<Format>, columns: &Columns, data: &Dataset) -> Result<ListedItems> {
+        check_there(path, "a file of users and items")?;
         let named = Columns { value: None, time: None, behaviour: None, ..columns.clone() };
         let listed = readers::read_like(path, format, &named, SkipBad::NONE)?;
         let users: HashMap<&str, u32> = (0..data.users() as u32).map(|user| (data.user_name(user), user)).collect();
@@ -95,19 +96,29 @@ impl ListedItems {
     pub fn describe(&self) -> String {
         let count = |n: usize| thousands(n as u64);
         let users: HashSet<u32> = self.targets.iter().map(|&(user, _)| user).collect();
-        let [unknown_users, unknown_items] = self.unknown.map(count);
+        let [unknown_users, unknown_items] = self.unknown;
+        let (unknown_users, unknown_items) = (counted(unknown_users, "user"), counted(unknown_items, "item"));
         let left_out = match self.left_out {
             0 => String::new(),
-            n => format!("; {} left out ({unknown_users} users, {unknown_items} items not in the data)", count(n)),
+            n => format!("; {} left out ({unknown_users}, {unknown_items} not in the data)", count(n)),
         };
         format!(
-            "{}: {} items of {} users, asked for after whole histories ({} are in them){left_out}",
+            "{}: {} of {}, asked for after whole histories ({} are in them){left_out}",
             self.name,
-            count(self.targets.len()),
-            count(users.len()),
+            counted(self.targets.len(), "item"),
+            counted(users.len(), "user"),
             count(self.seen)
         )
     }
+}
+
+/// Readers say of any file that is not there that it should be one of interactions.
+fn check_there(path: &Path, expected: &str) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let (path, found, expected) = (path.to_path_buf(), "no such file".to_string(), expected.to_string());
+    Err(Error::Input { path, line: None, column: None, found, expected })
 }
 
 /// The ids of users that a file lists, one a line, in its order and each once. A byte order mark and spaces around an id are no
@@ -120,6 +131,7 @@ pub fn listed_users(path: &Path) -> Result<Vec<String>> {
         let expected = "ids of users, one a line".to_string();
         Error::Input { path: path.to_path_buf(), line, column: None, found, expected }
     };
+    check_there(path, "ids of users, one a line")?;
     let mut text = Text::open(path)?;
     let (mut line, mut names, mut seen) = (vec![], vec![], HashSet::new());
     while text.next(&mut line)? {

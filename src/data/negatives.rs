@@ -1,7 +1,7 @@
 //! Items that a user did not choose: one at a time for training, a fixed set for sampled evaluation.
 
 use super::dataset::Dataset;
-use super::split::{Split, thousands};
+use super::split::{Split, counted, thousands};
 use crate::tensor::philox::Stream;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -44,9 +44,8 @@ impl LeftOut {
 impl fmt::Display for LeftOut {
     /// `27 targets of 1 user left out: no item outside the history is left to set against them`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |n: usize, of: &str| format!("{} {of}{}", thousands(n as u64), if n == 1 { "" } else { "s" });
         let LeftOut { users, targets, needed } = *self;
-        write!(f, "{} of {} left out: ", count(targets, "target"), count(users, "user"))?;
+        write!(f, "{} of {} left out: ", counted(targets, "target"), counted(users, "user"))?;
         match needed {
             1 => f.write_str("no item outside the history is left to set against them"),
             n => write!(f, "fewer than {} items are outside the history", thousands(n as u64)),

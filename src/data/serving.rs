@@ -3,7 +3,7 @@
 use super::dataset::Dataset;
 use super::filter::Filter;
 use super::readers::{self, Columns, Format, Interactions, Names, SkipBad};
-use super::split::thousands;
+use super::split::{counted, thousands};
 use super::{DataConfig, known};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -57,8 +57,8 @@ struct Unknown {
 
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [events, items] = [self.events, self.items].map(|n| thousands(n as u64));
-        write!(f, "{events} events of {items} items that the run does not know")
+        let (events, items) = (counted(self.events, "event"), counted(self.items, "item"));
+        write!(f, "{events} of {items} that the run does not know")
     }
 }
 
@@ -109,19 +109,18 @@ impl Histories {
 
     /// One line for people: who is there, who is new, and what is left out.
     pub fn describe(&self) -> String {
-        let count = |n: usize| thousands(n as u64);
         let Histories { data, users, name, new, unknown, left_out } = self;
         let mut text = format!(
-            "{name}: {} users ({} of them new to the run), {} events",
-            count(users.len()),
-            count(*new),
-            count(data.interactions())
+            "{name}: {} ({} of them new to the run), {}",
+            counted(users.len(), "user"),
+            thousands(*new as u64),
+            counted(data.interactions(), "event")
         );
         if unknown.events > 0 {
             text += &format!("; {unknown} left out");
         }
         if *left_out > 0 {
-            text += &format!("; {} users without any other left out", count(*left_out));
+            text += &format!("; {} without any other left out", counted(*left_out, "user"));
         }
         text
     }
@@ -193,8 +192,8 @@ mod tests {
         assert_eq!((got.data.user_name(2), got.data.user_name(3), got.data.item_name(3)), ("cem", "new", "z"));
         assert_eq!(
             got.describe(),
-            "events.csv: 2 users (1 of them new to the run), 4 events; 2 events of 1 items that the run does not know left out; \
-             1 users without any other left out"
+            "events.csv: 2 users (1 of them new to the run), 4 events; 2 events of 1 item that the run does not know left out; \
+             1 user without any other left out"
         );
         assert!(got.data.notes().iter().any(|note| note.starts_with("duplicates")), "{:?}", got.data.notes());
         let high = DataConfig { min_value: Some(4.0), ..config.clone() };

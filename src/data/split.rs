@@ -356,6 +356,11 @@ pub fn thousands(n: u64) -> String {
     text
 }
 
+/// `1 user`, `12,345 users`.
+pub fn counted(n: usize, of: &str) -> String {
+    format!("{} {of}{}", thousands(n as u64), if n == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -42,6 +42,21 @@ impl Default for EvalConfig {
     }
 }
 
+impl EvalConfig {
+    /// The number of sampled negatives, and their seed.
+    pub fn sampled(&self) -> Option<(usize, u64)> {
+        match self.protocol {
+            Protocol::Full => None,
+            Protocol::Sampled(n) => Some((n, self.seed)),
+        }
+    }
+
+    /// Whether all items are ranked, those of the history too.
+    pub fn ranks_all(&self) -> bool {
+        self.protocol == Protocol::Full && !self.mask_history
+    }
+}
+
 /// What a target is ranked among. Written `full` or `sampled:999`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

@@ -26,17 +26,18 @@ pub struct Ranked {
 /// The two ways to rank a target among all items.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Full {
-    /// Without the items of the history.
+    /// Without the items of the history; without targets against which none is left then.
     pub masked: Vec<f64>,
     /// With them.
     pub unmasked: Vec<f64>,
 }
 
 impl Full {
-    /// The metrics of both on the test part, and `more`, by name.
-    pub fn metrics(&self, more: Metric) -> [(String, Value); 2] {
-        [("masked", &self.masked), ("unmasked", &self.unmasked)]
-            .map(|(name, ranks)| (name.to_string(), json!({"test": metrics(ranks, more)})))
+    /// The metrics of both on the test part, and `more`, by name. None where no target can be ranked.
+    pub fn metrics(&self, more: Metric) -> impl Iterator<Item = (String, Value)> {
+        let both = [("masked", &self.masked), ("unmasked", &self.unmasked)].into_iter();
+        let some = both.filter(|(_, ranks)| !ranks.is_empty());
+        some.map(move |(name, ranks)| (name.to_string(), json!({"test": metrics(ranks, more)})))
     }
 }
 
@@ -53,18 +54,17 @@ impl Ranked {
         metrics(&self.ranks, more)
     }
 
-    /// Those whose target, user and number of events before it, is wanted.
+    /// Those whose target, user and number of events before it, is wanted; without `full`.
     pub fn filtered(&self, wanted: impl Fn(&(u32, u32)) -> bool) -> Ranked {
         let rows: Vec<usize> = (0..self.targets.len()).filter(|&i| wanted(&self.targets[i])).collect();
         fn pick<T: Copy>(all: &[T], rows: &[usize]) -> Vec<T> {
             rows.iter().map(|&i| all[i]).collect()
         }
-        let full = |full: &Full| Full { masked: pick(&full.masked, &rows), unmasked: pick(&full.unmasked, &rows) };
         Ranked {
             targets: pick(&self.targets, &rows),
             counts: pick(&self.counts, &rows),
             ranks: pick(&self.ranks, &rows),
-            full: self.full.as_ref().map(full),
+            full: None,
         }
     }
 
@@ -104,10 +104,7 @@ impl Evaluator {
         max_len: usize,
         config: &EvalConfig,
     ) -> Result<Evaluator> {
-        let sampled = match config.protocol {
-            Protocol::Full => None,
-            Protocol::Sampled(n) => Some((n, config.seed)),
-        };
+        let sampled = config.sampled();
         let max_len = model.window(max_len, data.longest());
         let spec = EvalSpec {
             batch: config.batch,
@@ -118,6 +115,7 @@ impl Evaluator {
             behaviours: model.reads().behaviours,
             features: features.cloned(),
             sampled,
+            keep_all: config.ranks_all(),
             threads: 1,
         };
         let batches = EvalBatches::new(data.clone(), split.clone(), ask, spec)?;
@@ -153,7 +151,7 @@ impl Evaluator {
     /// the user and the item; a device that fails.
     pub fn run_unless(&mut self, stop: &dyn Fn() -> bool) -> Result<Ranked> {
         let targets = self.batches.targets().to_vec();
-        let mut standings = vec![];
+        let (mut standings, mut opposed) = (vec![], vec![]);
         for batch in self.batches.batches() {
             if stop() {
                 return Err(Error::Stopped("stopped before all was ranked".to_string()));
@@ -161,6 +159,7 @@ impl Evaluator {
             for (row, standing) in self.ranker.ranks(&batch)?.into_iter().enumerate() {
                 let item = |item| if item == 0 { batch.target[row] } else { item };
                 standings.push(standing.map_err(|broken| not_finite(&self.data, batch.users[row], item(broken)))?);
+                opposed.push(batch.excluded(row).len() < self.data.items());
             }
         }
         let ranks = |counts: &[(u32, u32)]| counts.iter().map(|&(above, level)| self.ties.rank(above, level)).collect();
@@ -169,12 +168,10 @@ impl Evaluator {
             return Ok(Ranked { targets, ranks: ranks(&masked), counts: masked, full: None });
         }
         let unmasked: Vec<(u32, u32)> = standings.into_iter().map(Standing::all).collect();
-        let full = Full { masked: ranks(&masked), unmasked: ranks(&unmasked) };
-        let (counts, ranks) = match self.masked {
-            true => (masked, full.masked.clone()),
-            false => (unmasked, full.unmasked.clone()),
-        };
-        Ok(Ranked { targets, counts, ranks, full: Some(full) })
+        let some: Vec<(u32, u32)> = masked.iter().zip(opposed).filter(|(_, some)| *some).map(|(n, _)| *n).collect();
+        let full = Full { masked: ranks(&some), unmasked: ranks(&unmasked) };
+        let counts = if self.masked { masked } else { unmasked };
+        Ok(Ranked { targets, ranks: ranks(&counts), counts, full: Some(full) })
     }
 }
 

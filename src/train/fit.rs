@@ -164,7 +164,15 @@ impl Session {
         let FitOptions { run, stop, .. } = options;
         let _heeded = stop.heed();
         let mut evaluator = self.evaluator_with(&store, Part::Test, run)?;
-        let ranked = evaluator.run_unless(&|| stop.requested())?;
+        let ranked = evaluator.run_unless(&|| stop.requested()).map_err(|e| match e {
+            Error::Stopped(_) => {
+                let path = folder.path().display();
+                Error::Stopped(format!(
+                    "stopped while the test part was ranked; the training is done and saved: `wgrec eval --run {path}` ranks it"
+                ))
+            }
+            e => e,
+        })?;
         let left_out = evaluator.left_out();
         let floor = self.popularity()?;
         let oracle = self.oracle(&ranked.targets);
@@ -184,11 +192,11 @@ impl Session {
         let metrics = self.write_metrics(folder, state, &best, found)?;
         let shown = [Metric::Recall(5), Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10)];
         let mut text: String = shown.map(|m| format!("{m} {:.4}  ", m.mean(&ranked.ranks))).concat();
-        if let Some(full) = full {
-            let (other, ranks) = match self.config.eval.mask_history {
-                true => ("unmasked", &full.unmasked),
-                false => ("masked", &full.masked),
-            };
+        let other = full.map(|full| match self.config.eval.mask_history {
+            true => ("unmasked", &full.unmasked),
+            false => ("masked", &full.masked),
+        });
+        if let Some((other, ranks)) = other.filter(|(_, ranks)| !ranks.is_empty()) {
             text += &format!("({other} {:.4})  ", Metric::Ndcg(10).mean(ranks));
         }
         if epochs > 0 {

@@ -8,7 +8,8 @@ use super::step::{StepConfig, TrainStep, gathers};
 use crate::data::negatives::Sampler;
 use crate::data::synth::{Behaviour, Domain};
 use crate::data::{
-    Ask, Attributes, BatchSpec, Cut, DataConfig, Dataset, Features, Learn, Part, Split, SplitSpec, Statistics,
+    Ask, Attributes, BatchSpec, Cut, DataConfig, Dataset, EvalBatches, EvalSpec, Features, Learn, Part, Split,
+    SplitSpec, Statistics,
 };
 use crate::device::{Device, RunOptions, Store};
 use crate::error::{Error, Result};
@@ -89,16 +90,16 @@ impl Session {
         Ok(())
     }
 
-    /// An error unless there is something to validate by, and, but in pre-training, to test by.
+    /// An error unless there is something to validate by that can be ranked, and, but in pre-training, to test by.
     pub fn check_asked(&self) -> Result<()> {
         let parts = if self.phase == Some(Phase::Pretrain) { &[Part::Valid][..] } else { &[Part::Valid, Part::Test] };
-        match parts.iter().find(|part| self.split.targets(&self.data, **part).next().is_none()) {
-            None => Ok(()),
-            Some(part) => {
-                let about = self.split.describe(&self.data);
-                Err(Error::Usage(format!("nothing to evaluate in the {part} part: {about}")))
-            }
+        let Session { config, data, split, .. } = self;
+        if let Some(part) = parts.iter().find(|part| split.targets(data, **part).next().is_none()) {
+            return Err(Error::Usage(format!("nothing to evaluate in the {part} part: {}", split.describe(data))));
         }
+        let (sampled, keep_all) = (config.eval.sampled(), config.eval.ranks_all());
+        let spec = EvalSpec { sampled, keep_all, ..EvalSpec::default() };
+        parts.iter().try_for_each(|part| EvalBatches::check(data, split, *part, &spec))
     }
 
     /// Checks what only a training asks of the settings.

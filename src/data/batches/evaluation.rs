@@ -25,6 +25,8 @@ pub struct EvalSpec {
     pub features: Option<Arc<Features>>,
     /// Rank the target among so many sampled negatives, drawn from this seed, instead of all items.
     pub sampled: Option<(usize, u64)>,
+    /// Keep targets against which no item outside the history stands: the history is ranked too.
+    pub keep_all: bool,
     /// Background threads; 0 makes each batch when it is asked for.
     pub threads: usize,
 }
@@ -40,6 +42,7 @@ impl Default for EvalSpec {
             behaviours: false,
             features: None,
             sampled: None,
+            keep_all: false,
             threads: 0,
         }
     }
@@ -106,15 +109,13 @@ impl EvalBatches {
         ask: impl Into<Ask<'a>>,
         spec: EvalSpec,
     ) -> Result<EvalBatches> {
-        let ask = ask.into();
-        let targets = ask.targets(&data, &split);
-        if targets.is_empty() {
-            return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe(&data))));
-        }
-        let items = ask.items(&data, &targets);
-        let Rankable { targets, items, left_out } =
-            Rankable::of(&data, &split, (&targets, &items), spec.sampled.map(|(n, _)| n))?;
+        let Rankable { targets, items, left_out } = Rankable::asked(&data, &split, ask.into(), &spec)?;
         EvalBatches::build(data, split, targets, Some((items, left_out)), spec)
+    }
+
+    /// The errors of [`EvalBatches::new`] about what is asked for.
+    pub fn check<'a>(data: &Dataset, split: &Split, ask: impl Into<Ask<'a>>, spec: &EvalSpec) -> Result<()> {
+        Rankable::asked(data, split, ask.into(), spec).map(drop)
     }
 
     /// Windows of the first events of users' histories, `histories` giving user and number of events, of which those that are
@@ -249,6 +250,19 @@ struct Rankable {
 }
 
 impl Rankable {
+    /// Those of what is asked for.
+    fn asked(data: &Dataset, split: &Split, ask: Ask, spec: &EvalSpec) -> Result<Rankable> {
+        let targets = ask.targets(data, split);
+        if targets.is_empty() {
+            return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe(data))));
+        }
+        let items = ask.items(data, &targets);
+        if spec.keep_all {
+            return Ok(Rankable { targets, items, left_out: LeftOut::default() });
+        }
+        Rankable::of(data, split, (&targets, &items), spec.sampled.map(|(n, _)| n))
+    }
+
     /// Those of `targets` and their `items`, by user.
     fn of(
         data: &Dataset,

@@ -49,6 +49,7 @@ impl Session {
             behaviours: model.reads().behaviours,
             features: self.features.clone(),
             sampled: None,
+            keep_all: false,
             threads: 1,
         };
         let batches = EvalBatches::recommend(data.clone(), split.clone(), histories, spec)?;
