@@ -156,7 +156,7 @@ impl Plan {
         // A key that both have is the event's.
         let all: Vec<String> = own.into_iter().filter(|key| !inner.contains(key)).chain(inner.clone()).collect();
         let layout = Layout::of(&all, columns, format.columns, rows, wrong)?;
-        rows.note(layout.describe(&all));
+        rows.note_columns(layout.describe(&all));
         let key = |role| layout.index(role).map(|index| all[index].clone());
         let inner_keys = Role::ALL.map(|role| key(role).filter(|key| inner.contains(key)));
         let own = Role::ALL.map(|role| key(role).filter(|key| !inner.contains(key)));
