@@ -108,12 +108,12 @@ table! {
         |x, z, y, dy| [Some({
             let t = (x + (x * x * x).scale(0.044715)).scale(SQRT_2_OVER_PI).tanh();
             let one = constant(x, 1.0);
-            // x times the slope of tanh: 0 before x^2 overflows.
+            // x times the derivative of tanh: 0 before x^2 overflows.
             let s = x * (one - t * t);
             dy * ((one + t) + (s + (s * x * x).scale(3.0 * 0.044715)).scale(SQRT_2_OVER_PI)).scale(0.5)
         }), None];
     Exp 1 "exp({a})", |a, b| a.exp(), @lanes::exp, |x, z, y, dy| [Some(dy * y), None];
-    // The argument is kept away from 0: below the smallest normal number, log is that number's, -87.3, and its slope is 0.
+    // The argument is kept away from 0: below the smallest normal number, log is that number's, -87.3, and its derivative is 0.
     Log 1 "log_positive({a})", |a, b| a.max(T::of(f32::MIN_POSITIVE as f64)).ln(),
         |x, _| Real::max(x, f32::MIN_POSITIVE).ln(),
         |x, z, y, dy| [Some({

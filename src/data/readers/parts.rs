@@ -17,7 +17,7 @@ pub(crate) const DEEPEST: usize = 32;
 /// A column that a folder says: name, and value if it has one.
 pub(crate) type Key = (String, Option<String>);
 
-/// The Parquet files of the table that `folder` is, in their order. None where it is none: where there is no folder `key=value` in
+/// The Parquet files of the table that `folder` is, in their order. None for a folder that is not a table: where there is no folder `key=value` in
 /// it and not several Parquet files that differ in their numbers alone.
 pub(crate) fn of(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
     let Listed { files, keys, plain } = list(folder)?;

@@ -220,7 +220,7 @@ fn tables_in_parts() {
     assert_eq!(keys("/data/run=3"), [("a b".to_string(), Some("c/d".to_string())), ("e".to_string(), None)]);
 }
 
-/// A file of one row: its name, the user, and columns besides the item, of a number each.
+/// A file of one row: its name, the user, and columns other than the item, of a number each.
 type OneRow<'a> = (&'a str, i64, &'a [(&'a str, i64)]);
 
 /// A table in a folder.
