@@ -17,8 +17,8 @@ pub(crate) const DEEPEST: usize = 32;
 /// A column that a folder says: name, and value if it has one.
 pub(crate) type Key = (String, Option<String>);
 
-/// The Parquet files of the table that `folder` is, in their order. None for a folder that is not a table: where there is no folder `key=value` in
-/// it and not several Parquet files that differ in their numbers alone.
+/// The Parquet files of the table that `folder` is, in their order. None for a folder that is not a table: where there is no
+/// folder `key=value` in it and not several Parquet files that differ in their numbers alone.
 pub(crate) fn of(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
     let Listed { files, keys, plain } = list(folder)?;
     let parquet: Vec<&PathBuf> = files.iter().filter(|file| is_parquet(file)).collect();
