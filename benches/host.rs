@@ -93,8 +93,8 @@ fn batch(bencher: Bencher, objective: &str) {
 /// From a model to the plan of its training step.
 #[divan::bench(args = ["pomrec", "sasrec", "gru4rec", "caser"], sample_count = 20)]
 fn plan(bencher: Bencher, model: &str) {
-    let config = Config::embedded().with_setting("device=cpu").unwrap();
-    let session = Session::open(model, config).unwrap();
+    let config = Config::of(model).unwrap().embedded().with_setting("device=cpu").unwrap();
+    let session = Session::open(config).unwrap();
     let step = session.step_config(&FitOptions::default());
     bencher.bench_local(|| {
         let g = Graph::new();

@@ -17,7 +17,7 @@ use wgrec::kernels::matmul::Activation;
 use wgrec::kernels::rank::{Pick, Rank};
 use wgrec::models::dpcpl::prompts::{PromptConfig, compactness};
 use wgrec::models::sasrec::Positions;
-use wgrec::models::{self, Dpcpl, History, Loss, LossKind, Model, PomRec, SasRec, dpcpl, pomrec, sasrec};
+use wgrec::models::{self, Dpcpl, History, Loss, LossKind, Model, PomRec, SasRec, Task, dpcpl, pomrec, sasrec};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::filter::{complex_mlp, filter_layer};
 use wgrec::nn::miner::Miner;
@@ -188,16 +188,15 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let [b, max_len] = f.dims("in.hist")?;
     let [interests, attention_dim] = f.dims(if released { "p.w2" } else { "p.wf2" })?;
     let [prompts, _] = f.dims("p.prompt_f")?;
-    let model = PomRec::new(pomrec::Settings {
-        items: rows - 1,
-        max_len,
+    let settings = pomrec::Settings {
         dim,
         attention_dim,
         interests,
         prompts,
         dispersion: f.get("in.lam")?.to_f64()[0],
         variant: if released { pomrec::Variant::Released } else { pomrec::Variant::Paper },
-    });
+    };
+    let model = PomRec::new(settings, &Task { items: rows - 1, max_len, ..Task::default() });
     let common = [
         ("item", "item_embedding"),
         ("pos", "position_embedding"),
@@ -297,7 +296,7 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let encoder = Encoder { norm, dim, layers, heads, inner, dropout: 0.0, causal: true, attend_padding: pre, eps };
     let positions = if pre { Positions::All } else { Positions::Last };
     let model =
-        SasRec::new(sasrec::Settings { items: rows - 1, max_len: m, encoder, positions, behaviours: 0, hides: false });
+        SasRec::new(sasrec::Parts { items: rows - 1, max_len: m, encoder, positions, behaviours: 0, hides: false });
     let of = |theirs: String, ours: String| {
         [(format!("{theirs}.g"), format!("{ours}.gain")), (format!("{theirs}.b"), format!("{ours}.bias"))]
     };
@@ -599,7 +598,7 @@ fn behaviour_miner(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let [rows, dim] = f.dims("p.item")?;
     let [b, m] = f.dims("in.ids")?;
     let ([behaviours, _], [inner, _], [blocks, _, _]) = (f.dims("p.beh")?, f.dims("p.fw1")?, f.dims("p.w1r")?);
-    let model = Dpcpl::new(dpcpl::Settings {
+    let model = Dpcpl::new(dpcpl::Parts {
         items: rows - 1,
         max_len: m,
         dim,

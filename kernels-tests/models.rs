@@ -8,6 +8,7 @@ use wgrec::device::{Device, RunOptions, Store};
 use wgrec::graph::plan::{Memory, Options, Plan, Planned, Slot};
 use wgrec::graph::{Graph, Step};
 use wgrec::kernels::elementwise::{Chain, Fun};
+use wgrec::models;
 use wgrec::models::cosine::Cosine;
 use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
@@ -16,9 +17,9 @@ use wgrec::models::pomrec::{Settings, Variant};
 use wgrec::models::pretext::PretextTask;
 use wgrec::models::sasrec::Positions;
 use wgrec::models::{
-    self, Bert4Rec, Caser, Fmlp, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp, Views,
+    Bert4Rec, Caser, Fmlp, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp, Views,
 };
-use wgrec::models::{FeatureCounts, ModelConfig, Phase, Task, bert4rec, caser, fmlp, gru4rec, npe, sasrec, stamp};
+use wgrec::models::{FeatureCounts, Phase, Task, bert4rec, caser, dpcpl, fmlp, gru4rec, npe, sasrec, spec, stamp};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::{Init, Params};
 use wgrec::optim::Adam;
@@ -44,49 +45,62 @@ const BEHAVIOURS: usize = 3;
 /// Over the 64 rows up to which a table needs no segments.
 const FEATURES: FeatureCounts = FeatureCounts { attributes: 2, statistics: 2, rows: 70 };
 
-/// A model of so many behaviours, by its settings, which `change` changes.
-fn behavioural(
-    name: &str,
-    behaviours: usize,
-    phase: Option<Phase>,
-    change: impl FnOnce(&mut ModelConfig),
-) -> Box<dyn Model> {
-    let prompt = PromptConfig { tokens: 2, factors: 3, compactness: 0.01, ..PromptConfig::default() };
-    let (inner, dropout, hidden_share) = (Some(9), 0.1, 0.4);
-    let mut config = ModelConfig { dim: 12, heads: 2, hidden: 10, inner, dropout, ..ModelConfig::default() };
-    config = ModelConfig { behaviours: name != "dpcpl", blocks: 3, hidden_share, prompt, ..config };
-    change(&mut config);
-    let task = Task { items: ITEMS, max_len: M, behaviours, target: Some(2), features: FEATURES, phase };
-    models::build(name, &config, &task).unwrap_or_else(|e| panic!("{name}: {e}"))
+const TASK: Task = Task { items: ITEMS, max_len: M, behaviours: 0, target: None, features: NO_FEATURES, phase: None };
+const NO_FEATURES: FeatureCounts = FeatureCounts { attributes: 0, statistics: 0, rows: 0 };
+
+/// A model by its settings, for data with so many behaviours.
+fn behavioural(settings: impl spec::Settings, behaviours: usize, phase: Option<Phase>) -> Box<dyn Model> {
+    let task = Task { behaviours, target: Some(2), features: FEATURES, phase, ..TASK };
+    settings.build(&task).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// DPCPL in one of its phases.
-fn dpcpl(phase: Phase, change: impl FnOnce(&mut ModelConfig)) -> Box<dyn Model> {
-    behavioural("dpcpl", BEHAVIOURS, Some(phase), change)
+/// Small DPCPL.
+fn small_dpcpl() -> dpcpl::Settings {
+    let prompt = PromptConfig { tokens: 2, factors: 3, compactness: 0.01, ..PromptConfig::default() };
+    dpcpl::Settings { dim: 12, heads: 2, inner: Some(9), dropout: 0.1, blocks: 3, prompt, ..Default::default() }
+}
+
+/// DPCPL in one of its phases, its settings changed.
+fn dpcpl(phase: Phase, change: impl FnOnce(&mut dpcpl::Settings)) -> Box<dyn Model> {
+    let mut settings = small_dpcpl();
+    change(&mut settings);
+    behavioural(settings, BEHAVIOURS, Some(phase))
+}
+
+/// A small SASRec that reads behaviours.
+fn mb_sasrec() -> sasrec::Settings {
+    let (inner, dropout, hidden_share, behaviours) = (Some(9), 0.1, 0.4, true);
+    sasrec::Settings { dim: 12, heads: 2, inner, dropout, hidden_share, behaviours, ..Default::default() }
 }
 
 /// A SASRec of several behaviours while it is pre-trained.
 fn pretrained(task: PretextTask) -> Box<dyn Model> {
-    behavioural("sasrec", BEHAVIOURS, Some(Phase::Pretrain), |c| c.pretext.task = Some(task))
+    let mut settings = mb_sasrec();
+    settings.pretext.task = Some(task);
+    behavioural(settings, BEHAVIOURS, Some(Phase::Pretrain))
 }
 
 fn models() -> Vec<(&'static str, LossKind, Make)> {
     fn pomrec(prompts: usize, dispersion: f64, variant: Variant) -> Box<dyn Model> {
-        let (items, max_len) = (ITEMS, M);
         let (dim, attention_dim, interests) = (12, 5, 3);
-        Box::new(PomRec::new(Settings { items, max_len, dim, attention_dim, interests, prompts, dispersion, variant }))
+        Box::new(PomRec::new(Settings { dim, attention_dim, interests, prompts, dispersion, variant }, &TASK))
     }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
-        Box::new(SasRec::new(sasrec::Settings { items, max_len, encoder, positions, behaviours: 0, hides: false }))
+        Box::new(SasRec::new(sasrec::Parts { items, max_len, encoder, positions, behaviours: 0, hides: false }))
     }
     fn caser() -> Box<dyn Model> {
-        let (dim, window, horizontal, vertical, dropout) = (12, 4, 5, 2, 0.1);
-        Box::new(Caser::new(caser::Settings { items: ITEMS, dim, window, horizontal, vertical, dropout }))
+        let (dim, window, horizontal_filters, vertical_filters, dropout) = (12, 4, 5, 2, 0.1);
+        let settings = caser::Settings { dim, window, horizontal_filters, vertical_filters, dropout };
+        Box::new(Caser::new(settings, &TASK))
     }
     fn fmlp() -> Box<dyn Model> {
-        let (dim, layers, inner, dropout) = (12, 2, 9, 0.1);
-        Box::new(Fmlp::new(fmlp::Settings { items: ITEMS, max_len: M, dim, layers, inner, dropout, behaviours: 0 }))
+        let (dim, layers, inner, dropout) = (12, 2, Some(9), 0.1);
+        Box::new(Fmlp::new(fmlp::Settings { dim, layers, inner, dropout, behaviours: false }, &TASK))
+    }
+    fn gru4rec(layers: usize, positions: Positions) -> Box<dyn Model> {
+        let (dim, hidden, dropout, behaviours) = (12, 10, 0.1, false);
+        Box::new(Gru4Rec::new(gru4rec::Settings { dim, hidden, layers, dropout, positions, behaviours }, &TASK))
     }
     vec![
         ("pomrec", LossKind::Bpr, || pomrec(4, 3.0, Variant::Paper)),
@@ -97,61 +111,46 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
         ("sasrec_post", LossKind::Softmax, || sasrec(Norm::Post, Positions::All)),
         ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),
-        ("gru4rec", LossKind::Gbce, || {
-            let (dim, hidden, layers, dropout) = (12, 10, 2, 0.1);
-            let (positions, behaviours) = (Positions::All, 0);
-            Box::new(Gru4Rec::new(gru4rec::Settings {
-                items: ITEMS,
-                dim,
-                hidden,
-                layers,
-                dropout,
-                positions,
-                behaviours,
-            }))
-        }),
-        ("gru4rec_in_batch", LossKind::InBatch, || {
-            let (dim, hidden, layers, dropout) = (12, 10, 1, 0.1);
-            let (positions, behaviours) = (Positions::Last, 0);
-            Box::new(Gru4Rec::new(gru4rec::Settings {
-                items: ITEMS,
-                dim,
-                hidden,
-                layers,
-                dropout,
-                positions,
-                behaviours,
-            }))
-        }),
+        ("gru4rec", LossKind::Gbce, || gru4rec(2, Positions::All)),
+        ("gru4rec_in_batch", LossKind::InBatch, || gru4rec(1, Positions::Last)),
         ("bert4rec", LossKind::Softmax, || {
             let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Post, false) };
             let (items, max_len, hidden_share) = (ITEMS, M, 0.4);
             let (behaviours, target) = (0, None);
-            Box::new(Bert4Rec::new(bert4rec::Settings { items, max_len, encoder, hidden_share, behaviours, target }))
+            Box::new(Bert4Rec::new(bert4rec::Parts { items, max_len, encoder, hidden_share, behaviours, target }))
         }),
         ("fmlp", LossKind::Bpr, fmlp),
-        ("stamp", LossKind::Softmax, || Box::new(Stamp::new(stamp::Settings { items: ITEMS, dim: 12 }))),
+        ("stamp", LossKind::Softmax, || Box::new(Stamp::new(stamp::Settings { dim: 12 }, &TASK))),
         ("caser", LossKind::Bce, caser),
         ("caser_in_batch", LossKind::InBatch, caser),
         ("caser_softmax", LossKind::Softmax, caser),
-        ("npe", LossKind::Bce, || Box::new(Npe::new(npe::Settings { items: ITEMS, dim: 12, dropout: 0.1 }))),
+        ("npe", LossKind::Bce, || Box::new(Npe::new(npe::Settings { dim: 12, dropout: 0.1 }, &TASK))),
         ("dpcpl", LossKind::Bpr, || dpcpl(Phase::Tune, |_| {})),
         ("dpcpl_pretrain", LossKind::Bpr, || dpcpl(Phase::Pretrain, |_| {})),
-        ("dpcpl_items", LossKind::Softmax, || behavioural("dpcpl", 0, None, |_| {})),
+        ("dpcpl_items", LossKind::Softmax, || behavioural(small_dpcpl(), 0, None)),
         ("dpcpl_attention", LossKind::Bpr, || dpcpl(Phase::Tune, |c| c.miner = MinerKind::Attention)),
         ("dpcpl_fixed", LossKind::Bpr, || dpcpl(Phase::Tune, |c| c.prompt.source = Source::None)),
         ("dpcpl_attributes", LossKind::Bpr, || {
             dpcpl(Phase::Tune, |c| (c.prompt.source, c.prompt.progressive) = (Source::Attributes, false))
         }),
-        ("mb_sasrec", LossKind::Bce, || behavioural("sasrec", BEHAVIOURS, None, |_| {})),
+        ("mb_sasrec", LossKind::Bce, || behavioural(mb_sasrec(), BEHAVIOURS, None)),
         ("s3rec", LossKind::Bpr, || pretrained(PretextTask::Mask)),
         ("cl4srec", LossKind::Bce, || pretrained(PretextTask::Contrast)),
-        ("mb_gru4rec", LossKind::Bce, || behavioural("gru4rec", BEHAVIOURS, None, |_| {})),
+        ("mb_gru4rec", LossKind::Bce, || {
+            let settings =
+                gru4rec::Settings { dim: 12, hidden: 10, dropout: 0.1, behaviours: true, ..Default::default() };
+            behavioural(settings, BEHAVIOURS, None)
+        }),
         // One block: by two, whose behaviours are drawn at random here, rounding grows to 1.09% in 50 updates (gpu against f64).
         ("mb_bert4rec", LossKind::Softmax, || {
-            behavioural("bert4rec", BEHAVIOURS, None, |c| (c.dropout, c.layers) = (0.0, 1))
+            let (dim, layers, heads, inner, dropout, hidden_share, behaviours) = (12, 1, 2, Some(9), 0.0, 0.4, true);
+            let settings = bert4rec::Settings { dim, layers, heads, inner, dropout, hidden_share, behaviours };
+            behavioural(settings, BEHAVIOURS, None)
         }),
-        ("mb_fmlp", LossKind::Bpr, || behavioural("fmlp", BEHAVIOURS, None, |_| {})),
+        ("mb_fmlp", LossKind::Bpr, || {
+            let settings = fmlp::Settings { dim: 12, layers: 2, inner: Some(9), dropout: 0.1, behaviours: true };
+            behavioural(settings, BEHAVIOURS, None)
+        }),
     ]
 }
 
@@ -471,7 +470,7 @@ fn half(model: &Subject) -> Result<(), Failed> {
 /// A user of STAMP is a product of three short rows, and what made it a unit row multiplies its gradients by a million: the
 /// scale gets so small that updates are made.
 fn short_rows() -> Result<(), Failed> {
-    let make: Make = || Box::new(Cosine(Box::new(Stamp::new(stamp::Settings { items: ITEMS, dim: 12 }))));
+    let make: Make = || Box::new(Cosine(Box::new(Stamp::new(stamp::Settings { dim: 12 }, &TASK))));
     let subject = Subject { make, model: make(), kind: LossKind::Bce };
     let device = devices::get("gpu")?;
     let store = scaled_store(&subject, &device)?;
@@ -488,10 +487,10 @@ fn short_rows() -> Result<(), Failed> {
 /// Squares of small items' elements are less than an f16 holds; their sums are those of f32 all the same.
 fn short_lengths() -> Result<(), Failed> {
     let make: Make = || {
-        let (items, max_len, dim, attention_dim, interests) = (ITEMS, M, 12, 5, 3);
+        let (dim, attention_dim, interests) = (12, 5, 3);
         let (prompts, dispersion, variant) = (4, 3.0, Variant::Paper);
-        let settings = Settings { items, max_len, dim, attention_dim, interests, prompts, dispersion, variant };
-        Box::new(Cosine(Box::new(PomRec::new(settings))))
+        let settings = Settings { dim, attention_dim, interests, prompts, dispersion, variant };
+        Box::new(Cosine(Box::new(PomRec::new(settings, &TASK))))
     };
     let subject = Subject { make, model: make(), kind: LossKind::SampledSoftmax };
     let device = devices::get("gpu")?;
@@ -634,7 +633,7 @@ fn one_place() -> Result<(), Failed> {
     let device = devices::get("f64")?;
     fn of(norm: Norm, heads: usize, layers: usize, attend_padding: bool) -> Box<dyn Model> {
         let encoder = Encoder { heads, layers, attend_padding, ..encoder(norm, true) };
-        Box::new(SasRec::new(sasrec::Settings {
+        Box::new(SasRec::new(sasrec::Parts {
             items: ITEMS,
             max_len: M,
             encoder,
@@ -822,7 +821,7 @@ fn frozen_backbone() -> Result<(), Failed> {
 fn accumulated(device: &Device) -> Result<(), Failed> {
     let make: Make = || {
         let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Pre, true) };
-        Box::new(SasRec::new(sasrec::Settings {
+        Box::new(SasRec::new(sasrec::Parts {
             items: ITEMS,
             max_len: M,
             encoder,

@@ -14,6 +14,7 @@ pub mod kernels;
 pub mod models;
 pub mod nn;
 pub mod optim;
+pub mod settings;
 pub mod sweep;
 pub mod tensor;
 pub mod threads;

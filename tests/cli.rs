@@ -602,7 +602,7 @@ fn every_model_trains_as_published_and_with_every_loss() {
     fs::write(bench.path("data.csv"), "user,item,time\n".to_string() + &(0..900).map(line).collect::<String>())
         .unwrap();
     let few = ["--set=train.max_steps=2", "--set=train.negatives=3"];
-    for model in wgrec::models::config::NAMES {
+    for model in wgrec::models::MODELS.iter().map(|spec| spec.name) {
         bench.train(model, model, &few);
         if ["ease", "pop"].contains(&model) {
             continue;

@@ -121,9 +121,9 @@ fn fit(model: &str, folder: &Path, settings: &[&str], options: FitOptions, repor
     let small = SMALL.iter().map(|set| set.strip_prefix("--set=").unwrap_or("device=cpu"));
     let path = format!("data.path={DATA}");
     let all = small.chain([&*path]).chain(settings.iter().copied());
-    let config = all.fold(Config::default(), |config, setting| config.with_setting(setting).unwrap());
+    let config = all.fold(Config::of(model).unwrap(), |config, setting| config.with_setting(setting).unwrap());
     let folder = if options.resume { RunFolder::go_on(folder)? } else { RunFolder::new(folder)? };
-    Session::open(model, config)?.fit(&folder, options, report).map(drop)
+    Session::open(config)?.fit(&folder, options, report).map(drop)
 }
 
 fn quiet() -> Report {

@@ -13,8 +13,8 @@ const METRIC: Metric = Metric::Ndcg(10);
 /// Trains `model` in `folder`; the test NDCG@10 of itself, of popularity and of the oracle.
 fn train(model: &str, folder: &Path, settings: &[&str]) -> [f64; 3] {
     let set = |config: Config, setting: &&str| config.with_setting(setting).unwrap();
-    let config = ["device=cpu"].iter().chain(settings).fold(Config::embedded(), set);
-    let session = Session::open(model, config).unwrap();
+    let config = ["device=cpu"].iter().chain(settings).fold(Config::of(model).unwrap().embedded(), set);
+    let session = Session::open(config).unwrap();
     let folder = RunFolder::new(folder).unwrap();
     let (metrics, _) = session.fit(&folder, FitOptions::default(), &mut Report::standard()).unwrap();
     let of = |of: &serde_json::Value| of["test"]["ndcg@10"].as_f64().unwrap();

@@ -8,8 +8,10 @@ use wgrec::device::{Device, check};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan, Planned};
 use wgrec::kernels::{Caps, Launch};
-use wgrec::models::{self, FeatureCounts, Loss, LossKind, ModelConfig, Phase, Task};
+use wgrec::models::registry::MODELS;
+use wgrec::models::{FeatureCounts, Loss, LossKind, Phase, Task, spec::Behaviours};
 use wgrec::optim::Adam;
+use wgrec::train::Config;
 use wgrec::train::step::{Role, StepConfig, TrainStep};
 use wgrec::{Error, Result};
 
@@ -60,8 +62,9 @@ fn steps() -> Result<Vec<Graph>> {
     let kinds = [LossKind::Bpr, LossKind::Bce, LossKind::Softmax, LossKind::SampledSoftmax, LossKind::InBatch];
     let mut steps = vec![];
     for (dim, heads, max_len) in [(64, 1, 50), (64, 2, 200), (128, 4, 100), (256, 4, 50)] {
-        for (name, kind) in models::config::NAMES.iter().flat_map(|name| kinds.map(|kind| (name, kind))) {
-            let is_tuned = *name == "dpcpl";
+        let learning = MODELS.iter().filter(|spec| spec.loss.is_some());
+        for (spec, kind) in learning.flat_map(|spec| kinds.map(|kind| (spec, kind))) {
+            let is_tuned = spec.behaviours == Behaviours::Always;
             let task = Task {
                 items: 20_000,
                 max_len,
@@ -73,10 +76,11 @@ fn steps() -> Result<Vec<Graph>> {
                 },
                 phase: is_tuned.then_some(Phase::Tune),
             };
-            let model = models::build(name, &ModelConfig { dim, heads, ..ModelConfig::default() }, &task)?;
-            if model.counts() {
-                continue;
-            }
+            let settings = [("dim", dim), ("heads", heads)].into_iter().filter(|(key, _)| spec.has(key));
+            let config = settings.fold(Config::of(spec.name), |config, (key, value)| {
+                config?.with_setting(&format!("model.{key}={value}"))
+            })?;
+            let model = config.model.build(&task)?;
             let config = StepConfig {
                 batch: 256,
                 max_len,
@@ -87,7 +91,7 @@ fn steps() -> Result<Vec<Graph>> {
             };
             let graph = Graph::new();
             TrainStep::trace(&graph, &*model, &config, Role::Update)
-                .map_err(|e| Error::Failed(format!("{name} with {kind}: {e}")))?;
+                .map_err(|e| Error::Failed(format!("{} with {kind}: {e}", spec.name)))?;
             steps.push(graph);
         }
     }

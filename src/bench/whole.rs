@@ -20,7 +20,8 @@ use std::time::Instant;
 pub fn empty(what: &str, session: &Session) -> Report {
     let Session { config, data, model, device, .. } = session;
     let mut report = Report::new(&format!("{what} {}", model.name()), device);
-    let changed = config.differences(&Config::default()).into_iter().map(|(key, now, _)| (key, now));
+    let changed =
+        config.differences(&Config::with_model(config.model.defaults())).into_iter().map(|(key, now, _)| (key, now));
     // Where the data lies is nothing to it; what it holds is.
     report.settings = changed.filter(|(key, _)| !["device", "data.path"].contains(&key.as_str())).collect();
     report.settings.insert("data".into(), data.fingerprint().into());

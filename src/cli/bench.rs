@@ -42,7 +42,7 @@ struct Kernels {
 
 #[derive(clap::Args)]
 struct Model {
-    /// pomrec, dpcpl, sasrec, gru4rec, bert4rec, fmlp, stamp, caser, npe, ease or pop
+    /// One of `wgrec models`
     model: String,
     #[command(flatten)]
     settings: Settings,
@@ -78,8 +78,8 @@ impl Output {
 
     /// The settings, with a place for the new measurements that they are not read from. That is found out before anything is
     /// timed.
-    fn settings(&self, settings: &Settings) -> Result<Config> {
-        let config = settings.resolved()?;
+    fn settings(&self, model: &str, settings: &Settings) -> Result<Config> {
+        let config = settings.resolved(model)?;
         if let Some(path) = &self.json {
             settings.check_output(path, &config)?;
         }
@@ -119,15 +119,15 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Kernels(args) => measure_kernels(args),
         Command::Step(args) => {
-            let session = Session::open(&args.model, args.output.settings(&args.settings)?)?;
+            let session = Session::open(args.output.settings(&args.model, &args.settings)?)?;
             measure_whole(&args.output, whole::empty("step", &session), |scale| whole::step(&session, scale))
         }
         Command::Eval(args) => {
-            let session = Session::open(&args.model, args.output.settings(&args.settings)?)?;
+            let session = Session::open(args.output.settings(&args.model, &args.settings)?)?;
             measure_whole(&args.output, whole::empty("eval", &session), |scale| whole::eval(&session, scale))
         }
         Command::Data(args) => {
-            let config = args.output.settings(&args.settings)?;
+            let config = args.output.settings(args.settings.layers.base()?.model.name(), &args.settings)?;
             let (device, _) = Device::open("cpu")?;
             let measure = |scale| whole::data(&config.data, config.train.batch, &device, scale);
             measure_whole(&args.output, Report::new("data", &device), measure)

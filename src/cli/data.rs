@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wgrec::data::synth::{DomainName, World, WorldConfig};
 use wgrec::data::{Cache, DataConfig, Dedup, Summary, Ties, known};
-use wgrec::train::Config;
 use wgrec::train::fit::bytes;
 use wgrec::{Error, Result};
 
@@ -60,7 +59,7 @@ struct Inspect {
 impl Inspect {
     /// The settings, as a training with the same ones reads them.
     fn config(self) -> Result<DataConfig> {
-        let config = self.layers.put_over(Config::default())?;
+        let config = self.layers.put_over(self.layers.base()?)?;
         config.check()?;
         let mut data = config.data;
         self.read.put_over(&mut data);

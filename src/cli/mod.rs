@@ -240,6 +240,13 @@ struct Layers {
 }
 
 impl Layers {
+    /// The defaults of the model that the file of settings is for, or of one that learns nothing: to read data by, which no model
+    /// is needed for.
+    fn base(&self) -> Result<Config> {
+        let named = self.config.as_deref().map(Config::model_of_file).transpose()?.flatten();
+        Config::of(named.as_deref().unwrap_or("pop"))
+    }
+
     fn put_over(&self, mut base: Config) -> Result<Config> {
         if let Some(file) = &self.config {
             base = base.with_file(file)?;
@@ -268,17 +275,18 @@ impl Settings {
         check_output(path, [&self.layers.config, &config.data.path].into_iter().flatten().map(PathBuf::as_path))
     }
 
-    /// These settings over the defaults, their ranges checked.
-    fn resolved(&self) -> Result<Config> {
-        let config = self.with_defaults(Ok)?;
+    /// These settings over the defaults of a model, their ranges checked.
+    fn resolved(&self, model: &str) -> Result<Config> {
+        let config = self.with_defaults(model, Ok)?;
         config.check()?;
         Ok(config)
     }
 
-    /// These settings over those of `lower`, and these over the defaults.
-    fn with_defaults(&self, lower: impl Fn(Config) -> Result<Config>) -> Result<Config> {
-        let config = self.put_over(lower(Config::default())?)?;
-        if config.data.path.is_some() { Ok(config) } else { self.put_over(lower(Config::embedded())?) }
+    /// These settings over those of `lower`, and these over the defaults of a model.
+    fn with_defaults(&self, model: &str, lower: impl Fn(Config) -> Result<Config>) -> Result<Config> {
+        let defaults = Config::of(model)?;
+        let config = self.put_over(lower(defaults.clone())?)?;
+        if config.data.path.is_some() { Ok(config) } else { self.put_over(lower(defaults.embedded())?) }
     }
 
     /// These settings over `base`, their ranges checked.

@@ -20,7 +20,7 @@ use wgrec::train::{Config, FitOptions, Session};
 /// Say what a training step takes, without running it: nodes, buffers, memory, bytes and operations of each kernel
 #[derive(clap::Args)]
 pub struct Args {
-    /// pomrec, dpcpl, sasrec, gru4rec, bert4rec, fmlp, stamp, caser or npe
+    /// One of `wgrec models`, but those without training
     model: String,
     #[command(flatten)]
     settings: Settings,
@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let config = args.settings.resolved()?;
+    let config = args.settings.resolved(&args.model)?;
     if let Some(path) = &args.dot {
         args.settings.check_output(path, &config)?;
     }
@@ -42,7 +42,7 @@ pub fn run(args: Args) -> Result<()> {
     let on_gpu = half || config.device.starts_with("gpu");
     let threads = if on_gpu { 0 } else { rayon::current_num_threads() };
     let config = Config { device: "cpu".to_string(), ..config };
-    let mut session = Session::open(&args.model, config)?;
+    let mut session = Session::open(config)?;
     if let Some(items) = args.items {
         session.set_items(items)?;
     }

@@ -37,7 +37,7 @@ pub fn run(args: Args) -> Result<()> {
     let Args { file, data, out, set, device } = args;
     let layers = Layers { config: None, set };
     let settings = Settings { data, read: Read::default(), layers, device, seed: None };
-    let base = settings.with_defaults(|config| sweep.over(config))?;
+    let base = settings.with_defaults(&sweep.model, |config| sweep.over(config))?;
     let stem = file.file_stem().unwrap_or(file.as_os_str());
     let out = out.unwrap_or_else(|| Path::new("runs").join(stem));
     let trained = sweep.run(&base, &out, &stop, &mut Report::standard());

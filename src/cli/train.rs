@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
-use wgrec::models::Phase;
-use wgrec::models::config::has_phases;
+use wgrec::models::{Phase, spec};
 use wgrec::train::folder::Stage;
 use wgrec::train::{Config, FitOptions, Report, RunFolder, fit};
 use wgrec::{Error, Result};
@@ -14,7 +13,7 @@ use wgrec::{Error, Result};
 /// Train a model, test it, and keep everything in a run folder
 #[derive(clap::Args)]
 pub struct Args {
-    /// pomrec, dpcpl, sasrec, gru4rec, bert4rec, fmlp, stamp, caser, npe, ease or pop
+    /// One of `wgrec models`
     model: String,
     #[command(flatten)]
     settings: Settings,
@@ -63,7 +62,7 @@ pub fn run(args: Args) -> Result<()> {
         false => format!("wgrec train {} --resume --out {}", args.model, super::quoted(&out.to_string_lossy())),
     };
     let _ = begun.set((out, resume.clone()));
-    let trained = fit::train(&args.model, &config, (&mut folder, other), options, &mut Report::standard());
+    let trained = fit::train(&config, (&mut folder, other), options, &mut Report::standard());
     let (_, timings) = super::resumed_by(|| resume, trained)?;
     if let Some(by) = args.profile {
         super::print(&profile::table(&timings, by))?;
@@ -91,13 +90,14 @@ fn start(args: &Args) -> Result<Start> {
         Some(path) => {
             let folder = RunFolder::go_on(path)?;
             let was = folder.config()?;
+            check_model(args, &was, path)?;
             let config = args.settings.over(was.clone())?;
             folder.check_data(&config)?;
             config.check_kept(&was, path, false)?;
             Ok(Start { folder, config, other: false })
         }
         None => {
-            let config = args.settings.resolved()?;
+            let config = args.settings.resolved(&args.model)?;
             let folder = match &out {
                 Some(path) => RunFolder::new(path)?,
                 None => RunFolder::next(runs, &args.model)?,
@@ -107,11 +107,23 @@ fn start(args: &Args) -> Result<Start> {
     }
 }
 
+/// An error unless the run in `path` is one of the model that is to be trained.
+fn check_model(args: &Args, config: &Config, path: &Path) -> Result<()> {
+    let (model, found) = (&args.model, config.model.name());
+    spec::find(model)?;
+    if model == found {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Error::Usage(format!("{path}: this is a run of {found}; expected one of {model}, or `wgrec train {found}`")))
+}
+
 /// The second phase of a training whose first lies in `from`.
 fn start_from(args: &Args, from: &Path) -> Result<Start> {
     let was = RunFolder::open(from)?;
     let whole = was.config()?;
-    if !has_phases(&args.model, &whole.model) {
+    check_model(args, &whole, from)?;
+    if !whole.model.has_phases() {
         let model = &args.model;
         return Err(Error::Usage(format!("--from {}: {model} is trained in one phase", from.display())));
     }

@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Settings under `data.` in a configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
     /// A file or folder of interactions, or the name of a known data set that was fetched; none for the embedded world.
@@ -54,6 +54,7 @@ pub struct DataConfig {
     /// How many rows that do not parse are left out: a number, or `all`. One more is an error.
     pub skip_bad: SkipBad,
     /// Items of a window: the last `max_len` before the target.
+    #[schemars(range(min = 1, max = 1048576))]
     pub max_len: usize,
     /// Users with fewer interactions are dropped.
     pub min_user: u32,
@@ -61,8 +62,12 @@ pub struct DataConfig {
     pub min_item: u32,
     /// Interactions of a smaller value are dropped.
     pub min_value: Option<f32>,
+    /// Which repeated events are dropped.
     pub dedup: Dedup,
+    /// The order of events of one time.
     pub ties: Ties,
+    /// How histories are split: `leave-one-out`, `ratio:80,10,10` or `time:0.8,0.1,0.1`.
+    #[schemars(with = "String")]
     pub split: SplitKind,
     /// Behaviours that are read, in their order; none named: all of the data (of the embedded world the clicks alone, unless a
     /// behaviour is predicted).
@@ -70,6 +75,7 @@ pub struct DataConfig {
     /// The behaviour that is predicted; not given: every event is a target.
     pub target: Option<String>,
     /// Share of the events that are earlier ones: what pre-training learns from. Users are evaluated whose targets all come later.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub cut: Option<f64>,
     /// Whether the cut is one point in time, or one in each user's history.
     pub cut_by: CutBy,
@@ -78,6 +84,7 @@ pub struct DataConfig {
     /// Columns of the attribute file of users that are features of them; if not given, all of few categories.
     pub attributes: Option<Vec<String>>,
     /// Bins that an attribute of numbers is cut into, of about as many users each.
+    #[schemars(range(min = 1, max = 1024))]
     pub bins: usize,
 }
 

@@ -7,23 +7,29 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Settings under `eval.`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
     /// What a target is ranked among.
+    #[schemars(with = "String")]
     pub protocol: Protocol,
     /// Seed of the sampled negatives, kept apart so that runs of several seeds are judged on the same.
+    #[schemars(range(max = 9223372036854775807u64))]
     pub seed: u64,
     /// Leave the items of the history out of a full ranking.
     pub mask_history: bool,
+    /// The rank of a target among items of the same score.
     pub ties: TieRule,
     /// Which targets are ranked.
     pub targets: Group,
     /// What the best epoch is best in.
+    #[schemars(with = "String")]
     pub metric: Metric,
     /// Epochs between evaluations.
+    #[schemars(range(min = 1))]
     pub every: u64,
     /// Users a batch.
+    #[schemars(range(min = 1, max = 1073741824))]
     pub batch: usize,
 }
 

@@ -4,14 +4,70 @@
 //! scored by the table they are read from and a bias each. Where behaviours are read, a place that is hidden in training keeps its
 //! event's. Start values: N(0, .02).
 
+use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
 use super::{History, LossKind, Model, Objective, Output, Padding, Reads};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
-use crate::nn::encoder::{Encoder, Places};
+use crate::nn::encoder::{Encoder, Norm, Places};
 use crate::nn::{Init, Params};
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq)]
+/// Settings of BERT4Rec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Width of the embeddings, d.
+    #[schemars(range(min = 1, max = 65536))]
+    pub dim: usize,
+    /// Blocks.
+    #[schemars(range(min = 1, max = 256))]
+    pub layers: usize,
+    /// Attention heads; a divisor of `dim`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub heads: usize,
+    /// Width inside a feed-forward. Not given: 4 `dim`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub inner: Option<usize>,
+    /// Share of the embeddings, the attention weights and the outputs of each half of a block that is dropped in training.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+    /// Share of the positions that are hidden in training.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0.0))]
+    pub hidden_share: f64,
+    /// Read what the behaviour of each event was.
+    pub behaviours: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { dim: 64, layers: 2, heads: 1, inner: None, dropout: 0.2, hidden_share: 0.2, behaviours: false }
+    }
+}
+
+impl spec::Settings for Settings {
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        let Settings { dim, layers, heads, inner, dropout, hidden_share, .. } = *self;
+        let Task { items, max_len, target, .. } = *task;
+        let encoder = Encoder::new(Norm::Post, false, (dim, layers, heads), inner, dropout)?;
+        let behaviours = task.behaviours_if(self.behaviours)?;
+        Ok(Box::new(Bert4Rec::new(Parts { items, max_len, encoder, hidden_share, behaviours, target })))
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "bert4rec",
+    title: "self-attention from both sides, by hidden items",
+    paper: "Sun et al., \"BERT4Rec: sequential recommendation with bidirectional encoder representations from Transformer\" (CIKM 2019)",
+    loss: Some(LossKind::Softmax),
+    presets: &[],
+    behaviours: Behaviours::Optional,
+    settings: SettingsType::of::<Settings>(),
+};
+
+/// What the network is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts {
     pub items: usize,
     pub max_len: usize,
     pub encoder: Encoder,
@@ -24,13 +80,13 @@ pub struct Settings {
 }
 
 pub struct Bert4Rec {
-    settings: Settings,
+    parts: Parts,
     params: Params,
 }
 
 impl Bert4Rec {
-    pub fn new(settings: Settings) -> Bert4Rec {
-        let Settings { items, max_len, encoder, behaviours, .. } = settings;
+    pub fn new(parts: Parts) -> Bert4Rec {
+        let Parts { items, max_len, encoder, behaviours, .. } = parts;
         let d = encoder.dim;
         let mut params = Params::new();
         // Row items + 1 stands for a hidden place.
@@ -45,7 +101,7 @@ impl Bert4Rec {
         params.add("output.bias", [d], Init::Constant(0.0));
         params.add("output_norm.gain", [d], Init::Constant(1.0));
         params.add("output_norm.bias", [d], Init::Constant(0.0));
-        Bert4Rec { settings, params }
+        Bert4Rec { parts, params }
     }
 }
 
@@ -63,7 +119,7 @@ impl Model for Bert4Rec {
     }
 
     fn reads(&self) -> Reads {
-        Reads { behaviours: self.settings.behaviours > 0, ..Reads::default() }
+        Reads { behaviours: self.parts.behaviours > 0, ..Reads::default() }
     }
 
     fn hides(&self) -> bool {
@@ -71,15 +127,11 @@ impl Model for Bert4Rec {
     }
 
     fn objective(&self) -> Objective {
-        Objective::Cloze { share: self.settings.hidden_share as f32 }
+        Objective::Cloze { share: self.parts.hidden_share as f32 }
     }
 
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
-        self.settings.encoder.counted(batch, window)
-    }
-
-    fn published_loss(&self) -> LossKind {
-        LossKind::Softmax
+        self.parts.encoder.counted(batch, window)
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
@@ -88,24 +140,24 @@ impl Model for Bert4Rec {
 
     fn output<'g>(&self, g: &'g Graph) -> Output<'g> {
         let bias = Some(self.params.var(g, "item_bias"));
-        Output { table: self.item_table(g), bias, classes: 1..self.settings.items + 1, cosine: false }
+        Output { table: self.item_table(g), bias, classes: 1..self.parts.items + 1, cosine: false }
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
-        let history = history.with_hidden(Objective::hidden(self.settings.items), self.settings.target);
+        let history = history.with_hidden(Objective::hidden(self.parts.items), self.parts.target);
         let x = self.embed(g, &history);
         let pick = |x: Var<'g>| x.slice(1, m - 1, 1);
         let last = Places::Newest(&pick);
-        let last = self.settings.encoder.encode_at(last, &self.params, g, x, history.items, history.training);
-        self.transformed(g, last).reshape([b, self.settings.encoder.dim])
+        let last = self.parts.encoder.encode_at(last, &self.params, g, x, history.items, history.training);
+        self.transformed(g, last).reshape([b, self.parts.encoder.dim])
     }
 
     fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let x = self.embed(g, history);
         let at_targets = |x: Var<'g>| history.at_targets(x);
         let places = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
-        let encoder = &self.settings.encoder;
+        let encoder = &self.parts.encoder;
         self.transformed(g, encoder.encode_at(places, &self.params, g, x, history.items, history.training))
     }
 }
@@ -123,7 +175,7 @@ impl Bert4Rec {
         let var = |name: &str| self.params.var(g, name);
         g.scope("output", || {
             let y = x.linear(var("output.weight"), Some(var("output.bias")), Activation::None).gelu();
-            y.layer_norm(var("output_norm.gain"), var("output_norm.bias"), self.settings.encoder.eps)
+            y.layer_norm(var("output_norm.gain"), var("output_norm.bias"), self.parts.encoder.eps)
         })
     }
 }

@@ -12,33 +12,68 @@
 //! that they serve users who were not trained on: it is left out. Start values: N(0, 1 / d) for embeddings, N(0, 2 / (rows +
 //! columns)) for weights, biases 0.
 
+use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
 use super::{History, LossKind, Model, Output};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
 use crate::nn::{Init, Params};
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq)]
+/// Settings of Caser.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    pub items: usize,
+    /// Width of the embeddings, d.
+    #[schemars(range(min = 1, max = 65536))]
     pub dim: usize,
-    /// L, the last items of a history that are read.
+    /// Items of a history that are read, the last ones, L; at most `data.max_len`.
+    #[schemars(range(min = 1, max = 65536))]
     pub window: usize,
-    /// n_h, filters of each height.
-    pub horizontal: usize,
-    /// n_v.
-    pub vertical: usize,
-    /// Of what the filters give.
+    /// Horizontal filters of each height, n_h.
+    #[schemars(range(min = 1, max = 65536))]
+    pub horizontal_filters: usize,
+    /// Vertical filters, n_v.
+    #[schemars(range(min = 1, max = 65536))]
+    pub vertical_filters: usize,
+    /// Share of what the filters give that is dropped in training.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
 }
 
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { dim: 64, window: 5, horizontal_filters: 16, vertical_filters: 4, dropout: 0.2 }
+    }
+}
+
+impl spec::Settings for Settings {
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        Ok(Box::new(Caser::new(self.clone(), task)))
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "caser",
+    title: "convolutions over the last items as an image",
+    paper: "Tang, Wang, \"Personalized top-N sequential recommendation via convolutional sequence embedding\" (WSDM 2018)",
+    loss: Some(LossKind::Bce),
+    presets: &[],
+    behaviours: Behaviours::Ignored,
+    settings: SettingsType::of::<Settings>(),
+};
+
 pub struct Caser {
     settings: Settings,
+    items: usize,
     params: Params,
 }
 
 impl Caser {
-    pub fn new(settings: Settings) -> Caser {
-        let Settings { items, dim, window, horizontal, vertical, .. } = settings;
+    pub fn new(settings: Settings, task: &Task) -> Caser {
+        let settings = Settings { window: settings.window.min(task.max_len), ..settings };
+        let Settings { dim, window, horizontal_filters: horizontal, vertical_filters: vertical, .. } = settings;
+        let items = task.items;
         let mut params = Params::new();
         let glorot = |rows: usize, columns: usize| Init::Normal((2.0 / (rows + columns) as f64).sqrt());
         for name in ["item_embedding", "output_embedding"] {
@@ -57,7 +92,7 @@ impl Caser {
         let width = window * horizontal + vertical * dim;
         params.add("full.weight", [dim, width], glorot(dim, width));
         params.add("full.bias", [dim], Init::Constant(0.0));
-        Caser { settings, params }
+        Caser { settings, items, params }
     }
 
     /// The last L items, \[B, L, d\].
@@ -80,7 +115,7 @@ impl Caser {
     fn vertical<'g>(&self, g: &'g Graph, image: Var<'g>) -> Var<'g> {
         let [b, d] = [image.shape()[0], self.settings.dim];
         let sums = image.t_matmul(self.params.var(g, "vertical.weight"));
-        sums.reshape([b, d * self.settings.vertical])
+        sums.reshape([b, d * self.settings.vertical_filters])
     }
 }
 
@@ -93,17 +128,13 @@ impl Model for Caser {
         &self.params
     }
 
-    fn published_loss(&self) -> LossKind {
-        LossKind::Bce
-    }
-
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
         self.params.var(g, "item_embedding")
     }
 
     fn output<'g>(&self, g: &'g Graph) -> Output<'g> {
         let (table, bias) = (self.params.var(g, "output_embedding"), self.params.var(g, "output_bias"));
-        Output { table, bias: Some(bias), classes: 1..self.settings.items + 1, cosine: false }
+        Output { table, bias: Some(bias), classes: 1..self.items + 1, cosine: false }
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {

@@ -41,8 +41,8 @@ impl Model for Cosine {
         self.0.counted(batch, window)
     }
 
-    fn published_loss(&self) -> LossKind {
-        self.0.published_loss()
+    fn own_loss(&self) -> Option<LossKind> {
+        self.0.own_loss()
     }
 
     fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g> {

@@ -55,9 +55,12 @@ use prompts::{Prompter, Prompts};
 use serde::{Deserialize, Serialize};
 
 pub mod prompts;
+mod settings;
+
+pub use settings::{SPEC, Settings};
 
 /// What a block is: the efficient behaviour miner, or attention.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MinerKind {
     #[default]
@@ -72,8 +75,9 @@ pub enum Block {
     Attention(Encoder),
 }
 
+/// What the network is made of.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
+pub struct Parts {
     pub items: usize,
     /// M, the events of a history that are read.
     pub max_len: usize,
@@ -92,13 +96,13 @@ pub struct Settings {
 }
 
 pub struct Dpcpl {
-    settings: Settings,
+    parts: Parts,
     params: Params,
 }
 
 impl Dpcpl {
-    pub fn new(settings: Settings) -> Dpcpl {
-        let Settings { items, max_len, dim, layers, behaviours, block, .. } = settings;
+    pub fn new(parts: Parts) -> Dpcpl {
+        let Parts { items, max_len, dim, layers, behaviours, block, .. } = parts;
         let init = Init::Normal(0.02);
         let mut params = Params::new();
         params.add("item_embedding", [items + 1, dim], init);
@@ -112,10 +116,10 @@ impl Dpcpl {
                 Block::Attention(encoder) => encoder.declare_block(l, &mut params, init),
             }
         }
-        if let Some(prompter) = &settings.prompter {
+        if let Some(prompter) = &parts.prompter {
             prompter.declare(&mut params, init);
         }
-        Dpcpl { settings, params }
+        Dpcpl { parts, params }
     }
 
     fn var<'g>(&self, g: &'g Graph, name: &str) -> Var<'g> {
@@ -129,9 +133,9 @@ impl Dpcpl {
 
     /// 1 at the events of each behaviour, else 0: \[B, behaviours, M\]. Without behaviours of all: \[B, 1, M\].
     fn own<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let [b, m] = [history.items.shape()[0], self.settings.max_len];
+        let [b, m] = [history.items.shape()[0], self.parts.max_len];
         let Some(behaviours) = history.behaviours else { return history.items.nonzero().reshape([b, 1, m]) };
-        let n = self.settings.behaviours;
+        let n = self.parts.behaviours;
         let ids = g.constant(Tensor::u32([1, n, 1], (1..=n as u32).collect()));
         behaviours.reshape([b, 1, m]).equal(ids)
     }
@@ -145,7 +149,7 @@ impl Dpcpl {
         prompts: &Prompts<'g>,
         places: usize,
     ) -> Var<'g> {
-        let Settings { max_len: m, layers, dropout, .. } = self.settings;
+        let Parts { max_len: m, layers, dropout, .. } = self.parts;
         let mut x = g.scope("embed", || {
             let x = events + self.var(g, "position_embedding");
             if history.training { x.dropout(dropout) } else { x }
@@ -166,9 +170,9 @@ impl Dpcpl {
 
     /// Block `l` over tokens and events x \[B, T, d\], of the last `places` of T.
     fn block<'g>(&self, g: &'g Graph, l: usize, x: Var<'g>, history: &History<'g>, places: usize) -> Var<'g> {
-        let [b, t, m] = [x.shape()[0], x.shape()[1], self.settings.max_len];
+        let [b, t, m] = [x.shape()[0], x.shape()[1], self.parts.max_len];
         let dropout = |p: f64| if history.training { p } else { 0.0 };
-        match self.settings.block {
+        match self.parts.block {
             Block::Filter(miner) => {
                 let s = miner.streams;
                 let whole = history.items.nonzero().reshape([b, 1, m]);
@@ -199,7 +203,7 @@ impl Dpcpl {
 
     /// Each user's prompts and representation \[B, d\]. An empty history is 0.
     fn users<'g>(&self, g: &'g Graph, history: &History<'g>) -> (Prompts<'g>, Var<'g>) {
-        let Settings { max_len, dim, prompter, .. } = &self.settings;
+        let Parts { max_len, dim, prompter, .. } = &self.parts;
         let events = g.scope("embed", || self.events(g, history));
         let prompts = prompter.as_ref().map_or_else(Prompts::default, |prompter| {
             g.scope("prompts", || prompter.prompts(&self.params, g, history, events, self.own(g, history)))
@@ -211,7 +215,7 @@ impl Dpcpl {
 
     /// The second term of equation 4, a mean over the rows of a batch, where there are behaviours to tell apart.
     fn next_behaviour<'g>(&self, g: &'g Graph, users: Var<'g>, batch: &Batch<'g>) -> Option<Var<'g>> {
-        let behaviours = batch.behaviours.filter(|_| self.settings.behaviours > 1)?;
+        let behaviours = batch.behaviours.filter(|_| self.parts.behaviours > 1)?;
         let table = self.var(g, "behaviour_embedding");
         let [right, other] = behaviours.map(|ids| (users * table.gather(ids)).sum(1));
         Some(g.push(Bpr, &[right, other.reshape([other.shape().elements(), 1]), batch.weight]))
@@ -219,7 +223,7 @@ impl Dpcpl {
 
     /// Each place of histories, encoded without prompts: \[B, M, d\].
     pub fn hidden<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        self.encode(g, history, self.events(g, history), &Prompts::default(), self.settings.max_len)
+        self.encode(g, history, self.events(g, history), &Prompts::default(), self.parts.max_len)
     }
 }
 
@@ -233,13 +237,13 @@ impl Model for Dpcpl {
     }
 
     fn reads(&self) -> Reads {
-        let features = self.settings.prompter.as_ref().map_or(0, Prompter::features);
-        Reads { behaviours: self.settings.behaviours > 0, features }
+        let features = self.parts.prompter.as_ref().map_or(0, Prompter::features);
+        Reads { behaviours: self.parts.behaviours > 0, features }
     }
 
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
-        let t = window + self.settings.prompter.as_ref().map_or(0, Prompter::tokens);
-        match self.settings.block {
+        let t = window + self.parts.prompter.as_ref().map_or(0, Prompter::tokens);
+        match self.parts.block {
             Block::Attention(encoder) => encoder.counted(batch, t),
             Block::Filter(Miner { streams, inner, .. }) => {
                 let what = "train.batch x streams (1, and 1 a behaviour) x (data.max_len + tokens) x model.inner";
@@ -262,9 +266,9 @@ impl Model for Dpcpl {
 
     fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> (Var<'g>, Option<Var<'g>>) {
         let (prompts, users) = self.users(g, &batch.history);
-        let besides = match &self.settings {
-            Settings { tuning: false, .. } => g.scope("next_behaviour", || self.next_behaviour(g, users, batch)),
-            Settings { prompter: Some(prompter), .. } => {
+        let besides = match &self.parts {
+            Parts { tuning: false, .. } => g.scope("next_behaviour", || self.next_behaviour(g, users, batch)),
+            Parts { prompter: Some(prompter), .. } => {
                 g.scope("compactness", || prompter.compactness(&prompts, batch.weight))
             }
             _ => None,

@@ -5,6 +5,7 @@
 //!
 //! There is no order in it: histories are read whole, whatever `data.max_len`. It takes memory for the square of the items.
 
+use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
 use super::{History, Model};
 use crate::device::Store;
 use crate::device::cpu::{available_bytes, is_granted};
@@ -14,6 +15,38 @@ use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
 use faer::linalg::solvers::DenseSolveCore;
 use faer::{Mat, Side};
+use serde::{Deserialize, Serialize};
+
+/// Settings of EASE.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Penalty on the weights, lambda.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub ridge: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { ridge: 500.0 }
+    }
+}
+
+impl spec::Settings for Settings {
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        Ok(Box::new(Ease::new(task.items, self.ridge)?))
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "ease",
+    title: "a linear model of whole histories in closed form; no training",
+    paper: "Steck, \"Embarrassingly shallow autoencoders for sparse data\" (WWW 2019)",
+    loss: None,
+    presets: &[],
+    behaviours: Behaviours::Ignored,
+    settings: SettingsType::of::<Settings>(),
+};
 
 pub struct Ease {
     params: Params,

@@ -12,37 +12,78 @@
 //! target. What stands at padded places would reach it as well: they are set to 0 before every transform, where the published code
 //! lets positions and the norm's bias in. GELU, inner width 4 d and eps 1e-12 as published; start values: N(0, .02).
 
-use super::{History, Model, Reads};
+use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::{History, LossKind, Model, Reads};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
-use crate::kernels::fourier::frequencies;
+use crate::kernels::fourier::{self, frequencies};
 use crate::kernels::matmul::Activation;
 use crate::nn::{Init, Params};
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq)]
+/// Settings of FMLP-Rec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    pub items: usize,
-    /// Items of a history that are read, at most [`crate::kernels::fourier::LONGEST`].
-    pub max_len: usize,
+    /// Width of the embeddings, d.
+    #[schemars(range(min = 1, max = 65536))]
     pub dim: usize,
+    /// Blocks.
+    #[schemars(range(min = 1, max = 256))]
     pub layers: usize,
-    /// Width inside the feed-forward.
-    pub inner: usize,
-    /// Of embeddings and the outputs of each half of a block.
+    /// Width inside a feed-forward. Not given: 4 `dim`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub inner: Option<usize>,
+    /// Share of the embeddings and of the outputs of each half of a block that is dropped in training.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
-    /// Behaviours whose embeddings are added to those of items; 0: none.
-    pub behaviours: usize,
+    /// Read what the behaviour of each event was.
+    pub behaviours: bool,
 }
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { dim: 64, layers: 2, inner: None, dropout: 0.2, behaviours: false }
+    }
+}
+
+impl spec::Settings for Settings {
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        let (max_len, most) = (task.max_len, fourier::LONGEST);
+        if max_len > most {
+            return Err(Error::Usage(format!("data.max_len: found {max_len}; expected at most {most} with fmlp")));
+        }
+        let behaviours = task.behaviours_if(self.behaviours)?;
+        Ok(Box::new(Fmlp::new(self.clone(), &Task { behaviours, ..task.clone() })))
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "fmlp",
+    title: "filters in the frequencies of a history",
+    paper: "Zhou, Yu, Zhao, Wen, \"Filter-enhanced MLP is all you need for sequential recommendation\" (WWW 2022)",
+    loss: Some(LossKind::Bpr),
+    presets: &[],
+    behaviours: Behaviours::Optional,
+    settings: SettingsType::of::<Settings>(),
+};
 
 pub struct Fmlp {
     settings: Settings,
+    max_len: usize,
+    /// Behaviours whose embeddings are added to those of items; 0: none.
+    behaviours: usize,
     params: Params,
 }
 
 impl Fmlp {
     const EPS: f64 = 1e-12;
 
-    pub fn new(settings: Settings) -> Fmlp {
-        let Settings { items, max_len, dim, layers, inner, behaviours, .. } = settings;
+    /// Reads all behaviours of `task`, whatever the settings say; its windows are at most [`fourier::LONGEST`] long.
+    pub fn new(settings: Settings, task: &Task) -> Fmlp {
+        let Settings { dim, layers, .. } = settings;
+        let inner = settings.inner.unwrap_or(4 * dim);
+        let Task { items, max_len, behaviours, .. } = *task;
         let mut params = Params::new();
         let init = Init::Normal(0.02);
         let norm = |params: &mut Params, name: &str| {
@@ -64,7 +105,7 @@ impl Fmlp {
             }
             norm(&mut params, &format!("encoder.{l}.feed_forward_norm"));
         }
-        Fmlp { settings, params }
+        Fmlp { settings, max_len, behaviours, params }
     }
 
     fn dropout(&self, history: &History) -> f64 {
@@ -110,7 +151,7 @@ impl Model for Fmlp {
     }
 
     fn reads(&self) -> Reads {
-        Reads { behaviours: self.settings.behaviours > 0, ..Reads::default() }
+        Reads { behaviours: self.behaviours > 0, ..Reads::default() }
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
@@ -118,7 +159,7 @@ impl Model for Fmlp {
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let Settings { max_len, dim, layers, .. } = self.settings;
+        let (max_len, &Settings { dim, layers, .. }) = (self.max_len, &self.settings);
         let real = history.items.nonzero().reshape([history.items.shape()[0], max_len, 1]);
         let mut x = g.scope("embed", || self.embed(g, history));
         for l in 0..layers {

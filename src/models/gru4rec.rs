@@ -4,33 +4,72 @@
 //! Start values: N(0, 2 / (rows + columns)) (Glorot), biases 0.
 
 use super::sasrec::Positions;
+use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
 use super::{History, LossKind, Model, Objective, Reads};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
 use crate::nn::{Init, Params};
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq)]
+/// Settings of GRU4Rec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    pub items: usize,
+    /// Width of the embeddings, d.
+    #[schemars(range(min = 1, max = 65536))]
     pub dim: usize,
-    /// Width of the GRU's state.
+    /// Width of the recurrent state.
+    #[schemars(range(min = 1, max = 65536))]
     pub hidden: usize,
+    /// Recurrent layers.
+    #[schemars(range(min = 1, max = 256))]
     pub layers: usize,
-    /// Of the embeddings.
+    /// Share of the embeddings that is dropped in training.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
+    /// Which positions of a window have a target in training.
     pub positions: Positions,
-    /// Behaviours whose embeddings are added to those of items; 0: none.
-    pub behaviours: usize,
+    /// Read what the behaviour of each event was.
+    pub behaviours: bool,
 }
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let positions = Positions::All;
+        Settings { dim: 64, hidden: 128, layers: 2, dropout: 0.2, positions, behaviours: false }
+    }
+}
+
+impl spec::Settings for Settings {
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        let behaviours = task.behaviours_if(self.behaviours)?;
+        Ok(Box::new(Gru4Rec::new(self.clone(), &Task { behaviours, ..task.clone() })))
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "gru4rec",
+    title: "a recurrent network over the history",
+    paper: "Hidasi, Karatzoglou, Baltrunas, Tikk, \"Session-based recommendations with recurrent neural networks\" (ICLR 2016)",
+    loss: Some(LossKind::Top1Max),
+    presets: &[],
+    behaviours: Behaviours::Optional,
+    settings: SettingsType::of::<Settings>(),
+};
 
 pub struct Gru4Rec {
     settings: Settings,
+    /// Behaviours whose embeddings are added to those of items; 0: none.
+    behaviours: usize,
     params: Params,
 }
 
 impl Gru4Rec {
-    pub fn new(settings: Settings) -> Gru4Rec {
-        let Settings { items, dim, hidden, layers, behaviours, .. } = settings;
+    /// Reads all behaviours of `task`, whatever the settings say.
+    pub fn new(settings: Settings, task: &Task) -> Gru4Rec {
+        let Settings { dim, hidden, layers, .. } = settings;
+        let Task { items, behaviours, .. } = *task;
         let mut params = Params::new();
         let mut weight = |name: &str, rows: usize, columns: usize| {
             params.add(name, [rows, columns], Init::Normal((2.0 / (rows + columns) as f64).sqrt()));
@@ -49,7 +88,7 @@ impl Gru4Rec {
             params.add(&format!("gru.{l}.state.bias"), [3 * hidden], Init::Constant(0.0));
         }
         params.add("output.bias", [dim], Init::Constant(0.0));
-        Gru4Rec { settings, params }
+        Gru4Rec { settings, behaviours, params }
     }
 }
 
@@ -63,15 +102,11 @@ impl Model for Gru4Rec {
     }
 
     fn reads(&self) -> Reads {
-        Reads { behaviours: self.settings.behaviours > 0, ..Reads::default() }
+        Reads { behaviours: self.behaviours > 0, ..Reads::default() }
     }
 
     fn objective(&self) -> Objective {
         self.settings.positions.objective()
-    }
-
-    fn published_loss(&self) -> LossKind {
-        LossKind::Top1Max
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {

@@ -17,21 +17,22 @@
 //! constant ranks nothing. RetinaNet (ICCV 2017) starts its classifier so.
 
 use super::{Batch, Output};
-use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::kernels::bpr::Bpr;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// Settings under `loss.`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossConfig {
-    /// None: the one that the model was published with.
+    /// What is minimised. Not given: the model's own.
     pub kind: Option<LossKind>,
     /// Scores are divided by it.
+    #[schemars(range(min = 1e-4, max = 1e6))]
     pub temperature: f64,
     /// Calibration of `gbce`: at 0 beta is 1, as in `bce`; at 1 scores are unbiased.
+    #[schemars(range(min = 0, max = 1))]
     pub t: f64,
     /// `gbce` starts at the share of positives among what it draws, not at a half.
     pub prior: bool,
@@ -48,7 +49,7 @@ impl Default for LossConfig {
 }
 
 /// What is minimised: see the module's page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossKind {
     #[default]
@@ -78,24 +79,6 @@ impl std::fmt::Display for LossKind {
         let name = serde_json::to_value(self).expect("a name");
         f.write_str(name.as_str().expect("a name"))
     }
-}
-
-impl LossConfig {
-    pub fn check(&self) -> Result<()> {
-        check_temperature("loss.temperature", self.temperature)?;
-        if !(0.0..=1.0).contains(&self.t) {
-            return Err(Error::Usage(format!("loss.t: found {}; expected 0 to 1", self.t)));
-        }
-        Ok(())
-    }
-}
-
-/// An error unless scores can be divided by `temperature`, the value of setting `key`.
-pub fn check_temperature(key: &str, temperature: f64) -> Result<()> {
-    if (1e-4..=1e6).contains(&temperature) {
-        return Ok(());
-    }
-    Err(Error::Usage(format!("{key}: found {temperature}; expected 0.0001 to 1,000,000")))
 }
 
 /// A loss, ready to be traced.

@@ -9,7 +9,6 @@ use std::ops::Range;
 
 pub mod bert4rec;
 pub mod caser;
-pub mod config;
 pub mod cosine;
 pub mod dpcpl;
 pub mod ease;
@@ -21,12 +20,13 @@ pub mod npe;
 pub mod pomrec;
 pub mod pop;
 pub mod pretext;
+pub mod registry;
 pub mod sasrec;
+pub mod spec;
 pub mod stamp;
 
 pub use bert4rec::Bert4Rec;
 pub use caser::Caser;
-pub use config::{FeatureCounts, ModelConfig, Phase, Task, build};
 pub use dpcpl::Dpcpl;
 pub use ease::Ease;
 pub use fmlp::Fmlp;
@@ -37,7 +37,9 @@ pub use npe::Npe;
 pub use pomrec::PomRec;
 pub use pop::Pop;
 pub use pretext::{PreTrained, PretextConfig, PretextTask};
+pub use registry::MODELS;
 pub use sasrec::SasRec;
+pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Phase, Task};
 pub use stamp::Stamp;
 
 pub use crate::data::Views;
@@ -136,9 +138,14 @@ pub trait Model: Send + Sync {
         None
     }
 
-    /// The loss that the model was published with.
-    fn published_loss(&self) -> LossKind {
-        LossKind::Bpr
+    /// The loss that a phase of the model calls for, where that is not its specification's.
+    fn own_loss(&self) -> Option<LossKind> {
+        None
+    }
+
+    /// The largest width of a value that it makes for each item of a window.
+    fn widest(&self) -> usize {
+        self.params().iter().map(|p| p.shape.last().copied().unwrap_or(1)).max().unwrap_or(1)
     }
 
     /// The table that histories are gathered from, \[items + 1, d\], or one more where items are hidden; row 0 is

@@ -5,17 +5,46 @@
 //! serve users who were not trained on: the context is all there is. Items are read from the table that they are scored by, and
 //! scored as they are: the paper rectifies them too. Start values: N(0, .01).
 
+use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
 use super::{History, LossKind, Model};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::{Init, Params};
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq)]
+/// Settings of NPE.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    pub items: usize,
+    /// Width of the embeddings, d.
+    #[schemars(range(min = 1, max = 65536))]
     pub dim: usize,
-    /// Of the context.
+    /// Share of the context that is dropped in training.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
 }
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { dim: 64, dropout: 0.2 }
+    }
+}
+
+impl spec::Settings for Settings {
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        Ok(Box::new(Npe::new(self.clone(), task)))
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "npe",
+    title: "the rectified sum of the items before",
+    paper: "Nguyen, Takasu, \"NPE: neural personalized embedding for collaborative filtering\" (IJCAI 2018)",
+    loss: Some(LossKind::Bce),
+    presets: &[],
+    behaviours: Behaviours::Ignored,
+    settings: SettingsType::of::<Settings>(),
+};
 
 pub struct Npe {
     settings: Settings,
@@ -23,9 +52,9 @@ pub struct Npe {
 }
 
 impl Npe {
-    pub fn new(settings: Settings) -> Npe {
+    pub fn new(settings: Settings, task: &Task) -> Npe {
         let mut params = Params::new();
-        params.add("item_embedding", [settings.items + 1, settings.dim], Init::Normal(0.01));
+        params.add("item_embedding", [task.items + 1, settings.dim], Init::Normal(0.01));
         Npe { settings, params }
     }
 }
@@ -37,10 +66,6 @@ impl Model for Npe {
 
     fn params(&self) -> &Params {
         &self.params
-    }
-
-    fn published_loss(&self) -> LossKind {
-        LossKind::Bce
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {

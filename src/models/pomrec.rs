@@ -13,7 +13,9 @@
 //! is taken in two passes (equation 6 has lost the square on H in print), without an epsilon in its value.
 //! `Variant::Released` computes what the authors' published code does where that differs: see [`Variant`].
 
-use super::{History, Model, Padding};
+use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::{History, LossKind, Model, Padding};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::embedding::GatherGradDense;
 use crate::kernels::matmul::Activation;
@@ -25,30 +27,57 @@ use serde::{Deserialize, Serialize};
 /// The paper's text, or the arithmetic of its released code: prompts behind the items, always 5 slots of which the unused
 /// are constant ones (in both attentions, unmasked); right padding and positions counted from the newest item; biases in
 /// both attentions; weights of the interests by one linear layer and a softmax.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Variant {
     Paper,
     Released,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// Settings of PoMRec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    pub items: usize,
-    /// M, the items of a history that are read.
-    pub max_len: usize,
-    /// d.
+    /// Width of the embeddings, d.
+    #[schemars(range(min = 1, max = 65536))]
     pub dim: usize,
-    /// d'.
+    /// Width inside the attention, d'.
+    #[schemars(range(min = 1, max = 65536))]
     pub attention_dim: usize,
-    /// K.
+    /// Interests of a user, K.
+    #[schemars(range(min = 1, max = 65536))]
     pub interests: usize,
-    /// N_p; 0 leaves the prompts out (Base, +Disp).
+    /// Prompts in front of a history, N_p; 0 leaves them out (Base, +Disp).
+    #[schemars(range(max = 65536))]
     pub prompts: usize,
-    /// lambda; 0 leaves the dispersion out (Base, +Prompt).
+    /// Weight of an interest's dispersion, lambda; 0 leaves it out (Base, +Prompt).
+    #[schemars(range(min = 0))]
     pub dispersion: f64,
+    /// The paper's text, or what its released code computes.
     pub variant: Variant,
 }
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { dim: 64, attention_dim: 8, interests: 3, prompts: 4, dispersion: 3.0, variant: Variant::Paper }
+    }
+}
+
+impl spec::Settings for Settings {
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        Ok(Box::new(PomRec::new(self.clone(), task)))
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "pomrec",
+    title: "several interests of a user, by prompts",
+    paper: "Dong, Song, Liu, Guan, \"Prompt-based multi-interest learning method for sequential recommendation\"",
+    loss: Some(LossKind::Bpr),
+    presets: &[],
+    behaviours: Behaviours::Ignored,
+    settings: SettingsType::of::<Settings>(),
+};
 
 pub struct PomRec {
     settings: Settings,
@@ -59,8 +88,9 @@ pub struct PomRec {
 const RELEASED_SLOTS: usize = 5;
 
 impl PomRec {
-    pub fn new(settings: Settings) -> PomRec {
-        let Settings { items, max_len, dim, attention_dim, interests, prompts, variant, .. } = settings;
+    pub fn new(settings: Settings, task: &Task) -> PomRec {
+        let Task { items, max_len, .. } = *task;
+        let Settings { dim, attention_dim, interests, prompts, variant, .. } = settings;
         let released = variant == Variant::Released;
         let mut params = Params::new();
         let mut add = |name: &str, shape: &[usize]| params.add(name, shape, Init::Normal(0.01));

@@ -1,11 +1,34 @@
 //! Popularity: every user gets the most frequent items of the training part. The floor that every model must clear.
 
+use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
 use super::{History, Model};
 use crate::device::Store;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// Popularity has no settings.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {}
+
+impl spec::Settings for Settings {
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        Ok(Box::new(Pop::new(task.items)))
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "pop",
+    title: "the most frequent items; no training",
+    paper: "",
+    loss: None,
+    presets: &[],
+    behaviours: Behaviours::Ignored,
+    settings: SettingsType::of::<Settings>(),
+};
 
 /// Scores are counts; there is nothing to train.
 pub struct Pop {

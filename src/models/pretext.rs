@@ -20,7 +20,7 @@
 //! Alone, the contrast never asks for an item and could not be validated by one; as published it stands beside the loss
 //! of the next item.
 
-use super::loss::{check_temperature, surprise, weighted_mean};
+use super::loss::{surprise, weighted_mean};
 use super::{Batch, History, LossKind, Model, Objective, Padding, Reads, SasRec, Views};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
@@ -31,22 +31,28 @@ use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// Settings under `model.pretext.`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretextConfig {
     /// What the first of two phases learns. Not given: there is one phase.
     pub task: Option<PretextTask>,
-    /// Weight of segment prediction beside that of masked items.
+    /// Weight of segment prediction; that of masked items is 1.
+    #[schemars(range(min = 0, max = 1000000))]
     pub segment_weight: f64,
     /// Weight of the contrast, lambda.
+    #[schemars(range(min = 0, max = 1000000))]
     pub contrast_weight: f64,
     /// Similarities of views are divided by it.
+    #[schemars(range(min = 1e-4, max = 1e6))]
     pub temperature: f64,
     /// Share of the events that a crop keeps, eta.
+    #[schemars(range(min = 0, max = 1))]
     pub crop: f64,
     /// Share of the events that are hidden, gamma.
+    #[schemars(range(min = 0, max = 1))]
     pub mask: f64,
     /// Share of the events that are shuffled, beta.
+    #[schemars(range(min = 0, max = 1))]
     pub reorder: f64,
 }
 
@@ -65,7 +71,7 @@ impl Default for PretextConfig {
 }
 
 /// See the module's page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PretextTask {
     Next,
@@ -74,27 +80,26 @@ pub enum PretextTask {
 }
 
 impl PretextConfig {
-    /// Checks the ranges, and that there is a task where there are settings; the error names the setting.
+    /// Checks that there is a task where there are settings; the error names the setting.
     pub fn check(&self) -> Result<()> {
-        let wrong = |key: &str, found: f64, expected: &str| {
-            Err(Error::Usage(format!("model.pretext.{key}: found {found}; expected {expected}")))
-        };
-        for (key, x) in [("segment_weight", self.segment_weight), ("contrast_weight", self.contrast_weight)] {
-            if !(0.0..=1e6).contains(&x) {
-                return wrong(key, x, "0 to 1,000,000");
-            }
-        }
-        check_temperature("model.pretext.temperature", self.temperature)?;
-        for (key, x) in [("crop", self.crop), ("mask", self.mask), ("reorder", self.reorder)] {
-            if !(0.0..=1.0).contains(&x) {
-                return wrong(key, x, "0 to 1");
-            }
-        }
         if self.task.is_none() && *self != PretextConfig::default() {
             let why = "a setting of model.pretext without model.pretext.task has no effect";
             return Err(Error::Usage(format!("{why}; expected a task: next, mask or contrast")));
         }
         Ok(())
+    }
+
+    /// What is learned in the first phase besides, or in place of, the model's own loss. `hidden_share`: of positions.
+    pub fn of_phase(&self, hidden_share: f64) -> Option<Pretext> {
+        let PretextConfig { segment_weight, contrast_weight, temperature, crop, mask, reorder, .. } = *self;
+        match self.task? {
+            PretextTask::Next => None,
+            PretextTask::Mask => Some(Pretext::Mask { hidden_share, segment_weight }),
+            PretextTask::Contrast => {
+                let views = Views::Augmented { crop, mask, reorder };
+                Some(Pretext::Contrast { views, weight: contrast_weight, temperature })
+            }
+        }
     }
 
     /// Whether events are hidden, for which the item table has a row in both phases.
@@ -116,6 +121,12 @@ pub enum Pretext {
         weight: f64,
         temperature: f64,
     },
+}
+
+impl Pretext {
+    pub fn is_mask(&self) -> bool {
+        matches!(self, Pretext::Mask { .. })
+    }
 }
 
 /// A SASRec that is pre-trained.
@@ -141,7 +152,7 @@ impl PreTrained {
     }
 
     fn is_mask(&self) -> bool {
-        matches!(self.pretext, Pretext::Mask { .. })
+        self.pretext.is_mask()
     }
 
     /// `x` by one of the linear maps of [`Pretext::Mask`].
@@ -228,8 +239,8 @@ impl Model for PreTrained {
         self.sasrec.counted(windows, window).or(Some(widest))
     }
 
-    fn published_loss(&self) -> LossKind {
-        if self.is_mask() { LossKind::Bpr } else { self.sasrec.published_loss() }
+    fn own_loss(&self) -> Option<LossKind> {
+        self.is_mask().then_some(LossKind::Bpr)
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {

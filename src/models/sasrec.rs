@@ -12,14 +12,17 @@
 //! pads on the right. Behaviours of events, where they are read, are added as positions are. Training looks at every place of
 //! a window at once, or (`model.positions = "last"`) at its end alone. Start values: N(0, .02).
 
-use super::{History, LossKind, Model, Objective, Padding, Reads};
+use super::pretext::{PreTrained, PretextConfig, PretextTask};
+use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::{History, LossKind, Model, Objective, Padding, Phase, Reads};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::encoder::{Encoder, Norm, Places};
 use crate::nn::{Init, Params};
 use serde::{Deserialize, Serialize};
 
 /// Which places of a window have a target in training.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
     #[default]
@@ -33,8 +36,102 @@ impl Positions {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// Settings of SASRec.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// Width of the embeddings, d.
+    #[schemars(range(min = 1, max = 65536))]
+    pub dim: usize,
+    /// Blocks.
+    #[schemars(range(min = 1, max = 256))]
+    pub layers: usize,
+    /// Attention heads; a divisor of `dim`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub heads: usize,
+    /// Width inside a feed-forward. Not given: `dim` with `norm = "pre"`, else 4 `dim`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub inner: Option<usize>,
+    /// Share of the embeddings, the attention weights and the outputs of each half of a block that is dropped in training.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+    /// Where the norms of a block stand.
+    pub norm: Norm,
+    /// Which positions of a window have a target in training.
+    pub positions: Positions,
+    /// Share of the positions that pre-training by `mask` hides.
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0.0))]
+    pub hidden_share: f64,
+    /// Read what the behaviour of each event was.
+    pub behaviours: bool,
+    /// Pre-training.
+    pub pretext: PretextConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            dim: 64,
+            layers: 2,
+            heads: 1,
+            inner: None,
+            dropout: 0.2,
+            norm: Norm::Pre,
+            positions: Positions::All,
+            hidden_share: 0.2,
+            behaviours: false,
+            pretext: PretextConfig::default(),
+        }
+    }
+}
+
+impl spec::Settings for Settings {
+    fn check(&self) -> Result<()> {
+        if self.pretext.task == Some(PretextTask::Mask) && self.norm == Norm::Post {
+            // A hidden position is put after the history, which needs the padding on the left.
+            let problem = "model.norm: found post; expected pre with model.pretext.task = \"mask\"";
+            return Err(Error::Usage(problem.to_string()));
+        }
+        self.pretext.check()
+    }
+
+    fn has_phases(&self) -> bool {
+        self.pretext.task.is_some()
+    }
+
+    /// A SASRec, or in the first of two phases one that is pre-trained.
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        let Settings { dim, layers, heads, inner, dropout, norm, positions, hidden_share, .. } = *self;
+        let pretext = self.pretext.of_phase(hidden_share).filter(|_| task.phase == Some(Phase::Pretrain));
+        let causal = !pretext.is_some_and(|pretext| pretext.is_mask());
+        let sasrec = SasRec::new(Parts {
+            items: task.items,
+            max_len: task.max_len,
+            encoder: Encoder::new(norm, causal, (dim, layers, heads), inner, dropout)?,
+            positions,
+            behaviours: task.behaviours_if(self.behaviours)?,
+            hides: self.pretext.hides(),
+        });
+        Ok(match pretext {
+            Some(pretext) => Box::new(PreTrained::new(sasrec, pretext)),
+            None => Box::new(sasrec),
+        })
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "sasrec",
+    title: "self-attention over the history",
+    paper: "Kang, McAuley, \"Self-attentive sequential recommendation\" (ICDM 2018)",
+    loss: Some(LossKind::Bce),
+    presets: &[],
+    behaviours: Behaviours::Optional,
+    settings: SettingsType::of::<Settings>(),
+};
+
+/// What the network is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts {
     pub items: usize,
     /// Items of a history that are read.
     pub max_len: usize,
@@ -47,13 +144,13 @@ pub struct Settings {
 }
 
 pub struct SasRec {
-    settings: Settings,
+    parts: Parts,
     params: Params,
 }
 
 impl SasRec {
-    pub fn new(settings: Settings) -> SasRec {
-        let Settings { items, max_len, encoder, behaviours, hides, .. } = settings;
+    pub fn new(parts: Parts) -> SasRec {
+        let Parts { items, max_len, encoder, behaviours, hides, .. } = parts;
         let mut params = Params::new();
         params.add("item_embedding", [items + 1 + hides as usize, encoder.dim], Init::Normal(0.02));
         params.add("position_embedding", [max_len, encoder.dim], Init::Normal(0.02));
@@ -61,18 +158,18 @@ impl SasRec {
             params.add("behaviour_embedding", [behaviours + 1, encoder.dim], Init::Normal(0.02));
         }
         encoder.declare(&mut params, Init::Normal(0.02));
-        SasRec { settings, params }
+        SasRec { parts, params }
     }
 
     /// Width of items and places, d.
     pub fn dim(&self) -> usize {
-        self.settings.encoder.dim
+        self.parts.encoder.dim
     }
 
     /// \[B, M, d\].
     fn embed<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let items = self.item_table(g).gather(history.items);
-        let Encoder { norm, dim, .. } = self.settings.encoder;
+        let Encoder { norm, dim, .. } = self.parts.encoder;
         let items = if norm == Norm::Pre { items.scale((dim as f64).sqrt()) } else { items };
         history.add_behaviours(&self.params, items + self.params.var(g, "position_embedding"))
     }
@@ -88,27 +185,23 @@ impl Model for SasRec {
     }
 
     fn padding(&self) -> Padding {
-        if self.settings.encoder.norm == Norm::Pre { Padding::Left } else { Padding::Right }
+        if self.parts.encoder.norm == Norm::Pre { Padding::Left } else { Padding::Right }
     }
 
     fn reads(&self) -> Reads {
-        Reads { behaviours: self.settings.behaviours > 0, ..Reads::default() }
+        Reads { behaviours: self.parts.behaviours > 0, ..Reads::default() }
     }
 
     fn objective(&self) -> Objective {
-        self.settings.positions.objective()
+        self.parts.positions.objective()
     }
 
     fn hides(&self) -> bool {
-        self.settings.hides
+        self.parts.hides
     }
 
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
-        self.settings.encoder.counted(batch, window)
-    }
-
-    fn published_loss(&self) -> LossKind {
-        LossKind::Bce
+        self.parts.encoder.counted(batch, window)
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
@@ -117,10 +210,10 @@ impl Model for SasRec {
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let x = g.scope("embed", || self.embed(g, history));
-        let [b, d] = [x.shape()[0], self.settings.encoder.dim];
+        let [b, d] = [x.shape()[0], self.parts.encoder.dim];
         let pick = |x: Var<'g>| history.newest(x).reshape([b, 1, x.shape().last_dim()]);
         let newest = Places::Newest(&pick);
-        let newest = self.settings.encoder.encode_at(newest, &self.params, g, x, history.items, history.training);
+        let newest = self.parts.encoder.encode_at(newest, &self.params, g, x, history.items, history.training);
         // An empty history has no newest item, and is 0.
         newest.reshape([b, d]) * history.newest(history.items.nonzero().reshape([b, x.shape()[1], 1]))
     }
@@ -129,6 +222,6 @@ impl Model for SasRec {
         let x = g.scope("embed", || self.embed(g, history));
         let at_targets = |x: Var<'g>| history.at_targets(x);
         let places = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
-        self.settings.encoder.encode_at(places, &self.params, g, x, history.items, history.training)
+        self.parts.encoder.encode_at(places, &self.params, g, x, history.items, history.training)
     }
 }

@@ -9,16 +9,44 @@
 //! The weights of the attention are not normalised. The sigmoid about the scores is left out, as in the released code, whose
 //! softmax is over the scores themselves. Start values as published: N(0, .002) for the items, N(0, .05) for weights; biases 0.
 
+use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
 use super::{History, LossKind, Model};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
 use crate::nn::{Init, Params};
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Debug, PartialEq)]
+/// Settings of STAMP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    pub items: usize,
+    /// Width of the embeddings, d.
+    #[schemars(range(min = 1, max = 65536))]
     pub dim: usize,
 }
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { dim: 64 }
+    }
+}
+
+impl spec::Settings for Settings {
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        Ok(Box::new(Stamp::new(self.clone(), task)))
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "stamp",
+    title: "attention by the last item and the mean of a session",
+    paper: "Liu, Zeng, Mokhosi, Zhang, \"STAMP: short-term attention/memory priority model for session-based recommendation\" (KDD 2018)",
+    loss: Some(LossKind::Softmax),
+    presets: &[],
+    behaviours: Behaviours::Ignored,
+    settings: SettingsType::of::<Settings>(),
+};
 
 pub struct Stamp {
     settings: Settings,
@@ -26,8 +54,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub fn new(settings: Settings) -> Stamp {
-        let Settings { items, dim } = settings;
+    pub fn new(settings: Settings, task: &Task) -> Stamp {
+        let (items, dim) = (task.items, settings.dim);
         let mut params = Params::new();
         params.add("item_embedding", [items + 1, dim], Init::Normal(0.002));
         for part in ["attention.item", "attention.last", "attention.mean", "mlp.history", "mlp.last"] {
@@ -61,10 +89,6 @@ impl Model for Stamp {
 
     fn params(&self) -> &Params {
         &self.params
-    }
-
-    fn published_loss(&self) -> LossKind {
-        LossKind::Softmax
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {

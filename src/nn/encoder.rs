@@ -5,11 +5,14 @@
 //! embeddings, then x = norm(x + attention(x, x, x)), x = norm(x + feed-forward), with GELU.
 
 use super::{Init, Params};
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
+use crate::kernels::attention::Attention;
 use crate::kernels::matmul::Activation;
 use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where the norms of a block stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Norm {
     #[default]
@@ -35,6 +38,32 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// An encoder with the widths of its publication where `inner` is not given: \[dim\] inside for `pre`, 4 dim for `post`.
+    ///
+    /// # Errors
+    /// Heads that do not divide `dim`, or are wider than attention takes.
+    pub fn new(
+        norm: Norm,
+        causal: bool,
+        (dim, layers, heads): (usize, usize, usize),
+        inner: Option<usize>,
+        dropout: f64,
+    ) -> Result<Encoder> {
+        let widest = Attention::LARGEST_HEAD;
+        if !dim.is_multiple_of(heads) {
+            return Err(Error::Usage(format!("model.heads: found {heads}; expected a divisor of model.dim, {dim}")));
+        }
+        if dim / heads > widest {
+            let (head, least) = (dim / heads, dim.div_ceil(widest));
+            return Err(Error::Usage(format!(
+                "model.heads: found {heads} of width {head}; expected heads of at most {widest}: {least} or more of them"
+            )));
+        }
+        let (usual, eps) = if norm == Norm::Pre { (dim, 1e-8) } else { (4 * dim, 1e-12) };
+        let inner = inner.unwrap_or(usual);
+        Ok(Encoder { norm, dim, layers, heads, inner, dropout, causal, attend_padding: false, eps })
+    }
+
     /// Declares the parameters, `encoder.*`.
     pub fn declare(&self, params: &mut Params, init: Init) {
         let norm = if self.norm == Norm::Pre { "norm" } else { "embedding_norm" };

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result, nearest};
 use crate::eval::Metric;
-use crate::models::config::check_name;
+use crate::settings;
 use crate::tensor::philox::Stream;
 use crate::train::config::{place, read_toml};
 use crate::train::{Config, RunFolder};
@@ -21,6 +21,8 @@ pub struct Sweep {
     path: PathBuf,
     text: String,
     pub model: String,
+    /// Of the model.
+    defaults: Config,
     metric: Option<Metric>,
     seeds: Option<Vec<u64>>,
     settings: toml::Table,
@@ -124,7 +126,6 @@ impl Sweep {
     /// there is not, a value of the wrong type, an empty list, none or several of the tables grid, curves and random.
     pub fn read(path: &Path) -> Result<Sweep> {
         let (text, mut table) = read_toml(path)?;
-        let file = File { path, text: &text };
         const KEYS: [&str; 4] = ["model", "metric", "seeds", "settings"];
         let known = || KEYS.into_iter().chain(Search::TABLES);
         if let Some(key) = table.keys().find(|key| !known().any(|k| k == key.as_str())) {
@@ -132,15 +133,19 @@ impl Sweep {
             let settings = "settings of the runs stand under [settings]";
             return Err(Error::Usage(format!(
                 "{}: there is no {key:?} in a sweep{meant} ({settings})",
-                file.place(key)
+                place(path, &text, key)
             )));
         }
+        let at = |key: &str, found: &str, expected: &str| {
+            Error::Usage(format!("{}: model: found {found}; expected {expected}", place(path, &text, key)))
+        };
         let model = match table.remove("model") {
             Some(toml::Value::String(name)) => name,
-            Some(other) => return Err(file.wrong("model", "model", &other, "the name of a model")),
-            None => return Err(file.wrong("", "model", "nothing", "the name of a model, as in model = \"sasrec\"")),
+            Some(other) => return Err(at("model", &other.to_string(), "the name of a model")),
+            None => return Err(at("", "nothing", "the name of a model, as in model = \"sasrec\"")),
         };
-        check_name(&model).map_err(|e| Error::Usage(format!("{}: {e}", file.place("model"))))?;
+        let defaults = Config::of(&model).map_err(|e| Error::Usage(format!("{}: {e}", place(path, &text, "model"))))?;
+        let file = File { path, text: &text, defaults: &defaults };
         let metric = table.remove("metric").map(|value| {
             let metric = value.as_str().unwrap_or_default().parse();
             metric.map_err(|e: String| Error::Usage(format!("{}: metric: {e}", file.place("metric"))))
@@ -157,7 +162,17 @@ impl Sweep {
         let (search, varied) = file.search(table)?;
         let (metric, seeds) = (metric.transpose()?, seeds.transpose()?);
         let (path, model) = (path.to_path_buf(), model);
-        let sweep = Sweep { path, text: text.clone(), model, metric, seeds, settings, search, varied };
+        let sweep = Sweep {
+            path,
+            text: text.clone(),
+            model,
+            defaults: defaults.clone(),
+            metric,
+            seeds,
+            settings,
+            search,
+            varied,
+        };
         sweep.check_settings()?;
         Ok(sweep)
     }
@@ -284,7 +299,7 @@ impl Sweep {
     /// A setting stands in one place.
     fn check_settings(&self) -> Result<()> {
         let mut keys = vec![];
-        flatten("", self.settings.clone(), &mut keys);
+        flatten("", self.settings.clone(), &self.defaults, &mut keys);
         match keys.iter().find(|(key, _)| self.decides(key)) {
             None => Ok(()),
             Some((key, _)) => {
@@ -295,7 +310,7 @@ impl Sweep {
     }
 
     fn file(&self) -> File<'_> {
-        File { path: &self.path, text: &self.text }
+        File { path: &self.path, text: &self.text, defaults: &self.defaults }
     }
 
     fn search_name(&self) -> &'static str {
@@ -347,13 +362,13 @@ pub(super) fn shown(value: &Value) -> String {
 }
 
 /// All settings of a table, with dotted keys.
-fn flatten(prefix: &str, table: toml::Table, out: &mut Vec<(String, toml::Value)>) {
-    let defaults = Config::default();
+fn flatten(prefix: &str, table: toml::Table, defaults: &Config, out: &mut Vec<(String, toml::Value)>) {
+    let schema = defaults.schema();
     for (name, value) in table {
         let key = format!("{prefix}{name}");
         match value {
-            toml::Value::Table(inner) if defaults.value(&key).is_some_and(|v| v.is_object()) => {
-                flatten(&format!("{key}."), inner, out)
+            toml::Value::Table(inner) if settings::find(&schema, &key).is_some_and(settings::is_section) => {
+                flatten(&format!("{key}."), inner, defaults, out)
             }
             value => out.push((key, value)),
         }
@@ -364,6 +379,7 @@ fn flatten(prefix: &str, table: toml::Table, out: &mut Vec<(String, toml::Value)
 struct File<'a> {
     path: &'a Path,
     text: &'a str,
+    defaults: &'a Config,
 }
 
 impl File<'_> {
@@ -409,7 +425,7 @@ impl File<'_> {
             }
         };
         let mut list = vec![];
-        flatten("", keys, &mut list);
+        flatten("", keys, self.defaults, &mut list);
         // As if all were written one way: 'model.dim' = .. comes apart from model.layers = .. otherwise.
         list.sort_by(|a, b| a.0.cmp(&b.0));
         if list.is_empty() {
@@ -425,12 +441,12 @@ impl File<'_> {
     /// The values that the setting `key`, which stands `at` a place of the file, can take.
     fn choice(&self, at: &str, key: &str, value: toml::Value, random: bool) -> Result<Choice> {
         // Of the right type and of a known key: what they are worth is known when all else is set too.
-        let check = |value: &toml::Value| Config::default().with_value(key, value.clone(), &|_| self.place(at));
+        let check = |value: &toml::Value| self.defaults.clone().with_value(key, value.clone(), &|_| self.place(at));
         let expected = match random {
             true => "a list of values, one at least, or { min = .., max = .., log = true or false }",
             false => "a list of values, one at least",
         };
-        Config::default_of(key, &|_| self.place(at))?;
+        self.defaults.schema_of(key, &|_| self.place(at))?;
         if key == "seed" {
             return Err(self.wrong(at, key, &value, "other settings; seeds = [..] above them varies this one"));
         }
@@ -458,13 +474,14 @@ impl File<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::sasrec;
 
     fn trials(text: &str) -> Vec<Trial> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sweep.toml");
         std::fs::write(&path, text).unwrap();
         let sweep = Sweep::read(&path).unwrap();
-        sweep.trials(&sweep.over(Config::default()).unwrap()).unwrap()
+        sweep.trials(&sweep.over(Config::of(&sweep.model).unwrap()).unwrap()).unwrap()
     }
 
     fn names(text: &str) -> Vec<String> {
@@ -498,24 +515,24 @@ mod tests {
         let file = |trials: u32, more: &str| {
             format!(
                 "model = 'sasrec'\n[random]\ntrials = {trials}\nseed = 7\nmodel.layers = {{ min = 1, max = 3 }}\n\
-                 train.lr = {{ min = 1e-4, max = 1e-2, log = true }}\nmodel.dropout = {{ min = 0, max = 1 }}\n{more}"
+                 train.lr = {{ min = 1e-4, max = 1e-2, log = true }}\nmodel.dropout = {{ min = 0, max = 0.9 }}\n{more}"
             )
         };
         let all = trials(&file(300, ""));
         let value = |trial: &Trial| {
-            let Config { model, train, .. } = &trial.config;
-            (model.layers, train.lr, model.dropout)
+            let model: sasrec::Settings = trial.config.model.settings();
+            (model.layers, trial.config.train.lr, model.dropout)
         };
         let mut counts = [0; 4];
         for (layers, lr, dropout) in all.iter().map(value) {
             counts[layers] += 1;
-            assert!((1e-4..=1e-2).contains(&lr) && (0.0..=1.0).contains(&dropout), "{lr} {dropout}");
+            assert!((1e-4..=1e-2).contains(&lr) && (0.0..=0.9).contains(&dropout), "{lr} {dropout}");
         }
         // A third of 300 each, and half of the rates below the middle of the exponents: 5 standard deviations.
         assert!(counts[0] == 0 && counts[1..].iter().all(|n: &i32| n.abs_diff(100) < 41), "{counts:?}");
         let low = all.iter().filter(|trial| trial.config.train.lr < 1e-3).count();
         assert!(low.abs_diff(150) < 44, "{low}");
-        assert!(all.iter().any(|trial| trial.config.model.dropout.fract() != 0.0), "a real setting is drawn as one");
+        assert!(all.iter().any(|trial| value(trial).2.fract() != 0.0), "a real setting is drawn as one");
 
         let fewer = trials(&file(3, "model.dim = [8, 16]"));
         assert_eq!(fewer.iter().map(value).collect::<Vec<_>>(), all[..3].iter().map(value).collect::<Vec<_>>());

@@ -39,7 +39,6 @@ use crate::error::{Error, Result};
 use crate::eval::Metric;
 use crate::files::replace;
 use crate::models::Phase;
-use crate::models::config::has_phases;
 use crate::train::{Config, FitOptions, Report, RunFolder, Stop, fit};
 use serde_json::Value;
 use std::fs;
@@ -62,7 +61,7 @@ impl Sweep {
             if result.is_some() {
                 continue;
             }
-            let opened = fit::open(&self.model, &trial.config, None).map_err(|e| trial.named(e))?;
+            let opened = fit::open(&trial.config, None).map_err(|e| trial.named(e))?;
             let session = opened.last().expect("a training has a phase");
             if session.phase == Some(Phase::Pretrain) {
                 return Err(Error::Usage(
@@ -130,14 +129,14 @@ impl Sweep {
             (RunFolder::new(&path)?, self.with_backbone(trial, all, out)?)
         };
         let options = FitOptions { resume: true, stop: stop.clone(), ..FitOptions::default() };
-        let (metrics, _) = fit::train(&self.model, &config, (&mut folder, false), options, &mut Report::bar())?;
+        let (metrics, _) = fit::train(&config, (&mut folder, false), options, &mut Report::bar())?;
         Score::of(&metrics, metric, &folder.metrics_file())
     }
 
     /// The settings of a trial: where another of `all` has pre-trained alike in `out`, those of a tuning of its backbone.
     fn with_backbone(&self, trial: &Trial, all: &[Trial], out: &Path) -> Result<Config> {
         let config = trial.config.clone();
-        if !has_phases(&self.model, &config.model) || config.phase.is_some() || config.from.is_some() {
+        if !config.model.has_phases() || config.phase.is_some() || config.from.is_some() {
             return Ok(config);
         }
         let pretrained = |other: &&Trial| {

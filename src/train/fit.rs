@@ -15,7 +15,6 @@ use crate::eval::copy::{self, Among};
 use crate::eval::evaluator::{Evaluator, Ranked};
 use crate::eval::{EvalConfig, Metric, Protocol, oracle, ranker};
 use crate::graph::plan::{Options, Plan};
-use crate::models::config::has_phases;
 use crate::models::{Model, Phase, Pop};
 use epochs::Fit;
 use serde_json::{Value, json};
@@ -37,10 +36,10 @@ pub struct FitOptions {
 ///
 /// # Errors
 /// Those of [`Session::open`] and [`Session::check_training`]; a part without targets; a backbone that does not fit.
-pub fn open(model: &str, config: &Config, folder: Option<&RunFolder>) -> Result<Vec<Session>> {
+pub fn open(config: &Config, folder: Option<&RunFolder>) -> Result<Vec<Session>> {
     let mut sessions = vec![];
-    for phase in phases(model, config) {
-        let session = Session::open_phase(model, config.clone(), phase)?;
+    for phase in phases(config) {
+        let session = Session::open_phase(config.clone(), phase)?;
         session.check_training()?;
         session.check_asked()?;
         let alone = session.phase.is_none();
@@ -65,14 +64,13 @@ pub fn open(model: &str, config: &Config, folder: Option<&RunFolder>) -> Result<
 /// # Errors
 /// Those of [`open`] and [`Session::fit`]; a backbone that is not there.
 pub fn train(
-    model: &str,
     config: &Config,
     (folder, other): (&mut RunFolder, bool),
     options: FitOptions,
     report: &mut Report,
 ) -> Result<(Value, Vec<Timing>)> {
     let (mut metrics, mut timings) = (Value::Null, vec![]);
-    for session in open(model, config, Some(folder))? {
+    for session in open(config, Some(folder))? {
         folder.enter(session.stage(other));
         if let Some(phase) = session.phase {
             report.line("phase", &phase.to_string());
@@ -125,7 +123,7 @@ impl Session {
 
     /// Says what a model that has two phases does where the data has one for it.
     fn describe_phase(&self, report: &mut Report) {
-        if self.phase.is_none() && has_phases(self.model.name(), &self.config.model) {
+        if self.phase.is_none() && self.config.model.has_phases() {
             let (name, model) = (&self.name, self.model.name());
             report.line("", &format!("{name} has no behaviours: {model} is trained in one phase, without prompts"));
         }

@@ -18,6 +18,7 @@
 //! | prompts.BEHAVIOUR.safetensors | the best prompts for a behaviour; `tuned.` instead of `prompts.` where all is tuned |
 //! | config.BEHAVIOUR.toml, metrics.BEHAVIOUR.jsonl, metrics.BEHAVIOUR.json | of a behaviour other than config.toml's |
 
+use super::checkpoint;
 use super::config::Config;
 use crate::data::readers::Names;
 use crate::data::{Dataset, Ids, known};
@@ -355,7 +356,8 @@ impl RunFolder {
 
     /// The settings of the run.
     pub fn config(&self) -> Result<Config> {
-        Config::default().with_file(&self.config_file())
+        let kept = || self.trained_model().or_else(|| Some(checkpoint::origin(&self.backbone_file()).ok()?.model));
+        Config::of_run(&self.config_file(), kept)
     }
 
     /// Checks that data are where `config` says, if that is where the run's own settings say so.

@@ -1,7 +1,7 @@
 //! What training, evaluation and recommending start from: a device, a data set with its split, and a model.
 
 use super::checkpoint::{self, Best, Origin};
-use super::config::{Config, Precision, TrainConfig, at_least_one, at_most};
+use super::config::{Config, Precision, TrainConfig};
 use super::fit::FitOptions;
 use super::folder::{RunFolder, Stage};
 use super::step::{StepConfig, TrainStep, gathers};
@@ -18,7 +18,7 @@ use crate::eval::ranker;
 use crate::graph::plan::Options;
 use crate::models::FeatureCounts;
 use crate::models::loss::log_chances;
-use crate::models::{self, Loss, LossKind, Model, ModelConfig, Phase, Task};
+use crate::models::{Loss, LossKind, Model, Phase, Task};
 use crate::optim::{Adam, matches};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -54,10 +54,10 @@ pub struct Session {
     pub model: Box<dyn Model>,
 }
 
-/// The phases that a training of `model` goes through.
-pub fn phases(model: &str, config: &Config) -> Vec<Option<Phase>> {
+/// The phases that a training goes through.
+pub fn phases(config: &Config) -> Vec<Option<Phase>> {
     let phase = if config.from.is_some() { Some(Phase::Tune) } else { config.phase };
-    match (models::config::has_phases(model, &config.model), phase) {
+    match (config.model.has_phases(), phase) {
         (false, _) => vec![None],
         (true, Some(phase)) => vec![Some(phase)],
         (true, None) => vec![Some(Phase::Pretrain), Some(Phase::Tune)],
@@ -66,14 +66,14 @@ pub fn phases(model: &str, config: &Config) -> Vec<Option<Phase>> {
 
 impl Session {
     /// Checks the settings, opens the device, reads the data and builds the model, as it is in the last of its phases.
-    pub fn open(model: &str, config: Config) -> Result<Session> {
-        let phase = phases(model, &config).pop().flatten();
-        Session::open_phase(model, config, phase)
+    pub fn open(config: Config) -> Result<Session> {
+        let phase = phases(&config).pop().flatten();
+        Session::open_phase(config, phase)
     }
 
     /// As [`Session::open`], as it is in one of [`phases`]; without phases where the data has no behaviours.
-    pub fn open_phase(model: &str, config: Config, phase: Option<Phase>) -> Result<Session> {
-        let opening = Opening::new(model, config, phase)?;
+    pub fn open_phase(config: Config, phase: Option<Phase>) -> Result<Session> {
+        let opening = Opening::new(config, phase)?;
         let loaded = Loaded::new(&opening.config)?;
         opening.session(loaded, None)
     }
@@ -83,10 +83,12 @@ impl Session {
     /// # Errors
     /// No item; more than the model can hold.
     pub fn set_items(&mut self, items: usize) -> Result<()> {
-        at_least_one("--items", items as u64)?;
-        at_most("--items", items, u32::MAX as usize - 2)?;
+        let most = u32::MAX as usize - 2;
+        if !(1..=most).contains(&items) {
+            return Err(Error::Usage(format!("--items: found {items}; expected 1 to {most}")));
+        }
         self.task.items = items;
-        self.model = models::build(self.model.name(), &self.config.model, &self.task)?;
+        self.model = self.config.model.build(&self.task)?;
         Ok(())
     }
 
@@ -113,12 +115,11 @@ impl Session {
             return Ok(());
         }
         let (batch, window, negatives) = (config.train.batch, config.data.max_len, config.train.negatives);
-        let ModelConfig { dim, hidden, attention_dim, inner, .. } = config.model;
-        let width = [dim, hidden, attention_dim, inner.unwrap_or(4 * dim)].into_iter().max().unwrap_or(1);
         let loss = self.loss();
-        check_size("train.batch x data.max_len x the largest width under model.", &[batch, window, width])?;
+        check_size("train.batch x data.max_len x the model's largest width", &[batch, window, model.widest()])?;
         if loss.kind.is_sampled() && !loss.config.shared {
             let targets = model.objective().targets(window);
+            let dim = model.params().iter().map(|p| p.shape.last_dim()).next().unwrap_or(1);
             check_size("train.batch x targets x train.negatives x model.dim", &[batch, targets, negatives, dim])?;
         }
         if let Some((what, factors)) = model.counted(batch, window) {
@@ -242,7 +243,8 @@ impl Session {
     pub fn loss(&self) -> Loss {
         let mut config = self.config.loss.clone();
         config.temperature = self.config.train.temperature.unwrap_or(config.temperature);
-        let kind = config.kind.unwrap_or(self.model.published_loss());
+        let published = self.config.model.spec().loss.unwrap_or_default();
+        let kind = config.kind.or(self.model.own_loss()).unwrap_or(published);
         let corrected = config.log_q && matches!(kind, LossKind::SampledSoftmax | LossKind::InBatch);
         let alpha = match (kind, self.config.train.sampler) {
             // Other rows' targets come as often as they are chosen.
@@ -326,7 +328,6 @@ impl Session {
 
 /// Settings that were checked, and the device that they name, before any data are read.
 struct Opening {
-    model: String,
     config: Config,
     phase: Option<Phase>,
     device: Device,
@@ -334,10 +335,10 @@ struct Opening {
 }
 
 impl Opening {
-    fn new(model: &str, mut config: Config, phase: Option<Phase>) -> Result<Opening> {
-        models::config::check_name(model)?;
+    fn new(mut config: Config, phase: Option<Phase>) -> Result<Opening> {
         config.check()?;
-        if !models::config::has_phases(model, &config.model) {
+        let model = config.model.name();
+        if !config.model.has_phases() {
             let set = [("phase", config.phase.is_some()), ("from", config.from.is_some())];
             if let Some((key, _)) = set.iter().find(|(_, set)| *set) {
                 return Err(Error::Usage(format!("{key} is set, but {model} is trained in one phase")));
@@ -358,7 +359,7 @@ impl Opening {
         if several && config.data.path.is_none() && config.data.behaviours.is_empty() {
             config.data.behaviours = Behaviour::ALL.iter().map(|b| b.name().to_string()).collect();
         }
-        Ok(Opening { model: model.to_string(), config, phase, device, device_note })
+        Ok(Opening { config, phase, device, device_note })
     }
 
     /// Attributes of the users of the data with this `fingerprint`, if it is these that the settings name.
@@ -373,12 +374,13 @@ impl Opening {
 
     /// `trained`: of parameters that were trained on other data than are `loaded`.
     fn session(self, loaded: Loaded, trained: Option<Trained>) -> Result<Session> {
-        let Opening { model, mut config, phase, device, device_note } = self;
+        let Opening { mut config, phase, device, device_note } = self;
         let Loaded { name, data, world, clicks } = loaded;
         let behaviours = if data.behaviours(0).is_some() { data.behaviour_names() } else { &[] };
         let phase = phase.filter(|_| !behaviours.is_empty());
-        let set = [("phase", config.phase.is_some()), ("model.pretext.task", config.model.pretext.task.is_some())];
+        let set = [("phase", config.phase.is_some()), ("model.pretext.task", config.model.is_given("pretext.task"))];
         if let (None, Some((key, _))) = (phase, set.iter().find(|(_, set)| *set)) {
+            let model = config.model.name();
             return Err(Error::Usage(format!(
                 "{key} is set, but {name} has no behaviours: {model} has one phase then"
             )));
@@ -419,7 +421,7 @@ impl Opening {
             features: features.as_deref().map(counts).unwrap_or_default(),
             phase,
         };
-        let model = models::build(&model, &config.model, &task)?;
+        let model = config.model.build(&task)?;
         let features = features.filter(|_| model.reads().features > 0);
         let world = world.filter(|_| clicks);
         let session = Session {

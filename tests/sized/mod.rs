@@ -9,7 +9,7 @@ use wgrec::Result;
 use wgrec::data::batches::{Batch, Gathers};
 use wgrec::device::{Device, Store};
 use wgrec::models::loss::{LossConfig, LossKind, log_chances};
-use wgrec::models::sasrec::{Positions, Settings};
+use wgrec::models::sasrec::{Parts, Positions};
 use wgrec::models::{Loss, Model, SasRec};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
@@ -81,8 +81,7 @@ pub fn sized(device: &Device, items: usize, samples: usize, max_len: usize, kind
         attend_padding: false,
         eps: 1e-8,
     };
-    let model =
-        SasRec::new(Settings { items, max_len, encoder, positions: Positions::All, behaviours: 0, hides: false });
+    let model = SasRec::new(Parts { items, max_len, encoder, positions: Positions::All, behaviours: 0, hides: false });
     let sampled = kind == LossKind::SampledSoftmax;
     let (negatives, log_q) = if sampled { (256, Some(log_chances(&vec![1; items + 1], 0.0))) } else { (0, None) };
     let loss = Loss { kind, config: LossConfig { shared: sampled, ..LossConfig::default() }, log_q };

@@ -74,8 +74,9 @@ pub(crate) struct Row<'a> {
 }
 
 /// How many rows that do not parse may be left out. Written as a number or as `all`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(into = "NumberOrWord", try_from = "NumberOrWord")]
+#[schemars(with = "NumberOrWord")]
 pub struct SkipBad(u64);
 
 impl SkipBad {
@@ -89,7 +90,7 @@ impl SkipBad {
 }
 
 /// What stands for a [`SkipBad`] in settings.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged, expecting = "expected a number of rows, or all")]
 enum NumberOrWord {
     Number(u64),

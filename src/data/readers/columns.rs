@@ -8,7 +8,7 @@ use std::collections::HashSet;
 /// Which columns of a file mean what, as names in its header or as numbers from 1. What is not given is recognised by its name.
 ///
 /// A CSV or TSV file without a recognised header has none if every column given is a number.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Columns {
     /// Column of user ids

@@ -7,6 +7,7 @@ use super::columns::Role;
 use super::fields::{Dialect, Quotes};
 use super::{json, mind, netflix};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::LazyLock;
@@ -175,6 +176,17 @@ impl<'de> Deserialize<'de> for Format {
             let all: Vec<&str> = Format::all().iter().map(|format| format.0).collect();
             serde::de::Error::custom(format!("found {name:?}; expected one of {}", all.join(", ")))
         })
+    }
+}
+
+impl schemars::JsonSchema for Format {
+    fn schema_name() -> Cow<'static, str> {
+        "Format".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let names: Vec<&str> = Format::all().iter().map(|format| format.0).collect();
+        schemars::json_schema!({ "type": "string", "enum": names })
     }
 }
 

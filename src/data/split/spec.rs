@@ -101,7 +101,7 @@ pub struct Cut {
     pub by: CutBy,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CutBy {
     /// At one point in time for all users.
@@ -112,7 +112,7 @@ pub enum CutBy {
 }
 
 /// Which events of the training part are learned to predict. Whatever came before one is its history.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Learn {
     /// Those of the target behaviour; all where there is none.
@@ -127,7 +127,7 @@ pub enum Learn {
 }
 
 /// Which of the targets of a part are ranked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
     #[default]

@@ -4,7 +4,7 @@ use crate::error::{Error, Result, nearest};
 use serde::{Deserialize, Serialize};
 
 /// How the noise clicks are laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Noise {
     /// Each click is noise with the same probability, its item drawn by popularity.
@@ -15,7 +15,7 @@ pub enum Noise {
 
 /// Every number of the world. [`Default`] gives the world behind `wgrec train` without data; lengths are in the unit of the
 /// item space unless said otherwise.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
     /// Users of the default domain, of each auxiliary domain A to D, and of the target domain E.

@@ -1,8 +1,8 @@
 //! DPCPL's customized prompts: what is known of a user, the factors and the gate that make tokens of it, and their compactness.
 
 use super::super::History;
-use super::super::config::FeatureCounts;
 use super::super::loss::{unit, weighted_mean};
+use super::super::spec::FeatureCounts;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::logdet::LogDet;
@@ -12,7 +12,7 @@ use crate::nn::{Init, Params, prompt};
 use serde::{Deserialize, Serialize};
 
 /// What prompts are made of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// Attributes, statistics and the events of each behaviour.
@@ -27,23 +27,30 @@ pub enum Source {
 }
 
 /// Settings under `model.prompt.`: of the tuning phase.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PromptConfig {
+    /// What prompts are made of.
     pub source: Source,
     /// Tokens of a layer, C.
+    #[schemars(range(min = 1, max = 65536))]
     pub tokens: usize,
     /// Factors of each layer, and shared ones, N.
+    #[schemars(range(min = 1, max = 65536))]
     pub factors: usize,
     /// Prompts at every layer, not the first alone.
     pub progressive: bool,
     /// Weight of the compactness, lambda; 0: none.
+    #[schemars(range(min = 0))]
     pub compactness: f64,
     /// Weight of the prompts' rate beside that of the factors, lambda_p.
+    #[schemars(range(min = 0))]
     pub prompt_weight: f64,
     /// epsilon^2 in the rate of the factors.
+    #[schemars(range(min = 1e-6))]
     pub factor_epsilon2: f64,
     /// epsilon^2 in the rate of the prompts.
+    #[schemars(range(min = 1e-6))]
     pub prompt_epsilon2: f64,
     /// Rates are taken of rows of length 1.
     pub normalise: bool,

@@ -1,7 +1,11 @@
 //! What people call settings: the known key that an unknown one was meant for.
 
-use super::{Config, leaves};
+use super::Config;
 use crate::error::plain;
+use crate::models::registry::MODELS;
+use crate::models::{ModelConfig, ModelSpec};
+use crate::settings::{self, Schema};
+use std::collections::HashSet;
 
 /// What else the field calls settings, in lower case without `_` and `-`.
 const WORDS: [(&str, &[&str]); 17] = [
@@ -28,29 +32,40 @@ const WORDS: [(&str, &[&str]); 17] = [
 const SECTIONS: [&str; 7] = ["train", "model", "data", "loss", "eval", "log", "world"];
 
 impl Config {
-    /// The setting that `name` stands for: its key, the last part of it, or another word for it, whatever `_` and `-` it is
-    /// written with; of several the one in the section that `name` begins with, if any.
+    /// The setting that `name` stands for, of any model: its key, the last part of it, or another word for it, whatever `_` and
+    /// `-` it is written with; of several the one in the section that `name` begins with, if any.
     pub fn setting_named(name: &str) -> Option<String> {
-        let (section, last) = name.rsplit_once('.').unwrap_or(("", name));
-        let word = plain(last);
-        let wanted = WORDS.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(key, _)| *key);
-        let fits = |key: &str| plain(own(key)) == word || wanted.is_some_and(|wanted| own(wanted) == own(key));
-        let place = |key: &str| {
-            let of_key = key.strip_suffix(own(key)).unwrap_or_default().trim_end_matches('.');
-            let rank = SECTIONS.iter().position(|known| of_key.starts_with(known)).unwrap_or(SECTIONS.len());
-            (plain(of_key) != plain(section), wanted != Some(key), rank)
-        };
-        let settings = Config::settings();
-        let found = settings.iter().filter(|key| fits(key)).min_by_key(|key| place(key));
-        let whole = |text: &str| plain(text).replace('.', "");
-        found.or_else(|| settings.iter().find(|key| whole(key) == whole(name))).cloned()
+        meant(name, &all_keys())
     }
+}
 
-    /// The keys of all settings.
-    fn settings() -> Vec<String> {
-        let all = serde_json::to_value(Config::default()).expect("settings are plain data");
-        leaves(&all).into_iter().map(|(key, _)| key).collect()
-    }
+/// The keys of all settings of all models.
+fn all_keys() -> Vec<String> {
+    let of_model = |spec: &&'static ModelSpec| keys(&Config::with_model(ModelConfig::default_of(spec)).schema());
+    let mut all: Vec<String> = MODELS.iter().flat_map(of_model).collect();
+    let mut seen = HashSet::new();
+    all.retain(|key| seen.insert(key.clone()));
+    all
+}
+
+fn keys(schema: &Schema) -> Vec<String> {
+    settings::leaves(schema).into_iter().map(|(key, _)| key).collect()
+}
+
+/// Of `settings`, the one that `name` stands for.
+fn meant(name: &str, settings: &[String]) -> Option<String> {
+    let (section, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let word = plain(last);
+    let wanted = WORDS.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(key, _)| *key);
+    let fits = |key: &str| plain(own(key)) == word || wanted.is_some_and(|wanted| own(wanted) == own(key));
+    let place = |key: &str| {
+        let of_key = key.strip_suffix(own(key)).unwrap_or_default().trim_end_matches('.');
+        let rank = SECTIONS.iter().position(|known| of_key.starts_with(known)).unwrap_or(SECTIONS.len());
+        (plain(of_key) != plain(section), wanted != Some(key), rank)
+    };
+    let found = settings.iter().filter(|key| fits(key)).min_by_key(|key| place(key));
+    let whole = |text: &str| plain(text).replace('.', "");
+    found.or_else(|| settings.iter().find(|key| whole(key) == whole(name))).cloned()
 }
 
 /// The last part of a key.
@@ -58,8 +73,9 @@ fn own(key: &str) -> &str {
     key.rsplit('.').next().unwrap_or_default()
 }
 
-/// The known key nearest to `key`, if one is near.
-pub(super) fn nearest(key: &str) -> Option<String> {
+/// The key of `schema` nearest to `key`, if one is near.
+pub(super) fn nearest(key: &str, schema: &Schema) -> Option<String> {
+    let known = keys(schema);
     // Keys of a section are not near for its name's sake: their own names decide, and the whole decides between equals.
     let likeness = |known: &str| {
         let whole = strsim::normalized_damerau_levenshtein(key, known);
@@ -68,10 +84,10 @@ pub(super) fn nearest(key: &str) -> Option<String> {
         (nearer > 0.5).then_some(nearer + 0.1 * whole)
     };
     let by_likeness = || {
-        let best = Config::settings().into_iter().filter_map(|key| Some((likeness(&key)?, key)));
-        best.reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, key)| key)
+        let best = known.iter().filter_map(|key| Some((likeness(key)?, key)));
+        best.reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, key)| key.clone())
     };
-    Config::setting_named(key).or_else(by_likeness)
+    meant(key, &known).or_else(by_likeness)
 }
 
 #[cfg(test)]
@@ -117,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_word_is_of_a_setting_and_of_one() {
-        let settings = Config::settings();
+        let settings = all_keys();
         let mut words: Vec<&str> = vec![];
         for (key, of_key) in WORDS {
             assert!(settings.iter().any(|known| known == key), "{key}");

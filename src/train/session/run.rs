@@ -40,8 +40,7 @@ impl Run {
     }
 
     fn opening(&self) -> Result<Opening> {
-        let model = &self.origin.model;
-        Opening::new(model, self.config.clone(), phases(model, &self.config).pop().flatten())
+        Opening::new(self.config.clone(), phases(&self.config).pop().flatten())
     }
 }
 
@@ -58,7 +57,7 @@ impl Session {
     ) -> Result<(Session, Store, Best)> {
         let run = Run::open(folder, behaviour, change)?;
         folder.check_data(&run.config)?;
-        let session = Session::open(&run.origin.model, run.config)?;
+        let session = Session::open(run.config)?;
         session.with_parameters(folder, run.other)
     }
 
@@ -97,7 +96,7 @@ impl Session {
         };
         let ids = folder.ids()?;
         let Config { data, model, .. } = &opening.config;
-        let read = opening.phase.is_some() || data.target.is_some() || model.behaviours;
+        let read = opening.phase.is_some() || data.target.is_some() || model.reads_behaviours();
         let histories = Histories::read(&file, data, &ids, read && !ids.behaviours.is_empty())?;
         let loaded = Loaded { name: histories.name.clone(), data: histories.data.clone(), world: None, clicks: false };
         let (session, store, _) = opening.session(loaded, Some(trained))?.with_parameters(folder, run.other)?;

@@ -1,0 +1,113 @@
+//! DPCPL's settings, and its network for a task.
+
+use super::prompts::{PromptConfig, Prompter, Source};
+use super::{Block, Dpcpl, MinerKind, Parts};
+use crate::error::{Error, Result};
+use crate::kernels::fourier;
+use crate::models::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use crate::models::{LossKind, Model, Phase};
+use crate::nn::encoder::{Encoder, Norm};
+use crate::nn::miner::Miner;
+use serde::{Deserialize, Serialize};
+
+/// Settings of DPCPL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Width of the embeddings, d.
+    #[schemars(range(min = 1, max = 65536))]
+    pub dim: usize,
+    /// Blocks.
+    #[schemars(range(min = 1, max = 256))]
+    pub layers: usize,
+    /// Attention heads with `miner = "attention"`; a divisor of `dim`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub heads: usize,
+    /// Width inside a feed-forward. Not given: 4 `dim`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub inner: Option<usize>,
+    /// Share of the embeddings and of the outputs of each half of a block that is dropped in training.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+    /// What a block is.
+    pub miner: MinerKind,
+    /// Blocks of channels in a filter, k; a divisor of `dim`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub blocks: usize,
+    /// Prompts, in the second phase.
+    pub prompt: PromptConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            dim: 64,
+            layers: 2,
+            heads: 1,
+            inner: None,
+            dropout: 0.2,
+            miner: MinerKind::Filter,
+            blocks: 4,
+            prompt: PromptConfig::default(),
+        }
+    }
+}
+
+impl spec::Settings for Settings {
+    fn check(&self) -> Result<()> {
+        if self.prompt.source == Source::Attributes && self.prompt.progressive {
+            let why = "with model.prompt.source = \"attributes\", whose prompts stand at the input only";
+            return Err(Error::Usage(format!("model.prompt.progressive: found true; expected false {why}")));
+        }
+        Ok(())
+    }
+
+    fn has_phases(&self) -> bool {
+        true
+    }
+
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        let Settings { dim, layers, heads, inner, dropout, blocks, .. } = *self;
+        let Task { items, max_len, features, phase, .. } = *task;
+        let behaviours = task.behaviours_if(task.behaviours > 0)?;
+        let tuning = phase == Some(Phase::Tune);
+        let prompter = (tuning && self.prompt.source != Source::Off)
+            .then(|| Prompter::new(self.prompt, dim, layers, behaviours, features));
+        if let Some(prompter) = &prompter {
+            prompter.check()?;
+        }
+        let block = match self.miner {
+            MinerKind::Filter => {
+                if !dim.is_multiple_of(blocks) {
+                    let message = format!("model.blocks: found {blocks}; expected a divisor of model.dim, {dim}");
+                    return Err(Error::Usage(message));
+                }
+                let tokens = prompter.as_ref().map_or(0, Prompter::tokens);
+                if max_len + tokens > fourier::LONGEST {
+                    return Err(Error::Usage(format!(
+                        "data.max_len: found {max_len}, and {tokens} tokens of prompts; expected at most {} of both with the \
+                         filters of dpcpl",
+                        fourier::LONGEST
+                    )));
+                }
+                Block::Filter(Miner { dim, blocks, inner: inner.unwrap_or(4 * dim), streams: 1 + behaviours, dropout })
+            }
+            MinerKind::Attention => {
+                Block::Attention(Encoder::new(Norm::Post, false, (dim, layers, heads), inner, dropout)?)
+            }
+        };
+        let parts = Parts { items, max_len, dim, layers, behaviours, block, dropout, tuning, prompter };
+        Ok(Box::new(Dpcpl::new(parts)))
+    }
+}
+
+pub static SPEC: ModelSpec = ModelSpec {
+    name: "dpcpl",
+    title: "denoising filters, pre-trained on all behaviours, then prompts for one",
+    paper: "Wang, Han et al., \"Denoising pre-training and customized prompt learning for efficient multi-behavior sequential \
+            recommendation\"",
+    loss: Some(LossKind::Bpr),
+    presets: &[],
+    behaviours: Behaviours::Always,
+    settings: SettingsType::of::<Settings>(),
+};

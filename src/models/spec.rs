@@ -1,0 +1,346 @@
+//! What a model says of itself: its name, its settings, and how it is built. The registry lists all; nothing else in the
+//! program knows a model by name.
+
+use super::cosine::Cosine;
+use super::registry::MODELS;
+use super::{LossKind, Model};
+use crate::error::{Error, Result, nearest};
+use crate::kernels::embedding::GatherGradDense;
+use crate::settings::{self, Schema};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+/// A model's declaration.
+pub struct ModelSpec {
+    pub name: &'static str,
+    /// One line for tables.
+    pub title: &'static str,
+    /// Authors, title, venue and year.
+    pub paper: &'static str,
+    /// The loss that serves users best by docs/performance.md; `loss.kind` changes it. None: the model has no training step.
+    pub loss: Option<LossKind>,
+    /// Other sets of defaults, by name.
+    pub presets: &'static [Preset],
+    pub behaviours: Behaviours,
+    pub settings: SettingsType,
+}
+
+/// Settings under one name, which `--preset` takes instead of the defaults.
+pub struct Preset {
+    pub name: &'static str,
+    /// `key=value`, as `--set` takes them.
+    pub settings: &'static [&'static str],
+}
+
+/// What a model does with the behaviours of events (click, cart, buy).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviours {
+    Ignored,
+    /// Read with `model.behaviours=true`.
+    Optional,
+    /// Read wherever the data have them.
+    Always,
+}
+
+/// A type of settings, without its type: what [`ModelSpec`] needs of it.
+pub struct SettingsType {
+    default: fn() -> Value,
+    schema: fn() -> Schema,
+    /// All settings, from those that are given.
+    parse: fn(Value) -> Result<Value, serde_json::Error>,
+    check: fn(&Value) -> Result<()>,
+    has_phases: fn(&Value) -> bool,
+    build: fn(&Value, &Task) -> Result<Box<dyn Model>>,
+}
+
+impl SettingsType {
+    pub const fn of<S: Settings>() -> SettingsType {
+        SettingsType {
+            default: || serde_json::to_value(S::default()).expect("settings are plain data"),
+            schema: settings::schema_of::<S>,
+            parse: |values| serde_json::to_value(serde_json::from_value::<S>(values)?),
+            check: |values| read::<S>(values).check(),
+            has_phases: |values| read::<S>(values).has_phases(),
+            build: |values, task| read::<S>(values).build(task),
+        }
+    }
+}
+
+fn read<S: Settings>(values: &Value) -> S {
+    serde_json::from_value(values.clone()).expect("values of this type of settings, checked when they were set")
+}
+
+/// The settings of one model: each is a field with its documentation, default and range.
+pub trait Settings: Clone + Default + Serialize + DeserializeOwned + schemars::JsonSchema + 'static {
+    /// Checks what is more than the range of a single setting; the error names the setting.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether the model is trained in two phases where the data have behaviours.
+    fn has_phases(&self) -> bool {
+        false
+    }
+
+    /// The model for a task.
+    ///
+    /// # Errors
+    /// Settings that do not fit the task; more items than the model can hold in memory.
+    fn build(&self, task: &Task) -> Result<Box<dyn Model>>;
+}
+
+/// What a model is built for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Task {
+    pub items: usize,
+    /// Items of a window.
+    pub max_len: usize,
+    /// Behaviours that the model reads: their ids are 1 to this; 0: none.
+    pub behaviours: usize,
+    /// The id of the behaviour that is predicted, where it is one.
+    pub target: Option<u32>,
+    /// Features of a user: attributes first, then statistics.
+    pub features: FeatureCounts,
+    /// The phase, in a training of two.
+    pub phase: Option<Phase>,
+}
+
+impl Task {
+    /// The number of behaviours that a model reads which is asked to (`model.behaviours`).
+    ///
+    /// # Errors
+    /// Data without behaviours, or with more than a model tells apart.
+    pub fn behaviours_if(&self, read: bool) -> Result<usize> {
+        if read && self.behaviours == 0 {
+            let problem = "model.behaviours: found true; expected false: the data's events have no behaviours in use";
+            return Err(Error::Usage(problem.to_string()));
+        }
+        let (read, most) = (if read { self.behaviours } else { 0 }, GatherGradDense::MAX_ROWS - 1);
+        if read > most {
+            return Err(Error::Usage(format!("data.behaviours: found {read} in use; expected at most {most}")));
+        }
+        Ok(read)
+    }
+}
+
+/// A phase of a training in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// On the earlier events, of all behaviours.
+    Pretrain,
+    /// On the later ones, of the target behaviour.
+    Tune,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Phase::Pretrain => "pretrain",
+            Phase::Tune => "tune",
+        })
+    }
+}
+
+/// Features of a user, by their numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeatureCounts {
+    pub attributes: usize,
+    pub statistics: usize,
+    /// Rows of the table that all of them are gathered from.
+    pub rows: usize,
+}
+
+/// Settings of every model that learns, under `model.` like its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+struct Common {
+    /// Users and items are scaled to length 1 before they are scored.
+    cosine: bool,
+}
+
+/// A model and its settings: what stands under `model.`.
+#[derive(Clone)]
+pub struct ModelConfig {
+    spec: &'static ModelSpec,
+    /// All settings of the model, as plain data of their types.
+    values: Value,
+    common: Common,
+}
+
+impl ModelConfig {
+    /// The defaults of the model called `name`.
+    ///
+    /// # Errors
+    /// An unknown name, with the nearest.
+    pub fn of(name: &str) -> Result<ModelConfig> {
+        find(name).map(ModelConfig::default_of)
+    }
+
+    /// The defaults of a model.
+    pub fn default_of(spec: &'static ModelSpec) -> ModelConfig {
+        ModelConfig { spec, values: (spec.settings.default)(), common: Common::default() }
+    }
+
+    /// A model by its declaration, with these settings.
+    ///
+    /// # Panics
+    /// If the settings are of another model.
+    pub fn new<S: Settings>(spec: &'static ModelSpec, settings: S) -> ModelConfig {
+        let values = serde_json::to_value(settings).expect("settings are plain data");
+        assert!((spec.settings.schema)() == settings::schema_of::<S>(), "settings of another model than {}", spec.name);
+        ModelConfig { spec, values, common: Common::default() }
+    }
+
+    /// With users and items of length 1, or not.
+    pub fn with_cosine(self, cosine: bool) -> ModelConfig {
+        ModelConfig { common: Common { cosine }, ..self }
+    }
+
+    /// The same model with its defaults.
+    pub fn defaults(&self) -> ModelConfig {
+        ModelConfig::default_of(self.spec)
+    }
+
+    /// The settings of the model.
+    ///
+    /// # Panics
+    /// If `S` is the type of another model's settings.
+    pub fn settings<S: Settings>(&self) -> S {
+        read(&self.values)
+    }
+
+    pub fn spec(&self) -> &'static ModelSpec {
+        self.spec
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.spec.name
+    }
+
+    /// The schema of the model's settings.
+    pub fn schema(&self) -> Schema {
+        self.spec.schema()
+    }
+
+    /// Checks what is more than the range of a single setting; the error names the setting.
+    pub fn check(&self) -> Result<()> {
+        (self.spec.settings.check)(&self.values)
+    }
+
+    /// Whether the model has the setting `key` and it has a value.
+    pub fn is_given(&self, key: &str) -> bool {
+        let value = self.values.pointer(&format!("/{}", key.replace('.', "/")));
+        value.is_some_and(|value| !value.is_null())
+    }
+
+    /// Whether the model reads behaviours where the data have some.
+    pub fn reads_behaviours(&self) -> bool {
+        match self.spec.behaviours {
+            Behaviours::Ignored => false,
+            Behaviours::Optional => self.values["behaviours"] == true,
+            Behaviours::Always => true,
+        }
+    }
+
+    /// Whether the model is trained in two phases where the data have behaviours.
+    pub fn has_phases(&self) -> bool {
+        (self.spec.settings.has_phases)(&self.values)
+    }
+
+    /// The model for a task, of whose behaviours it takes those that it reads.
+    ///
+    /// # Errors
+    /// Settings that do not fit the task; more items than the model can hold in memory.
+    pub fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
+        self.check()?;
+        let model = (self.spec.settings.build)(&self.values, task)?;
+        Ok(if self.common.cosine { Box::new(Cosine(model)) } else { model })
+    }
+
+    /// Name and settings in one table.
+    fn table(&self) -> Value {
+        let mut table = serde_json::Map::from_iter([("name".to_string(), self.spec.name.into())]);
+        table.extend(self.values.as_object().cloned().unwrap_or_default());
+        if self.spec.loss.is_some() {
+            let common = serde_json::to_value(&self.common).expect("settings are plain data");
+            table.extend(common.as_object().cloned().unwrap_or_default());
+        }
+        Value::Object(table)
+    }
+}
+
+impl PartialEq for ModelConfig {
+    fn eq(&self, other: &ModelConfig) -> bool {
+        self.table() == other.table()
+    }
+}
+
+impl std::fmt::Debug for ModelConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.table())
+    }
+}
+
+impl Serialize for ModelConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        self.table().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ModelConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<ModelConfig, D::Error> {
+        let mut table = serde_json::Map::deserialize(deserializer)?;
+        let name = table.remove("name").ok_or_else(|| D::Error::missing_field("name"))?;
+        let spec = find(name.as_str().unwrap_or_default()).map_err(D::Error::custom)?;
+        let common = match table.remove("cosine").filter(|_| spec.loss.is_some()) {
+            Some(cosine) => Common { cosine: Deserialize::deserialize(cosine).map_err(D::Error::custom)? },
+            None => Common::default(),
+        };
+        let values = (spec.settings.parse)(Value::Object(table)).map_err(D::Error::custom)?;
+        Ok(ModelConfig { spec, values, common })
+    }
+}
+
+impl schemars::JsonSchema for ModelConfig {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Model".into()
+    }
+
+    /// A section whose settings are those of the model that is named; see [`ModelSpec::schema`].
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "object", "properties": {} })
+    }
+}
+
+impl ModelSpec {
+    /// The schema of the model's settings, its name among them.
+    pub fn schema(&self) -> Schema {
+        let mut schema = (self.settings.schema)();
+        let name = serde_json::json!({ "description": "The model.", "const": self.name });
+        let common = self.loss.map(|_| settings::schema_of::<Common>());
+        let more = common.iter().flat_map(|schema| schema["properties"].as_object()).flatten();
+        let properties = schema["properties"].as_object_mut().expect("settings are a table");
+        properties.extend(more.map(|(key, schema)| (key.clone(), schema.clone())));
+        properties.insert("name".to_string(), name);
+        schema
+    }
+
+    /// Whether the model has the setting with this key under `model.`.
+    pub fn has(&self, key: &str) -> bool {
+        settings::find(&self.schema(), key).is_some()
+    }
+}
+
+/// The declaration of the model called `name`.
+///
+/// # Errors
+/// An unknown name, with the nearest.
+pub fn find(name: &str) -> Result<&'static ModelSpec> {
+    MODELS.iter().find(|spec| spec.name == name).copied().ok_or_else(|| {
+        let names: Vec<&str> = MODELS.iter().map(|spec| spec.name).collect();
+        let nearest = nearest(name, names.iter().copied()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+        Error::Usage(format!("no model is called {name:?}; expected one of {}{nearest}", names.join(", ")))
+    })
+}
