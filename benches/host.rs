@@ -4,7 +4,8 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use std::fmt::Write;
 use std::sync::Arc;
-use wgrec::data::{BatchSpec, DataConfig, Dataset, Format, Objective, Split, SplitKind, Statistics, TrainBatches};
+use wgrec::data::samples::{Cloze, Gathered, Prefix, Samples, Window};
+use wgrec::data::{BatchSpec, DataConfig, Dataset, Format, Split, SplitKind, Statistics, TrainBatches};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::tensor::philox::Stream;
@@ -69,19 +70,18 @@ fn statistics(bencher: Bencher, events: usize) {
 }
 
 /// 256 windows of 50 places, one negative a target, sorted segments.
-#[divan::bench(args = ["last", "next", "cloze"])]
-fn batch(bencher: Bencher, objective: &str) {
+#[divan::bench(args = ["prefix", "window", "cloze"])]
+fn batch(bencher: Bencher, samples: &str) {
     let data = dataset();
     let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
-    let spec = BatchSpec {
-        objective: match objective {
-            "last" => Objective::Last,
-            "next" => Objective::Next,
-            _ => Objective::Cloze { share: 0.2 },
-        },
-        hides: objective == "cloze",
-        ..BatchSpec::default()
+    let samples: Arc<dyn Samples> = match samples {
+        "prefix" => Arc::new(Prefix),
+        "window" => Arc::new(Window),
+        _ => Arc::new(Cloze { share: 0.2 }),
     };
+    let (name, rows) = ("items".to_string(), data.items() + 2);
+    let gathered = vec![Gathered { name, rows, columns: vec!["history", "positive", "negative"] }];
+    let spec = BatchSpec { samples, gathered, ..BatchSpec::default() };
     let batches = TrainBatches::new(data, split, spec).unwrap();
     let step = std::cell::Cell::new(0);
     bencher.counter(ItemsCount::new(256u32)).bench_local(|| {

@@ -7,6 +7,9 @@ use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use wgrec::data::BatchSpec;
+use wgrec::data::samples::{Prefix, Samples, Window};
 use wgrec::device::{Device, RunOptions};
 use wgrec::eval::metrics::{Metric, TieRule};
 use wgrec::graph::plan::Options;
@@ -17,7 +20,8 @@ use wgrec::kernels::matmul::Activation;
 use wgrec::kernels::rank::{Pick, Rank};
 use wgrec::models::dpcpl::prompts::{PromptConfig, compactness};
 use wgrec::models::sasrec::Positions;
-use wgrec::models::{self, Dpcpl, History, Loss, LossKind, Model, PomRec, SasRec, Task, dpcpl, pomrec, sasrec};
+use wgrec::models::{self, Candidates, Dpcpl, History, Inputs, Loss, LossKind, Model, PomRec, SasRec, Task, Trained};
+use wgrec::models::{dpcpl, pomrec, sasrec};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::filter::{complex_mlp, filter_layer};
 use wgrec::nn::miner::Miner;
@@ -25,6 +29,11 @@ use wgrec::nn::prompt;
 use wgrec::nn::rate::coding_rate;
 use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Shape, Spec, Tensor};
+
+/// The inputs of a training batch.
+fn inputs<'g>(g: &'g Graph, spec: &BatchSpec) -> Inputs<'g> {
+    Inputs::declare(g, &spec.columns())
+}
 
 pub fn trials() -> Vec<Trial> {
     let folder = std::env::var_os("WGREC_GOLDEN_DIR")
@@ -230,20 +239,16 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
 
     let g = Graph::new();
     let params = model.params();
-    let batch = models::Batch {
-        history: History::new(g.input("history", Spec::u32([b, max_len])), g.input("recency", Spec::u32([b, max_len]))),
-        views: None,
-        positive: g.input("positive", Spec::u32([b])),
-        negative: g.input("negative", Spec::u32([b, 1])),
-        weight: g.input("weight", Spec::f32([b])),
-        behaviours: None,
-    };
-    g.segments("segments", model.item_table(&g), &[batch.history.items, batch.positive, batch.negative]);
+    let inputs = inputs(&g, &BatchSpec { batch: b, max_len, ..BatchSpec::default() });
+    let lists = ["history", "positive", "negative"].map(|name| inputs.get(name));
+    g.segments("segments", model.item_table(&g), &lists);
+    let batch = models::Batch { history: History::of(&inputs, false), ..models::Batch::of(inputs) };
     let user = model.user(&g, &batch.history);
-    let loss = Loss::default().trace(user, &model.output(&g), &batch);
+    let output = model.output(&g).ok_or("scores are dot products")?;
+    let loss = Loss::default().of_products(user, &output, &batch);
     g.result("loss", loss);
     g.result("user", user);
-    g.result("scores_all", model.scores(&g, user, g.input("ids", Spec::u32([rows]))));
+    g.result("scores_all", model.scores(&g, user, Candidates::Shared(g.input("ids", Spec::u32([rows])))));
     let vars: Vec<Var> = names.iter().map(|(_, ours)| params.var(&g, ours)).collect();
     for ((theirs, _), (var, gradient)) in names.iter().zip(vars.iter().zip(g.gradients(loss, &vars)?)) {
         g.result(&format!("g.{theirs}"), gradient.dense(*var));
@@ -324,28 +329,20 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     };
     let n = positive.shape.elements();
     let g = Graph::new();
-    let batch = models::Batch {
-        history: History {
-            training: true,
-            ..History::new(g.input("history", Spec::u32([b, m])), g.input("recency", Spec::u32([b, m])))
-        },
-        views: None,
-        positive: g.input("positive", Spec::u32([n])),
-        negative: g.input("negative", Spec::u32([n, 1])),
-        weight: g.input("weight", Spec::f32([n])),
-        behaviours: None,
-    };
+    let samples: Arc<dyn Samples> = if n == b { Arc::new(Prefix) } else { Arc::new(Window) };
+    let inputs = inputs(&g, &BatchSpec { batch: b, max_len: m, samples, ..BatchSpec::default() });
     let table = model.item_table(&g);
-    let lists = [batch.history.items, batch.positive, batch.negative];
+    let lists = ["history", "positive", "negative"].map(|name| inputs.get(name));
+    let batch = models::Batch::of(inputs);
     let lists = if pre { &lists[..] } else { &lists[..1] };
     g.segments("segments", table, lists);
-    let hidden = model.places(&g, &batch.history);
+    let hidden = model.positions(&g, &batch.history);
     let last = batch.history.newest(hidden);
     // The reference takes padding for an item like any other.
-    let output = models::Output { classes: 0..rows, ..model.output(&g) };
+    let output = models::Output { classes: 0..rows, ..model.output(&g).ok_or("scores are dot products")? };
     let kind = if pre { LossKind::Bce } else { LossKind::Softmax };
     let users = if pre { hidden.reshape([n, dim]) } else { last };
-    let loss = Loss { kind, ..Loss::default() }.trace(users, &output, &batch);
+    let loss = Loss { kind, ..Loss::default() }.of_products(users, &output, &batch);
     g.result("hidden", hidden);
     g.result("loss", loss);
     if pre {
@@ -632,28 +629,19 @@ fn behaviour_miner(f: &Fixture, device: &Device) -> Result<(), Failed> {
     ];
     let params = model.params();
     let g = Graph::new();
-    let ids = |name: &str| g.input(name, Spec::u32([b]));
-    let batch = models::Batch {
-        history: History {
-            behaviours: Some(g.input("behaviours", Spec::u32([b, m]))),
-            training: true,
-            ..History::new(g.input("history", Spec::u32([b, m])), g.input("recency", Spec::u32([b, m])))
-        },
-        views: None,
-        positive: ids("positive"),
-        negative: g.input("negative", Spec::u32([b, 1])),
-        weight: g.input("weight", Spec::f32([b])),
-        behaviours: Some([ids("positive_behaviour"), ids("negative_behaviour")]),
-    };
-    let (user, next_behaviour) = model.trained(&g, &batch);
-    let items = Loss::default().trace(user, &model.output(&g), &batch);
-    let loss = items + next_behaviour.ok_or("pre-training predicts behaviours")?;
+    let reads = model.reads();
+    let batch = models::Batch::of(inputs(&g, &BatchSpec { batch: b, max_len: m, reads, ..BatchSpec::default() }));
+    let Trained { rows: user, terms, .. } = model.trained(&g, &batch);
+    let output = model.output(&g).ok_or("scores are dot products")?;
+    let items = Loss::default().of_products(user, &output, &batch);
+    let loss = items + *terms.first().ok_or("pre-training predicts behaviours")?;
+    let column = |name: &str| batch.inputs.get(name);
     g.result("hidden", model.hidden(&g, &batch.history));
     g.result("user", user);
     g.result("loss", loss);
     let margins = [
-        ("item_margin", model.item_table(&g), [batch.positive, batch.negative]),
-        ("beh_margin", params.var(&g, "behaviour_embedding"), batch.behaviours.ok_or("it has behaviours")?),
+        ("item_margin", model.item_table(&g), ["positive", "negative"].map(column)),
+        ("beh_margin", params.var(&g, "behaviour_embedding"), ["positive_behaviour", "negative_behaviour"].map(column)),
     ];
     for (name, table, [right, other]) in margins {
         g.result(name, (user * (table.gather(right) - table.gather(other.reshape([b])))).sum(1));

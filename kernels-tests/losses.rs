@@ -4,7 +4,7 @@
 use crate::harness::recipe::{Recipe, given, normal, uniform};
 use crate::harness::{Case, nan};
 use libtest_mimic::Trial;
-use wgrec::models::{Batch, History, Loss, LossConfig, LossKind, Output};
+use wgrec::models::{Batch, History, Inputs, Loss, LossConfig, LossKind, Output};
 
 const ITEMS: usize = 20;
 const ROWS: usize = 6;
@@ -24,9 +24,10 @@ fn case(kind: LossKind, shared: bool, cosine: bool) -> Case {
         .op(move |_, x| {
             let &[rows, table, bias, weight, positive, negative] = x else { unreachable!("six operands") };
             let history = History::new(positive, positive);
-            let batch = Batch { history, views: None, positive, negative, weight, behaviours: None };
+            let negative = kind.is_sampled().then_some(negative);
+            let batch = Batch { inputs: Inputs::default(), history, views: None, positive, negative, weight };
             let output = Output { table, bias: Some(bias), classes: 1..ITEMS + 1, cosine };
-            loss.trace(rows, &output, &batch)
+            loss.of_products(rows, &output, &batch)
         })
 }
 

@@ -3,12 +3,11 @@
 use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};
 use std::sync::Arc;
-use wgrec::data::batches::{Batch, Gathers, Objective, Padding};
+use wgrec::data::samples::{Batch, Columns, Values, hidden};
 use wgrec::device::{Device, RunOptions, Store};
 use wgrec::graph::plan::{Memory, Options, Plan, Planned, Slot};
 use wgrec::graph::{Graph, Step};
 use wgrec::kernels::elementwise::{Chain, Fun};
-use wgrec::models;
 use wgrec::models::cosine::Cosine;
 use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
@@ -24,9 +23,8 @@ use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::{Init, Params};
 use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
-use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{DType, Spec, Tensor};
-use wgrec::train::step::{Role, StepConfig, TrainStep, gathers};
+use wgrec::train::step::{Role, StepConfig, TrainStep};
 
 // Over the 64 rows up to which a table needs no segments, and batches that tiles do not divide.
 const ITEMS: usize = 90;
@@ -220,103 +218,90 @@ pub fn trials() -> Vec<Trial> {
 
 /// Batch number `n` of a small world in which the next item follows from the last one, so that there is something to learn.
 fn batch(subject: &Subject, n: u64) -> Batch {
-    let mut r = Stream::new(7, "batch", n);
-    let objective = subject.model.objective();
-    let targets = objective.targets(M);
-    let mut b = Batch { history: vec![0; B * M], positive: vec![0; B * targets], samples: B, ..Batch::default() };
-    if matches!(objective, Objective::Cloze { .. }) {
-        b.places = vec![M as u32; B * targets];
-    }
+    let spec = config(subject.kind, false).batches(&*subject.model);
+    let mut columns = Columns::empty(spec.columns().into());
+    let (mut r, targets) = (Stream::new(7, "batch", n), spec.sizes().targets);
+    let (mut history, mut recency) = (vec![0; B * M], vec![0; B * M]);
+    let (mut positive, mut positions, mut negative) = (vec![0; B * targets], vec![M as u32; B * targets], vec![]);
     for row in 0..B {
-        let len = 1 + r.below(M as u32) as usize;
-        let start = if subject.model.padding() == Padding::Left { M - len } else { 0 };
-        let (mut item, mut hidden) = (1 + r.below(ITEMS as u32), 0);
-        for i in start..start + len {
-            b.history[row * M + i] = item;
+        let window = spec.padding.place(1 + r.below(M as u32) as usize, M);
+        let (mut item, mut found) = (1 + r.below(ITEMS as u32), 0);
+        for i in window.clone() {
+            history[row * M + i] = item;
+            recency[row * M + i] = (window.end - i) as u32;
             let this = item;
             item = 1 + (item * 7 + r.below(2)) % ITEMS as u32;
-            match objective {
-                Objective::Last => {}
-                Objective::Next => b.positive[row * M + i] = item,
-                Objective::Cloze { .. } if hidden < targets && (i % 2 == 1 || len == 1) => {
-                    b.positive[row * targets + hidden] = this;
-                    b.places[row * targets + hidden] = i as u32;
-                    b.history[row * M + i] = Objective::hidden(ITEMS);
-                    hidden += 1;
-                }
-                Objective::Cloze { .. } => {}
+            if !spec.samples.hides() {
+                positive[row * targets + i % targets] = item;
+            } else if found < targets && (i % 2 == 1 || window.len() == 1) {
+                positive[row * targets + found] = this;
+                positions[row * targets + found] = i as u32;
+                history[row * M + i] = hidden(ITEMS);
+                found += 1;
             }
         }
-        b.lengths.push(len as u32);
-        if objective == Objective::Last {
-            b.positive[row] = item;
-        }
-        (0..targets).for_each(|_| b.negative.push(1 + r.below(ITEMS as u32)));
-        b.users.push(row as u32);
+        (0..targets).for_each(|_| negative.push(1 + r.below(ITEMS as u32)));
     }
-    b.weight = b.positive.iter().map(|&item| if item == 0 { 0.0 } else { 1.0 }).collect();
+    let mut weight: Vec<f32> = positive.iter().map(|&item| if item == 0 { 0.0 } else { 1.0 }).collect();
     // The last batch of an epoch is short.
     if n % 5 == 4 {
-        b.weight[(B - 3) * targets..].fill(0.0);
+        weight[(B - 3) * targets..].fill(0.0);
     }
-    besides(subject, n, &mut b);
-    views(subject, n, &mut b);
-    segment(subject, &mut b);
-    b
+    let mut write = |name: &str, values: Vec<u32>| {
+        if columns.has(name) {
+            columns.get_mut(name).u32().copy_from_slice(&values);
+        }
+    };
+    let mut r = Stream::new(7, "besides", n);
+    let (mut behaviours, known) = (vec![0; B * M], BEHAVIOURS as u32);
+    if subject.model.reads().behaviours {
+        behaviours = history.iter().map(|&item| (item != 0) as u32 * (1 + r.below(known))).collect();
+        let own: Vec<u32> = positive.iter().map(|_| 1 + r.below(known)).collect();
+        write("negative_behaviour", own.iter().map(|&own| 1 + (own + r.below(known - 1)) % known).collect());
+        write("positive_behaviour", own);
+        write("behaviours", behaviours.clone());
+    }
+    // Features are told apart by the ranges of their rows; row 0 is padding, which has no gradient.
+    let features = subject.model.reads().features;
+    if let Some(each) = (FEATURES.rows - 1).checked_div(features) {
+        let each = each as u32;
+        write("features", (0..B * features).map(|i| 1 + (i % features) as u32 * each + r.below(each)).collect());
+    }
+    views(subject, n, [&history, &recency, &behaviours], &weight, &mut write);
+    write("history", history);
+    write("recency", recency);
+    write("positive", positive);
+    write("positions", positions);
+    write("negative", negative);
+    columns.get_mut("weight").f32().copy_from_slice(&weight);
+    Batch::new(columns, B, &spec.gathered)
 }
 
 /// Views of each window: what stands there with some events hidden, others each time; the third is of the next window.
 /// Windows that only fill the batch have none.
-fn views(subject: &Subject, n: u64, b: &mut Batch) {
+fn views(
+    subject: &Subject,
+    n: u64,
+    [history, recency, behaviours]: [&[u32]; 3],
+    weight: &[f32],
+    write: &mut dyn FnMut(&str, Vec<u32>),
+) {
     let (count, mut r) = (subject.model.views().map_or(0, Views::count), Stream::new(7, "views", n));
-    let targets = b.weight.len() / B;
+    let targets = weight.len() / B;
+    let mut views = [vec![], vec![], vec![]];
     for (row, of) in (0..count * B).map(|view| (view % B, (view % B + view / (2 * B)) % B)) {
-        let real = b.weight[row * targets..(row + 1) * targets].iter().any(|&weight| weight > 0.0);
-        b.views.lengths.push(if real { b.lengths[of] } else { 0 });
+        let real = weight[row * targets..(row + 1) * targets].iter().any(|&weight| weight > 0.0);
         for at in of * M..(of + 1) * M {
-            let hides = b.history[at] != 0 && r.below(3) == 0;
-            let (item, behaviour) = (b.history[at], b.besides.behaviours[at]);
-            let (item, behaviour) = if hides { (Objective::hidden(ITEMS), 0) } else { (item, behaviour) };
-            b.views.history.push(if real { item } else { 0 });
-            b.views.behaviours.push(if real { behaviour } else { 0 });
+            let hides = history[at] != 0 && r.below(3) == 0;
+            let (item, behaviour) = if hides { (hidden(ITEMS), 0) } else { (history[at], behaviours[at]) };
+            for (view, value) in views.iter_mut().zip([item, recency[at], behaviour]) {
+                view.push(if real { value } else { 0 });
+            }
         }
     }
-}
-
-/// What a model reads besides items: a behaviour for each, and features that are told apart by the ranges of their rows.
-fn besides(subject: &Subject, n: u64, b: &mut Batch) {
-    let (reads, mut r) = (subject.model.reads(), Stream::new(7, "besides", n));
-    let behaviours = BEHAVIOURS as u32;
-    if reads.behaviours {
-        b.besides.behaviours = b.history.iter().map(|&item| (item != 0) as u32 * (1 + r.below(behaviours))).collect();
-        b.positive_behaviour = b.positive.iter().map(|_| 1 + r.below(behaviours)).collect();
-        let other = |&behaviour: &u32| 1 + (behaviour + r.below(behaviours - 1)) % behaviours;
-        b.negative_behaviour = b.positive_behaviour.iter().map(other).collect();
-    }
-    // Row 0 is padding, which has no gradient.
-    if let Some(each) = (FEATURES.rows - 1).checked_div(reads.features) {
-        let each = each as u32;
-        b.besides.features =
-            (0..(B * reads.features) as u32).map(|i| 1 + i % reads.features as u32 * each + r.below(each)).collect();
-        let mut segments = Segments::default();
-        segments.build(&[&b.besides.features], FEATURES.rows);
-        b.feature_segments = Some(segments);
-    }
-}
-
-fn segment(subject: &Subject, b: &mut Batch) {
-    let g = Graph::new();
-    let rows = subject.model.item_table(&g).shape()[0];
-    let targets: &[&[u32]] = if subject.kind.is_sampled() { &[&b.positive, &b.negative] } else { &[&b.positive] };
-    let histories: &[&[u32]] = &[&b.history, &b.views.history];
-    match gathers(&*subject.model, subject.kind) {
-        Gathers::Histories => b.segments.build(histories, rows),
-        Gathers::All => b.segments.build(&[histories, targets].concat(), rows),
-        Gathers::Apart => {
-            b.segments.build(histories, rows);
-            let mut output = Segments::default();
-            output.build(targets, ITEMS + 1);
-            b.output_segments = Some(output);
+    if count > 0 {
+        for (name, view) in ["views.history", "views.recency", "views.behaviours"].into_iter().zip(views) {
+            write(name, view);
         }
     }
 }
@@ -603,15 +588,13 @@ fn padding_alone(model: &Subject, device: &Device) -> Result<(), Failed> {
     for kind in [Bpr, Bce, Gbce, Softmax, SampledSoftmax, InBatch, Top1Max] {
         let subject = Subject { make: model.make, model: (model.make)(), kind };
         let mut b = batch(&subject, 0);
-        b.history.fill(0);
-        b.besides.behaviours.fill(0);
-        for list in [&mut b.views.history, &mut b.views.lengths, &mut b.views.behaviours] {
-            list.fill(0);
+        for column in config(kind, true).batches(&*subject.model).columns() {
+            match b.columns.get_mut(column.name) {
+                Values::U32(values) => values.fill(column.empty),
+                Values::F32(values) => values.fill(0.0),
+            }
         }
-        b.lengths.fill(0);
-        b.positive.fill(0);
-        b.weight.fill(0.0);
-        segment(&subject, &mut b);
+        let b = Batch::new(b.columns, B, &config(kind, true).batches(&*subject.model).gathered);
         let store = store(&subject, device)?;
         let mut step = TrainStep::new(device, &store, &*subject.model, &config(kind, true))?;
         step.run(&b, 0, 3, LR)?;
@@ -651,13 +634,13 @@ fn one_place() -> Result<(), Failed> {
         let subject = Subject { make, model: make(), kind };
         let store = store(&subject, &device)?;
         train(&subject, &device, &store, 0, 30)?;
-        let mut b = batch(&subject, 100);
-        b.history[..M].fill(0);
+        let mut columns = batch(&subject, 100).columns;
         let behavioural = subject.model.reads().behaviours;
-        if behavioural {
-            b.besides.behaviours[..M].fill(0);
+        for name in ["history", "recency", "behaviours"] {
+            if columns.has(name) {
+                columns.get_mut(name).u32()[..M].fill(0);
+            }
         }
-        b.lengths[0] = 0;
         let g = Graph::new();
         let input = |name: String| g.input(&name, Spec::u32([B, M]));
         let read = |name: &str| History {
@@ -665,7 +648,7 @@ fn one_place() -> Result<(), Failed> {
             ..History::new(input(name.into()), input(format!("{name}.recency")))
         };
         let (history, whole) = (read("history"), read("whole"));
-        let all = subject.model.places(&g, &whole);
+        let all = subject.model.positions(&g, &whole);
         let cloze = name.contains("bert4rec");
         g.result("among", if cloze { all.slice(1, M - 1, 1).reshape([B, 12]) } else { whole.newest(all) });
         g.result("alone", subject.model.user(&g, &history));
@@ -675,21 +658,14 @@ fn one_place() -> Result<(), Failed> {
             let moved = |window: &[u32]| [&window[1..], &[last]].concat();
             if cloze { values.chunks(M).flat_map(moved).collect() } else { values.to_vec() }
         };
-        let items = moved(&b.history, Objective::hidden(ITEMS));
+        let items = moved(columns.u32("history"), hidden(ITEMS));
         if behavioural {
-            runner.write_u32("history.behaviours", &b.besides.behaviours)?;
-            runner.write_u32("whole.behaviours", &moved(&b.besides.behaviours, 2))?;
+            runner.write_u32("history.behaviours", columns.u32("behaviours"))?;
+            runner.write_u32("whole.behaviours", &moved(columns.u32("behaviours"), 2))?;
         }
-        let right = subject.model.padding() == Padding::Right;
-        let recency = b.lengths.iter().flat_map(|&len| {
-            let len = len as usize;
-            let start = if right { 0 } else { M - len };
-            (0..M).map(move |i| if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 })
-        });
-        let recency: Vec<u32> = recency.collect();
-        for (name, values) in [("history", &b.history), ("whole", &items)] {
+        for (name, values) in [("history", columns.u32("history")), ("whole", &items)] {
             runner.write_u32(name, values)?;
-            runner.write_u32(&format!("{name}.recency"), &recency)?;
+            runner.write_u32(&format!("{name}.recency"), columns.u32("recency"))?;
         }
         runner.run()?;
         let [among, alone] = [runner.read("among")?.to_f64(), runner.read("alone")?.to_f64()];
@@ -727,7 +703,7 @@ fn padding_is_nothing(name: &str) -> Result<(), Failed> {
         runner.write_u32("behaviours", &history.iter().map(of).collect::<Vec<_>>())?;
     }
     if reads.features > 0 {
-        runner.write_u32("features", &batch(&subject, 0).besides.features)?;
+        runner.write_u32("features", batch(&subject, 0).columns.u32("features"))?;
     }
     let mut users = vec![];
     let spoilt = [("item_embedding", 0), ("item_embedding", 1), ("position_embedding", M - 3)];
@@ -778,35 +754,9 @@ fn frozen_backbone() -> Result<(), Failed> {
     let params = subject.model.params();
     let values = || params.iter().map(|p| Ok((p.name.clone(), params.read(&store, &p.name)?)));
     let before = values().collect::<Result<Vec<_>, Failed>>()?;
-    let g = Graph::new();
-    let ids = |name: &str, width: usize| g.input(name, Spec::u32([B, width]));
-    let history = History {
-        behaviours: Some(ids("behaviours", M)),
-        features: Some(ids("features", subject.model.reads().features)),
-        training: true,
-        ..History::new(ids("history", M), ids("recency", M))
-    };
-    let one = |name: &str| g.input(name, Spec::u32([B]));
-    let behaviours = Some([one("positive_behaviour"), one("negative_behaviour")]);
-    let (positive, negative, weight) = (one("positive"), ids("negative", 1), g.input("weight", Spec::f32([B])));
-    let traced = models::Batch { history, views: None, positive, negative, weight, behaviours };
-    g.segments("features", subject.model.feature_table(&g), &[history.features.ok_or("it reads features")?]);
-    let (users, besides) = subject.model.trained(&g, &traced);
-    let loss = Loss::default().trace(users, &subject.model.output(&g), &traced);
-    let loss = loss + besides.ok_or("tuning minimises the compactness besides")?;
-    let only = vec!["prompts.*".to_string()];
-    Adam { only, ..config(subject.kind, false).optimiser }.update(loss, weight.sum_all(), params)?;
-    let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
-    let b = batch(&subject, 0);
-    let features = [("history", &b.history), ("behaviours", &b.besides.behaviours), ("features", &b.besides.features)];
-    let targets = [("positive", &b.positive), ("negative", &b.negative)];
-    for (name, values) in features.into_iter().chain(targets) {
-        runner.write_u32(name, values)?;
-    }
-    runner.write_f32("weight", &b.weight)?;
-    runner.write_segments("features", &b.feature_segments.ok_or("it reads features")?)?;
-    runner.write(Step::NAME, &Step::at(3, 0, LR, [0.9, 0.999]).tensor())?;
-    runner.run()?;
+    let mut config = config(subject.kind, false);
+    config.optimiser.only = vec!["prompts.*".to_string()];
+    TrainStep::new(&device, &store, &*subject.model, &config)?.run(&batch(&subject, 0), 0, 3, LR)?;
     for ((name, was), (_, is)) in before.iter().zip(values().collect::<Result<Vec<_>, Failed>>()?) {
         match (name.starts_with("prompts."), *was == is) {
             (true, true) => return Err(format!("{name} is tuned, but it has not changed").into()),
@@ -848,7 +798,7 @@ fn accumulated(device: &Device) -> Result<(), Failed> {
             }
             let part = |rows: std::ops::Range<usize>| {
                 let mut part = whole.clone();
-                for (place, weight) in part.weight.iter_mut().enumerate() {
+                for (place, weight) in part.columns.get_mut("weight").f32().iter_mut().enumerate() {
                     *weight *= rows.contains(&(place / M)) as u32 as f32;
                 }
                 part

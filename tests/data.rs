@@ -46,7 +46,8 @@ fn from_a_file_to_batches() {
         for row in 0..batch.samples {
             // In a circle the target follows the last item of the window.
             let number = |item| data.item_name(item)[1..].parse::<u32>().unwrap();
-            assert_eq!(number(batch.positive[row]), (number(batch.history[row * 4 + 3]) + 1) % 10);
+            let [target, last] = [batch.columns.u32("positive")[row], batch.columns.u32("history")[row * 4 + 3]];
+            assert_eq!(number(target), (number(last) + 1) % 10);
         }
     }
     let sampled = Some((2, 1));

@@ -41,8 +41,9 @@ fn shuffled(session: &Session, store: &Store) -> f64 {
     let mut stream = Stream::new(1, "shuffled histories", 0);
     let mut ranks = vec![];
     for mut batch in batches.batches() {
-        for (window, &len) in batch.history.chunks_mut(max_len).zip(&batch.lengths) {
-            stream.shuffle(&mut window[max_len - len as usize..]);
+        for window in batch.columns.get_mut("history").u32().chunks_mut(max_len) {
+            let padding = window.iter().take_while(|&&item| item == 0).count();
+            stream.shuffle(&mut window[padding..]);
         }
         let standings = ranker.ranks(&batch).unwrap().into_iter().map(Result::unwrap);
         ranks.extend(standings.map(|Standing { competing: (above, level), .. }| TieRule::Average.rank(above, level)));

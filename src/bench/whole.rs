@@ -3,7 +3,8 @@
 use super::{Report, Row, Scale, Spread};
 use crate::data::known;
 use crate::data::readers::locate;
-use crate::data::{Batch, BatchSpec, Cache, DataConfig, Part, Split, TrainBatches, batches};
+use crate::data::samples::Ordered;
+use crate::data::{Batch, BatchSpec, Cache, DataConfig, Part, Split, TrainBatches};
 use crate::device::{Device, RunOptions};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -32,7 +33,7 @@ pub fn empty(what: &str, session: &Session) -> Report {
 struct Endless {
     all: TrainBatches,
     epoch: u64,
-    now: batches::Ordered<Batch>,
+    now: Ordered<Batch>,
 }
 
 impl Endless {
@@ -161,7 +162,7 @@ pub fn eval(session: &Session, scale: Scale) -> Result<Report> {
     let forward = timed(&mut || evaluator.forward())?;
 
     let g = Graph::new();
-    let table = model.output(&g).table;
+    let table = model.output(&g).map_or_else(|| model.item_table(&g), |output| output.table);
     let rows = config.eval.batch.min(targets);
     g.result("scores", g.input("users", Spec::f32([rows, table.shape()[1]])).matmul_t(table));
     let plan = device.plan(&g, Options::default())?;

@@ -1,8 +1,7 @@
-//! From files to batches, one direction: readers -> filter, split -> data set (CSR), cache -> batches.
+//! From files to batches, one direction: readers -> filter, split -> data set (CSR), cache -> samples in batches.
 
 pub mod ask;
 pub mod attributes;
-pub mod batches;
 pub mod cache;
 pub mod categories;
 pub mod dataset;
@@ -12,18 +11,15 @@ pub mod known;
 pub mod negatives;
 mod questions;
 pub mod readers;
+pub mod samples;
 pub mod serving;
 pub mod split;
 pub mod statistics;
 pub mod summary;
 pub mod synth;
-pub mod views;
 
 pub use ask::{Ask, ListedItems};
 pub use attributes::Attributes;
-pub use batches::{
-    Batch, BatchSpec, Besides, EvalBatch, EvalBatches, EvalSpec, Gathers, Objective, Padding, TrainBatches,
-};
 pub use cache::Cache;
 pub use categories::Categories;
 pub use dataset::Dataset;
@@ -31,11 +27,11 @@ pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
 pub use negatives::{LeftOut, Sampler};
 pub use readers::{Clock, Columns, Format, Interactions, SkipBad};
+pub use samples::{Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Padding, Reads, Samples, TrainBatches, Views};
 pub use serving::{Histories, HistoryFile, Ids};
 pub use split::{Cut, CutBy, Group, Learn, Part, Split, SplitKind, SplitSpec};
 pub use statistics::Statistics;
 pub use summary::Summary;
-pub use views::Views;
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};

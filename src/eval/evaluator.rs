@@ -112,7 +112,7 @@ impl Evaluator {
             padding: model.padding(),
             // Excluded items are counted apart: one pass ranks with and without them.
             mask_history: true,
-            behaviours: model.reads().behaviours,
+            reads: model.reads(),
             features: features.cloned(),
             sampled,
             keep_all: config.ranks_all(),
@@ -121,8 +121,7 @@ impl Evaluator {
         let batches = EvalBatches::new(data.clone(), split.clone(), ask, spec)?;
         let (items, exclude_cap) = (data.items(), batches.exclude_cap());
         let spec = RankSpec { batch: config.batch, max_len, items, exclude_cap, run };
-        let candidates = sampled.map_or(Candidates::All, |(n, _)| Candidates::Listed(1 + n));
-        let ranker = Ranker::new(device, store, model, &spec, candidates)?;
+        let ranker = Ranker::new(device, store, model, &spec, Candidates::of(config))?;
         let EvalConfig { protocol, mask_history: masked, ties, .. } = *config;
         Ok(Evaluator { ranker, batches, data: data.clone(), protocol, masked, ties })
     }
@@ -134,6 +133,7 @@ impl Evaluator {
 
     /// Computes the users of all targets and ranks nothing: what of [`Evaluator::run`] is the model's own.
     pub fn forward(&mut self) -> Result<()> {
+        self.ranker.prepare()?;
         self.batches.batches().try_for_each(|batch| self.ranker.forward(&batch))?;
         self.ranker.wait()
     }
@@ -152,6 +152,7 @@ impl Evaluator {
     pub fn run_unless(&mut self, stop: &dyn Fn() -> bool) -> Result<Ranked> {
         let targets = self.batches.targets().to_vec();
         let (mut standings, mut opposed) = (vec![], vec![]);
+        self.ranker.prepare()?;
         for batch in self.batches.batches() {
             if stop() {
                 return Err(Error::Stopped("stopped before all was ranked".to_string()));

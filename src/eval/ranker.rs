@@ -1,14 +1,14 @@
 //! Ranks and recommendations on the device: the catalogue is walked in tiles, its scores never leave the device.
 
+use super::config::EvalConfig;
 use crate::data::Dataset;
-use crate::data::batches::{EvalBatch, Padding};
+use crate::data::samples::{EvalBatch, Part, Sizes, history};
 use crate::device::{Device, RunOptions, Runner, Store};
 use crate::error::{Error, Result};
-use crate::graph::Graph;
 use crate::graph::plan::Options;
+use crate::graph::{Graph, Var};
 use crate::kernels::rank::{Pick, Rank, TopK};
-use crate::models::history::{write_besides, write_history};
-use crate::models::{History, Model};
+use crate::models::{self, History, Inputs, Model};
 use crate::tensor::{Spec, Tensor};
 use rayon::prelude::*;
 
@@ -22,6 +22,13 @@ pub enum Candidates {
     All,
     /// So many listed items a row, the target first.
     Listed(usize),
+}
+
+impl Candidates {
+    /// What the settings rank a target against.
+    pub fn of(config: &EvalConfig) -> Candidates {
+        config.sampled().map_or(Candidates::All, |(n, _)| Candidates::Listed(1 + n))
+    }
 }
 
 /// Shapes of a ranking, and how it is run.
@@ -41,36 +48,99 @@ pub struct RankSpec {
 /// The state that holds the users of the batch in hand, from the plan that computes them to those that score them.
 const USERS: &str = "eval.users";
 
-/// The state that [`Ranker`] and [`Recommender`] need in a store, for users of the model's width.
-pub fn states(model: &dyn Model, batch: usize) -> Vec<(String, usize)> {
+/// The states that [`Ranker`] and [`Recommender`] need in a store for histories of `max_len` events.
+pub fn states(model: &dyn Model, batch: usize, max_len: usize, candidates: Candidates) -> Vec<(String, usize)> {
     let g = Graph::new();
-    let width = model.output(&g).table.shape()[1];
-    vec![(USERS.into(), batch * width)]
+    let user = user(&g, model, batch, max_len);
+    let mut states = vec![(USERS.into(), user.shape().elements())];
+    let prepared = prepared(&g, model, user, candidates).into_iter();
+    states.extend(prepared.map(|(name, spec)| (Graph::prepared_name(&name), spec.shape.elements())));
+    states
+}
+
+/// Each history's representation.
+fn user<'g>(g: &'g Graph, model: &dyn Model, batch: usize, max_len: usize) -> Var<'g> {
+    let sizes = Sizes { batch, max_len, targets: 0, padding: model.padding() };
+    let columns = history::History { reads: model.reads(), features: None }.columns(&sizes);
+    model.user(g, &History::of(&Inputs::declare(g, &columns), false))
+}
+
+/// Computes what scores are prepared by, and keeps it: names and shapes.
+fn prepared<'g>(g: &'g Graph, model: &dyn Model, user: Var<'g>, candidates: Candidates) -> Vec<(String, Spec)> {
+    let (batch, ids) = (user.shape()[0], |shape: &[usize]| g.input("ids", Spec::u32(shape)));
+    model.scores(
+        g,
+        user,
+        match candidates {
+            Candidates::All => models::Candidates::Shared(ids(&[1])),
+            Candidates::Listed(n) => models::Candidates::Listed(ids(&[batch, n])),
+        },
+    );
+    g.keep_prepared()
 }
 
 /// The users of a batch, computed once for all tiles.
 struct Users {
+    /// Computes what depends on parameters alone, where there is something, and what it is.
+    prepare: Option<Runner>,
+    prepared: Vec<(String, Spec)>,
     runner: Runner,
-    padding: Padding,
-    max_len: usize,
-    recency: Vec<u32>,
+    /// Of all users of a batch.
+    spec: Spec,
 }
 
 impl Users {
-    fn new(device: &Device, store: &Store, model: &dyn Model, spec: &RankSpec) -> Result<Users> {
+    fn new(
+        device: &Device,
+        store: &Store,
+        model: &dyn Model,
+        spec: &RankSpec,
+        candidates: Candidates,
+    ) -> Result<Users> {
+        let compile = |g: &Graph| device.compile(&device.plan(g, Options::default())?, store, spec.run);
         let g = Graph::new();
-        let user = model.user(&g, &History::inputs(&g, spec.batch, spec.max_len, model.reads(), false));
-        let state = g.state(USERS, USERS, 0, Spec::f32(user.shape()));
-        g.assign(state, user);
-        let runner = device.compile(&device.plan(&g, Options::default())?, store, spec.run)?;
-        Ok(Users { runner, padding: model.padding(), max_len: spec.max_len, recency: vec![] })
+        let prepared = prepared(&g, model, user(&g, model, spec.batch, spec.max_len), candidates);
+        let prepare = (!prepared.is_empty()).then(|| compile(&g)).transpose()?;
+        let g = Graph::with_prepared(&prepared);
+        let user = user(&g, model, spec.batch, spec.max_len);
+        let of_users = Spec::f32(user.shape());
+        g.assign(g.state(USERS, USERS, 0, of_users.clone()), user);
+        Ok(Users { prepare, prepared, runner: compile(&g)?, spec: of_users })
+    }
+
+    /// Computes what depends on parameters alone: they may have changed.
+    fn prepare(&mut self) -> Result<()> {
+        self.prepare.as_mut().map_or(Ok(()), Runner::run)
     }
 
     fn run(&mut self, batch: &EvalBatch) -> Result<()> {
-        let Users { runner, padding, max_len, recency } = self;
-        write_history(runner, &batch.history, &batch.lengths, *max_len, *padding, recency)?;
-        write_besides(runner, &batch.besides)?;
-        runner.run()
+        batch.columns.write(&mut self.runner)?;
+        self.runner.run()
+    }
+
+    /// A graph with inputs and scores of a tile: (ids, scores).
+    fn scores<'g>(
+        &self,
+        g: &'g Graph,
+        model: &dyn Model,
+        spec: &RankSpec,
+        candidates: Candidates,
+    ) -> (Var<'g>, Var<'g>) {
+        let user = g.state(USERS, USERS, 0, self.spec.clone());
+        match candidates {
+            Candidates::All => {
+                let ids = g.input("ids", Spec::u32([spec.items.min(TILE)]));
+                (ids, model.scores(g, user, models::Candidates::Shared(ids)))
+            }
+            Candidates::Listed(n) => {
+                let ids = g.input("ids", Spec::u32([spec.batch, n]));
+                (ids, model.scores(g, user, models::Candidates::Listed(ids)))
+            }
+        }
+    }
+
+    fn graph(&self) -> Graph {
+        Graph::with_prepared(&self.prepared)
     }
 }
 
@@ -80,27 +150,6 @@ fn tiles(items: usize) -> Vec<Vec<u32>> {
     let ids: Vec<u32> = (1..=items as u32).collect();
     let tile = |chunk: &[u32]| chunk.iter().copied().chain(std::iter::repeat(0)).take(width).collect();
     ids.chunks(width).map(tile).collect()
-}
-
-/// Adds inputs and scores of a tile: (ids, scores).
-fn scores<'g>(
-    g: &'g Graph,
-    model: &dyn Model,
-    spec: &RankSpec,
-    candidates: Candidates,
-) -> (crate::graph::Var<'g>, crate::graph::Var<'g>) {
-    let width = model.output(g).table.shape()[1];
-    let user = g.state(USERS, USERS, 0, Spec::f32([spec.batch, width]));
-    match candidates {
-        Candidates::All => {
-            let ids = g.input("ids", Spec::u32([spec.items.min(TILE)]));
-            (ids, model.scores(g, user, ids))
-        }
-        Candidates::Listed(n) => {
-            let ids = g.input("ids", Spec::u32([spec.batch, n]));
-            (ids, model.listed_scores(g, user, ids))
-        }
-    }
 }
 
 fn write_excluded(runner: &mut Runner, batch: &EvalBatch) -> Result<()> {
@@ -154,8 +203,9 @@ impl Ranker {
         let tiles = if candidates == Candidates::All { tiles(spec.items) } else { vec![vec![]] };
         let one_pass = tiles.len() == 1;
         let compile = |g: &Graph| device.compile(&device.plan(g, Options::default())?, store, spec.run);
-        let g = Graph::new();
-        let (ids, tile_scores) = scores(&g, model, spec, candidates);
+        let users = Users::new(device, store, model, spec, candidates)?;
+        let g = users.graph();
+        let (ids, tile_scores) = users.scores(&g, model, spec, candidates);
         let target_score = if one_pass {
             g.push(Pick, &[tile_scores, ids, g.input("target", Spec::u32([spec.batch]))])
         } else {
@@ -168,12 +218,17 @@ impl Ranker {
         let targets = if one_pass {
             None
         } else {
-            let g = Graph::new();
-            let (ids, tile_scores) = scores(&g, model, spec, candidates);
+            let g = users.graph();
+            let (ids, tile_scores) = users.scores(&g, model, spec, candidates);
             g.result("score", g.push(Pick, &[tile_scores, ids, g.input("target", Spec::u32([spec.batch]))]));
             Some(compile(&g)?)
         };
-        Ok(Ranker { users: Users::new(device, store, model, spec)?, targets, rank, tiles })
+        Ok(Ranker { users, targets, rank, tiles })
+    }
+
+    /// Computes what depends on parameters alone: to be asked for where these may have changed since.
+    pub fn prepare(&mut self) -> Result<()> {
+        self.users.prepare()
     }
 
     /// Computes the users of `batch` alone.
@@ -236,8 +291,10 @@ pub struct Recommender {
 impl Recommender {
     /// `k` is at least 1.
     pub fn new(device: &Device, store: &Store, model: &dyn Model, spec: &RankSpec, k: usize) -> Result<Recommender> {
-        let g = Graph::new();
-        let (ids, tile_scores) = scores(&g, model, spec, Candidates::All);
+        let mut users = Users::new(device, store, model, spec, Candidates::All)?;
+        users.prepare()?;
+        let g = users.graph();
+        let (ids, tile_scores) = users.scores(&g, model, spec, Candidates::All);
         if k <= TopK::MAX_K {
             let offsets = g.input("exclude_offsets", Spec::u32([spec.batch + 1]));
             let excluded = g.input("exclude_items", Spec::u32([spec.exclude_cap]));
@@ -250,7 +307,7 @@ impl Recommender {
             g.result("scores", tile_scores);
         }
         let runner = device.compile(&device.plan(&g, Options::default())?, store, spec.run)?;
-        Ok(Recommender { users: Users::new(device, store, model, spec)?, runner, tiles: tiles(spec.items), k })
+        Ok(Recommender { users, runner, tiles: tiles(spec.items), k })
     }
 
     /// For each real row the best items and their scores, best first, equal scores by lower item; fewer than k where fewer

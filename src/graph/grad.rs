@@ -95,6 +95,14 @@ impl<'g> Pass<'g> {
         let node = self.graph.inner.borrow().nodes[id].clone();
         let Kind::Op(op) = &node.kind else { return Ok(()) };
         let outputs: Vec<Value> = (0..node.outputs.values.len()).map(|output| Value { node: id, output }).collect();
+        for table in &outputs {
+            // All gathers from a computed table come after it.
+            if let Some(gathered) = self.gathered.remove(table) {
+                let table = self.graph.var(*table);
+                let rows = self.rows(table, gathered)?.dense(table);
+                self.add(table.value, rows)?;
+            }
+        }
         let grads: Vec<Option<Var>> = outputs.iter().map(|v| self.take(v)).collect();
         if grads.iter().all(Option::is_none) {
             return Ok(());
@@ -103,7 +111,7 @@ impl<'g> Pass<'g> {
             self.recompute(region)?;
         }
         let wanted: Vec<bool> = node.inputs.iter().map(|v| self.reaches[v.node]).collect();
-        if op.is_gather() && matches!(self.graph.inner.borrow().nodes[node.inputs[0].node].kind, Kind::State { .. }) {
+        if op.is_gather() && self.is_table(node.inputs[0]) {
             let dy = grads[0].expect("a gather has one output");
             self.gathered.entry(node.inputs[0]).or_default().push((node.inputs[1], dy));
             return Ok(());
@@ -125,6 +133,13 @@ impl<'g> Pass<'g> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the gradient of what is gathered from `value` is taken for all gathers at once: it is a parameter, or its sorted
+    /// segments are declared.
+    fn is_table(&self, value: Value) -> bool {
+        let inner = self.graph.inner.borrow();
+        matches!(inner.nodes[value.node].kind, Kind::State { .. }) || inner.segments.contains_key(&value)
     }
 
     /// The whole gradient of a value, of no more use unless it is asked for.

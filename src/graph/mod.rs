@@ -77,6 +77,10 @@ pub(crate) struct Inner {
     region: Option<usize>,
     regions: usize,
     pub again: bool,
+    /// Values that depend on parameters alone, by name.
+    prepared: HashMap<String, Value>,
+    /// Those of them that another plan has computed, which are states here.
+    kept: HashMap<String, Spec>,
 }
 
 /// The index lists of one table, concatenated in this order, and the sorted segments that the batch builder made of them.
@@ -177,6 +181,53 @@ impl Graph {
         let (region, again) = (inner.region, inner.again);
         inner.nodes.push(Node { kind: Kind::Op(op), inputs: inputs.to_vec(), outputs, scope, region, again });
         Ok((0..count).map(|output| Var { graph: self, value: Value { node, output } }).collect())
+    }
+
+    /// A value that depends on parameters alone, such as a table of items that is computed from their features. It is traced
+    /// once a graph, whoever asks for it; in evaluation a plan of its own computes it once, and it is a state of the others
+    /// ([`Graph::with_prepared`]).
+    pub fn prepared<'g>(&'g self, name: &str, f: impl FnOnce() -> Var<'g>) -> Var<'g> {
+        let known = self.inner.borrow().prepared.get(name).copied();
+        if let Some(value) = known {
+            return self.var(value);
+        }
+        let kept = self.inner.borrow().kept.get(name).cloned();
+        let var = match kept {
+            Some(spec) => self.prepared_state(name, spec),
+            None => f(),
+        };
+        self.inner.borrow_mut().prepared.insert(name.into(), var.value);
+        var
+    }
+
+    /// A graph in which the prepared values of these names are states, which [`Graph::keep_prepared`] of another graph writes.
+    pub fn with_prepared(specs: &[(String, Spec)]) -> Graph {
+        let graph = Graph::new();
+        graph.inner.borrow_mut().kept = specs.iter().cloned().collect();
+        graph
+    }
+
+    /// Writes the prepared values that were traced so far to states; their names and shapes, by name.
+    pub fn keep_prepared(&self) -> Vec<(String, Spec)> {
+        let mut prepared: Vec<(String, Value)> =
+            self.inner.borrow().prepared.iter().map(|(name, value)| (name.clone(), *value)).collect();
+        prepared.sort_by(|a, b| a.0.cmp(&b.0));
+        let keep = |(name, value): (String, Value)| {
+            let spec = self.inner.borrow().spec(value).clone();
+            self.assign(self.prepared_state(&name, spec.clone()), self.var(value));
+            (name, spec)
+        };
+        prepared.into_iter().map(keep).collect()
+    }
+
+    fn prepared_state(&self, name: &str, spec: Spec) -> Var<'_> {
+        let state = Graph::prepared_name(name);
+        self.state(&state, &state, 0, spec)
+    }
+
+    /// The name of the state that keeps a prepared value.
+    pub fn prepared_name(name: &str) -> String {
+        format!("prepared.{name}")
     }
 
     /// Names the nodes that `f` adds.

@@ -5,13 +5,15 @@
 //! event's. Start values: N(0, .02).
 
 use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
-use super::{History, LossKind, Model, Objective, Output, Padding, Reads};
+use super::{History, LossKind, Model, Output, Padding, Reads};
+use crate::data::samples::{self, Cloze, Samples};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
 use crate::nn::encoder::{Encoder, Norm, Places};
 use crate::nn::{Init, Params};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Settings of BERT4Rec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -126,8 +128,8 @@ impl Model for Bert4Rec {
         true
     }
 
-    fn objective(&self) -> Objective {
-        Objective::Cloze { share: self.parts.hidden_share as f32 }
+    fn samples(&self) -> Arc<dyn Samples> {
+        Arc::new(Cloze { share: self.parts.hidden_share as f32 })
     }
 
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
@@ -138,14 +140,14 @@ impl Model for Bert4Rec {
         self.params.var(g, "item_embedding")
     }
 
-    fn output<'g>(&self, g: &'g Graph) -> Output<'g> {
+    fn output<'g>(&self, g: &'g Graph) -> Option<Output<'g>> {
         let bias = Some(self.params.var(g, "item_bias"));
-        Output { table: self.item_table(g), bias, classes: 1..self.parts.items + 1, cosine: false }
+        Some(Output { table: self.item_table(g), bias, classes: 1..self.parts.items + 1, cosine: false })
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
-        let history = history.with_hidden(Objective::hidden(self.parts.items), self.parts.target);
+        let history = history.with_hidden(samples::hidden(self.parts.items), self.parts.target);
         let x = self.embed(g, &history);
         let pick = |x: Var<'g>| x.slice(1, m - 1, 1);
         let last = Places::Newest(&pick);
@@ -153,7 +155,7 @@ impl Model for Bert4Rec {
         self.transformed(g, last).reshape([b, self.parts.encoder.dim])
     }
 
-    fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+    fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let x = self.embed(g, history);
         let at_targets = |x: Var<'g>| history.at_targets(x);
         let places = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };

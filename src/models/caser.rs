@@ -132,9 +132,9 @@ impl Model for Caser {
         self.params.var(g, "item_embedding")
     }
 
-    fn output<'g>(&self, g: &'g Graph) -> Output<'g> {
+    fn output<'g>(&self, g: &'g Graph) -> Option<Output<'g>> {
         let (table, bias) = (self.params.var(g, "output_embedding"), self.params.var(g, "output_bias"));
-        Output { table, bias: Some(bias), classes: 1..self.items + 1, cosine: false }
+        Some(Output { table, bias: Some(bias), classes: 1..self.items + 1, cosine: false })
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {

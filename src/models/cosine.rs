@@ -2,9 +2,10 @@
 //! item's bias where the model has one. It wants a `loss.temperature` well below 1.
 
 use super::loss::unit;
-use super::{Batch, History, LossKind, Model, Objective, Output, Padding, Reads, Views};
+use super::{Batch, History, LossKind, Model, Output, Padding, Reads, Samples, Trained, Views};
 use crate::graph::{Graph, Var};
 use crate::nn::Params;
+use std::sync::Arc;
 
 pub struct Cosine(pub Box<dyn Model>);
 
@@ -25,8 +26,8 @@ impl Model for Cosine {
         self.0.reads()
     }
 
-    fn objective(&self) -> Objective {
-        self.0.objective()
+    fn samples(&self) -> Arc<dyn Samples> {
+        self.0.samples()
     }
 
     fn hides(&self) -> bool {
@@ -49,24 +50,28 @@ impl Model for Cosine {
         self.0.item_table(graph)
     }
 
-    fn output<'g>(&self, graph: &'g Graph) -> Output<'g> {
-        Output { cosine: true, ..self.0.output(graph) }
+    fn table<'g>(&self, graph: &'g Graph, column: &str) -> Option<Var<'g>> {
+        self.0.table(graph, column)
     }
 
-    fn feature_table<'g>(&self, graph: &'g Graph) -> Var<'g> {
-        self.0.feature_table(graph)
+    fn output<'g>(&self, graph: &'g Graph) -> Option<Output<'g>> {
+        self.0.output(graph).map(|output| Output { cosine: true, ..output })
     }
 
-    fn trained<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> (Var<'g>, Option<Var<'g>>) {
-        let (rows, besides) = self.0.trained(graph, batch);
-        (unit(rows), besides)
+    fn scored<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> Var<'g> {
+        unit(self.0.scored(graph, batch))
+    }
+
+    fn trained<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> Trained<'g> {
+        let trained = self.0.trained(graph, batch);
+        Trained { rows: unit(trained.rows), ..trained }
     }
 
     fn user<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {
         unit(self.0.user(graph, history))
     }
 
-    fn places<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {
-        unit(self.0.places(graph, history))
+    fn positions<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {
+        unit(self.0.positions(graph, history))
     }
 }

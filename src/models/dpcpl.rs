@@ -44,7 +44,7 @@
 //!
 //! What tuning trains is called `prompts.*`; everything else is the same, by name and shape, in both phases.
 
-use super::{Batch, History, Model, Reads};
+use super::{Batch, History, Model, Reads, Trained};
 use crate::graph::{Graph, Var};
 use crate::kernels::bpr::Bpr;
 use crate::nn::encoder::{Encoder, Places};
@@ -215,9 +215,12 @@ impl Dpcpl {
 
     /// The second term of equation 4, a mean over the rows of a batch, where there are behaviours to tell apart.
     fn next_behaviour<'g>(&self, g: &'g Graph, users: Var<'g>, batch: &Batch<'g>) -> Option<Var<'g>> {
-        let behaviours = batch.behaviours.filter(|_| self.parts.behaviours > 1)?;
+        if self.parts.behaviours < 2 {
+            return None;
+        }
         let table = self.var(g, "behaviour_embedding");
-        let [right, other] = behaviours.map(|ids| (users * table.gather(ids)).sum(1));
+        let score = |column: &str| (users * table.gather(batch.inputs.get(column))).sum(1);
+        let [right, other] = ["positive_behaviour", "negative_behaviour"].map(score);
         Some(g.push(Bpr, &[right, other.reshape([other.shape().elements(), 1]), batch.weight]))
     }
 
@@ -238,7 +241,7 @@ impl Model for Dpcpl {
 
     fn reads(&self) -> Reads {
         let features = self.parts.prompter.as_ref().map_or(0, Prompter::features);
-        Reads { behaviours: self.parts.behaviours > 0, features }
+        Reads { behaviours: self.parts.behaviours > 0, features, ..Reads::default() }
     }
 
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
@@ -256,23 +259,27 @@ impl Model for Dpcpl {
         self.var(g, "item_embedding")
     }
 
-    fn feature_table<'g>(&self, g: &'g Graph) -> Var<'g> {
-        self.var(g, Prompter::FEATURES)
+    fn table<'g>(&self, g: &'g Graph, column: &str) -> Option<Var<'g>> {
+        match column {
+            "features" => Some(self.var(g, Prompter::FEATURES)),
+            "history" | "positive" | "negative" => Some(self.item_table(g)),
+            _ => None,
+        }
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         self.users(g, history).1
     }
 
-    fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> (Var<'g>, Option<Var<'g>>) {
+    fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> Trained<'g> {
         let (prompts, users) = self.users(g, &batch.history);
-        let besides = match &self.parts {
+        let term = match &self.parts {
             Parts { tuning: false, .. } => g.scope("next_behaviour", || self.next_behaviour(g, users, batch)),
             Parts { prompter: Some(prompter), .. } => {
                 g.scope("compactness", || prompter.compactness(&prompts, batch.weight))
             }
             _ => None,
         };
-        (users, besides)
+        Trained { terms: term.into_iter().collect(), ..Trained::rows(users) }
     }
 }

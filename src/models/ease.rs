@@ -177,6 +177,7 @@ impl Model for Ease {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Candidates;
     use super::*;
     use crate::device::{Device, RunOptions};
     use crate::graph::plan::Options;
@@ -219,7 +220,10 @@ mod tests {
         let input = |name: &str, spec| g.input(name, spec);
         let [items_in, recency] = ["history", "recency"].map(|name| input(name, Spec::u32([2, 4])));
         let history = History::new(items_in, recency);
-        g.result("scores", model.scores(&g, model.user(&g, &history), input("ids", Spec::u32([5]))));
+        g.result(
+            "scores",
+            model.scores(&g, model.user(&g, &history), Candidates::Shared(input("ids", Spec::u32([5])))),
+        );
         let mut runner =
             device.compile(&device.plan(&g, Options::default()).unwrap(), &store, RunOptions::default()).unwrap();
         runner.write_u32("history", &[0, 2, 5, 2, 0, 0, 0, 4]).unwrap();

@@ -5,12 +5,13 @@
 
 use super::sasrec::Positions;
 use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
-use super::{History, LossKind, Model, Objective, Reads};
+use super::{History, LossKind, Model, Reads, Samples};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
 use crate::nn::{Init, Params};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Settings of GRU4Rec.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -105,8 +106,8 @@ impl Model for Gru4Rec {
         Reads { behaviours: self.behaviours > 0, ..Reads::default() }
     }
 
-    fn objective(&self) -> Objective {
-        self.settings.positions.objective()
+    fn samples(&self) -> Arc<dyn Samples> {
+        self.settings.positions.samples()
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
@@ -120,7 +121,7 @@ impl Model for Gru4Rec {
         self.output_layer(g, state)
     }
 
-    fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+    fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         self.output_layer(g, self.states(g, history))
     }
 }

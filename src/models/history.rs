@@ -1,12 +1,9 @@
 //! Histories: the one input that all models share, in training and in evaluation.
 
-use crate::data::batches::{Besides, Padding, Windows};
-use crate::device::Runner;
-use crate::error::Result;
-use crate::graph::{Graph, Var};
-use crate::models::Reads;
+use super::Inputs;
+use crate::graph::Var;
 use crate::nn::Params;
-use crate::tensor::{Spec, Tensor};
+use crate::tensor::Tensor;
 
 /// Histories, as a model sees them.
 #[derive(Clone, Copy)]
@@ -19,6 +16,8 @@ pub struct History<'g> {
     pub targets: Option<Var<'g>>,
     /// \[B, M\] u32: the behaviour of each event, from 1 in their configured order; 0 = padding. Of a model that reads them.
     pub behaviours: Option<Var<'g>>,
+    /// \[B\] u32: whose history it is, from 1; 0: an unknown user. Only for models that read users.
+    pub users: Option<Var<'g>>,
     /// \[B, F\] u32: for each feature of the user its row in a table of all of them. Of a model that reads them.
     pub features: Option<Var<'g>>,
     /// Whether dropout is on.
@@ -28,28 +27,25 @@ pub struct History<'g> {
 impl<'g> History<'g> {
     /// Histories of items alone, as in evaluation.
     pub fn new(items: Var<'g>, recency: Var<'g>) -> History<'g> {
-        History { items, recency, targets: None, behaviours: None, features: None, training: false }
+        History { items, recency, targets: None, behaviours: None, users: None, features: None, training: false }
     }
 
-    /// The inputs that carry `batch` histories, which [`write_history`] writes.
-    pub(crate) fn inputs(g: &'g Graph, batch: usize, max_len: usize, reads: Reads, training: bool) -> History<'g> {
-        let input = |name: &str, width: usize| g.input(name, Spec::u32([batch, width]));
+    /// The histories of a batch: of its columns, those that [`crate::data::samples::history`] declares.
+    pub fn of(inputs: &Inputs<'g>, training: bool) -> History<'g> {
         History {
-            behaviours: reads.behaviours.then(|| input("behaviours", max_len)),
-            features: (reads.features > 0).then(|| input("features", reads.features)),
+            targets: inputs.find("positions"),
+            behaviours: inputs.find("behaviours"),
+            users: inputs.find("users"),
+            features: inputs.find("features"),
             training,
-            ..History::new(input("history", max_len), input("recency", max_len))
+            ..History::new(inputs.get("history"), inputs.get("recency"))
         }
     }
 
-    /// The inputs that carry so many windows of views, which [`write_views`] writes.
-    pub(crate) fn views(g: &'g Graph, windows: usize, max_len: usize, reads: Reads) -> History<'g> {
-        let input = |name: &str| g.input(name, Spec::u32([windows, max_len]));
-        History {
-            behaviours: reads.behaviours.then(|| input("views.behaviours")),
-            training: true,
-            ..History::new(input("views"), input("views.recency"))
-        }
+    /// The views of a batch's histories, where it has some.
+    pub fn views(inputs: &Inputs<'g>) -> Option<History<'g>> {
+        let history = History::new(inputs.find("views.history")?, inputs.get("views.recency"));
+        Some(History { behaviours: inputs.find("views.behaviours"), training: true, ..history })
     }
 
     /// Histories, padded on the left, with one more event behind them, the oldest gone where there is no room: a
@@ -94,62 +90,4 @@ impl<'g> History<'g> {
         let one = places.constant_like(1.0);
         self.recency.equal(one).reshape([b, 1, m]).matmul(places).reshape([b, d])
     }
-}
-
-/// Writes histories and their recency (newest 1, padding 0) to a runner.
-pub(crate) fn write_history(
-    runner: &mut Runner,
-    history: &[u32],
-    lengths: &[u32],
-    max_len: usize,
-    padding: Padding,
-    recency: &mut Vec<u32>,
-) -> Result<()> {
-    runner.write_u32("history", history)?;
-    write_recency(runner, "recency", lengths, max_len, padding, recency)
-}
-
-/// Writes views of windows to a runner.
-pub(crate) fn write_views(
-    runner: &mut Runner,
-    views: &Windows,
-    max_len: usize,
-    padding: Padding,
-    recency: &mut Vec<u32>,
-) -> Result<()> {
-    if views.lengths.is_empty() {
-        return Ok(());
-    }
-    runner.write_u32("views", &views.history)?;
-    write_recency(runner, "views.recency", &views.lengths, max_len, padding, recency)?;
-    match views.behaviours.is_empty() {
-        true => Ok(()),
-        false => runner.write_u32("views.behaviours", &views.behaviours),
-    }
-}
-
-fn write_recency(
-    runner: &mut Runner,
-    name: &str,
-    lengths: &[u32],
-    max_len: usize,
-    padding: Padding,
-    recency: &mut Vec<u32>,
-) -> Result<()> {
-    recency.clear();
-    for &len in lengths {
-        let len = len as usize;
-        let start = if padding == Padding::Left { max_len - len } else { 0 };
-        recency
-            .extend((0..max_len).map(|i| if (start..start + len).contains(&i) { (start + len - i) as u32 } else { 0 }));
-    }
-    runner.write_u32(name, recency)
-}
-
-/// Writes what else a model reads of histories to a runner.
-pub(crate) fn write_besides(runner: &mut Runner, besides: &Besides) -> Result<()> {
-    let all = [("behaviours", &besides.behaviours), ("features", &besides.features)];
-    all.into_iter()
-        .filter(|(_, values)| !values.is_empty())
-        .try_for_each(|(name, values)| runner.write_u32(name, values))
 }

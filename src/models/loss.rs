@@ -16,7 +16,7 @@
 //! constant stands in front of its scores, log(beta / n): where the loss is least while nothing is known of the items. A
 //! constant ranks nothing. RetinaNet (ICCV 2017) starts its classifier so.
 
-use super::{Batch, Output};
+use super::{Batch, Candidates, Output};
 use crate::graph::Var;
 use crate::kernels::bpr::Bpr;
 use crate::tensor::Tensor;
@@ -90,37 +90,41 @@ pub struct Loss {
     pub log_q: Option<Tensor>,
 }
 
+/// What rows are scored against.
+pub struct Scored<'s, 'g> {
+    pub score: &'s dyn Fn(Var<'g>, Candidates<'g>) -> Var<'g>,
+    /// Where the scores are dot products.
+    pub output: Option<&'s Output<'g>>,
+    /// Items of the catalogue.
+    pub items: usize,
+}
+
 impl Loss {
-    /// The mean over the rows of a batch, weighted; 0 where all weights are 0.
-    pub fn trace<'g>(&self, rows: Var<'g>, output: &Output<'g>, batch: &Batch<'g>) -> Var<'g> {
+    /// The mean over the rows of a batch, weighted; 0 where all weights are 0. `rows` \[R, ..\] are scored by `scored`.
+    ///
+    /// # Panics
+    /// [`LossKind::Softmax`] of scores that are no dot products.
+    pub fn trace<'g>(&self, rows: Var<'g>, scored: &Scored<'_, 'g>, batch: &Batch<'g>) -> Var<'g> {
         let g = rows.graph();
         let tempered = |v: Var<'g>| match self.config.temperature {
             1.0 => v,
             temperature => v.scale(1.0 / temperature),
         };
         if self.kind == LossKind::Softmax {
-            let table = output.normalised(output.table);
+            let output = scored.output.expect("scores that are dot products");
             let bias = output.bias.map(|bias| tempered(bias.reshape([bias.shape().elements()])));
-            return tempered(rows).softmax_loss(table, bias, batch.positive, batch.weight, output.classes.clone());
+            let classes = output.classes.clone();
+            return tempered(rows).softmax_loss(output.items(), bias, batch.positive, batch.weight, classes);
         }
-        let r = rows.shape()[0];
-        let positive_items = output.gather(batch.positive);
-        let positive = tempered(output.add_bias((rows * positive_items).sum(1), batch.positive));
-        let (negative, ids) = match self.kind {
+        let score = |candidates| tempered((scored.score)(rows, candidates));
+        let r = batch.positive.shape()[0];
+        let positive = score(Candidates::Each(batch.positive));
+        let (negative, ids) = match batch.negative {
             // Every row's target is a negative for the others.
-            LossKind::InBatch => (rows.matmul_t(positive_items), batch.positive),
-            _ if batch.negative.shape().len() == 1 => (rows.matmul_t(output.gather(batch.negative)), batch.negative),
-            _ => {
-                let (n, d) = (batch.negative.shape()[1], rows.shape()[1]);
-                if n == 1 {
-                    let one = (rows * output.gather(batch.negative).reshape([r, d])).sum(1);
-                    (one.reshape([r, 1]), batch.negative)
-                } else {
-                    ((rows.reshape([r, 1, d]) * output.gather(batch.negative)).sum(2), batch.negative)
-                }
-            }
+            None => (score(Candidates::Shared(batch.positive)), batch.positive),
+            Some(ids) if ids.shape().len() == 1 => (score(Candidates::Shared(ids)), ids),
+            Some(ids) => (score(Candidates::Own(ids)), ids),
         };
-        let negative = tempered(output.add_bias(negative, ids));
         let n = negative.shape()[1];
         let column = |v: Var<'g>| v.reshape([r, 1]);
         let mean = |losses: Var<'g>| weighted_mean(losses, batch.weight);
@@ -129,7 +133,7 @@ impl Loss {
             LossKind::Bpr => g.push(Bpr, &[positive, negative, batch.weight]),
             LossKind::Bce => mean((-positive).softplus() + negative.softplus().mean(1)),
             LossKind::Gbce => {
-                let beta = self.beta(n, output.classes.len());
+                let beta = self.beta(n, scored.items);
                 let prior = g.scalar(if self.config.prior { (beta / n as f64).ln() } else { 0.0 });
                 let (positive, negative) = (positive + prior, negative + prior);
                 mean(((-positive).softplus().scale(beta) + negative.softplus().sum(1)).scale(1.0 / (n + 1) as f64))
@@ -153,6 +157,12 @@ impl Loss {
                 mean((negative.softmax(1, None) * above).sum(1))
             }
         }
+    }
+
+    /// As [`Loss::trace`], of rows that are scored by dot products.
+    pub fn of_products<'g>(&self, rows: Var<'g>, output: &Output<'g>, batch: &Batch<'g>) -> Var<'g> {
+        let score = |rows, candidates| output.scores(rows, candidates);
+        self.trace(rows, &Scored { score: &score, output: Some(output), items: output.classes.len() }, batch)
     }
 
     /// gSASRec's exponent: alpha (t (1 - 1 / alpha) + 1 / alpha), where alpha is the share of the items that is sampled, 1
@@ -211,7 +221,7 @@ pub(super) fn unit<'g>(v: Var<'g>) -> Var<'g> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::History;
+    use super::super::{History, Inputs};
     use super::*;
     use crate::device::{Device, RunOptions};
     use crate::graph::Graph;
@@ -226,17 +236,12 @@ mod tests {
         let table = given([4, 2], |i| 1.0 + (i as f32).sin());
         let ids = g.constant(Tensor::u32([n], targets.to_vec()));
         let weight = targets.iter().map(|&t| if t == 0 { 0.0 } else { 1.0 }).collect::<Vec<f32>>();
-        let batch = Batch {
-            history: History::new(ids, ids),
-            views: None,
-            positive: ids,
-            negative: ids.reshape([n, 1]),
-            weight: g.constant(Tensor::f32([n], weight)),
-            behaviours: None,
-        };
+        let weight = g.constant(Tensor::f32([n], weight));
+        let history = History::new(ids, ids);
+        let batch = Batch { inputs: Inputs::default(), history, views: None, positive: ids, weight, negative: None };
         let loss = Loss { kind: LossKind::InBatch, ..Loss::default() };
         let output = Output { table, bias: None, classes: 1..4, cosine: false };
-        g.result("loss", loss.trace(given([n, 2], |i| (i as f32).cos()), &output, &batch));
+        g.result("loss", loss.of_products(given([n, 2], |i| (i as f32).cos()), &output, &batch));
         let (device, _) = Device::open("cpu").unwrap();
         let plan = device.plan(&g, Options::default()).unwrap();
         let store = device.store(&[]).unwrap();

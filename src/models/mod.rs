@@ -1,12 +1,13 @@
 //! The models. What they share (loading, batches, losses, ranking, training, checkpoints) is not here.
 
+use crate::data::samples::Prefix;
 use crate::device::Store;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::kernels::embedding::GatherDot;
 use crate::nn::Params;
-use std::ops::Range;
+use std::sync::Arc;
 
+pub mod batch;
 pub mod bert4rec;
 pub mod caser;
 pub mod cosine;
@@ -22,9 +23,12 @@ pub mod pop;
 pub mod pretext;
 pub mod registry;
 pub mod sasrec;
+pub mod scores;
 pub mod spec;
 pub mod stamp;
 
+pub use crate::data::samples::{Padding, Reads, Samples, Views};
+pub use batch::{Batch, Inputs};
 pub use bert4rec::Bert4Rec;
 pub use caser::Caser;
 pub use dpcpl::Dpcpl;
@@ -39,70 +43,28 @@ pub use pop::Pop;
 pub use pretext::{PreTrained, PretextConfig, PretextTask};
 pub use registry::MODELS;
 pub use sasrec::SasRec;
+pub use scores::{Candidates, Output};
 pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Phase, Task};
 pub use stamp::Stamp;
 
-pub use crate::data::Views;
-/// Which end of a history's window its padding is at; what a training sample is.
-pub use crate::data::batches::{Objective, Padding};
-
-/// What a model reads of a history besides its items.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reads {
-    /// The behaviour of each event.
-    pub behaviours: bool,
-    /// Features of the user, so many.
-    pub features: usize,
+/// What a model has made of a batch.
+pub struct Trained<'g> {
+    /// The rows whose targets the loss is of, \[R, d\].
+    pub rows: Var<'g>,
+    /// Scalars that are minimised in addition to the loss of the targets.
+    pub terms: Vec<Var<'g>>,
+    /// Scalars that say how the training goes (an entropy, a share, a norm): their means over an epoch are kept with its loss.
+    pub reported: Vec<(&'static str, Var<'g>)>,
 }
 
-/// One training batch, as a model and a loss see it. R rows: one a history, or one a place of each.
-#[derive(Clone, Copy)]
-pub struct Batch<'g> {
-    pub history: History<'g>,
-    /// \[V B, M\]: those of [`Model::views`], view v of history b being number v B + b.
-    pub views: Option<History<'g>>,
-    /// \[R\] u32.
-    pub positive: Var<'g>,
-    /// \[R, n\] u32, or \[n\]: the same for all rows.
-    pub negative: Var<'g>,
-    /// \[R\]: 0 in rows that only fill the batch, and at places without a target.
-    pub weight: Var<'g>,
-    /// The behaviour of each target and one of the others, \[R\] u32 from 1. Of a model that reads behaviours.
-    pub behaviours: Option<[Var<'g>; 2]>,
-}
-
-/// What rows are scored against: the items of a table.
-#[derive(Clone)]
-pub struct Output<'g> {
-    /// \[rows, d\].
-    pub table: Var<'g>,
-    /// \[rows, 1\], a parameter.
-    pub bias: Option<Var<'g>>,
-    /// The rows of the table that are items.
-    pub classes: Range<usize>,
-    /// Rows of the table are taken with length 1.
-    pub cosine: bool,
-}
-
-impl<'g> Output<'g> {
-    /// `v`, rows of the table, as they are scored.
-    pub fn normalised(&self, v: Var<'g>) -> Var<'g> {
-        if self.cosine { loss::unit(v) } else { v }
-    }
-
-    /// The rows of `ids`, \[ids.., d\].
-    pub fn gather(&self, ids: Var<'g>) -> Var<'g> {
-        self.normalised(self.table.gather(ids))
-    }
-
-    /// `scores`, of any shape that ends as `ids` does, with the biases of `ids`.
-    pub fn add_bias(&self, scores: Var<'g>, ids: Var<'g>) -> Var<'g> {
-        let Some(bias) = self.bias else { return scores };
-        scores + bias.gather(ids).reshape(ids.shape())
+impl<'g> Trained<'g> {
+    /// Rows, and no more.
+    pub fn rows(rows: Var<'g>) -> Trained<'g> {
+        Trained { rows, terms: vec![], reported: vec![] }
     }
 }
 
-/// A recommender whose score is a user's representation against each item.
+/// A recommender: a representation of each history, and scores of items by it.
 pub trait Model: Send + Sync {
     fn name(&self) -> &'static str;
 
@@ -112,14 +74,14 @@ pub trait Model: Send + Sync {
         Padding::Left
     }
 
-    /// What it reads of a history besides its items.
+    /// What it reads of a history in addition to its items.
     fn reads(&self) -> Reads {
         Reads::default()
     }
 
     /// What a training sample is.
-    fn objective(&self) -> Objective {
-        Objective::Last
+    fn samples(&self) -> Arc<dyn Samples> {
+        Arc::new(Prefix)
     }
 
     /// Whether row items + 1 of the item table stands for a hidden item.
@@ -132,18 +94,18 @@ pub trait Model: Send + Sync {
         None
     }
 
-    /// Of a batch of so many windows: what a kernel of the model counts in 32 bits besides rows and widths, by the settings that
-    /// it is the product of, and its factors.
+    /// Products that must fit in 32 bits for a batch of this size, in addition to rows times widths: the settings to lower
+    /// when they do not, and the factors.
     fn counted(&self, _batch: usize, _window: usize) -> Option<(&'static str, Vec<usize>)> {
         None
     }
 
-    /// The loss that a phase of the model calls for, where that is not its specification's.
+    /// The loss that this phase of the model is trained with, where it is another than its declaration's.
     fn own_loss(&self) -> Option<LossKind> {
         None
     }
 
-    /// The largest width of a value that it makes for each item of a window.
+    /// The largest width of a value that it computes for each event of a window.
     fn widest(&self) -> usize {
         self.params().iter().map(|p| p.shape.last().copied().unwrap_or(1)).max().unwrap_or(1)
     }
@@ -152,39 +114,49 @@ pub trait Model: Send + Sync {
     /// padding.
     fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g>;
 
-    /// What users are scored against: as a rule the item table.
-    fn output<'g>(&self, graph: &'g Graph) -> Output<'g> {
-        let table = self.item_table(graph);
-        Output { table, bias: None, classes: 1..table.shape()[0] - self.hides() as usize, cosine: false }
+    /// The table whose rows the values of a batch's column are, where the model gathers them. Its gradient is then computed
+    /// by sorted segments; the gradient of any other table that rows are gathered from is dense, and the table has at most 64
+    /// rows.
+    fn table<'g>(&self, graph: &'g Graph, column: &str) -> Option<Var<'g>> {
+        match column {
+            "history" | "views.history" => Some(self.item_table(graph)),
+            "positive" | "negative" => self.output(graph).map(|output| output.table),
+            _ => None,
+        }
     }
 
-    /// Each user's representation, \[B, d\].
+    /// What rows are scored against by dot products: as a rule the item table. None: [`Model::scores`] is the model's own, and
+    /// no loss takes all items at once.
+    fn output<'g>(&self, graph: &'g Graph) -> Option<Output<'g>> {
+        let table = self.item_table(graph);
+        Some(Output { table, bias: None, classes: 1..table.shape()[0] - self.hides() as usize, cosine: false })
+    }
+
+    /// Each user's representation, \[B, ..\].
     fn user<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g>;
 
-    /// The representation at each place of a history, \[B, M, d\], of a model whose [`Model::objective`] has a target at each.
-    fn places<'g>(&self, _graph: &'g Graph, _history: &History<'g>) -> Var<'g> {
+    /// The representation at each position of a history, \[B, M, d\]. Only for models whose samples have targets at each.
+    fn positions<'g>(&self, _graph: &'g Graph, _history: &History<'g>) -> Var<'g> {
         unreachable!("{} trains on the end of a history alone", self.name())
-    }
-
-    /// The table that features of the user are gathered from. Of a model that reads some.
-    fn feature_table<'g>(&self, _graph: &'g Graph) -> Var<'g> {
-        unreachable!("{} reads no features", self.name())
     }
 
     /// The rows of a batch that are scored in training, \[R, d\].
     fn scored<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> Var<'g> {
-        match self.objective() {
-            Objective::Last => self.user(graph, &batch.history),
-            _ => {
-                let places = self.places(graph, &batch.history);
-                places.reshape([batch.weight.shape()[0], places.shape().last_dim()])
-            }
+        if !self.samples().per_position() {
+            return self.user(graph, &batch.history);
         }
+        let positions = self.positions(graph, &batch.history);
+        positions.reshape([batch.weight.shape()[0], positions.shape().last_dim()])
     }
 
-    /// As [`Model::scored`], and what is minimised besides the loss of their targets, a scalar.
-    fn trained<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> (Var<'g>, Option<Var<'g>>) {
-        (self.scored(graph, batch), None)
+    /// What a training step is of.
+    fn trained<'g>(&self, graph: &'g Graph, batch: &Batch<'g>) -> Trained<'g> {
+        Trained::rows(self.scored(graph, batch))
+    }
+
+    /// Scores of `candidates` by rows of representations: users \[B, ..\] in ranking, [`Trained::rows`] in training.
+    fn scores<'g>(&self, graph: &'g Graph, rows: Var<'g>, candidates: Candidates<'g>) -> Var<'g> {
+        self.output(graph).expect("a model that scores by itself has scores").scores(rows, candidates)
     }
 
     /// Whether the model counts instead of learning, and so has no training step.
@@ -197,7 +169,7 @@ pub trait Model: Send + Sync {
         unreachable!("{} learns", self.name())
     }
 
-    /// Whether histories are read whole, whatever `data.max_len` (only of a model that is not trained).
+    /// Whether histories are read whole, whatever `data.max_len` (only for models that are not trained).
     fn reads_whole(&self) -> bool {
         false
     }
@@ -205,18 +177,5 @@ pub trait Model: Send + Sync {
     /// Items of a history that are read, where the longest has `longest`.
     fn window(&self, max_len: usize, longest: usize) -> usize {
         if self.reads_whole() { longest } else { max_len }
-    }
-
-    /// Scores \[B, W\] of the items `ids` \[W\].
-    fn scores<'g>(&self, graph: &'g Graph, user: Var<'g>, ids: Var<'g>) -> Var<'g> {
-        let output = self.output(graph);
-        output.add_bias(user.matmul_t(output.gather(ids)), ids)
-    }
-
-    /// Scores \[B, C\] of each user's own items `ids` \[B, C\].
-    fn listed_scores<'g>(&self, graph: &'g Graph, user: Var<'g>, ids: Var<'g>) -> Var<'g> {
-        let output = self.output(graph);
-        let table = output.normalised(output.table);
-        output.add_bias(graph.push(GatherDot, &[user, table, ids]), ids)
     }
 }

@@ -123,26 +123,13 @@ impl PomRec {
         self.settings.variant == Variant::Released
     }
 
-    /// Rows of `table` \[M + 1, d\] at `recency` \[B, M\]. A long table's gradient would want segments of recencies, which
-    /// a product with indicators does not.
-    fn positions<'g>(&self, history: &History<'g>, table: Var<'g>) -> Var<'g> {
-        let recency = history.recency;
-        let ([b, m], n) = ([recency.shape()[0], recency.shape()[1]], table.shape()[0]);
-        if n <= GatherGradDense::MAX_ROWS || !history.training {
-            return table.gather(recency);
-        }
-        let all = table.graph().constant(Tensor::u32([1, n], (0..n as u32).collect()));
-        let at = recency.reshape([b * m, 1]).equal(all);
-        at.matmul(table).reshape([b, m, self.settings.dim])
-    }
-
     /// Embedded histories with positions, zero where padded: \[B, M, d\].
     fn embed<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
         let items = self.item_table(g).gather(history.items);
         let table = self.params.var(g, "position_embedding");
         if self.released() {
-            items + self.positions(history, table)
+            items + table.gather(history.recency)
         } else {
             (items + table) * history.items.nonzero().reshape([b, m, 1])
         }
@@ -217,13 +204,19 @@ impl Model for PomRec {
         if self.released() { Padding::Right } else { Padding::Left }
     }
 
-    fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
-        let what = "train.batch x data.max_len squared (positions)";
-        self.released().then(|| (what, vec![batch, window, window]))
-    }
-
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
         self.params.var(g, "item_embedding")
+    }
+
+    fn table<'g>(&self, g: &'g Graph, column: &str) -> Option<Var<'g>> {
+        let positions = || self.params.var(g, "position_embedding");
+        match column {
+            "history" | "positive" | "negative" => Some(self.item_table(g)),
+            "recency" if self.released() => {
+                Some(positions()).filter(|table| table.shape()[0] > GatherGradDense::MAX_ROWS)
+            }
+            _ => None,
+        }
     }
 
     /// Equation 9.

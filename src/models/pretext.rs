@@ -21,7 +21,8 @@
 //! of the next item.
 
 use super::loss::{surprise, weighted_mean};
-use super::{Batch, History, LossKind, Model, Objective, Padding, Reads, SasRec, Views};
+use super::{Batch, History, LossKind, Model, Padding, Reads, SasRec, Trained, Views};
+use crate::data::samples::{self, Cloze, Samples};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::bpr::Bpr;
@@ -29,6 +30,7 @@ use crate::kernels::matmul::Activation;
 use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Settings under `model.pretext.`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -210,10 +212,10 @@ impl Model for PreTrained {
         self.sasrec.reads()
     }
 
-    fn objective(&self) -> Objective {
+    fn samples(&self) -> Arc<dyn Samples> {
         match self.pretext {
-            Pretext::Mask { hidden_share, .. } => Objective::Cloze { share: hidden_share as f32 },
-            Pretext::Contrast { .. } => self.sasrec.objective(),
+            Pretext::Mask { hidden_share, .. } => Arc::new(Cloze { share: hidden_share as f32 }),
+            Pretext::Contrast { .. } => self.sasrec.samples(),
         }
     }
 
@@ -252,20 +254,20 @@ impl Model for PreTrained {
             return self.sasrec.user(g, history);
         }
         let items = self.item_table(g).shape()[0] - 2;
-        self.linear(g, self.sasrec.user(g, &history.with_hidden(Objective::hidden(items), None)), "item")
+        self.linear(g, self.sasrec.user(g, &history.with_hidden(samples::hidden(items), None)), "item")
     }
 
-    fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let places = self.sasrec.places(g, history);
+    fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let places = self.sasrec.positions(g, history);
         if self.is_mask() { self.linear(g, places, "item") } else { places }
     }
 
-    fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> (Var<'g>, Option<Var<'g>>) {
+    fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> Trained<'g> {
         let views = batch.views.expect("a batch with the model's views");
-        let besides = g.scope("views", || match self.pretext {
+        let term = g.scope("views", || match self.pretext {
             Pretext::Mask { segment_weight, .. } => self.segments(g, &views).scale(segment_weight),
             Pretext::Contrast { weight, temperature, .. } => self.contrast(g, &views, temperature).scale(weight),
         });
-        (self.scored(g, batch), Some(besides))
+        Trained { terms: vec![term], ..Trained::rows(self.scored(g, batch)) }
     }
 }

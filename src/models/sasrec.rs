@@ -14,12 +14,14 @@
 
 use super::pretext::{PreTrained, PretextConfig, PretextTask};
 use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
-use super::{History, LossKind, Model, Objective, Padding, Phase, Reads};
+use super::{History, LossKind, Model, Padding, Phase, Reads};
+use crate::data::samples::{Prefix, Samples, Window};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::encoder::{Encoder, Norm, Places};
 use crate::nn::{Init, Params};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Which places of a window have a target in training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -31,8 +33,8 @@ pub enum Positions {
 }
 
 impl Positions {
-    pub fn objective(self) -> Objective {
-        if self == Positions::All { Objective::Next } else { Objective::Last }
+    pub fn samples(self) -> Arc<dyn Samples> {
+        if self == Positions::All { Arc::new(Window) } else { Arc::new(Prefix) }
     }
 }
 
@@ -192,8 +194,8 @@ impl Model for SasRec {
         Reads { behaviours: self.parts.behaviours > 0, ..Reads::default() }
     }
 
-    fn objective(&self) -> Objective {
-        self.parts.positions.objective()
+    fn samples(&self) -> Arc<dyn Samples> {
+        self.parts.positions.samples()
     }
 
     fn hides(&self) -> bool {
@@ -218,7 +220,7 @@ impl Model for SasRec {
         newest.reshape([b, d]) * history.newest(history.items.nonzero().reshape([b, x.shape()[1], 1]))
     }
 
-    fn places<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+    fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let x = g.scope("embed", || self.embed(g, history));
         let at_targets = |x: Var<'g>| history.at_targets(x);
         let places = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };

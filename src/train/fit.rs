@@ -297,7 +297,12 @@ impl Session {
         let Session { config, device, data, split, .. } = self;
         let pop = Pop::new(data.items());
         let mut states = pop.params().states();
-        states.extend(ranker::states(&pop, config.eval.batch));
+        states.extend(ranker::states(
+            &pop,
+            config.eval.batch,
+            config.data.max_len,
+            ranker::Candidates::of(&config.eval),
+        ));
         let mut store = device.store(&states)?;
         pop.count(&mut store, &split.training(data))?;
         let part = (data, split, Part::Test.into());

@@ -4,8 +4,9 @@ use super::checkpoint::{self, Best, Origin};
 use super::config::{Config, Precision, TrainConfig};
 use super::fit::FitOptions;
 use super::folder::{RunFolder, Stage};
-use super::step::{StepConfig, TrainStep, gathers};
+use super::step::{StepConfig, TrainStep};
 use crate::data::negatives::Sampler;
+use crate::data::samples::negatives::Drawn;
 use crate::data::synth::{Behaviour, Domain};
 use crate::data::{
     Ask, Attributes, BatchSpec, Cut, DataConfig, Dataset, EvalBatches, EvalSpec, Features, Learn, Part, Split,
@@ -14,7 +15,7 @@ use crate::data::{
 use crate::device::{Device, RunOptions, Store};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::Evaluator;
-use crate::eval::ranker;
+use crate::eval::ranker::{self, Candidates};
 use crate::graph::plan::Options;
 use crate::models::FeatureCounts;
 use crate::models::loss::log_chances;
@@ -118,7 +119,7 @@ impl Session {
         let loss = self.loss();
         check_size("train.batch x data.max_len x the model's largest width", &[batch, window, model.widest()])?;
         if loss.kind.is_sampled() && !loss.config.shared {
-            let targets = model.objective().targets(window);
+            let targets = model.samples().targets(window);
             let dim = model.params().iter().map(|p| p.shape.last_dim()).next().unwrap_or(1);
             check_size("train.batch x targets x train.negatives x model.dim", &[batch, targets, negatives, dim])?;
         }
@@ -257,29 +258,16 @@ impl Session {
         Loss { kind, config, log_q }
     }
 
-    /// Negatives a target: none for a loss that draws none.
-    fn negatives(&self, loss: &Loss) -> usize {
-        if loss.kind.is_sampled() { self.config.train.negatives } else { 0 }
-    }
-
     /// What training batches are like.
     pub fn batch_spec(&self) -> BatchSpec {
-        let (Session { config, model, .. }, loss) = (self, self.loss());
+        let (Session { config, model, .. }, step) = (self, self.step_config(&FitOptions::default()));
+        let spec = step.batches(&**model);
         BatchSpec {
-            batch: config.train.batch,
-            max_len: config.data.max_len,
-            padding: model.padding(),
-            objective: model.objective(),
-            views: model.views(),
-            hides: model.hides(),
-            negatives: self.negatives(&loss),
-            shared: loss.config.shared,
-            gathers: gathers(&**model, loss.kind),
-            behaviours: model.reads().behaviours,
+            negatives: spec.negatives.map(|drawn| Drawn { sampler: config.train.sampler, ..drawn }),
             features: self.features.clone(),
-            sampler: config.train.sampler,
             seed: config.seed,
             threads: config.train.threads,
+            ..spec
         }
     }
 
@@ -289,7 +277,7 @@ impl Session {
         StepConfig {
             batch: self.config.train.batch,
             max_len: self.config.data.max_len,
-            negatives: self.negatives(&loss),
+            negatives: self.config.train.negatives,
             loss,
             optimiser: self.optimiser(),
             plan: Options { half: self.config.precision == Precision::F16, ..options.plan },
@@ -302,7 +290,9 @@ impl Session {
     pub fn store(&self, optimiser: Option<&Adam>) -> Result<Store> {
         let params = self.model.params();
         let mut states = optimiser.map_or_else(|| params.states(), |adam| TrainStep::states(params, adam));
-        states.extend(ranker::states(&*self.model, self.config.eval.batch));
+        let max_len = self.model.window(self.config.data.max_len, self.data.longest());
+        let candidates = Candidates::of(&self.config.eval);
+        states.extend(ranker::states(&*self.model, self.config.eval.batch, max_len, candidates));
         self.device.store(&states)
     }
 

@@ -1,13 +1,15 @@
 //! One training step of a model, compiled once: batch in, loss, gradients and updated parameters out.
 
-use crate::data::batches::{Batch, Gathers, Objective, Padding};
+use crate::data::negatives::Sampler;
+use crate::data::samples::negatives::Drawn;
+use crate::data::samples::{Batch, BatchSpec, Column, Gathered};
 use crate::device::{Device, RunOptions, Runner, Store, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
 use crate::kernels::watch::Watch;
-use crate::models::history::{write_besides, write_history, write_views};
-use crate::models::{self, History, Loss, LossKind, Model};
+use crate::models::loss::Scored;
+use crate::models::{self, Inputs, Loss, LossKind, Model, Output, Trained};
 use crate::nn::Params;
 use crate::optim::Adam;
 use crate::tensor::{Spec, Tensor};
@@ -46,23 +48,57 @@ pub struct TrainStep {
     last: u64,
     plan: Plan,
     betas: [f64; 2],
-    padding: Padding,
-    recency: Vec<u32>,
-    max_len: usize,
 }
 
-/// Which gathers need segments, of a model trained with a loss.
-pub fn gathers(model: &dyn Model, loss: LossKind) -> Gathers {
-    let g = Graph::new();
-    match (loss.gathers(), model.item_table(&g).is(model.output(&g).table)) {
-        (false, _) => Gathers::Histories,
-        (true, true) => Gathers::All,
-        (true, false) => Gathers::Apart,
+/// Tables of which a step gathers rows by columns of its batch.
+struct Gathers<'g>(Vec<(Var<'g>, Vec<&'static str>)>);
+
+impl<'g> Gathers<'g> {
+    fn of(g: &'g Graph, model: &dyn Model, loss: LossKind, columns: &[Column]) -> Gathers<'g> {
+        let mut tables: Vec<(Var, Vec<&str>)> = vec![];
+        for column in columns {
+            // All items at once are a product, no gather.
+            let whole = !loss.gathers() && ["positive", "negative"].contains(&column.name);
+            let Some(table) = model.table(g, column.name).filter(|_| !whole) else { continue };
+            match tables.iter_mut().find(|(own, _)| own.is(table)) {
+                Some((_, columns)) => columns.push(column.name),
+                None => tables.push((table, vec![column.name])),
+            }
+        }
+        Gathers(tables)
+    }
+
+    /// The name of the inputs that carry the segments of a table which `columns` are gathered from.
+    fn name(columns: &[&str]) -> String {
+        format!("{}.segments", columns[0])
+    }
+}
+
+impl StepConfig {
+    /// The batches that a step of `model` takes; the data's and the seed's part of them is left to be given.
+    pub fn batches(&self, model: &dyn Model) -> BatchSpec {
+        let StepConfig { batch, max_len, negatives, loss, .. } = self;
+        let (samples, reads, views, padding) = (model.samples(), model.reads(), model.views(), model.padding());
+        let drawn = Drawn { each: *negatives, shared: loss.config.shared, sampler: Sampler::Uniform };
+        let negatives = loss.kind.is_sampled().then_some(drawn);
+        let (batch, max_len) = (*batch, *max_len);
+        let mut spec = BatchSpec { batch, max_len, padding, samples, reads, views, negatives, ..BatchSpec::default() };
+        let g = Graph::new();
+        let tables = Gathers::of(&g, model, loss.kind, &spec.columns()).0.into_iter();
+        let gathered = |(table, columns): (Var, Vec<_>)| {
+            let (name, rows) = (Gathers::name(&columns), table.shape()[0]);
+            Gathered { name, rows, columns }
+        };
+        spec.gathered = tables.map(gathered).collect();
+        spec
     }
 }
 
 /// The result that [`Watch`] gives the host.
 const WATCHED: &str = "watched";
+
+/// What the names of the results begin with that a model reports.
+const REPORTED: &str = "reported.";
 
 /// How far below 0 rounding takes a loss that is a mean of -log of probabilities.
 const ROUNDING: f64 = 1e-3;
@@ -103,9 +139,6 @@ impl TrainStep {
             last: 0,
             plan,
             betas: config.optimiser.settings.betas(),
-            padding: model.padding(),
-            recency: vec![],
-            max_len: config.max_len,
         })
     }
 
@@ -118,43 +151,27 @@ impl TrainStep {
             let name = model.name();
             return Err(Error::Usage(format!("{name} counts instead of learning: it has no training step")));
         }
-        let StepConfig { batch: b, max_len, negatives: n, loss, .. } = config;
-        let (objective, reads) = (model.objective(), model.reads());
-        let rows = b * objective.targets(*max_len);
-        let targets = matches!(objective, Objective::Cloze { .. })
-            .then(|| g.input("places", Spec::u32([*b, objective.targets(*max_len)])));
-        let batch = models::Batch {
-            history: History { targets, ..History::inputs(g, *b, *max_len, reads, true) },
-            views: model.views().map(|views| History::views(g, views.count() * b, *max_len, reads)),
-            positive: g.input("positive", Spec::u32([rows])),
-            negative: g.input("negative", if loss.config.shared { Spec::u32([*n]) } else { Spec::u32([rows, *n]) }),
-            weight: g.input("weight", Spec::f32([rows])),
-            behaviours: reads
-                .behaviours
-                .then(|| ["positive_behaviour", "negative_behaviour"].map(|name| g.input(name, Spec::u32([rows])))),
-        };
-        if let Some(features) = batch.history.features {
-            g.segments("feature_segments", model.feature_table(g), &[features]);
+        let loss = &config.loss;
+        let columns = config.batches(model).columns();
+        let inputs = Inputs::declare(g, &columns);
+        for (table, columns) in Gathers::of(g, model, loss.kind, &columns).0 {
+            let lists: Vec<Var> = columns.iter().map(|column| inputs.get(column)).collect();
+            g.segments(&Gathers::name(&columns), table, &lists);
         }
-        let output = model.output(g);
-        let targets: &[Var] =
-            if loss.kind.is_sampled() { &[batch.positive, batch.negative] } else { &[batch.positive] };
-        let histories: Vec<Var> = [Some(batch.history), batch.views].into_iter().flatten().map(|h| h.items).collect();
-        match gathers(model, loss.kind) {
-            Gathers::All => g.segments("segments", model.item_table(g), &[&histories[..], targets].concat()),
-            Gathers::Histories => g.segments("segments", model.item_table(g), &histories),
-            Gathers::Apart => {
-                g.segments("segments", model.item_table(g), &histories);
-                g.segments("output_segments", output.table, targets);
-            }
+        let (batch, output) = (models::Batch::of(inputs), model.output(g));
+        if let (Some(Output { table, bias: Some(bias), .. }), true) = (&output, loss.kind.gathers()) {
+            g.segments_as(*table, *bias);
         }
-        if let (Some(bias), true) = (output.bias, loss.kind.gathers()) {
-            g.segments_as(output.table, bias);
-        }
-        let (users, besides) = model.trained(g, &batch);
-        let of_targets = g.scope("loss", || loss.trace(users, &output, &batch));
-        let loss = besides.map_or(of_targets, |besides| of_targets + besides);
+        let Trained { rows, terms, reported } = model.trained(g, &batch);
+        let items = model.item_table(g).shape()[0] - 1 - model.hides() as usize;
+        let score = |rows, candidates| model.scores(g, rows, candidates);
+        let scored = Scored { score: &score, output: output.as_ref(), items };
+        let of_targets = g.scope("loss", || loss.trace(rows, &scored, &batch));
+        let loss = terms.into_iter().fold(of_targets, |loss, term| loss + term);
         g.result("loss", loss);
+        for (name, value) in reported {
+            g.result(&format!("{REPORTED}{name}"), value);
+        }
         let weight = batch.weight.sum_all();
         let scale = match role {
             Role::Add => {
@@ -196,26 +213,8 @@ impl TrainStep {
             Role::Update => &mut self.runner,
             Role::Add => self.adds.as_mut().expect("an optimiser that accumulates"),
         };
-        write_history(r, &batch.history, &batch.lengths, self.max_len, self.padding, &mut self.recency)?;
-        write_besides(r, &batch.besides)?;
-        write_views(r, &batch.views, self.max_len, self.padding, &mut self.recency)?;
-        if !batch.positive_behaviour.is_empty() {
-            r.write_u32("positive_behaviour", &batch.positive_behaviour)?;
-            r.write_u32("negative_behaviour", &batch.negative_behaviour)?;
-        }
-        if let Some(s) = &batch.feature_segments {
-            r.write_segments("feature_segments", s)?;
-        }
-        r.write_u32("positive", &batch.positive)?;
-        if !batch.places.is_empty() {
-            r.write_u32("places", &batch.places)?;
-        }
-        r.write_u32("negative", &batch.negative)?;
-        r.write_f32("weight", &batch.weight)?;
-        r.write_segments("segments", &batch.segments)?;
-        if let Some(s) = &batch.output_segments {
-            r.write_segments("output_segments", s)?;
-        }
+        batch.columns.write(r)?;
+        batch.segments.iter().try_for_each(|(name, segments)| r.write_segments(name, segments))?;
         r.write(Step::NAME, &step.tensor())?;
         r.run()
     }

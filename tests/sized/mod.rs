@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use wgrec::Result;
-use wgrec::data::batches::{Batch, Gathers};
+use wgrec::data::samples::{Batch, Columns};
 use wgrec::device::{Device, Store};
 use wgrec::models::loss::{LossConfig, LossKind, log_chances};
 use wgrec::models::sasrec::{Parts, Positions};
@@ -14,7 +14,7 @@ use wgrec::models::{Loss, Model, SasRec};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
-use wgrec::train::step::{StepConfig, TrainStep, gathers};
+use wgrec::train::step::{StepConfig, TrainStep};
 
 /// The system's allocator, which counts.
 pub struct Counting;
@@ -92,17 +92,17 @@ pub fn sized(device: &Device, items: usize, samples: usize, max_len: usize, kind
 
     let mut r = Stream::new(1, "sized", 0);
     let mut draw = |n: usize| (0..n).map(|_| 1 + r.below(items as u32)).collect::<Vec<_>>();
-    let (history, positive, negative) = (draw(samples * max_len), draw(samples * max_len), draw(negatives));
-    let mut batch = Batch {
-        lengths: vec![max_len as u32; samples],
-        weight: vec![1.0; positive.len()],
-        users: (0..samples as u32).collect(),
-        samples,
-        ..Batch::default()
-    };
-    match gathers(&model, kind) {
-        Gathers::Histories => batch.segments.build(&[&history], items + 1),
-        _ => batch.segments.build(&[&history, &positive, &negative], items + 1),
+    let spec = config.batches(&model);
+    let mut columns = Columns::empty(spec.columns().into());
+    for (name, n) in [("history", samples * max_len), ("positive", samples * max_len), ("negative", negatives)] {
+        let drawn = draw(n);
+        if columns.has(name) {
+            columns.get_mut(name).u32().copy_from_slice(&drawn);
+        }
     }
-    Ok(Sized { model, config, store, batch: Batch { history, positive, negative, ..batch } })
+    let from_end = (0..samples * max_len).map(|at| (max_len - at % max_len) as u32);
+    columns.get_mut("recency").u32().iter_mut().zip(from_end).for_each(|(recency, from_end)| *recency = from_end);
+    columns.get_mut("weight").f32().fill(1.0);
+    let batch = Batch::new(columns, samples, &spec.gathered);
+    Ok(Sized { model, config, store, batch })
 }

@@ -46,7 +46,7 @@ impl Session {
             max_len,
             padding: model.padding(),
             mask_history: mask,
-            behaviours: model.reads().behaviours,
+            reads: model.reads(),
             features: self.features.clone(),
             sampled: None,
             keep_all: false,

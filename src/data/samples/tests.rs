@@ -1,11 +1,12 @@
-use super::training::Shuffle;
+use super::negatives::Drawn;
+use super::shuffle::Shuffle;
 use super::*;
 use crate::data::ask::Ask;
 use crate::data::dataset::Dataset;
 use crate::data::dataset::tests::dataset;
+use crate::data::features::Features;
 use crate::data::negatives::{LeftOut, Sampler};
 use crate::data::split::{Part, Split, SplitKind};
-use crate::data::views::Views;
 use crate::tensor::philox::Stream;
 use crate::tensor::segments::Segments;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,27 @@ fn world() -> (Arc<Dataset>, Arc<Split>) {
 }
 
 fn spec(threads: usize) -> BatchSpec {
-    BatchSpec { batch: 16, max_len: 5, negatives: 2, seed: 7, threads, ..BatchSpec::default() }
+    let reads = Reads { users: 1000, ..Reads::default() };
+    BatchSpec { batch: 16, max_len: 5, negatives: drawn(2), reads, seed: 7, threads, ..BatchSpec::default() }
+}
+
+fn drawn(each: usize) -> Option<Drawn> {
+    Some(Drawn { each, ..Drawn::default() })
+}
+
+/// Segments of one table that all of `columns` are gathered from.
+fn gathered(rows: usize, columns: &[&'static str]) -> Vec<Gathered> {
+    vec![Gathered { name: "items".to_string(), rows, columns: columns.to_vec() }]
+}
+
+/// The user of a row of a training batch.
+fn user_of(batch: &Batch, row: usize) -> u32 {
+    batch.columns.u32("users")[row] - 1
+}
+
+/// Events in window `row` of 5, by the column of their recency.
+fn length(columns: &Columns, name: &str, row: usize) -> usize {
+    columns.u32(name)[row * 5..][..5].iter().filter(|&&recency| recency != 0).count()
 }
 
 fn eval(threads: usize) -> EvalSpec {
@@ -32,7 +53,8 @@ fn eval(threads: usize) -> EvalSpec {
 #[test]
 fn an_epoch_has_every_sample_once() {
     let (data, split) = world();
-    let batches = TrainBatches::new(data.clone(), split.clone(), spec(1)).unwrap();
+    let gathered = gathered(data.items() + 1, &["history", "positive", "negative"]);
+    let batches = TrainBatches::new(data.clone(), split.clone(), BatchSpec { gathered, ..spec(1) }).unwrap();
     let mut expected = BTreeMap::<(u32, Vec<u32>, u32), u32>::new();
     for user in 0..data.users() as u32 {
         let items = split.train(&data, user);
@@ -46,31 +68,51 @@ fn an_epoch_has_every_sample_once() {
     let mut got = BTreeMap::new();
     let mut samples = 0;
     for batch in batches.epoch(2, 0) {
-        assert_eq!((batch.history.len(), batch.negative.len(), batch.weight.len()), (80, 32, 16));
+        assert_eq!(
+            (
+                batch.columns.u32("history").len(),
+                batch.columns.u32("negative").len(),
+                batch.columns.f32("weight").len()
+            ),
+            (80, 32, 16)
+        );
         for row in 0..batch.samples {
-            let window = batch.history[row * 5..][..5].to_vec();
-            assert_eq!(batch.lengths[row], window.iter().filter(|&&item| item != 0).count() as u32);
-            *got.entry((batch.users[row], window, batch.positive[row])).or_default() += 1;
-            for negative in &batch.negative[row * 2..][..2] {
+            let window = batch.columns.u32("history")[row * 5..][..5].to_vec();
+            assert_eq!(length(&batch.columns, "recency", row), window.iter().filter(|&&item| item != 0).count());
+            *got.entry((user_of(&batch, row), window, batch.columns.u32("positive")[row])).or_default() += 1;
+            for negative in &batch.columns.u32("negative")[row * 2..][..2] {
                 assert!((1..=data.items() as u32).contains(negative));
-                assert!(!split.train(&data, batch.users[row]).contains(negative));
+                assert!(!split.train(&data, user_of(&batch, row)).contains(negative));
             }
         }
         for row in batch.samples..16 {
-            assert_eq!((batch.weight[row], batch.positive[row], batch.lengths[row]), (0.0, 0, 0));
-            assert_eq!((&batch.history[row * 5..][..5], &batch.negative[row * 2..][..2]), (&[0; 5][..], &[0; 2][..]));
+            assert_eq!(
+                (
+                    batch.columns.f32("weight")[row],
+                    batch.columns.u32("positive")[row],
+                    length(&batch.columns, "recency", row)
+                ),
+                (0.0, 0, 0)
+            );
+            assert_eq!(
+                (&batch.columns.u32("history")[row * 5..][..5], &batch.columns.u32("negative")[row * 2..][..2]),
+                (&[0; 5][..], &[0; 2][..])
+            );
         }
         let mut segments = Segments::default();
-        segments.build(&[&batch.history, &batch.positive, &batch.negative], data.items() + 1);
-        assert_eq!((&segments.order, segments.counts), (&batch.segments.order, batch.segments.counts));
+        segments.build(
+            &[batch.columns.u32("history"), batch.columns.u32("positive"), batch.columns.u32("negative")],
+            data.items() + 1,
+        );
+        assert_eq!((&segments.order, segments.counts), (&batch.segments[0].1.order, batch.segments[0].1.counts));
         samples += batch.samples as u64;
     }
     assert_eq!(got, expected);
     assert_eq!(samples, batches.samples());
 }
 
-fn fields(batch: &Batch) -> ([&[u32]; 5], usize) {
-    ([&batch.history, &batch.views.history, &batch.positive, &batch.negative, &batch.users], batch.samples)
+fn fields(batch: &Batch) -> (&Columns, usize) {
+    (&batch.columns, batch.samples)
 }
 
 #[test]
@@ -78,7 +120,7 @@ fn threads_and_a_late_entry_change_nothing() {
     let (data, split) = world();
     let views = Some(Views::Augmented { crop: 0.6, mask: 0.3, reorder: 0.6 });
     let of = |threads| {
-        let spec = BatchSpec { views, hides: true, ..spec(threads) };
+        let spec = BatchSpec { views, ..spec(threads) };
         TrainBatches::new(data.clone(), split.clone(), spec).unwrap()
     };
     let inline: Vec<Batch> = of(0).epoch(1, 0).collect();
@@ -95,12 +137,9 @@ fn threads_and_a_late_entry_change_nothing() {
 }
 
 #[test]
-fn padding_on_the_right() {
-    let mut window = [0; 4];
-    assert_eq!(fill(&mut window, &[1, 2], Padding::Right), 2);
-    assert_eq!(window, [1, 2, 0, 0]);
-    assert_eq!(fill(&mut window, &[1, 2, 3, 4, 5], Padding::Right), 4);
-    assert_eq!(window, [2, 3, 4, 5]);
+fn a_window_is_padded_on_one_side() {
+    assert_eq!((Padding::Left.place(2, 4), Padding::Left.place(4, 4)), (2..4, 0..4));
+    assert_eq!((Padding::Right.place(2, 4), Padding::Right.place(0, 4)), (0..2, 0..0));
 }
 
 #[test]
@@ -122,9 +161,13 @@ fn popular_items_are_drawn_more_often() {
     let histories: Vec<Vec<u32>> = (0..200).map(|u| vec![0, 1 + u % 40, 41 + u, 300, 301]).collect();
     let data = Arc::new(dataset(&histories));
     let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
-    let spec = BatchSpec { sampler: Sampler::Popularity(1.0), negatives: 20, ..spec(0) };
-    let drawn: Vec<u32> =
-        TrainBatches::new(data.clone(), split, spec).unwrap().epoch(0, 0).flat_map(|b| b.negative).collect();
+    let spec =
+        BatchSpec { negatives: Some(Drawn { each: 20, shared: false, sampler: Sampler::Popularity(1.0) }), ..spec(0) };
+    let drawn: Vec<u32> = TrainBatches::new(data.clone(), split, spec)
+        .unwrap()
+        .epoch(0, 0)
+        .flat_map(|b| b.columns.u32("negative").to_vec())
+        .collect();
     let share = drawn.iter().filter(|&&i| i != 0 && data.item_name(i).parse::<u32>().unwrap() <= 40).count() as f64
         / drawn.iter().filter(|&&i| i != 0).count() as f64;
     // Item 0, of 200 of 600 training events, is everybody's own; the 40 items of 5 events each share half of the rest.
@@ -139,24 +182,21 @@ fn a_user_of_everything_is_left_out_where_negatives_are_drawn() {
         let data = Arc::new(dataset(&histories[..users]));
         TrainBatches::new(data.clone(), Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap()), spec)
     };
-    let drawn = new(3, BatchSpec { negatives: 1, ..spec(0) }).unwrap();
-    assert_eq!((drawn.samples(), drawn.left_out()), (1, LeftOut { users: 1, targets: 2, needed: 1 }));
+    let some = new(3, BatchSpec { negatives: drawn(1), ..spec(0) }).unwrap();
+    assert_eq!((some.samples(), some.left_out()), (1, LeftOut { users: 1, targets: 2, needed: 1 }));
     assert_eq!(
-        drawn.left_out().to_string(),
+        some.left_out().to_string(),
         "2 targets of 1 user left out: no item outside the history is left to set against them"
     );
-    let batch = drawn.epoch(0, 0).next().unwrap();
-    assert_eq!((batch.users[0], batch.positive[0], batch.negative[0]), (2, 2, 1));
+    let batch = some.epoch(0, 0).next().unwrap();
+    assert_eq!((user_of(&batch, 0), batch.columns.u32("positive")[0], batch.columns.u32("negative")[0]), (2, 2, 1));
     // Nothing is drawn, or for all users alike.
-    for spec in [spec(0), BatchSpec { shared: true, ..spec(0) }] {
-        let spec = BatchSpec { negatives: spec.shared as usize, ..spec };
-        let all = new(3, spec).unwrap();
+    for negatives in [None, Some(Drawn { shared: true, ..Drawn::default() })] {
+        let all = new(3, BatchSpec { negatives, ..spec(0) }).unwrap();
         assert_eq!((all.samples(), all.left_out().some()), (3, None));
     }
-    let message = new(2, BatchSpec { negatives: 1, ..spec(0) }).err().unwrap().to_string();
+    let message = new(2, BatchSpec { negatives: drawn(1), ..spec(0) }).err().unwrap().to_string();
     assert!(message.starts_with("no negative is left for any user") && message.contains("loss.kind"), "{message}");
-    let new = |negatives| new(2, BatchSpec { negatives, ..spec(0) });
-    assert_eq!(new(0).unwrap().epoch(0, 0).next().unwrap().negative, [0; 0]);
     let (data, split) = world();
     let zero = TrainBatches::new(data, split, BatchSpec { max_len: 0, ..spec(0) });
     assert_eq!(zero.err().unwrap().to_string(), "data.max_len is 0; expected at least 1");
@@ -179,7 +219,6 @@ fn evaluation_batches() {
                 assert_eq!((batch.exclude_offsets.len(), batch.exclude_items.len()), (9, batches.exclude_cap()));
                 assert!(batch.candidates.is_none());
                 for row in 0..8 {
-                    assert_eq!(batch.weight[row], (row < batch.samples) as u32 as f32);
                     let range = batch.exclude_offsets[row] as usize..batch.exclude_offsets[row + 1] as usize;
                     let excluded = &batch.exclude_items[range];
                     if row >= batch.samples {
@@ -195,8 +234,8 @@ fn evaluation_batches() {
                     assert_eq!(excluded, known.into_iter().collect::<Vec<_>>());
                     assert_eq!(batch.target[row], target);
                     let n = before.len().min(5);
-                    assert_eq!(batch.history[row * 5..][..n], before[before.len() - n..]);
-                    assert_eq!(batch.history[row * 5..][n..5], vec![0; 5 - n]);
+                    assert_eq!(batch.columns.u32("history")[row * 5..][..n], before[before.len() - n..]);
+                    assert_eq!(batch.columns.u32("history")[row * 5..][n..5], vec![0; 5 - n]);
                     assert_eq!(batches.targets()[batch.targets[row] as usize].0, user);
                     seen.push(user);
                 }
@@ -259,27 +298,31 @@ fn recommendation_takes_the_events_it_is_told() {
     let batches = EvalBatches::recommend(data.clone(), split.clone(), vec![(1, 1), (0, 3)], eval(0)).unwrap();
     let batch = batches.batches().next().unwrap();
     assert_eq!((batch.samples, &batch.users[..2], &batch.target[..2]), (2, &[1, 0][..], &[0, 0][..]));
-    assert_eq!(&batch.history[..10], [2, 0, 0, 0, 0, 1, 2, 1, 0, 0]);
+    assert_eq!(&batch.columns.u32("history")[..10], [2, 0, 0, 0, 0, 1, 2, 1, 0, 0]);
     assert_eq!((&batch.exclude_offsets[..3], &batch.exclude_items[..3]), (&[0, 1, 3][..], &[2, 1, 2][..]));
     let batch = EvalBatches::recommend(data, split, vec![(0, 1)], eval(0)).unwrap().batches().next().unwrap();
-    assert_eq!((&batch.history[..5], &batch.exclude_items[..1]), (&[1, 0, 0, 0, 0][..], &[1][..]));
+    assert_eq!((&batch.columns.u32("history")[..5], &batch.exclude_items[..1]), (&[1, 0, 0, 0, 0][..], &[1][..]));
 }
 
 #[test]
 fn hidden_places_are_what_stood_there() {
     let (data, split) = world();
     for (share, padding) in [(0.2, Padding::Left), (0.2, Padding::Right), (1.0, Padding::Left)] {
-        let objective = Objective::Cloze { share };
-        let t = objective.targets(5);
-        let plain = BatchSpec { objective, padding, hides: true, negatives: 0, ..spec(0) };
-        let hidden = Objective::hidden(data.items());
+        let samples = Arc::new(Cloze { share });
+        let t = samples.targets(5);
+        let plain = BatchSpec { samples, padding, negatives: None, ..spec(0) };
+        let hidden = hidden(data.items());
         let (mut places, mut all) = (0, 0);
         for batch in TrainBatches::new(data.clone(), split.clone(), plain).unwrap().epoch(1, 0) {
             for row in 0..batch.samples {
-                let mut window = batch.history[row * 5..][..5].to_vec();
+                let mut window = batch.columns.u32("history")[row * 5..][..5].to_vec();
                 let mut count = 0;
                 for at in row * t..(row + 1) * t {
-                    let (place, item, weight) = (batch.places[at], batch.positive[at], batch.weight[at]);
+                    let (place, item, weight) = (
+                        batch.columns.u32("positions")[at],
+                        batch.columns.u32("positive")[at],
+                        batch.columns.f32("weight")[at],
+                    );
                     assert_eq!((place == 5, weight), (item == 0, if item == 0 { 0.0 } else { 1.0 }));
                     if item != 0 {
                         assert_eq!(std::mem::replace(&mut window[place as usize], item), hidden);
@@ -287,7 +330,7 @@ fn hidden_places_are_what_stood_there() {
                     }
                 }
                 assert!(count > 0 && !window.contains(&hidden), "every hidden place is a target, and there is one");
-                let items = split.train(&data, batch.users[row]);
+                let items = split.train(&data, user_of(&batch, row));
                 window.retain(|&item| item != 0);
                 assert!(items.windows(window.len()).any(|w| w == window), "{window:?} of {items:?}");
                 (places, all) = (places + count, all + window.len());
@@ -331,30 +374,37 @@ fn listed_items_are_asked_for_after_whole_histories() {
 #[test]
 fn views_are_of_the_window() {
     let (data, split) = world();
-    let hidden = Objective::hidden(data.items());
+    let hidden = hidden(data.items());
     let augmented = Views::Augmented { crop: 0.5, mask: 0.5, reorder: 0.5 };
-    for (views, objective, padding) in [
-        (augmented, Objective::Next, Padding::Left),
-        (augmented, Objective::Last, Padding::Right),
-        (Views::Segments, Objective::Cloze { share: 0.4 }, Padding::Left),
-    ] {
-        let spec = BatchSpec { objective, padding, views: Some(views), hides: true, ..spec(0) };
-        let (t, mut changed, mut strange) = (objective.targets(5), 0, 0);
+    let cases: [(Views, Arc<dyn Samples>, Padding); 3] = [
+        (augmented, Arc::new(Window), Padding::Left),
+        (augmented, Arc::new(Prefix), Padding::Right),
+        (Views::Segments, Arc::new(Cloze { share: 0.4 }), Padding::Left),
+    ];
+    for (views, samples, padding) in cases {
+        let gathered = gathered(data.items() + 2, &["history", "views.history", "positive", "negative"]);
+        let spec = BatchSpec { samples: samples.clone(), padding, views: Some(views), gathered, ..spec(0) };
+        let (t, mut changed, mut strange) = (samples.targets(5), 0, 0);
         for batch in TrainBatches::new(data.clone(), split.clone(), spec).unwrap().epoch(1, 0) {
-            let lists = [&batch.history[..], &batch.views.history, &batch.positive, &batch.negative];
+            let lists = [
+                &batch.columns.u32("history")[..],
+                batch.columns.u32("views.history"),
+                batch.columns.u32("positive"),
+                batch.columns.u32("negative"),
+            ];
             let mut segments = Segments::default();
             segments.build(&lists, data.items() + 2);
-            assert_eq!((&segments.order, segments.counts), (&batch.segments.order, batch.segments.counts));
-            assert_eq!(batch.views.history.len(), views.count() * 16 * 5);
-            for (number, view) in batch.views.history.chunks(5).enumerate() {
+            assert_eq!((&segments.order, segments.counts), (&batch.segments[0].1.order, batch.segments[0].1.counts));
+            assert_eq!(batch.columns.u32("views.history").len(), views.count() * 16 * 5);
+            for (number, view) in batch.columns.u32("views.history").chunks(5).enumerate() {
                 let (v, row) = (number / 16, number % 16);
-                let mut window = batch.history[row * 5..][..5].to_vec();
-                for at in (row * t..(row + 1) * t).filter(|_| !batch.places.is_empty()) {
-                    if batch.positive[at] != 0 {
-                        window[batch.places[at] as usize] = batch.positive[at];
+                let mut window = batch.columns.u32("history")[row * 5..][..5].to_vec();
+                for at in (row * t..(row + 1) * t).filter(|_| samples.hides()) {
+                    if batch.columns.u32("positive")[at] != 0 {
+                        window[batch.columns.u32("positions")[at] as usize] = batch.columns.u32("positive")[at];
                     }
                 }
-                let len = batch.views.lengths[number] as usize;
+                let len = length(&batch.columns, "views.recency", number);
                 let start = if padding == Padding::Left { 5 - len } else { 0 };
                 assert!((0..5).all(|i| (view[i] != 0) == (start..start + len).contains(&i)), "{view:?}");
                 assert_eq!(len == 0, row >= batch.samples);
@@ -390,61 +440,63 @@ fn behaviours_and_features_stand_beside_their_items() {
         .filter(|&(user, place)| split.learns(&data, user, place))
         .collect();
     assert!(learned.len() > 20 && !split.learns_all());
-    for (objective, padding) in [
-        (Objective::Last, Padding::Left),
-        (Objective::Next, Padding::Left),
-        (Objective::Next, Padding::Right),
-        (Objective::Cloze { share: 0.4 }, Padding::Left),
-    ] {
-        let features = (objective == Objective::Last).then(|| features.clone());
-        let spec = BatchSpec { objective, padding, hides: true, behaviours: true, features, ..spec(0) };
-        let (m, n) = (spec.max_len, objective.targets(spec.max_len));
+    let cases: [(Arc<dyn Samples>, Padding); 4] = [
+        (Arc::new(Prefix), Padding::Left),
+        (Arc::new(Window), Padding::Left),
+        (Arc::new(Window), Padding::Right),
+        (Arc::new(Cloze { share: 0.4 }), Padding::Left),
+    ];
+    for (samples, padding) in cases {
+        let features = (!samples.per_position()).then(|| features.clone());
+        let width = features.as_ref().map_or(0, |features| features.sizes().len());
+        let reads = Reads { behaviours: true, users: 1000, features: width };
+        let spec = BatchSpec { samples: samples.clone(), padding, reads, features, ..spec(0) };
+        let (m, n) = (spec.max_len, samples.targets(spec.max_len));
         let batches = TrainBatches::new(data.clone(), split.clone(), spec.clone()).unwrap();
         let mut targets = BTreeSet::new();
         for batch in batches.epoch(1, 0) {
             for row in 0..batch.samples {
-                let user = batch.users[row];
+                let user = user_of(&batch, row);
                 let (items, behaviours) = (data.history(user), data.behaviours(user).unwrap());
-                let window = &batch.history[row * m..][..m];
-                let own = &batch.besides.behaviours[row * m..][..m];
+                let window = &batch.columns.u32("history")[row * m..][..m];
+                let own = &batch.columns.u32("behaviours")[row * m..][..m];
                 assert!(window.iter().zip(own).all(|(item, behaviour)| (*item == 0) == (*behaviour == 0)));
-                let len = batch.lengths[row] as usize;
+                let len = length(&batch.columns, "recency", row);
                 let from = if padding == Padding::Left { m - len } else { 0 };
                 // Where the window lies in the history, told by its behaviours and by the items that are not hidden.
                 let fits = |start: &usize| {
                     (0..len).all(|i| {
                         let item = window[from + i];
-                        let hidden = item == Objective::hidden(data.items());
+                        let hidden = item == hidden(data.items());
                         (hidden || item == items[start + i]) && own[from + i] == behaviours[start + i] as u32 + 1
                     })
                 };
                 let starts: Vec<usize> = (0..=items.len() - len).filter(fits).collect();
-                for t in (0..n).filter(|t| batch.weight[row * n + t] > 0.0) {
+                for t in (0..n).filter(|t| batch.columns.f32("weight")[row * n + t] > 0.0) {
                     let at = row * n + t;
-                    let place = |start: usize| match objective {
-                        Objective::Last => start + len,
-                        Objective::Next => start + t + 1 - from,
-                        Objective::Cloze { .. } => start + batch.places[at] as usize - from,
+                    let place = |start: usize| match (samples.per_position(), samples.hides()) {
+                        (false, _) => start + len,
+                        (true, false) => start + t + 1 - from,
+                        (true, true) => start + batch.columns.u32("positions")[at] as usize - from,
                     };
                     let is = |place: &usize| {
                         *place < split.train_len(user)
-                            && items[*place] == batch.positive[at]
-                            && behaviours[*place] as u32 + 1 == batch.positive_behaviour[at]
+                            && items[*place] == batch.columns.u32("positive")[at]
+                            && behaviours[*place] as u32 + 1 == batch.columns.u32("positive_behaviour")[at]
                             && learned.contains(&(user, *place as u32))
                     };
                     let place = starts.iter().map(|&start| place(start)).find(is).expect("a target that is learned");
                     targets.insert((user, place as u32));
-                    assert_eq!(batch.positive_behaviour[at], 3);
-                    assert!([1, 2].contains(&batch.negative_behaviour[at]));
+                    assert_eq!(batch.columns.u32("positive_behaviour")[at], 3);
+                    assert!([1, 2].contains(&batch.columns.u32("negative_behaviour")[at]));
                     if let Some(features) = &spec.features {
                         let mut own = vec![0; features.sizes().len()];
                         features.write(user, &items[..place], &behaviours[..place], &mut own);
-                        assert_eq!(batch.besides.features[row * own.len()..][..own.len()], own);
+                        assert_eq!(batch.columns.u32("features")[row * own.len()..][..own.len()], own);
                     }
                 }
             }
         }
-        let all = !matches!(objective, Objective::Cloze { .. });
-        assert!(if all { targets == learned } else { targets.is_subset(&learned) }, "{objective:?}");
+        assert!(if samples.hides() { targets.is_subset(&learned) } else { targets == learned }, "{samples:?}");
     }
 }

@@ -1,6 +1,12 @@
-//! Views of a training sample's window, which pre-training compares: augmented sequences, and segments.
+//! Views of a training sample's window, which pre-training compares: augmented sequences, and segments. Columns `views.history`,
+//! `views.recency` and `views.behaviours`.
 
+use super::history::write_recency;
+use super::{Column, Fill, Part, Sample, Sizes, Source, Values, hidden, training_part};
+use crate::error::Result;
 use crate::tensor::philox::Stream;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Which views are made of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,7 +21,7 @@ pub enum Views {
 }
 
 /// Item, and behaviour from 1 (0 where none is read).
-pub(super) type Event = (u32, u32);
+type Event = (u32, u32);
 
 impl Views {
     /// Views of a window.
@@ -28,7 +34,7 @@ impl Views {
 
     /// The views of the events `own`, of which there is at least one, as are of `other`, another sample's. A hidden
     /// event is `hidden`.
-    pub(super) fn make(self, own: &[Event], other: &[Event], hidden: Event, stream: &mut Stream) -> Vec<Vec<Event>> {
+    fn make(self, own: &[Event], other: &[Event], hidden: Event, stream: &mut Stream) -> Vec<Vec<Event>> {
         let n = own.len();
         let start = |of: usize, len: usize, stream: &mut Stream| stream.below((of - len + 1) as u32) as usize;
         match self {
@@ -68,6 +74,73 @@ impl Views {
                 let from = start(other.len(), len, stream);
                 wrong[at..at + len].copy_from_slice(&other[from..from + len]);
                 vec![context, segment, wrong]
+            }
+        }
+    }
+}
+
+/// Windows of V views of each of B samples, \[V B, M\]: view v of sample b is number v B + b.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewed {
+    pub views: Views,
+    /// Give the behaviour of each event, 0 of a hidden one.
+    pub behaviours: bool,
+}
+
+impl Part for Viewed {
+    fn columns(&self, &Sizes { batch, max_len, .. }: &Sizes) -> Vec<Column> {
+        let column = |name| Column::u32(name, [self.views.count() * batch, max_len]);
+        let mut columns = vec![column("views.history"), column("views.recency")];
+        columns.extend(self.behaviours.then(|| column("views.behaviours")));
+        columns
+    }
+
+    fn open(&self, sizes: &Sizes, source: &Arc<Source>) -> Result<Box<dyn Fill>> {
+        Ok(Box::new(Filler { of: *self, sizes: *sizes, source: source.clone() }))
+    }
+}
+
+struct Filler {
+    of: Viewed,
+    sizes: Sizes,
+    source: Arc<Source>,
+}
+
+impl Filler {
+    /// The events at some positions of a training part.
+    fn events(&self, items: &[u32], behaviours: &[u8], at: Range<usize>) -> Vec<Event> {
+        let items = items[at.clone()].iter().copied();
+        match behaviours.get(at).filter(|_| self.of.behaviours) {
+            Some(own) => items.zip(own.iter().map(|&behaviour| behaviour as u32 + 1)).collect(),
+            None => items.map(|item| (item, 0)).collect(),
+        }
+    }
+}
+
+impl Fill for Filler {
+    fn stream(&self) -> &'static str {
+        "views"
+    }
+
+    fn fill(&self, sample: &Sample, row: usize, columns: &mut [Values], stream: &mut Stream) {
+        let Source { data, split, samples, max_len, .. } = &*self.source;
+        let (number, others) = (sample.number, self.source.len() - 1);
+        let other = if others > 0 { (number + 1 + stream.next_u64() % others) % (others + 1) } else { number };
+        let (user, end) = self.source.sample(other);
+        let (items, behaviours) = training_part(data, split, user);
+        let other = self.events(items, behaviours, samples.read(end, *max_len));
+        let own = self.events(sample.items, sample.behaviours, sample.read.clone());
+        let views = self.of.views.make(&own, &other, (hidden(data.items()), 0), stream);
+        let Sizes { batch, max_len, padding, .. } = self.sizes;
+        for (v, view) in views.iter().enumerate() {
+            let place = padding.place(view.len(), max_len);
+            let first = (v * batch + row) * max_len;
+            let at = first + place.start..first + place.end;
+            let (items, behaviours): (Vec<u32>, Vec<u32>) = view.iter().copied().unzip();
+            columns[0].u32()[at.clone()].copy_from_slice(&items);
+            write_recency(&mut columns[1].u32()[at.clone()]);
+            if let Some(column) = columns.get_mut(2) {
+                column.u32()[at].copy_from_slice(&behaviours);
             }
         }
     }

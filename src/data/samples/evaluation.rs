@@ -1,12 +1,14 @@
 //! Evaluation batches: histories, what is asked for, and what is not ranked.
 
-use super::{Besides, Ordered, Padding, fill, fill_behaviours, positive};
+use super::history::{Filler, History};
+use super::{Column, Columns, Fill, Ordered, Padding, Part, Reads, Sample, Sizes, positive};
 use crate::data::ask::Ask;
 use crate::data::dataset::Dataset;
 use crate::data::features::Features;
 use crate::data::negatives::{Candidates, LeftOut, Marks, taken};
 use crate::data::split::Split;
 use crate::error::{Error, Result};
+use crate::tensor::philox::Stream;
 use std::sync::Arc;
 
 /// What evaluation batches are like.
@@ -19,9 +21,8 @@ pub struct EvalSpec {
     pub padding: Padding,
     /// Leave the items of the history that are done with ([`Split::done`]) out of the ranking.
     pub mask_history: bool,
-    /// Give behaviours.
-    pub behaviours: bool,
-    /// Features that are given.
+    pub reads: Reads,
+    /// What the features come from, where some are read.
     pub features: Option<Arc<Features>>,
     /// Rank the target among so many sampled negatives, drawn from this seed, instead of all items.
     pub sampled: Option<(usize, u64)>,
@@ -39,7 +40,7 @@ impl Default for EvalSpec {
             max_len: 50,
             padding: Padding::Left,
             mask_history: true,
-            behaviours: false,
+            reads: Reads::default(),
             features: None,
             sampled: None,
             keep_all: false,
@@ -48,18 +49,15 @@ impl Default for EvalSpec {
     }
 }
 
-/// An evaluation batch; the last one is filled with empty rows of weight 0.
-#[derive(Clone, Debug, Default)]
+/// An evaluation batch; the last one is filled with empty rows.
+#[derive(Clone, Debug)]
 pub struct EvalBatch {
+    /// Histories before the targets, as a model reads them ([`History`]).
+    pub columns: Columns,
     /// Number of each row in the list of targets: \[B\].
     pub targets: Vec<u32>,
     /// Users: \[B\].
     pub users: Vec<u32>,
-    /// The last items before the target, oldest first, padded with 0: \[B, M\].
-    pub history: Vec<u32>,
-    /// Items in each window: \[B\].
-    pub lengths: Vec<u32>,
-    pub besides: Besides,
     /// The item to find: \[B\]; 0 when recommending.
     pub target: Vec<u32>,
     /// Row r excludes `exclude_items[exclude_offsets[r]..exclude_offsets[r + 1]]`: \[B + 1\].
@@ -68,9 +66,7 @@ pub struct EvalBatch {
     pub exclude_items: Vec<u32>,
     /// The target, then the negatives: \[B, 1 + N\]; none when all items are ranked.
     pub candidates: Option<Vec<u32>>,
-    /// 1, or 0 in rows that only fill the batch: \[B\].
-    pub weight: Vec<f32>,
-    /// Rows of weight 1.
+    /// Rows that do not only fill the batch.
     pub samples: usize,
 }
 
@@ -95,6 +91,8 @@ struct Evaluation {
     items: Option<Vec<u32>>,
     left_out: LeftOut,
     exclude_cap: usize,
+    columns: Arc<[Column]>,
+    history: Filler,
 }
 
 impl EvalBatches {
@@ -147,7 +145,11 @@ impl EvalBatches {
         let exclude_cap = targets.chunks(spec.batch).map(most).max().unwrap_or(0).max(1);
         let (items, left_out) = asked.unzip();
         let left_out = left_out.unwrap_or_default();
-        Ok(EvalBatches(Arc::new(Evaluation { data, split, spec, targets, items, left_out, exclude_cap })))
+        let history = History { reads: spec.reads, features: spec.features.clone() };
+        let sizes = Sizes { batch: spec.batch, max_len: spec.max_len, targets: 0, padding: spec.padding };
+        let (columns, history) = (history.columns(&sizes).into(), history.filler(&sizes)?);
+        let all = Evaluation { data, split, spec, targets, items, left_out, exclude_cap, columns, history };
+        Ok(EvalBatches(Arc::new(all)))
     }
 
     /// User and length of the history of every target.
@@ -181,41 +183,42 @@ impl EvalBatches {
     }
 
     fn make(&self, step: usize, mut candidates: Option<&mut Candidates>) -> EvalBatch {
-        let Evaluation { data, split, spec, targets, items, exclude_cap, .. } = &*self.0;
+        let Evaluation { data, split, spec, targets, items, exclude_cap, columns, history, .. } = &*self.0;
         let first = step * spec.batch;
         let rows = &targets[first..targets.len().min(first + spec.batch)];
         let mut batch = EvalBatch {
+            columns: Columns::empty(columns.clone()),
             targets: (first as u32..).take(rows.len()).collect(),
-            history: vec![0; spec.batch * spec.max_len],
+            users: vec![],
+            target: vec![],
             exclude_offsets: vec![0],
-            besides: Besides::zeros(spec.batch, spec.max_len, spec.behaviours, spec.features.as_deref()),
+            exclude_items: vec![],
             candidates: candidates.is_some().then(Vec::new),
-            weight: vec![1.0; rows.len()],
             samples: rows.len(),
-            ..EvalBatch::default()
         };
         let mut excluded = vec![];
+        // Nothing of a history is random.
+        let mut stream = Stream::new(0, "", 0);
         for (row, &(user, len)) in rows.iter().enumerate() {
-            let history = &data.history(user)[..len as usize];
+            let len = len as usize;
             let target = items.as_ref().map_or(0, |items| items[first + row]);
-            let window = &mut batch.history[row * spec.max_len..(row + 1) * spec.max_len];
-            batch.lengths.push(fill(window, history, spec.padding));
-            let behaviours = data.behaviours(user).map(|own| &own[..len as usize]).unwrap_or_default();
-            if spec.behaviours {
-                let window = &mut batch.besides.behaviours[row * spec.max_len..(row + 1) * spec.max_len];
-                fill_behaviours(window, behaviours, spec.padding);
-            }
-            if let Some(features) = &spec.features {
-                let width = features.sizes().len();
-                let row = &mut batch.besides.features[row * width..(row + 1) * width];
-                features.write(user, history, behaviours, row);
-            }
+            let sample = Sample {
+                number: (first + row) as u64,
+                user,
+                items: &data.history(user)[..len],
+                behaviours: data.behaviours(user).map_or(&[], |own| &own[..len]),
+                read: len.saturating_sub(spec.max_len)..len,
+                before: len,
+                targets: &[],
+                hidden: None,
+            };
+            history.fill(&sample, row, batch.columns.values_mut(), &mut stream);
             batch.users.push(user);
             batch.target.push(target);
             excluded.clear();
             excluded.extend(Some(target).filter(|&target| target != 0));
             if spec.mask_history {
-                excluded.extend(split.done(data, user, len as usize));
+                excluded.extend(split.done(data, user, len));
             }
             excluded.sort_unstable();
             excluded.dedup();
@@ -231,8 +234,7 @@ impl EvalBatches {
         let used = batch.exclude_items.len() as u32;
         batch.exclude_offsets.resize(spec.batch + 1, used);
         batch.exclude_items.resize(*exclude_cap, 0);
-        batch.weight.resize(spec.batch, 0.0);
-        for list in [&mut batch.targets, &mut batch.users, &mut batch.lengths, &mut batch.target] {
+        for list in [&mut batch.targets, &mut batch.users, &mut batch.target] {
             list.resize(spec.batch, 0);
         }
         if let (Some(out), Some((negatives, _))) = (&mut batch.candidates, spec.sampled) {
