@@ -12,13 +12,11 @@ use wgrec::models::cosine::Cosine;
 use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
 use wgrec::models::loss::log_chances;
-use wgrec::models::pomrec::{Settings, Variant};
+use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::pretext::PretextTask;
 use wgrec::models::sasrec::Positions;
-use wgrec::models::{
-    Bert4Rec, Caser, Fmlp, Gru4Rec, History, Loss, LossKind, Model, Npe, PomRec, SasRec, Stamp, Views,
-};
 use wgrec::models::{FeatureCounts, Phase, Task, bert4rec, caser, dpcpl, fmlp, gru4rec, npe, sasrec, spec, stamp};
+use wgrec::models::{History, Loss, LossKind, Model, Views};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::{Init, Params};
 use wgrec::optim::Adam;
@@ -29,6 +27,8 @@ use wgrec::train::step::{Role, StepConfig, TrainStep};
 // Over the 64 rows up to which a table needs no segments, and batches that tiles do not divide.
 const ITEMS: usize = 90;
 const B: usize = 23;
+// Over the 64 rows too.
+const USERS: usize = 71;
 const M: usize = 7;
 
 /// Every model and ablation that is judged, by name, and the loss that it is judged with.
@@ -43,7 +43,8 @@ const BEHAVIOURS: usize = 3;
 /// Over the 64 rows up to which a table needs no segments.
 const FEATURES: FeatureCounts = FeatureCounts { attributes: 2, statistics: 2, rows: 70 };
 
-const TASK: Task = Task { items: ITEMS, max_len: M, behaviours: 0, target: None, features: NO_FEATURES, phase: None };
+const TASK: Task =
+    Task { users: USERS, items: ITEMS, max_len: M, behaviours: 0, target: None, features: NO_FEATURES, phase: None };
 const NO_FEATURES: FeatureCounts = FeatureCounts { attributes: 0, statistics: 0, rows: 0 };
 
 /// A model by its settings, for data with so many behaviours.
@@ -85,20 +86,23 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
     }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
-        Box::new(SasRec::new(sasrec::Parts { items, max_len, encoder, positions, behaviours: 0, hides: false }))
+        Box::new(sasrec::SasRec::new(sasrec::Parts { items, max_len, encoder, positions, behaviours: 0, hides: false }))
     }
     fn caser() -> Box<dyn Model> {
         let (dim, window, horizontal_filters, vertical_filters, dropout) = (12, 4, 5, 2, 0.1);
         let settings = caser::Settings { dim, window, horizontal_filters, vertical_filters, dropout };
-        Box::new(Caser::new(settings, &TASK))
+        Box::new(caser::Caser::new(settings, &TASK))
     }
     fn fmlp() -> Box<dyn Model> {
         let (dim, layers, inner, dropout) = (12, 2, Some(9), 0.1);
-        Box::new(Fmlp::new(fmlp::Settings { dim, layers, inner, dropout, behaviours: false }, &TASK))
+        Box::new(fmlp::Fmlp::new(fmlp::Settings { dim, layers, inner, dropout, behaviours: false }, &TASK))
     }
     fn gru4rec(layers: usize, positions: Positions) -> Box<dyn Model> {
         let (dim, hidden, dropout, behaviours) = (12, 10, 0.1, false);
-        Box::new(Gru4Rec::new(gru4rec::Settings { dim, hidden, layers, dropout, positions, behaviours }, &TASK))
+        Box::new(gru4rec::Gru4Rec::new(
+            gru4rec::Settings { dim, hidden, layers, dropout, positions, behaviours },
+            &TASK,
+        ))
     }
     vec![
         ("pomrec", LossKind::Bpr, || pomrec(4, 3.0, Variant::Paper)),
@@ -115,14 +119,21 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
             let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Post, false) };
             let (items, max_len, hidden_share) = (ITEMS, M, 0.4);
             let (behaviours, target) = (0, None);
-            Box::new(Bert4Rec::new(bert4rec::Parts { items, max_len, encoder, hidden_share, behaviours, target }))
+            Box::new(bert4rec::Bert4Rec::new(bert4rec::Parts {
+                items,
+                max_len,
+                encoder,
+                hidden_share,
+                behaviours,
+                target,
+            }))
         }),
         ("fmlp", LossKind::Bpr, fmlp),
-        ("stamp", LossKind::Softmax, || Box::new(Stamp::new(stamp::Settings { dim: 12 }, &TASK))),
+        ("stamp", LossKind::Softmax, || Box::new(stamp::Stamp::new(stamp::Settings { dim: 12 }, &TASK))),
         ("caser", LossKind::Bce, caser),
         ("caser_in_batch", LossKind::InBatch, caser),
         ("caser_softmax", LossKind::Softmax, caser),
-        ("npe", LossKind::Bce, || Box::new(Npe::new(npe::Settings { dim: 12, dropout: 0.1 }, &TASK))),
+        ("npe", LossKind::Bce, || Box::new(npe::Npe::new(npe::Settings { dim: 12, dropout: 0.1 }, &TASK))),
         ("dpcpl", LossKind::Bpr, || dpcpl(Phase::Tune, |_| {})),
         ("dpcpl_pretrain", LossKind::Bpr, || dpcpl(Phase::Pretrain, |_| {})),
         ("dpcpl_items", LossKind::Softmax, || behavioural(small_dpcpl(), 0, None)),
@@ -267,6 +278,7 @@ fn batch(subject: &Subject, n: u64) -> Batch {
         let each = each as u32;
         write("features", (0..B * features).map(|i| 1 + (i % features) as u32 * each + r.below(each)).collect());
     }
+    write("users", (0..B).map(|_| 1 + r.below(USERS as u32)).collect());
     views(subject, n, [&history, &recency, &behaviours], &weight, &mut write);
     write("history", history);
     write("recency", recency);
@@ -455,7 +467,7 @@ fn half(model: &Subject) -> Result<(), Failed> {
 /// A user of STAMP is a product of three short rows, and what made it a unit row multiplies its gradients by a million: the
 /// scale gets so small that updates are made.
 fn short_rows() -> Result<(), Failed> {
-    let make: Make = || Box::new(Cosine(Box::new(Stamp::new(stamp::Settings { dim: 12 }, &TASK))));
+    let make: Make = || Box::new(Cosine(Box::new(stamp::Stamp::new(stamp::Settings { dim: 12 }, &TASK))));
     let subject = Subject { make, model: make(), kind: LossKind::Bce };
     let device = devices::get("gpu")?;
     let store = scaled_store(&subject, &device)?;
@@ -616,7 +628,7 @@ fn one_place() -> Result<(), Failed> {
     let device = devices::get("f64")?;
     fn of(norm: Norm, heads: usize, layers: usize, attend_padding: bool) -> Box<dyn Model> {
         let encoder = Encoder { heads, layers, attend_padding, ..encoder(norm, true) };
-        Box::new(SasRec::new(sasrec::Parts {
+        Box::new(sasrec::SasRec::new(sasrec::Parts {
             items: ITEMS,
             max_len: M,
             encoder,
@@ -771,7 +783,7 @@ fn frozen_backbone() -> Result<(), Failed> {
 fn accumulated(device: &Device) -> Result<(), Failed> {
     let make: Make = || {
         let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Pre, true) };
-        Box::new(SasRec::new(sasrec::Parts {
+        Box::new(sasrec::SasRec::new(sasrec::Parts {
             items: ITEMS,
             max_len: M,
             encoder,

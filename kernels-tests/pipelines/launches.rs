@@ -8,7 +8,7 @@ use wgrec::device::{Device, check};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan, Planned};
 use wgrec::kernels::{Caps, Launch};
-use wgrec::models::registry::MODELS;
+use wgrec::models::MODELS;
 use wgrec::models::{FeatureCounts, Loss, LossKind, Phase, Task, spec::Behaviours};
 use wgrec::optim::Adam;
 use wgrec::train::Config;
@@ -66,6 +66,7 @@ fn steps() -> Result<Vec<Graph>> {
         for (spec, kind) in learning.flat_map(|spec| kinds.map(|kind| (spec, kind))) {
             let is_tuned = spec.behaviours == Behaviours::Always;
             let task = Task {
+                users: 10_000,
                 items: 20_000,
                 max_len,
                 behaviours: if is_tuned { 4 } else { 0 },

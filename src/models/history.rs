@@ -78,6 +78,16 @@ impl<'g> History<'g> {
         table.gather(self.items) * self.items.nonzero().reshape([b, m, 1])
     }
 
+    /// The row of `user_embedding` of each user, 0 where the user is unknown: \[B, d\].
+    ///
+    /// # Panics
+    /// If users are not given.
+    pub fn of_users(&self, params: &Params) -> Var<'g> {
+        let users = self.users.expect("a history with its user");
+        let table = params.var(users.graph(), "user_embedding");
+        table.gather(users) * users.nonzero().reshape([users.shape()[0], 1])
+    }
+
     /// `x` \[B, M, d\] with the row of `behaviour_embedding` of each event added, if behaviours are given.
     pub fn add_behaviours(&self, params: &Params, x: Var<'g>) -> Var<'g> {
         let Some(behaviours) = self.behaviours else { return x };

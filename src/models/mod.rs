@@ -8,44 +8,43 @@ use crate::nn::Params;
 use std::sync::Arc;
 
 pub mod batch;
-pub mod bert4rec;
-pub mod caser;
 pub mod cosine;
-pub mod dpcpl;
-pub mod ease;
-pub mod fmlp;
-pub mod gru4rec;
 pub mod history;
 pub mod loss;
-pub mod npe;
-pub mod pomrec;
-pub mod pop;
 pub mod pretext;
-pub mod registry;
-pub mod sasrec;
 pub mod scores;
 pub mod spec;
-pub mod stamp;
+
+/// Declares the module of each model and lists their declarations.
+macro_rules! models {
+    ($($model:ident,)*) => {
+        $(pub mod $model;)*
+
+        /// All models.
+        pub static MODELS: &[&ModelSpec] = &[$(&$model::SPEC),*];
+    };
+}
+
+models! {
+    pomrec,
+    dpcpl,
+    sasrec,
+    gru4rec,
+    bert4rec,
+    fmlp,
+    stamp,
+    caser,
+    npe,
+    ease,
+    pop,
+}
 
 pub use crate::data::samples::{Padding, Reads, Samples, Views};
 pub use batch::{Batch, Inputs};
-pub use bert4rec::Bert4Rec;
-pub use caser::Caser;
-pub use dpcpl::Dpcpl;
-pub use ease::Ease;
-pub use fmlp::Fmlp;
-pub use gru4rec::Gru4Rec;
 pub use history::History;
 pub use loss::{Loss, LossConfig, LossKind};
-pub use npe::Npe;
-pub use pomrec::PomRec;
-pub use pop::Pop;
-pub use pretext::{PreTrained, PretextConfig, PretextTask};
-pub use registry::MODELS;
-pub use sasrec::SasRec;
 pub use scores::{Candidates, Output};
 pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Phase, Task};
-pub use stamp::Stamp;
 
 /// What a model has made of a batch.
 pub struct Trained<'g> {
@@ -120,6 +119,7 @@ pub trait Model: Send + Sync {
     fn table<'g>(&self, graph: &'g Graph, column: &str) -> Option<Var<'g>> {
         match column {
             "history" | "views.history" => Some(self.item_table(graph)),
+            "users" => Some(self.params().var(graph, "user_embedding")),
             "positive" | "negative" => self.output(graph).map(|output| output.table),
             _ => None,
         }

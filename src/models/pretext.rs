@@ -21,7 +21,8 @@
 //! of the next item.
 
 use super::loss::{surprise, weighted_mean};
-use super::{Batch, History, LossKind, Model, Padding, Reads, SasRec, Trained, Views};
+use super::sasrec::SasRec;
+use super::{Batch, History, LossKind, Model, Padding, Reads, Trained, Views};
 use crate::data::samples::{self, Cloze, Samples};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};

@@ -1,8 +1,8 @@
-//! What a model says of itself: its name, its settings, and how it is built. The registry lists all; nothing else in the
+//! What a model says of itself: its name, its settings, and how it is built. One line of `models` lists it; nothing else in the
 //! program knows a model by name.
 
+use super::MODELS;
 use super::cosine::Cosine;
-use super::registry::MODELS;
 use super::{LossKind, Model};
 use crate::error::{Error, Result, nearest};
 use crate::kernels::embedding::GatherGradDense;
@@ -91,8 +91,10 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned + schemars::J
 }
 
 /// What a model is built for.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Task {
+    /// Users of the training.
+    pub users: usize,
     pub items: usize,
     /// Items of a window.
     pub max_len: usize,

@@ -15,7 +15,8 @@ use crate::eval::copy::{self, Among};
 use crate::eval::evaluator::{Evaluator, Ranked};
 use crate::eval::{EvalConfig, Metric, Protocol, oracle, ranker};
 use crate::graph::plan::{Options, Plan};
-use crate::models::{Model, Phase, Pop};
+use crate::models::pop::Pop;
+use crate::models::{Model, Phase};
 use epochs::Fit;
 use serde_json::{Value, json};
 

@@ -397,6 +397,7 @@ impl Opening {
         };
         let split = Arc::new(split);
         let trained_on = trained.as_ref().map_or(data.fingerprint(), |trained| &trained.fingerprint).to_string();
+        let users = trained.as_ref().map_or(data.users(), |trained| trained.users);
         let attributes = match (phase, trained) {
             (None, _) => None,
             (Some(_), None) => attributes(&config, &data, world.as_ref())?,
@@ -404,6 +405,7 @@ impl Opening {
         };
         let features = phase.map(|_| Arc::new(Features::new(attributes, Statistics::new(behaviours.len()))));
         let task = Task {
+            users,
             items: data.items(),
             max_len: config.data.max_len,
             behaviours: behaviours.len(),
@@ -461,6 +463,7 @@ impl Loaded {
 /// What is known of the data that parameters were trained on, where others take their place.
 struct Trained {
     fingerprint: String,
+    users: usize,
     /// Of the users, where the model reads some.
     attributes: Option<Attributes>,
 }

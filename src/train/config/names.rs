@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::error::plain;
-use crate::models::registry::MODELS;
+use crate::models::MODELS;
 use crate::models::{ModelConfig, ModelSpec};
 use crate::settings::{self, Schema};
 use std::collections::HashSet;

@@ -75,7 +75,9 @@ impl Session {
     ) -> Result<(Session, Store, Option<Histories>)> {
         let run = Run::open(folder, behaviour, change)?;
         let opening = run.opening()?;
-        let mut trained = Trained { fingerprint: run.origin.data.clone(), attributes: None };
+        let ids = folder.ids()?;
+        let (fingerprint, users) = (run.origin.data.clone(), ids.users.len());
+        let mut trained = Trained { fingerprint, users, attributes: None };
         let file = match history {
             Some(file) => {
                 trained.attributes = opening.attributes_of(&trained.fingerprint)?;
@@ -94,7 +96,6 @@ impl Session {
                 }
             }
         };
-        let ids = folder.ids()?;
         let Config { data, model, .. } = &opening.config;
         let read = opening.phase.is_some() || data.target.is_some() || model.reads_behaviours();
         let histories = Histories::read(&file, data, &ids, read && !ids.behaviours.is_empty())?;
