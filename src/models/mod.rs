@@ -32,6 +32,7 @@ models! {
     gru4rec,
     bert4rec,
     fmlp,
+    fpmc,
     stamp,
     caser,
     npe,
