@@ -33,6 +33,7 @@ models! {
     bert4rec,
     fmlp,
     fpmc,
+    hgn,
     stamp,
     caser,
     npe,
