@@ -16,7 +16,7 @@ use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::pretext::PretextTask;
 use wgrec::models::sasrec::Positions;
 use wgrec::models::{FeatureCounts, Phase, Task, bert4rec, caser, dpcpl, fmlp, gru4rec, npe, sasrec, spec, stamp};
-use wgrec::models::{History, Loss, LossKind, Model, Views};
+use wgrec::models::{History, Loss, LossKind, Model, Views, fpmc, hgn};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::{Init, Params};
 use wgrec::optim::Adam;
@@ -133,6 +133,13 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("caser", LossKind::Bce, caser),
         ("caser_in_batch", LossKind::InBatch, caser),
         ("caser_softmax", LossKind::Softmax, caser),
+        ("fpmc", LossKind::Bpr, || Box::new(fpmc::Fpmc::new(fpmc::Settings { dim: 12 }, &TASK))),
+        ("hgn", LossKind::Bpr, || {
+            Box::new(hgn::Hgn::new(hgn::Settings { dim: 12, pooling: hgn::Pooling::Average }, &TASK))
+        }),
+        ("hgn_max", LossKind::Softmax, || {
+            Box::new(hgn::Hgn::new(hgn::Settings { dim: 12, pooling: hgn::Pooling::Max }, &TASK))
+        }),
         ("npe", LossKind::Bce, || Box::new(npe::Npe::new(npe::Settings { dim: 12, dropout: 0.1 }, &TASK))),
         ("dpcpl", LossKind::Bpr, || dpcpl(Phase::Tune, |_| {})),
         ("dpcpl_pretrain", LossKind::Bpr, || dpcpl(Phase::Pretrain, |_| {})),
