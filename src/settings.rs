@@ -5,7 +5,8 @@
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use serde_json::Value;
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 /// A JSON schema (draft 2020-12) without references.
 pub type Schema = Value;
@@ -16,7 +17,23 @@ pub fn schema_of<T: JsonSchema>() -> Schema {
         s.inline_subschemas = true;
         s.meta_schema = None;
     });
-    settings.into_generator().into_root_schema_for::<T>().to_value()
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    // A type without settings is a section too.
+    schema.as_object_mut().expect("a schema is an object").entry("properties").or_insert(json!({}));
+    schema
+}
+
+/// Plain data as a type serialises it: what is not given is left out of TOML, which has no null.
+pub struct Given<'a>(pub &'a Value);
+
+impl Serialize for Given<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Null => serializer.serialize_none(),
+            Value::Object(fields) => serializer.collect_map(fields.iter().map(|(key, value)| (key, Given(value)))),
+            other => other.serialize(serializer),
+        }
+    }
 }
 
 /// The schema of the setting or section with a dotted `key`.
@@ -73,7 +90,7 @@ pub fn check(schema: &Schema, value: &Value) -> Result<(), String> {
     let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
     let Some(x) = value.as_f64() else { return Ok(()) };
     if schema.get("format").is_some_and(|format| format == "float") && !(x as f32).is_finite() {
-        return Err(format!("found {value}; expected a number that fits in 32 bits"));
+        return Err(format!("found {}; expected a number that fits in 32 bits", found(schema, value)));
     }
     let inside = bound("minimum").is_none_or(|least| x >= least)
         && bound("exclusiveMinimum").is_none_or(|least| x > least)
@@ -111,6 +128,7 @@ fn found(schema: &Schema, value: &Value) -> String {
     match value {
         // What is too large for a number of TOML was read as a word.
         Value::String(digits) if is_type(schema, "integer") && is_long_number(digits) => digits.clone(),
+        Value::Number(n) if n.is_f64() => format!("{:?}", n.as_f64().unwrap_or_default()),
         other => other.to_string(),
     }
 }
@@ -163,7 +181,6 @@ fn number(bound: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     /// Settings of every kind.
     #[derive(serde::Serialize, schemars::JsonSchema)]
@@ -188,6 +205,7 @@ mod tests {
     enum Kind {
         /// One.
         One,
+        /// Two.
         Two,
     }
 

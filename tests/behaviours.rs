@@ -1,5 +1,8 @@
 //! Several behaviours and two phases: what is written, what is refused, and that nothing of the future is ever read.
 
+mod program;
+
+use program::fitting;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -77,7 +80,7 @@ impl Bench {
     }
 
     fn small<'a>(&self, model: &'a str, data: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-        [&["train", model, data, "--out", out][..], &SMALL, more].concat()
+        [&["train", model, data, "--out", out][..], &fitting(model, &SMALL), more].concat()
     }
 
     fn train(&self, model: &str, data: &str, out: &str, more: &[&str]) -> String {
@@ -508,17 +511,37 @@ fn what_makes_no_sense_is_refused() {
     );
     refuses("dpcpl", own, &["--set=data.behaviours=[\"click\", \"bye\"]"], "data.behaviours: found \"bye\"");
     refuses("dpcpl", own, &["--set=data.behaviours=[\"buy\", \"buy\"]"], "found \"buy\" twice");
-    refuses("dpcpl", own, &["--set=data.cut=1.5"], "data.cut: found 1.5; expected a share");
+    refuses("dpcpl", own, &["--set=data.cut=1.5"], "data.cut: found 1.5; expected a number above 0 and below 1");
     refuses("dpcpl", "--data=ratings.csv", &["--set=phase=pretrain"], "ratings.csv has no behaviours");
-    refuses("dpcpl", own, &["--set=phase=later"], "phase: unknown variant");
+    refuses("dpcpl", own, &["--set=phase=later"], "phase: found \"later\"; expected pretrain or tune");
     refuses("sasrec", own, &["--set=phase=tune"], "sasrec is trained in one phase");
-    refuses("gru4rec", own, &["--set=model.pretext.task=mask"], "model.pretext.task is set with gru4rec");
+    refuses(
+        "gru4rec",
+        own,
+        &["--set=model.pretext.task=mask"],
+        "gru4rec has no setting \"model.pretext.task\"; it is one of sasrec",
+    );
     refuses("sasrec", own, &["--set=model.pretext.mask=0.2"], "without model.pretext.task has no effect");
-    refuses("sasrec", own, &["--set=model.pretext.task=sort"], "model.pretext.task: unknown variant `sort`");
-    refuses("sasrec", own, &["--set=model.pretext.crop=1.5"], "model.pretext.crop: found 1.5; expected 0 to 1");
+    refuses(
+        "sasrec",
+        own,
+        &["--set=model.pretext.task=sort"],
+        "model.pretext.task: found \"sort\"; expected next, mask or contrast",
+    );
+    refuses(
+        "sasrec",
+        own,
+        &["--set=model.pretext.crop=1.5"],
+        "model.pretext.crop: found 1.5; expected a number of at least 0 and at most 1",
+    );
     refuses("sasrec", own, &["--set=model.pretext.temperature=0"], "model.pretext.temperature: found 0; expected");
     refuses("dpcpl", own, &["--set=train.temperature=1e-45"], "train.temperature: found");
-    refuses("dpcpl", own, &["--set=loss.temperature=0"], "loss.temperature: found 0; expected 0.0001 to 1,000,000");
+    refuses(
+        "dpcpl",
+        own,
+        &["--set=loss.temperature=0"],
+        "loss.temperature: found 0; expected a number of at least 0.0001 and at most 1000000",
+    );
     refuses("sasrec", own, &["--set=model.pretext.task=mask", "--set=model.norm=post"], "model.norm: found post");
     let task = ["--set=model.pretext.task=contrast"];
     refuses("sasrec", "--data=ratings.csv", &task, "model.pretext.task is set, but ratings.csv has no behaviours");

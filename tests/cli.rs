@@ -2,7 +2,7 @@
 
 mod program;
 
-use program::{Bench, SMALL, interactions, small};
+use program::{Bench, SMALL, fitting, interactions, small};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -513,7 +513,7 @@ fn other_runs_are_left_alone() {
     assert!(error.contains("run is not empty"), "{error}");
 
     let error = bench.refuses(&small("pop", "run", &["--resume", "--set=train.epochs=1"]));
-    assert!(error.contains("found parameters of the model pomrec; expected those of pop"), "{error}");
+    assert!(error.contains("run: this is a run of pomrec; expected one of pop, or `wgrec train pomrec`"), "{error}");
     let error = bench.refuses(&small("pomrec", "run", &["--resume", "--set=model.dim=16"]));
     assert!(error.contains("model.dim is 32 in the run in run, not 16"), "{error}");
     fs::write(bench.path("other.csv"), interactions(61, 2)).unwrap();
@@ -568,7 +568,7 @@ fn plans_without_running() {
         assert!(printed.contains(part), "no {part:?} in\n{printed}");
     }
     assert!(fs::read_to_string(bench.path("plan.dot")).unwrap().starts_with("digraph plan {"));
-    let error = bench.refuses(&[&["plan", "pop"], SMALL].concat());
+    let error = bench.refuses(&[&["plan", "pop"][..], &fitting("pop", SMALL)].concat());
     assert!(error.contains("pop counts instead of learning: it has no training step"), "{error}");
 }
 
@@ -698,8 +698,9 @@ fn what_cannot_be_measured_or_compared_is_refused() {
 #[test]
 fn steps_evaluations_and_data_are_timed() {
     let bench = Bench::new();
-    let settings: Vec<&str> = SMALL.iter().copied().filter(|arg| !arg.contains("epochs")).collect();
+    let settings = |model: &str| fitting(model, SMALL).into_iter().filter(|arg| !arg.contains("epochs"));
     let measured = |what: &[&str], rows: &[&str], facts: &[&str]| {
+        let settings: Vec<&str> = settings(what.get(2).unwrap_or(&"pop")).collect();
         let args = [what, &settings, &["--quick", "--json=out.json"]].concat();
         let printed = bench.ok(&args);
         let out = bench.json("out.json");
@@ -716,7 +717,9 @@ fn steps_evaluations_and_data_are_timed() {
     measured(&["bench", "step", "pomrec"], &["step", "batch"], &step);
     measured(&["bench", "step", "sasrec", "--set=train.accumulate=2"], &["step", "batch"], &step);
     // Times of other settings say nothing about these.
-    let error = bench.refuses(&[&["bench", "step", "sasrec", "--quick", "--against=out.json"], &settings[..]].concat());
+    let other: Vec<&str> =
+        ["bench", "step", "sasrec", "--quick", "--against=out.json"].into_iter().chain(settings("sasrec")).collect();
+    let error = bench.refuses(&other);
     assert!(error.contains("train.accumulate 2, not the default"), "{error}");
     measured(&["bench", "eval", "sasrec"], &["ranking", "forward", "product"], &["users_per_second", "forward_share"]);
     let facts = ["interactions_per_second", "file_bytes", "csr_bytes"];

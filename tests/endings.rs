@@ -1,6 +1,9 @@
 //! How trainings end that do not come to their end: they diverge, or are stopped. What was saved before stays, what is said is
 //! true, and no number that is not finite passes for a result.
 
+mod program;
+
+use program::fitting;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,7 +60,7 @@ impl Bench {
     }
 
     fn train(&self, code: i32, model: &str, out: &str, more: &[&str]) -> (String, String) {
-        let args = [&["train", model, "--data", DATA, "--out", out][..], &SMALL, more].concat();
+        let args = [&["train", model, "--data", DATA, "--out", out][..], &fitting(model, &SMALL), more].concat();
         self.ends(code, &args)
     }
 
@@ -118,7 +121,7 @@ fn a_loss_that_hides_what_is_not_finite_is_found() {
 
 /// Trains the small training with more settings.
 fn fit(model: &str, folder: &Path, settings: &[&str], options: FitOptions, report: &mut Report) -> Result<()> {
-    let small = SMALL.iter().map(|set| set.strip_prefix("--set=").unwrap_or("device=cpu"));
+    let small = fitting(model, &SMALL).into_iter().map(|set| set.strip_prefix("--set=").unwrap_or("device=cpu"));
     let path = format!("data.path={DATA}");
     let all = small.chain([&*path]).chain(settings.iter().copied());
     let config = all.fold(Config::of(model).unwrap(), |config, setting| config.with_setting(setting).unwrap());
@@ -255,7 +258,7 @@ fn scores_that_are_not_finite_are_refused_with_user_and_item() {
     for (model, tensor) in [("sasrec", "item_embedding"), ("ease", "weights")] {
         for device in ["--device=cpu", "--device=gpu"] {
             let run = format!("{model}{device}");
-            bench.train(0, model, &run, &["--set=model.ridge=5"]);
+            bench.train(0, model, &run, &fitting(model, &["--set=model.ridge=5"]));
             let recs = [&*format!("--run={run}"), "--output=recs.csv", device].map(String::from);
             let recommend: Vec<&str> = ["recommend"].into_iter().chain(recs.iter().map(String::as_str)).collect();
             bench.ends(0, &recommend);

@@ -2,7 +2,7 @@
 
 mod program;
 
-use program::Bench;
+use program::{Bench, fitting};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -107,7 +107,7 @@ fn a_history_gives_the_lists_of_a_known_user() {
         if run == "dpcpl-a" {
             write(&bench, "users.csv", &("user,age,gender\n".to_string() + &attributes));
         }
-        bench.train(model, run, &[&QUICK, more].concat());
+        bench.train(model, run, &[&fitting(model, &QUICK), more].concat());
         let (want, _) = lists(&bench, run, &["--users=users.txt"]);
         let (got, printed) = lists(&bench, run, &["--history=history.csv"]);
         assert_eq!(got.keys().collect::<Vec<_>>(), ["u17", "u3", "u30"]);

@@ -6,7 +6,7 @@ use super::cosine::Cosine;
 use super::{LossKind, Model};
 use crate::error::{Error, Result, nearest};
 use crate::kernels::embedding::GatherGradDense;
-use crate::settings::{self, Schema};
+use crate::settings::{self, Given, Schema};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -287,7 +287,7 @@ impl std::fmt::Debug for ModelConfig {
 
 impl Serialize for ModelConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        self.table().serialize(serializer)
+        Given(&self.table()).serialize(serializer)
     }
 }
 

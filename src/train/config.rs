@@ -528,7 +528,7 @@ mod tests {
             ("train.temperature=inf", "train.temperature: found inf; expected a finite number"),
             ("data.min_value=nan", "data.min_value: found NaN; expected a finite number"),
             ("data.min_value=1e39", "data.min_value: found 1e39; expected a number that fits in 32 bits"),
-            ("model.ridge=inf", "model.ridge: found inf; expected a finite number"),
+            ("model.dropout=inf", "model.dropout: found inf; expected a finite number"),
             ("train.lr=0", "train.lr: found 0; expected a number above 0"),
             ("train.lr=-1e-3", "train.lr: found -0.001; expected a number above 0"),
             ("train.decoupled=1", "train.decoupled: found 1; expected true or false"),

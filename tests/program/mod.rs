@@ -11,7 +11,7 @@ pub struct Bench {
     pub folder: tempfile::TempDir,
 }
 
-/// Small and quick, and every part of a training is in it.
+/// Small and quick, and every part of a training is in it; for PoMRec. see [`fitting`].
 pub const SMALL: &[&str] = &[
     "--data=data.csv",
     "--device=cpu",
@@ -98,9 +98,18 @@ pub fn small<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str>
     if !given("--out") {
         args.extend(["--out", out]);
     }
-    args.extend(SMALL.iter().filter(|arg| !given(&name(arg))));
+    args.extend(fitting(model, SMALL).into_iter().filter(|arg| !given(&name(arg))));
     args.extend(more);
     args
+}
+
+/// The arguments without those that set what `model` has not.
+pub fn fitting<'a>(model: &str, args: &[&'a str]) -> Vec<&'a str> {
+    let fits = |arg: &&str| {
+        let key = arg.strip_prefix("--set=model.").and_then(|setting| setting.split('=').next());
+        key.is_none_or(|key| wgrec::models::spec::find(model).is_ok_and(|spec| spec.has(key)))
+    };
+    args.iter().copied().filter(fits).collect()
 }
 
 /// Users with 10 events each over 40 items, the next item often the one after the last.
