@@ -129,7 +129,7 @@ fn a_history_gives_the_lists_of_a_known_user() {
 #[test]
 fn histories_of_any_format_and_of_unknown_items() {
     let bench = bench();
-    bench.train("sasrec", "run", &QUICK);
+    bench.train("sasrec", "run", &fitting("sasrec", &QUICK));
     let ids = |items: &[&str]| items.iter().map(|item| format!(" {item}")).collect::<String>();
     let items = ["i3", "i4", "i6", "i7"];
     write(&bench, "lines.txt", &format!("ann{}\nben{}\n", ids(&items), ids(&items[1..])));
@@ -179,7 +179,7 @@ fn histories_of_any_format_and_of_unknown_items() {
 #[test]
 fn a_history_without_behaviours_is_refused_where_they_are_read() {
     let bench = bench();
-    bench.train("sasrec", "run", &[&QUICK[..], &[BUY]].concat());
+    bench.train("sasrec", "run", &[&fitting("sasrec", &QUICK)[..], &[BUY]].concat());
     write(&bench, "lines.txt", "ann i1 i2\n");
     let error =
         bench.refuses(&["recommend", "--run=run", "--history=lines.txt", "--format=sequences", "--output=no.csv"]);
@@ -188,7 +188,7 @@ fn a_history_without_behaviours_is_refused_where_they_are_read() {
         "{error}"
     );
     // A model and a split that know nothing of behaviours do not ask for them.
-    bench.train("sasrec", "plain", &QUICK);
+    bench.train("sasrec", "plain", &fitting("sasrec", &QUICK));
     lists(&bench, "plain", &["--history=lines.txt", "--format=sequences"]);
     // Nor does a run forget their names.
     write(
@@ -204,7 +204,7 @@ fn a_history_without_behaviours_is_refused_where_they_are_read() {
 #[test]
 fn data_may_have_grown_since() {
     let bench = bench();
-    bench.train("sasrec", "run", &QUICK);
+    bench.train("sasrec", "run", &fitting("sasrec", &QUICK));
     let (before, printed) = lists(&bench, "run", &[]);
     assert!(printed.starts_with("saved"), "{printed}");
     // New users and items come first, so that their numbers would be other ones.
@@ -248,7 +248,7 @@ fn attributes_need_the_data_of_the_training() {
     let bench = bench();
     let attributes: String = (0..USERS).map(|user| format!("u{user},{},{}\n", user % 5, user % 2)).collect();
     write(&bench, "users.csv", &("user,age,gender\n".to_string() + &attributes));
-    bench.train("dpcpl", "run", &[&QUICK[..], &[BUY]].concat());
+    bench.train("dpcpl", "run", &[&fitting("dpcpl", &QUICK)[..], &[BUY]].concat());
     let grown = HEAD.to_string() + &events().concat() + "u3,i1,click,1600009000\n";
     fs::create_dir(bench.path("new")).unwrap();
     write(&bench, "new/data.csv", &grown);
