@@ -10,7 +10,7 @@ use crate::harness::recipe::normal;
 use libtest_mimic::{Failed, Trial};
 use wgrec::graph::Var;
 use wgrec::kernels::strided::Pad;
-use wgrec::kernels::{Args, Caps, Grads, Grid, Inputs, Launch, NodeView, Op, Operands, Outputs, Real, Shapes};
+use wgrec::kernels::{Args, Caps, Grads, Grid, Launch, NodeView, Op, Operands, Real, Shapes};
 use wgrec::{Result, twin};
 
 /// `y[i] = x[i] + x[i - 64]`, the second only from element 64 of each block of 256 on.
@@ -74,7 +74,7 @@ impl AddBefore {
     }
 
     fn add<T: Real>(&self, a: &Args<T>, factor: T) {
-        for (x, y) in a.f(0).chunks(BLOCK).zip(a.out(0).chunks_mut(BLOCK)) {
+        for (x, y) in a.f("x").chunks(BLOCK).zip(a.out("y").chunks_mut(BLOCK)) {
             for i in 0..BLOCK {
                 y[i] = x[i] + if i < 64 { T::ZERO } else { factor * x[i - 64] };
                 if self.planted == Planted::LostNan && y[i].is_nan() {
@@ -99,17 +99,16 @@ impl Op for AddBefore {
         "add before"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.rank(0, 1)?;
-        Ok(Outputs::one(x.specs[0].clone()))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "n").out_f32("y", "n")
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let (dy, n) = (node.dy(0), node.inputs[0].shape()[0]);
+        let (dy, n) = (node.dy("y"), node.input("x").shape()[0]);
         let later: Var = dy.reshape([n / BLOCK, 4, 64]).slice(1, 1, 3);
         let later = dy.graph().push(Pad { axis: 1, start: 0, extent: 4 }, &[later]).reshape([n]);
         let dx = if self.planted == Planted::Gradient { dy - later } else { dy + later };
-        Ok(Grads::to([(0, dx)]))
+        Ok(Grads::to([("x", dx)]))
     }
 
     twin!();
@@ -123,14 +122,10 @@ impl Op for AddBefore {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let n = s.output(0).elements();
+        let n = s.output("y").elements();
         let written = n - (self.planted == Planted::Unwritten) as usize;
         let launch = Launch::generated(self.shader(), "forward").params(written as u32);
         Ok(vec![launch.grid(Grid::threads(n, BLOCK, caps)?)])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x"], outputs: &["y"], scratch: &[] }
     }
 }
 

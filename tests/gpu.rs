@@ -5,7 +5,7 @@ use wgrec::device::gpu::{Gpu, GpuOptions, bind};
 use wgrec::device::{Device, Precision, RunOptions, Runner, Store, cpu};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan};
-use wgrec::kernels::{Args, Caps, Grads, Grid, Inputs, Launch, NodeView, Op, Operands, Outputs, Real, Shapes};
+use wgrec::kernels::{Args, Caps, Grid, Launch, Op, Operands, Real, Shapes};
 use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Spec, Tensor};
 use wgrec::{Error, Result, twin};
@@ -39,7 +39,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
 
 impl Scale {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        a.out(0).iter_mut().zip(a.f(0)).for_each(|(y, &x)| *y = x * T::of(self.factor as f64));
+        a.out("y").iter_mut().zip(a.f("x")).for_each(|(y, &x)| *y = x * T::of(self.factor as f64));
     }
 }
 
@@ -48,26 +48,17 @@ impl Op for Scale {
         "scale"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
-        Ok(Outputs::one(x.specs[0].clone()))
-    }
-
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "..").out_f32("y", "..")
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let n = s.output(0).elements();
+        let n = s.output("y").elements();
         let params = Params { n: n as u32 + self.beyond, factor: self.factor };
         let launch = Launch::generated(SCALE.into(), "forward").constant("WG", 64);
         Ok(vec![launch.params(params).grid(Grid::threads(n, 64, caps)?)])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x"], outputs: &["y"], scratch: &[] }
     }
 }
 
@@ -88,7 +79,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
 
 impl Accumulate {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        a.out(0).iter_mut().zip(a.f(1)).for_each(|(y, &x)| *y += x);
+        a.out("sum").iter_mut().zip(a.f("x")).for_each(|(y, &x)| *y += x);
     }
 }
 
@@ -97,25 +88,16 @@ impl Op for Accumulate {
         "accumulate"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.is_shape(1, x.shape(0))?;
-        Ok(Outputs::one(x.specs[0].clone()))
-    }
-
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn operands(&self) -> Operands {
+        Operands::new().f32("sum", "..").f32("x", "..").out_f32("sum", "..")
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let n = s.output(0).elements();
+        let n = s.output("sum").elements();
         let launch = Launch::generated(ACCUMULATE.into(), "forward").params(n as u32);
         Ok(vec![launch.grid(Grid::threads(n, 64, caps)?)])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["sum", "x"], outputs: &["sum"], scratch: &[] }
     }
 
     fn in_place(&self) -> &[(usize, usize)] {

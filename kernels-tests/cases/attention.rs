@@ -110,7 +110,7 @@ fn refuses() -> Result<(), Failed> {
     let cases = [
         ([2, 5, 12], [2, 5], with(5, 0.0), "12 do not make 5 heads"),
         ([2, 5, 258], [2, 5], with(2, 0.0), "258 do not make 2 heads of 1 to 128"),
-        ([2, 5, 12], [2, 6], with(2, 0.0), "input 3 must be [2, 5]"),
+        ([2, 5, 12], [2, 6], with(2, 0.0), "keep is [2, 6], expected [b, l] = [2, 5]"),
         ([2, 5, 12], [2, 5], with(2, 1.0), "a probability of 1"),
         // 2^34 weights are 2^32 groups of four; one head less fits.
         ([1024, 2048, 8], [1024, 2048], with(4, 0.1), "more weights than the counter"),

@@ -146,15 +146,18 @@ pub fn trials() -> Vec<Trial> {
 fn refuses() -> Result<(), Failed> {
     let with = |rms: bool, residual: bool, p: f32| LayerNorm { rms, residual, eps: EPS, p, key: 0 };
     let cases: [(&[&[usize]], LayerNorm, &str); 5] = [
-        (&[&[3, 5], &[5]], with(false, false, 0.0), "takes 3 inputs, not 2"),
-        (&[&[3, 5], &[3]], with(true, false, 0.0), "input 1 must be [5]"),
-        (&[&[3, 5], &[5], &[5, 3]], with(true, true, 0.0), "input 2 must be [3, 5]"),
+        (&[&[3, 5], &[5]], with(false, false, 0.0), "takes x, gain, bias: found 2 inputs, expected 3"),
+        (&[&[3, 5], &[3]], with(true, false, 0.0), "gain is [3], expected [d] = [5]"),
+        (&[&[3, 5], &[5], &[5, 3]], with(true, true, 0.0), "r is [5, 3], expected [.., d] = [3, 5]"),
         (&[&[3, 5], &[5], &[Step::WORDS]], with(true, false, 0.1), "no residual to drop"),
-        (&[&[], &[1]], with(true, false, 0.0), "nothing to normalise"),
+        (&[&[], &[1]], with(true, false, 0.0), "x is [], expected [.., d]"),
     ];
     for (shapes, op, text) in cases {
         let g = Graph::new();
-        let input = |(i, &shape): (usize, &&[usize])| g.input(&format!("x{i}"), Spec::f32(shape));
+        let input = |(i, &shape): (usize, &&[usize])| {
+            let spec = if shape == [Step::WORDS] { Spec::u32(shape) } else { Spec::f32(shape) };
+            g.input(&format!("x{i}"), spec)
+        };
         match g.try_push(op, &shapes.iter().enumerate().map(input).collect::<Vec<_>>()) {
             Err(e) if e.to_string().contains(text) => {}
             Err(e) => return Err(format!("the error does not say {text:?}: {e}").into()),

@@ -6,7 +6,7 @@ use crate::device::{Device, Precision, RunOptions, Runner, Store, cpu};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Gradient, Graph, Step, Var};
-use crate::kernels::{Args, Caps, Cost, Grads, Grid, Inputs, Launch, NodeView, Op, Operands, Outputs, Real, Shapes};
+use crate::kernels::{Args, Caps, Cost, Grid, Inputs, Launch, Op, Operands, Outputs, Real, Shapes};
 use crate::tensor::segments::Segments;
 use crate::tensor::{DType, Spec, Tensor};
 use crate::train::fit::bytes;
@@ -526,7 +526,7 @@ fn forward(@builtin(global_invocation_id) id: vec3<u32>) {
 
 impl Copy {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (x, y) = (a.f(0), a.out(0));
+        let (x, y) = (a.f("x"), a.out("y"));
         let piece = x.len().div_ceil(rayon::current_num_threads()).max(1);
         y.par_chunks_mut(piece).zip(x.par_chunks(piece)).for_each(|(y, x)| y.copy_from_slice(x));
     }
@@ -537,28 +537,23 @@ impl Op for Copy {
         "copy"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
-        if !x.shape(0).elements().is_multiple_of(4) {
-            return x.fail("copies four elements at a time");
-        }
-        Ok(Outputs::one(x.specs[0].clone()))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "n").out_f32("y", "n")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        if !x.extent("n").is_multiple_of(4) {
+            return x.fail("copies four elements at a time");
+        }
+        Ok(x.declared())
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let n = s.input(0).elements() / 4;
+        let n = s.input("x").elements() / 4;
         let grid = Grid::threads(n, 256, caps)?;
         let params = [n as u32, grid.0[0] * 256];
         Ok(vec![Launch::generated(COPY.into(), "forward").params(params).grid(grid)])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x"], outputs: &["y"], scratch: &[] }
     }
 }

@@ -1,24 +1,31 @@
 //! The graph: a model is a plain function that adds nodes to it; `gradients` adds the reverse-mode nodes to the same
 //! graph, an optimiser adds its own, and [`plan::Plan`] makes of it what a device runs step after step.
+//!
+//! Here is what a graph, an op and a plan are. Which ops there are, the arithmetic on [`Var`], the gradients and the rewriting of
+//! nodes before they are planned is the business of [`crate::kernels`].
 
 use crate::error::{Error, Result};
-use crate::kernels::{Inputs, Op, Outputs};
 use crate::tensor::{DType, Shape, Spec, Tensor};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+mod args;
 pub mod dot;
-pub mod fuse;
-pub mod grad;
-mod half;
+mod gradient;
+pub mod launch;
+pub(crate) mod nodes;
+pub mod op;
+pub mod operands;
 pub mod plan;
 pub mod step;
 pub mod strips;
-mod var;
-mod weights;
 
-pub use grad::{Gradient, RowGradient};
+pub use args::{Args, Operand};
+pub use gradient::{Gradient, RowGradient};
+pub use launch::{Caps, Cooperative, Grid, Launch};
+pub use op::{Cost, Grads, Inputs, NodeView, Op, Outputs, Shapes, Split};
+pub use operands::{Operands, Place, Which};
 pub use step::Step;
 
 /// Number of a node in its graph.
@@ -170,7 +177,7 @@ impl Graph {
         let mut inner = self.inner.borrow_mut();
         let specs: Vec<Spec> = inputs.iter().map(|v| inner.spec(*v).clone()).collect();
         let scope = inner.scope.iter().map(String::as_str).chain([op.name()]).collect::<Vec<_>>().join("/");
-        let outputs = op.infer(&Inputs { op: &scope, specs: &specs })?;
+        let outputs = op::infer(&*op, &scope, &specs)?;
         for &(_, input) in op.in_place() {
             if !matches!(inner.nodes[inputs[input].node].kind, Kind::State { .. }) {
                 return Err(Error::shape(scope, format!("input {input} is written in place but is no state")));
@@ -254,11 +261,6 @@ impl Graph {
         let result = f();
         self.inner.borrow_mut().region = outer;
         result
-    }
-
-    /// Writes `value` over `state` when the step has read all it needs of the old value.
-    pub fn assign<'g>(&'g self, state: Var<'g>, value: Var<'g>) -> Var<'g> {
-        self.push(crate::kernels::strided::Assign, &[state, value])
     }
 
     /// Keeps `var`, and what it is a sum of, in f32 where a plan stores activations as halves.

@@ -1,12 +1,9 @@
 //! A graph, planned once: the order of its nodes, when each value dies, and which reused buffer holds it.
 
-use super::fuse::fuse;
-use super::half::halve;
-use super::strips::{Builder, Strip, split_of};
-use super::weights::transpose_once;
-use super::{Graph, Kind, Node, NodeId, Step, Value};
+use super::nodes::{memory_of, split_of, version, writes};
+use super::strips::{Builder, Strip};
+use super::{Cost, Kind, Node, NodeId, Op, Shapes, Split, Step, Value};
 use crate::error::{Error, Result};
-use crate::kernels::{Cost, Op, Shapes, Split};
 use crate::tensor::{Spec, Tensor};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -48,15 +45,19 @@ impl Planned {
         [&self.inputs, &self.outputs, &self.scratch].map(|l| l.iter().map(|s| s.spec.clone()).collect())
     }
 
-    pub fn cost(&self) -> Cost {
+    /// What `f` makes of the shapes of its operands.
+    pub fn with_shapes<R>(&self, f: impl FnOnce(&Shapes) -> R) -> R {
         let [inputs, outputs, scratch] = self.specs();
-        self.op.cost(&Shapes { inputs: &inputs, outputs: &outputs, scratch: &scratch })
+        f(&Shapes::new(&self.op.operands(), &inputs, &outputs, &scratch))
+    }
+
+    pub fn cost(&self) -> Cost {
+        self.with_shapes(|s| self.op.cost(s))
     }
 
     /// How it is cut into tiles, if it runs in a strip.
     pub fn split(&self) -> Option<Split> {
-        let [inputs, outputs, scratch] = self.specs();
-        self.strip.and_then(|_| self.op.split(&Shapes { inputs: &inputs, outputs: &outputs, scratch: &scratch }))
+        self.strip.and_then(|_| self.with_shapes(|s| self.op.split(s)))
     }
 }
 
@@ -66,7 +67,7 @@ pub struct Options {
     pub no_reuse: bool,
     /// Elementwise nodes stay one launch each.
     pub no_fuse: bool,
-    /// Activations are stored as f16, for a GPU that can: see `super::half`.
+    /// Activations are stored as f16, for a GPU that can.
     pub half: bool,
     /// For the CPU device with this many threads: strips ([`super::strips`]) instead of scratch. 0: none.
     pub threads: usize,
@@ -94,29 +95,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(graph: &Graph, options: Options) -> Result<Plan> {
-        let inner = graph.inner.borrow();
-        let mut nodes = inner.nodes.clone();
-        let results = inner.results.clone();
-        let mut roots: Vec<NodeId> = results.iter().map(|(_, v)| v.node).collect();
-        roots.extend((0..nodes.len()).filter(|&n| writes(&nodes[n]).next().is_some()));
-        if !options.no_fuse {
-            let kept: HashSet<Value> = results.iter().map(|(_, v)| *v).collect();
-            let live = live(&nodes, &roots);
-            fuse(&mut nodes, &live, &kept);
-        }
-        let mut live = live(&nodes, &roots);
-        if options.half {
-            let results = results.iter().map(|(_, v)| *v).collect();
-            halve(&mut nodes, &mut live, &inner.exact, &results);
-        }
-        if options.threads > 0 {
-            transpose_once(&mut nodes, &mut live);
-        }
-        let mut strips = Builder::new(&nodes, &live, options.threads > 0);
-        let order = order(&nodes, &live, &mut strips)?;
-        let plan = Placing::new(&nodes, options, strips.finish()).place(&order, &results);
-        Ok(Plan { unread: unread(&nodes, &plan)?, ..plan })
+    /// The order of the `live` ones of `nodes`, and where their values lie. `results` are what the host reads.
+    ///
+    /// # Errors
+    /// A state of which a node needs both the old and the new value; two inputs of one name.
+    pub(crate) fn of(nodes: &[Node], live: &[bool], results: &[(String, Value)], options: Options) -> Result<Plan> {
+        let mut strips = Builder::new(nodes, live, options.threads > 0);
+        let order = order(nodes, live, &mut strips)?;
+        let plan = Placing::new(nodes, options, strips.finish()).place(&order, results);
+        Ok(Plan { unread: unread(nodes, &plan)?, ..plan })
     }
 
     /// Bytes that a GPU holds for this plan, states included, once it is compiled.
@@ -197,53 +184,6 @@ fn unread(nodes: &[Node], plan: &Plan) -> Result<Vec<(String, Spec)>> {
     }
     unread.retain(|(name, _)| plan.inputs.iter().all(|(read, _)| read != name));
     Ok(unread)
-}
-
-/// The states that a node writes in place: (output, state's value).
-fn writes(node: &Node) -> impl Iterator<Item = (usize, Value)> + '_ {
-    let pairs = match &node.kind {
-        Kind::Op(op) => op.in_place(),
-        _ => &[],
-    };
-    pairs.iter().map(|&(output, input)| (output, node.inputs[input]))
-}
-
-fn live(nodes: &[Node], roots: &[NodeId]) -> Vec<bool> {
-    let mut live = vec![false; nodes.len()];
-    let mut todo = roots.to_vec();
-    while let Some(n) = todo.pop() {
-        if !std::mem::replace(&mut live[n], true) {
-            todo.extend(nodes[n].inputs.iter().map(|v| v.node));
-        }
-    }
-    live
-}
-
-/// The value whose memory `v` shares: through views, and through outputs written over a state.
-pub(super) fn memory_of(nodes: &[Node], mut v: Value) -> Value {
-    loop {
-        let node = &nodes[v.node];
-        let Kind::Op(op) = &node.kind else { return v };
-        if op.is_view() {
-            v = node.inputs[0];
-        } else if let Some((_, state)) = writes(node).find(|(output, _)| *output == v.output) {
-            v = state;
-        } else {
-            return v;
-        }
-    }
-}
-
-/// The last node before or at `v` that wrote the state that `v` shows; None while it is the state from before the step.
-fn version(nodes: &[Node], mut v: Value) -> Option<NodeId> {
-    loop {
-        let node = &nodes[v.node];
-        let Kind::Op(op) = &node.kind else { return None };
-        if !op.is_view() {
-            return writes(node).any(|(output, _)| output == v.output).then_some(v.node);
-        }
-        v = node.inputs[0];
-    }
 }
 
 /// Live nodes in the order they were made in, except that all readers of a state's value come before its next writer, and

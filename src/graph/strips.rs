@@ -6,10 +6,8 @@
 //! memory for one tile a thread, in its cache. Sums over the batch (the gradients of weights) are taken tile by tile, and
 //! those sums added pair by pair. Tiles depend on the plan alone, so the number of threads changes no bit.
 
-use super::plan::memory_of;
-use super::{Kind, Node, NodeId, Value};
-use crate::kernels::{Shapes, Split};
-use crate::tensor::Spec;
+use super::nodes::{memory_of, split_of};
+use super::{Kind, Node, NodeId, Split, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What a tile's values may take, so that they stay in a core's cache.
@@ -28,14 +26,6 @@ impl Strip {
     pub fn tiles(&self) -> usize {
         self.parts.div_ceil(self.tile)
     }
-}
-
-pub(super) fn split_of(nodes: &[Node], n: NodeId) -> Option<Split> {
-    let Kind::Op(op) = &nodes[n].kind else { return None };
-    let inputs: Vec<Spec> = nodes[n].inputs.iter().map(|v| nodes[v.node].outputs.values[v.output].clone()).collect();
-    let outputs = &nodes[n].outputs;
-    let split = op.split(&Shapes { inputs: &inputs, outputs: &outputs.values, scratch: &outputs.scratch })?;
-    (op.in_place().is_empty() && split.parts > 1).then_some(split)
 }
 
 /// Whether running `n` costs anything: leaves and views do not.

@@ -1,14 +1,13 @@
 //! Adam (Kingma and Ba, ICLR 2015), with decoupled (AdamW) or L2 weight decay: over one flat buffer, over a table whose
 //! gradient is rows, and the lazy form that leaves rows without a gradient alone.
 
-use super::args::{Args, blocks, rows};
 use super::fast::wide;
 use super::launch::SEARCH;
+use super::parallel::{par_blocks, par_rows};
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use super::{Args, Caps, Cost, Inputs, Launch, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
 use crate::graph::Step;
-use crate::tensor::{DType, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -146,11 +145,11 @@ impl Adam {
     pub const BLOCK: usize = 64;
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (g, rates, step, scale) = (a.f(3), a.f(4), a.u(5), a.f(6)[0]);
+        let (g, rates, step, scale) = (a.f("g"), a.f("rates"), a.u("step"), a.f("scale")[0]);
         let all = Update::new(&self.settings, step, T::ONE, T::ZERO, scale);
         // So many blocks at once that sharing them out costs nothing.
         const SHARE: usize = 256 * Adam::BLOCK;
-        blocks([a.out(0), a.out(1), a.out(2)].map(|x| (x, SHARE)), SHARE, |share, [p, m, v]| {
+        par_blocks([a.out("p"), a.out("m"), a.out("v")].map(|x| (x, SHARE)), SHARE, |share, [p, m, v]| {
             let states = p.chunks_mut(Adam::BLOCK).zip(m.chunks_mut(Adam::BLOCK)).zip(v.chunks_mut(Adam::BLOCK));
             for (b, ((p, m), v)) in (share * SHARE / Adam::BLOCK..).zip(states) {
                 if rates[2 * b] == T::ZERO {
@@ -171,29 +170,31 @@ impl Op for Adam {
         "adam"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(7)?;
-        x.rank(0, 1)?;
-        (1..4).try_for_each(|i| x.is_shape(i, x.shape(0)))?;
-        x.is_shape(4, &[x.shape(0)[0].div_ceil(Adam::BLOCK), 2])?;
-        x.is_shape(5, &[Step::WORDS])?;
-        Ok(Outputs::many(vec![x.specs[0].clone(); 3]))
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("p", "n")
+            .f32("m", "n")
+            .f32("v", "n")
+            .f32("g", "n")
+            .f32("rates", "blocks 2")
+            .u32("step", "8")
+            .f32("scale", "")
+            .out_f32("p", "n")
+            .out_f32("m", "n")
+            .out_f32("v", "n")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.is_shape("rates", &[x.extent("n").div_ceil(Adam::BLOCK), 2])?;
+        Ok(x.declared())
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let n = s.input(0).elements();
+        let n = s.input("p").elements();
         let params = Params { n: n as u32, ..Params::new(&self.settings) };
         Ok(vec![Launch::of("adam", "flat").constant("D", 1).params(params).threads(n, caps)?])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["p", "m", "v", "g", "rates", "step", "scale"], outputs: &["p", "m", "v"], scratch: &[] }
     }
 
     fn in_place(&self) -> &[(usize, usize)] {
@@ -201,7 +202,7 @@ impl Op for Adam {
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let n = s.input(0).elements() as u64;
+        let n = s.input("p").elements() as u64;
         Cost { bytes: 28 * n, flops: 14 * n }
     }
 }
@@ -217,16 +218,17 @@ pub struct AdamRows {
 
 impl AdamRows {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let d = a.shape(0)[1];
-        let (values, table_rows, counts, step, scale) = (a.f(3), a.u(4), a.u(5), a.u(6), a.f(7)[0]);
+        let d = a.shape("p")[1];
+        let (values, table_rows, counts, step, scale) =
+            (a.f("values"), a.u("rows"), a.u("counts"), a.u("step"), a.f("scale")[0]);
         let u = Update::new(&self.settings, step, T::ONE, T::of(self.decay as f64), scale);
         let used = counts[0] as usize;
-        let (p, m, v) = (a.out(0), a.out(1), a.out(2));
+        let (p, m, v) = (a.out("p"), a.out("m"), a.out("v"));
         // Blocks of the table's rows, each with the gradient rows that fall into it.
         const BLOCK: usize = 64;
         let mut blocks: Vec<_> =
             p.chunks_mut(BLOCK * d).zip(m.chunks_mut(BLOCK * d)).zip(v.chunks_mut(BLOCK * d)).collect();
-        rows(&mut blocks, 1, BLOCK * d, |b, block| {
+        par_rows(&mut blocks, 1, BLOCK * d, |b, block| {
             let ((p, m), v) = &mut block[0];
             let mut next = table_rows[..used].partition_point(|&r| (r as usize) < b * BLOCK);
             wide(
@@ -251,40 +253,34 @@ impl Op for AdamRows {
         if self.lazy { "lazy adam" } else { "adam over rows" }
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(8)?;
-        x.rank(0, 2)?;
-        x.is_shape(1, x.shape(0))?;
-        x.is_shape(2, x.shape(0))?;
-        x.is_shape(3, &[x.shape(4)[0], x.shape(0)[1]])?;
-        (4..7).try_for_each(|i| x.dtype(i, DType::U32))?;
-        Ok(Outputs::many(vec![Spec::f32(x.shape(0).clone()); 3]))
-    }
-
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("p", "n d")
+            .f32("m", "n d")
+            .f32("v", "n d")
+            .f32("values", "cap d")
+            .u32("rows", "cap")
+            .u32("counts", "4")
+            .u32("step", "8")
+            .f32("scale", "")
+            .out_f32("p", "n d")
+            .out_f32("m", "n d")
+            .out_f32("v", "n d")
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let (entry, n, turns) = if self.lazy { ("lazy", s.input(3), 0) } else { ("table", s.input(0), SEARCH) };
+        let (entry, n, turns) =
+            if self.lazy { ("lazy", s.input("values"), 0) } else { ("table", s.input("p"), SEARCH) };
         let params = Params {
             decay: self.decay,
             n: n.elements() as u32,
-            cap: s.input(4)[0] as u32,
+            cap: s.input("rows")[0] as u32,
             ..Params::new(&self.settings)
         };
-        let l = Launch::of("adam", entry).constant("D", s.input(0)[1] as u32).params(params).turns(turns);
+        let l = Launch::of("adam", entry).constant("D", s.input("p")[1] as u32).params(params).turns(turns);
         Ok(vec![l.threads(n.elements(), caps)?])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands {
-            inputs: &["p", "m", "v", "values", "rows", "counts", "step", "scale"],
-            outputs: &["p", "m", "v"],
-            scratch: &[],
-        }
     }
 
     fn in_place(&self) -> &[(usize, usize)] {
@@ -292,7 +288,7 @@ impl Op for AdamRows {
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let touched = if self.lazy { s.input(3).elements() } else { s.input(0).elements() } as u64;
-        Cost { bytes: 24 * touched + s.inputs[3].bytes() as u64, flops: 14 * touched }
+        let touched = if self.lazy { s.input("values").elements() } else { s.input("p").elements() } as u64;
+        Cost { bytes: 24 * touched + s.spec("values").bytes() as u64, flops: 14 * touched }
     }
 }

@@ -1,16 +1,15 @@
 //! Scaled dot-product attention (Vaswani et al., "Attention is all you need", 2017), fused: the L x L weights never exist.
 
-use super::args::{Args, blocks, rows2};
 use super::fast::{self, wide};
 use super::launch::turns_of;
 use super::matmul::dot;
 use super::panel::Product;
+use super::parallel::{par_blocks, par_rows2};
 use super::random::{self, Mask};
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::{Error, Result};
-use crate::graph::Step;
-use crate::tensor::{DType, Shape, Spec};
+use crate::tensor::{Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -111,14 +110,9 @@ impl Attention {
         Heads { batch: x[0], len: x[1], heads: self.heads, head_dim: x[2] / self.heads }
     }
 
-    /// Checks q, k, v, keep and, as input number `step`, the step.
-    fn check(&self, x: &Inputs, step: usize) -> Result<()> {
-        x.count(step + (self.p > 0.0) as usize)?;
-        x.rank(0, 3)?;
-        (0..3).try_for_each(|i| x.dtype(i, DType::F32).and_then(|()| x.is_shape(i, x.shape(0))))?;
-        let [batch, len, dim] = [0, 1, 2].map(|i| x.shape(0)[i]);
-        x.is_shape(3, &[batch, len])?;
-        x.dtype(3, DType::U32)?;
+    /// Checks what the patterns of the operands do not.
+    fn check(&self, x: &Inputs) -> Result<()> {
+        let [batch, len, dim] = ["b", "l", "d"].map(|axis| x.extent(axis));
         if self.heads == 0 || dim % self.heads != 0 || dim / self.heads > Attention::LARGEST_HEAD || dim == 0 {
             let most = Attention::LARGEST_HEAD;
             return x.fail(format!("{dim} do not make {} heads of 1 to {most}", self.heads));
@@ -127,7 +121,6 @@ impl Attention {
             return x.fail(format!("a probability of {} drops everything or is none", self.p));
         }
         if self.p > 0.0 {
-            x.is_shape(step, &[Step::WORDS])?;
             let weights = [batch, self.heads, len, len].iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
             if weights.is_none_or(|n| n.div_ceil(4) > random::GROUPS) {
                 return x.fail("more weights than the counter of dropout can tell apart; use a smaller batch");
@@ -136,8 +129,8 @@ impl Attention {
         Ok(())
     }
 
-    fn mask<'a, T: Real>(&self, a: &Args<'a, T>, step: usize) -> Option<Mask<'a>> {
-        (self.p > 0.0).then(|| Mask { step: a.u(step), key: self.key, p: self.p })
+    fn mask<'a, T: Real>(&self, a: &Args<'a, T>) -> Option<Mask<'a>> {
+        (self.p > 0.0).then(|| Mask { step: a.u("step"), key: self.key, p: self.p })
     }
 
     /// Keys before this one are within reach of query `i`.
@@ -146,12 +139,12 @@ impl Attention {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let n = self.heads(a.shape(0));
-        let (q, k, v, keep) = (a.f(0), a.f(1), a.f(2), a.u(3));
-        let mask = self.mask(a, 4);
+        let n = self.heads(a.shape("q"));
+        let (q, k, v, keep) = (a.f("q"), a.f("k"), a.f("v"), a.u("keep"));
+        let mask = self.mask(a);
         let scale = T::of(self.scale);
-        let first = a.first_element(1);
-        rows2((a.out(0), n.sequence()), (a.out(1), n.heads * n.len), n.sequence() * n.len, |b, y, lse| {
+        let first = a.first_element("lse");
+        par_rows2((a.out("y"), n.sequence()), (a.out("lse"), n.heads * n.len), n.sequence() * n.len, |b, y, lse| {
             let [q, k, v] = [q, k, v].map(|x| &x[b * n.sequence()..][..n.sequence()]);
             let keep = &keep[b * n.len..][..n.len];
             let mut weights = vec![T::ZERO; n.len];
@@ -203,14 +196,13 @@ impl Attention {
             rate: self.p,
             kept_scale: (1.0 / (1.0 - self.p as f64)) as f32,
         };
-        let launch = Launch::of("attention", entry)
+        Launch::of("attention", entry)
             .params(params)
             .constant("HEAD_DIM", n.head_dim as u32)
             .constant("OTHERS", others as u32)
             .constant("OWN_QUADS", n.head_dim.div_ceil(4).div_ceil(LANES) as u32)
             .constant("CAUSAL", self.causal as u32)
-            .constant("DROPOUT", (self.p > 0.0) as u32);
-        if self.p > 0.0 { launch } else { launch.bind("step", 0) }
+            .constant("DROPOUT", (self.p > 0.0) as u32)
     }
 }
 
@@ -292,30 +284,42 @@ impl Op for Attention {
         "attention"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("q", "b l d")
+            .f32("k", "b l d")
+            .f32("v", "b l d")
+            .u32("keep", "b l")
+            .u32("step", "8")
+            .when(self.p > 0.0)
+            .out_f32("y", "b l d")
+            .out("lse")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        self.check(x, 4)?;
-        let n = self.heads(x.shape(0));
-        Ok(Outputs::many([x.specs[0].clone(), Spec::f32([n.batch, n.heads, n.len])]))
+        self.check(x)?;
+        let lse = Spec::f32([x.extent("b"), self.heads, x.extent("l")]);
+        Ok(Outputs::many([x.spec("q").clone(), lse]))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
         // lse is for the backward pass; no rule is written for a use of it.
-        let (Some(dy), None) = (node.grads[0], node.grads[1]) else { return Ok(Grads::not_differentiable()) };
-        let (given, step) = node.inputs.split_at(4);
-        let inputs = [given, &node.outputs, &[dy], step].concat();
+        let (Some(dy), None) = (node.grad("y"), node.grad("lse")) else { return Ok(Grads::not_differentiable()) };
+        let given = ["q", "k", "v", "keep"].map(|name| node.input(name));
+        let inputs: Vec<_> = given.iter().chain(&node.outputs).chain(&[dy]).copied().chain(node.get("step")).collect();
         let dx = dy.graph().try_push(AttentionBackward(*self), &inputs)?;
-        Ok(Grads::to([(0, dx[0]), (1, dx[1]), (2, dx[2])]))
+        Ok(Grads::to([("q", dx[0]), ("k", dx[1]), ("v", dx[2])]))
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let n = self.heads(a.shape(0));
-        let (q, k, v, keep) = (a.f(0), a.f(1), a.f(2), a.u(3));
-        let mask = self.mask(a, 4);
+        let n = self.heads(a.shape("q"));
+        let (q, k, v, keep) = (a.f("q"), a.f("k"), a.f("v"), a.u("keep"));
+        let mask = self.mask(a);
         let (scale, pitch) = (self.scale as f32, n.pitch());
-        let first = a.first_element(1);
-        rows2((a.out(0), n.sequence()), (a.out(1), n.heads * n.len), n.sequence() * n.len, |b, y, lse| {
+        let first = a.first_element("lse");
+        par_rows2((a.out("y"), n.sequence()), (a.out("lse"), n.heads * n.len), n.sequence() * n.len, |b, y, lse| {
             let [q, k, v] = [q, k, v].map(|x| &x[b * n.sequence()..][..n.sequence()]);
             let keep = &keep[b * n.len..][..n.len];
             let mut weights = vec![0.0f32; n.len * BLOCK];
@@ -366,7 +370,7 @@ impl Op for Attention {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(vec![self.launch("forward", self.heads(s.input(0)), caps)?])
+        Ok(vec![self.launch("forward", self.heads(s.input("q")), caps)?])
     }
 
     // The log-sum-exp.
@@ -374,18 +378,13 @@ impl Op for Attention {
         &[1]
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["q", "k", "v", "keep", "step"], outputs: &["y", "lse"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b1111)
+        s.rows(s.input("q")[0], ["q", "k", "v", "keep"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let n = self.heads(s.input(0));
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: 4 * n.head_dim as u64 * self.pairs(n) }
+        let n = self.heads(s.input("q"));
+        Cost { bytes: s.bytes(), flops: 4 * n.head_dim as u64 * self.pairs(n) }
     }
 }
 
@@ -395,13 +394,14 @@ fn product<T: Real>(a: &[T], b: &[T]) -> T {
 
 impl AttentionBackward {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let n = self.0.heads(a.shape(0));
-        let (q, k, v, keep, y, lse, dy) = (a.f(0), a.f(1), a.f(2), a.u(3), a.f(4), a.f(5), a.f(6));
-        let mask = self.0.mask(a, 7);
+        let n = self.0.heads(a.shape("q"));
+        let (q, k, v, keep, y, lse, dy) =
+            (a.f("q"), a.f("k"), a.f("v"), a.u("keep"), a.f("given_y"), a.f("given_lse"), a.f("dy"));
+        let mask = self.0.mask(a);
         let scale = T::of(self.0.scale);
         let (all, work) = (n.sequence(), n.sequence() * n.len);
-        let first = a.first_element(0) / n.head_dim;
-        blocks([(a.out(0), all), (a.out(1), all), (a.out(2), all)], work, |b, [dq, dk, dv]| {
+        let first = a.first_element("dq") / n.head_dim;
+        par_blocks([(a.out("dq"), all), (a.out("dk"), all), (a.out("dv"), all)], work, |b, [dq, dk, dv]| {
             let [q, k, v, y, dy] = [q, k, v, y, dy].map(|x| &x[b * all..][..all]);
             [&mut *dq, dk, dv].into_iter().for_each(|x| x.fill(T::ZERO));
             for (h, i) in (0..n.heads).flat_map(|h| (0..n.len).map(move |i| (h, i))) {
@@ -430,30 +430,41 @@ impl Op for AttentionBackward {
         "attention backward"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        self.0.check(x, 7)?;
-        let n = self.0.heads(x.shape(0));
-        x.is_shape(4, x.shape(0))?;
-        x.is_shape(5, &[n.batch, n.heads, n.len])?;
-        x.is_shape(6, x.shape(0))?;
-        let dx = || x.specs[0].clone();
-        Ok(Outputs::many([dx(), dx(), dx()]).with_scratch(Spec::f32([n.batch, n.heads, n.len, 3])))
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("q", "b l d")
+            .f32("k", "b l d")
+            .f32("v", "b l d")
+            .u32("keep", "b l")
+            .f32("given_y", "b l d")
+            .f32("given_lse", "b h l")
+            .f32("dy", "b l d")
+            .u32("step", "8")
+            .when(self.0.p > 0.0)
+            .out_f32("dq", "b l d")
+            .out_f32("dk", "b l d")
+            .out_f32("dv", "b l d")
+            .scratch("terms")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        self.0.check(x)?;
+        let terms = [x.extent("b"), self.0.heads, x.extent("l")];
+        x.is_shape("given_lse", &terms)?;
+        Ok(x.declared().with_scratch(Spec::f32([terms[0], terms[1], terms[2], 3])))
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let n = self.0.heads(a.shape(0));
-        let (q, k, v, keep, y, lse, dy) = (a.f(0), a.f(1), a.f(2), a.u(3), a.f(4), a.f(5), a.f(6));
-        let mask = self.0.mask(a, 7);
+        let n = self.0.heads(a.shape("q"));
+        let (q, k, v, keep, y, lse, dy) =
+            (a.f("q"), a.f("k"), a.f("v"), a.u("keep"), a.f("given_y"), a.f("given_lse"), a.f("dy"));
+        let mask = self.0.mask(a);
         let (scale, pitch) = (self.0.scale as f32, n.pitch());
         let (all, work) = (n.sequence(), n.sequence() * n.len);
-        let first = a.first_element(0) / n.head_dim;
-        blocks([(a.out(0), all), (a.out(1), all), (a.out(2), all)], work, |b, [dq, dk, dv]| {
+        let first = a.first_element("dq") / n.head_dim;
+        par_blocks([(a.out("dq"), all), (a.out("dk"), all), (a.out("dv"), all)], work, |b, [dq, dk, dv]| {
             let [q, k, v, y, dy] = [q, k, v, y, dy].map(|x| &x[b * all..][..all]);
             let keep = &keep[b * n.len..][..n.len];
             let mut weights = vec![0.0f32; n.len * BLOCK];
@@ -511,7 +522,7 @@ impl Op for AttentionBackward {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let n = self.0.heads(s.input(0));
+        let n = self.0.heads(s.input("q"));
         Ok(vec![
             self.0
                 .prepare("row_terms", n, LANES)
@@ -522,21 +533,12 @@ impl Op for AttentionBackward {
         ])
     }
 
-    fn operands(&self) -> Operands {
-        Operands {
-            inputs: &["q", "k", "v", "keep", "given_y", "given_lse", "dy", "step"],
-            outputs: &["dq", "dk", "dv"],
-            scratch: &["terms"],
-        }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b111_1111)
+        s.rows(s.input("q")[0], ["q", "k", "v", "keep", "given_y", "given_lse", "dy"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let n = self.0.heads(s.input(0));
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: 10 * n.head_dim as u64 * self.0.pairs(n) }
+        let n = self.0.heads(s.input("q"));
+        Cost { bytes: s.bytes(), flops: 10 * n.head_dim as u64 * self.0.pairs(n) }
     }
 }

@@ -1,12 +1,10 @@
 //! Bayesian personalised ranking (Rendle et al., UAI 2009): the mean of -log sigmoid(positive - negative).
 
-use super::args::Args;
 use super::launch::{TREE, WORKGROUP, lanes, turns_of};
 use super::real::Real;
 use super::sums::{add_up, sum_chunks};
-use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use super::{Args, Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
-use crate::tensor::Spec;
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -24,7 +22,7 @@ struct Params {
 
 impl Params {
     fn of(s: &Shapes) -> Params {
-        Params { batch: s.input(1)[0] as u32, n: s.input(1)[1] as u32 }
+        Params { batch: s.input("negative")[0] as u32, n: s.input("negative")[1] as u32 }
     }
 }
 
@@ -35,8 +33,8 @@ fn total_weight<T: Real>(weight: &[T]) -> T {
 
 impl Bpr {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (positive, negative, weight) = (a.f(0), a.f(1), a.f(2));
-        let n = a.shape(1)[1];
+        let (positive, negative, weight) = (a.f("positive"), a.f("negative"), a.f("weight"));
+        let n = a.shape("negative")[1];
         let total = sum_chunks(positive.len(), |r| {
             r.map(|b| {
                 let loss = |&x: &T| {
@@ -48,7 +46,7 @@ impl Bpr {
             })
             .sum::<T>()
         });
-        a.out(0)[0] = total / total_weight(weight);
+        a.out("loss")[0] = total / total_weight(weight);
     }
 }
 
@@ -57,40 +55,35 @@ impl Op for Bpr {
         "bpr"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("positive", "b").f32("negative", "b n").f32("weight", "b").out_f32("loss", "")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(3)?;
-        x.rank(0, 1)?;
-        x.rank(1, 2)?;
-        x.is_shape(1, &[x.shape(0)[0], x.shape(1)[1]])?;
-        x.is_shape(2, x.shape(0))?;
-        if x.shape(1)[1] == 0 {
+        if x.extent("n") == 0 {
             return x.fail("no negatives");
         }
-        Ok(Outputs::one(Spec::f32([])))
+        Ok(x.declared())
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let [positive, negative, weight] = [node.inputs[0], node.inputs[1], node.inputs[2]];
-        if node.wanted[2] {
+        let [positive, negative, weight] = [node.input("positive"), node.input("negative"), node.input("weight")];
+        if node.wants("weight") {
             return Ok(Grads::not_differentiable());
         }
-        let dx = weight.graph().try_push(BprBackward, &[positive, negative, weight, node.dy(0)])?;
-        Ok(Grads::to([(0, dx[0]), (1, dx[1])]))
+        let dx = weight.graph().try_push(BprBackward, &[positive, negative, weight, node.dy("loss")])?;
+        Ok(Grads::to([("positive", dx[0]), ("negative", dx[1])]))
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let size = lanes(usize::MAX, caps);
-        let [rows, n] = [s.input(1)[0].div_ceil(size), s.input(1)[1]];
+        let [rows, n] = [s.input("negative")[0].div_ceil(size), s.input("negative")[1]];
         let launch = Launch::of("bpr", "forward")
             .params(Params::of(s))
             .turns(turns_of(rows, turns_of(n, 0)) + turns_of(rows, 0) + 2 * TREE);
         Ok(vec![launch.groups(1, size, caps)?])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["positive", "negative", "weight"], outputs: &["loss"], scratch: &[] }
     }
 }
 
@@ -100,10 +93,10 @@ pub struct BprBackward;
 
 impl BprBackward {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (positive, negative, weight, dloss) = (a.f(0), a.f(1), a.f(2), a.f(3)[0]);
-        let n = a.shape(1)[1];
+        let (positive, negative, weight, dloss) = (a.f("positive"), a.f("negative"), a.f("weight"), a.f("dloss")[0]);
+        let n = a.shape("negative")[1];
         let scale = dloss / (total_weight(weight) * T::of(n as f64));
-        let (dpositive, dnegative) = (a.out(0), a.out(1));
+        let (dpositive, dnegative) = (a.out("dpositive"), a.out("dnegative"));
         for b in 0..positive.len() {
             for j in b * n..(b + 1) * n {
                 let x = negative[j] - positive[b];
@@ -121,28 +114,21 @@ impl Op for BprBackward {
         "bpr backward"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(4)?;
-        Ok(Outputs::many([x.specs[0].clone(), x.specs[1].clone()]))
-    }
-
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("positive", "b")
+            .f32("negative", "b n")
+            .f32("weight", "b")
+            .f32("dloss", "")
+            .out_f32("dpositive", "b")
+            .out_f32("dnegative", "b n")
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let [batch, n] = [s.input(1)[0], s.input(1)[1]];
+        let [batch, n] = [s.input("negative")[0], s.input("negative")[1]];
         let launch = Launch::of("bpr", "backward").params(Params::of(s));
         Ok(vec![launch.turns(turns_of(batch.div_ceil(WORKGROUP), 0) + TREE + turns_of(n, 0)).threads(batch, caps)?])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands {
-            inputs: &["positive", "negative", "weight", "dloss"],
-            outputs: &["dpositive", "dnegative"],
-            scratch: &[],
-        }
     }
 }

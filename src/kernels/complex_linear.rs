@@ -1,14 +1,14 @@
 //! Complex linear layers over blocks of channels, as real products of rows \[re, im\].
 
-use super::args::{Args, rows, span};
 use super::elementwise::Fun;
 use super::launch::turns_of;
+use super::parallel::{par_rows, span};
 use super::real::Real;
 use super::sums::join;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::graph::Var;
-use crate::tensor::{DType, Shape, Spec};
+use crate::tensor::{Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -77,8 +77,7 @@ impl Dims {
     }
 
     fn cost(self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: (8 * self.rows * self.blocks * self.a * self.b) as u64 }
+        Cost { bytes: s.bytes(), flops: (8 * self.rows * self.blocks * self.a * self.b) as u64 }
     }
 
     /// \[\[U, V\], \[-V, U\]\] of each block, \[k, 2 a, 2 b\], of U + i V = W; \[k, 2 b, 2 a\] of conj(W)^T if `adjoint`.
@@ -118,7 +117,7 @@ fn product(
     finish: impl Fn(&mut [f32]) + Sync,
 ) {
     let (from, to) = (2 * blocks * terms, 2 * blocks * outputs);
-    rows(y, TILE.min(y.len() / to) * to, TILE * to * terms / 2, |tile, y| {
+    par_rows(y, TILE.min(y.len() / to) * to, TILE * to * terms / 2, |tile, y| {
         let count = y.len() / to;
         let x = &x[tile * TILE * from..][..count * from];
         let (mut left, mut result) = (vec![0.0f32; count * 2 * terms], vec![0.0f32; count * 2 * outputs]);
@@ -152,7 +151,7 @@ fn twin_product<T: Real>(
     finish: impl Fn(&mut [T]) + Sync,
 ) {
     let (from, to) = (2 * blocks * terms, 2 * blocks * outputs);
-    rows(y, to, to * terms, |r, y| {
+    par_rows(y, to, to * terms, |r, y| {
         let x = &x[r * from..][..from];
         for (n, real) in real.chunks_exact(4 * terms * outputs).enumerate() {
             for j in 0..2 * outputs {
@@ -180,9 +179,9 @@ impl ComplexLinear {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let s = Dims::of(a.shape(0), a.shape(1));
-        let finish = self.finish(self.affine.then(|| a.f(2)));
-        twin_product(a.f(0), a.out(0), &s.as_real(a.f(1), false), s.blocks, [s.a, s.b], finish);
+        let s = Dims::of(a.shape("x"), a.shape("weight"));
+        let finish = self.finish(self.affine.then(|| a.f("bias")));
+        twin_product(a.f("x"), a.out("y"), &s.as_real(a.f("weight"), false), s.blocks, [s.a, s.b], finish);
     }
 }
 
@@ -191,39 +190,39 @@ impl Op for ComplexLinear {
         "complex linear"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "r .. 2 i").f32("weight", "k 2 a b").f32("bias", "2 j").when(self.affine).out("y")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2 + self.affine as usize)?;
-        (0..x.len()).try_for_each(|i| x.dtype(i, DType::F32))?;
-        x.rank(1, 4)?;
-        let (shape, weight) = (x.shape(0), x.shape(1));
-        let last = shape.len().max(2) - 1;
-        if shape.len() < 3 || shape[last - 1] != 2 || weight[1] != 2 || shape[last] != weight[0] * weight[2] {
-            return x.fail("not [.., 2, k a] and [k, 2, a, b]");
+        let [blocks, a, b] = ["k", "a", "b"].map(|axis| x.extent(axis));
+        if x.extent("i") != blocks * a {
+            return x.fail("x is not [.., 2, k a] for a weight [k, 2, a, b]");
         }
-        if weight.elements() == 0 {
+        if x.shape("weight").elements() == 0 {
             return x.fail("a weight without elements");
         }
-        let width = weight[0] * weight[3];
         if self.affine {
-            x.is_shape(2, &[2, width])?;
+            x.is_shape("bias", &[2, blocks * b])?;
         }
-        Ok(Outputs::one(Spec::f32(shape.with(last, width))))
+        let shape = x.shape("x");
+        Ok(Outputs::one(Spec::f32(shape.with(shape.len() - 1, blocks * b))))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let (x, weight, y) = (node.inputs[0], node.inputs[1], node.outputs[0]);
-        let dz = if self.relu { node.dy(0) * y.greater(y.constant_like(0.0)) } else { node.dy(0) };
+        let (x, weight, y) = (node.input("x"), node.input("weight"), node.output("y"));
+        let dz = if self.relu { node.dy("y") * y.greater(y.constant_like(0.0)) } else { node.dy("y") };
         let g = y.graph();
-        let mut to: Vec<(usize, Var)> = vec![];
-        if node.wanted[0] {
-            to.push((0, g.push(ComplexLinearBackward, &[dz, weight])));
+        let mut to: Vec<(&str, Var)> = vec![];
+        if node.wants("x") {
+            to.push(("x", g.push(ComplexLinearBackward, &[dz, weight])));
         }
-        if node.wanted[1] {
-            to.push((1, g.push(ComplexLinearWeight { blocks: weight.shape()[0] }, &[x, dz])));
+        if node.wants("weight") {
+            to.push(("weight", g.push(ComplexLinearWeight { blocks: weight.shape()[0] }, &[x, dz])));
         }
-        if self.affine && node.wanted[2] {
+        if self.affine && node.wants("bias") {
             let width = dz.shape().last_dim();
-            to.push((2, dz.reshape([dz.shape().rows() / 2, 2 * width]).sum(0).reshape([2, width])));
+            to.push(("bias", dz.reshape([dz.shape().rows() / 2, 2 * width]).sum(0).reshape([2, width])));
         }
         Ok(Grads::to(to))
     }
@@ -231,36 +230,31 @@ impl Op for ComplexLinear {
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let s = Dims::of(a.shape(0), a.shape(1));
-        let finish = self.finish(self.affine.then(|| a.f(2)));
-        product(a.f(0), a.out(0), &s.as_real(a.f(1), false), s.blocks, [s.a, s.b], finish);
+        let s = Dims::of(a.shape("x"), a.shape("weight"));
+        let finish = self.finish(self.affine.then(|| a.f("bias")));
+        product(a.f("x"), a.out("y"), &s.as_real(a.f("weight"), false), s.blocks, [s.a, s.b], finish);
         true
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let d = Dims::of(s.input(0), s.input(1));
+        let d = Dims::of(s.input("x"), s.input("weight"));
         let launch = d.launch("forward", [self.affine, self.relu, false]);
-        let launch = if self.affine { launch } else { launch.bind("bias", 0) };
         Ok(vec![launch.turns(turns_of(d.a, 0)).threads(d.rows * d.blocks * d.b, caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "weight", "bias"], outputs: &["y"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b001)
+        s.rows(s.input("x")[0], ["x"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        Dims::of(s.input(0), s.input(1)).cost(s)
+        Dims::of(s.input("x"), s.input("weight")).cost(s)
     }
 }
 
 impl ComplexLinearBackward {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let s = Dims::of(a.shape(0), a.shape(1));
-        twin_product(a.f(0), a.out(0), &s.as_real(a.f(1), true), s.blocks, [s.b, s.a], |_| {});
+        let s = Dims::of(a.shape("x"), a.shape("weight"));
+        twin_product(a.f("x"), a.out("y"), &s.as_real(a.f("weight"), true), s.blocks, [s.b, s.a], |_| {});
     }
 }
 
@@ -269,40 +263,35 @@ impl Op for ComplexLinearBackward {
         "complex linear backward"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        let (dz, weight) = (x.shape(0), x.shape(1));
-        Ok(Outputs::one(Spec::f32(dz.with(dz.len() - 1, weight[0] * weight[2]))))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "r .. 2 j").f32("weight", "k 2 a b").f32("bias", "*").when(false).out("y")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        let (dz, width) = (x.shape("x"), x.extent("k") * x.extent("a"));
+        Ok(Outputs::one(Spec::f32(dz.with(dz.len() - 1, width))))
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let s = Dims::of(a.shape(0), a.shape(1));
-        product(a.f(0), a.out(0), &s.as_real(a.f(1), true), s.blocks, [s.b, s.a], |_| {});
+        let s = Dims::of(a.shape("x"), a.shape("weight"));
+        product(a.f("x"), a.out("y"), &s.as_real(a.f("weight"), true), s.blocks, [s.b, s.a], |_| {});
         true
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let d = Dims::of(s.input(0), s.input(1));
-        let launch = d.launch("forward", [false, false, true]).bind("bias", 0);
+        let d = Dims::of(s.input("x"), s.input("weight"));
+        let launch = d.launch("forward", [false, false, true]);
         Ok(vec![launch.turns(turns_of(d.b, 0)).threads(d.rows * d.blocks * d.a, caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "weight"], outputs: &["y"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b01)
+        s.rows(s.input("x")[0], ["x"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        Dims::of(s.input(0), s.input(1)).cost(s)
+        Dims::of(s.input("x"), s.input("weight")).cost(s)
     }
 }
 
@@ -310,16 +299,16 @@ impl ComplexLinearWeight {
     /// The sum over fixed chunks of rows, added pair by pair, of the products P \[k, 2 a, 2 b\] of rows \[re, im\] that
     /// `add(x, dz, P)` makes, put together: Re dW = P\[re, re\] + P\[im, im\], Im dW = P\[re, im\] - P\[im, re\].
     fn sum<T: Real>(a: &Args<T>, add: impl Fn(Dims, &[T], &[T], &mut [T]) + Sync) {
-        let (x, dz, s) = (a.f(0), a.f(1), Dims::of(a.shape(0), a.out_shape(0)));
+        let (x, dz, s) = (a.f("x"), a.f("dz"), Dims::of(a.shape("x"), a.out_shape("dweight")));
         let [wx, wz] = [2 * s.blocks * s.a, 2 * s.blocks * s.b];
         let len = 4 * s.blocks * s.a * s.b;
         let mut parts = vec![T::ZERO; s.rows.div_ceil(CHUNK).max(1) * len];
-        rows(&mut parts, len, CHUNK * len / 4, |c, part| {
+        par_rows(&mut parts, len, CHUNK * len / 4, |c, part| {
             let range = |w: usize| c * CHUNK * w..((c + 1) * CHUNK).min(s.rows) * w;
             add(s, &x[range(wx)], &dz[range(wz)], part);
         });
         join(&mut parts, len);
-        for (out, sum) in a.out(0).chunks_exact_mut(2 * s.a * s.b).zip(parts.chunks_exact(4 * s.a * s.b)) {
+        for (out, sum) in a.out("dweight").chunks_exact_mut(2 * s.a * s.b).zip(parts.chunks_exact(4 * s.a * s.b)) {
             let (re, im) = out.split_at_mut(s.a * s.b);
             let at = |i: usize, j: usize| sum[i * 2 * s.b + j];
             for i in 0..s.a {
@@ -353,17 +342,16 @@ impl Op for ComplexLinearWeight {
         "complex linear weight"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        let [a, b] = [0, 1].map(|i| x.shape(i).last_dim() / self.blocks);
-        let shape = [self.blocks, 2, a, b];
-        let s = Dims::of(x.shape(0), &Shape::from(&shape[..]));
-        let partial = [s.rows.div_ceil(s.chunk()), self.blocks * 2, a, b];
-        Ok(Outputs::one(Spec::f32(shape)).with_scratch(Spec::f32(partial)))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "r .. 2 i").f32("dz", "r .. 2 j").out("dweight").scratch("partial")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        let [a, b] = ["i", "j"].map(|axis| x.extent(axis) / self.blocks);
+        let shape = [self.blocks, 2, a, b];
+        let s = Dims::of(x.shape("x"), &Shape::from(&shape[..]));
+        let partial = [s.rows.div_ceil(s.chunk()), self.blocks * 2, a, b];
+        Ok(Outputs::one(Spec::f32(shape)).with_scratch(Spec::f32(partial)))
     }
 
     twin!();
@@ -383,42 +371,39 @@ impl Op for ComplexLinearWeight {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let d = Dims::of(s.input(0), s.output(0));
+        let d = Dims::of(s.input("x"), s.output("dweight"));
         let launch = |entry| d.launch(entry, [false; 3]);
         let parts = d.rows.div_ceil(d.chunk());
         Ok(vec![
             launch("weight_parts").turns(turns_of(d.chunk(), 0)).threads(parts * d.blocks * d.a * d.b, caps)?,
-            launch("weight_join").turns(turns_of(parts, 0)).threads(s.output(0).elements(), caps)?,
+            launch("weight_join").turns(turns_of(parts, 0)).threads(s.output("dweight").elements(), caps)?,
         ])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "dz"], outputs: &["dweight"], scratch: &["partial"] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::sum(s.input(0)[0], 0b11, s.output(0))
+        s.sum(s.input("x")[0], ["x", "dz"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        Dims::of(s.input(0), s.output(0)).cost(s)
+        Dims::of(s.input("x"), s.output("dweight")).cost(s)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::op::infer;
 
     #[test]
     fn wrong_shapes_are_refused_with_all_of_them() {
         let infer = |x: &[usize], weight: [usize; 4]| {
             let specs = [Spec::f32(Shape::from(x)), Spec::f32(weight), Spec::f32([2, 12])];
             let op = ComplexLinear { affine: true, relu: true };
-            op.infer(&Inputs { op: "complex linear", specs: &specs }).map(|y| y.values[0].shape.clone())
+            infer(&op, "complex linear", &specs).map(|y| y.values[0].shape.clone())
         };
         assert_eq!(infer(&[5, 3, 2, 8], [4, 2, 2, 3]).unwrap()[..], [5, 3, 2, 12]);
         let message = infer(&[5, 3, 2, 8], [3, 2, 2, 3]).unwrap_err().to_string();
         assert!(message.contains("[.., 2, k a]") && message.contains("[5, 3, 2, 8]"), "{message}");
-        assert!(infer(&[5, 3, 2, 8], [4, 2, 2, 5]).unwrap_err().to_string().contains("input 2 must be [2, 20]"));
+        assert!(infer(&[5, 3, 2, 8], [4, 2, 2, 5]).unwrap_err().to_string().contains("bias must be [2, 20]"));
     }
 }

@@ -1,12 +1,12 @@
 //! Convolution over time: one kernel forward, one for the gradient by the input; that by the weights is a matrix product.
 
-use super::args::{Args, rows};
 use super::launch::turns_of;
+use super::parallel::par_rows;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::graph::Var;
-use crate::tensor::{DType, Shape, Spec};
+use crate::tensor::{Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -39,13 +39,13 @@ impl Dims {
         Dims { batch: x[0], t: x[1], d: x[2], n: weight[0], h: weight[1] }
     }
 
-    /// Places of the output.
-    fn places(self) -> usize {
+    /// Positions of the output.
+    fn positions(self) -> usize {
         self.t - self.h + 1
     }
 
     fn flops(self) -> u64 {
-        (2 * self.batch * self.places() * self.n * self.h * self.d) as u64
+        (2 * self.batch * self.positions() * self.n * self.h * self.d) as u64
     }
 
     fn launch(self, entry: &'static str, elements: usize, turns: usize, caps: &Caps) -> Result<Vec<Launch>> {
@@ -59,11 +59,11 @@ const BLOCK: usize = 32;
 
 impl Conv {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (x, weight, bias) = (a.f(0), a.f(1), a.f(2));
-        let s = Dims::of(a.shape(0), a.shape(1));
+        let (x, weight, bias) = (a.f("x"), a.f("weight"), a.f("bias"));
+        let s = Dims::of(a.shape("x"), a.shape("weight"));
         let len = s.h * s.d;
-        rows(a.out(0), s.n, s.n * len, |place, y| {
-            let x = &x[(place / s.places() * s.t + place % s.places()) * s.d..][..len];
+        par_rows(a.out("y"), s.n, s.n * len, |place, y| {
+            let x = &x[(place / s.positions() * s.t + place % s.positions()) * s.d..][..len];
             for ((y, filter), &bias) in y.iter_mut().zip(weight.chunks_exact(len)).zip(bias) {
                 *y = bias + x.iter().zip(filter).map(|(&x, &w)| x * w).sum();
             }
@@ -76,38 +76,37 @@ impl Op for Conv {
         "conv"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "b t d").f32("weight", "n h d").f32("bias", "n").out("y")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(3)?;
-        (0..3).try_for_each(|i| x.dtype(i, DType::F32))?;
-        x.rank(0, 3)?;
-        x.rank(1, 3)?;
-        let s = Dims::of(x.shape(0), x.shape(1));
-        if x.shape(1)[2] != s.d || s.d == 0 {
-            return x.fail("input and filters differ in their last axis, or have no channels");
+        let s = Dims::of(x.shape("x"), x.shape("weight"));
+        if s.d == 0 {
+            return x.fail("no channels");
         }
         if s.h == 0 || s.h > s.t {
-            return x.fail(format!("filters of height {} over {} places", s.h, s.t));
+            return x.fail(format!("filters of height {} over {} positions", s.h, s.t));
         }
-        x.is_shape(2, &[s.n])?;
-        Ok(Outputs::one(Spec::f32([s.batch, s.places(), s.n])))
+        Ok(Outputs::one(Spec::f32([s.batch, s.positions(), s.n])))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let (x, weight, dy) = (node.inputs[0], node.inputs[1], node.dy(0));
+        let (x, weight, dy) = (node.input("x"), node.input("weight"), node.dy("y"));
         let s = Dims::of(&x.shape(), &weight.shape());
         let flat = |v: Var<'g>| v.reshape([v.shape().rows(), v.shape().last_dim()]);
         let mut to = vec![];
-        if node.wanted[0] {
-            to.push((0, dy.graph().push(ConvBackward, &[weight, dy])));
+        if node.wants("x") {
+            to.push(("x", dy.graph().push(ConvBackward, &[weight, dy])));
         }
-        if node.wanted[1] {
+        if node.wants("weight") {
             // What each place of y saw, side by side: then a product over all places.
-            let seen: Vec<Var> = (0..s.h).map(|i| x.slice(1, i, s.places())).collect();
+            let seen: Vec<Var> = (0..s.h).map(|i| x.slice(1, i, s.positions())).collect();
             let seen = dy.graph().concat(2, &seen);
-            to.push((1, flat(dy).t_matmul(flat(seen)).reshape(weight.shape())));
+            to.push(("weight", flat(dy).t_matmul(flat(seen)).reshape(weight.shape())));
         }
-        if node.wanted[2] {
-            to.push((2, flat(dy).sum(0)));
+        if node.wants("bias") {
+            to.push(("bias", flat(dy).sum(0)));
         }
         Ok(Grads::to(to))
     }
@@ -115,16 +114,16 @@ impl Op for Conv {
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (x, weight, bias) = (a.f(0), a.f(1), a.f(2));
-        let s = Dims::of(a.shape(0), a.shape(1));
-        let (len, own) = (s.h * s.d, s.places() * s.n);
+        let (x, weight, bias) = (a.f("x"), a.f("weight"), a.f("bias"));
+        let s = Dims::of(a.shape("x"), a.shape("weight"));
+        let (len, own) = (s.h * s.d, s.positions() * s.n);
         assert!(weight.len() == s.n * len);
-        rows(a.out(0), BLOCK.min(s.batch) * own, BLOCK * own * len / 4, |block, y| {
+        par_rows(a.out("y"), BLOCK.min(s.batch) * own, BLOCK * own * len / 4, |block, y| {
             let sequences = y.len() / own;
             let x = &x[block * BLOCK * s.t * s.d..][..sequences * s.t * s.d];
             y.chunks_exact_mut(s.n).for_each(|y| y.copy_from_slice(bias));
-            for t in 0..s.places() {
-                // SAFETY: row r of the product ends at (r T + t + h) d in x, at (r places + t + 1) n in y: within both.
+            for t in 0..s.positions() {
+                // SAFETY: row r of the product ends at (r T + t + h) d in x, at (r positions + t + 1) n in y: within both.
                 unsafe {
                     f32::gemm(
                         sequences,
@@ -145,21 +144,16 @@ impl Op for Conv {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let dims = Dims::of(s.input(0), s.input(1));
-        dims.launch("forward", s.output(0).elements(), turns_of(dims.h * dims.d, 0), caps)
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "weight", "bias"], outputs: &["y"], scratch: &[] }
+        let dims = Dims::of(s.input("x"), s.input("weight"));
+        dims.launch("forward", s.output("y").elements(), turns_of(dims.h * dims.d, 0), caps)
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b001)
+        s.rows(s.input("x")[0], ["x"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: Dims::of(s.input(0), s.input(1)).flops() }
+        Cost { bytes: s.bytes(), flops: Dims::of(s.input("x"), s.input("weight")).flops() }
     }
 }
 
@@ -169,13 +163,13 @@ pub struct ConvBackward;
 
 impl ConvBackward {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (weight, dy) = (a.f(0), a.f(1));
-        let s = Dims::of(a.out_shape(0), a.shape(0));
-        rows(a.out(0), s.d, s.h * s.n * s.d, |place, dx| {
+        let (weight, dy) = (a.f("weight"), a.f("dy"));
+        let s = Dims::of(a.out_shape("dx"), a.shape("weight"));
+        par_rows(a.out("dx"), s.d, s.h * s.n * s.d, |place, dx| {
             let (b, place) = (place / s.t, place % s.t);
             dx.fill(T::ZERO);
-            for i in (0..s.h).filter(|&i| i <= place && place - i < s.places()) {
-                let dy = &dy[(b * s.places() + place - i) * s.n..][..s.n];
+            for i in (0..s.h).filter(|&i| i <= place && place - i < s.positions()) {
+                let dy = &dy[(b * s.positions() + place - i) * s.n..][..s.n];
                 for (f, &dy) in dy.iter().enumerate() {
                     let filter = &weight[(f * s.h + i) * s.d..][..s.d];
                     dx.iter_mut().zip(filter).for_each(|(dx, &w)| *dx += dy * w);
@@ -190,30 +184,28 @@ impl Op for ConvBackward {
         "conv backward"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        let (weight, dy) = (x.shape(0), x.shape(1));
-        x.is_shape(1, &[dy[0], dy[1], weight[0]])?;
-        Ok(Outputs::one(Spec::f32([dy[0], dy[1] + weight[1] - 1, weight[2]])))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("weight", "n h d").f32("dy", "b positions n").out("dx")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        let t = x.extent("positions") + x.extent("h") - 1;
+        Ok(Outputs::one(Spec::f32([x.extent("b"), t, x.extent("d")])))
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (weight, dy) = (a.f(0), a.f(1));
-        let s = Dims::of(a.out_shape(0), a.shape(0));
-        let (len, own) = (s.h * s.d, s.places() * s.n);
+        let (weight, dy) = (a.f("weight"), a.f("dy"));
+        let s = Dims::of(a.out_shape("dx"), a.shape("weight"));
+        let (len, own) = (s.h * s.d, s.positions() * s.n);
         assert!(weight.len() == s.n * len);
-        rows(a.out(0), BLOCK.min(s.batch) * s.t * s.d, BLOCK * own * len / 4, |block, dx| {
+        par_rows(a.out("dx"), BLOCK.min(s.batch) * s.t * s.d, BLOCK * own * len / 4, |block, dx| {
             let sequences = dx.len() / (s.t * s.d);
             let dy = &dy[block * BLOCK * own..][..sequences * own];
             dx.fill(0.0);
-            for t in 0..s.places() {
-                // SAFETY: row r of the product ends at (r T + t + h) d in dx, at (r places + t + 1) n in dy: within both.
+            for t in 0..s.positions() {
+                // SAFETY: row r of the product ends at (r T + t + h) d in dx, at (r positions + t + 1) n in dy: within both.
                 unsafe {
                     f32::gemm(
                         sequences,
@@ -234,40 +226,34 @@ impl Op for ConvBackward {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let dims = Dims::of(s.output(0), s.input(0));
-        dims.launch("backward", s.output(0).elements(), turns_of(dims.h, turns_of(dims.n, 0)), caps)
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["weight", "dy"], outputs: &["dx"], scratch: &[] }
+        let dims = Dims::of(s.output("dx"), s.input("weight"));
+        dims.launch("backward", s.output("dx").elements(), turns_of(dims.h, turns_of(dims.n, 0)), caps)
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(1)[0], 0b10)
+        s.rows(s.input("dy")[0], ["dy"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: Dims::of(s.output(0), s.input(0)).flops() }
+        Cost { bytes: s.bytes(), flops: Dims::of(s.output("dx"), s.input("weight")).flops() }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::op::infer;
 
     #[test]
     fn wrong_shapes_are_refused_with_all_of_them() {
         let infer = |weight: [usize; 3]| {
             let specs = [Spec::f32([2, 3, 5]), Spec::f32(weight), Spec::f32([4])];
-            Conv.infer(&Inputs { op: "conv", specs: &specs })
-                .map(|y| y.values[0].shape.clone())
-                .map_err(|e| e.to_string())
+            infer(&Conv, "conv", &specs).map(|y| y.values[0].shape.clone()).map_err(|e| e.to_string())
         };
         assert_eq!(infer([4, 2, 5]).unwrap()[..], [2, 2, 4]);
         let message = infer([4, 4, 5]).unwrap_err();
         assert!(message.contains("filters of height 4 over 3 places") && message.contains("[4, 4, 5]"), "{message}");
-        assert!(infer([4, 2, 6]).unwrap_err().contains("differ in their last axis"));
-        assert!(infer([3, 2, 5]).unwrap_err().contains("input 2 must be [3]"));
+        assert!(infer([4, 2, 6]).unwrap_err().contains("weight is [4, 2, 6], expected [n, h, d]"));
+        assert!(infer([3, 2, 5]).unwrap_err().contains("bias is [4], expected [n] = [3]"));
     }
 }

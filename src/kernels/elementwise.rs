@@ -3,11 +3,11 @@
 //!
 //! NaN in, NaN out, comparisons included: a mask that is made of NaN must not select a number.
 
-use super::args::{Args, rows};
 use super::broadcast::{Broadcast, RANK};
 use super::lanes;
+use super::parallel::par_rows;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::tensor::{DType, Shape, Spec};
@@ -285,13 +285,13 @@ pub const MAX_INPUTS: usize = 7;
 impl Chain {
     fn broadcast(&self, a: &Args<impl Real>) -> Broadcast {
         let shapes: Vec<&Shape> = (0..a.len()).map(|i| a.shape(i)).collect();
-        Broadcast::new(a.out_shape(0), &shapes)
+        Broadcast::new(a.out_shape("y"), &shapes)
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
         let b = self.broadcast(a);
         let inner = *b.extents.last().unwrap();
-        rows(a.out(0), inner, inner * self.code.len(), |row, out| {
+        par_rows(a.out("y"), inner, inner * self.code.len(), |row, out| {
             let at = b.row(row);
             let starts: Vec<usize> = (0..a.len()).map(|i| b.offset(i, &at)).collect();
             let mut r = vec![T::ZERO; self.inputs + self.code.len()];
@@ -334,7 +334,7 @@ impl Chain {
     /// elements where rows allow it: one division for four, and loads of 16 bytes.
     fn shader(&self, s: &Shapes) -> Result<(String, usize)> {
         let shapes: Vec<&Shape> = s.inputs.iter().map(|x| &x.shape).collect();
-        let whole = Broadcast::new(s.output(0), &shapes);
+        let whole = Broadcast::new(s.output("y"), &shapes);
         let by_four = whole.by_four();
         let lanes: &[&str] = if by_four.is_some() { &[".x", ".y", ".z", ".w"] } else { &[""] };
         let b = by_four.unwrap_or(whole);
@@ -389,7 +389,7 @@ impl Chain {
             4 => format!("    y[i] = vec4({});\n}}\n", values.join(", ")),
             _ => format!("    y[i] = {};\n}}\n", values[0]),
         };
-        Ok((text, s.output(0).elements() / lanes.len()))
+        Ok((text, s.output("y").elements() / lanes.len()))
     }
 }
 
@@ -398,9 +398,14 @@ impl Op for Chain {
         "elementwise"
     }
 
+    fn operands(&self) -> Operands {
+        const NAMES: [&str; MAX_INPUTS] = ["x0", "x1", "x2", "x3", "x4", "x5", "x6"];
+        let inputs = NAMES[..self.inputs.min(MAX_INPUTS)].iter();
+        inputs.fold(Operands::new(), |operands, name| operands.any(name, "*")).out("y")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(self.inputs)?;
-        if x.len() > MAX_INPUTS || x.specs.iter().any(|s| s.shape.len() > RANK) {
+        if self.inputs > MAX_INPUTS || x.specs.iter().any(|s| s.shape.len() > RANK) {
             return x.fail(format!("takes at most {MAX_INPUTS} operands of {RANK} axes"));
         }
         let mut shape = Shape::default();
@@ -427,7 +432,7 @@ impl Op for Chain {
             });
         }
         let mut dr: Vec<Option<Var>> = vec![None; r.len()];
-        *dr.last_mut().unwrap() = Some(node.dy(0));
+        *dr.last_mut().unwrap() = Some(node.dy("y"));
         for (k, instr) in self.code.iter().enumerate().rev() {
             let (Instr::Apply(f, p, q), Some(dy)) = (*instr, dr[self.inputs + k]) else { continue };
             let to = f.gradient(r[p], r[q], r[self.inputs + k], dy);
@@ -453,24 +458,16 @@ impl Op for Chain {
         Ok(vec![Launch::generated(text, "forward").params(n as u32).threads(n, caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x0", "x1", "x2", "x3", "x4", "x5", "x6"], outputs: &["y"], scratch: &[] }
-    }
-
     fn cost(&self, s: &Shapes) -> Cost {
         let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: (s.output(0).elements() * self.code.len()) as u64 }
+        Cost { bytes, flops: (s.output("y").elements() * self.code.len()) as u64 }
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        let out = s.output(0);
+        let out = s.output("y");
         let parts = *out.first()?;
         let cut = |x: &Spec| x.shape.len() == out.len() && x.shape[0] == parts;
         let inputs = s.inputs.iter().enumerate().map(|(i, x)| (cut(x) as u32) << i).sum();
         Split::rows(parts, inputs)
-    }
-
-    fn as_chain(&self) -> Option<&Chain> {
-        Some(self)
     }
 }

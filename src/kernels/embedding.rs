@@ -1,14 +1,14 @@
 //! Embedding gather, and its gradient by sorted segments: no atomics, the same bits every time.
 
-use super::args::{Args, rows};
 use super::fast::wide;
 use super::launch::{SEARCH, turns_of};
+use super::parallel::par_rows;
 use super::real::Real;
 use super::sums::{COLUMNS, Rows};
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::tensor::segments::CHUNK;
-use crate::tensor::{DType, Shape, Spec};
+use crate::tensor::{Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -32,9 +32,9 @@ pub struct Gather;
 
 impl Gather {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let d = a.shape(0)[1];
-        let (table, indices) = (a.f(0), a.u(1));
-        rows(a.out(0), d, d, |i, y| match table.get(indices[i] as usize * d..(indices[i] as usize + 1) * d) {
+        let d = a.shape("table")[1];
+        let (table, indices) = (a.f("table"), a.u("indices"));
+        par_rows(a.out("y"), d, d, |i, y| match table.get(indices[i] as usize * d..(indices[i] as usize + 1) * d) {
             Some(row) => y.copy_from_slice(row),
             None => y.fill(T::ZERO),
         });
@@ -46,49 +46,36 @@ impl Op for Gather {
         "gather"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        x.rank(0, 2)?;
-        x.dtype(0, DType::F32)?;
-        x.dtype(1, DType::U32)?;
-        let shape: Vec<usize> = x.shape(1).iter().copied().chain([x.shape(0)[1]]).collect();
-        Ok(Outputs::one(Spec::f32(shape)))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("table", "n d").u32("indices", "..").out_f32("y", ".. d")
     }
 
     /// Only for tables that are computed: those that are parameters get [`GatherGrad`] from the gradient pass.
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let (table, indices, dy) = (node.inputs[0], node.inputs[1], node.dy(0));
+        let (table, indices, dy) = (node.input("table"), node.input("indices"), node.dy("y"));
         let (n, d) = (indices.shape().elements(), table.shape()[1]);
         let op = GatherGradDense { rows: table.shape()[0] };
         let dx = dy.graph().try_push(op, &[indices.reshape([n]), dy.reshape([n, d])])?[0];
-        Ok(Grads::to([(0, dx)]))
+        Ok(Grads::to([("table", dx)]))
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let (n, d) = (s.input(1).elements(), s.input(0)[1]);
-        let params = Params { rows: s.input(0)[0] as u32, n: n as u32, ..Params::default() };
+        let (n, d) = (s.input("indices").elements(), s.input("table")[1]);
+        let params = Params { rows: s.input("table")[0] as u32, n: n as u32, ..Params::default() };
         Ok(vec![launch("forward", d, params).threads(n * d, caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["table", "indices"], outputs: &["y"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(*s.input(1).first()?, 0b10)
+        s.rows(*s.input("indices").first()?, ["indices"])
     }
 
     /// The gathered rows, at most once each from a table that is smaller than what is gathered.
     fn cost(&self, s: &Shapes) -> Cost {
         let out = s.outputs[0].bytes() as u64;
-        let read = out.min(s.inputs[0].bytes() as u64);
-        Cost { bytes: out + read + s.inputs[1].bytes() as u64, flops: 0 }
-    }
-
-    fn is_gather(&self) -> bool {
-        true
+        let read = out.min(s.spec("table").bytes() as u64);
+        Cost { bytes: out + read + s.spec("indices").bytes() as u64, flops: 0 }
     }
 }
 
@@ -105,8 +92,9 @@ impl GatherGrad {
     const FIXED: usize = 4;
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (order, chunk_starts, row_chunks, counts) = (a.u(0), a.u(1), a.u(2), a.u(3));
-        let d = a.out_shape(0)[1];
+        let (order, chunk_starts, row_chunks, counts) =
+            (a.u("order"), a.u("chunk_starts"), a.u("row_chunks"), a.u("counts"));
+        let d = a.out_shape("values")[1];
         let parts: Vec<(&[T], usize)> = (GatherGrad::FIXED..a.len()).map(|i| (a.f(i), a.shape(i)[0])).collect();
         let entry = |mut at: usize| {
             for &(part, rows) in &parts {
@@ -119,7 +107,7 @@ impl GatherGrad {
         };
         let used = counts[0] as usize;
         let average = order.len() / used.max(1) + 1;
-        rows(&mut a.out(0)[..used * d], d, average * d, |r, y| {
+        par_rows(&mut a.out("values")[..used * d], d, average * d, |r, y| {
             wide(
                 #[inline(always)]
                 || {
@@ -157,64 +145,48 @@ impl Op for GatherGrad {
         "gather backward"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        if !(GatherGrad::FIXED + 1..=GatherGrad::FIXED + GatherGrad::MAX_PARTS).contains(&x.len()) {
-            return x.fail("takes the four segment lists and 1 to 4 gradients");
-        }
-        (0..GatherGrad::FIXED).try_for_each(|i| x.dtype(i, DType::U32))?;
-        let d = x.shape(GatherGrad::FIXED).last_dim();
-        let mut n = 0;
-        for i in GatherGrad::FIXED..x.len() {
-            x.rank(i, 2)?;
-            if x.shape(i)[1] != d {
-                return x.fail("widths differ");
-            }
-            n += x.shape(i)[0];
-        }
-        if x.shape(0)[0] != n {
-            return x.fail(format!("the lists are for {} gathered rows, not {n}", x.shape(0)[0]));
-        }
-        let ends = |i: usize| x.shape(i)[0].checked_sub(1);
-        let (Some(caps_rows), Some(caps_chunks)) = (ends(2), ends(1)) else {
-            return x.fail("the segment lists have no end");
-        };
-        Ok(Outputs::one(Spec::f32([caps_rows, d])).with_scratch(Spec::f32([caps_chunks, d])))
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .u32("order", "entries")
+            .u32("chunk_starts", "chunks+1")
+            .u32("row_chunks", "rows+1")
+            .u32("counts", "4")
+            .f32("dy0", "n0 d")
+            .f32("dy1", "n1 d")
+            .optional()
+            .f32("dy2", "n2 d")
+            .optional()
+            .f32("dy3", "n3 d")
+            .optional()
+            .out_f32("values", "rows d")
+            .scratch("chunk_sums")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        let gathered: usize = (GatherGrad::FIXED..x.len()).map(|i| x.shape(i)[0]).sum();
+        if x.extent("entries") != gathered {
+            return x.fail(format!("the lists are for {} gathered rows, not {gathered}", x.extent("entries")));
+        }
+        Ok(x.declared().with_scratch(Spec::f32([x.extent("chunks"), x.extent("d")])))
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        const NAMES: [&str; GatherGrad::MAX_PARTS] = ["dy0", "dy1", "dy2", "dy3"];
-        let [chunks, d] = [s.scratch[0].shape[0], s.output(0)[1]];
-        let rows = s.output(0)[0];
+        let [chunks, d] = [s.scratch[0].shape[0], s.output("values")[1]];
+        let rows = s.output("values")[0];
         let parts = &s.inputs[GatherGrad::FIXED..];
         let part = |i: usize| parts.get(i).map_or(0, |x| x.shape[0] as u32);
         let params = Params { rows: rows as u32, n: chunks as u32, part0: part(0), part1: part(1), part2: part(2) };
-        let mut chunk_sums = launch("sum_chunks", d, params).turns(turns_of(CHUNK, 0)).threads(chunks * d, caps)?;
-        for name in &NAMES[parts.len()..] {
-            chunk_sums = chunk_sums.bind(name, GatherGrad::FIXED);
-        }
+        let chunk_sums = launch("sum_chunks", d, params).turns(turns_of(CHUNK, 0)).threads(chunks * d, caps)?;
         // All gathered rows may be the same one.
-        let most = s.input(0)[0].div_ceil(CHUNK);
+        let most = s.input("order")[0].div_ceil(CHUNK);
         Ok(vec![chunk_sums, launch("sum_rows", d, params).turns(turns_of(most, 0)).threads(rows * d, caps)?])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
         let gathered = s.inputs[GatherGrad::FIXED..].iter().map(|x| x.shape.elements() as u64).sum();
-        Cost { bytes, flops: gathered }
-    }
-
-    fn operands(&self) -> Operands {
-        Operands {
-            inputs: &["order", "chunk_starts", "row_chunks", "counts", "dy0", "dy1", "dy2", "dy3"],
-            outputs: &["values"],
-            scratch: &["chunk_sums"],
-        }
+        Cost { bytes: s.bytes(), flops: gathered }
     }
 }
 
@@ -234,9 +206,9 @@ impl GatherGradDense {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let d = a.shape(1)[1];
-        let (indices, dy) = (a.u(0), a.f(1));
-        rows(a.out(0), d, indices.len() * d / 4, |r, y| {
+        let d = a.shape("dy")[1];
+        let (indices, dy) = (a.u("indices"), a.f("dy"));
+        par_rows(a.out("dtable"), d, indices.len() * d / 4, |r, y| {
             for (block, y) in y.chunks_mut(COLUMNS).enumerate() {
                 let mut sums = Rows::default();
                 for (i, _) in indices.iter().enumerate().filter(|&(_, &row)| row as usize == r) {
@@ -253,10 +225,11 @@ impl Op for GatherGradDense {
         "small gather backward"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().u32("indices", "n").f32("dy", "n d").out("dtable").scratch("partial")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        x.rank(1, 2)?;
-        x.is_shape(0, &[x.shape(1)[0]])?;
         if self.rows > GatherGradDense::MAX_ROWS {
             return x.fail(format!(
                 "a table of {} rows (over {}) needs sorted segments from the batch: declare them with Graph::segments",
@@ -264,19 +237,15 @@ impl Op for GatherGradDense {
                 GatherGradDense::MAX_ROWS
             ));
         }
-        let [n, d] = [x.shape(1)[0], x.shape(1)[1]];
+        let [n, d] = ["n", "d"].map(|axis| x.extent(axis));
         let partial = Spec::f32([GatherGradDense::chunks(n), self.rows, d]);
         Ok(Outputs::one(Spec::f32([self.rows, d])).with_scratch(partial))
-    }
-
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let [n, d] = [s.input(1)[0], s.input(1)[1]];
+        let [n, d] = [s.input("dy")[0], s.input("dy")[1]];
         let chunks = GatherGradDense::chunks(n);
         let params = Params { rows: self.rows as u32, n: n as u32, part0: chunks as u32, ..Params::default() };
         Ok(vec![
@@ -285,10 +254,6 @@ impl Op for GatherGradDense {
                 .threads(chunks * self.rows * d, caps)?,
             launch("small_join", d, params).turns(turns_of(chunks, 0)).threads(self.rows * d, caps)?,
         ])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["indices", "dy"], outputs: &["dtable"], scratch: &["partial"] }
     }
 }
 
@@ -301,8 +266,8 @@ pub struct RowsToDense {
 impl RowsToDense {
     fn twin<T: Real>(&self, a: &Args<T>) {
         let d = self.shape[1];
-        let (values, table_rows, used) = (a.f(0), a.u(1), a.u(2)[0] as usize);
-        rows(a.out(0), d, d, |r, y| match table_rows[..used].binary_search(&(r as u32)) {
+        let (values, table_rows, used) = (a.f("row_values"), a.u("rows"), a.u("counts")[0] as usize);
+        par_rows(a.out("dense"), d, d, |r, y| match table_rows[..used].binary_search(&(r as u32)) {
             Ok(i) => y.copy_from_slice(&values[i * d..][..d]),
             Err(_) => y.fill(T::ZERO),
         });
@@ -314,28 +279,20 @@ impl Op for RowsToDense {
         "rows to dense"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(3)?;
-        x.is_shape(1, &[x.shape(0)[0]])?;
-        x.dtype(1, DType::U32)?;
-        x.dtype(2, DType::U32)?;
-        Ok(Outputs::one(Spec::f32(self.shape.clone())))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("row_values", "cap d").u32("rows", "cap").u32("counts", "4").out("dense")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, _x: &Inputs) -> Result<Outputs> {
+        Ok(Outputs::one(Spec::f32(self.shape.clone())))
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let [rows, d] = [self.shape[0], self.shape[1]];
-        let params = Params { rows: rows as u32, n: s.input(1)[0] as u32, ..Params::default() };
+        let params = Params { rows: rows as u32, n: s.input("rows")[0] as u32, ..Params::default() };
         Ok(vec![launch("rows_to_dense", d, params).turns(SEARCH).threads(rows * d, caps)?])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["row_values", "rows", "counts"], outputs: &["dense"], scratch: &[] }
     }
 }
 
@@ -346,9 +303,9 @@ pub struct GatherDot;
 
 impl GatherDot {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (users, table, ids) = (a.f(0), a.f(1), a.u(2));
-        let (d, c) = (a.shape(0)[1], a.shape(2)[1]);
-        rows(a.out(0), c, c * d, |b, y| {
+        let (users, table, ids) = (a.f("users"), a.f("table"), a.u("ids"));
+        let (d, c) = (a.shape("users")[1], a.shape("ids")[1]);
+        par_rows(a.out("y"), c, c * d, |b, y| {
             let user = &users[b * d..][..d];
             for (y, &id) in y.iter_mut().zip(&ids[b * c..]) {
                 let row = table.get(id as usize * d..(id as usize + 1) * d).unwrap_or_default();
@@ -363,27 +320,16 @@ impl Op for GatherDot {
         "gather dot"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(3)?;
-        (0..3).try_for_each(|i| x.rank(i, 2))?;
-        x.dtype(2, DType::U32)?;
-        if x.shape(0)[1] != x.shape(1)[1] || x.shape(0)[0] != x.shape(2)[0] {
-            return x.fail("users, table and ids do not fit");
-        }
-        Ok(Outputs::one(Spec::f32(x.shape(2).clone())))
-    }
-
-    /// Ranking needs none.
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn operands(&self) -> Operands {
+        Operands::new().f32("users", "b d").f32("table", "n d").u32("ids", "b c").out_f32("y", "b c")
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (users, table, ids) = (a.f(0), a.f(1), a.u(2));
-        let (d, c) = (a.shape(0)[1], a.shape(2)[1]);
-        rows(a.out(0), c, c * d, |b, y| {
+        let (users, table, ids) = (a.f("users"), a.f("table"), a.u("ids"));
+        let (d, c) = (a.shape("users")[1], a.shape("ids")[1]);
+        par_rows(a.out("y"), c, c * d, |b, y| {
             let user = &users[b * d..][..d];
             wide(
                 #[inline(always)]
@@ -399,23 +345,19 @@ impl Op for GatherDot {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let (n, listed) = (s.output(0).elements(), s.output(0)[1]);
-        let [rows, d] = [s.input(1)[0], s.input(1)[1]];
+        let (n, listed) = (s.output("y").elements(), s.output("y")[1]);
+        let [rows, d] = [s.input("table")[0], s.input("table")[1]];
         let params = Params { rows: rows as u32, n: n as u32, part0: listed as u32, ..Params::default() };
         Ok(vec![launch("gather_dot", d, params).turns(turns_of(d, 0)).threads(n, caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["users", "table", "ids"], outputs: &["y"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b101)
+        s.rows(s.input("users")[0], ["users", "ids"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let n = s.output(0).elements() as u64;
-        let d = s.input(0)[1] as u64;
-        Cost { bytes: (4 * n * d).min(s.inputs[1].bytes() as u64) + 8 * n, flops: 2 * n * d }
+        let n = s.output("y").elements() as u64;
+        let d = s.input("users")[1] as u64;
+        Cost { bytes: (4 * n * d).min(s.spec("table").bytes() as u64) + 8 * n, flops: 2 * n * d }
     }
 }

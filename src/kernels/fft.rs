@@ -1,11 +1,11 @@
 //! Fourier transform of real channels along a sequence, and its inverse.
 
-use super::args::{Args, rows};
 use super::fourier::{self, LONGEST, Params, Sequence, frequencies, is_edge};
+use super::parallel::par_rows;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
-use crate::tensor::{DType, Spec};
+use crate::tensor::Spec;
 use crate::twin;
 
 /// Y\[b, k, c\] = g_k / sqrt(T) sum_n x\[b, n, c\] e^(-2 pi i k n / T) for k <= T / 2: x \[B, T, d\], table \[T, 2\]
@@ -35,16 +35,14 @@ pub(super) fn block(t: usize) -> usize {
     (1024 / t).clamp(1, 8)
 }
 
-/// The length that `table` is of, or an error.
-pub(super) fn length(x: &Inputs, table: usize) -> Result<usize> {
-    (0..x.len()).try_for_each(|i| x.dtype(i, DType::F32))?;
-    x.rank(table, 2)?;
-    let t = x.shape(table)[0];
-    x.is_shape(table, &[t, 2])?;
-    if x.shape(0).last_dim() == 0 {
-        return x.fail("no channels");
+/// Batch, length and channels of sequences that can be transformed, or an error.
+pub(super) fn check_length(x: &Inputs) -> Result<[usize; 3]> {
+    let [batch, t, d] = ["b", "t", "d"].map(|axis| x.extent(axis));
+    match () {
+        _ if d == 0 => x.fail("no channels"),
+        _ if !(1..=LONGEST).contains(&t) => x.fail(format!("sequences of {t}, not of 1 to {LONGEST}")),
+        _ => Ok([batch, t, d]),
     }
-    if (1..=LONGEST).contains(&t) { Ok(t) } else { x.fail(format!("sequences of {t}, not of 1 to {LONGEST}")) }
 }
 
 fn ortho(t: usize) -> f64 {
@@ -62,8 +60,8 @@ impl Rfft {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (x, [t, d]) = (a.f(0), [1, 2].map(|i| a.shape(0)[i]));
-        rows(a.out(0), frequencies(t) * 2 * d, 8 * t * d, |b, y| {
+        let (x, [t, d]) = (a.f("x"), [1, 2].map(|i| a.shape("x")[i]));
+        par_rows(a.out("y"), frequencies(t) * 2 * d, 8 * t * d, |b, y| {
             let z = fourier::spectra(&x[b * t * d..][..t * d], d);
             for (k, y) in y.chunks_exact_mut(2 * d).enumerate() {
                 let g = T::of(ortho(t) * weight(k, t, self.inner()));
@@ -79,9 +77,9 @@ impl Irfft {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (x, [t, d]) = (a.f(0), [1, 2].map(|i| a.out_shape(0)[i]));
+        let (x, [t, d]) = (a.f("x"), [1, 2].map(|i| a.out_shape("y")[i]));
         let len = frequencies(t) * 2 * d;
-        rows(a.out(0), t * d, 8 * t * d, |b, y| {
+        par_rows(a.out("y"), t * d, 8 * t * d, |b, y| {
             let x = &x[b * len..][..len];
             fourier::signals(y, d, T::of(ortho(t)), |k, c| {
                 let g = T::of(weight(k, t, self.inner()));
@@ -96,18 +94,18 @@ impl Op for Rfft {
         "rfft"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "b t d").f32("table", "t 2").out("y")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        x.rank(0, 3)?;
-        let t = length(x, 1)?;
-        let [batch, d] = [x.shape(0)[0], x.shape(0)[2]];
-        x.is_shape(0, &[batch, t, d])?;
+        let [batch, t, d] = check_length(x)?;
         Ok(Outputs::one(Spec::f32([batch, frequencies(t), 2, d])))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let dy = node.dy(0);
-        Ok(Grads::to([(0, dy.graph().push(Irfft { halved: !self.doubled }, &[dy, node.inputs[1]]))]))
+        let dy = node.dy("y");
+        Ok(Grads::to([("x", dy.graph().push(Irfft { halved: !self.doubled }, &[dy, node.input("table")]))]))
     }
 
     twin!();
@@ -143,14 +141,14 @@ impl Op for Rfft {
                 }
             }
         }
-        let (x, table, [batch, t, d]) = (a.f(0), a.f(1), [0, 1, 2].map(|i| a.shape(0)[i]));
+        let (x, table, [batch, t, d]) = (a.f("x"), a.f("table"), [0, 1, 2].map(|i| a.shape("x")[i]));
         if fourier::has_large_prime(t) {
             return false;
         }
         let arch = pulp::Arch::new();
         let len = frequencies(t) * 2 * d;
         let block = block(t).min(batch);
-        rows(a.out(0), block * len, block * 8 * t * d, |i, y| {
+        par_rows(a.out("y"), block * len, block * 8 * t * d, |i, y| {
             let x = &x[i * block * t * d..][..y.len() / len * t * d];
             arch.dispatch(Job { x, y, table, d, inner: self.inner() });
         });
@@ -158,21 +156,17 @@ impl Op for Rfft {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let extents = [0, 1, 2].map(|i| s.input(0)[i]);
+        let extents = [0, 1, 2].map(|i| s.input("x")[i]);
         let params = Params { inner: self.inner() as f32, ..Params::new(extents, ortho(extents[1])) };
         Ok(vec![params.launch("fft", "forward", extents[0], caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "table"], outputs: &["y"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b01)
+        s.rows(s.input("x")[0], ["x"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        fourier::cost(s, s.input(0), 1)
+        fourier::cost(s, s.input("x"), 1)
     }
 }
 
@@ -181,18 +175,19 @@ impl Op for Irfft {
         "irfft"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "b f 2 d").f32("table", "t 2").out("y")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        x.rank(0, 4)?;
-        let t = length(x, 1)?;
-        let [batch, d] = [x.shape(0)[0], x.shape(0)[3]];
-        x.is_shape(0, &[batch, frequencies(t), 2, d])?;
+        let [batch, t, d] = check_length(x)?;
+        x.is_shape("x", &[batch, frequencies(t), 2, d])?;
         Ok(Outputs::one(Spec::f32([batch, t, d])))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let dy = node.dy(0);
-        Ok(Grads::to([(0, dy.graph().push(Rfft { doubled: !self.halved }, &[dy, node.inputs[1]]))]))
+        let dy = node.dy("y");
+        Ok(Grads::to([("x", dy.graph().push(Rfft { doubled: !self.halved }, &[dy, node.input("table")]))]))
     }
 
     twin!();
@@ -228,14 +223,14 @@ impl Op for Irfft {
                 }
             }
         }
-        let (x, table, [batch, t, d]) = (a.f(0), a.f(1), [0, 1, 2].map(|i| a.out_shape(0)[i]));
+        let (x, table, [batch, t, d]) = (a.f("x"), a.f("table"), [0, 1, 2].map(|i| a.out_shape("y")[i]));
         if fourier::has_large_prime(t) {
             return false;
         }
         let arch = pulp::Arch::new();
         let len = frequencies(t) * 2 * d;
         let block = block(t).min(batch);
-        rows(a.out(0), block * t * d, block * 8 * t * d, |i, y| {
+        par_rows(a.out("y"), block * t * d, block * 8 * t * d, |i, y| {
             let x = &x[i * block * len..][..y.len() / (t * d) * len];
             arch.dispatch(Job { x, y, table, d, inner: self.inner() });
         });
@@ -243,39 +238,36 @@ impl Op for Irfft {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let extents = [0, 1, 2].map(|i| s.output(0)[i]);
+        let extents = [0, 1, 2].map(|i| s.output("y")[i]);
         let params = Params { inner: self.inner() as f32, ..Params::new(extents, ortho(extents[1])) };
         Ok(vec![params.launch("fft", "inverse", extents[0], caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "table"], outputs: &["y"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b01)
+        s.rows(s.input("x")[0], ["x"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        fourier::cost(s, s.output(0), 1)
+        fourier::cost(s, s.output("y"), 1)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::op::infer;
 
     #[test]
     fn wrong_shapes_are_refused_with_all_of_them() {
-        let refused = |op: &dyn Op, specs: &[Spec]| op.infer(&Inputs { op: op.name(), specs }).unwrap_err().to_string();
+        let refused = |op: &dyn Op, specs: &[Spec]| infer(op, op.name(), specs).unwrap_err().to_string();
         let rfft = Rfft { doubled: false };
-        let y = rfft.infer(&Inputs { op: "rfft", specs: &[Spec::f32([2, 7, 3]), Spec::f32([7, 2])] }).unwrap();
+        let y = infer(&rfft, "rfft", &[Spec::f32([2, 7, 3]), Spec::f32([7, 2])]).unwrap();
         assert_eq!(y.values[0].shape[..], [2, 4, 2, 3]);
         let message = refused(&rfft, &[Spec::f32([2, 8, 3]), Spec::f32([7, 2])]);
-        assert!(message.contains("input 0 must be [2, 7, 3]") && message.contains("[2, 8, 3]"), "{message}");
+        assert!(message.contains("table is [7, 2], expected [t, 2] = [8, 2]"), "{message}");
         let message = refused(&rfft, &[Spec::f32([2, 2049, 3]), Spec::f32([2049, 2])]);
         assert!(message.contains("sequences of 2049, not of 1 to 2048"), "{message}");
         let message = refused(&Irfft { halved: false }, &[Spec::f32([2, 5, 2, 3]), Spec::f32([7, 2])]);
-        assert!(message.contains("input 0 must be [2, 4, 2, 3]"), "{message}");
+        assert!(message.contains("x must be [2, 4, 2, 3]"), "{message}");
     }
 }

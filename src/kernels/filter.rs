@@ -1,12 +1,12 @@
 //! A filter in the frequencies of a sequence: both transforms and the product between them in one kernel.
 
-use super::args::{Args, rows};
-use super::fft::{block, length};
+use super::fft::{block, check_length};
 use super::fourier::{self, Params, Sequence, frequencies, is_edge, times};
 use super::launch::turns_of;
+use super::parallel::par_rows;
 use super::real::Real;
 use super::sums::join;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::tensor::Spec;
 use crate::twin;
@@ -28,9 +28,9 @@ pub struct FilterWeight;
 
 impl Filter {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (x, weight, [t, d]) = (a.f(0), a.f(1), [1, 2].map(|i| a.shape(0)[i]));
+        let (x, weight, [t, d]) = (a.f("x"), a.f("weight"), [1, 2].map(|i| a.shape("x")[i]));
         let sign = if self.conjugate { -T::ONE } else { T::ONE };
-        rows(a.out(0), t * d, 16 * t * d, |b, y| {
+        par_rows(a.out("y"), t * d, 16 * t * d, |b, y| {
             let z = fourier::spectra(&x[b * t * d..][..t * d], d);
             fourier::signals(y, d, T::of(1.0 / t as f64), |k, c| {
                 let ([re, im], [w, v]) = (z[c * t + k], [weight[k * 2 * d + c], sign * weight[(k * 2 + 1) * d + c]]);
@@ -45,27 +45,27 @@ impl Op for Filter {
         "filter"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "b t d").f32("weight", "f 2 d").f32("table", "t 2").out_f32("y", "b t d")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(3)?;
-        x.rank(0, 3)?;
-        let t = length(x, 2)?;
-        let [batch, d] = [x.shape(0)[0], x.shape(0)[2]];
-        x.is_shape(0, &[batch, t, d])?;
-        x.is_shape(1, &[frequencies(t), 2, d])?;
-        Ok(Outputs::one(x.specs[0].clone()))
+        let [_, t, d] = check_length(x)?;
+        x.is_shape("weight", &[frequencies(t), 2, d])?;
+        Ok(x.declared())
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let ([x, weight, table], dy) = ([0, 1, 2].map(|i| node.inputs[i]), node.dy(0));
+        let ([x, weight, table], dy) = (["x", "weight", "table"].map(|name| node.input(name)), node.dy("y"));
         let g = dy.graph();
         let mut to = vec![];
-        if node.wanted[0] {
-            to.push((0, g.push(Filter { conjugate: !self.conjugate }, &[dy, weight, table])));
+        if node.wants("x") {
+            to.push(("x", g.push(Filter { conjugate: !self.conjugate }, &[dy, weight, table])));
         }
-        if node.wanted[1] {
+        if node.wants("weight") {
             // Of the conjugate filter the two change places: conj(W) D = conj(W conj(D)).
             let (x, dy) = if self.conjugate { (dy, x) } else { (x, dy) };
-            to.push((1, g.push(FilterWeight, &[x, dy, table])));
+            to.push(("weight", g.push(FilterWeight, &[x, dy, table])));
         }
         Ok(Grads::to(to))
     }
@@ -114,15 +114,15 @@ impl Op for Filter {
                 }
             }
         }
-        let (x, weight, table) = (a.f(0), a.f(1), a.f(2));
-        let [batch, t, d] = [0, 1, 2].map(|i| a.shape(0)[i]);
+        let (x, weight, table) = (a.f("x"), a.f("weight"), a.f("table"));
+        let [batch, t, d] = [0, 1, 2].map(|i| a.shape("x")[i]);
         if fourier::has_large_prime(t) {
             return false;
         }
         let arch = pulp::Arch::new();
         let sign = if self.conjugate { -1.0 } else { 1.0 };
         let block = block(t).min(batch);
-        rows(a.out(0), block * t * d, block * 16 * t * d, |i, y| {
+        par_rows(a.out("y"), block * t * d, block * 16 * t * d, |i, y| {
             let x = &x[i * block * t * d..][..y.len()];
             arch.dispatch(Job { x, weight, y, table, d, sign });
         });
@@ -130,22 +130,18 @@ impl Op for Filter {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let extents = [0, 1, 2].map(|i| s.input(0)[i]);
+        let extents = [0, 1, 2].map(|i| s.input("x")[i]);
         let sign = if self.conjugate { -1.0 } else { 1.0 };
         let params = Params { sign, ..Params::new(extents, 1.0 / extents[1] as f64) };
         Ok(vec![params.launch("filter", "forward", extents[0], caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "weight", "table"], outputs: &["y"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b001)
+        s.rows(s.input("x")[0], ["x"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        fourier::cost(s, s.input(0), 2)
+        fourier::cost(s, s.input("x"), 2)
     }
 }
 
@@ -168,12 +164,12 @@ impl FilterWeight {
 
     /// The sum over fixed blocks of sequences, added pair by pair, of what `add(x, dy, sum)` makes.
     fn sum<T: Real>(a: &Args<T>, add: impl Fn(&[T], &[T], &mut [T]) + Sync) {
-        let (x, dy, [batch, t, d]) = (a.f(0), a.f(1), [0, 1, 2].map(|i| a.shape(0)[i]));
-        let out = a.out(0);
+        let (x, dy, [batch, t, d]) = (a.f("x"), a.f("dy"), [0, 1, 2].map(|i| a.shape("x")[i]));
+        let out = a.out("dweight");
         // At most 16 parts: each takes as much memory as a sequence.
         let block = block(t).max(batch.div_ceil(16));
         let mut parts = vec![T::ZERO; batch.div_ceil(block).max(1) * out.len()];
-        rows(&mut parts, out.len(), block * 16 * t * d, |i, part| {
+        par_rows(&mut parts, out.len(), block * 16 * t * d, |i, part| {
             let range = i * block * t * d..x.len().min((i + 1) * block * t * d);
             add(&x[range.clone()], &dy[range], part);
         });
@@ -182,7 +178,7 @@ impl FilterWeight {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let [t, d] = [1, 2].map(|i| a.shape(0)[i]);
+        let [t, d] = [1, 2].map(|i| a.shape("x")[i]);
         FilterWeight::sum(a, |x, dy, sum| {
             for (x, dy) in x.chunks_exact(t * d).zip(dy.chunks_exact(t * d)) {
                 let [x, dy] = [x, dy].map(|x| fourier::spectra(x, d));
@@ -205,20 +201,15 @@ impl Op for FilterWeight {
         "filter weight"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(3)?;
-        x.rank(0, 3)?;
-        let t = length(x, 2)?;
-        let [batch, d] = [x.shape(0)[0], x.shape(0)[2]];
-        x.is_shape(0, &[batch, t, d])?;
-        x.is_shape(1, x.shape(0))?;
-        let chunks = batch.div_ceil(FilterWeight::params([batch, t, d]).chunk as usize);
-        let y = Outputs::one(Spec::f32([frequencies(t), 2, d]));
-        Ok(y.with_scratch(Spec::f32([chunks, frequencies(t), 2, d])))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "b t d").f32("dy", "b t d").f32("table", "t 2").out("dweight").scratch("partial")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        let extents @ [batch, t, d] = check_length(x)?;
+        let chunks = batch.div_ceil(FilterWeight::params(extents).chunk as usize);
+        let y = Outputs::one(Spec::f32([frequencies(t), 2, d]));
+        Ok(y.with_scratch(Spec::f32([chunks, frequencies(t), 2, d])))
     }
 
     twin!();
@@ -265,7 +256,7 @@ impl Op for FilterWeight {
                 }
             }
         }
-        let (table, [t, d]) = (a.f(2), [1, 2].map(|i| a.shape(0)[i]));
+        let (table, [t, d]) = (a.f("table"), [1, 2].map(|i| a.shape("x")[i]));
         if fourier::has_large_prime(t) {
             return false;
         }
@@ -275,7 +266,7 @@ impl Op for FilterWeight {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let extents = [0, 1, 2].map(|i| s.input(0)[i]);
+        let extents = [0, 1, 2].map(|i| s.input("x")[i]);
         let params = FilterWeight::params(extents);
         let parts = extents[0].div_ceil(params.chunk as usize);
         let join = Launch::of("filter", "weight_join")
@@ -283,18 +274,17 @@ impl Op for FilterWeight {
             .constant("SIZE", 64)
             .constant("PER_LANE", 1)
             .turns(turns_of(parts, 0));
-        Ok(vec![params.launch("filter", "weight_parts", parts, caps)?, join.threads(s.output(0).elements(), caps)?])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "dy", "table"], outputs: &["dweight"], scratch: &["partial"] }
+        Ok(vec![
+            params.launch("filter", "weight_parts", parts, caps)?,
+            join.threads(s.output("dweight").elements(), caps)?,
+        ])
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::sum(s.input(0)[0], 0b011, s.output(0))
+        s.sum(s.input("x")[0], ["x", "dy"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        fourier::cost(s, s.input(0), 2)
+        fourier::cost(s, s.input("x"), 2)
     }
 }

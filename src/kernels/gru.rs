@@ -1,13 +1,12 @@
 //! A gated recurrent unit (GRU) over a sequence: one kernel forward, one backward.
 
-use super::args::{Args, blocks};
 use super::fast::wide;
 use super::launch::turns_of;
 use super::panel::Product;
+use super::parallel::par_blocks;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
 use crate::error::{Error, Result};
-use crate::tensor::{DType, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -70,9 +69,9 @@ fn sigmoid<T: Real>(x: T) -> T {
 
 impl Gru {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (x, weight, bias, keep) = (a.f(0), a.f(1), a.f(2), a.f(3));
-        let [_, steps, h] = extents(a.out_shape(0));
-        blocks([(a.out(0), steps * h), (a.out(1), 4 * steps * h)], 8 * steps * h * h, |b, [y, saved]| {
+        let (x, weight, bias, keep) = (a.f("x"), a.f("weight"), a.f("bias"), a.f("keep"));
+        let [_, steps, h] = extents(a.out_shape("y"));
+        par_blocks([(a.out("y"), steps * h), (a.out("saved"), 4 * steps * h)], 8 * steps * h * h, |b, [y, saved]| {
             let mut state = vec![T::ZERO; h];
             for t in 0..steps {
                 let place = b * steps + t;
@@ -135,36 +134,38 @@ impl Op for Gru {
         "gru"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("x", "b t 3h")
+            .f32("weight", "h 3h")
+            .f32("bias", "3h")
+            .f32("keep", "b t")
+            .out_f32("y", "b t h")
+            .out_f32("saved", "b t 4h")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(4)?;
-        (0..4).try_for_each(|i| x.dtype(i, DType::F32))?;
-        x.rank(0, 3)?;
-        let [batch, t, gates] = extents(x.shape(0));
-        let h = gates / 3;
-        if gates != 3 * h || gates == 0 || t == 0 {
-            return x.fail("the inputs' part of the gates must be [B, T, 3H]");
+        if x.extent("h") == 0 || x.extent("t") == 0 {
+            return x.fail("no units or no steps");
         }
-        x.is_shape(1, &[h, 3 * h])?;
-        x.is_shape(2, &[3 * h])?;
-        x.is_shape(3, &[batch, t])?;
-        Ok(Outputs::many([Spec::f32([batch, t, h]), Spec::f32([batch, t, 4 * h])]))
+        Ok(x.declared())
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        if node.grads[1].is_some() {
+        if node.grad("saved").is_some() {
             return Ok(Grads::not_differentiable());
         }
-        let (weight, keep) = (node.inputs[1], node.inputs[3]);
-        let inputs = [weight.transpose(), keep, node.outputs[1], node.outputs[0], node.dy(0)];
+        let (weight, keep) = (node.input("weight"), node.input("keep"));
+        let inputs = [weight.transpose(), keep, node.output("saved"), node.output("y"), node.dy("y")];
         let d = weight.graph().try_push(GruBackward, &inputs)?;
         let flat = |v: crate::graph::Var<'g>| v.reshape([v.shape().rows(), v.shape().last_dim()]);
         let (dsums, before) = (flat(d[1]), flat(d[2]));
-        let mut to = vec![(0, d[0])];
-        if node.wanted[1] {
-            to.push((1, before.t_matmul(dsums)));
+        let mut to = vec![("x", d[0])];
+        if node.wants("weight") {
+            to.push(("weight", before.t_matmul(dsums)));
         }
-        if node.wanted[2] {
-            to.push((2, dsums.sum(0)));
+        if node.wants("bias") {
+            to.push(("bias", dsums.sum(0)));
         }
         Ok(Grads::to(to))
     }
@@ -172,11 +173,11 @@ impl Op for Gru {
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (x, weight, bias, keep) = (a.f(0), a.f(1), a.f(2), a.f(3));
-        let [_, steps, h] = extents(a.out_shape(0));
+        let (x, weight, bias, keep) = (a.f("x"), a.f("weight"), a.f("bias"), a.f("keep"));
+        let [_, steps, h] = extents(a.out_shape("y"));
         let lens = [steps * h * BLOCK, 4 * steps * h * BLOCK];
         let work = BLOCK * steps * h * h;
-        blocks([(a.out(0), lens[0]), (a.out(1), lens[1])], work, |block, [y, saved]| {
+        par_blocks([(a.out("y"), lens[0]), (a.out("saved"), lens[1])], work, |block, [y, saved]| {
             let sequences = y.len() / (steps * h);
             let zeros = vec![0.0; h];
             let mut sums = vec![0.0; sequences * 3 * h];
@@ -208,16 +209,11 @@ impl Op for Gru {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        launch("forward", s.output(0), 8, 1, caps)
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "weight", "bias", "keep"], outputs: &["y", "saved"], scratch: &[] }
+        launch("forward", s.output("y"), 8, 1, caps)
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: (s.input(0).elements() * (2 * s.output(0).last_dim() + 10)) as u64 }
+        Cost { bytes: s.bytes(), flops: (s.input("x").elements() * (2 * s.output("y").last_dim() + 10)) as u64 }
     }
 }
 
@@ -229,11 +225,11 @@ pub struct GruBackward;
 
 impl GruBackward {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (weight, keep, saved, y, dy) = (a.f(0), a.f(1), a.f(2), a.f(3), a.f(4));
-        let [_, steps, h] = extents(a.out_shape(2));
+        let (weight, keep, saved, y, dy) = (a.f("weight"), a.f("keep"), a.f("gates"), a.f("h"), a.f("dy"));
+        let [_, steps, h] = extents(a.out_shape("before"));
         let [gates, states] = [3 * steps * h, steps * h];
-        let outputs = [(a.out(0), gates), (a.out(1), gates), (a.out(2), states)];
-        blocks(outputs, 8 * steps * h * h, |b, [dx, dsums, before]| {
+        let outputs = [(a.out("dx"), gates), (a.out("dsums"), gates), (a.out("before"), states)];
+        par_blocks(outputs, 8 * steps * h * h, |b, [dx, dsums, before]| {
             let mut carried = vec![T::ZERO; h];
             for t in (0..steps).rev() {
                 let place = b * steps + t;
@@ -292,29 +288,27 @@ impl Op for GruBackward {
         "gru backward"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(5)?;
-        let [batch, t, h] = extents(x.shape(3));
-        x.is_shape(0, &[3 * h, h])?;
-        x.is_shape(1, &[batch, t])?;
-        x.is_shape(2, &[batch, t, 4 * h])?;
-        x.is_shape(4, &[batch, t, h])?;
-        let gates = Spec::f32([batch, t, 3 * h]);
-        Ok(Outputs::many([gates.clone(), gates, x.specs[3].clone()]))
-    }
-
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("weight", "3h h")
+            .f32("keep", "b t")
+            .f32("gates", "b t 4h")
+            .f32("h", "b t h")
+            .f32("dy", "b t h")
+            .out_f32("dx", "b t 3h")
+            .out_f32("dsums", "b t 3h")
+            .out_f32("before", "b t h")
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (weight, keep, saved, y, dy) = (a.f(0), a.f(1), a.f(2), a.f(3), a.f(4));
-        let [_, steps, h] = extents(a.out_shape(2));
+        let (weight, keep, saved, y, dy) = (a.f("weight"), a.f("keep"), a.f("gates"), a.f("h"), a.f("dy"));
+        let [_, steps, h] = extents(a.out_shape("before"));
         let [gates, states] = [3 * steps * h, steps * h];
-        let outputs = [(a.out(0), gates * BLOCK), (a.out(1), gates * BLOCK), (a.out(2), states * BLOCK)];
-        blocks(outputs, BLOCK * steps * h * h, |block, [dx, dsums, before]| {
+        let outputs =
+            [(a.out("dx"), gates * BLOCK), (a.out("dsums"), gates * BLOCK), (a.out("before"), states * BLOCK)];
+        par_blocks(outputs, BLOCK * steps * h * h, |block, [dx, dsums, before]| {
             let mut carried = vec![0.0; before.len() / steps];
             for t in (0..steps).rev() {
                 wide(
@@ -348,28 +342,26 @@ impl Op for GruBackward {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        launch("backward", s.output(2), 16, 3, caps)
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["weight", "keep", "gates", "h", "dy"], outputs: &["dx", "dsums", "before"], scratch: &[] }
+        launch("backward", s.output("before"), 16, 3, caps)
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: (s.output(0).elements() * (2 * s.output(2).last_dim() + 6)) as u64 }
+        Cost { bytes: s.bytes(), flops: (s.output("dx").elements() * (2 * s.output("before").last_dim() + 6)) as u64 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::op::infer;
+    use crate::tensor::Spec;
 
     #[test]
     fn a_state_too_wide_for_workgroup_memory_is_refused_with_its_size() {
         let specs = [Spec::f32([2, 3, 3000]), Spec::f32([1000, 3000]), Spec::f32([3000]), Spec::f32([2, 3])];
-        let outputs = Gru.infer(&Inputs { op: "gru", specs: &specs }).unwrap().values;
-        let s = Shapes { inputs: &specs, outputs: &outputs, scratch: &[] };
+        let outputs = infer(&Gru, "gru", &specs).unwrap().values;
+        let operands = Gru.operands();
+        let s = Shapes::new(&operands, &specs, &outputs, &[]);
         assert_eq!(Gru.gpu(&s, &Caps::default()).unwrap().len(), 1);
         let small = Caps { workgroup_bytes: 4 << 10, ..Caps::default() };
         let message = Gru.gpu(&s, &small).unwrap_err().to_string();
@@ -379,7 +371,7 @@ mod tests {
     #[test]
     fn wrong_shapes_are_refused_with_all_of_them() {
         let specs = [Spec::f32([2, 3, 12]), Spec::f32([12, 4]), Spec::f32([12]), Spec::f32([2, 3])];
-        let message = Gru.infer(&Inputs { op: "gru", specs: &specs }).unwrap_err().to_string();
-        assert!(message.contains("input 1 must be [4, 12]") && message.contains("[12, 4]"), "{message}");
+        let message = infer(&Gru, "gru", &specs).unwrap_err().to_string();
+        assert!(message.contains("weight is [12, 4], expected [h, 3h] = [4, 12]"), "{message}");
     }
 }

@@ -1,15 +1,14 @@
 //! Layer norm (Ba, Kiros and Hinton, 2016) and RMS norm (Zhang and Sennrich, 2019), fused with the residual before them.
 
-use super::args::{Args, blocks, rows, rows2};
 use super::fast::wide;
 use super::lanes::{self, Lanes};
+use super::parallel::{par_blocks, par_rows, par_rows2};
 use super::random::{self, Dropout, Mask};
 use super::real::Real;
 use super::sums::{add_up, join, sum_chunks};
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, launch};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, launch};
 use crate::error::Result;
-use crate::graph::Step;
-use crate::tensor::{DType, Shape, Spec};
+use crate::tensor::{Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -148,16 +147,8 @@ impl pulp::WithSimd for Slopes<'_> {
 }
 
 impl LayerNorm {
-    fn position(&self, of: Input) -> usize {
-        let bias = !self.rms as usize;
-        match of {
-            Input::Residual => 2 + bias,
-            Input::Step => 2 + bias + self.residual as usize,
-        }
-    }
-
-    fn mask<'a, T: Real>(&self, a: &Args<'a, T>, step: usize) -> Option<Mask<'a>> {
-        (self.p > 0.0).then(|| Mask { step: a.u(step), key: self.key, p: self.p })
+    fn mask<'a, T: Real>(&self, a: &Args<'a, T>) -> Option<Mask<'a>> {
+        (self.p > 0.0).then(|| Mask { step: a.u("step"), key: self.key, p: self.p })
     }
 
     /// Calls `add(first element, x, r, s)`, where there is a residual, and then `normalise(s, y, stats)` for each block of
@@ -169,16 +160,16 @@ impl LayerNorm {
         add: impl Fn(usize, &[T], &[T], &mut [T]) + Sync,
         normalise: impl Fn(&[T], &mut [T], &mut [T]) + Sync,
     ) {
-        let x = a.f(0);
-        let n = block * a.shape(0).last_dim();
+        let x = a.f("x");
+        let n = block * a.shape("x").last_dim();
         if !self.residual {
-            rows2((a.out(0), n), (a.out(1), 2 * block), 4 * n, |i, y, stats| {
+            par_rows2((a.out("y"), n), (a.out("stats"), 2 * block), 4 * n, |i, y, stats| {
                 normalise(&x[i * n..][..y.len()], y, stats)
             });
             return;
         }
-        let r = a.f(self.position(Input::Residual));
-        blocks([(a.out(0), n), (a.out(1), n), (a.out(2), 2 * block)], 6 * n, |i, [y, s, stats]| {
+        let r = a.f("r");
+        par_blocks([(a.out("y"), n), (a.out("s"), n), (a.out("stats"), 2 * block)], 6 * n, |i, [y, s, stats]| {
             let range = i * n..i * n + s.len();
             add(i * n, &x[range.clone()], &r[range], s);
             normalise(s, y, stats);
@@ -186,11 +177,11 @@ impl LayerNorm {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let d = a.shape(0).last_dim();
-        let gain = a.f(1);
-        let bias = (!self.rms).then(|| a.f(2));
-        let mask = self.mask(a, self.position(Input::Step));
-        let first = a.first_element(0);
+        let d = a.shape("x").last_dim();
+        let gain = a.f("gain");
+        let bias = (!self.rms).then(|| a.f("bias"));
+        let mask = self.mask(a);
+        let first = a.first_element("y");
         let n = T::of(d as f64);
         self.each(
             a,
@@ -248,74 +239,68 @@ impl LayerNorm {
     }
 }
 
-/// Inputs whose number depends on which others there are.
-#[derive(Clone, Copy)]
-enum Input {
-    Residual,
-    Step,
-}
-
 impl Op for LayerNorm {
     fn name(&self) -> &'static str {
         if self.rms { "rms norm" } else { "layer norm" }
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("x", ".. d")
+            .f32("gain", "d")
+            .f32("bias", "d")
+            .when(!self.rms)
+            .f32("r", ".. d")
+            .when(self.residual)
+            .u32("step", "8")
+            .when(self.p > 0.0)
+            .out_f32("y", ".. d")
+            .out_f32_when(self.residual, "s", ".. d")
+            .out_f32("stats", ".. 2")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        let step = self.position(Input::Step);
-        x.count(step + (self.p > 0.0) as usize)?;
-        (0..step).try_for_each(|i| x.dtype(i, DType::F32))?;
-        if x.shape(0).is_empty() || x.shape(0).last_dim() == 0 {
+        if x.extent("d") == 0 {
             return x.fail("nothing to normalise");
-        }
-        let d = x.shape(0).last_dim();
-        (1..self.position(Input::Residual)).try_for_each(|i| x.is_shape(i, &[d]))?;
-        if self.residual {
-            x.is_shape(self.position(Input::Residual), x.shape(0))?;
         }
         if !(0.0..1.0).contains(&self.p) || (self.p > 0.0 && !self.residual) {
             return x
                 .fail(format!("a probability of {} drops everything, is none, or has no residual to drop", self.p));
         }
-        if self.p > 0.0 {
-            x.is_shape(step, &[Step::WORDS])?;
-        }
-        let y = x.specs[0].clone();
-        let stats = Spec::f32(y.shape.with(y.shape.len() - 1, 2));
-        Ok(Outputs::many(if self.residual { vec![y.clone(), y, stats] } else { vec![y, stats] }))
+        Ok(x.declared())
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let outputs = 1 + self.residual as usize;
-        if node.grads[outputs].is_some() {
+        if node.grad("stats").is_some() {
             return Ok(Grads::not_differentiable());
         }
-        let (x, gain, stats) = (node.inputs[0], node.inputs[1], node.outputs[outputs]);
-        let (g, s) = (x.graph(), if self.residual { node.outputs[1] } else { x });
-        let sum = if self.residual { node.grads[1] } else { None };
-        let step = node.inputs.get(self.position(Input::Step)).copied();
-        let r = self.position(Input::Residual);
+        let (x, gain, stats) = (node.input("x"), node.input("gain"), node.output("stats"));
+        let (g, s) = (x.graph(), if self.residual { node.output("s") } else { x });
+        let sum = if self.residual { node.grad("s") } else { None };
+        let step = node.get("step");
         let mut to = vec![];
-        match (node.grads[0], sum) {
+        match (node.grad("y"), sum) {
             (Some(dy), sum) => {
                 let op = LayerNormBackward { norm: *self, sum: sum.is_some() };
-                if node.wanted[0] || (self.residual && node.wanted[r]) {
+                if node.wants("x") || node.wants("r") {
                     let inputs: Vec<_> = [s, gain, stats, dy].into_iter().chain(sum).chain(step).collect();
                     let dx = g.try_push(op, &inputs)?;
-                    to.extend([(0, dx[0]), (r, dx[dx.len() - 1])]);
+                    to.push(("x", dx[0]));
+                    to.extend(self.residual.then(|| ("r", dx[dx.len() - 1])));
                 }
-                if (1..r).any(|i| node.wanted[i]) {
+                if node.wants("gain") || node.wants("bias") {
                     let both = g.push(LayerNormParameters { rms: self.rms }, &[s, stats, dy]);
-                    to.extend((1..r).map(|i| (i, both.slice(0, i - 1, 1).reshape(gain.shape()))));
+                    let names = ["gain", "bias"].into_iter().take(2 - self.rms as usize).enumerate();
+                    to.extend(names.map(|(i, name)| (name, both.slice(0, i, 1).reshape(gain.shape()))));
                 }
             }
             // Only the sum was used.
             (None, Some(dsum)) => {
                 let dr = step.map_or(dsum, |step| g.push(Dropout { p: self.p, key: self.key }, &[dsum, step]));
-                to.extend([(0, dsum), (r, dr)]);
+                to.extend([("x", dsum), ("r", dr)]);
             }
             (None, None) => {}
         }
-        to.retain(|(input, _)| *input < node.inputs.len());
         Ok(Grads::to(to))
     }
 
@@ -323,11 +308,11 @@ impl Op for LayerNorm {
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
         let arch = pulp::Arch::new();
-        let gain = a.f(1);
+        let gain = a.f("gain");
         let zeros = vec![0.0; if self.rms { gain.len() } else { 0 }];
-        let bias = if self.rms { &zeros } else { a.f(2) };
-        let mask = self.mask(a, self.position(Input::Step));
-        let first = a.first_element(0);
+        let bias = if self.rms { &zeros } else { a.f("bias") };
+        let mask = self.mask(a);
+        let first = a.first_element("y");
         self.each(
             a,
             BLOCK,
@@ -350,30 +335,15 @@ impl Op for LayerNorm {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let entry = if self.residual { "forward_residual" } else { "forward" };
-        let absent = [("bias", self.rms), ("step", self.p == 0.0)];
-        let launch = self.launch(entry, s.input(0), caps)?.constant("DSUM", 0);
-        Ok(vec![absent.into_iter().filter(|(_, absent)| *absent).fold(launch, |l, (name, _)| l.bind(name, 0))])
-    }
-
-    fn operands(&self) -> Operands {
-        let inputs: &[&str] = match (self.rms, self.residual) {
-            (false, false) => &["x", "gain", "bias"],
-            (false, true) => &["x", "gain", "bias", "r", "step"],
-            (true, false) => &["x", "gain"],
-            (true, true) => &["x", "gain", "r", "step"],
-        };
-        let outputs: &[&str] = if self.residual { &["y", "s", "stats"] } else { &["y", "stats"] };
-        Operands { inputs, outputs, scratch: &[] }
+        Ok(vec![self.launch(entry, s.input("x"), caps)?.constant("DSUM", 0)])
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        let residual = if self.residual { 1 << self.position(Input::Residual) } else { 0 };
-        if s.input(0).len() > 1 { Split::rows(s.input(0)[0], 1 | residual) } else { None }
+        if s.input("x").len() > 1 { s.rows(s.input("x")[0], ["x", "r"]) } else { None }
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: 8 * s.input(0).elements() as u64 }
+        Cost { bytes: s.bytes(), flops: 8 * s.input("x").elements() as u64 }
     }
 }
 
@@ -387,19 +357,19 @@ impl LayerNormBackward {
         slopes: impl Fn(&[T], &[T], &[T], Option<&[T]>, &mut [T]) + Sync,
         drop: impl Fn(usize, &mut [T]) + Sync,
     ) {
-        let n = block * a.shape(0).last_dim();
-        let (s, stats, dy) = (a.f(0), a.f(2), a.f(3));
-        let dsum = self.sum.then(|| a.f(4));
+        let n = block * a.shape("given_s").last_dim();
+        let (s, stats, dy) = (a.f("given_s"), a.f("given_stats"), a.f("dy"));
+        let dsum = self.sum.then(|| a.f("dsum"));
         let one = |i: usize, dx: &mut [T]| {
             let range = i * n..i * n + dx.len();
             let stats = &stats[i * 2 * block..];
             slopes(&s[range.clone()], stats, &dy[range.clone()], dsum.map(|dsum| &dsum[range]), dx);
         };
         if self.norm.p == 0.0 {
-            rows(a.out(0), n, 6 * n, one);
+            par_rows(a.out("dx"), n, 6 * n, one);
             return;
         }
-        rows2((a.out(0), n), (a.out(1), n), 8 * n, |i, dx, dr| {
+        par_rows2((a.out("dx"), n), (a.out("dr"), n), 8 * n, |i, dx, dr| {
             one(i, dx);
             dr.copy_from_slice(dx);
             drop(i * n, dr);
@@ -407,13 +377,13 @@ impl LayerNormBackward {
     }
 
     fn mask<'a, T: Real>(&self, a: &Args<'a, T>) -> Option<Mask<'a>> {
-        self.norm.mask(a, 4 + self.sum as usize)
+        self.norm.mask(a)
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let d = a.shape(0).last_dim();
-        let gain = a.f(1);
-        let (mask, first) = (self.mask(a), a.first_element(0));
+        let d = a.shape("given_s").last_dim();
+        let gain = a.f("gain");
+        let (mask, first) = (self.mask(a), a.first_element("dx"));
         let n = T::of(d as f64);
         self.each(
             a,
@@ -440,25 +410,26 @@ impl Op for LayerNormBackward {
         if self.norm.rms { "rms norm backward" } else { "layer norm backward" }
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(4 + self.sum as usize + (self.norm.p > 0.0) as usize)?;
-        let dx = &x.specs[0];
-        x.is_shape(1, &[dx.shape.last_dim()])?;
-        x.is_shape(2, &dx.shape.with(dx.shape.len() - 1, 2))?;
-        (3..4 + self.sum as usize).try_for_each(|i| x.is_shape(i, &dx.shape))?;
-        Ok(Outputs::many(vec![dx.clone(); 1 + (self.norm.p > 0.0) as usize]))
-    }
-
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("given_s", ".. d")
+            .f32("gain", "d")
+            .f32("given_stats", ".. 2")
+            .f32("dy", ".. d")
+            .f32("dsum", ".. d")
+            .when(self.sum)
+            .u32("step", "8")
+            .when(self.norm.p > 0.0)
+            .out_f32("dx", ".. d")
+            .out_f32_when(self.norm.p > 0.0, "dr", ".. d")
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
         let arch = pulp::Arch::new();
-        let gain = a.f(1);
-        let (mask, first) = (self.mask(a), a.first_element(0));
+        let gain = a.f("gain");
+        let (mask, first) = (self.mask(a), a.first_element("dx"));
         self.each(
             a,
             BLOCK,
@@ -484,27 +455,16 @@ impl Op for LayerNormBackward {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let entry = if self.norm.p > 0.0 { "backward_dropout" } else { "backward" };
-        let launch = self.norm.launch(entry, s.input(0), caps)?.constant("DSUM", self.sum as u32);
-        Ok(vec![if self.sum { launch } else { launch.bind("dsum", 0) }])
-    }
-
-    fn operands(&self) -> Operands {
-        let inputs: &[&str] = if self.sum {
-            &["given_s", "gain", "given_stats", "dy", "dsum", "step"]
-        } else {
-            &["given_s", "gain", "given_stats", "dy", "step"]
-        };
-        Operands { inputs, outputs: &["dx", "dr"], scratch: &[] }
+        Ok(vec![self.norm.launch(entry, s.input("given_s"), caps)?.constant("DSUM", self.sum as u32)])
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        let cut = if self.sum { 0b1_1101 } else { 0b1101 };
-        if s.input(0).len() > 1 { Split::rows(s.input(0)[0], cut) } else { None }
+        let cut = ["given_s", "given_stats", "dy", "dsum"];
+        if s.input("given_s").len() > 1 { s.rows(s.input("given_s")[0], cut) } else { None }
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: 10 * s.input(0).elements() as u64 }
+        Cost { bytes: s.bytes(), flops: 10 * s.input("given_s").elements() as u64 }
     }
 }
 
@@ -520,13 +480,13 @@ impl LayerNormParameters {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let d = a.shape(0).last_dim();
-        let (s, stats, dy) = (a.f(0), a.f(1), a.f(2));
-        let out = a.out(0);
+        let d = a.shape("given_s").last_dim();
+        let (s, stats, dy) = (a.f("given_s"), a.f("given_stats"), a.f("dy"));
+        let out = a.out("dparameters");
         // Fixed chunks of rows, added pair by pair.
         const CHUNK: usize = 64;
-        let mut parts = vec![T::ZERO; a.shape(0).rows().div_ceil(CHUNK).max(1) * out.len()];
-        rows(&mut parts, out.len(), CHUNK * 2 * d, |chunk, part| {
+        let mut parts = vec![T::ZERO; a.shape("given_s").rows().div_ceil(CHUNK).max(1) * out.len()];
+        par_rows(&mut parts, out.len(), CHUNK * 2 * d, |chunk, part| {
             let from = |x: &'_ [T], width: usize| {
                 let first = chunk * CHUNK * width;
                 first..x.len().min(first + CHUNK * width)
@@ -547,43 +507,41 @@ impl Op for LayerNormParameters {
         if self.rms { "rms norm parameters" } else { "layer norm parameters" }
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(3)?;
-        let shape = x.shape(0);
-        x.is_shape(1, &shape.with(shape.len() - 1, 2))?;
-        x.is_shape(2, shape)?;
-        let sums = [2 - self.rms as usize, shape.last_dim()];
-        let partial = Spec::f32([chunks(shape.rows()), sums[0], sums[1]]);
-        Ok(Outputs::one(Spec::f32(sums)).with_scratch(partial))
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("given_s", ".. d")
+            .f32("given_stats", ".. 2")
+            .f32("dy", ".. d")
+            .out("dparameters")
+            .scratch("partial")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        let sums = [2 - self.rms as usize, x.extent("d")];
+        let partial = Spec::f32([chunks(x.shape("given_s").rows()), sums[0], sums[1]]);
+        Ok(Outputs::one(Spec::f32(sums)).with_scratch(partial))
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let norm = LayerNorm { rms: self.rms, residual: false, eps: 0.0, p: 0.0, key: 0 };
-        let launch = |entry| norm.prepare(entry, s.input(0), 1).constant("DSUM", 0);
-        let rows = s.input(0).rows();
-        let columns = chunks(rows) * s.input(0).last_dim();
+        let launch = |entry| norm.prepare(entry, s.input("given_s"), 1).constant("DSUM", 0);
+        let rows = s.input("given_s").rows();
+        let columns = chunks(rows) * s.input("given_s").last_dim();
         Ok(vec![
             launch("parameter_parts").turns(launch::turns_of(rows.div_ceil(chunks(rows)), 0)).threads(columns, caps)?,
-            launch("parameter_join").turns(launch::turns_of(chunks(rows), 0)).threads(s.output(0).elements(), caps)?,
+            launch("parameter_join")
+                .turns(launch::turns_of(chunks(rows), 0))
+                .threads(s.output("dparameters").elements(), caps)?,
         ])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["given_s", "given_stats", "dy"], outputs: &["dparameters"], scratch: &["partial"] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        if s.input(0).len() > 1 { Split::sum(s.input(0)[0], 0b111, s.output(0)) } else { None }
+        if s.input("given_s").len() > 1 { s.sum(s.input("given_s")[0], ["given_s", "given_stats", "dy"]) } else { None }
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: 5 * s.input(0).elements() as u64 }
+        Cost { bytes: s.bytes(), flops: 5 * s.input("given_s").elements() as u64 }
     }
 }

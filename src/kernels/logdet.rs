@@ -1,11 +1,11 @@
 //! The logarithm of the determinant of small symmetric positive definite matrices.
 
-use super::args::{Args, rows2};
 use super::launch::{lanes, turns_of};
+use super::parallel::par_rows2;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
-use crate::tensor::{DType, Shape, Spec};
+use crate::tensor::Shape;
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -26,13 +26,9 @@ impl LogDet {
     /// The largest n: a matrix in a workgroup's 16 KiB.
     pub const LARGEST: usize = 64;
 
-    fn shape_of_results(a: &Shape) -> Shape {
-        Shape::from(&a[..a.len() - 2])
-    }
-
     fn twin<T: Real>(&self, args: &Args<T>) {
-        let (a, n) = (args.f(0), args.shape(0).last_dim());
-        rows2((args.out(0), 1), (args.out(1), n * n), n * n * n, |b, y, inverse| {
+        let (a, n) = (args.f("a"), args.shape("a").last_dim());
+        par_rows2((args.out("y"), 1), (args.out("inverse"), n * n), n * n * n, |b, y, inverse| {
             // L below the diagonal and on it.
             let mut l = a[b * n * n..][..n * n].to_vec();
             for j in 0..n {
@@ -75,33 +71,31 @@ impl Op for LogDet {
         "log det"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("a", ".. n n").out_f32("y", "..").out_f32("inverse", ".. n n")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
-        x.dtype(0, DType::F32)?;
-        let a = x.shape(0);
-        if a.len() < 2 || a.last_dim() != a[a.len() - 2] {
-            return x.fail("not of square matrices");
+        if !(1..=LogDet::LARGEST).contains(&x.extent("n")) {
+            return x.fail(format!("matrices of {}, not of 1 to {}", x.extent("n"), LogDet::LARGEST));
         }
-        if !(1..=LogDet::LARGEST).contains(&a.last_dim()) {
-            return x.fail(format!("matrices of {}, not of 1 to {}", a.last_dim(), LogDet::LARGEST));
-        }
-        Ok(Outputs::many([Spec::f32(LogDet::shape_of_results(a)), x.specs[0].clone()]))
+        Ok(x.declared())
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        if node.grads[1].is_some() {
+        if node.grad("inverse").is_some() {
             return Ok(Grads::not_differentiable());
         }
-        let (dy, inverse) = (node.dy(0), node.outputs[1]);
+        let (dy, inverse) = (node.dy("y"), node.output("inverse"));
         let mut shape = dy.shape().to_vec();
         shape.extend([1, 1]);
-        Ok(Grads::to([(0, inverse * dy.reshape(Shape::from(&shape[..])))]))
+        Ok(Grads::to([("a", inverse * dy.reshape(Shape::from(&shape[..])))]))
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let (count, n) = (s.output(0).elements(), s.input(0).last_dim());
+        let (count, n) = (s.output("y").elements(), s.input("a").last_dim());
         let params = Params { count: count as u32, n: n as u32 };
         let launch = Launch::of("logdet", "forward").params(params).constant("SIZE", (n * n) as u32);
         let size = lanes(n, caps);
@@ -119,31 +113,28 @@ impl Op for LogDet {
         &[1]
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["a"], outputs: &["y", "inverse"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        if s.input(0).len() > 2 { Split::rows(s.input(0)[0], 0b1) } else { None }
+        if s.input("a").len() > 2 { s.rows(s.input("a")[0], ["a"]) } else { None }
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: (s.output(1).elements() * s.input(0).last_dim()) as u64 }
+        Cost { bytes: s.bytes(), flops: (s.output("inverse").elements() * s.input("a").last_dim()) as u64 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::op::infer;
+    use crate::tensor::{Shape, Spec};
 
     #[test]
     fn wrong_shapes_are_refused_with_all_of_them() {
         let refused = |shape: &[usize]| {
             let specs = [Spec::f32(Shape::from(shape))];
-            LogDet.infer(&Inputs { op: "log det", specs: &specs }).unwrap_err().to_string()
+            infer(&LogDet, "log det", &specs).unwrap_err().to_string()
         };
-        assert!(refused(&[3, 5, 4]).contains("square") && refused(&[3, 5, 4]).contains("[3, 5, 4]"));
+        assert!(refused(&[3, 5, 4]).contains("a is [3, 5, 4], expected [.., n, n]"));
         assert!(refused(&[2, 65, 65]).contains("matrices of 65, not of 1 to 64"));
     }
 }

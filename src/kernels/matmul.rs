@@ -1,15 +1,14 @@
 //! Batched matrix product in all four transpositions, with bias and activation in the epilogue.
 
-use super::args::{Args, rows, span};
 use super::elementwise::{Fun, relu};
 use super::fast::wide;
 use super::launch::turns_of;
+use super::parallel::{par_rows, span};
 use super::real::Real;
 use super::strided::transpose;
 use super::sums;
 use super::{
-    Caps, Cooperative, Cost, Grads, Inputs, Launch, NodeView, Op, OperandRef, Operands, Outputs, Shapes, Split, fast,
-    panel,
+    Args, Caps, Cooperative, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast, panel,
 };
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
@@ -149,7 +148,7 @@ pub(super) struct GpuProduct {
     /// a and b are stored as f16.
     pub halves: bool,
     /// Of [`GpuProduct::scratch`] elements.
-    pub partial: OperandRef,
+    pub partial: &'static str,
 }
 
 /// Elements of the buffers that the operands begin at.
@@ -212,7 +211,7 @@ impl GpuProduct {
             .constant("BIAS", of.bias as u32)
             .constant("ACTIVATION", of.activation as u32)
             .constant("ADD", add as u32);
-        if of.bias { l } else { l.bind("bias", 0) }
+        l
     }
 
     /// The matrices to take, if any: cooperative.wgsl multiplies halves alone, and reads four of a row at once.
@@ -267,11 +266,11 @@ impl MatMul {
     }
 
     fn twin<T: Real>(&self, args: &Args<T>) {
-        let d = self.dims(args.shape(0), args.shape(1));
+        let d = self.dims(args.shape("a"), args.shape("b"));
         let ([a_row, a_col], [b_row, b_col]) = self.strides(d);
-        let (a, b) = (args.f(0), args.f(1));
-        let bias = self.bias.then(|| args.f(2));
-        rows(args.out(0), d.n, d.n * d.k, |i, y| {
+        let (a, b) = (args.f("a"), args.f("b"));
+        let bias = self.bias.then(|| args.f("bias"));
+        par_rows(args.out("y"), d.n, d.n * d.k, |i, y| {
             let (batch, i) = (i / d.m, i % d.m);
             let a = &a[batch * d.m * d.k..];
             let b = &b[if d.shared { 0 } else { batch * d.k * d.n }..];
@@ -340,10 +339,12 @@ impl Op for MatMul {
         "matmul"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("a", "*").f32("b", "*").f32("bias", "*").when(self.bias).out("y").scratch("partial")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2 + self.bias as usize)?;
-        (0..x.len()).try_for_each(|i| x.dtype(i, DType::F32))?;
-        let (a, b) = (x.shape(0), x.shape(1));
+        let (a, b) = (x.shape("a"), x.shape("b"));
         let (ra, rb) = (a.len(), b.len());
         if ra < 2 || rb < 2 {
             return x.fail("both operands need at least two axes");
@@ -357,7 +358,7 @@ impl Op for MatMul {
             return x.fail(format!("sums over {k} on the left and {k_b} on the right"));
         }
         if self.bias {
-            x.is_shape(2, &[n])?;
+            x.is_shape("bias", &[n])?;
         }
         let y = Outputs::one(Spec::f32(a.with(ra - 2, m).with(ra - 1, n)));
         let d = self.dims(a, b);
@@ -366,26 +367,26 @@ impl Op for MatMul {
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let (a, b, y) = (node.inputs[0], node.inputs[1], node.outputs[0]);
+        let (a, b, y) = (node.input("a"), node.input("b"), node.output("y"));
         let one = || y.constant_like(1.0);
         let dz = match self.activation {
-            Activation::None => node.dy(0),
-            Activation::Relu => node.dy(0) * y.greater(y.constant_like(0.0)),
-            Activation::Tanh => node.dy(0) * (one() - y * y),
-            Activation::Sigmoid => node.dy(0) * y * (one() - y),
+            Activation::None => node.dy("y"),
+            Activation::Relu => node.dy("y") * y.greater(y.constant_like(0.0)),
+            Activation::Tanh => node.dy("y") * (one() - y * y),
+            Activation::Sigmoid => node.dy("y") * y * (one() - y),
         };
         let g = y.graph();
         let mut to = vec![];
-        if node.wanted[0] {
+        if node.wants("a") {
             let da = match (self.transpose_a, self.transpose_b) {
                 (false, tb) => g.push(MatMul::new(false, !tb), &[dz, b]),
                 (true, tb) if b.shape().len() == a.shape().len() => g.push(MatMul::new(tb, true), &[b, dz]),
                 // b is shared: (dz b^T)^T for each of the batch.
                 (true, tb) => g.push(MatMul::new(false, !tb), &[dz, b]).transpose(),
             };
-            to.push((0, da));
+            to.push(("a", da));
         }
-        if node.wanted[1] {
+        if node.wants("b") {
             let shared = b.shape().len() == 2;
             let flat = |v: crate::graph::Var<'g>| v.reshape([v.shape().rows(), v.shape().last_dim()]);
             let (a, dz) = if shared && !self.transpose_a { (flat(a), flat(dz)) } else { (a, dz) };
@@ -393,11 +394,11 @@ impl Op for MatMul {
                 (ta, false) => g.push(MatMul::new(!ta, false), &[a, dz]),
                 (ta, true) => g.push(MatMul::new(true, ta), &[dz, a]),
             };
-            to.push((1, db.sum_to(&b.shape())));
+            to.push(("b", db.sum_to(&b.shape())));
         }
-        if self.bias && node.wanted[2] {
+        if self.bias && node.wants("bias") {
             let n = dz.shape().last_dim();
-            to.push((2, dz.reshape([dz.shape().rows(), n]).sum(0)));
+            to.push(("bias", dz.reshape([dz.shape().rows(), n]).sum(0)));
         }
         Ok(Grads::to(to))
     }
@@ -405,10 +406,10 @@ impl Op for MatMul {
     twin!();
 
     fn cpu_fast(&self, args: &Args<f32>) -> bool {
-        let d = self.dims(args.shape(0), args.shape(1));
+        let d = self.dims(args.shape("a"), args.shape("b"));
         let (sa, sb) = self.strides(d);
-        let (a, b, y) = (args.f(0), args.f(1), args.out(0));
-        let bias = self.bias.then(|| args.f(2));
+        let (a, b, y) = (args.f("a"), args.f("b"), args.out("y"));
+        let bias = self.bias.then(|| args.f("bias"));
         if y.is_empty() {
             return true;
         }
@@ -438,7 +439,7 @@ impl Op for MatMul {
         };
         if d.batch > 1 {
             let little = d.m * d.n * d.k <= 16 * 1024;
-            rows(y, d.m * d.n, d.m * d.n * d.k / 4, |i, y| {
+            par_rows(y, d.m * d.n, d.m * d.n * d.k / 4, |i, y| {
                 let a = &a[i * d.m * d.k..][..d.m * d.k];
                 let b = if d.shared { b } else { &b[i * d.k * d.n..][..d.k * d.n] };
                 match (little, self.transpose_b) {
@@ -468,7 +469,7 @@ impl Op for MatMul {
             // A weight's gradient: a long sum. Fixed chunks of it, on all cores, added pair by pair.
             const CHUNK: usize = 1024;
             let mut parts = vec![0.0; d.k.div_ceil(CHUNK) * d.m * d.n];
-            rows(&mut parts, d.m * d.n, CHUNK * d.m * d.n, |c, part| {
+            par_rows(&mut parts, d.m * d.n, CHUNK * d.m * d.n, |c, part| {
                 let k = CHUNK.min(d.k - c * CHUNK);
                 product(d.m, k, part, &a[c * CHUNK * sa[1]..], (&b[c * CHUNK * sb[0]..], sb));
             });
@@ -484,7 +485,7 @@ impl Op for MatMul {
             } else {
                 Cow::Borrowed(b)
             };
-            rows(y, TILE.min(d.m) * d.n, TILE * d.n * d.k / 4, |i, y| {
+            par_rows(y, TILE.min(d.m) * d.n, TILE * d.n * d.k / 4, |i, y| {
                 let (m, n) = (y.len() / d.n, d.n);
                 let a = &a[i * TILE * d.k..];
                 panel::Product { extents: [m, n, d.k], a, a_strides: sa, b: &b, b_row: n, c: y, c_row: n, add: false }
@@ -503,7 +504,7 @@ impl Op for MatMul {
                 to
             });
             let b = once.as_deref().map_or((b, sb), |b| (b, [d.n, 1]));
-            rows(y, (TILE.min(d.m)) * d.n, TILE * d.n * d.k / 8, |i, y| {
+            par_rows(y, (TILE.min(d.m)) * d.n, TILE * d.n * d.k / 8, |i, y| {
                 product(y.len() / d.n, d.k, y, &a[i * TILE * sa[0]..], b);
                 wide(
                     #[inline(always)]
@@ -515,47 +516,33 @@ impl Op for MatMul {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let dims = self.dims(s.input(0), s.input(1));
-        let halves = s.inputs[..2].iter().all(|x| x.dtype == DType::F16);
-        let product = GpuProduct {
-            of: *self,
-            dims,
-            first: First::default(),
-            add: false,
-            halves,
-            partial: OperandRef::Scratch(0),
-        };
+        let dims = self.dims(s.input("a"), s.input("b"));
+        let halves = ["a", "b"].iter().all(|name| s.spec(*name).dtype == DType::F16);
+        let product = GpuProduct { of: *self, dims, first: First::default(), add: false, halves, partial: "partial" };
         product.launches(caps, |launch| launch)
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["a", "b", "bias"], outputs: &["y"], scratch: &["partial"] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        let (a, b) = (s.input(0), s.input(1));
+        let (a, b) = (s.input("a"), s.input("b"));
         match (a.len() > 2, b.len() > 2) {
-            (_, true) => Split::rows(a[0], 0b11),
-            (true, false) => Split::rows(a[0], 0b01),
-            (false, false) if !self.transpose_a => Split::rows(a[0], 0b01),
+            (_, true) => s.rows(a[0], ["a", "b"]),
+            (true, false) => s.rows(a[0], ["a"]),
+            (false, false) if !self.transpose_a => s.rows(a[0], ["a"]),
             // A weight's gradient: a sum over the rows of both.
-            _ if !self.transpose_b && !self.bias && self.activation == Activation::None => {
-                Split::sum(a[0], 0b11, s.output(0))
-            }
+            _ if !self.transpose_b && !self.bias && self.activation == Activation::None => s.sum(a[0], ["a", "b"]),
             _ => None,
         }
     }
 
     fn with_transposed(&self, s: &Shapes) -> Option<(usize, Arc<dyn Op>)> {
-        let small = s.input(1).len() == 2 && s.input(1).elements() <= 64 * 1024;
-        let taken = self.transpose_b && !self.transpose_a && small && s.input(0).rows() >= 512;
+        let small = s.input("b").len() == 2 && s.input("b").elements() <= 64 * 1024;
+        let taken = self.transpose_b && !self.transpose_a && small && s.input("a").rows() >= 512;
         taken.then(|| (1, Arc::new(MatMul { transpose_b: false, ..*self }) as Arc<dyn Op>))
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let d = self.dims(s.input(0), s.input(1));
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: (2 * d.batch * d.m * d.n * d.k) as u64 }
+        let d = self.dims(s.input("a"), s.input("b"));
+        Cost { bytes: s.bytes(), flops: (2 * d.batch * d.m * d.n * d.k) as u64 }
     }
 }
 
@@ -568,7 +555,7 @@ mod tests {
         let dims = Dims { batch: 1, m: 4096, n: 4096, k: 64, shared: true };
         for (large_tiles, width) in [(false, 64), (true, 128)] {
             let caps = Caps { large_tiles, ..Caps::default() };
-            let (of, partial) = (MatMul::new(false, false), OperandRef::Scratch(0));
+            let (of, partial) = (MatMul::new(false, false), "partial");
             let product = GpuProduct { of, dims, first: First::default(), add: false, halves: false, partial };
             let launches = product.launches(&caps, |launch| launch).unwrap();
             let constant = |name| launches[0].constants.iter().find(|(known, _)| *known == name).unwrap().1;

@@ -1,12 +1,11 @@
 //! Weighted mean and variance over a sequence, in two passes: PoMRec's centrality and dispersion (equations 5 and 6).
 
-use super::args::{Args, rows2};
 use super::fast::wide;
 use super::launch::{lanes, turns_of};
+use super::parallel::par_rows2;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
-use crate::tensor::Spec;
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -25,7 +24,8 @@ struct Params {
 }
 
 fn launch(entry: &'static str, s: &Shapes) -> (Params, Launch) {
-    let [batch, t, k, d] = [s.input(0)[0], s.input(0)[1], s.input(0)[2], s.input(1)[2]].map(|x| x as u32);
+    let (a, h) = (s.input("a"), s.input("h"));
+    let [batch, t, k, d] = [a[0], a[1], a[2], h[2]].map(|x| x as u32);
     let params = Params { batch, t, k, d };
     (params, Launch::of("moments", entry).constant("K", k).params(params))
 }
@@ -50,9 +50,9 @@ impl Moments {
     }
 
     fn twin<T: Real>(&self, args: &Args<T>) {
-        let (a, h) = (args.f(0), args.f(1));
-        let (t, k, d) = (args.shape(0)[1], args.shape(0)[2], args.shape(1)[2]);
-        rows2((args.out(0), k * d), (args.out(1), k * d), 2 * t * k * d, |b, mean, variance| {
+        let (a, h) = (args.f("a"), args.f("h"));
+        let (t, k, d) = (args.shape("a")[1], args.shape("a")[2], args.shape("h")[2]);
+        par_rows2((args.out("mean"), k * d), (args.out("variance"), k * d), 2 * t * k * d, |b, mean, variance| {
             let (a, h) = (&a[b * t * k..][..t * k], &h[b * t * d..][..t * d]);
             wide(
                 #[inline(always)]
@@ -67,27 +67,24 @@ impl Op for Moments {
         "moments"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("a", "b t k").f32("h", "b t d").out_f32("mean", "b k d").out_f32("variance", "b k d")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        x.rank(0, 3)?;
-        x.rank(1, 3)?;
-        if x.shape(0)[..2] != x.shape(1)[..2] {
-            return x.fail("weights and values are for different sequences");
-        }
-        if x.shape(0)[2] == 0 || x.shape(1)[2] == 0 {
+        if x.extent("k") == 0 || x.extent("d") == 0 {
             return x.fail("no weights or no values");
         }
-        let spec = Spec::f32([x.shape(0)[0], x.shape(0)[2], x.shape(1)[2]]);
-        Ok(Outputs::many([spec.clone(), spec]))
+        Ok(x.declared())
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let (a, h, mean) = (node.inputs[0], node.inputs[1], node.outputs[0]);
+        let (a, h, mean) = (node.input("a"), node.input("h"), node.output("mean"));
         let zeros = || a.graph().scalar(0.0).expand(mean.shape());
-        let dmean = node.grads[0].unwrap_or_else(zeros);
-        let dvariance = node.grads[1].unwrap_or_else(zeros);
+        let dmean = node.grad("mean").unwrap_or_else(zeros);
+        let dvariance = node.grad("variance").unwrap_or_else(zeros);
         let dx = a.graph().try_push(MomentsBackward, &[a, h, mean, dmean, dvariance])?;
-        Ok(Grads::to([(0, dx[0]), (1, dx[1])]))
+        Ok(Grads::to([("a", dx[0]), ("h", dx[1])]))
     }
 
     twin!();
@@ -97,17 +94,12 @@ impl Op for Moments {
         Ok(vec![launch.turns(2 * turns_of(p.t as usize, 0)).threads((p.batch * p.k * p.d) as usize, caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["a", "h"], outputs: &["mean", "variance"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b11)
+        s.rows(s.input("a")[0], ["a", "h"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: (6 * s.input(1).elements() * s.input(0)[2]) as u64 }
+        Cost { bytes: s.bytes(), flops: (6 * s.input("h").elements() * s.input("a")[2]) as u64 }
     }
 }
 
@@ -120,9 +112,10 @@ pub struct MomentsBackward;
 impl MomentsBackward {
     /// Calls `sequence` for each of the batch, with g.
     fn each<T: Real>(&self, args: &Args<T>, sequence: impl Fn(Sequence<T>) + Sync) {
-        let (a, h, mean, dmean, dvariance) = (args.f(0), args.f(1), args.f(2), args.f(3), args.f(4));
-        let (t, k, d) = (args.shape(0)[1], args.shape(0)[2], args.shape(1)[2]);
-        rows2((args.out(0), t * k), (args.out(1), t * d), 4 * t * k * d, |b, da, dh| {
+        let (a, h, mean, dmean, dvariance) =
+            (args.f("a"), args.f("h"), args.f("given_mean"), args.f("dmean"), args.f("dvariance"));
+        let (t, k, d) = (args.shape("a")[1], args.shape("a")[2], args.shape("h")[2]);
+        par_rows2((args.out("da"), t * k), (args.out("dh"), t * d), 4 * t * k * d, |b, da, dh| {
             let (a, h) = (&a[b * t * k..][..t * k], &h[b * t * d..][..t * d]);
             let [mean, dmean, dvariance] = [mean, dmean, dvariance].map(|x| &x[b * k * d..][..k * d]);
             let mut g = vec![T::ZERO; k * d];
@@ -211,15 +204,15 @@ impl Op for MomentsBackward {
         "moments backward"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(5)?;
-        let means = [x.shape(0)[0], x.shape(0)[2], x.shape(1)[2]];
-        (2..5).try_for_each(|i| x.is_shape(i, &means))?;
-        Ok(Outputs::many([x.specs[0].clone(), x.specs[1].clone()]))
-    }
-
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("a", "b t k")
+            .f32("h", "b t d")
+            .f32("given_mean", "b k d")
+            .f32("dmean", "b k d")
+            .f32("dvariance", "b k d")
+            .out_f32("da", "b t k")
+            .out_f32("dh", "b t d")
     }
 
     twin!();
@@ -238,16 +231,11 @@ impl Op for MomentsBackward {
         Ok(vec![launch.turns(turns).groups(batch, size, caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["a", "h", "given_mean", "dmean", "dvariance"], outputs: &["da", "dh"], scratch: &[] }
-    }
-
     fn split(&self, s: &Shapes) -> Option<Split> {
-        Split::rows(s.input(0)[0], 0b1_1111)
+        s.rows(s.input("a")[0], ["a", "h", "given_mean", "dmean", "dvariance"])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: (10 * s.input(1).elements() * s.input(0)[2]) as u64 }
+        Cost { bytes: s.bytes(), flops: (10 * s.input("h").elements() * s.input("a")[2]) as u64 }
     }
 }

@@ -1,6 +1,6 @@
 //! Products of matrices so small that packing them, as a general product does, would take as long as multiplying.
 
-use super::args::span;
+use super::parallel::span;
 use std::ops::Range;
 
 /// `c = a b` or, if `add`, `c += a b` on this thread: a \[m, k\], its element (i, l) at `i a_strides[0] + l a_strides[1]`; b \[k, n\]

@@ -3,11 +3,11 @@
 //! Key: (seed, hash of the scope's name). Counter: (element / 4, micro-batch, step), so that fusing, recomputing and
 //! reordering keep every number, and each device draws the same words.
 
-use super::args::{Args, rows};
 use super::fast::wide;
 use super::launch::turns_of;
+use super::parallel::par_rows;
 use super::real::Real;
-use super::{Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::graph::Step;
 use crate::tensor::philox::{fnv, philox, philox_side_by_side};
@@ -25,9 +25,9 @@ struct Params {
 }
 
 /// Parts that start at a whole group of four elements, which share their words.
-fn split(s: &Shapes, inputs: u32) -> Option<Split> {
-    let parts = *s.output(0).first()?;
-    if (s.output(0).elements() / parts).is_multiple_of(4) { Split::rows(parts, inputs) } else { None }
+fn split<const N: usize>(s: &Shapes, cut: [&'static str; N]) -> Option<Split> {
+    let parts = *s.output("y").first()?;
+    if (s.output("y").elements() / parts).is_multiple_of(4) { s.rows(parts, cut) } else { None }
 }
 
 /// The key of a scope's random numbers.
@@ -138,9 +138,9 @@ impl Draw {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let step = a.u(0);
-        let first = a.first_element(0) / 4;
-        rows(a.out(0), 4, 64, |group, y| {
+        let step = a.u("step");
+        let first = a.first_element("y") / 4;
+        par_rows(a.out("y"), 4, 64, |group, y| {
             let drawn = Draw::of::<T>(self.kind, words(step, self.key, first + group));
             y.iter_mut().zip(drawn).for_each(|(y, x)| *y = x);
         });
@@ -156,9 +156,11 @@ impl Op for Draw {
         }
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
-        x.is_shape(0, &[Step::WORDS])?;
+    fn operands(&self) -> Operands {
+        Operands::new().u32("step", "8").out("y")
+    }
+
+    fn infer(&self, _x: &Inputs) -> Result<Outputs> {
         Ok(Outputs::one(Spec::f32(self.shape.clone())))
     }
 
@@ -169,18 +171,14 @@ impl Op for Draw {
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let n = s.output(0).elements();
+        let n = s.output("y").elements();
         let params = Params { n: n as u32, key: self.key, rate: 0.0, scale: 1.0 };
         let launch = Launch::of("random", "draw").params(params).constant("KIND", self.kind as u32);
         Ok(vec![launch.turns(ROUNDS + turns_of(4, 0)).threads(n.div_ceil(4), caps)?])
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        split(s, 0)
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["step"], outputs: &["y"], scratch: &[] }
+        split(s, [])
     }
 }
 
@@ -196,10 +194,10 @@ pub struct Dropout {
 
 impl Dropout {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (x, step) = (a.f(0), a.u(1));
+        let (x, step) = (a.f("x"), a.u("step"));
         let scale = T::ONE / (T::ONE - T::of(self.p as f64));
-        let first = a.first_element(0) / 4;
-        rows(a.out(0), 4, 64, |group, y| {
+        let first = a.first_element("y") / 4;
+        par_rows(a.out("y"), 4, 64, |group, y| {
             let w = words(step, self.key, first + group);
             for (i, y) in y.iter_mut().enumerate() {
                 *y = if unit(w[i]) < self.p { T::ZERO } else { x[group * 4 + i] * scale };
@@ -213,27 +211,29 @@ impl Op for Dropout {
         "dropout"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "..").u32("step", "8").out_f32("y", "..")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        x.is_shape(1, &[Step::WORDS])?;
         if !(0.0..1.0).contains(&self.p) {
             return x.fail(format!("a probability of {} drops everything or is none", self.p));
         }
-        Ok(Outputs::one(x.specs[0].clone()))
+        Ok(x.declared())
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let step = node.inputs[1];
-        Ok(Grads::to([(0, step.graph().push(*self, &[node.dy(0), step]))]))
+        let step = node.input("step");
+        Ok(Grads::to([("x", step.graph().push(*self, &[node.dy("y"), step]))]))
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
         const CHUNK: usize = 4096;
-        let (x, first) = (a.f(0), a.first_element(0));
-        let mask = Mask { step: a.u(1), key: self.key, p: self.p };
-        rows(a.out(0), CHUNK.min(x.len()), 4 * CHUNK, |i, y| {
+        let (x, first) = (a.f("x"), a.first_element("y"));
+        let mask = Mask { step: a.u("step"), key: self.key, p: self.p };
+        par_rows(a.out("y"), CHUNK.min(x.len()), 4 * CHUNK, |i, y| {
             y.copy_from_slice(&x[i * CHUNK..][..y.len()]);
             wide(
                 #[inline(always)]
@@ -244,7 +244,7 @@ impl Op for Dropout {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let n = s.output(0).elements();
+        let n = s.output("y").elements();
         let scale = (1.0 / (1.0 - self.p as f64)) as f32;
         let params = Params { n: n as u32, key: self.key, rate: self.p, scale };
         let launch = Launch::of("random", "dropout").params(params).constant("KIND", 0);
@@ -252,10 +252,6 @@ impl Op for Dropout {
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        split(s, 0b01)
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "step"], outputs: &["y"], scratch: &[] }
+        split(s, ["x"])
     }
 }

@@ -1,12 +1,12 @@
 //! Ranking for evaluation: how many items score above and equal to the target, and the k best. Both walk the
 //! catalogue tile by tile; `ids` names the items of a tile (0: no item), `exclude` the items that do not compete.
 
-use super::args::{Args, rows, rows2};
 use super::launch::{SEARCH, TREE, lanes, turns_of};
+use super::parallel::{par_rows, par_rows2};
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use super::{Args, Caps, Cost, Inputs, Launch, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
-use crate::tensor::{DType, Shape, Spec};
+use crate::tensor::Shape;
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -27,10 +27,8 @@ fn excluded<'a>(offsets: &[u32], items: &'a [u32], b: usize) -> &'a [u32] {
     &items[offsets[b] as usize..offsets[b + 1] as usize]
 }
 
-fn check_ids(x: &Inputs, scores: usize, ids: usize) -> Result<()> {
-    x.rank(scores, 2)?;
-    x.dtype(ids, DType::U32)?;
-    let (s, i) = (x.shape(scores), x.shape(ids));
+fn check_ids(x: &Inputs) -> Result<()> {
+    let (s, i) = (x.shape("scores"), x.shape("ids"));
     if i[..] == s[1..] || i == s { Ok(()) } else { x.fail("ids must be one for each column, or each score") }
 }
 
@@ -48,8 +46,8 @@ struct Params {
 
 /// One workgroup a row of the scores. For each of `k` a round, as many in a launch as its loops may take turns.
 fn launch(entry: &'static str, s: &Shapes, k: usize, caps: &Caps) -> Result<Vec<Launch>> {
-    let (rows, w) = (s.input(0)[0], s.input(0)[1]);
-    let ids_row = if s.input(1).len() == 1 { 0 } else { w };
+    let (rows, w) = (s.input("scores")[0], s.input("scores")[1]);
+    let ids_row = if s.input("ids").len() == 1 { 0 } else { w };
     let size = lanes(w, caps);
     // A lane's columns, each with a search among the excluded, and a tree.
     let turns = 1 + turns_of((k + w).div_ceil(size), SEARCH) + TREE;
@@ -69,10 +67,10 @@ pub struct Pick;
 
 impl Pick {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (scores, ids, target) = (a.f(0), a.u(1), a.u(2));
-        let w = a.shape(0)[1];
-        rows(a.out(0), 1, w, |b, y| {
-            let found = (0..w).find(|&c| id_at(ids, a.shape(1), b, c) == target[b]);
+        let (scores, ids, target) = (a.f("scores"), a.u("ids"), a.u("wanted"));
+        let (w, of_ids) = (a.shape("scores")[1], a.shape("ids"));
+        par_rows(a.out("y"), 1, w, |b, y| {
+            let found = (0..w).find(|&c| id_at(ids, of_ids, b, c) == target[b]);
             y[0] = found.map_or(T::ZERO, |c| scores[b * w + c]);
         });
     }
@@ -83,15 +81,13 @@ impl Op for Pick {
         "pick"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(3)?;
-        check_ids(x, 0, 1)?;
-        x.is_shape(2, &[x.shape(0)[0]])?;
-        Ok(Outputs::one(Spec::f32([x.shape(0)[0]])))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("scores", "b w").u32("ids", "*").u32("wanted", "b").out_f32("y", "b")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        check_ids(x)?;
+        Ok(x.declared())
     }
 
     twin!();
@@ -102,12 +98,8 @@ impl Op for Pick {
 
     /// Of the scores, one a row.
     fn cost(&self, s: &Shapes) -> Cost {
-        let ids = s.inputs[1].bytes() + s.inputs[2].bytes();
+        let ids = s.spec("ids").bytes() + s.spec("wanted").bytes();
         Cost { bytes: (ids + 2 * s.outputs[0].bytes()) as u64, flops: 0 }
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["scores", "ids", "wanted"], outputs: &["y"], scratch: &[] }
     }
 }
 
@@ -126,12 +118,13 @@ impl Rank {
     pub const NOT_FINITE: u32 = u32::MAX;
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (scores, ids, target, offsets, items) = (a.f(0), a.u(1), a.f(2), a.u(3), a.u(4));
-        let w = a.shape(0)[1];
-        let tile = ascending(ids, a.shape(1));
-        rows(a.out_u(0), Rank::COUNTS, w, |b, counts| {
+        let (scores, ids, target, offsets, items) =
+            (a.f("scores"), a.u("ids"), a.f("target_score"), a.u("exclude_offsets"), a.u("exclude_items"));
+        let (w, of_ids) = (a.shape("scores")[1], a.shape("ids"));
+        let tile = ascending(ids, of_ids);
+        par_rows(a.out_u("counts"), Rank::COUNTS, w, |b, counts| {
             let (row, bar, out) = (&scores[b * w..][..w], target[b], excluded(offsets, items, b));
-            let id = |c: usize| id_at(ids, a.shape(1), b, c);
+            let id = |c: usize| id_at(ids, of_ids, b, c);
             let (found, broken) = match tile {
                 Some(tile) => in_tile(&row[..tile.len()], bar, tile, out),
                 None => one_by_one(row, bar, id, out),
@@ -193,19 +186,19 @@ impl Op for Rank {
         "rank"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(5)?;
-        check_ids(x, 0, 1)?;
-        let b = x.shape(0)[0];
-        x.is_shape(2, &[b])?;
-        x.is_shape(3, &[b + 1])?;
-        x.dtype(3, DType::U32)?;
-        x.dtype(4, DType::U32)?;
-        Ok(Outputs::one(Spec::u32([b, Rank::COUNTS])))
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("scores", "b w")
+            .u32("ids", "*")
+            .f32("target_score", "b")
+            .u32("exclude_offsets", "b+1")
+            .u32("exclude_items", "n")
+            .out_u32("counts", "b 4")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        check_ids(x)?;
+        Ok(x.declared())
     }
 
     twin!();
@@ -214,16 +207,8 @@ impl Op for Rank {
         launch("rank", s, 0, caps)
     }
 
-    fn operands(&self) -> Operands {
-        Operands {
-            inputs: &["scores", "ids", "target_score", "exclude_offsets", "exclude_items"],
-            outputs: &["counts"],
-            scratch: &[],
-        }
-    }
-
     fn cost(&self, s: &Shapes) -> Cost {
-        Cost { bytes: s.inputs[0].bytes() as u64, flops: s.input(0).elements() as u64 }
+        Cost { bytes: s.spec("scores").bytes() as u64, flops: s.input("scores").elements() as u64 }
     }
 }
 
@@ -240,15 +225,15 @@ impl TopK {
     pub const NOT_FINITE: f32 = f32::MAX;
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (scores, ids, offsets, items) = (a.f(0), a.u(1), a.u(2), a.u(3));
-        let (w, k) = (a.shape(0)[1], a.shape(4)[1]);
-        let (before_scores, before_ids) = (a.f(4), a.u(5));
-        rows2((a.out(0), k), (a.out_u(1), k), w * 2, |b, best, best_ids| {
+        let (scores, ids, offsets, items) = (a.f("scores"), a.u("ids"), a.u("exclude_offsets"), a.u("exclude_items"));
+        let (w, k, of_ids) = (a.shape("scores")[1], a.shape("best_scores")[1], a.shape("ids"));
+        let (before_scores, before_ids) = (a.f("best_scores"), a.u("best_ids"));
+        par_rows2((a.out("new_scores"), k), (a.out_u("new_ids"), k), w * 2, |b, best, best_ids| {
             best.copy_from_slice(&before_scores[b * k..][..k]);
             best_ids.copy_from_slice(&before_ids[b * k..][..k]);
             let out = excluded(offsets, items, b);
             for c in 0..w {
-                let (s, id) = (scores[b * w + c], id_at(ids, a.shape(1), b, c));
+                let (s, id) = (scores[b * w + c], id_at(ids, of_ids, b, c));
                 let s = if s.is_finite() { s } else { T::of(TopK::NOT_FINITE as f64) };
                 let beats = |i: usize| best_ids[i] == 0 || s > best[i] || (s == best[i] && id < best_ids[i]);
                 if id == 0 || !beats(k - 1) || out.binary_search(&id).is_ok() {
@@ -268,35 +253,29 @@ impl Op for TopK {
         "top k"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(6)?;
-        check_ids(x, 0, 1)?;
-        let b = x.shape(0)[0];
-        x.is_shape(2, &[b + 1])?;
-        x.rank(4, 2)?;
-        x.is_shape(5, x.shape(4))?;
-        let k = x.shape(4)[1];
-        if k == 0 || k > TopK::MAX_K || x.shape(4)[0] != b {
-            return x.fail(format!("k must be 1 to {}", TopK::MAX_K));
-        }
-        Ok(Outputs::many([x.specs[4].clone(), x.specs[5].clone()]))
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("scores", "b w")
+            .u32("ids", "*")
+            .u32("exclude_offsets", "b+1")
+            .u32("exclude_items", "n")
+            .f32("best_scores", "b k")
+            .u32("best_ids", "b k")
+            .out_f32("new_scores", "b k")
+            .out_u32("new_ids", "b k")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        check_ids(x)?;
+        if !(1..=TopK::MAX_K).contains(&x.extent("k")) {
+            return x.fail(format!("k must be 1 to {}", TopK::MAX_K));
+        }
+        Ok(x.declared())
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        launch("top_k", s, s.input(4)[1], caps)
-    }
-
-    fn operands(&self) -> Operands {
-        Operands {
-            inputs: &["scores", "ids", "exclude_offsets", "exclude_items", "best_scores", "best_ids"],
-            outputs: &["new_scores", "new_ids"],
-            scratch: &[],
-        }
+        launch("top_k", s, s.input("best_scores")[1], caps)
     }
 }

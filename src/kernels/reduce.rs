@@ -1,13 +1,13 @@
 //! Sum, mean and maximum over one axis, and the sum of squares that gradient clipping needs.
 
-use super::args::{Args, rows};
 use super::fast::sum_lanes;
 use super::launch::{TREE, lanes, turns_of};
+use super::parallel::par_rows;
 use super::real::Real;
 use super::sums::{add_rows, add_up, join, sum_chunks};
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, OperandRef, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
-use crate::tensor::{DType, Spec};
+use crate::tensor::Spec;
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -40,6 +40,9 @@ impl Params {
     }
 }
 
+/// What each of the launches before the one that joins them leaves.
+const PARTIALS: [&str; 2] = ["first_partial", "second_partial"];
+
 /// Terms of an output that one invocation adds at most.
 const TERMS: usize = 4096;
 
@@ -61,15 +64,15 @@ impl Reduce {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (outer, n, inner) = a.shape(0).around(self.axis);
-        let x = a.f(0);
+        let (outer, n, inner) = a.shape("x").around(self.axis);
+        let x = a.f("x");
         let scale = if self.kind == Reduction::Mean { T::ONE / T::of(n as f64) } else { T::ONE };
-        let y = a.out(0);
+        let y = a.out("y");
         if y.is_empty() {
             return;
         }
         if inner == 1 && self.kind != Reduction::Max {
-            rows(y, 1, n, |o, y| y[0] = sum_chunks(n, |r| add_up(&x[o * n..][r])) * scale);
+            par_rows(y, 1, n, |o, y| y[0] = sum_chunks(n, |r| add_up(&x[o * n..][r])) * scale);
             return;
         }
         let fold = |x: &[T], y: &mut [T]| match self.kind {
@@ -87,7 +90,7 @@ impl Reduce {
             // A long column sum (bias gradients): fixed chunks of rows.
             const CHUNK: usize = 256;
             let mut parts = vec![T::ZERO; n.div_ceil(CHUNK) * inner];
-            rows(&mut parts, inner, CHUNK * inner, |c, part| {
+            par_rows(&mut parts, inner, CHUNK * inner, |c, part| {
                 fold(&x[c * CHUNK * inner..n.min((c + 1) * CHUNK) * inner], part);
             });
             match self.kind {
@@ -98,7 +101,7 @@ impl Reduce {
                 }
             }
         } else {
-            rows(y, inner, n * inner, |o, y| fold(&x[o * n * inner..][..n * inner], y));
+            par_rows(y, inner, n * inner, |o, y| fold(&x[o * n * inner..][..n * inner], y));
         }
         y.iter_mut().for_each(|v| *v *= scale);
     }
@@ -116,21 +119,23 @@ impl Op for Reduce {
         }
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "..").out("y").scratch(PARTIALS[0]).scratch(PARTIALS[1])
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
-        x.dtype(0, DType::F32)?;
-        x.axis(0, self.axis)?;
-        if x.shape(0)[self.axis] == 0 {
+        x.axis("x", self.axis)?;
+        if x.shape("x")[self.axis] == 0 {
             return x.fail("nothing to reduce over");
         }
-        let y = Outputs::one(Spec::f32(x.shape(0).without(self.axis)));
-        let (outer, n, inner) = x.shape(0).around(self.axis);
+        let y = Outputs::one(Spec::f32(x.shape("x").without(self.axis)));
+        let (outer, n, inner) = x.shape("x").around(self.axis);
         let scratch = chunks(outer, n, inner).into_iter().map(|chunks| Spec::f32([outer, chunks, inner]));
         Ok(scratch.fold(y, Outputs::with_scratch))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let (x, y, dy) = (node.inputs[0], node.outputs[0], node.dy(0));
+        let (x, y, dy) = (node.input("x"), node.output("y"), node.dy("y"));
         let shape = x.shape();
         let kept = shape.with(self.axis, 1);
         let dx = match self.kind {
@@ -138,13 +143,13 @@ impl Op for Reduce {
             Reduction::Mean => dy.reshape(kept).scale(1.0 / shape[self.axis] as f64).expand(shape),
             Reduction::Max => dy.graph().push(MaxBackward { axis: self.axis }, &[x, y, dy]),
         };
-        Ok(Grads::to([(0, dx)]))
+        Ok(Grads::to([("x", dx)]))
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let (outer, n, inner) = s.input(0).around(self.axis);
+        let (outer, n, inner) = s.input("x").around(self.axis);
         let chunks = chunks(outer, n, inner);
         let launch = |entry, n, chunks, turns| {
             Launch::of("reduce", entry)
@@ -164,31 +169,25 @@ impl Op for Reduce {
         let terms = std::iter::once(n).chain(chunks.iter().copied());
         let mut launches = vec![];
         for (i, (n, &chunks)) in terms.zip(&chunks).enumerate() {
-            let launch =
-                launch("parts", n, chunks, turns_of(n.div_ceil(chunks), 0)).bind("partial", OperandRef::Scratch(i));
-            let launch = if i == 0 { launch } else { launch.bind("x", OperandRef::Scratch(i - 1)) };
+            let launch = launch("parts", n, chunks, turns_of(n.div_ceil(chunks), 0)).bind("partial", PARTIALS[i]);
+            let launch = if i == 0 { launch } else { launch.bind("x", PARTIALS[i - 1]) };
             launches.push(launch.threads(outer * chunks * inner, caps)?);
         }
-        let join = launch("join", n, last, turns_of(last, 0)).bind("partial", OperandRef::Scratch(chunks.len() - 1));
+        let join = launch("join", n, last, turns_of(last, 0)).bind("partial", PARTIALS[chunks.len() - 1]);
         launches.push(join.threads(outer * inner, caps)?);
         Ok(launches)
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
         match (self.axis, self.kind) {
-            (0, Reduction::Sum) => Split::sum(s.input(0)[0], 0b1, s.output(0)),
+            (0, Reduction::Sum) => s.sum(s.input("x")[0], ["x"]),
             (0, _) => None,
-            _ => Split::rows(s.input(0)[0], 0b1),
+            _ => s.rows(s.input("x")[0], ["x"]),
         }
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: s.input(0).elements() as u64 }
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x"], outputs: &["y"], scratch: &["partial", "partial"] }
+        Cost { bytes: s.bytes(), flops: s.input("x").elements() as u64 }
     }
 }
 
@@ -200,9 +199,9 @@ pub struct MaxBackward {
 
 impl MaxBackward {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (_, n, inner) = a.shape(0).around(self.axis);
-        let (x, y, dy) = (a.f(0), a.f(1), a.f(2));
-        rows(a.out(0), n * inner, n * inner, |o, dx| {
+        let (_, n, inner) = a.shape("x").around(self.axis);
+        let (x, y, dy) = (a.f("x"), a.f("largest"), a.f("dy"));
+        par_rows(a.out("dx"), n * inner, n * inner, |o, dx| {
             let x = &x[o * n * inner..];
             dx.fill(T::ZERO);
             for i in 0..inner {
@@ -223,32 +222,26 @@ impl Op for MaxBackward {
         "max backward"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(3)?;
-        x.axis(0, self.axis)?;
-        x.is_shape(1, &x.shape(0).without(self.axis))?;
-        x.is_shape(2, x.shape(1))?;
-        Ok(Outputs::one(x.specs[0].clone()))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "..").f32("largest", "*").f32("dy", "*").out_f32("dx", "..")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.axis("x", self.axis)?;
+        ["largest", "dy"].into_iter().try_for_each(|name| x.is_shape(name, &x.shape("x").without(self.axis)))?;
+        Ok(x.declared())
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let (outer, n, inner) = s.input(0).around(self.axis);
+        let (outer, n, inner) = s.input("x").around(self.axis);
         let launch = Launch::of("reduce", "max_backward").params(Params::new(outer, n, inner, 1)).turns(turns_of(n, 0));
         Ok(vec![launch.constant("KIND", Reduction::Max as u32).constant("COUNTED", 0).threads(outer * inner, caps)?])
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        if self.axis == 0 { None } else { Split::rows(s.input(0)[0], 0b111) }
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "largest", "dy"], outputs: &["dx"], scratch: &[] }
+        if self.axis == 0 { None } else { s.rows(s.input("x")[0], ["x", "largest", "dy"]) }
     }
 }
 
@@ -268,9 +261,9 @@ fn squares<T: Real>(x: &[T]) -> T {
 
 impl SumSquares {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let x = a.f(0);
-        let n = if a.len() == 2 { a.u(1)[0] as usize * a.shape(0).last_dim() } else { x.len() };
-        a.out(0)[0] = sum_chunks(n, |r| squares(&x[r]));
+        let x = a.f("x");
+        let n = if a.has("counts") { a.u("counts")[0] as usize * a.shape("x").last_dim() } else { x.len() };
+        a.out("sum_of_squares")[0] = sum_chunks(n, |r| squares(&x[r]));
     }
 }
 
@@ -279,46 +272,37 @@ impl Op for SumSquares {
         "sum of squares"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        if x.len() == 2 {
-            x.dtype(1, DType::U32)?;
-            x.rank(0, 2)?;
-        }
-        Ok(Outputs::one(Spec::f32([])).with_scratch(Spec::f32([SumSquares::GROUPS])))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "*").u32("counts", "4").optional().out_f32("sum_of_squares", "").scratch("partial")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        if x.has("counts") && x.shape("x").len() != 2 {
+            return x.fail("counts are of the rows of a table");
+        }
+        Ok(x.declared().with_scratch(Spec::f32([SumSquares::GROUPS])))
     }
 
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let counted = s.inputs.len() == 2;
+        let counted = s.get("counts").is_some();
         let size = lanes(usize::MAX, caps);
-        let terms = s.input(0).elements().div_ceil(SumSquares::GROUPS * size).max(SumSquares::GROUPS.div_ceil(size));
+        let terms = s.input("x").elements().div_ceil(SumSquares::GROUPS * size).max(SumSquares::GROUPS.div_ceil(size));
         let turns = turns_of(terms, 0) + TREE;
         let launch = |entry| {
             Launch::of("reduce", entry)
                 .turns(turns)
-                .params(Params::new(1, s.input(0).elements(), s.input(0).last_dim(), SumSquares::GROUPS))
+                .params(Params::new(1, s.input("x").elements(), s.input("x").last_dim(), SumSquares::GROUPS))
                 .constant("KIND", Reduction::Sum as u32)
                 .constant("COUNTED", counted as u32)
         };
         let squares = launch("squares").groups(SumSquares::GROUPS, size, caps)?;
-        Ok(vec![
-            if counted { squares } else { squares.bind("counts", 0) },
-            launch("total_squares").groups(1, size, caps)?,
-        ])
+        Ok(vec![squares, launch("total_squares").groups(1, size, caps)?])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: 2 * s.input(0).elements() as u64 }
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "counts"], outputs: &["sum_of_squares"], scratch: &["partial"] }
+        Cost { bytes: s.bytes(), flops: 2 * s.input("x").elements() as u64 }
     }
 }
 
@@ -330,6 +314,7 @@ impl SumSquares {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::op::infer;
     use crate::tensor::Shape;
 
     #[test]
@@ -342,8 +327,9 @@ mod tests {
                 if specs[0].shape.elements() > 1 << 31 {
                     continue;
                 }
-                let made = op.infer(&Inputs { op: "sum", specs: &specs }).unwrap();
-                let s = Shapes { inputs: &specs, outputs: &made.values, scratch: &made.scratch };
+                let made = infer(&op, "sum", &specs).unwrap();
+                let operands = op.operands();
+                let s = Shapes::new(&operands, &specs, &made.values, &made.scratch);
                 let launches = op.gpu(&s, &Caps::default()).unwrap();
                 assert!(launches.len() <= 3 && launches.iter().all(|l| l.turns <= 32_768), "{shape:?}");
             }

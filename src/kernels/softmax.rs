@@ -1,14 +1,14 @@
 //! Softmax over any axis, with a mask.
 
-use super::args::{Args, rows};
 use super::fast::wide;
 use super::lanes::{self, Lanes};
 use super::matmul::dot;
+use super::parallel::par_rows;
 use super::real::Real;
 use super::sums::sum_chunks;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast, launch};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast, launch};
 use crate::error::Result;
-use crate::tensor::{DType, Shape};
+use crate::tensor::Shape;
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -59,11 +59,11 @@ impl Softmax {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (_, n, inner) = a.shape(0).around(self.axis);
-        let x = a.f(0);
-        let keep = self.masked.then(|| (a.u(1), self.full_mask(a.shape(0), a.shape(1))));
+        let (_, n, inner) = a.shape("x").around(self.axis);
+        let x = a.f("x");
+        let keep = self.masked.then(|| (a.u("keep"), self.full_mask(a.shape("x"), a.shape("keep"))));
         // One outer slice at a time: [n, inner], softmax down each column.
-        rows(a.out(0), n * inner, n * inner * 4, |o, y| {
+        par_rows(a.out("y"), n * inner, n * inner * 4, |o, y| {
             for i in 0..inner {
                 let at = |c: usize| (o * n + c) * inner + i;
                 let kept = |c: usize| match keep {
@@ -160,42 +160,44 @@ impl Op for Softmax {
         "softmax"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new().f32("x", "..").u32("keep", "*").when(self.masked).out_f32("y", "..")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1 + self.masked as usize)?;
-        x.axis(0, self.axis)?;
+        x.axis("x", self.axis)?;
         if self.masked {
-            x.dtype(1, DType::U32)?;
-            let (full, short) = (&x.shape(0)[..], &x.shape(0)[..=self.axis]);
-            if x.shape(1)[..] != *full && x.shape(1)[..] != *short {
+            let (full, short) = (&x.shape("x")[..], &x.shape("x")[..=self.axis]);
+            if x.shape("keep")[..] != *full && x.shape("keep")[..] != *short {
                 return x.fail(format!("keep must be {full:?} or {short:?}"));
             }
         }
-        Ok(Outputs::one(x.specs[0].clone()))
+        Ok(x.declared())
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let y = node.outputs[0];
-        Ok(Grads::to([(0, y.graph().push(SoftmaxBackward { axis: self.axis }, &[y, node.dy(0)]))]))
+        let y = node.output("y");
+        Ok(Grads::to([("x", y.graph().push(SoftmaxBackward { axis: self.axis }, &[y, node.dy("y")]))]))
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (_, n, inner) = a.shape(0).around(self.axis);
-        let x = a.f(0);
-        let keep = self.masked.then(|| a.u(1));
+        let (_, n, inner) = a.shape("x").around(self.axis);
+        let x = a.f("x");
+        let keep = self.masked.then(|| a.u("keep"));
         if inner == 1 {
             let arch = pulp::Arch::new();
             // So many slices that the call, and what it sets up, does not count.
             let slices = (BLOCK / n.max(1)).max(1);
-            rows(a.out(0), n * slices, n * slices * 4, |i, y| {
+            par_rows(a.out("y"), n * slices, n * slices * 4, |i, y| {
                 let range = i * n * slices..i * n * slices + y.len();
                 arch.dispatch(Slices { x: &x[range.clone()], keep: keep.map(|k| &k[range]), y, n });
             });
             return true;
         }
-        let full = self.masked && self.full_mask(a.shape(0), a.shape(1));
-        rows(a.out(0), n * inner, n * inner * 4, |o, y| {
+        let full = self.masked && self.full_mask(a.shape("x"), a.shape("keep"));
+        par_rows(a.out("y"), n * inner, n * inner * 4, |o, y| {
             let x = &x[o * n * inner..][..n * inner];
             wide(
                 #[inline(always)]
@@ -231,34 +233,31 @@ impl Op for Softmax {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let mask = match s.inputs.get(1) {
+        let mask = match s.get("keep") {
             None => 0,
-            Some(keep) => 1 + self.full_mask(s.input(0), &keep.shape) as u32,
+            Some(keep) => 1 + self.full_mask(s.input("x"), &keep.shape) as u32,
         };
-        let launch = launch(["forward_columns", "forward_slices"], s.input(0), self.axis, caps)?.constant("MASK", mask);
-        Ok(vec![if self.masked { launch } else { launch.bind("keep", 0) }])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["x", "keep"], outputs: &["y"], scratch: &[] }
+        let launch =
+            launch(["forward_columns", "forward_slices"], s.input("x"), self.axis, caps)?.constant("MASK", mask);
+        Ok(vec![launch])
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        if self.axis == 0 { None } else { Split::rows(s.input(0)[0], 0b11) }
+        if self.axis == 0 { None } else { s.rows(s.input("x")[0], ["x", "keep"]) }
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let n = s.input(0).elements() as u64;
-        let mask = s.inputs.get(1).map_or(0, |k| k.bytes() as u64);
+        let n = s.input("x").elements() as u64;
+        let mask = s.get("keep").map_or(0, |k| k.bytes() as u64);
         Cost { bytes: 8 * n + mask, flops: 5 * n }
     }
 }
 
 impl SoftmaxBackward {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (_, n, inner) = a.shape(0).around(self.axis);
-        let (y, dy) = (a.f(0), a.f(1));
-        rows(a.out(0), n * inner, n * inner * 2, |o, dx| {
+        let (_, n, inner) = a.shape("probabilities").around(self.axis);
+        let (y, dy) = (a.f("probabilities"), a.f("dy"));
+        par_rows(a.out("dx"), n * inner, n * inner * 2, |o, dx| {
             let (y, dy) = (&y[o * n * inner..], &dy[o * n * inner..]);
             for i in 0..inner {
                 let dot: T = sum_chunks(n, |r| r.map(|c| y[c * inner + i] * dy[c * inner + i]).sum());
@@ -275,26 +274,24 @@ impl Op for SoftmaxBackward {
         "softmax backward"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        x.is_shape(1, x.shape(0))?;
-        x.axis(0, self.axis)?;
-        Ok(Outputs::one(x.specs[0].clone()))
+    fn operands(&self) -> Operands {
+        Operands::new().f32("probabilities", "..").f32("dy", "..").out_f32("dx", "..")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        x.axis("probabilities", self.axis)?;
+        Ok(x.declared())
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (_, n, inner) = a.shape(0).around(self.axis);
+        let (_, n, inner) = a.shape("probabilities").around(self.axis);
         if inner != 1 {
             return false;
         }
-        let (y, dy) = (a.f(0), a.f(1));
-        rows(a.out(0), n, n * 2, |o, dx| {
+        let (y, dy) = (a.f("probabilities"), a.f("dy"));
+        par_rows(a.out("dx"), n, n * 2, |o, dx| {
             let (y, dy) = (&y[o * n..][..n], &dy[o * n..][..n]);
             wide(
                 #[inline(always)]
@@ -308,20 +305,16 @@ impl Op for SoftmaxBackward {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let launch = launch(["backward_columns", "backward_slices"], s.input(0), self.axis, caps)?;
+        let launch = launch(["backward_columns", "backward_slices"], s.input("probabilities"), self.axis, caps)?;
         Ok(vec![launch.constant("MASK", 0)])
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
-        if self.axis == 0 { None } else { Split::rows(s.input(0)[0], 0b11) }
+        if self.axis == 0 { None } else { s.rows(s.input("probabilities")[0], ["probabilities", "dy"]) }
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        let n = s.input(0).elements() as u64;
+        let n = s.input("probabilities").elements() as u64;
         Cost { bytes: 12 * n, flops: 4 * n }
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["probabilities", "dy"], outputs: &["dx"], scratch: &[] }
     }
 }

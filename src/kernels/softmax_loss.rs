@@ -1,12 +1,12 @@
 //! Softmax cross-entropy over the whole catalogue, with its gradients: the logits of [rows x items] never exist.
 
-use super::args::{Args, rows, span};
 use super::fast::{self, wide};
 use super::launch::{TREE, lanes, turns_of};
 use super::matmul::{Dims, First, GpuProduct, MatMul};
+use super::parallel::{par_rows, span};
 use super::real::Real;
 use super::sums::{COLUMNS, Rows, add_up, sum_chunks};
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, OperandRef, Operands, Outputs, Shapes};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::{Error, Result};
 use crate::graph::Var;
 use crate::tensor::{DType, Spec};
@@ -54,6 +54,9 @@ fn block(rows: usize, classes: usize) -> [usize; 2] {
     [height.min(rows), width]
 }
 
+/// The logits of a block.
+const HELD: &str = "block";
+
 fn dims([m, n, k]: [usize; 3]) -> Dims {
     Dims { batch: 1, m, n, k, shared: true }
 }
@@ -74,36 +77,36 @@ impl SoftmaxLoss {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (x, table, targets) = (a.f(0), a.f(1), a.u(2));
-        let d = a.shape(0)[1];
-        let bias = self.bias.then(|| a.f(4));
+        let (x, table, targets) = (a.f("x"), a.f("table"), a.u("targets"));
+        let d = a.shape("x")[1];
+        let bias = self.bias.then(|| a.f("bias"));
         let classes = self.first..self.first + self.classes;
-        let (weights, total) = self.weights(targets, a.f(3));
+        let (weights, total) = self.weights(targets, a.f("weight"));
         let logit = |r: usize, j: usize| {
             let dot: T = (0..d).map(|c| x[r * d + c] * table[j * d + c]).sum();
             dot + bias.map_or(T::ZERO, |b| b[j])
         };
         let mut lse = vec![T::ZERO; targets.len()];
-        rows(&mut lse, 1, self.classes * d, |r, lse| {
+        par_rows(&mut lse, 1, self.classes * d, |r, lse| {
             let l: Vec<T> = classes.clone().map(|j| logit(r, j)).collect();
             let m = l.iter().copied().fold(T::MASKED, T::max);
             lse[0] = m + sum_chunks(l.len(), |r| l[r].iter().map(|&l| (l - m).exp()).sum::<T>()).ln();
         });
         let losses = (0..targets.len()).filter(|&r| weights[r] != T::ZERO);
         let sum: T = losses.map(|r| weights[r] * (lse[r] - logit(r, targets[r] as usize))).sum();
-        a.out(0)[0] = sum / total;
+        a.out("loss")[0] = sum / total;
         let p = |r: usize, j: usize| {
             let at_target = if targets[r] as usize == j { T::ONE } else { T::ZERO };
             weights[r] / total * ((logit(r, j) - lse[r]).exp() - at_target)
         };
-        rows(a.out(1), d, self.classes * d, |r, dx| {
+        par_rows(a.out("dx"), d, self.classes * d, |r, dx| {
             dx.fill(T::ZERO);
             for j in classes.clone().filter(|_| weights[r] != T::ZERO) {
                 let p = p(r, j);
                 (0..d).for_each(|c| dx[c] += p * table[j * d + c]);
             }
         });
-        rows(a.out(2), d, targets.len() * d, |j, dt| {
+        par_rows(a.out("dtable"), d, targets.len() * d, |j, dt| {
             dt.fill(T::ZERO);
             for r in (0..targets.len()).filter(|&r| classes.contains(&j) && weights[r] != T::ZERO) {
                 let p = p(r, j);
@@ -112,9 +115,9 @@ impl SoftmaxLoss {
         });
         if self.bias {
             let of_rows = |j: usize| (0..targets.len()).filter(|&r| weights[r] != T::ZERO).map(|r| p(r, j)).sum();
-            let db = a.out(3);
+            let db = a.out("dbias");
             db.fill(T::ZERO);
-            rows(&mut db[classes.clone()], 1, targets.len() * d, |i, db| db[0] = of_rows(self.first + i));
+            par_rows(&mut db[classes.clone()], 1, targets.len() * d, |i, db| db[0] = of_rows(self.first + i));
         }
     }
 }
@@ -184,25 +187,31 @@ impl Op for SoftmaxLoss {
         "softmax loss"
     }
 
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("x", "r d")
+            .f32("table", "n d")
+            .u32("targets", "r")
+            .f32("weight", "r")
+            .f32("bias", "n")
+            .when(self.bias)
+            .out_f32("loss", "")
+            .out_f32("dx", "r d")
+            .out_f32("dtable", "n d")
+            .out_f32_when(self.bias, "dbias", "n")
+            .scratch(HELD)
+            .scratch("partial")
+            .scratch("lse")
+            .scratch("weight_sum")
+    }
+
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(4 + self.bias as usize)?;
-        x.rank(0, 2)?;
-        x.rank(1, 2)?;
-        let [n, d] = [x.shape(0)[0], x.shape(0)[1]];
-        if x.shape(1)[1] != d || d == 0 {
-            return x.fail("the rows and the table differ in width, or have none");
+        let [n, d, items] = ["r", "d", "n"].map(|axis| x.extent(axis));
+        if d == 0 {
+            return x.fail("rows without elements");
         }
-        x.is_shape(2, &[n])?;
-        x.dtype(2, DType::U32)?;
-        x.is_shape(3, &[n])?;
-        let items = x.shape(1)[0];
         if self.classes == 0 || self.first + self.classes > items {
             return x.fail(format!("{} classes from {} on are not within {items} rows", self.classes, self.first));
-        }
-        let mut outputs = vec![Spec::f32([]), x.specs[0].clone(), x.specs[1].clone()];
-        if self.bias {
-            x.is_shape(4, &[items])?;
-            outputs.push(x.specs[4].clone());
         }
         let [height, width] = block(n, self.classes);
         let sizes = parts(n, height)
@@ -211,7 +220,7 @@ impl Op for SoftmaxLoss {
         let products = sizes.flat_map(|[m, k]| [[m, k, d], [m, d, k], [k, d, m]]);
         let partial = products.map(|extents| GpuProduct::scratch(dims(extents))).max().unwrap_or(0).max(1);
         let scratch = [vec![height, width], vec![partial], vec![3, n], vec![1]];
-        Ok(scratch.into_iter().fold(Outputs::many(outputs), |outputs, s| outputs.with_scratch(Spec::f32(s))))
+        Ok(scratch.into_iter().fold(x.declared(), |outputs, s| outputs.with_scratch(Spec::f32(s))))
     }
 
     /// The gradients are outputs already; only the factor by which the loss enters is missing, mostly 1.
@@ -219,30 +228,30 @@ impl Op for SoftmaxLoss {
         if node.grads[1..].iter().any(Option::is_some) {
             return Ok(Grads::not_differentiable());
         }
-        let dy = node.dy(0);
-        let of = |output: usize, input: usize| {
-            let y: Var = node.outputs[output];
+        let dy = node.dy("loss");
+        let of = |output: &'static str, input: &'static str| {
+            let y: Var = node.output(output);
             (input, if dy.is_one() { y } else { y * dy })
         };
-        let all = [of(1, 0), of(2, 1)].into_iter().chain(self.bias.then(|| of(3, 4)));
-        Ok(Grads::to(all.filter(|(input, _)| node.wanted[*input]).collect::<Vec<_>>()))
+        let all = [of("dx", "x"), of("dtable", "table")].into_iter().chain(self.bias.then(|| of("dbias", "bias")));
+        Ok(Grads::to(all.filter(|(input, _)| node.wants(*input))))
     }
 
     twin!();
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (x, table, targets) = (a.f(0), a.f(1), a.u(2));
-        let (n, d) = (self.classes, a.shape(0)[1]);
+        let (x, table, targets) = (a.f("x"), a.f("table"), a.u("targets"));
+        let (n, d) = (self.classes, a.shape("x")[1]);
         let classes = &table[self.first * d..][..n * d];
-        let bias = self.bias.then(|| &a.f(4)[self.first..][..n]);
-        let (weights, total) = self.weights(targets, a.f(3));
+        let bias = self.bias.then(|| &a.f("bias")[self.first..][..n]);
+        let (weights, total) = self.weights(targets, a.f("weight"));
         // Rows that weigh nothing (padding) cost nothing.
         let active: Vec<usize> = (0..targets.len()).filter(|&r| weights[r] != 0.0).collect();
-        let (dx, dtable) = (a.out(1), a.out(2));
+        let (dx, dtable) = (a.out("dx"), a.out("dtable"));
         dx.fill(0.0);
         dtable.fill(0.0);
         let mut no_bias = vec![];
-        let dbias = if self.bias { &mut a.out(3)[..] } else { &mut no_bias };
+        let dbias = if self.bias { &mut a.out("dbias")[..] } else { &mut no_bias };
         dbias.fill(0.0);
         // Rows and classes that a thread takes at once: enough to keep the product busy.
         const ROWS: usize = 32;
@@ -267,7 +276,7 @@ impl Op for SoftmaxLoss {
                 let of_rows = p[..m * k].chunks_mut(ROWS * k).zip(gradient.chunks_mut(ROWS * d));
                 let of_rows = of_rows.zip(lse.chunks_mut(ROWS)).zip(wanted.chunks_mut(ROWS));
                 let mut of_rows: Vec<_> = of_rows.collect();
-                rows(&mut of_rows, 1, ROWS * k * d, |t, one| {
+                par_rows(&mut of_rows, 1, ROWS * k * d, |t, one| {
                     let (((p, dx), lse), wanted) = &mut one[0];
                     let x = &packed[t * ROWS * d..];
                     let m = p.len() / k;
@@ -305,11 +314,11 @@ impl Op for SoftmaxLoss {
                 // The table's gradient by classes, so that each is summed by one thread.
                 let (p, packed) = (&p[..m * k], &packed[..m * d]);
                 let dtable = &mut dtable[(self.first + span.start) * d..][..k * d];
-                rows(dtable, CLASSES * d, CLASSES * m * d, |t, dt| {
+                par_rows(dtable, CLASSES * d, CLASSES * m * d, |t, dt| {
                     product([dt.len() / d, d, m], dt, &p[t * CLASSES..], [1, k], packed, [d, 1], true);
                 });
                 if self.bias {
-                    rows(&mut dbias[self.first + span.start..][..k], COLUMNS, COLUMNS * m, |t, db| {
+                    par_rows(&mut dbias[self.first + span.start..][..k], COLUMNS, COLUMNS * m, |t, db| {
                         let mut sums = Rows::default();
                         p.chunks_exact(k).for_each(|p| sums.add(&p[t * COLUMNS..][..db.len()]));
                         let mut of_block = [0.0; COLUMNS];
@@ -323,12 +332,12 @@ impl Op for SoftmaxLoss {
             }
             active.iter().zip(gradient.chunks(d)).for_each(|(&r, from)| dx[r * d..][..d].copy_from_slice(from));
         }
-        a.out(0)[0] = (loss / total as f64) as f32;
+        a.out("loss")[0] = (loss / total as f64) as f32;
         true
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let ([n, d], items) = ([s.input(0)[0], s.input(0)[1]], s.input(1)[0]);
+        let ([n, d], items) = ([s.input("x")[0], s.input("x")[1]], s.input("table")[0]);
         if items as u64 * d as u64 > u32::MAX as u64 || n as u64 * d as u64 > u32::MAX as u64 {
             return Err(Error::shape("softmax loss", format!("{items} items by {d} are more than an index holds")));
         }
@@ -340,19 +349,13 @@ impl Op for SoftmaxLoss {
             let params = Params { rows: rows_n, d, items, first, classes: all, row, height, column, width };
             Launch::of("softmax_loss", entry).params(params)
         };
-        let product = |of: MatMul, mnk, first, add, [a, b, y]: [OperandRef; 3]| {
-            let is_half =
-                |operand: OperandRef| matches!(operand, OperandRef::Input(i) if s.inputs[i].dtype == DType::F16);
-            let partial = OperandRef::Scratch(1);
-            let product = GpuProduct { of, dims: dims(mnk), first, add, halves: is_half(a) && is_half(b), partial };
-            product.launches(caps, |l| {
-                let l = l.bind("a", a).bind("b", b).bind("y", y);
-                if of.bias { l.bind("bias", 4) } else { l }
-            })
+        let product = |of: MatMul, mnk, first, add, [a, b, y]: [&'static str; 3]| {
+            // What the launches themselves hold is f32.
+            let is_half = |operand: &'static str| operand != HELD && s.spec(operand).dtype == DType::F16;
+            let halves = is_half(a) && is_half(b);
+            let product = GpuProduct { of, dims: dims(mnk), first, add, halves, partial: "partial" };
+            product.launches(caps, |l| l.bind("a", a).bind("b", b).bind("y", y))
         };
-        let [x, table] = [0, 1].map(OperandRef::Input);
-        let [dx, dtable] = [1, 2].map(OperandRef::Output);
-        let held = OperandRef::Scratch(0);
         let (rows, classes) = (0..n, 0..self.classes);
         let size = lanes(n, caps);
         // Once through the rows, or a row, and a tree.
@@ -372,7 +375,7 @@ impl Op for SoftmaxLoss {
             let logits = |classes: &Range<usize>| {
                 let of = MatMul { bias: self.bias, ..MatMul::new(false, true) };
                 let first = First { a: row, b: item(classes), bias: self.first + classes.start, y: 0 };
-                product(of, [rows.len(), classes.len(), d], first, false, [x, table, held])
+                product(of, [rows.len(), classes.len(), d], first, false, ["x", "table", HELD])
             };
             for classes in parts(self.classes, width) {
                 launches.extend(logits(&classes)?);
@@ -388,10 +391,10 @@ impl Op for SoftmaxLoss {
                 launches.push(launch("gradient", &rows, &classes).threads(m * k, caps)?);
                 let first = First { b: item(&classes), y: row, ..First::default() };
                 let of = MatMul::new(false, false);
-                launches.extend(product(of, [m, d, k], first, classes.start > 0, [held, table, dx])?);
+                launches.extend(product(of, [m, d, k], first, classes.start > 0, [HELD, "table", "dx"])?);
                 let first = First { b: row, y: item(&classes), ..First::default() };
                 let of = MatMul::new(true, false);
-                launches.extend(product(of, [k, d, m], first, rows.start > 0, [held, x, dtable])?);
+                launches.extend(product(of, [k, d, m], first, rows.start > 0, [HELD, "x", "dtable"])?);
                 if self.bias {
                     launches.push(launch("bias_gradient", &rows, &classes).turns(turns_of(m, 0)).threads(k, caps)?);
                 }
@@ -406,18 +409,9 @@ impl Op for SoftmaxLoss {
         &[0, 1, 2, 3]
     }
 
-    fn operands(&self) -> Operands {
-        Operands {
-            inputs: &["x", "table", "targets", "weight", "bias"],
-            outputs: &["loss", "dx", "dtable", "dbias"],
-            scratch: &["block", "partial", "lse", "weight_sum"],
-        }
-    }
-
     /// Three products of rows, classes and width.
     fn cost(&self, s: &Shapes) -> Cost {
-        let bytes = s.inputs.iter().chain(s.outputs).map(|x| x.bytes() as u64).sum();
-        Cost { bytes, flops: 6 * (s.input(0).elements() * self.classes) as u64 }
+        Cost { bytes: s.bytes(), flops: 6 * (s.input("x").elements() * self.classes) as u64 }
     }
 }
 

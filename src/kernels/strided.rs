@@ -1,9 +1,9 @@
 //! Moving elements without arithmetic: views, expansion, permutation, slices, concatenation. All but the view are one
 //! strided copy; the same shader copies floats and integers, as words.
 
-use super::args::{Args, rows};
+use super::parallel::par_rows;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
+use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Shape, Spec};
 use bytemuck::{Pod, Zeroable};
@@ -21,18 +21,17 @@ impl Op for View {
     }
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
-        if self.shape.elements() != x.shape(0).elements() {
+        if self.shape.elements() != x.shape("x").elements() {
             return x.fail(format!("cannot become {}", self.shape));
         }
-        Ok(Outputs::one(Spec { shape: self.shape.clone(), dtype: x.specs[0].dtype }))
+        Ok(Outputs::one(Spec { shape: self.shape.clone(), dtype: x.spec("x").dtype }))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
         if self.cut {
             return Ok(Grads::none());
         }
-        Ok(Grads::to([(0, node.dy(0).reshape(node.inputs[0].shape()))]))
+        Ok(Grads::to([(0, node.dy("y").reshape(node.input("x").shape()))]))
     }
 
     fn cpu_f32(&self, _a: &Args<f32>) {}
@@ -44,7 +43,7 @@ impl Op for View {
     }
 
     fn operands(&self) -> Operands {
-        Operands::default()
+        Operands::new().any("x", "..").out("y")
     }
 
     fn is_view(&self) -> bool {
@@ -54,7 +53,7 @@ impl Op for View {
 
 /// One copy: output element (i0, i1, ..) at `to + i . to_strides` is input element `from + i . from_strides`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Copy {
+pub struct Move {
     pub extents: Vec<usize>,
     pub from: usize,
     pub from_strides: Vec<usize>,
@@ -62,10 +61,10 @@ pub struct Copy {
     pub to_strides: Vec<usize>,
 }
 
-impl Copy {
+impl Move {
     /// Axes that run together on both sides are joined, axes of extent 1 left out.
-    fn new(extents: &[usize], from: usize, from_strides: &[usize], to: usize, to_strides: &[usize]) -> Copy {
-        let mut c = Copy { extents: vec![], from, from_strides: vec![], to, to_strides: vec![] };
+    fn new(extents: &[usize], from: usize, from_strides: &[usize], to: usize, to_strides: &[usize]) -> Move {
+        let mut c = Move { extents: vec![], from, from_strides: vec![], to, to_strides: vec![] };
         for ((&n, &f), &t) in extents.iter().zip(from_strides).zip(to_strides).filter(|((n, _), _)| **n != 1) {
             match (c.extents.last_mut(), c.from_strides.last_mut(), c.to_strides.last_mut()) {
                 (Some(extent), Some(last_f), Some(last_t)) if *last_f == f * n && *last_t == t * n => {
@@ -102,7 +101,7 @@ impl Copy {
     }
 
     /// On a few threads where the outermost axis is the output's outermost too.
-    fn run_parallel<V: std::marker::Copy + Send + Sync>(&self, x: &[V], y: &mut [V]) {
+    fn run_parallel<V: Copy + Send + Sync>(&self, x: &[V], y: &mut [V]) {
         let block = self.to_strides[0];
         if let ([_, n], [1, pitch], [_, 1]) = (&self.extents[..], &self.from_strides[..], &self.to_strides[..])
             && block == *n
@@ -110,7 +109,7 @@ impl Copy {
         {
             transpose(&x[self.from..], *pitch, y, *n);
         } else if self.extents.len() > 1 && block * self.extents[0] == y.len() {
-            rows(y, block, block, |i, row| self.run(1, x, self.from + i * self.from_strides[0], row, self.to));
+            par_rows(y, block, block, |i, row| self.run(1, x, self.from + i * self.from_strides[0], row, self.to));
         } else {
             self.run(0, x, self.from, y, self.to);
         }
@@ -118,25 +117,25 @@ impl Copy {
 }
 
 /// The transposed of rows of `x`, one each `pitch` elements: `y` \[.., n\], of n rows.
-pub(super) fn transpose<V: std::marker::Copy + Send + Sync>(x: &[V], pitch: usize, y: &mut [V], n: usize) {
+pub(super) fn transpose<V: Copy + Send + Sync>(x: &[V], pitch: usize, y: &mut [V], n: usize) {
     // Elements of a cache line: each is read once.
     const LINE: usize = 16;
-    rows(y, n * LINE, n * LINE, |i, y| {
+    par_rows(y, n * LINE, n * LINE, |i, y| {
         for j in 0..n {
             y[j..].iter_mut().step_by(n).zip(&x[j * pitch + i * LINE..]).for_each(|(y, &x)| *y = x);
         }
     });
 }
 
-fn run<T: Real>(a: &Args<T>, copies: &[(usize, Copy)], zero: bool) {
-    if a.out_dtype(0) == DType::U32 {
-        let y = a.out_u(0);
+fn run<T: Real>(a: &Args<T>, copies: &[(usize, Move)], zero: bool) {
+    if a.out_dtype("y") == DType::U32 {
+        let y = a.out_u("y");
         if zero {
             y.fill(0);
         }
         copies.iter().for_each(|(input, c)| c.run_parallel(a.u(*input), y));
     } else {
-        let y = a.out(0);
+        let y = a.out("y");
         if zero {
             y.fill(T::ZERO);
         }
@@ -145,7 +144,7 @@ fn run<T: Real>(a: &Args<T>, copies: &[(usize, Copy)], zero: bool) {
 }
 
 #[repr(C)]
-#[derive(Clone, std::marker::Copy, Default, Pod, Zeroable)]
+#[derive(Clone, Copy, Default, Pod, Zeroable)]
 struct Params {
     extents: [u32; 4],
     from_strides: [u32; 4],
@@ -157,7 +156,7 @@ struct Params {
     to: u32,
 }
 
-impl Copy {
+impl Move {
     /// None where more than six axes are left.
     fn params(&self) -> Option<Params> {
         let split = |list: &[usize], fill: u32| {
@@ -183,10 +182,10 @@ impl Copy {
 }
 
 /// The launches of `copies`, each from its input; after zeroing the output if `zero`.
-fn launches(s: &Shapes, caps: &Caps, copies: &[(usize, Copy)], zero: bool) -> Result<Vec<Launch>> {
+fn launches(s: &Shapes, caps: &Caps, copies: &[(usize, Move)], zero: bool) -> Result<Vec<Launch>> {
     let mut list = vec![];
     if zero {
-        let n = s.output(0).elements();
+        let n = s.output("y").elements();
         let params = Params { to: n as u32, ..Params::default() };
         list.push(Launch::of("strided", "zero").params(params).threads(n, caps)?);
     }
@@ -200,33 +199,33 @@ fn launches(s: &Shapes, caps: &Caps, copies: &[(usize, Copy)], zero: bool) -> Re
     Ok(list)
 }
 
-/// The methods of an op that is a few copies, given whether its output starts as zeros and how it splits.
+/// The methods of an op that is a few copies, given its operands, whether its output starts as zeros and how it splits.
 macro_rules! copying {
-    ($zero:expr, $split:expr) => {
+    ($operands:expr, $zero:expr, $split:expr) => {
+        fn operands(&self) -> Operands {
+            $operands
+        }
+
         fn cpu_f32(&self, a: &Args<f32>) {
             let shapes: Vec<&Shape> = (0..a.len()).map(|i| a.shape(i)).collect();
-            run(a, &self.copies(&shapes, a.out_shape(0)), $zero)
+            run(a, &self.copies(&shapes, a.out_shape("y")), $zero)
         }
 
         fn cpu_f64(&self, a: &Args<f64>) {
             let shapes: Vec<&Shape> = (0..a.len()).map(|i| a.shape(i)).collect();
-            run(a, &self.copies(&shapes, a.out_shape(0)), $zero)
+            run(a, &self.copies(&shapes, a.out_shape("y")), $zero)
         }
 
         fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
             let shapes: Vec<&Shape> = s.inputs.iter().map(|x| &x.shape).collect();
-            launches(s, caps, &self.copies(&shapes, s.output(0)), $zero)
-        }
-
-        fn operands(&self) -> Operands {
-            Operands { inputs: &["x"], outputs: &["y"], scratch: &[] }
+            launches(s, caps, &self.copies(&shapes, s.output("y")), $zero)
         }
 
         fn cost(&self, s: &Shapes) -> Cost {
             // What is left out of an input is not read; what is repeated is read once.
             let shapes: Vec<&Shape> = s.inputs.iter().map(|x| &x.shape).collect();
-            let read = |(i, copy): &(usize, Copy)| s.inputs[*i].bytes().min(4 * copy.extents.iter().product::<usize>());
-            let read: usize = self.copies(&shapes, s.output(0)).iter().map(read).sum();
+            let read = |(i, copy): &(usize, Move)| s.inputs[*i].bytes().min(4 * copy.extents.iter().product::<usize>());
+            let read: usize = self.copies(&shapes, s.output("y")).iter().map(read).sum();
             Cost { bytes: (read + s.outputs[0].bytes()) as u64, flops: 0 }
         }
 
@@ -239,7 +238,7 @@ macro_rules! copying {
 
 /// Splits an op that works along `axis`, which must not be the leading one.
 fn along(axis: usize, s: &Shapes) -> Option<Split> {
-    if axis == 0 { None } else { Split::rows(s.output(0)[0], u32::MAX) }
+    if axis == 0 { None } else { Split::rows(s.output("y")[0], u32::MAX) }
 }
 
 /// `x` repeated along axes of extent 1, and along new axes in front, to `shape`.
@@ -249,12 +248,12 @@ pub struct Expand {
 }
 
 impl Expand {
-    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Copy)> {
+    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Move)> {
         let new = y.len() - x[0].len();
         let own = x[0].strides();
         let from: Vec<usize> =
             (0..y.len()).map(|i| if i < new || x[0][i - new] == 1 { 0 } else { own[i - new] }).collect();
-        vec![(0, Copy::new(y, 0, &from, 0, &y.strides()))]
+        vec![(0, Move::new(y, 0, &from, 0, &y.strides()))]
     }
 }
 
@@ -264,20 +263,19 @@ impl Op for Expand {
     }
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
-        if x.shape(0).broadcast(&self.shape).as_ref() != Some(&self.shape) {
+        if x.shape("x").broadcast(&self.shape).as_ref() != Some(&self.shape) {
             return x.fail(format!("cannot expand to {}", self.shape));
         }
-        Ok(Outputs::one(Spec { shape: self.shape.clone(), dtype: x.specs[0].dtype }))
+        Ok(Outputs::one(Spec { shape: self.shape.clone(), dtype: x.spec("x").dtype }))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::to([(0, node.dy(0).sum_to(&node.inputs[0].shape()))]))
+        Ok(Grads::to([(0, node.dy("y").sum_to(&node.input("x").shape()))]))
     }
 
-    copying!(false, |_, s| {
-        let same = s.input(0).len() == s.output(0).len() && s.input(0)[..1] == s.output(0)[..1];
-        Split::rows(*s.output(0).first()?, same as u32)
+    copying!(Operands::new().any("x", "..").out("y"), false, |_, s| {
+        let same = s.input("x").len() == s.output("y").len() && s.input("x")[..1] == s.output("y")[..1];
+        Split::rows(*s.output("y").first()?, same as u32)
     });
 }
 
@@ -288,10 +286,10 @@ pub struct Permute {
 }
 
 impl Permute {
-    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Copy)> {
+    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Move)> {
         let own = x[0].strides();
         let from: Vec<usize> = self.order.iter().map(|&i| own[i]).collect();
-        vec![(0, Copy::new(y, 0, &from, 0, &y.strides()))]
+        vec![(0, Move::new(y, 0, &from, 0, &y.strides()))]
     }
 }
 
@@ -301,27 +299,30 @@ impl Op for Permute {
     }
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
         let mut sorted = self.order.clone();
         sorted.sort();
-        if sorted != (0..x.shape(0).len()).collect::<Vec<_>>() {
+        if sorted != (0..x.shape("x").len()).collect::<Vec<_>>() {
             return x.fail(format!("{:?} is no order of its axes", self.order));
         }
-        let shape: Vec<usize> = self.order.iter().map(|&i| x.shape(0)[i]).collect();
-        Ok(Outputs::one(Spec { shape: shape.into(), dtype: x.specs[0].dtype }))
+        let shape: Vec<usize> = self.order.iter().map(|&i| x.shape("x")[i]).collect();
+        Ok(Outputs::one(Spec { shape: shape.into(), dtype: x.spec("x").dtype }))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
         let mut inverse = vec![0; self.order.len()];
         self.order.iter().enumerate().for_each(|(i, &o)| inverse[o] = i);
-        Ok(Grads::to([(0, node.dy(0).permute(&inverse))]))
+        Ok(Grads::to([(0, node.dy("y").permute(&inverse))]))
     }
 
-    copying!(false, |op, s| if op.order.first() == Some(&0) { Split::rows(s.input(0)[0], 0b1) } else { None });
+    copying!(Operands::new().any("x", "..").out("y"), false, |op, s| if op.order.first() == Some(&0) {
+        s.rows(s.input("x")[0], ["x"])
+    } else {
+        None
+    });
 }
 
 /// `len` entries of `axis` from `start` on.
-#[derive(Debug, Clone, std::marker::Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Slice {
     pub axis: usize,
     pub start: usize,
@@ -329,9 +330,9 @@ pub struct Slice {
 }
 
 impl Slice {
-    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Copy)> {
+    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Move)> {
         let own = x[0].strides();
-        vec![(0, Copy::new(y, self.start * own[self.axis], &own, 0, &y.strides()))]
+        vec![(0, Move::new(y, self.start * own[self.axis], &own, 0, &y.strides()))]
     }
 }
 
@@ -341,25 +342,24 @@ impl Op for Slice {
     }
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
-        x.axis(0, self.axis)?;
-        if self.start + self.len > x.shape(0)[self.axis] || self.len == 0 {
+        x.axis("x", self.axis)?;
+        if self.start + self.len > x.shape("x")[self.axis] || self.len == 0 {
             return x.fail(format!("axis {} has no range {}..{}", self.axis, self.start, self.start + self.len));
         }
-        Ok(Outputs::one(Spec { shape: x.shape(0).with(self.axis, self.len), dtype: x.specs[0].dtype }))
+        Ok(Outputs::one(Spec { shape: x.shape("x").with(self.axis, self.len), dtype: x.spec("x").dtype }))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let extent = node.inputs[0].shape()[self.axis];
-        let dy = node.dy(0);
+        let extent = node.input("x").shape()[self.axis];
+        let dy = node.dy("y");
         Ok(Grads::to([(0, dy.graph().push(Pad { axis: self.axis, start: self.start, extent }, &[dy]))]))
     }
 
-    copying!(false, |op, s| along(op.axis, s));
+    copying!(Operands::new().any("x", "..").out("y"), false, |op, s| along(op.axis, s));
 }
 
 /// The input at `start..` of `axis` of zeros of `extent`: the adjoint of a slice.
-#[derive(Debug, Clone, std::marker::Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Pad {
     pub axis: usize,
     pub start: usize,
@@ -367,9 +367,9 @@ pub struct Pad {
 }
 
 impl Pad {
-    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Copy)> {
+    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Move)> {
         let to = y.strides();
-        vec![(0, Copy::new(x[0], 0, &x[0].strides(), self.start * to[self.axis], &to))]
+        vec![(0, Move::new(x[0], 0, &x[0].strides(), self.start * to[self.axis], &to))]
     }
 }
 
@@ -379,34 +379,33 @@ impl Op for Pad {
     }
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
-        x.axis(0, self.axis)?;
-        if self.start + x.shape(0)[self.axis] > self.extent {
+        x.axis("x", self.axis)?;
+        if self.start + x.shape("x")[self.axis] > self.extent {
             return x.fail(format!("does not fit into {} from {}", self.extent, self.start));
         }
-        Ok(Outputs::one(Spec { shape: x.shape(0).with(self.axis, self.extent), dtype: x.specs[0].dtype }))
+        Ok(Outputs::one(Spec { shape: x.shape("x").with(self.axis, self.extent), dtype: x.spec("x").dtype }))
     }
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
-        let len = node.inputs[0].shape()[self.axis];
-        Ok(Grads::to([(0, node.dy(0).slice(self.axis, self.start, len))]))
+        let len = node.input("x").shape()[self.axis];
+        Ok(Grads::to([(0, node.dy("y").slice(self.axis, self.start, len))]))
     }
 
-    copying!(true, |op, s| along(op.axis, s));
+    copying!(Operands::new().any("x", "..").out("y"), true, |op, s| along(op.axis, s));
 }
 
 /// The inputs one behind the other along `axis`.
-#[derive(Debug, Clone, std::marker::Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Concat {
     pub axis: usize,
 }
 
 impl Concat {
-    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Copy)> {
+    fn copies(&self, x: &[&Shape], y: &Shape) -> Vec<(usize, Move)> {
         let to = y.strides();
         let mut start = 0;
         let copy = |(i, x): (usize, &&Shape)| {
-            let c = Copy::new(x, 0, &x.strides(), start * to[self.axis], &to);
+            let c = Move::new(x, 0, &x.strides(), start * to[self.axis], &to);
             start += x[self.axis];
             (i, c)
         };
@@ -441,14 +440,14 @@ impl Op for Concat {
         for (i, x) in node.inputs.iter().enumerate() {
             let len = x.shape()[self.axis];
             if node.wanted[i] {
-                to.push((i, node.dy(0).slice(self.axis, start, len)));
+                to.push((i, node.dy("y").slice(self.axis, start, len)));
             }
             start += len;
         }
         Ok(Grads::to(to))
     }
 
-    copying!(false, |op, s| along(op.axis, s));
+    copying!(Operands::new().many().out("y"), false, |op, s| along(op.axis, s));
 }
 
 /// The inputs, flattened, each at its offset in a vector of `len` elements; zeros between.
@@ -459,8 +458,8 @@ pub struct Pack {
 }
 
 impl Pack {
-    fn copies(&self, x: &[&Shape], _y: &Shape) -> Vec<(usize, Copy)> {
-        let flat = |(i, x): (usize, &&Shape)| (i, Copy::new(&[x.elements()], 0, &[1], self.offsets[i], &[1]));
+    fn copies(&self, x: &[&Shape], _y: &Shape) -> Vec<(usize, Move)> {
+        let flat = |(i, x): (usize, &&Shape)| (i, Move::new(&[x.elements()], 0, &[1], self.offsets[i], &[1]));
         x.iter().enumerate().map(flat).collect()
     }
 }
@@ -471,7 +470,9 @@ impl Op for Pack {
     }
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(self.offsets.len())?;
+        if x.len() != self.offsets.len() {
+            return x.fail(format!("{} offsets for {} inputs", self.offsets.len(), x.len()));
+        }
         for (i, &offset) in self.offsets.iter().enumerate() {
             x.dtype(i, DType::F32)?;
             if offset + x.shape(i).elements() > self.len {
@@ -485,16 +486,16 @@ impl Op for Pack {
         Ok(Grads::not_differentiable())
     }
 
-    copying!(true, |_, _| None);
+    copying!(Operands::new().many().out("y"), true, |_, _| None);
 }
 
 /// Writes the second input over the state that the first one names.
-#[derive(Debug, Clone, std::marker::Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Assign;
 
 impl Assign {
-    fn copies(&self, x: &[&Shape], _y: &Shape) -> Vec<(usize, Copy)> {
-        vec![(1, Copy::new(&[x[1].elements()], 0, &[1], 0, &[1]))]
+    fn copies(&self, x: &[&Shape], _y: &Shape) -> Vec<(usize, Move)> {
+        vec![(1, Move::new(&[x[1].elements()], 0, &[1], 0, &[1]))]
     }
 }
 
@@ -504,10 +505,8 @@ impl Op for Assign {
     }
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(2)?;
-        x.is_shape(1, x.shape(0))?;
-        x.dtype(1, x.specs[0].dtype)?;
-        Ok(Outputs::one(x.specs[0].clone()))
+        x.dtype("x", x.spec("y").dtype)?;
+        Ok(Outputs::one(x.spec("y").clone()))
     }
 
     fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
@@ -518,5 +517,5 @@ impl Op for Assign {
         &[(0, 0)]
     }
 
-    copying!(false, |_, _| None);
+    copying!(Operands::new().any("y", "..").any("x", "..").out("y"), false, |_, _| None);
 }

@@ -1,8 +1,8 @@
 //! Long sums on the CPU: in blocks, so that the rounding error grows with the logarithm of the number of terms at most. The
 //! blocks depend on the sizes alone: the same bits for any number of threads.
 
-use super::args::in_tile;
 use super::fast::sum_lanes;
+use super::parallel::in_tile;
 use super::real::Real;
 use rayon::prelude::*;
 use std::ops::Range;

@@ -1,12 +1,10 @@
 //! Watch over a training's loss. The device keeps the number of the first step whose loss is not finite, so that the host
 //! need not read the loss of each.
 
-use super::args::Args;
 use super::real::Real;
-use super::{Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
+use super::{Args, Caps, Cost, Inputs, Launch, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
 use crate::graph::Step;
-use crate::tensor::{DType, Spec};
 use crate::twin;
 
 /// Inputs: the loss, the part of it that the targets have, and the `scale` of the update's gradients, a number each; the
@@ -29,14 +27,14 @@ impl Watch {
     }
 
     fn twin<T: Real>(&self, a: &Args<T>) {
-        let (loss, part, scale, step) = (a.f(0)[0], a.f(1)[0], a.f(2)[0], a.u(3));
-        let (first, mark) = (&mut a.out(0)[0], T::of((step[Step::STEP] as u64 % Watch::PERIOD + 1) as f64));
+        let (loss, part, scale, step) = (a.f("loss")[0], a.f("part")[0], a.f("scale")[0], a.u("step"));
+        let (first, mark) = (&mut a.out("first")[0], T::of((step[Step::STEP] as u64 % Watch::PERIOD + 1) as f64));
         if scale == T::ZERO {
             *first = if *first == mark { T::ZERO } else { *first };
         } else if *first == T::ZERO && !loss.is_finite() {
             *first = mark;
         }
-        a.out(1).copy_from_slice(&[loss, part, *first]);
+        a.out("seen").copy_from_slice(&[loss, part, *first]);
     }
 }
 
@@ -45,19 +43,22 @@ impl Op for Watch {
         "watch"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(5)?;
-        if let Some(i) = (0..3).find(|&i| x.shape(i).elements() != 1) {
-            return x.fail(format!("input {i} must be one number"));
-        }
-        x.is_shape(3, &[Step::WORDS])?;
-        x.dtype(3, DType::U32)?;
-        x.is_shape(4, &[1])?;
-        Ok(Outputs::many([Spec::f32([1]), Spec::f32([3])]))
+    fn operands(&self) -> Operands {
+        Operands::new()
+            .f32("loss", "*")
+            .f32("part", "*")
+            .f32("scale", "*")
+            .u32("step", "8")
+            .f32("first", "1")
+            .out_f32("first", "1")
+            .out_f32("seen", "3")
     }
 
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        if let Some(name) = ["loss", "part", "scale"].into_iter().find(|&name| x.shape(name).elements() != 1) {
+            return x.fail(format!("{name} must be one number"));
+        }
+        Ok(x.declared())
     }
 
     twin!();
@@ -66,16 +67,12 @@ impl Op for Watch {
         Ok(vec![Launch::of("watch", "watch").threads(1, caps)?])
     }
 
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["loss", "part", "scale", "step", "first"], outputs: &["first", "seen"], scratch: &[] }
-    }
-
     fn in_place(&self) -> &[(usize, usize)] {
         &[(0, 4)]
     }
 
     fn cost(&self, s: &Shapes) -> Cost {
-        Cost { bytes: (s.inputs[3].bytes() + 32) as u64, flops: 0 }
+        Cost { bytes: (s.spec("step").bytes() + 32) as u64, flops: 0 }
     }
 }
 

@@ -6,7 +6,7 @@ use super::inputs::Inputs;
 use super::{RunOptions, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Plan, Planned, Slot};
-use crate::kernels::args::{Args, Operand};
+use crate::graph::{Args, Operand, Operands};
 use crate::tensor::{DType, Data, Spec, Tensor};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -98,7 +98,8 @@ impl Cpu {
                 Some(_) => vec![],
             };
             let (inputs, outputs) = (operands(&n.inputs), operands(&n.outputs));
-            Node { planned: n.clone(), inputs, outputs, calls: 0, nanoseconds: AtomicU64::new(0) }
+            let operands = n.op.operands();
+            Node { planned: n.clone(), operands, inputs, outputs, calls: 0, nanoseconds: AtomicU64::new(0) }
         });
         let nodes = nodes.collect();
         let strips = (0..plan.strips.len()).map(|number| Strip::new(number, plan, &mut memory, wide)).collect();
@@ -311,6 +312,7 @@ impl Memories {
 
 struct Node {
     planned: Planned,
+    operands: Operands,
     /// Empty for nodes of a strip, whose threads have their own.
     inputs: Vec<Operand>,
     outputs: Vec<Operand>,
@@ -338,16 +340,12 @@ impl Node {
         let start = options.profile.then(Instant::now);
         let op = &self.planned.op;
         // SAFETY: by the contract.
-        unsafe {
-            match precision {
-                Precision::F64 => op.cpu_f64(&Args::new(inputs, outputs).tile(first, parts)),
-                Precision::F32Twins => op.cpu_f32(&Args::new(inputs, outputs).tile(first, parts)),
-                Precision::F32 => {
-                    if !op.cpu_fast(&Args::new(inputs, outputs).tile(first, parts)) {
-                        op.cpu_f32(&Args::new(inputs, outputs).tile(first, parts));
-                    }
-                }
-            }
+        let f32 = || unsafe { Args::new(&self.operands, inputs, outputs).tile(first, parts) };
+        match precision {
+            // SAFETY: by the contract.
+            Precision::F64 => unsafe { op.cpu_f64(&Args::new(&self.operands, inputs, outputs).tile(first, parts)) },
+            Precision::F32 if op.cpu_fast(&f32()) => {}
+            Precision::F32 | Precision::F32Twins => op.cpu_f32(&f32()),
         }
         if let Some(start) = start {
             self.nanoseconds.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);

@@ -2,9 +2,10 @@
 
 use super::{Memories, Node, Precision, RunOptions, operand};
 use crate::error::Result;
+use crate::graph::Operand;
 use crate::graph::plan::{Memory, Plan, Slot};
 use crate::graph::strips;
-use crate::kernels::args::{Operand, SERIAL, on_one_thread};
+use crate::kernels::parallel::{SERIAL, on_one_thread};
 use crate::kernels::{Real, sums};
 use rayon::prelude::*;
 use std::ops::Range;

@@ -3,9 +3,9 @@
 use super::memory::Staging;
 use super::pipeline::Pipelines;
 use super::shader::MAX_IMMEDIATE_BYTES;
-use super::{Fault, Gpu, GpuOptions, LOWER, Shared, known, lost};
+use super::{Fault, Gpu, GpuOptions, LOWER, Shared, describe, driver, known, lost};
 use crate::error::{Error, Result};
-use crate::kernels::{Caps, Cooperative};
+use crate::graph::{Caps, Cooperative};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 use wgpu::{DeviceType, Features, Limits};
@@ -59,14 +59,6 @@ fn info(adapter: &wgpu::Adapter) -> AdapterInfo {
 fn in_words(matrices: &wgpu::CooperativeMatrixProperties) -> String {
     let [from, to] = [matrices.ab_type, matrices.cr_type].map(|scalar| format!("{scalar:?}").to_lowercase());
     format!("{}x{}x{} of {from} to {to}", matrices.m_size, matrices.n_size, matrices.k_size)
-}
-
-pub(super) fn driver(info: &wgpu::AdapterInfo) -> String {
-    format!("{} {}", info.driver, info.driver_info).trim().to_string()
-}
-
-pub(super) fn describe(info: &wgpu::AdapterInfo) -> String {
-    format!("{} ({}, {})", info.name, info.backend, driver(info))
 }
 
 /// The largest square matrices of f16 that are summed in f32.

@@ -1,9 +1,9 @@
 //! From the names in a shader to the operands of a node. Needs no GPU.
 
-use super::shader::{Binding, Reflection};
+use super::reflection::Reflection;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Planned, Slot};
-use crate::kernels::{Caps, Launch, OperandRef, Shapes};
+use crate::graph::{Caps, Launch, Place, Which};
 use crate::tensor::DType;
 
 /// A storage buffer of one launch.
@@ -22,12 +22,11 @@ pub fn launches(node: &Planned, caps: &Caps) -> Result<Vec<Launch>> {
     if node.op.is_view() || node.outputs.iter().all(|y| y.spec.shape.elements() == 0) {
         return Ok(vec![]);
     }
-    let [inputs, outputs, scratch] = node.specs();
-    let launches = node.op.gpu(&Shapes { inputs: &inputs, outputs: &outputs, scratch: &scratch }, caps)?;
+    let launches = node.with_shapes(|s| node.op.gpu(s, caps))?;
     match launches.iter().find(|launch| launch.turns > caps.max_turns) {
         None => Ok(launches),
         Some(launch) => {
-            let shapes: Vec<String> = inputs.iter().map(|x| x.shape.to_string()).collect();
+            let shapes: Vec<String> = node.inputs.iter().map(|x| x.spec.shape.to_string()).collect();
             Err(Error::Device(format!(
                 "{} ({}, {}): of inputs {} an invocation makes up to {} turns of loops, and this driver ends them after {}; \
                  lower --set train.batch, data.max_len or model.dim, or use --device cpu",
@@ -49,8 +48,7 @@ pub fn halves(node: &Planned, launch: &Launch, text: &str) -> Vec<String> {
         Some(rest.split_once(':')?.0.trim().to_string())
     });
     let is_half = |name: &String| {
-        let binding = Binding { name: name.clone(), number: 0, writes: false };
-        operand(node, launch, &binding).is_some_and(|(slot, _)| slot.spec.dtype == DType::F16)
+        place(node, launch, name).and_then(|at| slot(node, at)).is_some_and(|slot| slot.spec.dtype == DType::F16)
     };
     names.filter(is_half).collect()
 }
@@ -68,8 +66,13 @@ pub fn bind(node: &Planned, launch: &Launch, found: &Reflection) -> Result<Vec<B
         )));
     }
     let bound = found.bindings.iter().map(|binding| {
-        let (slot, owned) = operand(node, launch, binding)
+        let at = place(node, launch, &binding.name)
             .ok_or_else(|| fail(format!("the shader's {:?} is no operand: {:?}", binding.name, node.op.operands())))?;
+        // What the shader does not read must be bound to something all the same.
+        let slot = slot(node, at).or(node.inputs.first()).ok_or_else(|| fail("has no operand to bind".into()))?;
+        // An output may be a state, which is written in place.
+        let owned = !matches!(at, Place::Input(_) | Place::Absent)
+            && !matches!(slot.memory, Memory::Input(_) | Memory::Constant(_));
         if binding.writes && !owned {
             return Err(fail(format!("{} is an input: declare it `read`, not `read_write`", binding.name)));
         }
@@ -87,24 +90,22 @@ pub fn bind(node: &Planned, launch: &Launch, found: &Reflection) -> Result<Vec<B
     Ok(bound)
 }
 
-/// The slot that a shader's name stands for, and whether the launch may write to it.
-fn operand<'a>(node: &'a Planned, launch: &Launch, binding: &Binding) -> Option<(&'a Slot, bool)> {
-    // An output may be a state, which is written in place.
-    let owned = |slot: &'a Slot| (slot, !matches!(slot.memory, Memory::Input(_) | Memory::Constant(_)));
-    if let Some((_, operand)) = launch.rename.iter().find(|(name, _)| *name == binding.name) {
-        return match *operand {
-            OperandRef::Input(i) => node.inputs.get(i).map(|slot| (slot, false)),
-            OperandRef::Output(i) => node.outputs.get(i).map(owned),
-            OperandRef::Scratch(i) => node.scratch.get(i).map(owned),
-        };
+/// Where the operand lies that a shader's name stands for.
+fn place(node: &Planned, launch: &Launch, name: &str) -> Option<Place> {
+    let operands = node.op.operands();
+    match launch.rename.iter().find(|(renamed, _)| *renamed == name) {
+        Some((_, Which::Number(input))) => Some(Place::Input(*input)),
+        Some((_, Which::Name(operand))) => operands.find(operand, node.inputs.len()),
+        None => operands.find(name, node.inputs.len()),
     }
-    let names = node.op.operands();
-    let find = |list: &[&str], slots: &'a [Slot]| {
-        list.iter().zip(slots).find(|(name, _)| **name == binding.name).map(|(_, slot)| slot)
-    };
-    // Outputs first: one that is written over a state shares the state's name and slot.
-    find(names.outputs, &node.outputs)
-        .or_else(|| find(names.scratch, &node.scratch))
-        .map(owned)
-        .or_else(|| find(names.inputs, &node.inputs).map(|slot| (slot, false)))
+}
+
+/// None: the node has no such operand.
+fn slot(node: &Planned, at: Place) -> Option<&Slot> {
+    match at {
+        Place::Input(i) => node.inputs.get(i),
+        Place::Output(i) => node.outputs.get(i),
+        Place::Scratch(i) => node.scratch.get(i),
+        Place::Absent => None,
+    }
 }

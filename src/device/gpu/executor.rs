@@ -5,11 +5,10 @@ use super::memory::{Block, Store};
 use super::pipeline::Pipeline;
 use super::profiler::Profiler;
 use super::shader::Shader;
-use super::{RunOptions, Shared, Timing, known};
+use super::{RunOptions, Shared, Timing};
 use crate::device::inputs::Inputs;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Plan, Planned, Slot};
-use crate::kernels::launch::Source;
 use crate::kernels::{Caps, Cost};
 use crate::tensor::{DType, Tensor};
 use std::collections::{HashMap, VecDeque};
@@ -163,19 +162,8 @@ fn unshared(plan: &Plan) -> (Plan, Vec<String>) {
 }
 
 impl Runner {
-    /// Without cooperative matrices where they do not work.
-    pub(super) fn new(shared: &Arc<Shared>, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
-        let mut caps = shared.caps.clone();
-        if caps.cooperative.is_some() {
-            let launches = plan.nodes.iter().map(|node| bind::launches(node, &caps)).collect::<Result<Vec<_>>>()?;
-            let wanted = launches.iter().flatten().any(|l| l.source == Source::File("cooperative"));
-            caps.cooperative = caps.cooperative.filter(|_| !wanted || known::multiplies(shared));
-        }
-        Runner::on(&caps, shared, plan, store, options)
-    }
-
     /// With what `caps` has.
-    pub(super) fn on(
+    pub(super) fn new(
         caps: &Caps,
         shared: &Arc<Shared>,
         plan: &Plan,

@@ -1,14 +1,14 @@
 //! Results that are known before the device makes them: what is wrong here would pass for a trained model later.
 
+use super::Shared;
 use super::executor::Runner;
 use super::memory::Store;
-use super::{Shared, adapter};
 use crate::device::RunOptions;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::graph::launch::turns_of;
 use crate::graph::plan::{Options, Plan};
-use crate::kernels::launch::turns_of;
-use crate::kernels::{Args, Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Real, Shapes};
+use crate::kernels::{Args, Caps, Launch, Op, Operands, Real, Shapes};
 use crate::tensor::{Spec, Tensor};
 use crate::twin;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ fn seeds() -> Vec<u32> {
 
 impl Steps {
     fn twin<T: Real>(&self, a: &Args<T>) {
-        for (y, &seed) in a.out_u(0).chunks_exact_mut(2).zip(a.u(0)) {
+        for (y, &seed) in a.out_u("y").chunks_exact_mut(2).zip(a.u("seeds")) {
             y.copy_from_slice(&[after(seed, TURNS), TURNS]);
         }
     }
@@ -62,13 +62,8 @@ impl Op for Steps {
         "steps"
     }
 
-    fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        x.count(1)?;
-        Ok(Outputs::one(Spec::u32([LANES, 2])))
-    }
-
-    fn grad<'g>(&self, _node: &NodeView<'g>) -> Result<Grads<'g>> {
-        Ok(Grads::not_differentiable())
+    fn operands(&self) -> Operands {
+        Operands::new().u32("seeds", "n").out_u32("y", "n 2")
     }
 
     twin!();
@@ -76,10 +71,6 @@ impl Op for Steps {
     fn gpu(&self, _s: &Shapes, _caps: &Caps) -> Result<Vec<Launch>> {
         // What the driver makes of that many turns is what is asked.
         Ok(vec![Launch::generated(SHADER.into(), "forward").params(TURNS).turns(turns_of(TURNS as usize, 0))])
-    }
-
-    fn operands(&self) -> Operands {
-        Operands { inputs: &["seeds"], outputs: &["y"], scratch: &[] }
     }
 }
 
@@ -95,7 +86,7 @@ pub(super) fn turns(shared: &Arc<Shared>) -> Result<u64> {
         Error::Failed(format!(
             "{} computes something wrong: a kernel whose results are known made {:?} of {:?}; update its driver, or use \
              --device cpu (`wgrec devices` checks every kernel)",
-            adapter::describe(&shared.info),
+            super::describe(&shared.info),
             &y.as_u32()[..4],
             [after(seeds()[0], TURNS), TURNS, after(seeds()[1], TURNS), TURNS],
         ))
@@ -138,7 +129,7 @@ pub(super) fn multiplies(shared: &Arc<Shared>) -> bool {
 fn run(shared: &Arc<Shared>, g: &Graph, options: Options, write: impl Fn(&mut Runner) -> Result<()>) -> Result<Tensor> {
     let store = Store::new(shared, &[])?;
     let plan = Plan::new(g, options)?;
-    let mut runner = Runner::on(&shared.caps, shared, &plan, &store, RunOptions::default())?;
+    let mut runner = Runner::new(&shared.caps, shared, &plan, &store, RunOptions::default())?;
     write(&mut runner)?;
     runner.run()?;
     runner.read("y")

@@ -1,6 +1,6 @@
 //! Buffers on the device, what states lie in, and moving data to and fro.
 
-use super::{LOWER, Shared, adapter};
+use super::{LOWER, Shared};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Data, Spec, Tensor};
 use std::sync::atomic::Ordering;
@@ -31,7 +31,7 @@ impl Block {
             return Err(Error::Device(format!(
                 "{what} needs {} MiB in one binding and {} allows {} MiB; {LOWER}",
                 size.div_ceil(1 << 20),
-                adapter::describe(&shared.info),
+                super::describe(&shared.info),
                 allowed >> 20
             )));
         }

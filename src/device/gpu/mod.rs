@@ -6,8 +6,9 @@
 
 use super::{RunOptions, Timing};
 use crate::error::{Error, Result};
+use crate::graph::Caps;
+use crate::graph::launch::Source;
 use crate::graph::plan::Plan;
-use crate::kernels::Caps;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::sync::{Mutex, MutexGuard};
@@ -19,11 +20,13 @@ mod known;
 mod memory;
 mod pipeline;
 mod profiler;
+mod reflection;
 pub mod shader;
 
 pub use adapter::{AdapterInfo, adapters};
 pub use executor::Runner;
 pub use memory::Store;
+pub use reflection::{Binding, Reflection};
 
 /// Switches of a device, for tests and for release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +103,7 @@ impl Gpu {
 
     /// One line: the adapter's name, driver and backend.
     pub fn describe(&self) -> String {
-        adapter::describe(&self.shared.info)
+        describe(&self.shared.info)
     }
 
     /// The adapter's name alone.
@@ -110,7 +113,7 @@ impl Gpu {
 
     /// The backend, and the driver with its version.
     pub fn driver(&self) -> String {
-        format!("{}, {}", self.shared.info.backend, adapter::driver(&self.shared.info))
+        format!("{}, {}", self.shared.info.backend, driver(&self.shared.info))
     }
 
     /// Whether the device times its own work; else nodes are timed by the clock, with a wait after each.
@@ -144,7 +147,14 @@ impl Gpu {
     }
 
     pub(super) fn compile(&self, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
-        Runner::new(&self.shared, plan, store, options)
+        let mut caps = self.shared.caps.clone();
+        if caps.cooperative.is_some() {
+            let launches = plan.nodes.iter().map(|node| bind::launches(node, &caps)).collect::<Result<Vec<_>>>()?;
+            let wanted = launches.iter().flatten().any(|l| l.source == Source::File("cooperative"));
+            // Where they do not work the plan does without.
+            caps.cooperative = caps.cooperative.filter(|_| !wanted || known::multiplies(&self.shared));
+        }
+        Runner::new(&caps, &self.shared, plan, store, options)
     }
 }
 
@@ -188,6 +198,16 @@ impl Shared {
         // A panic elsewhere leaves at worst a mapped buffer behind, which the next use reports.
         self.staging.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+}
+
+/// The driver with its version.
+fn driver(info: &wgpu::AdapterInfo) -> String {
+    format!("{} {}", info.driver, info.driver_info).trim().to_string()
+}
+
+/// One line: the adapter's name, backend and driver.
+fn describe(info: &wgpu::AdapterInfo) -> String {
+    format!("{} ({}, {})", info.name, info.backend, driver(info))
 }
 
 const LOWER: &str = "lower --set train.batch, data.max_len or model.dim, or choose another device";

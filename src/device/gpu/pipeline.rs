@@ -1,6 +1,7 @@
 //! Compute pipelines: each (text, entry point) compiled once a device, in parallel, with the driver's cache on disk.
 
-use super::shader::{Reflection, Shader};
+use super::reflection::Reflection;
+use super::shader::Shader;
 use super::{GpuOptions, Shared};
 use crate::error::Result;
 use crate::files::replace;

@@ -2,9 +2,10 @@
 //! Needs no GPU.
 
 use super::bind;
+use super::reflection::{Binding, Reflection};
 use crate::error::{Error, Result};
+use crate::graph::launch::Source;
 use crate::graph::plan::Planned;
-use crate::kernels::launch::Source;
 use crate::kernels::source::{Assembled, assemble};
 use crate::kernels::{Caps, Launch};
 use std::fmt::Write;
@@ -18,25 +19,6 @@ pub struct Shader {
     text: Assembled,
     /// No file holds the text: errors print it.
     generated: bool,
-}
-
-/// A storage buffer that an entry point uses.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
-    /// The global's name, which is that of an operand.
-    pub name: String,
-    pub number: u32,
-    /// Declared `read_write`.
-    pub writes: bool,
-}
-
-/// What an entry point asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reflection {
-    pub bindings: Vec<Binding>,
-    pub workgroup_size: [u32; 3],
-    pub workgroup_bytes: u32,
-    pub immediate_bytes: u32,
 }
 
 impl Shader {

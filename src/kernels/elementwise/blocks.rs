@@ -1,7 +1,8 @@
 //! A chain on the CPU by blocks of its output, an operation on a whole block at a time, by vectors.
 
-use super::super::args::{Args, rows};
+use super::super::Args;
 use super::super::broadcast::{Broadcast, RANK};
+use super::super::parallel::par_rows;
 use super::{Chain, Instr, MAX_INPUTS};
 use crate::tensor::DType;
 use std::cell::Cell;
@@ -31,7 +32,7 @@ pub fn run(chain: &Chain, a: &Args<f32>) -> bool {
     };
     let task = 32 * block;
     let arch = pulp::Arch::new();
-    rows(a.out(0), task, task * chain.code.len(), |i, out| {
+    par_rows(a.out("y"), task, task * chain.code.len(), |i, out| {
         let mut registers = REGISTER_FILE.take();
         registers.resize(REGISTERS * BLOCK, 0.0);
         let registers_of = &mut registers;

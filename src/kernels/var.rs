@@ -1,21 +1,22 @@
 //! Arithmetic on `Var`: each line adds one node. The field's names; shapes broadcast from the right.
 
-use super::{Graph, Kind, Var};
-use crate::kernels::attention::Attention;
-use crate::kernels::conv::Conv;
-use crate::kernels::elementwise::{Chain, Fun};
-use crate::kernels::fft::{Irfft, Rfft};
-use crate::kernels::filter::Filter;
-use crate::kernels::fourier;
-use crate::kernels::gru::Gru;
-use crate::kernels::layer_norm::LayerNorm;
-use crate::kernels::logdet::LogDet;
-use crate::kernels::matmul::{Activation, MatMul};
-use crate::kernels::reduce::{Reduce, Reduction};
-use crate::kernels::softmax::Softmax;
-use crate::kernels::softmax_loss::SoftmaxLoss;
-use crate::kernels::strided::{Concat, Expand, Permute, Slice, View};
-use crate::kernels::{embedding::Gather, random};
+use super::attention::Attention;
+use super::conv::Conv;
+use super::elementwise::{Chain, Fun};
+use super::embedding::Gather;
+use super::fft::{Irfft, Rfft};
+use super::filter::Filter;
+use super::fourier;
+use super::gru::Gru;
+use super::layer_norm::LayerNorm;
+use super::logdet::LogDet;
+use super::matmul::{Activation, MatMul};
+use super::random;
+use super::reduce::{Reduce, Reduction};
+use super::softmax::Softmax;
+use super::softmax_loss::SoftmaxLoss;
+use super::strided::{Assign, Concat, Expand, Permute, Slice, View};
+use crate::graph::{Graph, Kind, Var};
 use crate::tensor::{Data, Shape, Tensor};
 use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
@@ -336,6 +337,11 @@ impl<'g> Var<'g> {
 impl Graph {
     pub fn scalar(&self, value: f64) -> Var<'_> {
         self.constant(Tensor { shape: Shape::default(), data: Data::F64(vec![value]) })
+    }
+
+    /// Writes `value` over `state` when the step has read all it needs of the old value.
+    pub fn assign<'g>(&'g self, state: Var<'g>, value: Var<'g>) -> Var<'g> {
+        self.push(Assign, &[state, value])
     }
 
     /// Joins along `axis`; all other extents must agree.

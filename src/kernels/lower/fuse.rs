@@ -1,8 +1,9 @@
 //! The fusing pass: an elementwise node whose only reader is another elementwise node of the same shape moves into it.
 //! Scalar constants become literals on the way.
 
-use super::{Kind, Node, NodeId, Value};
-use crate::kernels::elementwise::{Chain, MAX_INPUTS};
+use super::super::elementwise::MAX_INPUTS;
+use super::chain_of;
+use crate::graph::{Kind, Node, NodeId, Value};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub(super) fn fuse(nodes: &mut [Node], live: &[bool], kept: &HashSet<Value>) {
         after_write[n] = wrote || nodes[n].inputs.iter().any(|v| after_write[v.node]);
     }
     for n in 0..nodes.len() {
-        let Some(mut chain) = chain_of(&nodes[n]).filter(|_| live[n]) else { continue };
+        let Some(mut chain) = chain_of(&nodes[n].kind).cloned().filter(|_| live[n]) else { continue };
         let mut inputs = nodes[n].inputs.clone();
         let mut at = 0;
         while at < inputs.len() {
@@ -33,7 +34,7 @@ pub(super) fn fuse(nodes: &mut [Node], live: &[bool], kept: &HashSet<Value>) {
                 inputs.remove(at);
                 continue;
             }
-            let producer = chain_of(&nodes[v.node]).filter(|p| {
+            let producer = chain_of(&nodes[v.node].kind).cloned().filter(|p| {
                 let added: HashSet<_> = inputs.iter().chain(&nodes[v.node].inputs).collect();
                 readers[&v].len() == 1
                     && !kept.contains(&v)
@@ -59,13 +60,6 @@ pub(super) fn fuse(nodes: &mut [Node], live: &[bool], kept: &HashSet<Value>) {
         }
         nodes[n].kind = Kind::Op(Arc::new(chain));
         nodes[n].inputs = inputs;
-    }
-}
-
-fn chain_of(node: &Node) -> Option<Chain> {
-    match &node.kind {
-        Kind::Op(op) => op.as_chain().cloned(),
-        _ => None,
     }
 }
 

@@ -1,28 +1,12 @@
 //! Reverse-mode differentiation, into the same graph.
 
-use super::{Graph, Kind, NodeId, Value, Var};
+use super::NodeView;
+use super::embedding::{GatherGrad, GatherGradDense, RowsToDense};
+use super::lower::is_gather;
 use crate::error::{Error, Result};
-use crate::kernels::NodeView;
-use crate::kernels::embedding::{GatherGrad, GatherGradDense, RowsToDense};
+use crate::graph::{Gradient, Graph, Kind, Node, NodeId, RowGradient, Value, Var};
 use crate::tensor::DType;
 use std::collections::{HashMap, HashSet};
-
-/// The gradient of a scalar by one parameter.
-#[derive(Clone, Copy)]
-pub enum Gradient<'g> {
-    /// Of the parameter's own shape.
-    Dense(Var<'g>),
-    /// Only some rows of a table; all others are 0.
-    Rows(RowGradient<'g>),
-}
-
-/// `values[i]` is the gradient of row `rows[i]`, for i below `counts[0]`; rows ascend and are unique.
-#[derive(Clone, Copy)]
-pub struct RowGradient<'g> {
-    pub rows: Var<'g>,
-    pub counts: Var<'g>,
-    pub values: Var<'g>,
-}
 
 impl<'g> Gradient<'g> {
     /// As a tensor of the parameter's shape; for rows that is a node that writes all of it.
@@ -111,7 +95,7 @@ impl<'g> Pass<'g> {
             self.recompute(region)?;
         }
         let wanted: Vec<bool> = node.inputs.iter().map(|v| self.reaches[v.node]).collect();
-        if op.is_gather() && self.is_table(node.inputs[0]) {
+        if is_gather(&**op) && self.is_table(node.inputs[0]) {
             let dy = grads[0].expect("a gather has one output");
             self.gathered.entry(node.inputs[0]).or_default().push((node.inputs[1], dy));
             return Ok(());
@@ -122,12 +106,14 @@ impl<'g> Pass<'g> {
             outputs: outputs.iter().map(seen).collect(),
             grads,
             wanted,
+            operands: op.operands(),
         };
         let result = self.graph.scope(&format!("{}'", node.scope), || op.grad(&view))?;
         if result.refused {
             return Err(Error::shape(&node.scope, "has no gradient rule, and a trainable parameter lies behind it"));
         }
         for (input, dx) in result.to {
+            let input = view.operands.input_number(input).expect("a gradient is of an input that there is");
             if view.wanted[input] {
                 self.add(node.inputs[input], dx)?;
             }
@@ -169,7 +155,7 @@ impl<'g> Pass<'g> {
         if !self.redone.insert(region) {
             return Ok(());
         }
-        let nodes: Vec<(NodeId, super::Node)> = {
+        let nodes: Vec<(NodeId, Node)> = {
             let inner = self.graph.inner.borrow();
             let of_region = inner.nodes.iter().enumerate().filter(|(_, n)| n.region == Some(region));
             of_region.map(|(i, n)| (i, n.clone())).collect()

@@ -1,5 +1,6 @@
 //! What an op asks of a GPU: launches of shader entry points.
 
+use super::Which;
 use crate::error::{Error, Result};
 
 /// What the adapter allows; every choice of a launch comes from here, never from a constant.
@@ -94,22 +95,8 @@ pub struct Launch {
     /// Turns of all loops of an invocation together, at most (see [`turns_of`]); 0 where it has no loop.
     pub turns: u64,
     /// Names of the shader that stand for operands of other names: another kernel's shader, or an entry point that is launched
-    /// once an operand.
-    pub rename: Vec<(&'static str, OperandRef)>,
-}
-
-/// One of an op's operands, by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OperandRef {
-    Input(usize),
-    Output(usize),
-    Scratch(usize),
-}
-
-impl From<usize> for OperandRef {
-    fn from(input: usize) -> OperandRef {
-        OperandRef::Input(input)
-    }
+    /// once an operand. An operand by number is an input.
+    pub rename: Vec<(&'static str, Which)>,
 }
 
 /// Invocations of a workgroup where a kernel has one an element: whole subgroups of every adapter.
@@ -181,7 +168,7 @@ impl Launch {
     }
 
     /// Binds the shader's `name` to `operand` of the op, an input if it is a plain number; the first to bind a name has it.
-    pub fn bind(mut self, name: &'static str, operand: impl Into<OperandRef>) -> Launch {
+    pub fn bind(mut self, name: &'static str, operand: impl Into<Which>) -> Launch {
         self.rename.push((name, operand.into()));
         self
     }

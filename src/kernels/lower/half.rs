@@ -1,13 +1,13 @@
 //! Half precision: which values of a plan a GPU stores as f16. Its sums stay in f32: a shader widens what it reads and
 //! rounds what it writes (`kernels::source`), or multiplies halves by cooperative matrices. Halves are activations and their gradients, and copies of the tables that a
 //! product reads. In f32 stay the states (parameters, moments), what a plan is asked for, everything that is no row of
-//! features (losses, sums, norms), what an op says needs it ([`Op::exact_outputs`](crate::kernels::Op::exact_outputs)), and
+//! features (losses, sums, norms), what an op says needs it ([`Op::exact_outputs`](crate::graph::Op::exact_outputs)), and
 //! the gradients that an optimiser takes.
 
-use super::plan::memory_of;
-use super::{Kind, Node, NodeId, Value};
-use crate::kernels::Outputs;
-use crate::kernels::elementwise::Chain;
+use super::super::elementwise::Chain;
+use super::{chain_of, is_gather};
+use crate::graph::nodes::memory_of;
+use crate::graph::{Kind, Node, NodeId, Outputs, Value};
 use crate::tensor::{DType, Spec};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) fn halve(nodes: &mut Vec<Node>, live: &mut Vec<bool>, exact: &HashSet
     let mut exact = exact.clone();
     for n in (0..nodes.len()).rev().filter(|&n| live[n]) {
         let Kind::Op(op) = &nodes[n].kind else { continue };
-        if exact.contains(&Value { node: n, output: 0 }) && (op.is_view() || op.as_chain().is_some()) {
+        if exact.contains(&Value { node: n, output: 0 }) && (op.is_view() || chain_of(&nodes[n].kind).is_some()) {
             exact.extend(&nodes[n].inputs);
         }
     }
@@ -60,7 +60,7 @@ fn copy_tables(nodes: &mut Vec<Node>, live: &mut Vec<bool>) {
     let mut copies: HashMap<NodeId, NodeId> = HashMap::new();
     for n in (0..nodes.len()).filter(|&n| live[n]).collect::<Vec<_>>() {
         let Kind::Op(op) = &nodes[n].kind else { continue };
-        if op.is_gather() || op.is_view() || op.as_chain().is_some() || !op.in_place().is_empty() {
+        if is_gather(&**op) || op.is_view() || chain_of(&nodes[n].kind).is_some() || !op.in_place().is_empty() {
             continue;
         }
         for i in 0..nodes[n].inputs.len() {
