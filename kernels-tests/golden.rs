@@ -605,7 +605,8 @@ fn behaviour_miner(f: &Fixture, device: &Device) -> Result<(), Failed> {
         behaviours,
         block: dpcpl::Block::Filter(Miner { dim, blocks, inner, streams: 1 + behaviours, dropout: 0.0 }),
         dropout: 0.0,
-        tuning: false,
+        next_behaviour: 1.0,
+        compactness: 0.0,
         prompter: None,
     });
     let same = [
@@ -733,7 +734,7 @@ fn prompt_factor_gate(f: &Fixture, device: &Device) -> Result<(), Failed> {
         minimise: true,
         ..PromptConfig::default()
     };
-    let compact = compactness(&config, e, p).sum_all();
+    let compact = compactness(&config, e, p).scale(config.weight()).sum_all();
     let cot = f.get("in.cot")?;
     let loss = compact + (tokens * g.input("cot", Spec::f32(cot.shape.clone()))).sum_all();
     let rates =

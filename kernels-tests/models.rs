@@ -15,7 +15,7 @@ use wgrec::models::loss::log_chances;
 use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::pretext::PretextTask;
 use wgrec::models::sasrec::Positions;
-use wgrec::models::{FeatureCounts, Phase, Task, bert4rec, caser, dpcpl, fmlp, gru4rec, npe, sasrec, spec, stamp};
+use wgrec::models::{FeatureCounts, Task, bert4rec, caser, dpcpl, fmlp, gru4rec, npe, sasrec, spec, stamp};
 use wgrec::models::{History, Loss, LossKind, Model, Views, fpmc, hgn};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::{Init, Params};
@@ -43,13 +43,18 @@ const BEHAVIOURS: usize = 3;
 /// Over the 64 rows up to which a table needs no segments.
 const FEATURES: FeatureCounts = FeatureCounts { attributes: 2, statistics: 2, rows: 70 };
 
-const TASK: Task =
-    Task { users: USERS, items: ITEMS, max_len: M, behaviours: 0, target: None, features: NO_FEATURES, phase: None };
-const NO_FEATURES: FeatureCounts = FeatureCounts { attributes: 0, statistics: 0, rows: 0 };
+fn task() -> Task {
+    Task { users: USERS, items: ITEMS, max_len: M, ..Task::default() }
+}
 
-/// A model by its settings, for data with so many behaviours.
-fn behavioural(settings: impl spec::Settings, behaviours: usize, phase: Option<Phase>) -> Box<dyn Model> {
-    let task = Task { behaviours, target: Some(2), features: FEATURES, phase, ..TASK };
+/// Phases of a training in two, by number; an only phase has the first one's.
+const PRETRAIN: usize = 0;
+const TUNE: usize = 1;
+
+/// A model by its settings, for data with so many behaviours, in one of its phases.
+fn behavioural(settings: impl spec::Settings, behaviours: usize, phase: usize) -> Box<dyn Model> {
+    let phase = settings.phases(behaviours > 0).unwrap_or_else(|e| panic!("{e}")).swap_remove(phase);
+    let task = Task { behaviours, target: Some(2), features: FEATURES, phase, ..task() };
     settings.build(&task).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -60,10 +65,10 @@ fn small_dpcpl() -> dpcpl::Settings {
 }
 
 /// DPCPL in one of its phases, its settings changed.
-fn dpcpl(phase: Phase, change: impl FnOnce(&mut dpcpl::Settings)) -> Box<dyn Model> {
+fn dpcpl(phase: usize, change: impl FnOnce(&mut dpcpl::Settings)) -> Box<dyn Model> {
     let mut settings = small_dpcpl();
     change(&mut settings);
-    behavioural(settings, BEHAVIOURS, Some(phase))
+    behavioural(settings, BEHAVIOURS, phase)
 }
 
 /// A small SASRec that reads behaviours.
@@ -76,13 +81,13 @@ fn mb_sasrec() -> sasrec::Settings {
 fn pretrained(task: PretextTask) -> Box<dyn Model> {
     let mut settings = mb_sasrec();
     settings.pretext.task = Some(task);
-    behavioural(settings, BEHAVIOURS, Some(Phase::Pretrain))
+    behavioural(settings, BEHAVIOURS, PRETRAIN)
 }
 
 fn models() -> Vec<(&'static str, LossKind, Make)> {
     fn pomrec(prompts: usize, dispersion: f64, variant: Variant) -> Box<dyn Model> {
         let (dim, attention_dim, interests) = (12, 5, 3);
-        Box::new(PomRec::new(Settings { dim, attention_dim, interests, prompts, dispersion, variant }, &TASK))
+        Box::new(PomRec::new(Settings { dim, attention_dim, interests, prompts, dispersion, variant }, &task()))
     }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
@@ -91,17 +96,17 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
     fn caser() -> Box<dyn Model> {
         let (dim, window, horizontal_filters, vertical_filters, dropout) = (12, 4, 5, 2, 0.1);
         let settings = caser::Settings { dim, window, horizontal_filters, vertical_filters, dropout };
-        Box::new(caser::Caser::new(settings, &TASK))
+        Box::new(caser::Caser::new(settings, &task()))
     }
     fn fmlp() -> Box<dyn Model> {
         let (dim, layers, inner, dropout) = (12, 2, Some(9), 0.1);
-        Box::new(fmlp::Fmlp::new(fmlp::Settings { dim, layers, inner, dropout, behaviours: false }, &TASK))
+        Box::new(fmlp::Fmlp::new(fmlp::Settings { dim, layers, inner, dropout, behaviours: false }, &task()))
     }
     fn gru4rec(layers: usize, positions: Positions) -> Box<dyn Model> {
         let (dim, hidden, dropout, behaviours) = (12, 10, 0.1, false);
         Box::new(gru4rec::Gru4Rec::new(
             gru4rec::Settings { dim, hidden, layers, dropout, positions, behaviours },
-            &TASK,
+            &task(),
         ))
     }
     vec![
@@ -129,43 +134,43 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
             }))
         }),
         ("fmlp", LossKind::Bpr, fmlp),
-        ("stamp", LossKind::Softmax, || Box::new(stamp::Stamp::new(stamp::Settings { dim: 12 }, &TASK))),
+        ("stamp", LossKind::Softmax, || Box::new(stamp::Stamp::new(stamp::Settings { dim: 12 }, &task()))),
         ("caser", LossKind::Bce, caser),
         ("caser_in_batch", LossKind::InBatch, caser),
         ("caser_softmax", LossKind::Softmax, caser),
-        ("fpmc", LossKind::Bpr, || Box::new(fpmc::Fpmc::new(fpmc::Settings { dim: 12 }, &TASK))),
+        ("fpmc", LossKind::Bpr, || Box::new(fpmc::Fpmc::new(fpmc::Settings { dim: 12 }, &task()))),
         ("hgn", LossKind::Bpr, || {
-            Box::new(hgn::Hgn::new(hgn::Settings { dim: 12, pooling: hgn::Pooling::Average }, &TASK))
+            Box::new(hgn::Hgn::new(hgn::Settings { dim: 12, pooling: hgn::Pooling::Average }, &task()))
         }),
         ("hgn_max", LossKind::Softmax, || {
-            Box::new(hgn::Hgn::new(hgn::Settings { dim: 12, pooling: hgn::Pooling::Max }, &TASK))
+            Box::new(hgn::Hgn::new(hgn::Settings { dim: 12, pooling: hgn::Pooling::Max }, &task()))
         }),
-        ("npe", LossKind::Bce, || Box::new(npe::Npe::new(npe::Settings { dim: 12, dropout: 0.1 }, &TASK))),
-        ("dpcpl", LossKind::Bpr, || dpcpl(Phase::Tune, |_| {})),
-        ("dpcpl_pretrain", LossKind::Bpr, || dpcpl(Phase::Pretrain, |_| {})),
-        ("dpcpl_items", LossKind::Softmax, || behavioural(small_dpcpl(), 0, None)),
-        ("dpcpl_attention", LossKind::Bpr, || dpcpl(Phase::Tune, |c| c.miner = MinerKind::Attention)),
-        ("dpcpl_fixed", LossKind::Bpr, || dpcpl(Phase::Tune, |c| c.prompt.source = Source::None)),
+        ("npe", LossKind::Bce, || Box::new(npe::Npe::new(npe::Settings { dim: 12, dropout: 0.1 }, &task()))),
+        ("dpcpl", LossKind::Bpr, || dpcpl(TUNE, |_| {})),
+        ("dpcpl_pretrain", LossKind::Bpr, || dpcpl(PRETRAIN, |_| {})),
+        ("dpcpl_items", LossKind::Softmax, || behavioural(small_dpcpl(), 0, 0)),
+        ("dpcpl_attention", LossKind::Bpr, || dpcpl(TUNE, |c| c.miner = MinerKind::Attention)),
+        ("dpcpl_fixed", LossKind::Bpr, || dpcpl(TUNE, |c| c.prompt.source = Source::None)),
         ("dpcpl_attributes", LossKind::Bpr, || {
-            dpcpl(Phase::Tune, |c| (c.prompt.source, c.prompt.progressive) = (Source::Attributes, false))
+            dpcpl(TUNE, |c| (c.prompt.source, c.prompt.progressive) = (Source::Attributes, false))
         }),
-        ("mb_sasrec", LossKind::Bce, || behavioural(mb_sasrec(), BEHAVIOURS, None)),
+        ("mb_sasrec", LossKind::Bce, || behavioural(mb_sasrec(), BEHAVIOURS, 0)),
         ("s3rec", LossKind::Bpr, || pretrained(PretextTask::Mask)),
         ("cl4srec", LossKind::Bce, || pretrained(PretextTask::Contrast)),
         ("mb_gru4rec", LossKind::Bce, || {
             let settings =
                 gru4rec::Settings { dim: 12, hidden: 10, dropout: 0.1, behaviours: true, ..Default::default() };
-            behavioural(settings, BEHAVIOURS, None)
+            behavioural(settings, BEHAVIOURS, 0)
         }),
         // One block: by two, whose behaviours are drawn at random here, rounding grows to 1.09% in 50 updates (gpu against f64).
         ("mb_bert4rec", LossKind::Softmax, || {
             let (dim, layers, heads, inner, dropout, hidden_share, behaviours) = (12, 1, 2, Some(9), 0.0, 0.4, true);
             let settings = bert4rec::Settings { dim, layers, heads, inner, dropout, hidden_share, behaviours };
-            behavioural(settings, BEHAVIOURS, None)
+            behavioural(settings, BEHAVIOURS, 0)
         }),
         ("mb_fmlp", LossKind::Bpr, || {
             let settings = fmlp::Settings { dim: 12, layers: 2, inner: Some(9), dropout: 0.1, behaviours: true };
-            behavioural(settings, BEHAVIOURS, None)
+            behavioural(settings, BEHAVIOURS, 0)
         }),
     ]
 }
@@ -474,7 +479,7 @@ fn half(model: &Subject) -> Result<(), Failed> {
 /// A user of STAMP is a product of three short rows, and what made it a unit row multiplies its gradients by a million: the
 /// scale gets so small that updates are made.
 fn short_rows() -> Result<(), Failed> {
-    let make: Make = || Box::new(Cosine(Box::new(stamp::Stamp::new(stamp::Settings { dim: 12 }, &TASK))));
+    let make: Make = || Box::new(Cosine(Box::new(stamp::Stamp::new(stamp::Settings { dim: 12 }, &task()))));
     let subject = Subject { make, model: make(), kind: LossKind::Bce };
     let device = devices::get("gpu")?;
     let store = scaled_store(&subject, &device)?;
@@ -494,7 +499,7 @@ fn short_lengths() -> Result<(), Failed> {
         let (dim, attention_dim, interests) = (12, 5, 3);
         let (prompts, dispersion, variant) = (4, 3.0, Variant::Paper);
         let settings = Settings { dim, attention_dim, interests, prompts, dispersion, variant };
-        Box::new(Cosine(Box::new(PomRec::new(settings, &TASK))))
+        Box::new(Cosine(Box::new(PomRec::new(settings, &task()))))
     };
     let subject = Subject { make, model: make(), kind: LossKind::SampledSoftmax };
     let device = devices::get("gpu")?;
@@ -758,12 +763,12 @@ fn frozen_backbone() -> Result<(), Failed> {
         let params = model.params().iter().filter(|p| own || !p.name.starts_with("prompts."));
         params.map(|p| (p.name.clone(), p.shape.to_vec())).collect()
     };
-    let backbone = shapes(&*dpcpl(Phase::Pretrain, |_| {}), true);
-    let whole = dpcpl(Phase::Tune, |c| c.prompt.source = Source::Off);
+    let backbone = shapes(&*dpcpl(PRETRAIN, |_| {}), true);
+    let whole = dpcpl(TUNE, |c| c.prompt.source = Source::Off);
     if shapes(&*whole, true) != backbone || whole.reads().features != 0 {
         return Err("full tuning is not of the pre-trained network".into());
     }
-    let make: Make = || dpcpl(Phase::Tune, |_| {});
+    let make: Make = || dpcpl(TUNE, |_| {});
     let subject = Subject { make, model: make(), kind: LossKind::Bpr };
     if shapes(&*subject.model, false) != backbone {
         return Err("the network below prompts is not the pre-trained one".into());

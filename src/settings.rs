@@ -38,12 +38,18 @@ impl Serialize for Given<'_> {
 
 /// The schema of the setting or section with a dotted `key`.
 pub fn find<'a>(schema: &'a Schema, key: &str) -> Option<&'a Schema> {
-    key.split('.').try_fold(schema, |section, name| section.get("properties")?.get(name))
+    let named = |section: &'a Schema, name: &str| section.get("properties").and_then(|all| all.get(name));
+    key.split('.').try_fold(schema, |section, name| named(section, name).or_else(|| any_name(section)))
 }
 
 /// Whether a schema is that of a section, not of a setting.
 pub fn is_section(schema: &Schema) -> bool {
-    schema.get("properties").is_some()
+    schema.get("properties").is_some() || any_name(schema).is_some()
+}
+
+/// In a section of sections by any name, the schema of each.
+fn any_name(schema: &Schema) -> Option<&Schema> {
+    schema.get("additionalProperties").filter(|inner| inner.is_object())
 }
 
 /// The settings of a schema, by dotted keys, in order.

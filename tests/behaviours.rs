@@ -22,17 +22,13 @@ struct Bench {
 }
 
 /// Small and quick, with every part of a training in it.
-const SMALL: [&str; 15] = [
+const SMALL: [&str; 11] = [
     "--device=cpu",
     "--set=data.target=buy",
     "--set=data.max_len=6",
     "--set=model.dim=16",
     "--set=model.prompt.tokens=2",
     "--set=model.prompt.factors=2",
-    "--set=pretrain.batch=16",
-    "--set=pretrain.epochs=3",
-    "--set=pretrain.lr=0.01",
-    "--set=pretrain.checkpoint_seconds=0",
     "--set=train.batch=16",
     "--set=train.epochs=3",
     "--set=train.lr=0.01",
@@ -156,7 +152,7 @@ fn two_phases_and_several_behaviours() {
     bench.refuses(&["train", "dpcpl", "--from=run", "--set=data.target=cart"], "is there already");
     // A backbone goes with its data, split and network.
     for (setting, why) in [
-        ("--set=data.cut=0.3", "data.cut is 0.6 where the backbone was trained"),
+        ("--set=data.cut=0.3", "data.cut is 0.6 in "),
         ("--set=data.max_len=5", "data.max_len is 6"),
         ("--set=model.layers=1", "model.layers is 2"),
         ("--set=data.behaviours=[\"buy\", \"click\"]", "another data set"),
@@ -205,9 +201,9 @@ fn the_worlds_buys_are_a_target() {
 #[test]
 fn phases_one_by_one_come_to_the_same() {
     let bench = Bench::new();
-    let tempered = "--set=train.temperature=4";
+    let tempered = "--set=phase.tune.temperature=4";
     bench.train("dpcpl", "--data=data.csv", "both", &[tempered]);
-    bench.train("dpcpl", "--data=data.csv", "first", &["--set=phase=pretrain"]);
+    bench.train("dpcpl", "--data=data.csv", "first", &["--set=phases=[\"pretrain\"]"]);
     bench.refuses(&["recommend", "--run=first", "--behaviour=buy", "--output=a.csv"], "was not tuned to \"buy\"");
     bench.ok(&["train", "dpcpl", "--from=first", tempered]);
     bench.ok(&["train", "dpcpl", "--from=first", "--out=second", "--set=loss.temperature=4"]);
@@ -234,7 +230,7 @@ fn a_training_of_two_phases_that_is_killed_comes_to_the_same_end() {
         child.wait().unwrap();
         if sign == "killed/checkpoint/pretrain.safetensors" {
             let unfinished = ["train", "dpcpl", "--from=killed", "--set=data.target=cart"];
-            bench.refuses(&unfinished, "no pre-training has come to its end here");
+            bench.refuses(&unfinished, "the phase pretrain has not come to its end here");
         }
     }
     bench.ok(&args);
@@ -266,7 +262,7 @@ fn a_part_of_the_parameters_is_trained() {
     bench.train("sasrec", "--data=data.csv", "longer", &[only, "--set=train.max_steps=4"]);
     bench.ok(&bench.small("sasrec", "--data=data.csv", "longer", &[only, "--resume", "--set=train.max_steps=1000"]));
     assert_eq!(bench.tensors("longer/model.safetensors"), bench.tensors("only/model.safetensors"));
-    bench.train("dpcpl", "--data=data.csv", "mixed", &["--set=train.only=[\"item_embedding\", \"prompts.*\"]"]);
+    bench.train("dpcpl", "--data=data.csv", "mixed", &["--set=phase.tune.only=[\"item_embedding\", \"prompts.*\"]"]);
     let mrr = bench.json("mixed/metrics.json")["test"]["mrr"].as_f64().unwrap();
     assert!(ranks("mixed").contains(&format!("mrr          {mrr:.4}")), "{mrr}");
     assert!(bench.tensors("mixed/prompts.buy.safetensors").iter().any(|(name, _)| name == "item_embedding"));
@@ -314,7 +310,8 @@ fn targets(bench: &Bench, run: &str) -> Vec<Option<(usize, usize)>> {
 fn a_planted_future_event_changes_no_prediction() {
     let bench = Bench::new();
     // Prompts that weigh.
-    let more = ["--set=train.lr=0.05", "--set=train.epochs=10", "--set=train.patience=0", "--set=train.batch=4"];
+    let more = ["lr=0.05", "epochs=10", "patience=0", "batch=4"].map(|set| format!("--set=phase.tune.{set}"));
+    let more: Vec<&str> = more.iter().map(String::as_str).collect();
     let train = |data: &str, run: &str, more: &[&str]| bench.train("dpcpl", data, run, more);
     train("--data=data.csv", "run", &more);
     let places = targets(&bench, "run");
@@ -402,7 +399,7 @@ fn pre_training_by_a_pretext_task_reads_no_future() {
     }
     // A window alone in its batch has no other to be told from: the contrast is 0 whatever its scale.
     let first_loss = |run: &str, setting: &str| {
-        let task = ["--set=model.pretext.task=contrast", "--set=phase=pretrain", "--set=pretrain.batch=1", setting];
+        let task = ["--set=model.pretext.task=contrast", "--set=phases=[\"pretrain\"]", "--set=phase.pretrain.batch=1", setting];
         bench.train("sasrec", "--data=data.csv", run, &[&PRETRAINED[..], &task].concat());
         let lines = fs::read_to_string(bench.path(run).join("pretrain.jsonl")).unwrap();
         serde_json::from_str::<serde_json::Value>(lines.lines().next().unwrap()).unwrap()["loss"].as_f64().unwrap()
@@ -413,10 +410,10 @@ fn pre_training_by_a_pretext_task_reads_no_future() {
     bench.ok(&["train", "sasrec", "--from=mask", "--set=data.target=cart"]);
     bench.ok(&["recommend", "--run=mask", "--behaviour=cart", "--output=a.csv"]);
     let other = ["train", "sasrec", "--from=mask", "--out=no", "--set=model.pretext.task=contrast"];
-    bench.refuses(&other, "model.pretext.task is \"mask\" where the backbone was trained");
+    bench.refuses(&other, "model.pretext.task is \"mask\" in ");
     assert!(!bench.path("no").exists());
     // The first phase alone can be looked at.
-    let alone = [&PRETRAINED[..], &["--set=model.pretext.task=mask", "--set=phase=pretrain"]].concat();
+    let alone = [&PRETRAINED[..], &["--set=model.pretext.task=mask", "--set=phases=[\"pretrain\"]"]].concat();
     bench.train("sasrec", "--data=data.csv", "alone", &alone);
     assert_eq!(bench.tensors("alone/model.safetensors"), bench.tensors("mask/model.safetensors"));
     bench.ok(&["eval", "--run=alone", "--split=valid", "--metrics=mrr"]);
@@ -512,9 +509,13 @@ fn what_makes_no_sense_is_refused() {
     refuses("dpcpl", own, &["--set=data.behaviours=[\"click\", \"bye\"]"], "data.behaviours: found \"bye\"");
     refuses("dpcpl", own, &["--set=data.behaviours=[\"buy\", \"buy\"]"], "found \"buy\" twice");
     refuses("dpcpl", own, &["--set=data.cut=1.5"], "data.cut: found 1.5; expected a number above 0 and below 1");
-    refuses("dpcpl", "--data=ratings.csv", &["--set=phase=pretrain"], "ratings.csv has no behaviours");
-    refuses("dpcpl", own, &["--set=phase=later"], "phase: found \"later\"; expected pretrain or tune");
-    refuses("sasrec", own, &["--set=phase=tune"], "sasrec is trained in one phase");
+    refuses("dpcpl", "--data=ratings.csv", &["--set=phases=[\"pretrain\"]"], "ratings.csv has no behaviours");
+    refuses("dpcpl", own, &["--set=phases=[\"later\"]"], "phases: found \"later\"; expected a phase of dpcpl: pretrain, tune");
+    refuses("dpcpl", own, &["--set=phases=[]"], "phases: found none; expected a phase of dpcpl: pretrain, tune");
+    refuses("dpcpl", own, &["--set=phase.later.lr=1"], "phase.later: expected a phase of dpcpl: pretrain, tune");
+    refuses("sasrec", own, &["--set=phase.tune.lr=1"], "phase.tune is set, but sasrec is trained in one phase");
+    refuses("dpcpl", "--data=ratings.csv", &["--set=phase.tune.lr=1"], "phase.tune is set, but ratings.csv has no");
+    refuses("sasrec", own, &["--set=phases=[\"tune\"]"], "phases is set, but sasrec is trained in one phase");
     refuses(
         "gru4rec",
         own,
@@ -544,9 +545,9 @@ fn what_makes_no_sense_is_refused() {
     );
     refuses("sasrec", own, &["--set=model.pretext.task=mask", "--set=model.norm=post"], "model.norm: found post");
     let task = ["--set=model.pretext.task=contrast"];
-    refuses("sasrec", "--data=ratings.csv", &task, "model.pretext.task is set, but ratings.csv has no behaviours");
+    refuses("sasrec", "--data=ratings.csv", &task, "model.pretext.task is set, but the data have no behaviours");
     refuses("sasrec", own, &["--set=data.learn=later"], "needs a data.cut");
     refuses("sasrec", "--data=ratings.csv", &["--set=data.target=buy"], "the data has no behaviours");
-    refuses("dpcpl", own, &["--set=phase=tune"], "--from");
+    refuses("dpcpl", own, &["--set=phases=[\"tune\"]"], "--from");
     bench.refuses(&["train", "dpcpl", "--from=nowhere"], "no run is here");
 }

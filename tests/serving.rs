@@ -52,11 +52,8 @@ fn write(bench: &Bench, name: &str, text: &str) {
     fs::write(bench.path(name), text).unwrap();
 }
 
-const QUICK: [&str; 7] = [
+const QUICK: [&str; 4] = [
     "--set=train.epochs=1",
-    "--set=pretrain.epochs=1",
-    "--set=pretrain.batch=32",
-    "--set=pretrain.lr=0.01",
     "--set=model.prompt.tokens=2",
     "--set=model.prompt.factors=2",
     "--set=model.ridge=5",
@@ -100,7 +97,7 @@ fn a_history_gives_the_lists_of_a_known_user() {
         ("bert4rec-b", "bert4rec", &[BUY, BEHAVIOURS]),
         ("fmlp-b", "fmlp", &[BUY, BEHAVIOURS]),
         ("sasrec-2", "sasrec", &["--set=model.pretext.task=mask", BEHAVIOURS]),
-        ("dpcpl-1", "dpcpl", &[BUY, "--set=phase=pretrain"]),
+        ("dpcpl-1", "dpcpl", &[BUY, "--set=phases=[\"pretrain\"]"]),
         ("dpcpl-2", "dpcpl", &[BUY]),
         ("dpcpl-a", "dpcpl", &[BUY]),
     ] {

@@ -138,9 +138,9 @@ fn a_grid_is_trained_gone_on_with_and_summed_up() {
 
 #[test]
 fn trials_that_pre_train_alike_share_a_backbone() {
-    let varied = "model = { dim = 8, prompt.tokens = 2 }\npretrain = { batch = 32, max_steps = 4 }\n\
-                  [curves]\nmodel.prompt.tokens = [2, 3]\nmodel.layers = [2, 1]\ntrain.lr = [1e-3, 1e-2]\n\
-                  pretrain.lr = [1e-3, 1e-2]\nloss.temperature = [1.0, 2.0]\n";
+    let varied = "model = { dim = 8, prompt.tokens = 2 }\nphase.pretrain = { batch = 32, max_steps = 4 }\n\
+                  [curves]\nmodel.prompt.tokens = [2, 3]\nmodel.layers = [2, 1]\nphase.tune.lr = [1e-3, 1e-2]\n\
+                  phase.pretrain.lr = [1e-3, 1e-2]\nloss.temperature = [1.0, 2.0]\n";
     let bench = Bench::new("model = \"dpcpl\"\nseeds = [1, 2]", varied);
     let (printed, _) = bench.sweep(0, &[]);
     assert!(printed.contains("12 trials, 0 of them done before"), "{printed}");
@@ -151,7 +151,7 @@ fn trials_that_pre_train_alike_share_a_backbone() {
     let mut shared = vec![];
     for row in &rows {
         let (trial, first) = (bench.trial(&name(row)), first(&row["seed"]));
-        let another = row["model.prompt.tokens"] == "3" || row["train.lr"] == "0.01";
+        let another = row["model.prompt.tokens"] == "3" || row["phase.tune.lr"] == "0.01";
         assert_eq!(trial.join("pretrain.json").is_file(), !another, "{row:?}");
         let same = file(&trial, "model.safetensors") == file(&first, "model.safetensors");
         assert_eq!(same, another || trial == first, "{row:?}");
@@ -163,7 +163,7 @@ fn trials_that_pre_train_alike_share_a_backbone() {
     let shared = shared[0].as_str();
     let (trial, prompts) = (bench.trial(shared), "prompts.buy.safetensors");
     let text = fs::read_to_string(trial.join("config.toml")).unwrap();
-    let both = text.lines().filter(|line| !["from = ", "phase = "].iter().any(|key| line.starts_with(key)));
+    let both = text.lines().filter(|line| !["from = ", "phases = "].iter().any(|key| line.starts_with(key)));
     fs::write(bench.path("both.toml"), both.collect::<Vec<_>>().join("\n")).unwrap();
     let train = |more: &[&str]| {
         let output = bench.run(&[&["train", "dpcpl"], more].concat());
@@ -187,8 +187,8 @@ fn trials_that_pre_train_alike_share_a_backbone() {
     for (row, was) in bench.rows().iter().zip(&rows) {
         assert_eq!((name(row), &row["test ndcg@10"]), (name(was), &was["test ndcg@10"]));
     }
-    let (_, error) = bench.sweep(2, &["--set", "pretrain.batch=16"]);
-    assert!(error.contains("pretrain.batch is 32 in the run in"), "{error}");
+    let (_, error) = bench.sweep(2, &["--set", "phase.pretrain.batch=16"]);
+    assert!(error.contains("phase.pretrain.batch is 32 in the run in"), "{error}");
 
     // A backbone from elsewhere is not the sweep's.
     fs::remove_dir_all(&trial).unwrap();

@@ -129,8 +129,8 @@ def peer():
 
 def wgrec(steps, folder):
     """Samples a second of a pre-training that is so long, and its peak memory."""
-    settings = [f"data.max_len={T}", f"model.dim={D}", f"model.layers={LAYERS}", f"model.blocks={K}", f"pretrain.batch={B}",
-                f"pretrain.max_steps={steps}", "eval.protocol=sampled:100", f"log.every={steps}", "phase=pretrain"]
+    settings = [f"data.max_len={T}", f"model.dim={D}", f"model.layers={LAYERS}", f"model.blocks={K}", f"phase.pretrain.batch={B}",
+                f"phase.pretrain.max_steps={steps}", "eval.protocol=sampled:100", f"log.every={steps}", 'phases=["pretrain"]']
     command = [args.wgrec, "train", "dpcpl", "--data", args.data, "--device", "cpu", "--out", folder]
     command += [part for setting in settings for part in ("--set", setting)]
     run = subprocess.run(command, env={**os.environ, "RAYON_NUM_THREADS": str(args.threads)}, capture_output=True, text=True)

@@ -9,7 +9,7 @@ use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan, Planned};
 use wgrec::kernels::{Caps, Launch};
 use wgrec::models::MODELS;
-use wgrec::models::{FeatureCounts, Loss, LossKind, Phase, Task, spec::Behaviours};
+use wgrec::models::{FeatureCounts, Loss, LossKind, Task, spec::Behaviours};
 use wgrec::optim::Adam;
 use wgrec::train::Config;
 use wgrec::train::step::{Role, StepConfig, TrainStep};
@@ -65,6 +65,10 @@ fn steps() -> Result<Vec<Graph>> {
         let learning = MODELS.iter().filter(|spec| spec.loss.is_some());
         for (spec, kind) in learning.flat_map(|spec| kinds.map(|kind| (spec, kind))) {
             let is_tuned = spec.behaviours == Behaviours::Always;
+            let settings = [("dim", dim), ("heads", heads)].into_iter().filter(|(key, _)| spec.has(key));
+            let config = settings.fold(Config::of(spec.name), |config, (key, value)| {
+                config?.with_setting(&format!("model.{key}={value}"))
+            })?;
             let task = Task {
                 users: 10_000,
                 items: 20_000,
@@ -75,12 +79,8 @@ fn steps() -> Result<Vec<Graph>> {
                     true => FeatureCounts { attributes: 2, statistics: 2, rows: 70 },
                     false => FeatureCounts::default(),
                 },
-                phase: is_tuned.then_some(Phase::Tune),
+                phase: config.model.phases(is_tuned)?.pop().unwrap_or_default(),
             };
-            let settings = [("dim", dim), ("heads", heads)].into_iter().filter(|(key, _)| spec.has(key));
-            let config = settings.fold(Config::of(spec.name), |config, (key, value)| {
-                config?.with_setting(&format!("model.{key}={value}"))
-            })?;
             let model = config.model.build(&task)?;
             let config = StepConfig {
                 batch: 256,

@@ -61,7 +61,7 @@ impl Run {
     fn check_seed_of(&self, other: &Run) -> Result<()> {
         // A loss that is not given is the model's own.
         let own_loss = self.session.loss().kind == other.session.loss().kind;
-        let free = ["seed", "device", "data.path", "phase", "from", if own_loss { "loss.kind" } else { "" }];
+        let free = ["seed", "device", "data.path", "phases", "from", if own_loss { "loss.kind" } else { "" }];
         let (a, b) = (&self.session, &other.session);
         let different = a.config.differences(&b.config).into_iter().find(|(key, ..)| !free.contains(&key.as_str()));
         let why = match different {

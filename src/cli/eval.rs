@@ -84,7 +84,7 @@ pub fn run(args: Args) -> Result<()> {
         let inputs = [&args.items, &session.config.data.path].into_iter().flatten();
         super::check_output(path, inputs.map(PathBuf::as_path))?;
     }
-    let mut text = format!("{:<8} {}\n", "device", session.device_note);
+    let mut text = format!("{:<8} {}\n", "device", session.experiment.device_note);
     let listed = args
         .items
         .as_deref()

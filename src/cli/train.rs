@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
-use wgrec::models::{Phase, spec};
-use wgrec::train::folder::Stage;
+use wgrec::models::spec;
 use wgrec::train::{Config, FitOptions, Report, RunFolder, fit};
 use wgrec::{Error, Result};
 
@@ -17,7 +16,8 @@ pub struct Args {
     model: String,
     #[command(flatten)]
     settings: Settings,
-    /// Tune the backbone of this run, by its settings where others are not given: in its own folder, or in --out
+    /// Take what earlier phases of this run have trained, and its settings where others are not given: train the phases after them
+    /// in its folder, for another behaviour, or in --out
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
     /// Folder of the run, new or empty [default: the one after the last of runs/MODEL-1, runs/MODEL-2, ...]
@@ -45,7 +45,7 @@ pub fn run(args: Args) -> Result<()> {
         Some((folder, resume)) if RunFolder::is_run(folder) => resume.clone(),
         _ => super::command_line(&[]),
     })?;
-    let Start { mut folder, config, other } = match &args.from {
+    let Start { folder, config, resumed_by_flags } = match &args.from {
         Some(from) => start_from(&args, from)?,
         None => start(&args)?,
     };
@@ -56,13 +56,12 @@ pub fn run(args: Args) -> Result<()> {
         stop,
     };
     let out = folder.path().to_path_buf();
-    let resume = match other {
-        // Only the flags say which behaviour.
+    let resume = match resumed_by_flags {
         true => super::command_line(&["--resume"]),
         false => format!("wgrec train {} --resume --out {}", args.model, super::quoted(&out.to_string_lossy())),
     };
     let _ = begun.set((out, resume.clone()));
-    let trained = fit::train(&config, (&mut folder, other), options, &mut Report::standard());
+    let trained = fit::train(&config, &folder, options, &mut Report::standard());
     let (_, timings) = super::resumed_by(|| resume, trained)?;
     if let Some(by) = args.profile {
         super::print(&profile::table(&timings, by))?;
@@ -74,8 +73,8 @@ pub fn run(args: Args) -> Result<()> {
 struct Start {
     folder: RunFolder,
     config: Config,
-    /// It tunes to a behaviour other than config.toml's.
-    other: bool,
+    /// Only the flags say which behaviour it is for, which is not config.toml's.
+    resumed_by_flags: bool,
 }
 
 /// A training of its own.
@@ -94,7 +93,7 @@ fn start(args: &Args) -> Result<Start> {
             let config = args.settings.over(was.clone())?;
             folder.check_data(&config)?;
             config.check_kept(&was, path, false)?;
-            Ok(Start { folder, config, other: false })
+            Ok(Start { folder, config, resumed_by_flags: false })
         }
         None => {
             let config = args.settings.resolved(&args.model)?;
@@ -102,7 +101,7 @@ fn start(args: &Args) -> Result<Start> {
                 Some(path) => RunFolder::new(path)?,
                 None => RunFolder::next(runs, &args.model)?,
             };
-            Ok(Start { folder, config, other: false })
+            Ok(Start { folder, config, resumed_by_flags: false })
         }
     }
 }
@@ -118,42 +117,48 @@ fn check_model(args: &Args, config: &Config, path: &Path) -> Result<()> {
     Err(Error::Usage(format!("{path}: this is a run of {found}; expected one of {model}, or `wgrec train {found}`")))
 }
 
-/// The second phase of a training whose first lies in `from`.
+/// A training that takes parameters of earlier phases from the run in `from`.
 fn start_from(args: &Args, from: &Path) -> Result<Start> {
     let was = RunFolder::open(from)?;
     let whole = was.config()?;
     check_model(args, &whole, from)?;
-    if !whole.model.has_phases() {
+    let phases = whole.model.phases(true)?;
+    if phases.len() == 1 {
         let model = &args.model;
         return Err(Error::Usage(format!("--from {}: {model} is trained in one phase", from.display())));
     }
-    was.check_pretrained()?;
-    let whole = Config { phase: Some(Phase::Tune), ..whole };
+    let taking = phases.iter().filter(|phase| !phase.takes.is_empty()).map(|phase| phase.name.clone());
+    let whole = Config { phases: Some(taking.collect()), ..whole };
     let Some(out) = args.out.as_deref().filter(|out| !super::same(out, from)) else {
         let mut folder = RunFolder::go_on(from)?;
         let config = args.settings.over(Config { from: None, ..whole })?;
         folder.check_data(&config)?;
-        config.check_backbone(&was.config()?, from)?;
         let behaviour = config.data.target.clone().unwrap_or_default();
-        let other = folder.own_behaviour()?.as_ref() != Some(&behaviour);
-        if !other {
+        if !folder.enter(&behaviour)? {
             return Err(Error::Usage(format!(
                 "--from {}: the run is itself one for {behaviour}; name another by --set data.target=BEHAVIOUR, or another --out",
                 from.display()
             )));
         }
-        folder.enter(Stage::Tune { behaviour: behaviour.clone(), other, all: false });
+        for phase in &phases {
+            for take in &phase.takes {
+                config.check_taken(&was.config()?, from, take, false)?;
+                let earlier = phases.iter().find(|phase| phase.name == take.phase);
+                let files = earlier.map(|earlier| folder.files(earlier, false, None));
+                files.map_or(Ok(()), |files| files.check_finished(&take.phase, &was))?;
+            }
+        }
         if folder.config_file().is_file() {
             if !args.resume {
                 let (from, file) = (from.display(), folder.config_file());
                 let file = file.display();
                 return Err(Error::Usage(format!(
-                    "--from {from}: {file} is there already; go on by --resume, or name another --out"
+                    "--from {from}: {file} is there already; resume it by --resume, or name another --out"
                 )));
             }
             config.check_kept(&folder.config()?, from, false)?;
         }
-        return Ok(Start { folder, config, other });
+        return Ok(Start { folder, config, resumed_by_flags: true });
     };
     let from = std::path::absolute(from).map_err(Error::io(from, "find"))?;
     if from.to_str().is_none() {
@@ -162,20 +167,17 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
             "--from: found {found}; expected a path in UTF-8, since config.toml keeps it"
         )));
     }
-    let whole = Config { from: Some(from), ..whole };
-    let (folder, config) = match args.resume && RunFolder::is_run(out) {
+    let config = args.settings.over(Config { from: Some(from), ..whole })?;
+    let folder = match args.resume && RunFolder::is_run(out) {
         true => {
             let folder = RunFolder::go_on(out)?;
-            let was = folder.config()?;
-            let config = args.settings.over(whole)?;
-            config.check_kept(&was, out, false)?;
-            (folder, config)
+            config.check_kept(&folder.config()?, out, false)?;
+            folder
         }
         false => {
-            let config = args.settings.over(whole)?;
             was.check_data(&config)?;
-            (RunFolder::new(out)?, config)
+            RunFolder::new(out)?
         }
     };
-    Ok(Start { folder, config, other: false })
+    Ok(Start { folder, config, resumed_by_flags: false })
 }

@@ -89,8 +89,10 @@ pub struct Parts {
     pub block: Block,
     /// Of the embeddings.
     pub dropout: f64,
-    /// Items of a target behaviour alone are predicted.
-    pub tuning: bool,
+    /// Weight of the next behaviour beside the next item; 0: not predicted.
+    pub next_behaviour: f64,
+    /// Weight of the prompts' compactness, below 0 as a rule; 0: none.
+    pub compactness: f64,
     /// What makes prompts; None: there are none.
     pub prompter: Option<Prompter>,
 }
@@ -273,12 +275,14 @@ impl Model for Dpcpl {
 
     fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> Trained<'g> {
         let (prompts, users) = self.users(g, &batch.history);
-        let term = match &self.parts {
-            Parts { tuning: false, .. } => g.scope("next_behaviour", || self.next_behaviour(g, users, batch)),
-            Parts { prompter: Some(prompter), .. } => {
-                g.scope("compactness", || prompter.compactness(&prompts, batch.weight))
-            }
-            _ => None,
+        let Parts { next_behaviour, compactness, prompter, .. } = &self.parts;
+        let term = match prompter {
+            None if *next_behaviour != 0.0 => g.scope("next_behaviour", || {
+                let term = self.next_behaviour(g, users, batch)?;
+                Some(if *next_behaviour == 1.0 { term } else { term.scale(*next_behaviour) })
+            }),
+            Some(prompter) => g.scope("compactness", || prompter.compactness(&prompts, batch.weight, *compactness)),
+            None => None,
         };
         Trained { terms: term.into_iter().collect(), ..Trained::rows(users) }
     }

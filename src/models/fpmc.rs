@@ -55,7 +55,7 @@ pub struct Fpmc {
 
 impl Fpmc {
     pub fn new(settings: Settings, task: &Task) -> Fpmc {
-        let (Task { users, items, .. }, d) = (*task, settings.dim);
+        let (&Task { users, items, .. }, d) = (task, settings.dim);
         let init = |rows: usize| Init::Normal((2.0 / (rows + d) as f64).sqrt());
         let mut params = Params::new();
         params.add("user_embedding", [users + 1, d], init(users));

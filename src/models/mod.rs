@@ -11,6 +11,7 @@ pub mod batch;
 pub mod cosine;
 pub mod history;
 pub mod loss;
+pub mod phase;
 pub mod pretext;
 pub mod scores;
 pub mod spec;
@@ -45,8 +46,9 @@ pub use crate::data::samples::{Padding, Reads, Samples, Views};
 pub use batch::{Batch, Inputs};
 pub use history::History;
 pub use loss::{Loss, LossConfig, LossKind};
+pub use phase::Phase;
 pub use scores::{Candidates, Output};
-pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Phase, Task};
+pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Task};
 
 /// What a model has made of a batch.
 pub struct Trained<'g> {

@@ -21,8 +21,10 @@
 //! of the next item.
 
 use super::loss::{surprise, weighted_mean};
+use super::phase::{Phase, Take};
 use super::sasrec::SasRec;
 use super::{Batch, History, LossKind, Model, Padding, Reads, Trained, Views};
+use crate::data::Learn;
 use crate::data::samples::{self, Cloze, Samples};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
@@ -32,6 +34,13 @@ use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+/// Terms of the phase that pre-trains.
+const SEGMENTS: &str = "segments";
+const CONTRAST: &str = "contrast";
+
+/// Share of the events that are pre-trained on where data.cut is not set, as in DPCPL's comparison.
+const EARLIER: f64 = 0.6;
 
 /// Settings under `model.pretext.`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -92,17 +101,34 @@ impl PretextConfig {
         Ok(())
     }
 
-    /// What is learned in the first phase besides, or in place of, the model's own loss. `hidden_share`: of positions.
-    pub fn of_phase(&self, hidden_share: f64) -> Option<Pretext> {
-        let PretextConfig { segment_weight, contrast_weight, temperature, crop, mask, reorder, .. } = *self;
-        match self.task? {
-            PretextTask::Next => None,
-            PretextTask::Mask => Some(Pretext::Mask { hidden_share, segment_weight }),
-            PretextTask::Contrast => {
-                let views = Views::Augmented { crop, mask, reorder };
-                Some(Pretext::Contrast { views, weight: contrast_weight, temperature })
-            }
+    /// With a task, pre-training on the earlier events and tuning of the whole on the later ones.
+    ///
+    /// # Errors
+    /// A task where the data have no behaviours.
+    pub fn phases(&self, behaviours: bool) -> Result<Vec<Phase>> {
+        let Some(task) = self.task else { return Ok(vec![Phase::default()]) };
+        if !behaviours {
+            let problem = "model.pretext.task is set, but the data have no behaviours: there is nothing to pre-train on then";
+            return Err(Error::Usage(problem.to_string()));
         }
+        let pretrain = Phase::new("pretrain").learns(Learn::Earlier, EARLIER).keeps("model.safetensors");
+        let pretrain = match task {
+            PretextTask::Next => pretrain,
+            PretextTask::Mask => pretrain.term(SEGMENTS, self.segment_weight),
+            PretextTask::Contrast => pretrain.term(CONTRAST, self.contrast_weight),
+        };
+        let takes = Take::from("pretrain").free("dropout");
+        let tune = Phase::new("tune").learns(Learn::Later, EARLIER).takes(takes).keeps("tuned.{target}.safetensors");
+        Ok(vec![pretrain, tune])
+    }
+
+    /// What is learned in a phase in addition to, or in place of, the model's own loss. `hidden_share`: of positions.
+    pub fn of_phase(&self, phase: &Phase, hidden_share: f64) -> Option<Pretext> {
+        let PretextConfig { temperature, crop, mask, reorder, .. } = *self;
+        let mask_items = |segment_weight| Pretext::Mask { hidden_share, segment_weight };
+        let contrast =
+            |weight| Pretext::Contrast { views: Views::Augmented { crop, mask, reorder }, weight, temperature };
+        phase.weight(SEGMENTS).map(mask_items).or(phase.weight(CONTRAST).map(contrast))
     }
 
     /// Whether events are hidden, for which the item table has a row in both phases.

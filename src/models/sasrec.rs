@@ -97,14 +97,14 @@ impl spec::Settings for Settings {
         self.pretext.check()
     }
 
-    fn has_phases(&self) -> bool {
-        self.pretext.task.is_some()
+    fn phases(&self, behaviours: bool) -> Result<Vec<Phase>> {
+        self.pretext.phases(behaviours)
     }
 
-    /// A SASRec, or in the first of two phases one that is pre-trained.
+    /// A SASRec, or in a phase with a term of its pretext one that is pre-trained.
     fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
         let Settings { dim, layers, heads, inner, dropout, norm, positions, hidden_share, .. } = *self;
-        let pretext = self.pretext.of_phase(hidden_share).filter(|_| task.phase == Some(Phase::Pretrain));
+        let pretext = self.pretext.of_phase(&task.phase, hidden_share);
         let causal = !pretext.is_some_and(|pretext| pretext.is_mask());
         let sasrec = SasRec::new(Parts {
             items: task.items,

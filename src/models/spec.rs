@@ -3,6 +3,7 @@
 
 use super::MODELS;
 use super::cosine::Cosine;
+use super::phase::Phase;
 use super::{LossKind, Model};
 use crate::error::{Error, Result, nearest};
 use crate::kernels::embedding::GatherGradDense;
@@ -50,7 +51,7 @@ pub struct SettingsType {
     /// All settings, from those that are given.
     parse: fn(Value) -> Result<Value, serde_json::Error>,
     check: fn(&Value) -> Result<()>,
-    has_phases: fn(&Value) -> bool,
+    phases: fn(&Value, bool) -> Result<Vec<Phase>>,
     build: fn(&Value, &Task) -> Result<Box<dyn Model>>,
 }
 
@@ -61,7 +62,7 @@ impl SettingsType {
             schema: settings::schema_of::<S>,
             parse: |values| serde_json::to_value(serde_json::from_value::<S>(values)?),
             check: |values| read::<S>(values).check(),
-            has_phases: |values| read::<S>(values).has_phases(),
+            phases: |values, behaviours| read::<S>(values).phases(behaviours),
             build: |values, task| read::<S>(values).build(task),
         }
     }
@@ -78,9 +79,12 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned + schemars::J
         Ok(())
     }
 
-    /// Whether the model is trained in two phases where the data have behaviours.
-    fn has_phases(&self) -> bool {
-        false
+    /// The phases of a training, in order. `behaviours`: whether the data have behaviours in use.
+    ///
+    /// # Errors
+    /// Settings that ask for phases which such data do not allow.
+    fn phases(&self, _behaviours: bool) -> Result<Vec<Phase>> {
+        Ok(vec![Phase::default()])
     }
 
     /// The model for a task.
@@ -91,7 +95,7 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned + schemars::J
 }
 
 /// What a model is built for.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Task {
     /// Users of the training.
     pub users: usize,
@@ -104,8 +108,7 @@ pub struct Task {
     pub target: Option<u32>,
     /// Features of a user: attributes first, then statistics.
     pub features: FeatureCounts,
-    /// The phase, in a training of two.
-    pub phase: Option<Phase>,
+    pub phase: Phase,
 }
 
 impl Task {
@@ -123,25 +126,6 @@ impl Task {
             return Err(Error::Usage(format!("data.behaviours: found {read} in use; expected at most {most}")));
         }
         Ok(read)
-    }
-}
-
-/// A phase of a training in two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// On the earlier events, of all behaviours.
-    Pretrain,
-    /// On the later ones, of the target behaviour.
-    Tune,
-}
-
-impl std::fmt::Display for Phase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Phase::Pretrain => "pretrain",
-            Phase::Tune => "tune",
-        })
     }
 }
 
@@ -231,12 +215,6 @@ impl ModelConfig {
         (self.spec.settings.check)(&self.values)
     }
 
-    /// Whether the model has the setting `key` and it has a value.
-    pub fn is_given(&self, key: &str) -> bool {
-        let value = self.values.pointer(&format!("/{}", key.replace('.', "/")));
-        value.is_some_and(|value| !value.is_null())
-    }
-
     /// Whether the model reads behaviours where the data have some.
     pub fn reads_behaviours(&self) -> bool {
         match self.spec.behaviours {
@@ -246,9 +224,18 @@ impl ModelConfig {
         }
     }
 
-    /// Whether the model is trained in two phases where the data have behaviours.
-    pub fn has_phases(&self) -> bool {
-        (self.spec.settings.has_phases)(&self.values)
+    /// The phases of a training, in order. `behaviours`: whether the data have behaviours in use.
+    ///
+    /// # Errors
+    /// Settings that ask for phases which such data do not allow.
+    pub fn phases(&self, behaviours: bool) -> Result<Vec<Phase>> {
+        (self.spec.settings.phases)(&self.values, behaviours)
+    }
+
+    /// Every phase that a training of the model can have, whatever the data: of several phases those of data with behaviours
+    /// come first.
+    pub fn all_phases(&self) -> Vec<Phase> {
+        [true, false].into_iter().flat_map(|behaviours| self.phases(behaviours).unwrap_or_default()).collect()
     }
 
     /// The model for a task, of whose behaviours it takes those that it reads.

@@ -8,6 +8,7 @@ use crate::train::config::{place, read_toml};
 use crate::train::{Config, RunFolder};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// The settings of so many trials can still be checked one by one before the first is trained.
@@ -70,12 +71,12 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Whether its backbone can be that of `other` too.
-    pub(super) fn lends_to(&self, other: &Trial) -> bool {
-        self.name != other.name && self.config.pretrains_like(&other.config)
+    /// The number of phases that are the same in `other`, another one.
+    pub(super) fn shares(&self, other: &Trial) -> usize {
+        if self.name == other.name { 0 } else { self.config.shared_phases(&other.config) }
     }
 
-    /// The settings by which its run in `folder` goes on: a tuning, where that was started from the backbone of another of `all`.
+    /// The settings by which its run in `folder` is resumed: of the later phases, where another of `all` has trained the earlier ones.
     ///
     /// # Errors
     /// A run that was started with other settings.
@@ -84,19 +85,19 @@ impl Trial {
         // By name, since the sweep's folder may have been moved.
         let lent = |from: &PathBuf| {
             let named = |other: &&Trial| from.file_name().is_some_and(|name| name == other.name.as_str());
-            all.iter().find(named).is_some_and(|other| other.lends_to(self))
+            all.iter().find(named).is_some_and(|other| other.shares(self) > 0)
         };
         if let (None, Some(from)) = (&config.from, &kept.from) {
             if !lent(from) {
                 let (path, from) = (folder.path().display(), from.display());
                 return Err(Error::Usage(format!(
-                    "{path}: tuned from the backbone in {from}, which is no trial of this sweep that pre-trains alike; leave \
-                     that one in the sweep, or give another --out"
+                    "{path}: took its first phase from {from}, which is no trial of this sweep that shares it; leave that one in the \
+                     sweep, or give another --out"
                 )));
             }
-            (config.phase, config.from) = (kept.phase, Some(from.clone()));
+            (config.phases, config.from) = (kept.phases.clone(), Some(from.clone()));
         }
-        config.check_kept(&kept, folder.path(), folder.metrics_file().is_file())?;
+        config.check_kept(&kept, folder.path(), folder.result_file().is_file())?;
         Ok(config)
     }
 
@@ -201,12 +202,9 @@ impl Sweep {
     /// A setting that is out of range in a trial, with both; a metric that a trial does not report; a folder's name that is too
     /// long, or two trials'; more than 10,000 trials.
     pub fn trials(&self, base: &Config) -> Result<Vec<Trial>> {
-        let mut points: Vec<Config> = vec![];
-        for point in self.points(base)? {
-            if !points.contains(&point) {
-                points.push(point);
-            }
-        }
+        let mut points = self.points(base)?;
+        let mut seen = HashSet::new();
+        points.retain(|point| seen.insert(point.in_effect().to_string()));
         let (metric, mut seeds) = (self.metric(base), self.seeds.clone().unwrap_or(vec![base.seed]));
         seeds.sort_unstable();
         seeds.dedup();

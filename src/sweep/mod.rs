@@ -26,7 +26,7 @@
 //! ```
 //!
 //! Each trial is the folder of an ordinary run. One that is done is not run again, one that was stopped goes on. Of a model
-//! that is pre-trained, trials that differ only in `train.` and `model.prompt.` share one backbone, the one that is there first.
+//! with several phases, trials that differ only in what a later phase reads share the earlier ones, which the first trains.
 
 mod file;
 mod plot;
@@ -38,7 +38,6 @@ pub use table::{Results, Score};
 use crate::error::{Error, Result};
 use crate::eval::Metric;
 use crate::files::replace;
-use crate::models::Phase;
 use crate::train::{Config, FitOptions, Report, RunFolder, Stop, fit};
 use serde_json::Value;
 use std::fs;
@@ -63,13 +62,12 @@ impl Sweep {
             }
             let opened = fit::open(&trial.config, None).map_err(|e| trial.named(e))?;
             let session = opened.last().expect("a training has a phase");
-            if session.phase == Some(Phase::Pretrain) {
-                return Err(Error::Usage(
-                    "phase=pretrain has no test to compare trials by; leave phase out".to_string(),
-                ));
+            if !session.is_last() {
+                let problem = "the phases that are named have no test to compare trials by; leave phases out";
+                return Err(Error::Usage(problem.to_string()));
             }
             if !described {
-                report.line("device", &session.device_note);
+                report.line("device", &session.experiment.device_note);
                 report.line("data", &session.describe_data());
                 described = true;
             }
@@ -104,7 +102,7 @@ impl Sweep {
             return Ok(None);
         }
         let folder = RunFolder::open(&path)?;
-        let file = folder.metrics_file();
+        let file = folder.result_file();
         trial.kept(&folder, all)?;
         if !file.is_file() {
             return Ok(None);
@@ -121,35 +119,45 @@ impl Sweep {
     /// Trains a trial, one of `all`.
     fn train(&self, trial: &Trial, all: &[Trial], out: &Path, metric: Metric, stop: &Stop) -> Result<Score> {
         let path = out.join(&trial.name);
-        let (mut folder, config) = if RunFolder::is_run(&path) {
+        let (folder, config) = if RunFolder::is_run(&path) {
             let folder = RunFolder::go_on(&path)?;
             let config = trial.kept(&folder, all)?;
             (folder, config)
         } else {
-            (RunFolder::new(&path)?, self.with_backbone(trial, all, out)?)
+            (RunFolder::new(&path)?, self.with_shared(trial, all, out)?)
         };
         let options = FitOptions { resume: true, stop: stop.clone(), ..FitOptions::default() };
-        let (metrics, _) = fit::train(&config, (&mut folder, false), options, &mut Report::bar())?;
-        Score::of(&metrics, metric, &folder.metrics_file())
+        let (metrics, _) = fit::train(&config, &folder, options, &mut Report::bar())?;
+        Score::of(&metrics, metric, &folder.result_file())
     }
 
-    /// The settings of a trial: where another of `all` has pre-trained alike in `out`, those of a tuning of its backbone.
-    fn with_backbone(&self, trial: &Trial, all: &[Trial], out: &Path) -> Result<Config> {
+    /// The settings of a trial: where another of `all` in `out` has been through its first phases, those of the phases after.
+    fn with_shared(&self, trial: &Trial, all: &[Trial], out: &Path) -> Result<Config> {
         let config = trial.config.clone();
-        if !config.model.has_phases() || config.phase.is_some() || config.from.is_some() {
+        let phases = config.model.phases(true)?;
+        if config.phases.is_some() || config.from.is_some() {
             return Ok(config);
         }
-        let pretrained = |other: &&Trial| {
-            let folder = RunFolder::open(&out.join(&other.name));
-            folder.is_ok_and(|folder| folder.check_pretrained().is_ok() && other.kept(&folder, all).is_ok())
+        // The number of phases that the trial shares with another one, which has come to their end.
+        let shared = |other: &Trial| {
+            let target = other.config.data.target.as_deref();
+            let over = |folder: &RunFolder| {
+                let over = |phase| folder.files(phase, false, target).check_finished(&phase.name, folder).is_ok();
+                phases[..other.shares(trial)].iter().take_while(|phase| over(phase)).count()
+            };
+            let folder = RunFolder::open(&out.join(&other.name)).ok().filter(|folder| other.kept(folder, all).is_ok());
+            folder.map_or(0, |folder| over(&folder))
         };
-        let Some(other) = all.iter().filter(|other| other.lends_to(trial)).find(pretrained) else { return Ok(config) };
+        let Some((other, count)) = all.iter().map(|other| (other, shared(other))).find(|(_, count)| *count > 0) else {
+            return Ok(config);
+        };
         let from = std::path::absolute(out.join(&other.name)).map_err(Error::io(out, "find"))?;
         // Settings are written as text.
         if from.to_str().is_none() {
             return Ok(config);
         }
-        Ok(Config { phase: Some(Phase::Tune), from: Some(from), ..config })
+        let after = phases[count..].iter().map(|phase| phase.name.clone()).collect();
+        Ok(Config { phases: Some(after), from: Some(from), ..config })
     }
 }
 

@@ -8,19 +8,27 @@ use crate::data::DataConfig;
 use crate::data::synth::WorldConfig;
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
-use crate::models::{LossConfig, MODELS, ModelConfig, Phase};
-use crate::optim::Schedule;
+use crate::models::{LossConfig, MODELS, ModelConfig};
 use crate::settings::{self, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+mod earlier;
+mod kept;
 mod names;
+mod phases;
 mod training;
 
+use earlier::Earlier;
 use names::nearest;
+pub use phases::Overrides;
 pub use training::TrainConfig;
+
+/// The format of run folders: raised when a setting or a file changes its name or meaning. Format 1 does not say so.
+pub const FORMAT: i64 = 2;
 
 /// Every setting of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -36,17 +44,18 @@ pub struct Config {
     /// Seed of the embedded world, kept apart so that runs of several seeds learn from the same data.
     #[schemars(range(max = 9223372036854775807u64))]
     pub world_seed: u64,
-    /// Of a model that is trained in two phases, the one to run. Not given: both, one after the other.
-    pub phase: Option<Phase>,
-    /// The run whose backbone is tuned, where it is another one: the second phase alone.
+    /// Phases of the training that are run. Not given: all of them, or with `from` those that take parameters.
+    pub phases: Option<Vec<String>>,
+    /// The run from which parameters of earlier phases are taken, where it is another one.
     pub from: Option<PathBuf>,
     pub data: DataConfig,
     pub model: ModelConfig,
     pub loss: LossConfig,
-    /// The first of two phases.
-    pub pretrain: TrainConfig,
-    /// The only phase, or the second.
+    /// Every phase of the training.
     pub train: TrainConfig,
+    /// Settings of `train` that are others in the phase of this name.
+    #[schemars(with = "BTreeMap<String, TrainConfig>")]
+    pub phase: BTreeMap<String, Overrides>,
     pub eval: EvalConfig,
     pub log: LogConfig,
     /// The embedded world, for when `data.path` is not set.
@@ -63,19 +72,6 @@ pub enum Precision {
     /// With loss scaling; on a GPU that has it.
     F16,
 }
-
-/// Settings of how a run is computed, not of what.
-const CHANGES_NO_RESULT: [&str; 6] = [
-    "device",
-    "pretrain.threads",
-    "pretrain.checkpoint_seconds",
-    "train.threads",
-    "train.checkpoint_seconds",
-    "log.every",
-];
-
-/// Settings that a run works out from its data where they are not given.
-const WORKED_OUT: [&str; 3] = ["data.behaviours", "data.target", "data.cut"];
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -107,13 +103,13 @@ impl Config {
             device: "auto".to_string(),
             precision: Precision::F32,
             world_seed: 1,
-            phase: None,
+            phases: None,
             from: None,
             data: DataConfig::default(),
             model,
             loss: LossConfig::default(),
-            pretrain: TrainConfig::default(),
             train: TrainConfig::default(),
+            phase: BTreeMap::new(),
             eval: EvalConfig::default(),
             log: LogConfig::default(),
             world: WorldConfig::default(),
@@ -125,7 +121,6 @@ impl Config {
     pub fn embedded(mut self) -> Config {
         self.data.max_len = 20;
         self.train.epochs = 30;
-        self.pretrain.epochs = 30;
         self
     }
 
@@ -142,7 +137,8 @@ impl Config {
     /// # Errors
     /// [`Error::Io`]; [`Error::Input`] with line and column for what is no TOML; [`Error::Usage`] for a setting.
     pub fn with_file(self, path: &Path) -> Result<Config> {
-        let (text, table) = read_toml(path)?;
+        let (text, mut table) = read_toml(path)?;
+        take_format(path, &mut table)?;
         self.with_table("", table, &|key| place(path, &text, key))
     }
 
@@ -154,6 +150,7 @@ impl Config {
     pub(crate) fn of_run(path: &Path, trained: impl FnOnce() -> Option<String>) -> Result<Config> {
         let (text, mut table) = read_toml(path)?;
         let source = |key: &str| place(path, &text, key);
+        let earlier = (take_format(path, &mut table)? < FORMAT).then(|| Earlier::take(&mut table));
         let mut model = table.get_mut("model").and_then(toml::Value::as_table_mut);
         let named = model.as_deref().and_then(|model| model.get("name")?.as_str().map(str::to_string));
         let old = named.is_none();
@@ -166,7 +163,8 @@ impl Config {
         if let (true, Some(model)) = (old, &mut model) {
             model.retain(|key, _| config.model.spec().has(key));
         }
-        config.with_table("", table, &source)
+        let config = config.with_table("", table, &source)?;
+        earlier.map_or(Ok(config.clone()), |earlier| earlier.put_over(config, &source))
     }
 
     /// The model that a TOML file of settings is for, where it says so.
@@ -214,6 +212,7 @@ impl Config {
     pub(crate) fn with_value(self, key: &str, value: toml::Value, source: &dyn Fn(&str) -> String) -> Result<Config> {
         let at = |problem: String| Error::Usage(format!("{}: {key}: {problem}", source(key)));
         let schema = self.schema_of(key, source)?;
+        earlier::check(key, &value).map_err(at)?;
         match (settings::is_section(&schema), value) {
             (true, toml::Value::Table(table)) => self.with_table(&format!("{key}."), table, source),
             (true, value) => Err(at(format!("found {value}; expected a table of settings"))),
@@ -222,7 +221,7 @@ impl Config {
                 let value = serde_json::to_value(value).expect("TOML is plain data");
                 settings::check(&schema, &value).map_err(at)?;
                 let mut all = serde_json::to_value(&self).expect("settings are plain data");
-                *all.pointer_mut(&pointer(key)).expect("it is in the schema") = value;
+                put(&mut all, key, value);
                 serde_json::from_value(all).map_err(|e| at(e.to_string()))
             }
         }
@@ -235,11 +234,15 @@ impl Config {
     pub(crate) fn schema_of(&self, key: &str, source: &dyn Fn(&str) -> String) -> Result<Schema> {
         let schema = self.schema();
         settings::find(&schema, key).cloned().ok_or_else(|| {
+            if let Some(problem) = earlier::renamed(key) {
+                return Error::Usage(format!("{}: {key}: {problem}", source(key)));
+            }
             let own = key.strip_prefix("model.").unwrap_or_default();
             let others: Vec<&str> = MODELS.iter().filter(|spec| spec.has(own)).map(|spec| spec.name).collect();
             let problem = match others.is_empty() {
                 true => {
-                    let meant = nearest(key, &schema).map(|k| format!("; did you mean {k}?")).unwrap_or_default();
+                    let meant = phases::nearest(key, &schema).or_else(|| nearest(key, &schema));
+                    let meant = meant.map(|k| format!("; did you mean {k}?")).unwrap_or_default();
                     format!("there is no setting {key:?}{meant}")
                 }
                 false => format!("{} has no setting {key:?}; it is one of {}", self.model.name(), others.join(", ")),
@@ -248,9 +251,9 @@ impl Config {
         })
     }
 
-    /// The value of a setting, or a section as an object; None of a key that there is not.
+    /// The value of a setting, or a section as an object; those of a phase as they are in effect. None of a key that there is not.
     pub fn value(&self, key: &str) -> Option<Value> {
-        serde_json::to_value(self).expect("settings are plain data").pointer(&pointer(key)).cloned()
+        self.in_effect().pointer(&pointer(key)).cloned()
     }
 
     /// Checks all settings, which a program may have set as fields; the error names the first one that is out of range.
@@ -265,7 +268,7 @@ impl Config {
             return Err(Error::Usage(format!("{key}: found {x}; expected a finite number")));
         }
         self.train.check("train")?;
-        self.pretrain.check("pretrain")?;
+        self.check_phases()?;
         if self.data.path.is_some() && self.world != WorldConfig::default() {
             let message = "world.* is set, and data.path too; expected one of them: the world is for runs without data";
             return Err(Error::Usage(message.to_string()));
@@ -285,74 +288,29 @@ impl Config {
         }
         toml::to_string(&table).expect("settings are a TOML table")
     }
+}
 
-    /// Checks that the run in `path`, which was started with the settings `was`, can have these: a run that is gone on with
-    /// keeps what decided over what was done so far, and one that is `finished` what decided over its result.
-    ///
-    /// # Errors
-    /// The first setting that should have stayed.
-    pub fn check_kept(&self, was: &Config, path: &Path, finished: bool) -> Result<()> {
-        // A schedule goes by the length of the whole training.
-        let length_counts = finished || was.train.schedule != Schedule::Constant;
-        let free = |key: &str| {
-            CHANGES_NO_RESULT.contains(&key)
-                || key == "data.path" && !finished
-                || key == "train.patience" && !finished
-                || ["train.epochs", "train.max_steps"].contains(&key) && !length_counts
-        };
-        match was.differences(self).into_iter().find(|(key, _, is)| !free(key) && !not_given(key, is)) {
-            None => Ok(()),
-            Some((key, was, is)) => Err(Error::Usage(format!(
-                "{key} is {was} in the run in {}, not {is}: a run that is resumed keeps its settings; give the new ones a new --out",
-                path.display()
-            ))),
-        }
+/// Takes the format out of a run's config.toml; 1 where it does not say any.
+///
+/// # Errors
+/// A format of a later version.
+fn take_format(path: &Path, table: &mut toml::Table) -> Result<i64> {
+    match table.remove("format") {
+        None => Ok(1),
+        Some(toml::Value::Integer(format)) if (1..=FORMAT).contains(&format) => Ok(format),
+        Some(format) => Err(Error::Usage(format!(
+            "{}: format: found {format}; expected at most {FORMAT}, of wgrec {}: the run is a later version's; read it with that",
+            path.display(),
+            env!("CARGO_PKG_VERSION")
+        ))),
     }
+}
 
-    /// Checks that a backbone which was trained with the settings `was`, in `path`, can be tuned with these: its data, up to which
-    /// behaviour is predicted, its split, and the network but for its prompts are the same.
-    ///
-    /// # Errors
-    /// The first setting that is another.
-    pub fn check_backbone(&self, was: &Config, path: &Path) -> Result<()> {
-        let free = ["data.path", "data.target", "data.learn", "data.attributes", "data.bins", "model.dropout"];
-        let fixed = |key: &str| {
-            ["data.", "model.", "world"].iter().any(|section| key.starts_with(section))
-                && !key.starts_with("model.prompt.")
-                && !free.contains(&key)
-        };
-        match was.differences(self).into_iter().find(|(key, _, is)| fixed(key) && !not_given(key, is)) {
-            None => Ok(()),
-            Some((key, was, is)) => Err(Error::Usage(format!(
-                "{key} is {was} where the backbone was trained, in {}, not {is}: a backbone keeps its data, split and network",
-                path.display()
-            ))),
-        }
-    }
-
-    /// Whether a model's first phase is the same under both: they differ only in what its tuning reads.
-    pub fn pretrains_like(&self, other: &Config) -> bool {
-        let of_tuning = |key: &str| key.starts_with("train.") || key.starts_with("model.prompt.");
-        self.differences(other).iter().all(|(key, ..)| of_tuning(key))
-    }
-
-    /// Every key whose value differs, with both values.
-    pub fn differences(&self, other: &Config) -> Vec<(String, Value, Value)> {
-        let [a, b] = [self, other].map(|c| leaves(&serde_json::to_value(c).expect("settings are plain data")));
-        let value = |list: &[(String, Value)], key: &str| {
-            list.iter().find(|(k, _)| k == key).map_or(Value::Null, |(_, v)| v.clone())
-        };
-        let mut keys: Vec<&String> = a.iter().chain(&b).map(|(key, _)| key).collect();
-        keys.dedup();
-        let mut differences: Vec<_> = keys
-            .into_iter()
-            .map(|key| (key.clone(), value(&a, key), value(&b, key)))
-            .filter(|(_, a, b)| a != b)
-            .collect();
-        differences.sort_by(|a, b| a.0.cmp(&b.0));
-        differences.dedup_by(|a, b| a.0 == b.0);
-        differences
-    }
+/// Puts a setting into the tree of all.
+fn put(all: &mut Value, key: &str, value: Value) {
+    let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let section = section.split('.').filter(|name| !name.is_empty()).fold(all, |tree, name| &mut tree[name]);
+    section[name] = value;
 }
 
 /// The way to `key` in JSON.
@@ -398,11 +356,6 @@ pub(crate) fn place(path: &Path, text: &str, key: &str) -> String {
     }
 }
 
-/// Whether a setting is one that is worked out, and left to that.
-fn not_given(key: &str, value: &Value) -> bool {
-    WORKED_OUT.contains(&key) && (value.is_null() || value.as_array().is_some_and(Vec::is_empty))
-}
-
 /// The line of a TOML `text`, from 1, on which `key` stands.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let document = toml::de::DeTable::parse(text).ok()?;
@@ -422,22 +375,6 @@ fn line_of(text: &str, key: &str) -> Option<usize> {
         }
     }
     start.map(|at| text[..at].matches('\n').count() + 1)
-}
-
-/// All settings of a tree of them, with dotted keys.
-fn leaves(tree: &Value) -> Vec<(String, Value)> {
-    fn walk(prefix: &str, tree: &Value, out: &mut Vec<(String, Value)>) {
-        match tree {
-            Value::Object(fields) => {
-                let dot = if prefix.is_empty() { "" } else { "." };
-                fields.iter().for_each(|(name, value)| walk(&format!("{prefix}{dot}{name}"), value, out));
-            }
-            value => out.push((prefix.to_string(), value.clone())),
-        }
-    }
-    let mut out = vec![];
-    walk("", tree, &mut out);
-    out
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use super::checkpoint::{self, Best, State, check_origin, read_parameters, save};
 use super::config::{Config, Precision};
+use super::experiment::Experiment;
 use super::folder::RunFolder;
 use super::report::Report;
-use super::session::{Session, phases};
+use super::session::Session;
 use super::stop::Stop;
 use crate::data::negatives::Candidates;
 use crate::data::split::thousands;
@@ -33,48 +34,39 @@ pub struct FitOptions {
     pub stop: Stop,
 }
 
-/// The sessions of all phases of a training, checked before the first begins. `folder`: where it will be.
+/// The phases that these settings run, all checked before the first begins. `folder`: where the training will be.
 ///
 /// # Errors
-/// Those of [`Session::open`] and [`Session::check_training`]; a part without targets; a backbone that does not fit.
+/// Those of [`Experiment::open`], [`Experiment::session`] and [`Session::check_training`]; a part without targets; parameters
+/// to be taken that are missing or do not fit.
 pub fn open(config: &Config, folder: Option<&RunFolder>) -> Result<Vec<Session>> {
-    let mut sessions = vec![];
-    for phase in phases(config) {
-        let session = Session::open_phase(config.clone(), phase)?;
+    let experiment = Experiment::open(config.clone())?;
+    let chosen = experiment.chosen();
+    let session = |phase: &&Phase| {
+        let session = experiment.session(phase)?;
         session.check_training()?;
         session.check_asked()?;
-        let alone = session.phase.is_none();
-        sessions.push(session);
-        if alone {
-            break;
-        }
-    }
-    let has_own = folder.is_some_and(|folder| folder.backbone_file().is_file());
-    if let (Some(from), Some(last), false) = (&config.from, sessions.last(), has_own) {
-        let from = RunFolder::open(from)?;
-        from.check_pretrained()?;
-        check_origin(&from.backbone_file(), &checkpoint::origin(&from.backbone_file())?, &last.origin())?;
-        last.written.check_backbone(&from.config()?, from.path())?;
-    }
-    Ok(sessions)
+        session.check_taken(folder)?;
+        Ok(session)
+    };
+    chosen.iter().map(session).collect()
 }
 
-/// Trains a model through all its phases in one run folder; `other`: to a behaviour other than config.toml's. Returns what
-/// metrics.json says of the last phase, and the times of the kernels of all.
+/// Trains a model through its phases in one run folder. Returns what metrics.json says of the last phase, and the times of the
+/// kernels of all.
 ///
 /// # Errors
-/// Those of [`open`] and [`Session::fit`]; a backbone that is not there.
+/// Those of [`open`] and [`Session::fit`].
 pub fn train(
     config: &Config,
-    (folder, other): (&mut RunFolder, bool),
+    folder: &RunFolder,
     options: FitOptions,
     report: &mut Report,
 ) -> Result<(Value, Vec<Timing>)> {
     let (mut metrics, mut timings) = (Value::Null, vec![]);
     for session in open(config, Some(folder))? {
-        folder.enter(session.stage(other));
-        if let Some(phase) = session.phase {
-            report.line("phase", &phase.to_string());
+        if let Some(phase) = session.phase_name() {
+            report.line("phase", phase);
         }
         let of_phase = session.fit(folder, options.clone(), report)?;
         metrics = of_phase.0;
@@ -97,7 +89,7 @@ impl Session {
             let why = "an overflow is no fault in f16, where the loss scale takes care of it; take --set precision=f32";
             return Err(Error::Usage(format!("--check-finite: {why}")));
         }
-        report.line("device", &self.device_note);
+        report.line("device", &self.experiment.device_note);
         report.line("data", &self.describe_data());
         self.data.notes().iter().for_each(|note| report.line("", note));
         if let Some(features) = &self.features {
@@ -106,7 +98,8 @@ impl Session {
         }
         self.describe_phase(report);
         if options.resume {
-            for path in [folder.checkpoint_file(), folder.model_file()].iter().filter(|path| path.exists()) {
+            let files = self.files(folder);
+            for path in [files.checkpoint, files.parameters].iter().filter(|path| path.exists()) {
                 check_origin(path, &checkpoint::origin(path)?, &self.origin())?;
             }
         }
@@ -115,18 +108,19 @@ impl Session {
             None => Fit::new(self, folder, &options, report)?.run(report)?,
         };
         let best = self.load_best(folder, &mut store)?;
-        let metrics = match self.phase {
-            Some(Phase::Pretrain) => self.pretrained(folder, &state, best, report)?,
-            _ => self.test(folder, &state, best, (store, options), report)?,
+        let metrics = match self.is_last() {
+            true => self.test(folder, &state, best, (store, options), report)?,
+            false => self.validated(folder, &state, best, report)?,
         };
         Ok((metrics, timings))
     }
 
-    /// Says what a model that has two phases does where the data has one for it.
+    /// Says so where the model has more phases on data with behaviours.
     fn describe_phase(&self, report: &mut Report) {
-        if self.phase.is_none() && self.config.model.has_phases() {
-            let (name, model) = (&self.name, self.model.name());
-            report.line("", &format!("{name} has no behaviours: {model} is trained in one phase, without prompts"));
+        let phases = |behaviours| self.config.model.phases(behaviours).map_or(0, |phases| phases.len());
+        if self.experiment.phases.len() < phases(true) {
+            let (name, model) = (&self.experiment.name, self.model.name());
+            report.line("", &format!("{name} has no behaviours: {model} is trained in one phase"));
         }
     }
 
@@ -142,11 +136,11 @@ impl Session {
             &format!("{}: {} counts", self.model.name(), thousands(self.model.params().elements() as u64)),
         );
         let parameters = read_parameters(self.model.params(), &|_| true, &store)?;
-        folder.begin(&self.written, &self.data)?;
+        folder.begin(&self.experiment.config, &self.data)?;
         let ranked = self.evaluator_with(&store, Part::Valid, run)?.run()?;
         let metric = self.config.eval.metric;
         let best = Best { epoch: 0, step: 0, value: metric.mean(&ranked.ranks), valid: ranked.metrics(metric) };
-        save(&folder.model_file(), &self.origin(), &best, &parameters)?;
+        save(&self.files(folder).parameters, &self.origin(), &best, &parameters)?;
         Ok(Some((State { best: Some(best), ..State::default() }, store)))
     }
 
@@ -216,17 +210,18 @@ impl Session {
     }
 
     /// Writes metrics.json of a phase that is not tested.
-    fn pretrained(&self, folder: &RunFolder, state: &State, best: Best, report: &mut Report) -> Result<Value> {
+    fn validated(&self, folder: &RunFolder, state: &State, best: Best, report: &mut Report) -> Result<Value> {
         let metrics = self.write_metrics(folder, state, &best, json!({}))?;
         let metric = self.config.eval.metric;
         let (value, epoch, epochs, seconds) = (best.value, best.epoch, epochs(state), state.seconds);
-        report.line("pretrain", &format!("valid {metric} {value:.4}  best epoch {epoch} of {epochs}  {seconds:.0} s"));
-        report.line("saved", &folder.model_file().display().to_string());
+        report.line(&self.phase().name, &format!("valid {metric} {value:.4}  best epoch {epoch} of {epochs}  {seconds:.0} s"));
+        report.line("saved", &self.files(folder).parameters.display().to_string());
         Ok(metrics)
     }
 
     /// Writes metrics.json: what every training says, and `more`.
     fn write_metrics(&self, folder: &RunFolder, state: &State, best: &Best, more: Value) -> Result<Value> {
+        let files = self.files(folder);
         let mut metrics = self.circumstances();
         let always = json!({
             "valid": best.valid,
@@ -234,7 +229,7 @@ impl Session {
             "best_epoch": best.epoch,
             "steps": state.step,
             "train_seconds": state.seconds,
-            "best_seconds": folder.seconds_until(best.epoch),
+            "best_seconds": files.seconds_until(best.epoch),
             "samples_per_second": per_second(state.samples as f64, state.seconds),
             "settings": self.config,
         });
@@ -244,7 +239,7 @@ impl Session {
             };
             all.extend(part);
         }
-        folder.write_metrics(&metrics)?;
+        files.write_metrics(&metrics)?;
         Ok(metrics)
     }
 
@@ -288,8 +283,8 @@ impl Session {
 
     /// Ranks of targets of the test part by the truth, where it is known: nothing can do better.
     fn oracle(&self, targets: &[(u32, u32)]) -> Option<Ranked> {
-        let Session { world, data, config, .. } = self;
-        let world = world.as_ref().filter(|_| config.eval.protocol == Protocol::Full)?;
+        let Session { data, config, .. } = self;
+        let world = self.experiment.world.as_ref().filter(|_| config.eval.protocol == Protocol::Full)?;
         Some(oracle::rank(world, data, targets, config.eval.ties))
     }
 

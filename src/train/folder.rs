@@ -2,76 +2,44 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | config.toml | all settings, as resolved |
+//! | config.toml | all settings, as resolved, and the format of the folder |
 //! | metrics.jsonl | a line an epoch |
 //! | metrics.json | the result, with its protocol |
 //! | model.safetensors | parameters of the best epoch |
 //! | users.tsv, items.tsv, behaviours.tsv | the numbers of users, items and behaviours, and their ids in the data |
-//! | checkpoint/last.safetensors | parameters, optimiser and position, to go on from |
+//! | checkpoint/last.safetensors | parameters, optimiser and position, to resume from |
 //! | lock | empty; held by the process that trains here |
 //!
-//! Of a training in two phases model.safetensors is the backbone, as the first has left it, and there are besides:
+//! In a training of several phases these are the files of the last phase. The others have files of their own:
 //!
 //! | file | what |
 //! |---|---|
-//! | pretrain.jsonl, pretrain.json | an epoch a line, and the result, of the first phase |
-//! | prompts.BEHAVIOUR.safetensors | the best prompts for a behaviour; `tuned.` instead of `prompts.` where all is tuned |
-//! | config.BEHAVIOUR.toml, metrics.BEHAVIOUR.jsonl, metrics.BEHAVIOUR.json | of a behaviour other than config.toml's |
+//! | PHASE.jsonl, PHASE.json, checkpoint/PHASE.safetensors | an epoch a line, the result and the checkpoint of a phase before the last |
+//! | the file that [`Phase::keeps`] names | the best parameters of a phase, but for those that it left as an earlier one has made them |
+//! | config.BEHAVIOUR.toml, metrics.BEHAVIOUR.jsonl, metrics.BEHAVIOUR.json | the last phase for a behaviour other than config.toml's |
 
 use super::checkpoint;
-use super::config::Config;
-use crate::data::readers::Names;
+use super::config::{Config, FORMAT};
 use crate::data::{Dataset, Ids, known};
 use crate::error::{Error, Result};
 use crate::files::{self, replace};
 use crate::models::Phase;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// A line of metrics.jsonl.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Line {
-    pub epoch: u64,
-    /// Steps done.
-    pub step: u64,
-    /// Mean of the losses that were read in the epoch; none where all updates that were read were left out (f16).
-    pub loss: Option<f64>,
-    /// Metrics on the validation part; none where the epoch was not evaluated.
-    pub valid: Option<Value>,
-    pub best: bool,
-    /// Seconds of training so far, without evaluation.
-    pub seconds: f64,
-    pub samples_per_second: f64,
-}
+mod ids;
+mod phase;
 
-/// What the first of two phases came to.
-const PRETRAINED: &str = "pretrain.json";
-
-/// Which part of a run a folder's files belong to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Stage {
-    /// The only one.
-    #[default]
-    Whole,
-    Pretrain,
-    Tune {
-        behaviour: String,
-        /// Not the behaviour of config.toml.
-        other: bool,
-        /// Every parameter is tuned, not prompts alone.
-        all: bool,
-    },
-}
+pub use phase::{Line, PhaseFiles};
 
 /// The folder of a run. Folders that were made for it and stayed empty are removed when it is dropped.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    stage: Stage,
+    /// The behaviour that is predicted, if it is another one than config.toml's.
+    target: Option<String>,
     /// Deepest first.
     made: Vec<PathBuf>,
     /// Held until the folder is dropped, and by the system no longer than the process lives.
@@ -140,7 +108,7 @@ impl RunFolder {
     /// # Errors
     /// A folder without config.toml, or one that cannot be read.
     pub fn open(path: &Path) -> Result<RunFolder> {
-        let folder = RunFolder { path: path.to_path_buf(), stage: Stage::Whole, made: vec![], lock: None };
+        let folder = RunFolder { path: path.to_path_buf(), target: None, made: vec![], lock: None };
         match folder.config_file().is_file() {
             true => Ok(folder),
             false => Err(Error::Usage(format!("{}: no run is here (there is no config.toml)", path.display()))),
@@ -169,7 +137,7 @@ impl RunFolder {
     fn make(path: &Path) -> Result<Option<RunFolder>> {
         let missing = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists());
         let made = missing.map(Path::to_path_buf).collect();
-        let mut folder = RunFolder { path: path.to_path_buf(), stage: Stage::Whole, made, lock: None };
+        let mut folder = RunFolder { path: path.to_path_buf(), target: None, made, lock: None };
         fs::create_dir_all(path).map_err(Error::io(path, "create"))?;
         if !folder.lock()? {
             return Ok(None);
@@ -209,78 +177,56 @@ impl RunFolder {
         &self.path
     }
 
-    /// From now on files are those of `stage`.
-    pub fn enter(&mut self, stage: Stage) {
-        self.stage = stage;
-    }
-
     /// `NAME.EXTENSION`, or that of a behaviour other than config.toml's.
-    fn of_behaviour(&self, name: &str, extension: &str) -> PathBuf {
-        self.path.join(match &self.stage {
-            Stage::Tune { behaviour, other: true, .. } => format!("{name}.{}.{extension}", file_name(behaviour)),
-            _ => format!("{name}.{extension}"),
+    fn of_target(&self, name: &str, extension: &str) -> PathBuf {
+        self.path.join(match &self.target {
+            Some(target) => format!("{name}.{}.{extension}", file_name(target)),
+            None => format!("{name}.{extension}"),
         })
     }
 
     pub fn config_file(&self) -> PathBuf {
-        self.of_behaviour("config", "toml")
+        self.of_target("config", "toml")
     }
 
-    /// Where the first phase, or the only one, keeps its best parameters.
-    pub fn backbone_file(&self) -> PathBuf {
-        self.path.join("model.safetensors")
-    }
-
-    /// An error unless a pre-training has come to its end here, or a backbone was taken from where one has.
-    pub fn check_pretrained(&self) -> Result<()> {
-        let (path, own) = (self.path.display(), self.backbone_file());
-        let whole = || self.path.join(PRETRAINED).is_file() || self.config().is_ok_and(|config| config.from.is_some());
-        if own.is_file() && whole() {
-            return Ok(());
+    /// The files of a phase that predicts `target`. Those of the `last` phase, or of the only one, have no phase in their names.
+    pub fn files(&self, phase: &Phase, last: bool, target: Option<&str>) -> PhaseFiles {
+        let checkpoints = self.path.join("checkpoint");
+        let target = file_name(target.unwrap_or_default());
+        let mut parameters = self.path.join(phase.keeps.replace("{target}", &target));
+        if last && !parameters.is_file() {
+            // Before format 2, a tuning's file was named by whether all parameters were trained.
+            let earlier = ["prompts", "tuned"].map(|name| self.path.join(format!("{name}.{target}.safetensors")));
+            parameters = earlier.into_iter().find(|path| path.is_file()).unwrap_or(parameters);
         }
-        Err(Error::Usage(format!(
-            "{path}: no pre-training has come to its end here (there is no {PRETRAINED}); go on with it by `wgrec train MODEL \
-             --resume --out {path}`, or name another --from"
-        )))
-    }
-
-    /// Makes the backbone of another run this one's: one file under two names, or a copy where that cannot be.
-    ///
-    /// # Errors
-    /// A file that cannot be read or written.
-    pub fn take_backbone(&self, from: &RunFolder) -> Result<()> {
-        let (source, own) = (from.backbone_file(), self.backbone_file());
-        if fs::hard_link(&source, &own).is_ok() {
-            return Ok(());
-        }
-        replace(&own, |out| io::copy(&mut File::open(&source)?, out).map(drop))
-    }
-
-    /// Where the stage keeps its best parameters.
-    pub fn model_file(&self) -> PathBuf {
-        match &self.stage {
-            Stage::Tune { behaviour, all, .. } => {
-                let what = if *all { "tuned" } else { "prompts" };
-                self.path.join(format!("{what}.{}.safetensors", file_name(behaviour)))
-            }
-            _ => self.backbone_file(),
+        let name = &phase.name;
+        match last {
+            true => PhaseFiles {
+                parameters,
+                checkpoint: checkpoints.join(self.of_target("last", "safetensors").file_name().unwrap_or_default()),
+                lines: self.of_target("metrics", "jsonl"),
+                metrics: self.result_file(),
+            },
+            false => PhaseFiles {
+                parameters,
+                checkpoint: checkpoints.join(format!("{name}.safetensors")),
+                lines: self.path.join(format!("{name}.jsonl")),
+                metrics: self.path.join(format!("{name}.json")),
+            },
         }
     }
 
-    pub fn metrics_file(&self) -> PathBuf {
-        match self.stage {
-            Stage::Pretrain => self.path.join(PRETRAINED),
-            _ => self.of_behaviour("metrics", "json"),
-        }
+    /// A file of parameters that a run with these settings has, of whichever phase; the last phase's if there is one.
+    pub fn any_parameters(&self, config: &Config) -> Option<PathBuf> {
+        let target = config.data.target.as_deref();
+        let last = config.model.phases(target.is_some()).ok()?;
+        let all = last.into_iter().rev().chain(config.model.all_phases());
+        all.map(|phase| self.files(&phase, false, target).parameters).find(|path| path.is_file())
     }
 
-    pub fn checkpoint_file(&self) -> PathBuf {
-        let folder = self.path.join("checkpoint");
-        folder.join(match &self.stage {
-            Stage::Pretrain => "pretrain.safetensors".to_string(),
-            Stage::Tune { behaviour, other: true, .. } => format!("last.{}.safetensors", file_name(behaviour)),
-            _ => "last.safetensors".to_string(),
-        })
+    /// metrics.json, of the last phase.
+    pub fn result_file(&self) -> PathBuf {
+        self.of_target("metrics", "json")
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -289,30 +235,24 @@ impl RunFolder {
 
     /// The model that the finished run's metrics name; None while there are none.
     pub fn trained_model(&self) -> Option<String> {
-        let text = fs::read_to_string(self.metrics_file()).ok()?;
+        let text = fs::read_to_string(self.result_file()).ok()?;
         let metrics: Value = serde_json::from_str(&text).ok()?;
         metrics["model"].as_str().map(str::to_string)
-    }
-
-    fn lines_file(&self) -> PathBuf {
-        match self.stage {
-            Stage::Pretrain => self.path.join("pretrain.jsonl"),
-            _ => self.of_behaviour("metrics", "jsonl"),
-        }
     }
 
     /// Writes what is known at the start of a run.
     pub fn begin(&self, config: &Config, data: &Dataset) -> Result<()> {
         let checkpoints = self.path.join("checkpoint");
         fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create"))?;
-        ids(&self.path.join("users.tsv"), (0..data.users() as u32).map(|user| (user, data.user_name(user))))?;
-        ids(&self.path.join("items.tsv"), (1..=data.items() as u32).map(|item| (item, data.item_name(item))))?;
+        ids::write(&self.path.join("users.tsv"), (0..data.users() as u32).map(|user| (user, data.user_name(user))))?;
+        ids::write(&self.path.join("items.tsv"), (1..=data.items() as u32).map(|item| (item, data.item_name(item))))?;
         if !data.behaviour_names().is_empty() {
             let names = data.behaviour_names().iter().map(String::as_str);
-            ids(&self.path.join("behaviours.tsv"), (0..).zip(names))?;
+            ids::write(&self.path.join("behaviours.tsv"), (0..).zip(names))?;
         }
         // Last, since it is what makes the folder a run's.
-        replace(&self.config_file(), |out| out.write_all(config.to_toml().as_bytes()))
+        let text = format!("format = {FORMAT}\n{}", config.to_toml());
+        replace(&self.config_file(), |out| out.write_all(text.as_bytes()))
     }
 
     /// What [`RunFolder::begin`] gave numbers to. A run of an earlier version knows behaviours by its settings alone.
@@ -320,7 +260,7 @@ impl RunFolder {
     /// # Errors
     /// A list that cannot be read, or whose numbers do not follow one another.
     pub fn ids(&self) -> Result<Ids> {
-        let list = |name: &str, first| read_ids(&self.path.join(name), first);
+        let list = |name: &str, first| ids::read(&self.path.join(name), first);
         let behaviours = match self.path.join("behaviours.tsv").is_file() {
             true => list("behaviours.tsv", 0)?.iter().map(str::to_string).collect(),
             false => self.config()?.data.behaviours,
@@ -328,23 +268,30 @@ impl RunFolder {
         Ok(Ids { users: list("users.tsv", 0)?, items: list("items.tsv", 1)?, behaviours })
     }
 
-    /// The behaviour of config.toml, where that is for a second phase too.
-    pub fn own_behaviour(&self) -> Result<Option<String>> {
+    /// The behaviour of config.toml, if the run has the last phase for it.
+    pub fn own_target(&self) -> Result<Option<String>> {
         let config = self.config()?;
-        Ok(config.data.target.filter(|_| config.phase != Some(Phase::Pretrain)))
+        let phases = config.model.phases(true)?;
+        let last = phases.last().is_some_and(|last| config.chosen(&phases).contains(&last.name.as_str()));
+        Ok(config.data.target.filter(|_| last))
     }
 
-    /// Makes the files those of the run's second phase for `behaviour`, where it was tuned to several; tells whether it is
-    /// another one than config.toml's.
+    /// Makes the files those of `target`, where it is another behaviour than config.toml's; tells whether it is.
+    pub fn enter(&mut self, target: &str) -> Result<bool> {
+        let other = self.own_target()?.as_deref() != Some(target);
+        self.target = other.then(|| target.to_string());
+        Ok(other)
+    }
+
+    /// Makes the files those of the run's last phase for `behaviour`, where it has several.
     ///
     /// # Errors
-    /// A behaviour that the run was not tuned to.
-    pub fn find_behaviour(&mut self, behaviour: Option<&str>) -> Result<bool> {
-        let own = self.own_behaviour()?;
-        let Some(behaviour) = behaviour.filter(|behaviour| own.as_deref() != Some(behaviour)) else { return Ok(false) };
-        self.enter(Stage::Tune { behaviour: behaviour.to_string(), other: true, all: false });
-        if self.config_file().is_file() {
-            return Ok(true);
+    /// A behaviour that the run does not predict.
+    pub fn find_behaviour(&mut self, behaviour: Option<&str>) -> Result<()> {
+        let own = self.own_target()?;
+        let Some(behaviour) = behaviour else { return Ok(()) };
+        if !self.enter(behaviour)? || self.config_file().is_file() {
+            return Ok(());
         }
         let path = self.path.display();
         let own = own.map(|own| format!(" (config.toml is for {own})")).unwrap_or_default();
@@ -356,7 +303,8 @@ impl RunFolder {
 
     /// The settings of the run.
     pub fn config(&self) -> Result<Config> {
-        let kept = || self.trained_model().or_else(|| Some(checkpoint::origin(&self.backbone_file()).ok()?.model));
+        let model_file = self.path.join("model.safetensors");
+        let kept = || self.trained_model().or_else(|| Some(checkpoint::origin(&model_file).ok()?.model));
         Config::of_run(&self.config_file(), kept)
     }
 
@@ -378,54 +326,6 @@ impl RunFolder {
         Err(Error::Usage(format!("{}: data.path is {path}, {why}; say where the data are by --data", file.display())))
     }
 
-    /// Adds a line to metrics.jsonl. A training that train.max_steps ended within this epoch has left a line of it, which goes.
-    pub fn append(&self, line: &Line) -> Result<()> {
-        self.rewrite_lines(|earlier| earlier.epoch != line.epoch, Some(line))
-    }
-
-    /// Drops the lines of metrics.jsonl that are past `step`: a training that is gone on with writes them again.
-    pub fn rewind(&self, step: u64) -> Result<()> {
-        self.rewrite_lines(|line| line.step <= step, None)
-    }
-
-    /// Seconds of training until the end of an epoch, by metrics.jsonl.
-    pub fn seconds_until(&self, epoch: u64) -> Option<f64> {
-        let text = fs::read_to_string(self.lines_file()).ok()?;
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-        lines.rev().find(|line| line.epoch == epoch).map(|line| line.seconds)
-    }
-
-    /// Writes the lines that are `kept`, and a `new` one.
-    fn rewrite_lines(&self, kept: impl Fn(&Line) -> bool, new: Option<&Line>) -> Result<()> {
-        let path = self.lines_file();
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(Error::io(&path, "read")(e)),
-        };
-        // A line that was cut short, by a version that added to the file, does not parse and is past the checkpoint.
-        let kept = |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|line| kept(&line));
-        let mut lines: String = text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect();
-        if let Some(line) = new {
-            lines += &serde_json::to_string(line).expect("a line is plain data");
-            lines.push('\n');
-        }
-        if lines == text { Ok(()) } else { replace(&path, |out| out.write_all(lines.as_bytes())) }
-    }
-
-    /// Takes away what an earlier end of this run has left, when its parameters are about to be others.
-    pub fn remove_metrics(&self) -> Result<()> {
-        match fs::remove_file(self.metrics_file()) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&self.metrics_file(), "remove")(e)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Writes metrics.json.
-    pub fn write_metrics(&self, metrics: &Value) -> Result<()> {
-        let text = serde_json::to_string_pretty(metrics).expect("metrics are plain data") + "\n";
-        replace(&self.metrics_file(), |out| out.write_all(text.as_bytes()))
-    }
 }
 
 /// Whether `path` is a folder without a run that is worth something, and without anything of somebody else's.
@@ -484,91 +384,9 @@ impl Drop for RunFolder {
     }
 }
 
-/// A line each: number, tab, id; a tab, line break or backslash in an id is escaped.
-fn ids<'a>(path: &Path, names: impl Iterator<Item = (u32, &'a str)>) -> Result<()> {
-    replace(path, |out| {
-        for (id, name) in names {
-            let escaped;
-            let name = if name.contains(['\t', '\n', '\r', '\\']) {
-                escaped = name.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r");
-                &escaped
-            } else {
-                name
-            };
-            writeln!(out, "{id}\t{name}")?;
-        }
-        Ok(())
-    })
-}
-
-/// Reads what [`ids`] wrote: the ids, of which the first has the number `first`.
-fn read_ids(path: &Path, first: u32) -> Result<Names> {
-    let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
-    let mut names = Names::default();
-    for (line, number) in text.lines().zip(first..) {
-        let name = line.strip_prefix(&number.to_string()).and_then(|rest| rest.strip_prefix('\t'));
-        let name = name.and_then(unescaped).ok_or_else(|| Error::Input {
-            path: path.to_path_buf(),
-            line: Some(names.len() as u64 + 1),
-            column: None,
-            found: format!("{line:?}"),
-            expected: format!("the number {number}, a tab and an id"),
-        })?;
-        names.push(&name);
-    }
-    Ok(names)
-}
-
-/// None where a backslash stands for nothing.
-fn unescaped(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('\\') {
-        return Some(text.into());
-    }
-    let (mut whole, mut rest) = (String::new(), text.chars());
-    while let Some(c) = rest.next() {
-        whole.push(match c {
-            '\\' => match rest.next()? {
-                '\\' => '\\',
-                't' => '\t',
-                'n' => '\n',
-                'r' => '\r',
-                _ => return None,
-            },
-            c => c,
-        });
-    }
-    Some(whole.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn line(epoch: u64) -> Line {
-        Line {
-            epoch,
-            step: epoch * 10,
-            loss: Some(0.5),
-            valid: None,
-            best: false,
-            seconds: 1.0,
-            samples_per_second: 2.0,
-        }
-    }
-
-    #[test]
-    fn ids_are_read_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("items.tsv");
-        let names = ["plain", "a\tb", "line\nbreak\r", "back\\slash\\t", " ", "\u{fc}"];
-        ids(&path, (1..).zip(names)).unwrap();
-        assert!(read_ids(&path, 1).unwrap().iter().eq(names));
-        for (text, line) in [("1\ta\n3\tb\n", 2), ("0\ta\n", 1), ("1\ta\n2 b\n", 2), ("1\ta\\x\n", 1)] {
-            fs::write(&path, text).unwrap();
-            let error = read_ids(&path, 1).unwrap_err().to_string();
-            assert!(error.contains(&format!("items.tsv:{line}: found")), "{error}");
-        }
-    }
 
     #[test]
     fn folders_that_stay_empty_go() {
@@ -577,7 +395,7 @@ mod tests {
         drop(RunFolder::next(&runs, "pomrec").unwrap());
         assert!(!runs.exists());
         let first = RunFolder::next(&runs, "pomrec").unwrap();
-        first.append(&line(1)).unwrap();
+        fs::write(first.path().join("metrics.jsonl"), "").unwrap();
         fs::write(first.config_file(), "").unwrap();
         drop(first);
         fs::create_dir_all(runs.join("pomrec-07")).unwrap();
@@ -637,18 +455,5 @@ mod tests {
         assert!(RunFolder::open(folder.path()).unwrap_err().to_string().contains("no run is here"));
     }
 
-    #[test]
-    fn lines_past_the_checkpoint_are_dropped() {
-        let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::new(folder.path()).unwrap();
-        run.append(&Line { step: 7, ..line(1) }).unwrap();
-        (1..=3).for_each(|epoch| run.append(&line(epoch)).unwrap());
-        let path = run.lines_file();
-        let whole = fs::read_to_string(&path).unwrap();
-        fs::write(&path, whole.clone() + "{\"epoch\": 4, \"st").unwrap();
-        run.rewind(30).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), whole);
-        run.rewind(20).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
-    }
+
 }

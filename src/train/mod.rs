@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod experiment;
 pub mod fit;
 pub mod folder;
 pub mod report;
@@ -10,6 +11,7 @@ pub mod step;
 pub mod stop;
 
 pub use config::Config;
+pub use experiment::Experiment;
 pub use fit::FitOptions;
 pub use folder::RunFolder;
 pub use report::Report;

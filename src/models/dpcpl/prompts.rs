@@ -75,6 +75,13 @@ impl Default for PromptConfig {
     }
 }
 
+impl PromptConfig {
+    /// The weight of R in what is minimised.
+    pub fn weight(&self) -> f64 {
+        if self.minimise { self.compactness } else { -self.compactness }
+    }
+}
+
 /// What makes prompts for the layers of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prompter {
@@ -269,18 +276,18 @@ impl Prompter {
         g.concat(1, &known)
     }
 
-    /// Of the prompts of a batch, a mean over its rows; None where there is none.
-    pub fn compactness<'g>(&self, prompts: &Prompts<'g>, weight: Var<'g>) -> Option<Var<'g>> {
-        let [e, p] = prompts.gated.filter(|_| self.config.compactness > 0.0)?;
-        Some(weighted_mean(compactness(&self.config, e, p), weight))
+    /// `lambda` times the compactness of the prompts of a batch, a mean over its rows by their `weight`; None where `lambda` is 0
+    /// or there is no gate.
+    pub fn compactness<'g>(&self, prompts: &Prompts<'g>, weight: Var<'g>, lambda: f64) -> Option<Var<'g>> {
+        let [e, p] = prompts.gated.filter(|_| lambda != 0.0)?;
+        Some(weighted_mean(compactness(&self.config, e, p).scale(lambda), weight))
     }
 }
 
-/// Equations 10 to 13, of all factors e \[B, K, d\] and the prompts p of L layers \[B, L, d\]: what is minimised besides the loss, \[B\].
+/// Equations 10 to 13, of all factors e \[B, K, d\] and the prompts p of L layers \[B, L, d\]: R, \[B\].
 pub fn compactness<'g>(config: &PromptConfig, e: Var<'g>, p: Var<'g>) -> Var<'g> {
     let rows = |v: Var<'g>| if config.normalise { unit(v) } else { v };
     let of_factors = coding_rate(rows(e), config.factors as f64, config.factor_epsilon2);
     let of_prompts = coding_rate(rows(p), p.shape()[1] as f64, config.prompt_epsilon2);
-    let rate = of_factors + of_prompts.scale(config.prompt_weight);
-    rate.scale(if config.minimise { config.compactness } else { -config.compactness })
+    of_factors + of_prompts.scale(config.prompt_weight)
 }

@@ -2,13 +2,25 @@
 
 use super::prompts::{PromptConfig, Prompter, Source};
 use super::{Block, Dpcpl, MinerKind, Parts};
+use crate::data::Learn;
 use crate::error::{Error, Result};
 use crate::kernels::fourier;
+use crate::models::phase::{Phase, Take};
 use crate::models::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
-use crate::models::{LossKind, Model, Phase};
+use crate::models::{LossKind, Model};
 use crate::nn::encoder::{Encoder, Norm};
 use crate::nn::miner::Miner;
 use serde::{Deserialize, Serialize};
+
+/// Terms of the phases: the second of equation 4, and that of equation 13.
+const NEXT_BEHAVIOUR: &str = "next_behaviour";
+const COMPACTNESS: &str = "compactness";
+
+/// The parameters that tuning adds.
+const PROMPTS: &str = "prompts.*";
+
+/// Share of the events that are earlier ones where data.cut is not set (section 5.1.1).
+const EARLIER: f64 = 0.6;
 
 /// Settings of DPCPL.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -62,17 +74,36 @@ impl spec::Settings for Settings {
         Ok(())
     }
 
-    fn has_phases(&self) -> bool {
-        true
+    /// Pre-training on the earlier events of all behaviours, then tuning on the later ones of the target, as a rule of the
+    /// prompts alone. One phase, without prompts, where the data have no behaviours.
+    fn phases(&self, behaviours: bool) -> Result<Vec<Phase>> {
+        if !behaviours {
+            return Ok(vec![Phase::default()]);
+        }
+        let pretrain = Phase::new("pretrain")
+            .learns(Learn::Earlier, EARLIER)
+            .term(NEXT_BEHAVIOUR, 1.0)
+            .keeps("model.safetensors")
+            .unread("prompt.*");
+        let takes = Take::from("pretrain").but(PROMPTS).free("prompt.*").free("dropout");
+        let tune = Phase::new("tune").learns(Learn::Later, EARLIER).takes(takes);
+        let tune = match self.prompt.source {
+            Source::Off => tune.keeps("tuned.{target}.safetensors"),
+            _ => tune
+                .reads_features()
+                .term(COMPACTNESS, self.prompt.weight())
+                .trains(PROMPTS)
+                .keeps("prompts.{target}.safetensors"),
+        };
+        Ok(vec![pretrain, tune])
     }
 
     fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
         let Settings { dim, layers, heads, inner, dropout, blocks, .. } = *self;
-        let Task { items, max_len, features, phase, .. } = *task;
+        let Task { items, max_len, features, ref phase, .. } = *task;
         let behaviours = task.behaviours_if(task.behaviours > 0)?;
-        let tuning = phase == Some(Phase::Tune);
-        let prompter = (tuning && self.prompt.source != Source::Off)
-            .then(|| Prompter::new(self.prompt, dim, layers, behaviours, features));
+        let compactness = phase.weight(COMPACTNESS);
+        let prompter = compactness.map(|_| Prompter::new(self.prompt, dim, layers, behaviours, features));
         if let Some(prompter) = &prompter {
             prompter.check()?;
         }
@@ -96,7 +127,10 @@ impl spec::Settings for Settings {
                 Block::Attention(Encoder::new(Norm::Post, false, (dim, layers, heads), inner, dropout)?)
             }
         };
-        let parts = Parts { items, max_len, dim, layers, behaviours, block, dropout, tuning, prompter };
+        let next_behaviour = phase.weight(NEXT_BEHAVIOUR).unwrap_or(0.0);
+        let compactness = compactness.unwrap_or(0.0);
+        let parts =
+            Parts { items, max_len, dim, layers, behaviours, block, dropout, next_behaviour, compactness, prompter };
         Ok(Box::new(Dpcpl::new(parts)))
     }
 }

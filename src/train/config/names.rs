@@ -102,7 +102,6 @@ mod tests {
             ("learning-rate", "train.lr"),
             ("learning_rate", "train.lr"),
             ("train.learning_rate", "train.lr"),
-            ("pretrain.learning_rate", "pretrain.lr"),
             ("batch-size", "train.batch"),
             ("batch_size", "train.batch"),
             ("eval.batch-size", "eval.batch"),

@@ -1,4 +1,4 @@
-//! Settings of one phase of a training: `train.*` and `pretrain.*`.
+//! Settings of the phases of a training: `train.*`, and `phase.NAME.*` of a single one.
 
 use crate::data::negatives::Sampler;
 use crate::error::{Error, Result};
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Patterns of the names of the parameters that are trained; `*` stands for anything. Not given: all, or where there are
-    /// prompts to be tuned those alone.
+    /// Patterns of the names of the parameters that are trained; `*` stands for anything. Not given: all, or those
+    /// that the phase trains.
     pub only: Option<Vec<String>>,
     /// Times that the training part is gone through, at most.
     #[schemars(range(min = 1))]

@@ -7,7 +7,7 @@ use crate::device::{Store, Timing};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::{Evaluator, Ranked};
 use crate::train::checkpoint::{self, Best, Named, State, Which, best_step, load_training, read_training};
-use crate::train::folder::{Line, RunFolder};
+use crate::train::folder::{Line, PhaseFiles, RunFolder};
 use crate::train::report::{Report, speed};
 use crate::train::session::Session;
 use crate::train::step::TrainStep;
@@ -18,6 +18,7 @@ use std::time::Instant;
 pub(super) struct Fit<'a> {
     session: &'a Session,
     folder: &'a RunFolder,
+    files: PhaseFiles,
     store: Store,
     /// The optimiser's states, by name and length.
     moments: Vec<(String, usize)>,
@@ -62,16 +63,17 @@ impl<'a> Fit<'a> {
         );
         session.device.note().iter().for_each(|note| report.line("", note));
 
-        let checkpoint = folder.checkpoint_file();
+        let files = session.files(folder);
+        let checkpoint = &files.checkpoint;
         let mut saved_step = None;
         let state = if options.resume && checkpoint.exists() {
             session.load_frozen(folder, &mut store)?;
-            let kept = |name: &str| session.keeps(name);
+            let kept = |name: &str| session.holds(name);
             let of = (model.params(), &kept as Which);
-            let mut state = load_training(&checkpoint, &session.origin(), of, &moments, &mut store)?;
+            let mut state = load_training(checkpoint, &session.origin(), of, &moments, &mut store)?;
             report.line("resumed", &format!("after step {} (epoch {})", thousands(state.step), state.epoch + 1));
-            let file = folder.model_file();
-            let step = file.is_file().then(|| best_step(&file)).transpose()?;
+            let file = &files.parameters;
+            let step = file.is_file().then(|| best_step(file)).transpose()?;
             if let Some(step) = step.filter(|step| *step > state.step) {
                 // A run that was killed between the two files: the best that the checkpoint speaks of is gone.
                 let about =
@@ -98,18 +100,15 @@ impl<'a> Fit<'a> {
             let warmup = config.train.warmup;
             return Err(Error::Usage(format!("train.warmup: found {warmup}; the whole training has {whole} steps")));
         }
-        folder.begin(&session.written, data)?;
-        if let Some(from) = &session.written.from
-            && !folder.backbone_file().is_file()
-        {
-            folder.take_backbone(&RunFolder::open(from)?)?;
-        }
-        folder.rewind(state.step)?;
+        folder.begin(&session.experiment.config, data)?;
+        session.keep_taken(folder)?;
+        files.rewind(state.step)?;
         let (now, stop) = (Instant::now(), options.stop.clone());
         let (clock, saved, _heeded) = (now, now, stop.heed());
         Ok(Fit {
             session,
             folder,
+            files,
             store,
             moments,
             step,
@@ -252,9 +251,9 @@ impl<'a> Fit<'a> {
             let metrics = ranked.metrics(metric);
             if best {
                 let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
-                self.folder.remove_metrics()?;
+                self.files.remove_metrics()?;
                 let parameters = &training[..training.len() - self.moments.len()];
-                checkpoint::save(&self.folder.model_file(), &self.session.origin(), &found, parameters)?;
+                checkpoint::save(&self.files.parameters, &self.session.origin(), &found, parameters)?;
                 self.state.best = Some(found);
             }
             valid = Some(metrics);
@@ -268,7 +267,7 @@ impl<'a> Fit<'a> {
         }
         // Only now the checkpoint: a run that is killed before it does the epoch's end again, to the same result.
         let (step, seconds) = (self.state.step, self.state.seconds);
-        self.folder.append(&Line { epoch, step, loss, valid, best, seconds, samples_per_second: speed_now })?;
+        self.files.append(&Line { epoch, step, loss, valid, best, seconds, samples_per_second: speed_now })?;
         self.clock = Instant::now();
         self.write(&training)?;
         report.end_epoch();
@@ -308,13 +307,13 @@ impl<'a> Fit<'a> {
     /// What a checkpoint holds. Not after a loss that was not finite, read or not.
     fn read_training(&mut self) -> Result<Named> {
         self.read_loss()?;
-        let kept = |name: &str| self.session.keeps(name);
+        let kept = |name: &str| self.session.holds(name);
         let read = read_training((self.session.model.params(), &kept), &self.moments, &self.store);
         read.map_err(|e| self.diverged(Some(self.state.step), e))
     }
 
     fn write(&mut self, training: &Named) -> Result<()> {
-        checkpoint::save(&self.folder.checkpoint_file(), &self.session.origin(), &self.state, training)?;
+        checkpoint::save(&self.files.checkpoint, &self.session.origin(), &self.state, training)?;
         (self.saved, self.saved_step) = (Instant::now(), Some(self.state.step));
         Ok(())
     }

@@ -14,7 +14,7 @@ impl Session {
 
     /// As [`Session::describe_data`]; `asked`: what is asked for, in words.
     pub fn describe_asked(&self, asked: &str) -> String {
-        let Session { name, data, .. } = self;
+        let (name, data) = (&self.experiment.name, &self.data);
         let counts = [data.users(), data.items(), data.interactions()].map(|n| thousands(n as u64));
         let [users, items, events] = counts;
         format!("{name}: {users} users, {items} items, {events} events; {asked}; {}", self.describe_ranking())
@@ -74,7 +74,7 @@ impl Session {
         json!({
             "model": self.model.name(),
             "data": {
-                "name": self.name,
+                "name": self.experiment.name,
                 "users": data.users(),
                 "items": data.items(),
                 "interactions": data.interactions(),
@@ -86,7 +86,7 @@ impl Session {
             "cut": config.data.cut.map(|share| json!({"share": share, "by": config.data.cut_by})),
             "learn": config.data.learn,
             "ranked": config.eval.targets,
-            "phase": self.phase,
+            "phase": self.phase_name(),
             "protocol": config.eval.protocol.to_string(),
             // What is drawn lies outside the history, masked or not.
             "candidates_seed": (config.eval.protocol != Protocol::Full).then_some(config.eval.seed),

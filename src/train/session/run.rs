@@ -1,34 +1,30 @@
 //! The session of a run that was trained, to rank or to recommend by.
 
-use super::{Loaded, Opening, Session, Trained, phases};
+use super::Session;
 use crate::data::{DataConfig, Histories, HistoryFile};
 use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::train::checkpoint::{self, Best, Origin};
 use crate::train::config::Config;
+use crate::train::experiment::{Loaded, Opening, Trained};
 use crate::train::folder::RunFolder;
 
 /// Settings of a run, and where its parameters come from.
 struct Run {
     config: Config,
     origin: Origin,
-    /// Of a behaviour other than config.toml's.
-    other: bool,
 }
 
 impl Run {
     /// The settings changed by `change`. Of a run that was tuned to several behaviours, for `behaviour`.
     fn open(folder: &mut RunFolder, behaviour: Option<&str>, change: impl FnOnce(&mut Config)) -> Result<Run> {
-        let other = folder.find_behaviour(behaviour)?;
+        folder.find_behaviour(behaviour)?;
         let mut config = folder.config()?;
         change(&mut config);
-        let path = folder.backbone_file();
-        if !path.exists() {
+        let path = folder.any_parameters(&config).ok_or_else(|| {
             let path = folder.path().display();
-            return Err(Error::Usage(format!(
-                "{path}: the run has no parameters yet; let it reach its first evaluation"
-            )));
-        }
+            Error::Usage(format!("{path}: the run has no parameters yet; let it reach its first evaluation"))
+        })?;
         let origin = checkpoint::origin(&path)?;
         if let Some(trained) = folder.trained_model().filter(|trained| *trained != origin.model) {
             let (path, model) = (path.display(), origin.model);
@@ -36,11 +32,7 @@ impl Run {
                 "{path} holds a {model}, but this is a run of {trained}: it is another run's file"
             )));
         }
-        Ok(Run { config, origin, other })
-    }
-
-    fn opening(&self) -> Result<Opening> {
-        Opening::new(self.config.clone(), phases(&self.config).pop().flatten())
+        Ok(Run { config, origin })
     }
 }
 
@@ -57,8 +49,7 @@ impl Session {
     ) -> Result<(Session, Store, Best)> {
         let run = Run::open(folder, behaviour, change)?;
         folder.check_data(&run.config)?;
-        let session = Session::open(run.config)?;
-        session.with_parameters(folder, run.other)
+        Session::open(run.config)?.with_parameters(folder)
     }
 
     /// As [`Session::of_run`], to recommend by: from the histories in a file, or from the run's data where these are no longer
@@ -74,7 +65,7 @@ impl Session {
         change: impl FnOnce(&mut Config),
     ) -> Result<(Session, Store, Option<Histories>)> {
         let run = Run::open(folder, behaviour, change)?;
-        let opening = run.opening()?;
+        let opening = Opening::new(run.config.clone())?;
         let ids = folder.ids()?;
         let (fingerprint, users) = (run.origin.data.clone(), ids.users.len());
         let mut trained = Trained { fingerprint, users, attributes: None };
@@ -90,28 +81,27 @@ impl Session {
                 match path.filter(|_| loaded.data.fingerprint() != trained.fingerprint) {
                     Some(path) => HistoryFile { path, format, columns: Some(columns), skip_bad },
                     None => {
-                        let (session, store, _) = opening.session(loaded, None)?.with_parameters(folder, run.other)?;
+                        let (session, store, _) = Session::last_of(&opening.experiment(loaded, None)?)?.with_parameters(folder)?;
                         return Ok((session, store, None));
                     }
                 }
             }
         };
-        let Config { data, model, .. } = &opening.config;
-        let read = opening.phase.is_some() || data.target.is_some() || model.reads_behaviours();
-        let histories = Histories::read(&file, data, &ids, read && !ids.behaviours.is_empty())?;
+        let read = opening.reads_behaviours() && !ids.behaviours.is_empty();
+        let histories = Histories::read(&file, &opening.config.data, &ids, read)?;
         let loaded = Loaded { name: histories.name.clone(), data: histories.data.clone(), world: None, clicks: false };
-        let (session, store, _) = opening.session(loaded, Some(trained))?.with_parameters(folder, run.other)?;
+        let (session, store, _) = Session::last_of(&opening.experiment(loaded, Some(trained))?)?.with_parameters(folder)?;
         Ok((session, store, Some(histories)))
     }
 
     /// The session of a run with a store that has its best parameters.
-    fn with_parameters(self, folder: &mut RunFolder, other: bool) -> Result<(Session, Store, Best)> {
-        folder.enter(self.stage(other));
-        let (path, file) = (folder.path().display(), folder.model_file());
+    fn with_parameters(self, folder: &RunFolder) -> Result<(Session, Store, Best)> {
+        let (path, file) = (folder.path().display(), self.files(folder).parameters);
         if !file.is_file() {
             return Err(Error::Usage(format!(
-                "{path}: the second phase has no parameters yet ({} is not there); go on with it by `wgrec train {} --resume \
-                 --out {path}`",
+                "{path}: the phase {} has no parameters yet ({} is not there); resume it by `wgrec train {} --resume --out \
+                 {path}`",
+                self.phase().name,
                 file.display(),
                 self.model.name()
             )));

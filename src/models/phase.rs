@@ -1,0 +1,168 @@
+//! A training is a list of phases, and a phase is data: nothing in the trainer asks which model it trains.
+//!
+//! ```
+//! use wgrec::data::Learn;
+//! use wgrec::models::phase::{Phase, Take};
+//!
+//! let phases = [
+//!     Phase::new("pretrain").learns(Learn::Earlier, 0.6).term("next_behaviour", 1.0).keeps("model.safetensors"),
+//!     Phase::new("tune")
+//!         .learns(Learn::Later, 0.6)
+//!         .takes(Take::from("pretrain").but("prompts.*"))
+//!         .trains("prompts.*")
+//!         .keeps("prompts.{target}.safetensors"),
+//! ];
+//! assert!(phases[1].holds("prompts.0.tokens", false) && !phases[1].holds("item_embedding", false));
+//! ```
+
+use crate::data::Learn;
+use crate::optim::matches;
+
+/// One phase of a training.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Phase {
+    /// Names the phase's settings (`[phase.NAME]`) and its files.
+    pub name: String,
+    /// The events that are learned from, and the share of all events before the cut where `data.cut` is not set. None: the
+    /// events that `data.learn` names.
+    pub learns: Option<(Learn, f64)>,
+    /// Whether the model reads features of users.
+    pub features: bool,
+    /// What is added to the loss of the targets, by name, with its weight.
+    pub terms: Vec<(String, f64)>,
+    /// Patterns of the parameters that are trained where `train.only` is not set. Empty: all.
+    pub trains: Vec<String>,
+    /// What the phase starts from, in addition to initial values.
+    pub takes: Vec<Take>,
+    /// The metric that picks the epoch. None: `eval.metric`.
+    pub select: Option<String>,
+    /// The file of the best parameters; `{target}` stands for the behaviour that is predicted.
+    pub keeps: String,
+    /// Patterns of the model's settings that the phase does not read.
+    pub unread: Vec<String>,
+}
+
+/// Parameters that a phase starts from, as an earlier phase has left them: of the same run, or of the run that `from` names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Take {
+    /// The name of the earlier phase.
+    pub phase: String,
+    /// Patterns of the parameters that are taken.
+    pub patterns: Vec<String>,
+    /// Patterns of parameters that are not taken, whatever `patterns` say.
+    pub but: Vec<String>,
+    /// Patterns of the model's settings that may differ from those of the earlier phase.
+    pub free: Vec<String>,
+    /// Whether the run that `from` names may be one on other data. Nothing with a row for each
+    /// item or user is taken from such a run.
+    pub other_data: bool,
+}
+
+impl Default for Phase {
+    /// The only phase of a training.
+    fn default() -> Phase {
+        Phase::new("train").keeps("model.safetensors")
+    }
+}
+
+impl Phase {
+    /// A phase that learns from the events that `data.learn` names, trains all parameters and keeps them in NAME.safetensors.
+    pub fn new(name: impl Into<String>) -> Phase {
+        let name = name.into();
+        Phase {
+            keeps: format!("{name}.safetensors"),
+            name,
+            learns: None,
+            features: false,
+            terms: vec![],
+            trains: vec![],
+            takes: vec![],
+            select: None,
+            unread: vec![],
+        }
+    }
+
+    /// Learns from the earlier or the later events; `cut`: the share that is earlier, where `data.cut` is not set.
+    pub fn learns(self, events: Learn, cut: f64) -> Phase {
+        Phase { learns: Some((events, cut)), ..self }
+    }
+
+    pub fn reads_features(self) -> Phase {
+        Phase { features: true, ..self }
+    }
+
+    /// Adds `weight` times a term of the model to the loss of the targets.
+    pub fn term(mut self, name: impl Into<String>, weight: f64) -> Phase {
+        self.terms.push((name.into(), weight));
+        self
+    }
+
+    pub fn trains(mut self, pattern: impl Into<String>) -> Phase {
+        self.trains.push(pattern.into());
+        self
+    }
+
+    pub fn takes(mut self, take: Take) -> Phase {
+        self.takes.push(take);
+        self
+    }
+
+    pub fn select(self, metric: impl Into<String>) -> Phase {
+        Phase { select: Some(metric.into()), ..self }
+    }
+
+    pub fn keeps(self, file: impl Into<String>) -> Phase {
+        Phase { keeps: file.into(), ..self }
+    }
+
+    /// Leaves the settings of the model that are like `pattern` unread.
+    pub fn unread(mut self, pattern: impl Into<String>) -> Phase {
+        self.unread.push(pattern.into());
+        self
+    }
+
+    /// The weight of a term; None if the phase does not have it.
+    pub fn weight(&self, term: &str) -> Option<f64> {
+        self.terms.iter().find(|(name, _)| name == term).map(|(_, weight)| *weight)
+    }
+
+    /// Whether the phase's own file holds the parameter `name`: not if it is as another phase has left it.
+    pub fn holds(&self, name: &str, trained: bool) -> bool {
+        trained || !self.takes.iter().any(|take| !take.other_data && take.has(name))
+    }
+}
+
+impl Take {
+    /// All parameters of the phase called `phase`.
+    pub fn from(phase: impl Into<String>) -> Take {
+        Take { phase: phase.into(), patterns: vec!["*".into()], but: vec![], free: vec![], other_data: false }
+    }
+
+    /// Takes the parameters that are like one of `patterns` alone.
+    pub fn only<const N: usize>(self, patterns: [&str; N]) -> Take {
+        Take { patterns: patterns.map(String::from).to_vec(), ..self }
+    }
+
+    /// Leaves out the parameters that are like `pattern`.
+    pub fn but(mut self, pattern: impl Into<String>) -> Take {
+        self.but.push(pattern.into());
+        self
+    }
+
+    /// Lets the settings of the model that are like `pattern` differ.
+    pub fn free(mut self, pattern: impl Into<String>) -> Take {
+        self.free.push(pattern.into());
+        self
+    }
+
+    /// From a run on other data too.
+    pub fn of_other_data(self) -> Take {
+        Take { other_data: true, ..self }
+    }
+
+    /// Whether the parameter `name` is taken.
+    pub fn has(&self, name: &str) -> bool {
+        let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, name));
+        any(&self.patterns) && !any(&self.but)
+    }
+}

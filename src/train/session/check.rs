@@ -1,0 +1,90 @@
+//! What a phase asks of settings, model and data before it begins.
+
+use super::Session;
+use crate::data::{EvalBatches, EvalSpec, Part};
+use crate::error::{Error, Result};
+use crate::models::{LossKind, Model};
+use crate::optim::matches;
+use crate::train::config::TrainConfig;
+
+impl Session {
+    /// An error unless there is something to validate by that can be ranked, and in the last phase something to test by.
+    pub fn check_asked(&self) -> Result<()> {
+        let parts = if self.is_last() { &[Part::Valid, Part::Test][..] } else { &[Part::Valid] };
+        let Session { config, data, split, .. } = self;
+        if let Some(part) = parts.iter().find(|part| split.targets(data, **part).next().is_none()) {
+            return Err(Error::Usage(format!("nothing to evaluate in the {part} part: {}", split.describe(data))));
+        }
+        let (sampled, keep_all) = (config.eval.sampled(), config.eval.ranks_all());
+        let spec = EvalSpec { sampled, keep_all, ..EvalSpec::default() };
+        parts.iter().try_for_each(|part| EvalBatches::check(data, split, *part, &spec))
+    }
+
+    /// An error where an evaluation batch is larger than what kernels count in 32 bits.
+    pub(in crate::train) fn check_evaluation(&self) -> Result<()> {
+        let read = self.model.window(self.config.data.max_len, self.data.longest());
+        check_size("eval.batch x data.max_len", &[self.config.eval.batch, read])
+    }
+
+    /// Checks what only a training asks of the settings.
+    ///
+    /// # Errors
+    /// A batch that is larger than what kernels count in 32 bits; more items than a loss can tell apart; names of parameters
+    /// of which there is none.
+    pub fn check_training(&self) -> Result<()> {
+        let Session { config, data, model, .. } = self;
+        if model.counts() {
+            return Ok(());
+        }
+        let (batch, window, negatives) = (config.train.batch, config.data.max_len, config.train.negatives);
+        let loss = self.loss();
+        check_size("train.batch x data.max_len x the model's largest width", &[batch, window, model.widest()])?;
+        if loss.kind.is_sampled() && !loss.config.shared {
+            let targets = model.samples().targets(window);
+            let dim = model.params().iter().map(|p| p.shape.last_dim()).next().unwrap_or(1);
+            check_size("train.batch x targets x train.negatives x model.dim", &[batch, targets, negatives, dim])?;
+        }
+        if let Some((what, factors)) = model.counted(batch, window) {
+            check_size(what, &factors)?;
+        }
+        // Ids are compared as f32 there.
+        let compared = loss.kind == LossKind::InBatch || loss.kind == LossKind::SampledSoftmax && loss.config.shared;
+        if compared && data.items() >= 1 << 24 {
+            let (items, most) = (data.items(), 1 << 24);
+            return Err(Error::Usage(format!(
+                "loss.kind={} with negatives for all rows: found {items} items; expected fewer than {most}",
+                loss.kind
+            )));
+        }
+        if !model.params().iter().any(|p| self.optimiser().trains(&p.name)) {
+            let (only, names) = (&config.train.only, names(&**model));
+            return Err(Error::Usage(format!(
+                "train.only: {} are like no parameter's name; the names are {names}",
+                only.iter().flatten().map(|pattern| format!("{pattern:?}")).collect::<Vec<_>>().join(", ")
+            )));
+        }
+        let patterns = &config.train.no_decay;
+        let given = *patterns != TrainConfig::default().no_decay && !patterns.is_empty();
+        if given && !model.params().iter().any(|p| patterns.iter().any(|pattern| matches(pattern, &p.name))) {
+            let names = names(&**model);
+            return Err(Error::Usage(format!(
+                "train.no_decay: {patterns:?} are like no parameter's name; the names are {names}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The names of a model's parameters.
+fn names(model: &dyn Model) -> String {
+    model.params().iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// An error where a product of counts is more than what kernels count in 32 bits.
+fn check_size(what: &str, counts: &[usize]) -> Result<()> {
+    let (size, most) = (counts.iter().map(|&n| n as f64).product::<f64>(), u32::MAX as f64);
+    if size <= most {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("{what}: found {size:.3e}; expected at most {most:.3e}: lower one of them")))
+}

@@ -1,0 +1,134 @@
+//! Where a phase's parameters come from, and which of them it keeps.
+
+use super::Session;
+use crate::device::Store;
+use crate::error::{Error, Result};
+use crate::models::phase::Take;
+use crate::train::checkpoint::{self, Best, Origin, check_origin};
+use crate::train::folder::{PhaseFiles, RunFolder};
+use serde_json::Value;
+use std::path::PathBuf;
+
+impl Session {
+    /// The phase's files in a run folder.
+    pub fn files(&self, folder: &RunFolder) -> PhaseFiles {
+        folder.files(self.phase(), self.is_last(), self.config.data.target.as_deref())
+    }
+
+    /// Whose parameters these are.
+    pub fn origin(&self) -> Origin {
+        Origin {
+            wgrec: env!("CARGO_PKG_VERSION").to_string(),
+            model: self.model.name().to_string(),
+            data: self.experiment.trained_on.clone(),
+            features: self.features.as_ref().and_then(|features| features.fingerprint()),
+        }
+    }
+
+    /// Whether the phase's own file holds the parameter: not what it leaves as an earlier phase has made it.
+    pub fn holds(&self, name: &str) -> bool {
+        self.phase().holds(name, self.optimiser().trains(name))
+    }
+
+    /// Reads the best parameters of the run into `store`: those in the phase's own file, and those that it left as they were.
+    pub fn load_best(&self, folder: &RunFolder, store: &mut Store) -> Result<Best> {
+        self.load_frozen(folder, store)?;
+        let (path, params) = (self.files(folder).parameters, self.model.params());
+        checkpoint::load_parameters(&path, &self.origin(), params, &|name| self.holds(name), store)
+    }
+
+    /// Reads what the phase's own file does not hold into `store`.
+    pub fn load_frozen(&self, folder: &RunFolder, store: &mut Store) -> Result<()> {
+        for take in &self.phase().takes {
+            self.take(take, folder, &|name| !self.holds(name), store)?;
+        }
+        Ok(())
+    }
+
+    /// What the parameters of the phase start from: initial values, and what it takes from earlier phases.
+    pub fn start(&self, folder: &RunFolder, store: &mut Store) -> Result<()> {
+        self.model.params().initialise(store, self.config.seed)?;
+        self.phase().takes.iter().try_for_each(|take| self.take(take, folder, &|_| true, store))
+    }
+
+    /// Reads those of the parameters that are `wanted` and taken into `store`.
+    fn take(&self, take: &Take, folder: &RunFolder, wanted: &dyn Fn(&str) -> bool, store: &mut Store) -> Result<()> {
+        let (params, mut origin) = (self.model.params(), self.origin());
+        if !params.iter().any(|p| wanted(&p.name) && take.has(&p.name)) {
+            return Ok(());
+        }
+        let path = self.source(take, folder)?;
+        let data = checkpoint::origin(&path)?.data;
+        let mut rows = vec![];
+        if take.other_data && data != origin.data {
+            (origin.data, rows) = (data, self.rows_of_data()?);
+        }
+        let taken = |name: &str| wanted(name) && take.has(name) && rows.iter().all(|row| row != name);
+        checkpoint::load_parameters::<Value>(&path, &origin, params, &taken, store).map(drop)
+    }
+
+    /// Names of the parameters with a row for each item or user: their shapes change with the numbers of these.
+    fn rows_of_data(&self) -> Result<Vec<String>> {
+        let mut task = self.task.clone();
+        (task.items, task.users) = (task.items + 1, task.users + 1);
+        let more = self.config.model.build(&task)?;
+        let shapes = self.model.params().iter().zip(more.params().iter());
+        Ok(shapes.filter(|(a, b)| a.shape != b.shape).map(|(a, _)| a.name.clone()).collect())
+    }
+
+    /// The file that is taken from: the folder's own, or until there is one that of the run which the settings name.
+    fn source(&self, take: &Take, folder: &RunFolder) -> Result<PathBuf> {
+        let own = self.files_of(take, folder).parameters;
+        match &self.experiment.config.from {
+            _ if own.is_file() => Ok(own),
+            Some(from) => Ok(self.files_of(take, &RunFolder::open(from)?).parameters),
+            None => Err(Error::Usage(format!(
+                "phase {}: {} is not there; take it from another run by --from DIR, or run the phase {} too",
+                self.phase().name,
+                own.display(),
+                take.phase
+            ))),
+        }
+    }
+
+    /// The files in `folder` of the phase that is taken from.
+    fn files_of(&self, take: &Take, folder: &RunFolder) -> PhaseFiles {
+        let phases = &self.experiment.phases;
+        let phase = phases.iter().find(|phase| phase.name == take.phase).expect("a phase takes from one before it");
+        folder.files(phase, false, self.config.data.target.as_deref())
+    }
+
+    /// Makes what the phase takes from the run that `from` names, and does not train, the folder's own.
+    pub fn keep_taken(&self, folder: &RunFolder) -> Result<()> {
+        let Some(from) = &self.experiment.config.from else { return Ok(()) };
+        let from = RunFolder::open(from)?;
+        for take in self.phase().takes.iter().filter(|take| !take.other_data) {
+            self.files_of(take, folder).link_parameters(&self.files_of(take, &from))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the run which `from` names has what the phase takes, and that it fits.
+    ///
+    /// # Errors
+    /// A phase that has not come to its end there; parameters of another model or data; settings that should be the same.
+    pub fn check_taken(&self, folder: Option<&RunFolder>) -> Result<()> {
+        let Some(path) = &self.experiment.config.from else { return Ok(()) };
+        for take in &self.phase().takes {
+            if folder.is_some_and(|folder| self.files_of(take, folder).parameters.is_file()) {
+                continue;
+            }
+            let from = RunFolder::open(path)?;
+            let files = self.files_of(take, &from);
+            files.check_finished(&take.phase, &from)?;
+            let (origin, mut expected) = (checkpoint::origin(&files.parameters)?, self.origin());
+            let other_data = take.other_data && origin.data != expected.data;
+            if other_data {
+                expected.data.clone_from(&origin.data);
+            }
+            check_origin(&files.parameters, &origin, &expected)?;
+            self.experiment.config.check_taken(&from.config()?, path, take, other_data)?;
+        }
+        Ok(())
+    }
+}

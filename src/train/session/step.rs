@@ -1,0 +1,111 @@
+//! The training step and the evaluation that a phase's settings describe.
+
+use super::Session;
+use crate::data::negatives::Sampler;
+use crate::data::samples::negatives::Drawn;
+use crate::data::{Ask, BatchSpec};
+use crate::device::{RunOptions, Store};
+use crate::error::Result;
+use crate::eval::evaluator::Evaluator;
+use crate::eval::ranker::{self, Candidates};
+use crate::graph::plan::Options;
+use crate::models::loss::log_chances;
+use crate::models::{Loss, LossKind};
+use crate::optim::Adam;
+use crate::train::config::Precision;
+use crate::train::fit::FitOptions;
+use crate::train::step::{StepConfig, TrainStep};
+
+impl Session {
+    /// Adam as the settings want it.
+    pub fn optimiser(&self) -> Adam {
+        let train = &self.config.train;
+        let (weight_decay, no_decay) = (train.weight_decay, train.no_decay.clone());
+        let mut adam =
+            Adam { weight_decay, no_decay, lazy: train.lazy, accumulate: train.accumulate, ..Adam::default() };
+        adam.scaled = self.config.precision == Precision::F16;
+        match &train.only {
+            Some(only) => adam.only = only.clone(),
+            None if self.phase().trains.is_empty() => {}
+            None => adam.only = self.phase().trains.clone(),
+        }
+        adam.settings.decoupled = train.decoupled;
+        adam.clip = (train.clip > 0.0).then_some(train.clip);
+        adam
+    }
+
+    /// The loss that the settings, or else the model, name.
+    pub fn loss(&self) -> Loss {
+        let mut config = self.config.loss.clone();
+        config.temperature = self.config.train.temperature.unwrap_or(config.temperature);
+        let published = self.config.model.spec().loss.unwrap_or_default();
+        let kind = config.kind.or(self.model.own_loss()).unwrap_or(published);
+        let corrected = config.log_q && matches!(kind, LossKind::SampledSoftmax | LossKind::InBatch);
+        let alpha = match (kind, self.config.train.sampler) {
+            // Other rows' targets come as often as they are chosen.
+            (LossKind::InBatch, _) => 1.0,
+            (_, Sampler::Popularity(alpha)) => alpha as f64,
+            // Chances that are all the same cancel.
+            (_, Sampler::Uniform) => 0.0,
+        };
+        let log_q = (corrected && alpha != 0.0).then(|| log_chances(&self.split.popularity(&self.data), alpha));
+        Loss { kind, config, log_q }
+    }
+
+    /// What training batches are like.
+    pub fn batch_spec(&self) -> BatchSpec {
+        let (Session { config, model, .. }, step) = (self, self.step_config(&FitOptions::default()));
+        let spec = step.batches(&**model);
+        BatchSpec {
+            negatives: spec.negatives.map(|drawn| Drawn { sampler: config.train.sampler, ..drawn }),
+            features: self.features.clone(),
+            seed: config.seed,
+            threads: config.train.threads,
+            ..spec
+        }
+    }
+
+    /// The training step that the settings describe.
+    pub fn step_config(&self, options: &FitOptions) -> StepConfig {
+        let loss = self.loss();
+        StepConfig {
+            batch: self.config.train.batch,
+            max_len: self.config.data.max_len,
+            negatives: self.config.train.negatives,
+            loss,
+            optimiser: self.optimiser(),
+            plan: Options { half: self.config.precision == Precision::F16, ..options.plan },
+            run: options.run,
+            keep_gradients: false,
+        }
+    }
+
+    /// A store for the parameters, for evaluation, and for the `optimiser` where there is one. All zero.
+    pub fn store(&self, optimiser: Option<&Adam>) -> Result<Store> {
+        let params = self.model.params();
+        let mut states = optimiser.map_or_else(|| params.states(), |adam| TrainStep::states(params, adam));
+        let max_len = self.model.window(self.config.data.max_len, self.data.longest());
+        let candidates = Candidates::of(&self.config.eval);
+        states.extend(ranker::states(&*self.model, self.config.eval.batch, max_len, candidates));
+        self.device.store(&states)
+    }
+
+    /// What ranks the targets of a part, or listed items, by the parameters in `store`.
+    pub fn evaluator<'a>(&self, store: &Store, ask: impl Into<Ask<'a>>) -> Result<Evaluator> {
+        self.evaluator_with(store, ask, RunOptions::default())
+    }
+
+    /// As [`Session::evaluator`]; `run.check_finite`: by values that are all finite.
+    pub fn evaluator_with<'a>(&self, store: &Store, ask: impl Into<Ask<'a>>, run: RunOptions) -> Result<Evaluator> {
+        let Session { device, model, data, split, config, .. } = self;
+        let (asked, features, max_len) = ((data, split, ask.into()), self.features.as_ref(), config.data.max_len);
+        let run = RunOptions { profile: false, ..run };
+        Evaluator::new((device, run), store, &**model, asked, features, max_len, &config.eval)
+    }
+
+    /// Parameters that are trained in the phase.
+    pub fn tuned(&self) -> usize {
+        let adam = self.optimiser();
+        self.model.params().iter().filter(|p| adam.trains(&p.name)).map(|p| p.shape.elements()).sum()
+    }
+}
