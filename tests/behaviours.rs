@@ -399,7 +399,12 @@ fn pre_training_by_a_pretext_task_reads_no_future() {
     }
     // A window alone in its batch has no other to be told from: the contrast is 0 whatever its scale.
     let first_loss = |run: &str, setting: &str| {
-        let task = ["--set=model.pretext.task=contrast", "--set=phases=[\"pretrain\"]", "--set=phase.pretrain.batch=1", setting];
+        let task = [
+            "--set=model.pretext.task=contrast",
+            "--set=phases=[\"pretrain\"]",
+            "--set=phase.pretrain.batch=1",
+            setting,
+        ];
         bench.train("sasrec", "--data=data.csv", run, &[&PRETRAINED[..], &task].concat());
         let lines = fs::read_to_string(bench.path(run).join("pretrain.jsonl")).unwrap();
         serde_json::from_str::<serde_json::Value>(lines.lines().next().unwrap()).unwrap()["loss"].as_f64().unwrap()
@@ -510,7 +515,12 @@ fn what_makes_no_sense_is_refused() {
     refuses("dpcpl", own, &["--set=data.behaviours=[\"buy\", \"buy\"]"], "found \"buy\" twice");
     refuses("dpcpl", own, &["--set=data.cut=1.5"], "data.cut: found 1.5; expected a number above 0 and below 1");
     refuses("dpcpl", "--data=ratings.csv", &["--set=phases=[\"pretrain\"]"], "ratings.csv has no behaviours");
-    refuses("dpcpl", own, &["--set=phases=[\"later\"]"], "phases: found \"later\"; expected a phase of dpcpl: pretrain, tune");
+    refuses(
+        "dpcpl",
+        own,
+        &["--set=phases=[\"later\"]"],
+        "phases: found \"later\"; expected a phase of dpcpl: pretrain, tune",
+    );
     refuses("dpcpl", own, &["--set=phases=[]"], "phases: found none; expected a phase of dpcpl: pretrain, tune");
     refuses("dpcpl", own, &["--set=phase.later.lr=1"], "phase.later: expected a phase of dpcpl: pretrain, tune");
     refuses("sasrec", own, &["--set=phase.tune.lr=1"], "phase.tune is set, but sasrec is trained in one phase");

@@ -52,12 +52,8 @@ fn write(bench: &Bench, name: &str, text: &str) {
     fs::write(bench.path(name), text).unwrap();
 }
 
-const QUICK: [&str; 4] = [
-    "--set=train.epochs=1",
-    "--set=model.prompt.tokens=2",
-    "--set=model.prompt.factors=2",
-    "--set=model.ridge=5",
-];
+const QUICK: [&str; 4] =
+    ["--set=train.epochs=1", "--set=model.prompt.tokens=2", "--set=model.prompt.factors=2", "--set=model.ridge=5"];
 
 /// The lists of a run, by user: lines of item, rank and score; and what the program printed.
 fn lists(bench: &Bench, run: &str, more: &[&str]) -> (BTreeMap<String, Vec<String>>, String) {

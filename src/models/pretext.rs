@@ -108,7 +108,8 @@ impl PretextConfig {
     pub fn phases(&self, behaviours: bool) -> Result<Vec<Phase>> {
         let Some(task) = self.task else { return Ok(vec![Phase::default()]) };
         if !behaviours {
-            let problem = "model.pretext.task is set, but the data have no behaviours: there is nothing to pre-train on then";
+            let problem =
+                "model.pretext.task is set, but the data have no behaviours: there is nothing to pre-train on then";
             return Err(Error::Usage(problem.to_string()));
         }
         let pretrain = Phase::new("pretrain").learns(Learn::Earlier, EARLIER).keeps("model.safetensors");

@@ -214,7 +214,10 @@ impl Session {
         let metrics = self.write_metrics(folder, state, &best, json!({}))?;
         let metric = self.config.eval.metric;
         let (value, epoch, epochs, seconds) = (best.value, best.epoch, epochs(state), state.seconds);
-        report.line(&self.phase().name, &format!("valid {metric} {value:.4}  best epoch {epoch} of {epochs}  {seconds:.0} s"));
+        report.line(
+            &self.phase().name,
+            &format!("valid {metric} {value:.4}  best epoch {epoch} of {epochs}  {seconds:.0} s"),
+        );
         report.line("saved", &self.files(folder).parameters.display().to_string());
         Ok(metrics)
     }

@@ -325,7 +325,6 @@ impl RunFolder {
         let (file, path) = (self.config_file(), path.display());
         Err(Error::Usage(format!("{}: data.path is {path}, {why}; say where the data are by --data", file.display())))
     }
-
 }
 
 /// Whether `path` is a folder without a run that is worth something, and without anything of somebody else's.
@@ -454,6 +453,4 @@ mod tests {
         assert!(RunFolder::new(&file.join("below")).is_err());
         assert!(RunFolder::open(folder.path()).unwrap_err().to_string().contains("no run is here"));
     }
-
-
 }

@@ -52,7 +52,9 @@ pub(super) fn renamed(key: &str) -> Option<String> {
 /// An error where `phase` names a phase, as it did in format 1.
 pub(super) fn check(key: &str, value: &toml::Value) -> Result<(), String> {
     match (key, value) {
-        ("phase", toml::Value::String(name)) => Err(format!("the phases to run are named by phases, as in phases=[{name:?}]")),
+        ("phase", toml::Value::String(name)) => {
+            Err(format!("the phases to run are named by phases, as in phases=[{name:?}]"))
+        }
         _ => Ok(()),
     }
 }

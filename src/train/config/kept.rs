@@ -71,7 +71,8 @@ impl Config {
     pub fn shared_phases(&self, other: &Config) -> usize {
         let Ok(phases) = self.model.phases(true) else { return 0 };
         let differences = self.differences(other);
-        let reads = |at: usize, phase: &Phase, key: &str| match (key.strip_prefix("phase."), key.strip_prefix("model.")) {
+        let reads = |at: usize, phase: &Phase, key: &str| match (key.strip_prefix("phase."), key.strip_prefix("model."))
+        {
             (Some(own), _) => phases[..=at].iter().any(|phase| own.starts_with(&format!("{}.", phase.name))),
             (_, Some(own)) => !phase.unread.iter().any(|pattern| matches(pattern, own)),
             _ => !key.starts_with("train."),

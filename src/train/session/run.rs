@@ -81,7 +81,8 @@ impl Session {
                 match path.filter(|_| loaded.data.fingerprint() != trained.fingerprint) {
                     Some(path) => HistoryFile { path, format, columns: Some(columns), skip_bad },
                     None => {
-                        let (session, store, _) = Session::last_of(&opening.experiment(loaded, None)?)?.with_parameters(folder)?;
+                        let (session, store, _) =
+                            Session::last_of(&opening.experiment(loaded, None)?)?.with_parameters(folder)?;
                         return Ok((session, store, None));
                     }
                 }
@@ -90,7 +91,8 @@ impl Session {
         let read = opening.reads_behaviours() && !ids.behaviours.is_empty();
         let histories = Histories::read(&file, &opening.config.data, &ids, read)?;
         let loaded = Loaded { name: histories.name.clone(), data: histories.data.clone(), world: None, clicks: false };
-        let (session, store, _) = Session::last_of(&opening.experiment(loaded, Some(trained))?)?.with_parameters(folder)?;
+        let (session, store, _) =
+            Session::last_of(&opening.experiment(loaded, Some(trained))?)?.with_parameters(folder)?;
         Ok((session, store, Some(histories)))
     }
 
