@@ -22,7 +22,13 @@ pub mod train;
 
 pub use error::{Error, Result};
 
-/// The README's programs, compiled and run.
+/// The programs of these pages, compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-pub struct Readme;
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/library.md")]
+    struct Library;
+    #[doc = include_str!("../docs/kernels.md")]
+    struct Kernels;
+}
