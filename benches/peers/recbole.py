@@ -12,13 +12,15 @@ reads times as float32, which swaps the last events of some users; so its traine
 both have the same number of training prefixes, the same test pairs, number of candidates and settings.
 
 Settings are RecBole's defaults (MODELS; other widths by --dim), but for ft_ratio (wgrec hides the last place alone in a tenth of the
-windows). Both: softmax over all items, Adam 1e-3, batch 256, windows of 50 (--max-len), best epoch by NDCG@10, MRR over the whole
+windows) and HGN's penalties on norms (0). Both: softmax over all items (FPMC and HGN: BPR), Adam 1e-3, batch 256, windows of 50 (--max-len), best epoch by NDCG@10, MRR over the whole
 ranking. RecBole trains one
 sample a prefix; wgrec the same ("prefixes"), or one a window with a target at every place ("windows": an epoch has the same
 targets in a 38th of the steps, so it is validated every 10 epochs, and patience counts validations). What still differs:
 - BERT4Rec: wgrec knows windows alone. RecBole hides places of each prefix, never its target; reads ten hidden places a sample at
   most; has no loss at the first place; draws ft_ratio once a batch. Padding is on the right there, on the left here.
 - GRU4Rec: no biases in RecBole's GRU; that one's start values are uniform, and its output layer's PyTorch's default.
+- HGN: RecBole scores negatives by the table that histories are read from, not by the one that targets are scored by, and
+  padding takes part in its gates.
 - SASRec and GRU4Rec: RecBole's softmax has the padding row as one more class.
 
 Speed: RecBole's own loader, model and optimiser in a bare loop, anomaly detection off, denormals flushed, an allocator that does
@@ -56,8 +58,13 @@ MODELS = {
     "GRU4Rec": ALL + [("embedding_size", "model.dim", D), ("hidden_size", "model.hidden", 2 * D), ("num_layers", "model.layers", 1),
                       ("dropout_prob", "model.dropout", 0.3)],
     "BERT4Rec": ALL + BLOCKS + DROPOUT(0.2) + [("mask_ratio", "model.hidden_share", 0.2)],
+    "FPMC": ALL + [("embedding_size", "model.dim", D)],
+    "HGN": ALL + [("embedding_size", "model.dim", D)],
 }
-SAMPLES = {"SASRec": ["prefixes", "windows"], "GRU4Rec": ["prefixes", "windows"], "BERT4Rec": ["windows"]}
+# Those that are trained by BPR against one uniform negative, not by the softmax over all items.
+PAIRWISE = ["FPMC", "HGN"]
+SAMPLES = {"SASRec": ["prefixes", "windows"], "GRU4Rec": ["prefixes", "windows"], "BERT4Rec": ["windows"], "FPMC": ["prefixes"],
+           "HGN": ["prefixes"]}
 METRICS = [f"{name}@{k}" for name in ("recall", "ndcg") for k in (5, 10, 20)] + ["mrr"]
 peak_mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -80,7 +87,10 @@ def recbole(name, seed):
     imported = peak_mib()
     items = len({line.split("\t")[1] for line in open("copy/copy.inter")}) - 1
     config = Config(model=name, dataset="copy", config_dict={
-        **{theirs: value for theirs, _, value in MODELS[name]}, "loss_type": "CE", "train_neg_sample_args": None, "ft_ratio": 0.1,
+        **{theirs: value for theirs, _, value in MODELS[name]}, "ft_ratio": 0.1,
+        **({"loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1, "alpha": 1.0,
+                                                          "dynamic": False, "candidate_num": 0}, "reg_weight": [0, 0]}
+           if name in PAIRWISE else {"loss_type": "CE", "train_neg_sample_args": None}),
         "data_path": ".", "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "normalize_all": False, "repeatable": True,
         "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"},
         "metrics": ["Recall", "NDCG", "MRR"], "topk": [5, 10, 20, items], "valid_metric": "NDCG@10", "metric_decimal_place": 12,
@@ -180,7 +190,11 @@ def wgrec(name, samples, seed, *settings):
     """Its metrics.json, folder, and peak in MiB."""
     run = tempfile.mkdtemp(dir=folder.name)
     both = [f"{ours}={value}" for _, ours, value in MODELS[name]]
-    own = ["loss.kind=softmax", f"model.positions={'last' if samples == 'prefixes' else 'all'}", "model.norm=post"]
+    own = ["loss.kind=bpr" if name in PAIRWISE else "loss.kind=softmax"]
+    if name in ("SASRec", "GRU4Rec"):
+        own.append(f"model.positions={'last' if samples == 'prefixes' else 'all'}")
+    if name == "SASRec":
+        own.append("model.norm=post")
     command = [args.wgrec, "train", name.lower(), "--data", str(data), "--device", "cpu", "--out", run, "--seed", str(seed)]
     process = subprocess.Popen([*command, *(x for s in [*both, *own, *settings] for x in ("--set", s))], stdout=log, stderr=log,
                                env={**os.environ, **threads})

@@ -276,14 +276,21 @@ impl Model for Dpcpl {
     fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> Trained<'g> {
         let (prompts, users) = self.users(g, &batch.history);
         let Parts { next_behaviour, compactness, prompter, .. } = &self.parts;
-        let term = match prompter {
-            None if *next_behaviour != 0.0 => g.scope("next_behaviour", || {
-                let term = self.next_behaviour(g, users, batch)?;
-                Some(if *next_behaviour == 1.0 { term } else { term.scale(*next_behaviour) })
-            }),
-            Some(prompter) => g.scope("compactness", || prompter.compactness(&prompts, batch.weight, *compactness)),
-            None => None,
+        let (name, term) = match prompter {
+            None if *next_behaviour != 0.0 => {
+                let term = || {
+                    let term = self.next_behaviour(g, users, batch)?;
+                    Some(if *next_behaviour == 1.0 { term } else { term.scale(*next_behaviour) })
+                };
+                ("next_behaviour", g.scope("next_behaviour", term))
+            }
+            Some(prompter) => {
+                let term = || prompter.compactness(&prompts, batch.weight, *compactness);
+                ("compactness", g.scope("compactness", term))
+            }
+            None => ("", None),
         };
-        Trained { terms: term.into_iter().collect(), ..Trained::rows(users) }
+        let (terms, reported) = (term.into_iter().collect(), term.map(|term| (name, term)).into_iter().collect());
+        Trained { rows: users, terms, reported }
     }
 }

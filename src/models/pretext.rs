@@ -292,10 +292,10 @@ impl Model for PreTrained {
 
     fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> Trained<'g> {
         let views = batch.views.expect("a batch with the model's views");
-        let term = g.scope("views", || match self.pretext {
-            Pretext::Mask { segment_weight, .. } => self.segments(g, &views).scale(segment_weight),
-            Pretext::Contrast { weight, temperature, .. } => self.contrast(g, &views, temperature).scale(weight),
+        let (name, term, weight) = g.scope("views", || match self.pretext {
+            Pretext::Mask { segment_weight, .. } => ("segments", self.segments(g, &views), segment_weight),
+            Pretext::Contrast { weight, temperature, .. } => ("contrast", self.contrast(g, &views, temperature), weight),
         });
-        Trained { terms: vec![term], ..Trained::rows(self.scored(g, batch)) }
+        Trained { rows: self.scored(g, batch), terms: vec![term.scale(weight)], reported: vec![(name, term)] }
     }
 }

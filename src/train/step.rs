@@ -240,6 +240,13 @@ impl TrainStep {
         Ok(loss)
     }
 
+    /// What the model reports of the last batch ([`models::Trained::reported`]), by name.
+    pub fn reported(&mut self) -> Result<Vec<(String, f64)>> {
+        let names: Vec<&str> = self.plan.results.iter().filter_map(|(name, _)| name.strip_prefix(REPORTED)).collect();
+        let value = |name: &str| Ok((name.to_string(), self.runner.read(&format!("{REPORTED}{name}"))?.to_f64()[0]));
+        names.into_iter().map(value).collect()
+    }
+
     /// Any named result of the last step.
     pub fn read(&mut self, name: &str) -> Result<Tensor> {
         self.runner.read(name)
