@@ -10,6 +10,7 @@ use wgrec::graph::{Gradient, Graph, Var};
 use wgrec::kernels::elementwise::{Chain, Fun};
 use wgrec::kernels::reduce::SumSquares;
 use wgrec::tensor::philox::Stream;
+use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Spec, Tensor};
 
 const RANDOM_GRAPHS: u64 = 24;
@@ -24,7 +25,7 @@ pub fn trials() -> Vec<Trial> {
             devices::all().into_iter().try_for_each(|d| plans_agree(&case, &devices::get(d)?))
         })
     }));
-    let on_devices: [(&str, Test); 10] = [
+    let on_devices: [(&str, Test); 12] = [
         ("gradients_by_values_on_the_way", by_values_on_the_way),
         ("plans_of_one_store_share_their_buffers", shared_buffers),
         ("a_state_is_read_before_it_is_written", reads_come_before_writes),
@@ -35,6 +36,8 @@ pub fn trials() -> Vec<Trial> {
         ("padding_takes_no_gradient", padding),
         ("segments_equal_the_dense_gradient", segments_equal_dense),
         ("the_same_plan_twice_over_one_store", two_plans_one_store),
+        ("a_computed_table_has_the_gradient_of_its_segments", computed_table),
+        ("a_prepared_value_is_computed_once", prepared),
     ];
     for (name, test) in on_devices {
         for device in devices::all() {
@@ -357,6 +360,80 @@ fn two_plans_one_store(device: &Device) -> Result<(), Failed> {
         train.run()?;
         test.run()?;
         expect("sum", &test.read("sum")?, &[want])?;
+    }
+    Ok(())
+}
+
+/// Rows gathered from a table that is computed have the gradient that a product with indicators has; without segments a table of
+/// so many rows is refused.
+fn computed_table(device: &Device) -> Result<(), Failed> {
+    const ROWS: usize = 100;
+    let mut s = Stream::new(3, "computed table", 0);
+    let list: Vec<u32> = (0..150).map(|_| 1 + s.below(ROWS as u32 - 1)).collect();
+    let values: Vec<f32> = (0..ROWS * 4).map(|_| s.normal() as f32).collect();
+    let gradient = |gathers: bool, segmented: bool| -> Result<Vec<f64>, wgrec::Error> {
+        let g = Graph::new();
+        let p = g.state("p", "p", 0, Spec::f32([ROWS, 4]));
+        let (table, ids) = (p.tanh() + p.square(), g.input("ids", Spec::u32([list.len()])));
+        if segmented {
+            g.segments("ids.segments", table, &[ids]);
+        }
+        let all = g.constant(Tensor::u32([1, ROWS], (0..ROWS as u32).collect()));
+        let rows = match gathers {
+            true => table.gather(ids),
+            false => ids.reshape([list.len(), 1]).equal(all).matmul(table),
+        };
+        // The table is used as a whole too.
+        let loss = rows.sin().sum_all() + table.square().sum_all();
+        g.result("gradient", g.gradients(loss, &[p])?[0].dense(p));
+        let mut store = device.store(&[("p".into(), ROWS * 4)])?;
+        store.write("p", 0, &Tensor::f32([ROWS, 4], values.clone()))?;
+        let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
+        runner.write_u32("ids", &list)?;
+        if segmented {
+            let mut segments = Segments::default();
+            segments.build(&[&list], ROWS);
+            runner.write_segments("ids.segments", &segments)?;
+        }
+        runner.run()?;
+        Ok(runner.read("gradient")?.to_f64())
+    };
+    let (got, want) = (gradient(true, true)?, gradient(false, false)?);
+    if let Some((g, w)) = got.iter().zip(&want).find(|(g, w)| (*g - *w).abs() > 1e-4 * (1.0 + w.abs()) || g.is_nan()) {
+        return Err(format!("got {g}, want {w}").into());
+    }
+    fails(gradient(true, false), "64")
+}
+
+/// What depends on parameters alone is traced once a graph; a plan of its own keeps it for other graphs, until it runs again.
+fn prepared(device: &Device) -> Result<(), Failed> {
+    let traced = std::cell::Cell::new(0);
+    let trace = |g: &Graph| {
+        let p = g.state("p", "p", 0, Spec::f32([2]));
+        let tower = || {
+            traced.set(traced.get() + 1);
+            p + p.constant_like(1.0)
+        };
+        g.result("sum", (g.prepared("tower", tower) + g.prepared("tower", tower)).sum(0));
+    };
+    let first = Graph::new();
+    trace(&first);
+    let kept = first.keep_prepared();
+    let later = Graph::with_prepared(&kept);
+    trace(&later);
+    if traced.get() != 1 || kept.len() != 1 {
+        return Err(format!("traced {} times, {} values kept", traced.get(), kept.len()).into());
+    }
+    let mut store = device.store(&[("p".into(), 2), (Graph::prepared_name("tower"), 2)])?;
+    let runner = |g: &Graph| device.compile(&device.plan(g, Options::default())?, &store, RunOptions::default());
+    let (mut prepare, mut later) = (runner(&first)?, runner(&later)?);
+    store.write("p", 0, &vector(&[1.0, 2.0]))?;
+    prepare.run()?;
+    store.write("p", 0, &vector(&[10.0, 20.0]))?;
+    for want in [10.0, 64.0] {
+        later.run()?;
+        expect("sum", &later.read("sum")?, &[want])?;
+        prepare.run()?;
     }
     Ok(())
 }
