@@ -294,7 +294,9 @@ impl Model for PreTrained {
         let views = batch.views.expect("a batch with the model's views");
         let (name, term, weight) = g.scope("views", || match self.pretext {
             Pretext::Mask { segment_weight, .. } => ("segments", self.segments(g, &views), segment_weight),
-            Pretext::Contrast { weight, temperature, .. } => ("contrast", self.contrast(g, &views, temperature), weight),
+            Pretext::Contrast { weight, temperature, .. } => {
+                ("contrast", self.contrast(g, &views, temperature), weight)
+            }
         });
         Trained { rows: self.scored(g, batch), terms: vec![term.scale(weight)], reported: vec![(name, term)] }
     }
