@@ -66,7 +66,7 @@ fn factor(element: u32) -> f32 {
     return select(p.kept_scale, 0.0, f32(drawn[element % 4u] >> 8u) * ULP < p.rate);
 }
 
-// y and stats of a row from `own`. Rows past the end take part in the sums, and write nothing.
+// y and stats of a row from `own`, which becomes its distance from the mean. Rows past the end take part in the sums, and write nothing.
 fn normalise(row: u32, lane: u32) {
     let part = lane % LANES;
     var mean = 0.0;
@@ -80,13 +80,17 @@ fn normalise(row: u32, lane: u32) {
     var sums = vec2<f32>();
     for (var n = 0u; n < EACH; n++) {
         let apart = select(0.0, own[n] - mean, column(n, part) < D);
+        own[n] = apart;
         sums += vec2(apart, apart * apart);
     }
     sums = sum_row(sums, lane) / f32(D);
+    // What rounding took from the mean is taken from the differences: added to a large mean it would be rounded away.
+    var shift = 0.0;
     var variance = sums.y;
     if RMS == 0u {
-        mean += sums.x;
-        variance -= sums.x * sums.x;
+        shift = sums.x;
+        mean += shift;
+        variance -= shift * shift;
     }
     let inverse = 1.0 / sqrt(finite_or_nan(variance + p.eps)); // else a row that overflows gives bias
     if row >= p.rows {
@@ -99,7 +103,7 @@ fn normalise(row: u32, lane: u32) {
     for (var n = 0u; n < EACH; n++) {
         let c = column(n, part);
         if c < D {
-            var value = (own[n] - mean) * inverse * gain[c];
+            var value = (own[n] - shift) * inverse * gain[c];
             if RMS == 0u {
                 value += bias[c];
             }

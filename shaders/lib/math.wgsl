@@ -66,10 +66,17 @@ fn one_if_equal(a: f32, b: f32) -> f32 {
     return keep_nan(a, keep_nan(b, select(0.0, 1.0, a == b)));
 }
 
-// log(1 + x) for -1/2 <= x <= 1 as 2 atanh(s), s = x / (2 + x), |s| <= 1/3: the series in s^2 after seven terms.
+// a / b for every number b. WGSL promises nothing where |b| > 2^126: a device may take 1 / b, which is subnormal there, for 0.
+fn divide(a: f32, b: f32) -> f32 {
+    let scale = select(1.0, 0.25, abs(b) > 8.507059e37);
+    return (a * scale) / (b * scale);
+}
+
+// log(1 + x) for -1/2 <= x <= 1 as 2 atanh(s), s = x / (2 + x), |s| <= 1/3: the series in s^2 after seven terms. 2 s is divided
+// as a whole: for the smallest normal x, s is subnormal, which a device may take for 0.
 fn log1p_series(x: f32) -> f32 {
-    let s = x / (2.0 + x);
-    let z = s * s;
+    let twice = 2.0 * x / (2.0 + x);
+    let z = 0.25 * twice * twice;
     var q = 1.0 / 15.0;
     q = q * z + 1.0 / 13.0;
     q = q * z + 1.0 / 11.0;
@@ -77,7 +84,7 @@ fn log1p_series(x: f32) -> f32 {
     q = q * z + 1.0 / 7.0;
     q = q * z + 1.0 / 5.0;
     q = q * z + 1.0 / 3.0;
-    return 2.0 * s + 2.0 * s * z * q;
+    return twice + twice * z * q;
 }
 
 // log(1 + x), accurate near 0.
