@@ -177,6 +177,8 @@ for row in report["rows"]:
     ours = 1e3 * row["seconds"]["median"]
     line = f"{row['name']:22}{row['sizes']:30}{ours:10.3f}"
     if made:
+        if args.compile:
+            torch._dynamo.reset()  # else it gives up compiling after eight shapes of one function
         sides = [made[0]] + ([torch.compile(made[0])] if args.compile and made[1] else [])
         for side in sides:
             try:
