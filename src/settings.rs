@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Serialize, Serializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A JSON schema (draft 2020-12) without references.
 pub type Schema = Value;
@@ -40,6 +40,18 @@ impl Serialize for Given<'_> {
 pub fn find<'a>(schema: &'a Schema, key: &str) -> Option<&'a Schema> {
     let named = |section: &'a Schema, name: &str| section.get("properties").and_then(|all| all.get(name));
     key.split('.').try_fold(schema, |section, name| named(section, name).or_else(|| any_name(section)))
+}
+
+/// As [`find`], to change it.
+pub fn find_mut<'a>(schema: &'a mut Schema, key: &str) -> Option<&'a mut Schema> {
+    key.split('.').try_fold(schema, |section, name| section.get_mut("properties")?.get_mut(name))
+}
+
+/// Changes a schema and every section in it.
+pub fn sections_mut(schema: &mut Schema, change: &impl Fn(&mut Map<String, Value>)) {
+    let Some(section) = schema.as_object_mut().filter(|section| section.contains_key("properties")) else { return };
+    change(section);
+    section["properties"].as_object_mut().into_iter().flatten().for_each(|(_, inner)| sections_mut(inner, change));
 }
 
 /// Whether a schema is that of a section, not of a setting.
@@ -120,6 +132,12 @@ fn is_type(schema: &Schema, name: &str) -> bool {
 /// Whether a value is a number or a truth value.
 fn is_plain(schema: &Schema) -> bool {
     ["number", "integer", "boolean"].iter().any(|name| is_type(schema, name))
+}
+
+/// The words that a setting can be, each with its schema.
+pub fn described(schema: &Schema) -> Vec<(&str, &Schema)> {
+    let own = schema.get("const").and_then(Value::as_str).map(|word| (word, schema));
+    own.into_iter().chain(alternatives(schema).into_iter().flatten().flat_map(described)).collect()
 }
 
 /// The words that a setting can be; none where it is something else.

@@ -267,7 +267,7 @@ fn wrong_files_are_refused_and_leave_nothing() {
         (sasrec("[grid]\nmodel.dim = 8\n"), "sweep.toml:3: model.dim: found 8; expected a list of values"),
         (
             sasrec("[grid]\nmodel.dim = [8, \"wide\"]\n"),
-            "sweep.toml:3: model.dim: found string \"wide\"; expected a whole number",
+            "sweep.toml:3: model.dim: found \"wide\"; expected a whole number",
         ),
         (
             sasrec("[grid]\nmodel.dim = { min = 1, max = 2 }\n"),
@@ -297,7 +297,7 @@ fn wrong_files_are_refused_and_leave_nothing() {
         ),
         (
             random("{ min = 0.0, max = \"high\" }"),
-            "sweep.toml:4: model.dropout: found string \"high\"; expected a number",
+            "sweep.toml:4: model.dropout: found \"high\"; expected a number",
         ),
         (
             sasrec("[random]\ntrials = 2\nmodel.dim = { min = 1, max = 1.5 }\n"),

@@ -73,8 +73,8 @@ with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, os.path.abspath(__file__), f"--data={args.data}", f"--threads={args.threads}", f"--peer={folder}"]
         theirs.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                                            cwd=folder, env={**os.environ, **threads, **FAIR}).stdout))
-        settings = ["data.max_len=50", "model.norm=post", "model.heads=2", "model.inner=256"]
-        for what in (["data"], ["eval", "sasrec"]):
+        for what, of_model in (["data"], []), (["eval", "sasrec"], ["model.norm=post", "model.heads=2", "model.inner=256"]):
+            settings = ["data.max_len=50", *of_model]
             command = [args.wgrec, "bench", *what, "--device", "cpu", "--data", args.data, "--json", f"{folder}/ours.json"]
             subprocess.run([*command, *(x for s in settings for x in ("--set", s))], check=True, stdout=subprocess.DEVNULL,
                            env={**os.environ, **threads})

@@ -234,8 +234,8 @@ def wgrec(name, window):
             settings += [f"model.interests={K}", f"model.prompts={NP}", f"model.dispersion={LAMBDA}"]
         else:
             settings += ["data.min_user=5", "data.min_item=5", "loss.kind=softmax", "model.dropout=0.2",
-                         f"model.positions={'last' if last else 'all'}", f"model.hidden={H}",
-                         f"model.layers={2 if model == 'sasrec' else 1}"]
+                         f"model.positions={'last' if last else 'all'}", f"model.layers={2 if model == 'sasrec' else 1}"]
+            settings += [f"model.hidden={H}"] if model == "gru4rec" else []
         command = [args.wgrec, "bench", "step", model, "--data", args.data, "--device", args.device, "--json", f"{folder}/step.json"]
         process = subprocess.Popen([*command, *(x for s in settings for x in ("--set", s))], stdout=subprocess.DEVNULL,
                                    env={**os.environ, **threads})

@@ -5,6 +5,7 @@ mod compare;
 mod data;
 mod devices;
 mod eval;
+mod models;
 mod plan;
 mod profile;
 mod recommend;
@@ -38,6 +39,7 @@ enum Command {
     Compare(compare::Args),
     Recommend(recommend::Args),
     Plan(plan::Args),
+    Models(models::Args),
     /// List the CPU and all adapters, with their limits and features, and check every kernel on each
     Devices,
     /// Look at data, fetch data
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => compare::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Models(args) => models::run(args),
         Command::Devices => devices::run(),
         Command::Data(args) => data::run(args),
         Command::Bench(args) => bench::run(args),
@@ -189,7 +192,7 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Where settings come from, lowest first: defaults, --config, --set, and the flags that have a name of their own.
+/// Where settings come from, lowest first: defaults or --preset, --config, --set, and the flags that have a name of their own.
 #[derive(clap::Args)]
 struct Settings {
     /// Interactions: a file or folder, or the name of a known data set [default: the embedded world]
@@ -231,6 +234,9 @@ impl Read {
 /// Settings by their keys.
 #[derive(clap::Args)]
 struct Layers {
+    /// A set of settings in the place of the defaults, as `wgrec models MODEL` lists them: `paper` is the published setting
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// Settings as TOML
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
@@ -277,20 +283,28 @@ impl Settings {
 
     /// These settings over the defaults of a model, their ranges checked.
     fn resolved(&self, model: &str) -> Result<Config> {
-        let config = self.with_defaults(model, Ok)?;
+        let config = self.with_defaults(model, self.layers.preset.as_deref(), Ok)?;
         config.check()?;
         Ok(config)
     }
 
-    /// These settings over those of `lower`, and these over the defaults of a model.
-    fn with_defaults(&self, model: &str, lower: impl Fn(Config) -> Result<Config>) -> Result<Config> {
-        let defaults = Config::of(model)?;
+    /// These settings over those of `lower`, and these over the defaults of a model or one of its presets.
+    fn with_defaults(
+        &self,
+        model: &str,
+        preset: Option<&str>,
+        lower: impl Fn(Config) -> Result<Config>,
+    ) -> Result<Config> {
+        let defaults = Config::of_preset(model, preset)?;
         let config = self.put_over(lower(defaults.clone())?)?;
         if config.data.path.is_some() { Ok(config) } else { self.put_over(lower(defaults.embedded())?) }
     }
 
-    /// These settings over `base`, their ranges checked.
-    fn over(&self, base: Config) -> Result<Config> {
+    /// These settings, a preset among them, over those of a run, their ranges checked.
+    fn over(&self, mut base: Config) -> Result<Config> {
+        if let Some(preset) = &self.layers.preset {
+            base = base.with_preset(preset)?;
+        }
         let config = self.put_over(base)?;
         config.check()?;
         Ok(config)

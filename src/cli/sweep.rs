@@ -18,6 +18,9 @@ pub struct Args {
     /// Folder of the runs, of sweep.csv and sweep.svg; what is done in it is not done again [default: runs/FILE]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// A set of settings in the place of the model's defaults, as `wgrec models MODEL` lists them
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
     /// Change one setting of all trials, as in --set train.epochs=5
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -34,10 +37,10 @@ pub fn run(args: Args) -> Result<()> {
         let (key, file) = (key(set), args.file.display());
         return Err(Error::Usage(format!("--set {set}: {key} is varied in {file}; change it there")));
     }
-    let Args { file, data, out, set, device } = args;
-    let layers = Layers { config: None, set };
+    let Args { file, data, out, preset, set, device } = args;
+    let layers = Layers { preset: None, config: None, set };
     let settings = Settings { data, read: Read::default(), layers, device, seed: None };
-    let base = settings.with_defaults(&sweep.model, |config| sweep.over(config))?;
+    let base = settings.with_defaults(&sweep.model, preset.as_deref(), |config| sweep.over(config))?;
     let stem = file.file_stem().unwrap_or(file.as_os_str());
     let out = out.unwrap_or_else(|| Path::new("runs").join(stem));
     let trained = sweep.run(&base, &out, &stop, &mut Report::standard());

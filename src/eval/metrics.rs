@@ -7,7 +7,7 @@
 //! - NDCG@k = mean of \[rank <= k\] / log2(rank + 1): the best possible order has the target first and a gain of 1;
 //! - Precision@k = mean of \[rank <= k\] / k, since k items are shown;
 //! - MAP@k = mean of \[rank <= k\] / rank: the precision down to the one target;
-//! - MRR = mean of 1 / rank.
+//! - MRR = mean of 1 / rank; MRR@k leaves out ranks beyond k, as MAP@k does: with one target they are the same number.
 //!
 //! The place of a target whose score others share is a choice, see [`TieRule`].
 
@@ -50,7 +50,8 @@ impl fmt::Display for TieRule {
     }
 }
 
-/// What a list of ranks is summed up by. Written `recall@10`, `ndcg@10`, `precision@10`, `map@10`, `mrr`. More is better.
+/// What a list of ranks is summed up by. Written `recall@10` (or `hit@10`, `hr@10`), `ndcg@10`, `precision@10`, `map@10`,
+/// `mrr@10`, `mrr`, in any case. More is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Metric {
@@ -58,6 +59,8 @@ pub enum Metric {
     Ndcg(u32),
     Precision(u32),
     Map(u32),
+    /// Reciprocal rank within the first k.
+    MrrAt(u32),
     Mrr,
 }
 
@@ -81,8 +84,8 @@ impl Metric {
             Metric::Recall(k) if rank <= k as f64 => 1.0,
             Metric::Ndcg(k) if rank <= k as f64 => 1.0 / (rank + 1.0).log2(),
             Metric::Precision(k) if rank <= k as f64 => 1.0 / k as f64,
-            Metric::Map(k) if rank <= k as f64 => 1.0 / rank,
-            Metric::Recall(_) | Metric::Ndcg(_) | Metric::Precision(_) | Metric::Map(_) => 0.0,
+            Metric::Map(k) | Metric::MrrAt(k) if rank <= k as f64 => 1.0 / rank,
+            Metric::Recall(_) | Metric::Ndcg(_) | Metric::Precision(_) | Metric::Map(_) | Metric::MrrAt(_) => 0.0,
             Metric::Mrr => 1.0 / rank,
         }
     }
@@ -100,6 +103,7 @@ impl fmt::Display for Metric {
             Metric::Ndcg(k) => write!(f, "ndcg@{k}"),
             Metric::Precision(k) => write!(f, "precision@{k}"),
             Metric::Map(k) => write!(f, "map@{k}"),
+            Metric::MrrAt(k) => write!(f, "mrr@{k}"),
             Metric::Mrr => f.write_str("mrr"),
         }
     }
@@ -110,15 +114,19 @@ impl FromStr for Metric {
 
     fn from_str(text: &str) -> Result<Metric, String> {
         let at = |k: &str| k.parse().ok().filter(|&k| k > 0);
-        match text.split_once('@') {
-            Some(("recall", k)) => at(k).map(Metric::Recall),
+        let lower = text.to_ascii_lowercase();
+        match lower.split_once('@') {
+            Some(("recall" | "hit" | "hr", k)) => at(k).map(Metric::Recall),
             Some(("ndcg", k)) => at(k).map(Metric::Ndcg),
             Some(("precision", k)) => at(k).map(Metric::Precision),
             Some(("map", k)) => at(k).map(Metric::Map),
-            None if text == "mrr" => Some(Metric::Mrr),
+            Some(("mrr", k)) => at(k).map(Metric::MrrAt),
+            None if lower == "mrr" => Some(Metric::Mrr),
             _ => None,
         }
-        .ok_or_else(|| format!("found {text:?}; expected recall@K, ndcg@K, precision@K, map@K or mrr"))
+        .ok_or_else(|| {
+            format!("found {text:?}; expected recall@K (or hit@K), ndcg@K, precision@K, map@K, mrr@K or mrr")
+        })
     }
 }
 
@@ -159,6 +167,8 @@ mod tests {
         assert_eq!(Metric::Map(5).mean(&ranks), (1.0 + 0.5) / 4.0);
         assert_eq!(Metric::Map(10).mean(&ranks), (1.0 + 0.5 + 1.0 / 5.5) / 4.0);
         assert_eq!(Metric::Mrr.mean(&ranks), (1.0 + 0.5 + 1.0 / 5.5 + 1.0 / 11.0) / 4.0);
+        assert_eq!(Metric::MrrAt(5).mean(&ranks), (1.0 + 0.5) / 4.0);
+        assert_eq!(Metric::MrrAt(20).mean(&ranks), Metric::Mrr.mean(&ranks));
         assert_eq!(Metric::Mrr.mean(&[]), 0.0);
     }
 
@@ -203,7 +213,17 @@ mod tests {
         for metric in Metric::REPORTED {
             assert_eq!(metric.to_string().parse(), Ok(metric));
         }
-        for wrong in ["", "ndcg", "ndcg@", "ndcg@0", "recall@-1", "mrr@5", "map@0", "precision", "auc"] {
+        for (text, metric) in [
+            ("NDCG@10", Metric::Ndcg(10)),
+            ("hit@5", Metric::Recall(5)),
+            ("HR@5", Metric::Recall(5)),
+            ("MRR@10", Metric::MrrAt(10)),
+            ("mrr@10", Metric::MrrAt(10)),
+            ("Mrr", Metric::Mrr),
+        ] {
+            assert_eq!(text.parse(), Ok(metric));
+        }
+        for wrong in ["", "ndcg", "ndcg@", "ndcg@0", "recall@-1", "mrr@0", "map@0", "auc@5", "precision", "auc"] {
             assert!(wrong.parse::<Metric>().unwrap_err().contains("expected recall@K"), "{wrong}");
         }
     }

@@ -4,7 +4,7 @@
 //! scored by the table they are read from and a bias each. Where behaviours are read, a place that is hidden in training keeps its
 //! event's. Start values: N(0, .02).
 
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Output, Padding, Reads};
 use crate::data::samples::{self, Cloze, Samples};
 use crate::error::Result;
@@ -43,7 +43,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { dim: 64, layers: 2, heads: 1, inner: None, dropout: 0.2, hidden_share: 0.2, behaviours: false }
+        Settings { dim: 64, layers: 2, heads: 2, inner: None, dropout: 0.2, hidden_share: 0.2, behaviours: false }
     }
 }
 
@@ -62,7 +62,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "self-attention from both sides, by hidden items",
     paper: "Sun et al., \"BERT4Rec: sequential recommendation with bidirectional encoder representations from Transformer\" (CIKM 2019)",
     loss: Some(LossKind::Softmax),
-    presets: &[],
+    presets: &[Preset { name: "paper", settings: &["loss.kind=softmax", "train.lr=1e-4", "train.weight_decay=0.01", "train.decoupled=true"] }],
     behaviours: Behaviours::Optional,
     settings: SettingsType::of::<Settings>(),
 };

@@ -12,7 +12,7 @@
 //! that they serve users who were not trained on: it is left out. Start values: N(0, 1 / d) for embeddings, N(0, 2 / (rows +
 //! columns)) for weights, biases 0.
 
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Output};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -58,7 +58,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "convolutions over the last items as an image",
     paper: "Tang, Wang, \"Personalized top-N sequential recommendation via convolutional sequence embedding\" (WSDM 2018)",
     loss: Some(LossKind::Bce),
-    presets: &[],
+    presets: &[Preset { name: "paper", settings: &["loss.kind=bce", "model.dim=50", "model.dropout=0.5", "train.batch=512", "train.weight_decay=1e-6", "train.negatives=3"] }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };

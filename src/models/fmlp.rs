@@ -12,7 +12,7 @@
 //! target. What stands at padded places would reach it as well: they are set to 0 before every transform, where the published code
 //! lets positions and the norm's bias in. GELU, inner width 4 d and eps 1e-12 as published; start values: N(0, .02).
 
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Reads};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
@@ -63,7 +63,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "filters in the frequencies of a history",
     paper: "Zhou, Yu, Zhao, Wen, \"Filter-enhanced MLP is all you need for sequential recommendation\" (WWW 2022)",
     loss: Some(LossKind::Bpr),
-    presets: &[],
+    presets: &[Preset { name: "paper", settings: &["loss.kind=bpr", "model.dropout=0.5"] }],
     behaviours: Behaviours::Optional,
     settings: SettingsType::of::<Settings>(),
 };

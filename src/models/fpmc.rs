@@ -9,7 +9,7 @@
 //! by side in one table. A user whom the training did not have is 0: what is left is the chain. Start values: N(0, 2 / (rows +
 //! d)) (Glorot).
 
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Output, Reads};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -42,7 +42,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "a user's taste, and what follows the last item",
     paper: "Rendle, Freudenthaler, Schmidt-Thieme, \"Factorizing personalized Markov chains for next-basket recommendation\" (WWW 2010)",
     loss: Some(LossKind::Bpr),
-    presets: &[],
+    presets: &[Preset { name: "paper", settings: &["loss.kind=bpr", "model.dim=32"] }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };

@@ -4,7 +4,7 @@
 //! Start values: N(0, 2 / (rows + columns)) (Glorot), biases 0.
 
 use super::sasrec::Positions;
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Reads, Samples};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -38,7 +38,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         let positions = Positions::All;
-        Settings { dim: 64, hidden: 128, layers: 2, dropout: 0.2, positions, behaviours: false }
+        Settings { dim: 64, hidden: 128, layers: 1, dropout: 0.2, positions, behaviours: false }
     }
 }
 
@@ -53,8 +53,8 @@ pub static SPEC: ModelSpec = ModelSpec {
     name: "gru4rec",
     title: "a recurrent network over the history",
     paper: "Hidasi, Karatzoglou, Baltrunas, Tikk, \"Session-based recommendations with recurrent neural networks\" (ICLR 2016)",
-    loss: Some(LossKind::Top1Max),
-    presets: &[],
+    loss: Some(LossKind::Softmax),
+    presets: &[Preset { name: "paper", settings: &["loss.kind=top1-max", "model.hidden=100"] }],
     behaviours: Behaviours::Optional,
     settings: SettingsType::of::<Settings>(),
 };

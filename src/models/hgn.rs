@@ -10,7 +10,7 @@
 //! has is left out, as in RecBole. A user whom the training did not have is 0. Start values: N(0, 1 / d) for embeddings, N(0, 2
 //! / (rows + columns)) (Glorot) for weights; biases 0.
 
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Output, Reads};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -57,7 +57,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "gates by the user over features and items of the history",
     paper: "Ma, Kang, Liu, \"Hierarchical gating networks for sequential recommendation\" (KDD 2019)",
     loss: Some(LossKind::Bpr),
-    presets: &[],
+    presets: &[Preset { name: "paper", settings: &["loss.kind=bpr", "model.dim=50", "data.max_len=5", "train.batch=4096", "train.weight_decay=1e-3"] }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };

@@ -5,7 +5,7 @@
 //! serve users who were not trained on: the context is all there is. Items are read from the table that they are scored by, and
 //! scored as they are: the paper rectifies them too. Start values: N(0, .01).
 
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -41,7 +41,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "the rectified sum of the items before",
     paper: "Nguyen, Takasu, \"NPE: neural personalized embedding for collaborative filtering\" (IJCAI 2018)",
     loss: Some(LossKind::Bce),
-    presets: &[],
+    presets: &[Preset { name: "paper", settings: &["loss.kind=bce"] }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };

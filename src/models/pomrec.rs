@@ -13,7 +13,7 @@
 //! is taken in two passes (equation 6 has lost the square on H in print), without an epsilon in its value.
 //! `Variant::Released` computes what the authors' published code does where that differs: see [`Variant`].
 
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Padding};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -74,7 +74,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "several interests of a user, by prompts",
     paper: "Dong, Song, Liu, Guan, \"Prompt-based multi-interest learning method for sequential recommendation\"",
     loss: Some(LossKind::Bpr),
-    presets: &[],
+    presets: &[Preset { name: "paper", settings: &["loss.kind=bpr", "model.variant=paper"] }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };

@@ -13,7 +13,7 @@
 //! a window at once, or (`model.positions = "last"`) at its end alone. Start values: N(0, .02).
 
 use super::pretext::{PreTrained, PretextConfig, PretextTask};
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Padding, Phase, Reads};
 use crate::data::samples::{Prefix, Samples, Window};
 use crate::error::{Error, Result};
@@ -125,8 +125,8 @@ pub static SPEC: ModelSpec = ModelSpec {
     name: "sasrec",
     title: "self-attention over the history",
     paper: "Kang, McAuley, \"Self-attentive sequential recommendation\" (ICDM 2018)",
-    loss: Some(LossKind::Bce),
-    presets: &[],
+    loss: Some(LossKind::Softmax),
+    presets: &[Preset { name: "paper", settings: &["loss.kind=bce", "model.dim=50", "train.batch=128"] },Preset { name: "recbole", settings: &["loss.kind=softmax", "model.norm=post", "model.heads=2", "model.inner=256", "model.dropout=0.5"] }],
     behaviours: Behaviours::Optional,
     settings: SettingsType::of::<Settings>(),
 };

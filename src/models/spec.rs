@@ -21,13 +21,13 @@ pub struct ModelSpec {
     pub paper: &'static str,
     /// The loss that serves users best by docs/performance.md; `loss.kind` changes it. None: the model has no training step.
     pub loss: Option<LossKind>,
-    /// Other sets of defaults, by name.
+    /// Other settings to start from, by name: `paper` are the published ones, the loss among them.
     pub presets: &'static [Preset],
     pub behaviours: Behaviours,
     pub settings: SettingsType,
 }
 
-/// Settings under one name, which `--preset` takes instead of the defaults.
+/// Settings under one name, which `--preset` puts over the defaults.
 pub struct Preset {
     pub name: &'static str,
     /// `key=value`, as `--set` takes them.
@@ -304,6 +304,33 @@ impl schemars::JsonSchema for ModelConfig {
 }
 
 impl ModelSpec {
+    /// The settings of a preset, as `--set` takes them.
+    ///
+    /// # Errors
+    /// An unknown name, with those that there are.
+    pub fn preset(&self, name: &str) -> Result<&'static [&'static str]> {
+        let names = || self.presets.iter().map(|preset| preset.name);
+        let found = self.presets.iter().find(|preset| preset.name == name);
+        found.map(|preset| preset.settings).ok_or_else(|| {
+            let meant = nearest(name, names()).map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+            let expected = match self.presets {
+                [] => format!("none: {} has no presets", self.name),
+                _ => format!("a preset of {}: {}", self.name, names().collect::<Vec<_>>().join(", ")),
+            };
+            Error::Usage(format!("--preset: found {name:?}; expected {expected}{meant}"))
+        })
+    }
+
+    /// The paper in a few words: who, where and when.
+    pub fn reference(&self) -> String {
+        let authors = self.paper.split(", \"").next().unwrap_or_default();
+        let venue = self.paper.rfind(" (").map_or("", |at| &self.paper[at..]);
+        match authors.split(", ").collect::<Vec<_>>()[..] {
+            [first, _, _, ..] => format!("{first} et al.{venue}"),
+            _ => format!("{authors}{venue}"),
+        }
+    }
+
     /// The schema of the model's settings, its name among them.
     pub fn schema(&self) -> Schema {
         let mut schema = (self.settings.schema)();

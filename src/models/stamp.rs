@@ -9,7 +9,7 @@
 //! The weights of the attention are not normalised. The sigmoid about the scores is left out, as in the released code, whose
 //! softmax is over the scores themselves. Start values as published: N(0, .002) for the items, N(0, .05) for weights; biases 0.
 
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
@@ -43,7 +43,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "attention by the last item and the mean of a session",
     paper: "Liu, Zeng, Mokhosi, Zhang, \"STAMP: short-term attention/memory priority model for session-based recommendation\" (KDD 2018)",
     loss: Some(LossKind::Softmax),
-    presets: &[],
+    presets: &[Preset { name: "paper", settings: &["loss.kind=softmax", "model.dim=100", "train.batch=512", "train.lr=5e-3"] }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };

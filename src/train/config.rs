@@ -1,4 +1,4 @@
-//! All settings of a run, in layers: defaults, then a TOML file, then `--set key=value`.
+//! All settings of a run, in layers: defaults or a preset, then a file, then `--set key=value`.
 //!
 //! Every key is known: another one is an error that names the nearest, and a value of the wrong type or out of range is an
 //! error that names the key, what was found and what is expected. The resolved settings are kept in the run folder and read
@@ -18,11 +18,15 @@ use std::sync::LazyLock;
 
 mod earlier;
 mod kept;
+mod manual;
 mod names;
 mod phases;
+mod presets;
 mod training;
+mod used;
 
 use earlier::Earlier;
+pub use manual::{Row, markdown};
 use names::nearest;
 pub use phases::Overrides;
 pub use training::TrainConfig;
@@ -159,7 +163,10 @@ impl Config {
                 "model.name is missing; expected the model of this run, as in name = \"sasrec\" under [model]";
             Error::Usage(format!("{}: {problem}", path.display()))
         })?;
-        let config = Config::of(&name)?;
+        let mut config = Config::of(&name)?;
+        if old {
+            config.loss.kind = presets::published_loss(config.model.spec());
+        }
         if let (true, Some(model)) = (old, &mut model) {
             model.retain(|key, _| config.model.spec().has(key));
         }
@@ -280,13 +287,10 @@ impl Config {
         self.model.check()
     }
 
-    /// The settings as TOML, which [`Config::with_file`] reads back to the same. The world is left out where it is not used.
+    /// The settings that a run uses as TOML, which [`Config::with_file`] reads back to the same.
     pub fn to_toml(&self) -> String {
-        let mut table = toml::Table::try_from(self).expect("settings are a TOML table");
-        if self.data.path.is_some() {
-            table.remove("world");
-        }
-        toml::to_string(&table).expect("settings are a TOML table")
+        let all = serde_json::to_value(self).expect("settings are plain data");
+        toml::to_string(&settings::Given(&self.used(all))).expect("settings are a TOML table")
     }
 }
 
@@ -410,7 +414,9 @@ mod tests {
 
         let again = folder.path().join("b.toml");
         std::fs::write(&again, config.to_toml()).unwrap();
-        assert_eq!(defaults().with_file(&again).unwrap(), config);
+        let again = defaults().with_file(&again).unwrap();
+        assert_eq!(again.differences(&config), []);
+        assert_eq!(again, Config { loss: again.loss.clone(), ..config });
     }
 
     #[test]
@@ -469,11 +475,14 @@ mod tests {
             ("train.lr=0", "train.lr: found 0; expected a number above 0"),
             ("train.lr=-1e-3", "train.lr: found -0.001; expected a number above 0"),
             ("train.decoupled=1", "train.decoupled: found 1; expected true or false"),
-            ("train.batch=0", "train.batch: found 0; expected at least 1"),
-            ("train.max_steps=0", "train.max_steps: found 0; expected at least 1"),
+            ("train.batch=0", "train.batch: found 0; expected a whole number of at least 1"),
+            ("train.max_steps=0", "train.max_steps: found 0; expected a whole number of at least 1"),
             ("train.patience=-1", "train.patience: found -1; expected a whole number of at least 0"),
-            ("data.max_len=0", "data.max_len: found 0; expected at least 1"),
-            ("eval.metric=auc", "eval.metric: found \"auc\"; expected recall@K, ndcg@K, precision@K, map@K or mrr"),
+            ("data.max_len=0", "data.max_len: found 0; expected a whole number of at least 1"),
+            (
+                "eval.metric=auc",
+                "eval.metric: found \"auc\"; expected recall@K (or hit@K), ndcg@K, precision@K, map@K, mrr@K or mrr",
+            ),
             ("eval.protocol=sampled:0", "eval.protocol: found \"sampled:0\"; expected full, or sampled:N"),
             ("eval.ties=luck", "eval.ties: found \"luck\"; expected "),
             ("data.split=half", "expected \"leave-one-out\""),

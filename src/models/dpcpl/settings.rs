@@ -6,7 +6,7 @@ use crate::data::Learn;
 use crate::error::{Error, Result};
 use crate::kernels::fourier;
 use crate::models::phase::{Phase, Take};
-use crate::models::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use crate::models::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use crate::models::{LossKind, Model};
 use crate::nn::encoder::{Encoder, Norm};
 use crate::nn::miner::Miner;
@@ -141,7 +141,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     paper: "Wang, Han et al., \"Denoising pre-training and customized prompt learning for efficient multi-behavior sequential \
             recommendation\"",
     loss: Some(LossKind::Bpr),
-    presets: &[],
+    presets: &[Preset { name: "paper", settings: &["loss.kind=bpr", "model.dim=256", "model.layers=4"] }],
     behaviours: Behaviours::Always,
     settings: SettingsType::of::<Settings>(),
 };

@@ -84,7 +84,7 @@ impl Config {
     /// Every key whose value differs, with both values; of a training in several phases, those of each phase as they are in
     /// effect.
     pub fn differences(&self, other: &Config) -> Vec<(String, Value, Value)> {
-        let [a, b] = [self, other].map(|config| leaves(&config.in_effect()));
+        let [a, b] = [self, other].map(|config| leaves(&config.used(config.in_effect())));
         let value = |list: &[(String, Value)], key: &str| {
             list.iter().find(|(k, _)| k == key).map_or(Value::Null, |(_, v)| v.clone())
         };
