@@ -295,10 +295,7 @@ fn wrong_files_are_refused_and_leave_nothing() {
             random("{ min = 0.0, most = 0.1 }"),
             "sweep.toml:4: model.dropout: found { min = 0.0, most = 0.1 }; expected a list of values",
         ),
-        (
-            random("{ min = 0.0, max = \"high\" }"),
-            "sweep.toml:4: model.dropout: found \"high\"; expected a number",
-        ),
+        (random("{ min = 0.0, max = \"high\" }"), "sweep.toml:4: model.dropout: found \"high\"; expected a number"),
         (
             sasrec("[random]\ntrials = 2\nmodel.dim = { min = 1, max = 1.5 }\n"),
             "model.dim: found floating point `1.5`; expected a whole",

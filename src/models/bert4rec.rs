@@ -62,7 +62,10 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "self-attention from both sides, by hidden items",
     paper: "Sun et al., \"BERT4Rec: sequential recommendation with bidirectional encoder representations from Transformer\" (CIKM 2019)",
     loss: Some(LossKind::Softmax),
-    presets: &[Preset { name: "paper", settings: &["loss.kind=softmax", "train.lr=1e-4", "train.weight_decay=0.01", "train.decoupled=true"] }],
+    presets: &[Preset {
+        name: "paper",
+        settings: &["loss.kind=softmax", "train.lr=1e-4", "train.weight_decay=0.01", "train.decoupled=true"],
+    }],
     behaviours: Behaviours::Optional,
     settings: SettingsType::of::<Settings>(),
 };

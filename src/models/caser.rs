@@ -58,7 +58,17 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "convolutions over the last items as an image",
     paper: "Tang, Wang, \"Personalized top-N sequential recommendation via convolutional sequence embedding\" (WSDM 2018)",
     loss: Some(LossKind::Bce),
-    presets: &[Preset { name: "paper", settings: &["loss.kind=bce", "model.dim=50", "model.dropout=0.5", "train.batch=512", "train.weight_decay=1e-6", "train.negatives=3"] }],
+    presets: &[Preset {
+        name: "paper",
+        settings: &[
+            "loss.kind=bce",
+            "model.dim=50",
+            "model.dropout=0.5",
+            "train.batch=512",
+            "train.weight_decay=1e-6",
+            "train.negatives=3",
+        ],
+    }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };

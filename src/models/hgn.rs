@@ -57,7 +57,10 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "gates by the user over features and items of the history",
     paper: "Ma, Kang, Liu, \"Hierarchical gating networks for sequential recommendation\" (KDD 2019)",
     loss: Some(LossKind::Bpr),
-    presets: &[Preset { name: "paper", settings: &["loss.kind=bpr", "model.dim=50", "data.max_len=5", "train.batch=4096", "train.weight_decay=1e-3"] }],
+    presets: &[Preset {
+        name: "paper",
+        settings: &["loss.kind=bpr", "model.dim=50", "data.max_len=5", "train.batch=4096", "train.weight_decay=1e-3"],
+    }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };

@@ -126,7 +126,19 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "self-attention over the history",
     paper: "Kang, McAuley, \"Self-attentive sequential recommendation\" (ICDM 2018)",
     loss: Some(LossKind::Softmax),
-    presets: &[Preset { name: "paper", settings: &["loss.kind=bce", "model.dim=50", "train.batch=128"] },Preset { name: "recbole", settings: &["loss.kind=softmax", "model.norm=post", "model.heads=2", "model.inner=256", "model.dropout=0.5"] }],
+    presets: &[
+        Preset { name: "paper", settings: &["loss.kind=bce", "model.dim=50", "train.batch=128"] },
+        Preset {
+            name: "recbole",
+            settings: &[
+                "loss.kind=softmax",
+                "model.norm=post",
+                "model.heads=2",
+                "model.inner=256",
+                "model.dropout=0.5",
+            ],
+        },
+    ],
     behaviours: Behaviours::Optional,
     settings: SettingsType::of::<Settings>(),
 };

@@ -43,7 +43,10 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "attention by the last item and the mean of a session",
     paper: "Liu, Zeng, Mokhosi, Zhang, \"STAMP: short-term attention/memory priority model for session-based recommendation\" (KDD 2018)",
     loss: Some(LossKind::Softmax),
-    presets: &[Preset { name: "paper", settings: &["loss.kind=softmax", "model.dim=100", "train.batch=512", "train.lr=5e-3"] }],
+    presets: &[Preset {
+        name: "paper",
+        settings: &["loss.kind=softmax", "model.dim=100", "train.batch=512", "train.lr=5e-3"],
+    }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };
