@@ -34,6 +34,16 @@ fn main() -> ExitCode {
         models::trials(),
         pipelines::trials(),
     ];
-    let trials = all.into_iter().flatten().collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let trials: Vec<_> = all.into_iter().flatten().collect();
+    let filter = arguments.filter.clone();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Without one, the name of a kernel that is not registered would pass.
+    if let Some(filter) = filter.filter(|_| !arguments.list && conclusion.num_filtered_out > 0) {
+        let run = conclusion.num_passed + conclusion.num_failed + conclusion.num_ignored + conclusion.num_measured;
+        if run == 0 {
+            eprintln!("error: no test has {filter:?} in its name; --list shows all");
+            return ExitCode::from(2);
+        }
+    }
+    conclusion.exit_code()
 }

@@ -12,7 +12,7 @@ use wgrec::device::gpu::bind;
 use wgrec::device::gpu::shader::Shader;
 use wgrec::graph::plan::{Options, Planned};
 use wgrec::kernels::launch::Source;
-use wgrec::kernels::{Caps, Cooperative, Launch, SHADERS};
+use wgrec::kernels::{Caps, Cooperative, KERNELS, Kernel, Launch};
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -44,7 +44,7 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// shaders/*.wgsl, kernels::SHADERS and kernels-tests/cases/*.rs name the same kernels.
+/// shaders/*.wgsl, kernels-tests/cases/*.rs and the list of the kernels name the same ones.
 fn every_file() -> Result<(), Failed> {
     let stems = |folder: &str, extension: &str| -> Result<BTreeSet<String>, Failed> {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -52,18 +52,17 @@ fn every_file() -> Result<(), Failed> {
         let files = files.filter(|p| p.extension().is_some_and(|e| e == extension));
         Ok(files.map(|p| p.file_stem().expect("it has an extension").to_string_lossy().into_owned()).collect())
     };
-    let shaders = stems("shaders", "wgsl")?;
-    let registered: BTreeSet<String> = SHADERS.iter().map(|(name, _)| name.to_string()).collect();
-    let case_files: BTreeSet<String> = stems("kernels-tests/cases", "rs")?.into_iter().filter(|s| s != "mod").collect();
-    let collected: BTreeSet<String> = cases::ALL.iter().map(|(name, _)| name.to_string()).collect();
-    let with_generated: BTreeSet<String> = shaders.iter().cloned().chain(["elementwise".to_string()]).collect();
-    let equal = |what: &str, a: &BTreeSet<String>, b: &BTreeSet<String>| {
-        let apart: Vec<_> = a.symmetric_difference(b).collect();
-        if apart.is_empty() { Ok(()) } else { Err(Failed::from(format!("{what}: {apart:?} is not in both"))) }
+    let equal = |what: &str, a: BTreeSet<String>, b: BTreeSet<String>| {
+        let apart: Vec<_> = a.symmetric_difference(&b).collect();
+        let add = "names of kernels are added in src/kernels/mod.rs";
+        if apart.is_empty() { Ok(()) } else { Err(Failed::from(format!("{what}: {apart:?} is not in both ({add})"))) }
     };
-    equal("shaders/ and kernels::SHADERS", &shaders, &registered)?;
-    equal("shaders/ and kernels-tests/cases/", &with_generated, &case_files)?;
-    equal("kernels-tests/cases/ and cases::ALL", &case_files, &collected)
+    let listed = |kernels: &mut dyn Iterator<Item = &Kernel>| kernels.map(|k| k.name.to_string()).collect();
+    let with_shader = listed(&mut KERNELS.iter().filter(|kernel| kernel.shader.is_some()));
+    equal("shaders/ and the list of kernels", stems("shaders", "wgsl")?, with_shader)?;
+    let mut cases = stems("kernels-tests/cases", "rs")?;
+    cases.remove("mod");
+    equal("kernels-tests/cases/ and the list of kernels", cases, listed(&mut KERNELS.iter()))
 }
 
 /// The least that an adapter has, then subgroups and large tiles, then cooperative matrices too, of either size, in subgroups of
@@ -101,7 +100,8 @@ fn every_entry_point() -> Result<(), Failed> {
             declared.entry(stem).or_default().extend(module.entry_points.into_iter().map(|e| e.name));
         }
     }
-    if let Some((stem, _)) = SHADERS.iter().find(|(stem, _)| !launched.contains_key(stem)) {
+    let never = |kernel: &&Kernel| kernel.shader.is_some() && !launched.contains_key(kernel.name);
+    if let Some(Kernel { name: stem, .. }) = KERNELS.iter().find(never) {
         return Err(format!("no case launches shaders/{stem}.wgsl").into());
     }
     for (stem, entries) in declared {
@@ -127,7 +127,7 @@ fn has_loop(module: &naga::Module, block: &naga::Block) -> bool {
 /// The built-in takes a capability that no launch should need without cause.
 fn subgroup_ids() -> Result<(), Failed> {
     let mut seen = HashSet::new();
-    for (node, launch) in launches(&cases::cooperative())? {
+    for (node, launch) in launches(&cases::cooperative::cases())? {
         let text = Shader::of(&node, &launch, false).text().to_string();
         let cooperative = launch.source == Source::File("cooperative");
         let fixed = launch.constants.iter().any(|(name, _)| *name == "SUBGROUP");

@@ -1,64 +1,32 @@
-//! The cases of every kernel, a file each, named as its shader.
-
-mod adam;
-mod attention;
-mod bpr;
-mod complex_linear;
-mod conv;
-mod cooperative;
-mod elementwise;
-mod embedding;
-mod fft;
-mod filter;
-mod gru;
-mod layer_norm;
-mod logdet;
-mod matmul;
-mod moments;
-mod random;
-mod rank;
-mod reduce;
-mod softmax;
-mod softmax_loss;
-mod strided;
-mod watch;
+//! The cases of every kernel, a file each, named as the kernel.
 
 use crate::harness::{Case, checks};
 use libtest_mimic::Trial;
-
-pub use cooperative::cases as cooperative;
+use wgrec::kernels::KERNELS;
+use wgrec::kernels::example::Scale;
 
 type Cases = fn() -> Vec<Case>;
 
-/// By the stem of the shader; elementwise chains have no file, their shaders are generated.
-pub const ALL: &[(&str, Cases)] = &[
-    ("adam", adam::cases),
-    ("attention", attention::cases),
-    ("bpr", bpr::cases),
-    ("complex_linear", complex_linear::cases),
-    ("conv", conv::cases),
-    ("cooperative", cooperative::cases),
-    ("elementwise", elementwise::cases),
-    ("embedding", embedding::cases),
-    ("fft", fft::cases),
-    ("filter", filter::cases),
-    ("gru", gru::cases),
-    ("layer_norm", layer_norm::cases),
-    ("logdet", logdet::cases),
-    ("matmul", matmul::cases),
-    ("moments", moments::cases),
-    ("random", random::cases),
-    ("rank", rank::cases),
-    ("reduce", reduce::cases),
-    ("softmax", softmax::cases),
-    ("softmax_loss", softmax_loss::cases),
-    ("strided", strided::cases),
-    ("watch", watch::cases),
-];
+macro_rules! cases {
+    ($($name:ident)* ; $($generated:ident)*) => {
+        $(pub mod $name;)*
+        $(pub mod $generated;)*
+
+        /// By the name of the kernel.
+        pub const ALL: &[(&str, Cases)] =
+            &[$((stringify!($name), $name::cases),)* $((stringify!($generated), $generated::cases),)*];
+    };
+}
+wgrec::for_each_kernel!(cases);
 
 pub fn trials() -> Vec<Trial> {
     let of_cases = ALL.iter().flat_map(|(kernel, cases)| cases().into_iter().flat_map(|c| checks::trials(kernel, c)));
+    let of_examples = KERNELS.iter().flat_map(|kernel| {
+        let examples = (kernel.examples)(Scale::Quick);
+        examples.iter().map(Case::of_example).flat_map(|c| checks::trials(kernel.name, c)).collect::<Vec<_>>()
+    });
     of_cases
+        .chain(of_examples)
         .chain(attention::trials())
         .chain(fft::trials())
         .chain(layer_norm::trials())

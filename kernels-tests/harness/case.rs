@@ -4,9 +4,11 @@
 use super::compare::Tolerance;
 use super::recipe::Recipe;
 use std::sync::Arc;
+use wgrec::device::check::ALLOWED;
 use wgrec::graph::{Graph, Step, Var};
-use wgrec::tensor::Tensor;
+use wgrec::kernels::example::Example;
 use wgrec::tensor::philox::Stream;
+use wgrec::tensor::{DType, Tensor};
 
 /// What an input is to the graph.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +61,20 @@ impl Case {
             needs_f32: false,
             hides_nan: false,
         }
+    }
+
+    /// An example of a kernel, as the self-check and the bench run it. Values that f16 and NaN are tried with are in the cases.
+    pub fn of_example(example: &Example) -> Case {
+        let mut case = Case::new(format!("example_{}_{}", example.name, example.sizes).replace(' ', "_"));
+        for (i, (spec, _)) in example.operands.iter().enumerate() {
+            let recipe = Recipe::exactly(example.tensor(i, 0));
+            let role = if spec.dtype == DType::U32 { Role::Input } else { Role::State };
+            case = case.operand(recipe, role, example.by.contains(&i));
+        }
+        case.segments = example.segments.map(|[table, list]| (table, vec![list]));
+        let build = example.build.clone();
+        let case = case.ops(move |g, x| build(g, x).unwrap_or_else(|e| panic!("{e}")));
+        case.tolerance(ALLOWED, ALLOWED).needs_f32().hides_nan()
     }
 
     /// One case a shape; `name` is followed by the shape.

@@ -2,12 +2,12 @@
 
 use crate::cases;
 use crate::harness;
-use wgrec::bench::{self, Scale};
 use wgrec::device::gpu::{Gpu, bind};
 use wgrec::device::{Device, check};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan, Planned};
-use wgrec::kernels::{Caps, Launch};
+use wgrec::kernels::example::Scale;
+use wgrec::kernels::{Caps, KERNELS, Launch};
 use wgrec::models::MODELS;
 use wgrec::models::{FeatureCounts, Loss, LossKind, Task, spec::Behaviours};
 use wgrec::optim::Adam;
@@ -44,9 +44,9 @@ pub fn all(gpu: &Gpu) -> Result<Launches> {
             all.extend(harness::run::launches(&case, caps, options)?);
         }
     }
-    for case in bench::kernels::cases(None, Scale::Full)? {
+    for example in KERNELS.iter().flat_map(|kernel| (kernel.examples)(Scale::Full)) {
         for half in precisions() {
-            add(&mut all, case.plan(false, half)?, caps)?;
+            add(&mut all, example.plan(false, half)?, caps)?;
         }
     }
     for step in steps()? {

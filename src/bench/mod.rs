@@ -9,6 +9,7 @@ pub mod kernels;
 pub mod report;
 pub mod whole;
 
+pub use crate::kernels::example::Scale;
 pub use report::{Report, Row};
 
 use crate::error::Result;
@@ -49,22 +50,7 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
     sorted[below] + part * (above - sorted[below])
 }
 
-/// How much is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scale {
-    /// Those of `Full`, where it matters more: a product of 4096 x 4096 x 4096, a softmax loss over a million items.
-    Large,
-    /// Sizes that no cache holds, and enough runs for a spread.
-    Full,
-    /// Sizes for a software driver and for CI: seconds for all of it. The shares mean little there.
-    Quick,
-}
-
 impl Scale {
-    pub fn pick<T>(self, full: T, quick: T) -> T {
-        if self == Scale::Quick { quick } else { full }
-    }
-
     /// Calls `run`, which gives the seconds that count, until they add up to half a second or there are 30 of them.
     fn repeat(self, mut run: impl FnMut() -> Result<f64>) -> Result<Vec<f64>> {
         let (least, most, enough) = self.pick((4, 30, 0.5), (2, 5, 0.02));

@@ -2,9 +2,10 @@
 
 use super::{Settings, print};
 use std::path::{Path, PathBuf};
-use wgrec::bench::case::{Bench, Case};
+use wgrec::bench::case::{Bench, fits, runs_on};
 use wgrec::bench::{Report, Scale, kernels, whole};
 use wgrec::device::Device;
+use wgrec::kernels::example::Example;
 use wgrec::train::{Config, Session};
 use wgrec::{Error, Result};
 
@@ -140,14 +141,14 @@ fn measure_kernels(args: Kernels) -> Result<()> {
     let (device, _) = Device::open(&args.device)?;
     let [mut cases, mut small] = [scale, Scale::Quick].map(|scale| kernels::cases(args.name.as_deref(), scale));
     for cases in [&mut cases, &mut small].into_iter().flatten() {
-        cases.retain(|case| case.runs_on(&device));
+        cases.retain(|case| runs_on(case, &device));
     }
     let (cases, small) = (cases?, small?);
     let earlier = args.output.earlier(&Report::new("kernels", &device))?;
     if let Some(earlier) = &earlier {
-        earlier.check_shared(cases.iter().map(|c: &Case| (c.name.as_str(), c.sizes.as_str())))?;
+        earlier.check_shared(cases.iter().map(|c: &Example| (c.name.as_str(), c.sizes.as_str())))?;
     }
-    cases.iter().try_for_each(|case| case.fits(&device))?;
+    cases.iter().try_for_each(|case| fits(case, &device))?;
     let mut bench = Bench::new(&device, scale)?;
     let mut report = bench.report("kernels");
     print(&report.head())?;

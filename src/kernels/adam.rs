@@ -1,6 +1,7 @@
 //! Adam (Kingma and Ba, ICLR 2015), with decoupled (AdamW) or L2 weight decay: over one flat buffer, over a table whose
 //! gradient is rows, and the lazy form that leaves rows without a gradient alone.
 
+use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::wide;
 use super::launch::SEARCH;
 use super::parallel::{par_blocks, par_rows};
@@ -8,6 +9,7 @@ use super::real::Real;
 use super::{Args, Caps, Cost, Inputs, Launch, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
 use crate::graph::Step;
+use crate::tensor::Spec;
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -291,4 +293,32 @@ impl Op for AdamRows {
         let touched = if self.lazy { s.input("values").elements() } else { s.input("p").elements() } as u64;
         Cost { bytes: 24 * touched + s.spec("values").bytes() as u64, flops: 14 * touched }
     }
+}
+
+/// The flat buffer, and rows of a table.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let ([table, d], used) = ([scale.rows(), scale.width()], scale.pick(25_600, 40));
+    let settings = Settings::default();
+    let states = |example: Example, n: &[usize]| {
+        let example = example.of(Spec::f32(n), UNIT).of(Spec::f32(n), Fill::Float(0.01));
+        example.of(Spec::f32(n), Fill::Positive)
+    };
+    let n = table * d;
+    let flat = Example::new("adam", n.to_string(), move |g, x| {
+        g.try_push(Adam { settings }, &[x[0], x[1], x[2], x[3], x[4], g.step(), x[5]])
+    });
+    let flat = states(flat, &[n]).f32([n], UNIT).f32([n.div_ceil(Adam::BLOCK), 2], Fill::Positive).f32([], Fill::Ones);
+    let over = |name: &str, lazy: bool| {
+        let example = Example::new(name, format!("{used} rows of {table}x{d}"), move |g, x| {
+            let op = AdamRows { settings, lazy, decay: 0.0 };
+            g.try_push(op, &[x[0], x[1], x[2], x[3], x[4], x[5], g.step(), x[6]])
+        });
+        let rows = (0..used).map(|i| 1 + (i * (table - 1) / used) as u32).collect();
+        states(example, &[table, d])
+            .f32([used, d], UNIT)
+            .u32([used], Fill::Given(rows))
+            .u32([4], Fill::Given(vec![used as u32, used as u32, used as u32, 0]))
+            .f32([], Fill::Ones)
+    };
+    vec![flat, over("adam over rows", false), over("lazy adam", true)]
 }

@@ -1,5 +1,6 @@
 //! Scaled dot-product attention (Vaswani et al., "Attention is all you need", 2017), fused: the L x L weights never exist.
 
+use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::{self, wide};
 use super::launch::turns_of;
 use super::matmul::dot;
@@ -541,4 +542,21 @@ impl Op for AttentionBackward {
         let n = self.0.heads(s.input("q"));
         Cost { bytes: s.bytes(), flops: 10 * n.head_dim as u64 * self.0.pairs(n) }
     }
+}
+
+/// Causal, as SASRec has it; and with dropout.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [b, l, heads, d] = scale.pick([128, 200, 2, 64], [3, 37, 2, 20]);
+    let of = |name: &str, causal: bool, dropout: f64| {
+        let words = if causal { ", causal" } else { "" };
+        Example::new(name, format!("{b}x{l}x{d}, {heads} heads{words}"), move |_, x| {
+            Ok(vec![x[0].attention(x[1], x[2], x[3], heads, causal, dropout)])
+        })
+        .f32([b, l, d], UNIT)
+        .f32([b, l, d], UNIT)
+        .f32([b, l, d], UNIT)
+        .u32([b, l], if causal { Fill::Ones } else { Fill::Keep })
+        .both(&[0, 1, 2], &["attention backward"])
+    };
+    [of("attention", true, 0.0), of("attention dropout", false, 0.2)].concat()
 }

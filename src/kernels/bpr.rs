@@ -1,5 +1,6 @@
 //! Bayesian personalised ranking (Rendle et al., UAI 2009): the mean of -log sigmoid(positive - negative).
 
+use super::example::{Example, Fill, Scale, UNIT};
 use super::launch::{TREE, WORKGROUP, lanes, turns_of};
 use super::real::Real;
 use super::sums::{add_up, sum_chunks};
@@ -131,4 +132,14 @@ impl Op for BprBackward {
         let launch = Launch::of("bpr", "backward").params(Params::of(s));
         Ok(vec![launch.turns(turns_of(batch.div_ceil(WORKGROUP), 0) + TREE + turns_of(n, 0)).threads(batch, caps)?])
     }
+}
+
+/// A batch, and its gradients.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [b, n] = scale.pick([1 << 16, 8], [77, 3]);
+    Example::new("bpr", format!("{b}x{n}"), |g, x| Ok(vec![g.push(Bpr, x)]))
+        .f32([b], UNIT)
+        .f32([b, n], UNIT)
+        .f32([b], Fill::Positive)
+        .both(&[0, 1], &["bpr backward"])
 }

@@ -1,6 +1,7 @@
 //! Complex linear layers over blocks of channels, as real products of rows \[re, im\].
 
 use super::elementwise::Fun;
+use super::example::{Example, Fill, Scale, UNIT};
 use super::launch::turns_of;
 use super::parallel::{par_rows, span};
 use super::real::Real;
@@ -387,6 +388,18 @@ impl Op for ComplexLinearWeight {
     fn cost(&self, s: &Shapes) -> Cost {
         Dims::of(s.input("x"), s.output("dweight")).cost(s)
     }
+}
+
+/// The frequencies of a batch, in blocks of channels.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [b, f, blocks, i, j] = scale.pick([256, 26, 4, 16, 16], [7, 3, 3, 4, 2]);
+    let op = ComplexLinear { affine: true, relu: false };
+    let sizes = format!("{b}x{f}x2x{} in {blocks} blocks", blocks * i);
+    Example::new("complex linear", sizes, move |g, x| Ok(vec![g.push(op, x)]))
+        .f32([b, f, 2, blocks * i], UNIT)
+        .f32([blocks, 2, i, j], Fill::Float(0.3))
+        .f32([2, blocks * j], UNIT)
+        .both(&[0, 1, 2], &["complex linear backward", "complex linear weight", "sum"])
 }
 
 #[cfg(test)]

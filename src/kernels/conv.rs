@@ -1,5 +1,6 @@
 //! Convolution over time: one kernel forward, one for the gradient by the input; that by the weights is a matrix product.
 
+use super::example::{Example, Fill, Scale, UNIT};
 use super::launch::turns_of;
 use super::parallel::par_rows;
 use super::real::Real;
@@ -237,6 +238,16 @@ impl Op for ConvBackward {
     fn cost(&self, s: &Shapes) -> Cost {
         Cost { bytes: s.bytes(), flops: Dims::of(s.output("dx"), s.input("weight")).flops() }
     }
+}
+
+/// Filters of four positions over a batch.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [b, t, d, height, n] = scale.pick([256, 50, 64, 4, 64], [5, 11, 20, 4, 6]);
+    Example::new("conv", format!("{b}x{t}x{d}, {n} of {height}"), |_, x| Ok(vec![x[0].conv(x[1], x[2])]))
+        .f32([b, t, d], UNIT)
+        .f32([n, height, d], Fill::Float(0.1))
+        .f32([n], UNIT)
+        .both(&[0, 1, 2], &["conv backward", "slice", "concat", "matmul", "sum"])
 }
 
 #[cfg(test)]

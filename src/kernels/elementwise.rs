@@ -4,6 +4,7 @@
 //! NaN in, NaN out, comparisons included: a mask that is made of NaN must not select a number.
 
 use super::broadcast::{Broadcast, RANK};
+use super::example::{Example, Fill, Scale, UNIT};
 use super::lanes;
 use super::parallel::par_rows;
 use super::real::Real;
@@ -472,4 +473,23 @@ impl Op for Chain {
         let inputs = s.inputs.iter().enumerate().map(|(i, x)| (cut(x) as u32) << i).sum();
         Split::rows(parts, inputs)
     }
+}
+
+/// A chain that is one kernel, with its gradients; and all functions.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let n = scale.rows() * scale.width();
+    let chain =
+        Example::new("elementwise", n.to_string(), |_, x| Ok(vec![(x[0] * x[1] + x[0]).tanh() * x[1].sigmoid()]));
+    let smooth = Example::new("elementwise functions", n.to_string(), |_, x| {
+        let x = x[0];
+        let all = [x.sigmoid(), x.softplus(), x.gelu(), x.gelu_tanh(), x.exp(), x.sin(), x.cos(), x.square()];
+        Ok(vec![all.into_iter().reduce(|sum, y| sum + y * x.tanh()).expect("there are some")])
+    });
+    let kinked = Example::new("elementwise kinks", n.to_string(), |_, x| {
+        let (x, z) = (x[0], x[1]);
+        Ok(vec![x.relu() + x.abs().sqrt() * x.sign() + x.max(z) * x.min(z) + x.greater(z) + x.nonzero().log()])
+    });
+    let pair = |example: Example| example.f32([n], UNIT).f32([n], UNIT);
+    let functions = smooth.f32([n], Fill::Float(4.0)).both(&[0], &["elementwise"]);
+    [pair(chain).both(&[0, 1], &["elementwise"]), functions, vec![pair(kinked)]].concat()
 }

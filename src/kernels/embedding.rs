@@ -1,5 +1,6 @@
 //! Embedding gather, and its gradient by sorted segments: no atomics, the same bits every time.
 
+use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::wide;
 use super::launch::{SEARCH, turns_of};
 use super::parallel::par_rows;
@@ -360,4 +361,41 @@ impl Op for GatherDot {
         let d = s.input("users")[1] as u64;
         Cost { bytes: (4 * n * d).min(s.spec("table").bytes() as u64) + 8 * n, flops: 2 * n * d }
     }
+}
+
+/// Rows of a table, in order and at random, and the way back: by sorted segments, and of a small table without.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let (n, d, table) = (scale.rows(), scale.width(), scale.pick(100_000, 61));
+    let gather = |name: &str, indices| {
+        Example::new(name, format!("{n}x{d}"), |_, x| Ok(vec![x[0].gather(x[1])]))
+            .f32([n + 1, d], UNIT)
+            .u32([n], indices)
+    };
+    // One row after the other, each a few times; and at random, where rows of the batch lie far apart.
+    let in_order = (0..n).map(|i| 1 + (i * (table - 1) / n) as u32).collect();
+    let scatter = |name: &str, indices| {
+        Example::new("scatter", format!("{n}x{d} to {table}"), |_, x| Ok(vec![x[0].gather(x[1])]))
+            .f32([table, d], UNIT)
+            .u32([n], indices)
+            .segments(0, 1)
+            .backward(&[0], &["gather backward"])
+            .named(name)
+    };
+    let small = Example::new("small gather", format!("{n}x{d} to 40"), |_, x| Ok(vec![x[0].gather(x[1])]))
+        .f32([40, d], UNIT)
+        .u32([n], Fill::Below(40))
+        .backward(&[0], &["small gather backward"]);
+    let [users, listed] = scale.pick([4096, 101], [9, 14]);
+    let dot = Example::new("gather dot", format!("{users}x{listed}x{d}"), |g, x| Ok(vec![g.push(GatherDot, x)]))
+        .f32([users, d], UNIT)
+        .f32([table, d], UNIT)
+        .u32([users, listed], Fill::Below(table as u32));
+    vec![
+        gather("gather contiguous", Fill::Ascending),
+        gather("gather random", Fill::Below(n as u32 + 1)),
+        scatter("scatter contiguous", Fill::Given(in_order)),
+        scatter("scatter random", Fill::Below(table as u32)),
+        small,
+        dot,
+    ]
 }

@@ -1,5 +1,6 @@
 //! Fourier transform of real channels along a sequence, and its inverse.
 
+use super::example::{Example, Scale, UNIT};
 use super::fourier::{self, LONGEST, Params, Sequence, frequencies, is_edge};
 use super::parallel::par_rows;
 use super::real::Real;
@@ -250,6 +251,15 @@ impl Op for Irfft {
     fn cost(&self, s: &Shapes) -> Cost {
         fourier::cost(s, s.output("y"), 1)
     }
+}
+
+/// There and back.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [b, t, d] = scale.pick([256, 50, 64], [5, 12, 7]);
+    Example::new("fft", format!("{b}x{t}x{d}"), move |_, x| Ok(vec![x[0].rfft().square().irfft(t)]))
+        .f32([b, t, d], UNIT)
+        .timed(&["rfft", "irfft"])
+        .both(&[0], &["rfft", "irfft"])
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A filter in the frequencies of a sequence: both transforms and the product between them in one kernel.
 
+use super::example::{Example, Scale, UNIT};
 use super::fft::{block, check_length};
 use super::fourier::{self, Params, Sequence, frequencies, is_edge, times};
 use super::launch::turns_of;
@@ -287,4 +288,13 @@ impl Op for FilterWeight {
     fn cost(&self, s: &Shapes) -> Cost {
         fourier::cost(s, s.input("x"), 2)
     }
+}
+
+/// FMLP-Rec's, both transforms in it. By x its gradient is a filter again.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [b, t, d] = scale.pick([256, 50, 64], [5, 12, 7]);
+    Example::new("filter", format!("{b}x{t}x{d}"), |_, x| Ok(vec![x[0].filter(x[1])]))
+        .f32([b, t, d], UNIT)
+        .f32([frequencies(t), 2, d], UNIT)
+        .both(&[0, 1], &["filter weight"])
 }

@@ -1,5 +1,6 @@
 //! A gated recurrent unit (GRU) over a sequence: one kernel forward, one backward.
 
+use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::wide;
 use super::launch::turns_of;
 use super::panel::Product;
@@ -348,6 +349,17 @@ impl Op for GruBackward {
     fn cost(&self, s: &Shapes) -> Cost {
         Cost { bytes: s.bytes(), flops: (s.output("dx").elements() * (2 * s.output("before").last_dim() + 6)) as u64 }
     }
+}
+
+/// A batch of whole sequences.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [b, t, h] = scale.pick([256, 50, 128], [5, 9, 12]);
+    Example::new("gru", format!("{b}x{t}x{h}"), |_, x| Ok(vec![x[0].gru(x[1], x[2], x[3])]))
+        .f32([b, t, 3 * h], UNIT)
+        .f32([3 * h, h], Fill::Float(1.0 / (h as f32).sqrt()))
+        .f32([3 * h], UNIT)
+        .u32([b, t], Fill::Keep)
+        .both(&[0, 1, 2], &["gru backward", "matmul", "sum"])
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Layer norm (Ba, Kiros and Hinton, 2016) and RMS norm (Zhang and Sennrich, 2019), fused with the residual before them.
 
+use super::example::{Example, Scale, UNIT};
 use super::fast::wide;
 use super::lanes::{self, Lanes};
 use super::parallel::{par_blocks, par_rows, par_rows2};
@@ -544,4 +545,19 @@ impl Op for LayerNormParameters {
     fn cost(&self, s: &Shapes) -> Cost {
         Cost { bytes: s.bytes(), flops: 5 * s.input("given_s").elements() as u64 }
     }
+}
+
+/// The norm alone, and with the residual before it.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [n, d] = [scale.rows(), scale.width()];
+    let timed = &["layer norm backward", "layer norm parameters"];
+    let plain = Example::new("layer norm", format!("{n}x{d}"), |_, x| Ok(vec![x[0].layer_norm(x[1], x[2], 1e-5)]))
+        .f32([n, d], UNIT)
+        .f32([d], UNIT)
+        .f32([d], UNIT);
+    let residual = Example::new("layer norm residual", format!("{n}x{d}"), |_, x| {
+        Ok(x[0].add_layer_norm(x[3], 0.2, x[1], x[2], 1e-5).to_vec())
+    });
+    let residual = residual.f32([n, d], UNIT).f32([d], UNIT).f32([d], UNIT).f32([n, d], UNIT);
+    [plain.both(&[0, 1, 2], timed), residual.both(&[0, 1, 2, 3], timed)].concat()
 }

@@ -1,11 +1,13 @@
 //! The logarithm of the determinant of small symmetric positive definite matrices.
 
+use super::example::{Example, Scale, UNIT};
 use super::launch::{lanes, turns_of};
 use super::parallel::par_rows2;
 use super::real::Real;
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
 use crate::tensor::Shape;
+use crate::tensor::Tensor;
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -120,6 +122,18 @@ impl Op for LogDet {
     fn cost(&self, s: &Shapes) -> Cost {
         Cost { bytes: s.bytes(), flops: (s.output("inverse").elements() * s.input("a").last_dim()) as u64 }
     }
+}
+
+/// Small matrices; by their gradient, which is their inverse, those of the products that they are made of.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [b, n] = scale.pick([4096, 16], [5, 6]);
+    Example::new("log det", format!("{b}x{n}x{n}"), move |g, x| {
+        let one = Tensor::f32([n, n], (0..n * n).map(|i| (i % (n + 1) == 0) as u32 as f32).collect());
+        Ok(vec![(x[0].matmul_t(x[0]) + g.constant(one)).log_det()])
+    })
+    .f32([b, n, n], UNIT)
+    .timed(&["log det"])
+    .both(&[0], &["elementwise", "matmul"])
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Batched matrix product in all four transpositions, with bias and activation in the epilogue.
 
 use super::elementwise::{Fun, relu};
+use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::wide;
 use super::launch::turns_of;
 use super::parallel::{par_rows, span};
@@ -8,7 +9,8 @@ use super::real::Real;
 use super::strided::transpose;
 use super::sums;
 use super::{
-    Args, Caps, Cooperative, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, fast, panel,
+    Args, Caps, Cooperative, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, cooperative,
+    fast, panel,
 };
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
@@ -71,12 +73,12 @@ struct Params {
 }
 
 /// How the shader goes about a product, by its extents alone.
-struct Layout {
+pub(super) struct Layout {
     /// What makes tiles; None: one invocation an output.
     tile: Option<Tile>,
     /// Parts that a long sum is cut into, and the terms of each.
     parts: usize,
-    k_part: usize,
+    pub(super) k_part: usize,
 }
 
 /// A workgroup's outputs: lanes along one side, and blocks of 4 x 4 outputs of each lane along it.
@@ -123,7 +125,7 @@ impl Layout {
     /// And of the small ones, which have a quarter of the lanes.
     const BUSY_SMALL: usize = 4 * Layout::BUSY;
 
-    fn of(d: Dims) -> Layout {
+    pub(super) fn of(d: Dims) -> Layout {
         let parts = (d.k / Layout::PART).min(Layout::BUSY_SMALL / Tile::SMALL.count(d).max(1));
         if d.batch == 1 && parts >= 2 {
             let k_part = d.k.div_ceil(parts).next_multiple_of(16);
@@ -180,11 +182,12 @@ impl GpuProduct {
         };
         let (tiles, lanes) = (tile.count(d), tile.side * tile.side);
         let first = match (self.cooperative(caps), parts) {
-            (Some(of), 1) => bind(self.launch("cooperative", "product")).cooperative(of, d, 1, caps)?,
+            (Some(of), 1) => cooperative::launch(bind(self.launch("cooperative", "product")), of, d, 1, caps)?,
             (Some(of), _) => {
                 let plain = MatMul::new(self.of.transpose_a, self.of.transpose_b);
                 let sums = GpuProduct { of: plain, first: First { y: 0, ..self.first }, add: false, ..*self };
-                bind(sums.launch("cooperative", "product").bind("y", self.partial)).cooperative(of, d, parts, caps)?
+                let launch = bind(sums.launch("cooperative", "product").bind("y", self.partial));
+                cooperative::launch(launch, of, d, parts, caps)?
             }
             (None, 1) => tiled("tiled", tile).turns(tile.turns(d.k)).groups(tiles, lanes, caps)?,
             (None, _) => tiled("parts", tile).turns(tile.turns(k_part)).groups(parts * tiles, lanes, caps)?,
@@ -221,22 +224,6 @@ impl GpuProduct {
         let b_row = if self.of.transpose_b { d.k } else { d.n };
         let by_four = [a_row, b_row, first.a, first.b].iter().all(|n| n.is_multiple_of(4));
         caps.cooperative.filter(|_| self.halves && by_four)
-    }
-}
-
-impl Launch {
-    /// A workgroup of cooperative.wgsl for each tile of a product, or of each of its parts.
-    fn cooperative(self, of: Cooperative, d: Dims, parts: usize, caps: &Caps) -> Result<Launch> {
-        let width = 4 * of.size as usize;
-        let tiles = d.batch * d.m.div_ceil(width) * d.n.div_ceil(width);
-        // What a lane copies of each operand's tile, and of each of its four matrices in the end.
-        let (size, lanes) = (of.size as usize, 4 * of.subgroup as usize);
-        let [copies, writes] = [2 * size * size, 4 * size * size].map(|n| n.div_ceil(lanes));
-        let steps = Layout::of(d).k_part.div_ceil(2 * size);
-        let turns = turns_of(steps, 2 * turns_of(copies, 0) + turns_of(2, 0)) + 4 * turns_of(writes, 0);
-        let l = self.turns(turns).constant("SIZE", of.size).constant("PARTS", (parts > 1) as u32);
-        let l = if of.fixed { l.constant("SUBGROUP", of.subgroup) } else { l };
-        l.groups(parts * tiles, lanes, caps)
     }
 }
 
@@ -544,6 +531,46 @@ impl Op for MatMul {
         let d = self.dims(s.input("a"), s.input("b"));
         Cost { bytes: s.bytes(), flops: (2 * d.batch * d.m * d.n * d.k) as u64 }
     }
+}
+
+/// Layers at the models' shapes, their gradients, and a product of each of a batch. Extents are rows x width x columns.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let square = if scale == Scale::Large { 4096 } else { scale.pick(1024, 40) };
+    let d = scale.width();
+    let shapes =
+        scale.pick([[12_800, d, d], [25_600, d, 3416], [256, d, 3416]], [[2100, d, 33], [67, d, 61], [5, d, 130]]);
+    let [b, m, k] = scale.pick([256, 50, 64], [5, 12, 7]);
+    let batched = Example::new("matmul batched", format!("{b}x{m}x{k}x{m}"), |_, x| Ok(vec![x[0].matmul_t(x[1])]))
+        .f32([b, m, k], UNIT)
+        .f32([b, m, k], Fill::Float(1.0 / (k as f32).sqrt()))
+        .both(&[0, 1], &["matmul"]);
+    shapes.into_iter().chain([[square; 3]]).flat_map(products).chain(batched).collect()
+}
+
+fn products([m, k, n]: [usize; 3]) -> Vec<Example> {
+    let sizes = format!("{m}x{k}x{n}");
+    let scaled = |n: usize| Fill::Float(1.0 / (n as f32).sqrt());
+    let layer = |name: &str, bias: bool, activation: Activation| {
+        Example::new(name, &sizes, move |_, x| Ok(vec![x[0].linear(x[1], bias.then_some(x[2]), activation)]))
+            .f32([m, k], UNIT)
+            .f32([n, k], scaled(k))
+            .f32([n], UNIT)
+            .product([m, n, k], [false, true])
+    };
+    let dx = Example::new("matmul backward x", &sizes, |_, x| Ok(vec![x[0].matmul(x[1])]))
+        .f32([m, n], UNIT)
+        .f32([n, k], scaled(n))
+        .product([m, k, n], [false, false]);
+    let dw = Example::new("matmul backward w", &sizes, |_, x| Ok(vec![x[0].t_matmul(x[1])]))
+        .f32([m, n], UNIT)
+        .f32([m, k], scaled(m))
+        .product([n, k, m], [true, false]);
+    let layers = [
+        layer("matmul", false, Activation::None),
+        layer("matmul bias", true, Activation::None),
+        layer("matmul bias relu", true, Activation::Relu),
+    ];
+    layers.into_iter().chain([dx, dw]).collect()
 }
 
 #[cfg(test)]

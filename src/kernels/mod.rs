@@ -1,7 +1,7 @@
 //! The kernels: for each, a shape rule, a gradient rule, a CPU twin and its GPU launches.
 //!
-//! Adding one takes three files and one line: `shaders/NAME.wgsl`, `src/kernels/NAME.rs` with `impl Op`,
-//! `kernels-tests/cases/NAME.rs`, and NAME in [`SHADERS`].
+//! Adding one takes three files and one line: `shaders/NAME.wgsl`, `src/kernels/NAME.rs` with `impl Op` and `examples`,
+//! `kernels-tests/cases/NAME.rs`, and NAME in the list below. CONTRIBUTING.md goes through it.
 
 pub(crate) mod fast;
 mod grad;
@@ -14,65 +14,76 @@ pub mod source;
 pub(crate) mod sums;
 mod var;
 
-pub mod adam;
-pub mod attention;
-pub mod bpr;
 mod broadcast;
-pub mod complex_linear;
-pub mod conv;
-pub mod elementwise;
-pub mod embedding;
-pub mod fft;
-pub mod filter;
+pub mod example;
 pub mod fourier;
-pub mod gru;
-pub mod layer_norm;
-pub mod logdet;
-pub mod matmul;
-pub mod moments;
-pub mod random;
-pub mod rank;
-pub mod reduce;
-pub mod softmax;
-pub mod softmax_loss;
-pub mod strided;
-pub mod watch;
 
 pub use crate::graph::launch;
 pub use crate::graph::{
     Args, Caps, Cooperative, Cost, Grads, Grid, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, Which,
 };
+use example::{Example, Scale};
 pub use real::Real;
 
-macro_rules! shaders {
-    ($($name:literal),* $(,)?) => {
-        /// Every shader file, by stem, with its text. `shaders/lib` holds what they import.
-        pub const SHADERS: &[(&str, &str)] = &[$(($name, include_str!(concat!("../../shaders/", $name, ".wgsl")))),*];
+/// Calls the macro `each` with the name of every kernel, here in the one list of them that there is: first those with a shader in
+/// `shaders/`, then those whose shaders are generated.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_each_kernel {
+    ($each:ident) => {
+        $each! {
+            adam
+            attention
+            bpr
+            complex_linear
+            conv
+            cooperative
+            embedding
+            fft
+            filter
+            gru
+            layer_norm
+            logdet
+            matmul
+            moments
+            random
+            rank
+            reduce
+            softmax
+            softmax_loss
+            strided
+            watch
+            ;
+            elementwise
+        }
     };
 }
-shaders![
-    "adam",
-    "attention",
-    "bpr",
-    "complex_linear",
-    "conv",
-    "cooperative",
-    "embedding",
-    "fft",
-    "filter",
-    "gru",
-    "layer_norm",
-    "logdet",
-    "matmul",
-    "moments",
-    "random",
-    "rank",
-    "reduce",
-    "softmax",
-    "softmax_loss",
-    "strided",
-    "watch",
-];
+
+/// A kernel, by the name of its files.
+pub struct Kernel {
+    pub name: &'static str,
+    /// None: it is generated.
+    pub shader: Option<&'static str>,
+    pub examples: fn(Scale) -> Vec<Example>,
+}
+
+macro_rules! kernels {
+    ($($name:ident)* ; $($generated:ident)*) => {
+        $(pub mod $name;)*
+        $(pub mod $generated;)*
+
+        /// Every kernel. `shaders/lib` holds what the shaders import.
+        pub const KERNELS: &[Kernel] = &[
+            $(Kernel {
+                name: stringify!($name),
+                shader: Some(include_str!(concat!("../../shaders/", stringify!($name), ".wgsl"))),
+                examples: $name::examples,
+            },)*
+            $(Kernel { name: stringify!($generated), shader: None, examples: $generated::examples },)*
+        ];
+    };
+}
+for_each_kernel!(kernels);
 
 /// Text that shaders prepend with `//!import NAME`, by name.
 pub const SHADER_LIBRARY: &[(&str, &str)] = &[

@@ -1,5 +1,6 @@
 //! Weighted mean and variance over a sequence, in two passes: PoMRec's centrality and dispersion (equations 5 and 6).
 
+use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::wide;
 use super::launch::{lanes, turns_of};
 use super::parallel::par_rows2;
@@ -238,4 +239,13 @@ impl Op for MomentsBackward {
     fn cost(&self, s: &Shapes) -> Cost {
         Cost { bytes: s.bytes(), flops: (10 * s.input("h").elements() * s.input("a")[2]) as u64 }
     }
+}
+
+/// PoMRec's interests.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [b, t, interests, d] = scale.pick([8192, 24, 2, 64], [9, 13, 2, 50]);
+    Example::new("moments", format!("{b}x{t}x{d}, {interests} interests"), |g, x| g.try_push(Moments, x))
+        .f32([b, t, interests], Fill::Float(1.0 / t as f32))
+        .f32([b, t, d], UNIT)
+        .both(&[0, 1], &["moments backward"])
 }

@@ -3,6 +3,7 @@
 //! Key: (seed, hash of the scope's name). Counter: (element / 4, micro-batch, step), so that fusing, recomputing and
 //! reordering keep every number, and each device draws the same words.
 
+use super::example::{Example, Scale, UNIT};
 use super::fast::wide;
 use super::launch::turns_of;
 use super::parallel::par_rows;
@@ -254,4 +255,18 @@ impl Op for Dropout {
     fn split(&self, s: &Shapes) -> Option<Split> {
         split(s, ["x"])
     }
+}
+
+/// Dropout, and each kind of noise.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [n, d] = [scale.rows(), scale.width()];
+    let dropout = Example::new("dropout", format!("{n}x{d}"), |_, x| Ok(vec![x[0].dropout(0.3)])).f32([n, d], UNIT);
+    let noise =
+        |kind: Noise, name: &str| Example::new(name, format!("{n}x{d}"), move |g, _| Ok(vec![g.noise(kind, [n, d])]));
+    let noises = [
+        noise(Noise::Uniform, "uniform noise"),
+        noise(Noise::Gaussian, "gaussian noise"),
+        noise(Noise::Gumbel, "gumbel noise"),
+    ];
+    dropout.both(&[0], &["dropout"]).into_iter().chain(noises).collect()
 }

@@ -1,12 +1,14 @@
 //! Ranking for evaluation: how many items score above and equal to the target, and the k best. Both walk the
 //! catalogue tile by tile; `ids` names the items of a tile (0: no item), `exclude` the items that do not compete.
 
+use super::example::{Example, Fill, Scale};
 use super::launch::{SEARCH, TREE, lanes, turns_of};
 use super::parallel::{par_rows, par_rows2};
 use super::real::Real;
 use super::{Args, Caps, Cost, Inputs, Launch, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
 use crate::tensor::Shape;
+use crate::tensor::Tensor;
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -278,4 +280,32 @@ impl Op for TopK {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         launch("top_k", s, s.input("best_scores")[1], caps)
     }
+}
+
+/// Scores of a catalogue for a batch of users: the rank of one item each, and the best ten.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [users, items, d] = scale.pick([256, 8192, 64], [32, 500, 50]);
+    let excluded = 20;
+    let offsets: Vec<u32> = (0..=users as u32).map(|user| user * excluded).collect();
+    let lists: Vec<u32> =
+        (0..users as u32).flat_map(|user| (0..excluded).map(move |i| 1 + user % 7 + 11 * i)).collect();
+    let sizes = format!("{users}x{d}x{items}");
+    // Sums that are exact, so that ranks are.
+    let scored = |example: Example| {
+        example.f32([users, d], Fill::Eighths).f32([items, d], Fill::Eighths).u32([items], Fill::Ascending)
+    };
+    let with_lists = |example: Example| {
+        let of = [users + 1, users * excluded as usize];
+        example.u32([of[0]], Fill::Given(offsets.clone())).u32([of[1]], Fill::Given(lists.clone()))
+    };
+    let rank = Example::new("full ranking", &sizes, |g, x| {
+        let scores = x[0].matmul_t(x[1]);
+        let target = g.push(Pick, &[scores, x[2], x[3]]);
+        g.try_push(Rank, &[scores, x[2], target, x[4], x[5]])
+    });
+    let best = Example::new("best ten", &sizes, move |g, x| {
+        let (scores, none) = (x[0].matmul_t(x[1]), g.constant(Tensor::u32([users, 10], vec![0; 10 * users])));
+        g.try_push(TopK, &[scores, x[2], x[3], x[4], g.scalar(0.0).expand([users, 10]), none])
+    });
+    vec![with_lists(scored(rank).u32([users], Fill::Below(items as u32 + 1))), with_lists(scored(best))]
 }

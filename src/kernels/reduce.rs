@@ -1,5 +1,6 @@
 //! Sum, mean and maximum over one axis, and the sum of squares that gradient clipping needs.
 
+use super::example::{Example, Scale, UNIT};
 use super::fast::sum_lanes;
 use super::launch::{TREE, lanes, turns_of};
 use super::parallel::par_rows;
@@ -7,6 +8,7 @@ use super::real::Real;
 use super::sums::{add_rows, add_up, join, sum_chunks};
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
+use crate::graph::Var;
 use crate::tensor::Spec;
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
@@ -309,6 +311,19 @@ impl Op for SumSquares {
 impl SumSquares {
     /// Workgroups of the first launch, each leaving one partial sum.
     pub const GROUPS: usize = 256;
+}
+
+/// Over rows, over columns, and over everything.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [n, d] = [scale.rows(), scale.width()];
+    let of = |name: &str, build: for<'g> fn(Var<'g>) -> Var<'g>| {
+        Example::new(name, format!("{n}x{d}"), move |_, x| Ok(vec![build(x[0])])).f32([n, d], UNIT)
+    };
+    let squares = Example::new("sum of squares", format!("{n}x{d}"), |g, x| Ok(vec![g.push(SumSquares, x)]));
+    let sums =
+        [of("reduce rows", |x| x.mean(1)), of("reduce columns", |x| x.mean(0)), of("reduce all", |x| x.mean_all())];
+    let alone = [of("reduce max", |x| x.max_over(1)), squares.f32([n, d], UNIT)];
+    sums.into_iter().flat_map(|sum| sum.both(&[0], &[])).chain(alone).collect()
 }
 
 #[cfg(test)]

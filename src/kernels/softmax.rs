@@ -1,5 +1,6 @@
 //! Softmax over any axis, with a mask.
 
+use super::example::{Example, Fill, Scale};
 use super::fast::wide;
 use super::lanes::{self, Lanes};
 use super::matmul::dot;
@@ -317,4 +318,17 @@ impl Op for SoftmaxBackward {
         let n = s.input("probabilities").elements() as u64;
         Cost { bytes: 12 * n, flops: 4 * n }
     }
+}
+
+/// Many short rows, a few long ones, and rows with a mask.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let (n, d) = (scale.rows(), scale.width());
+    let of = |[n, d]: [usize; 2]| {
+        Example::new("softmax", format!("{n}x{d}"), |_, x| Ok(vec![x[0].softmax(1, None)]))
+            .f32([n, d], Fill::Float(4.0))
+    };
+    let masked = Example::new("softmax masked", format!("{n}x{d}"), |_, x| Ok(vec![x[0].softmax(1, Some(x[1]))]));
+    let masked = masked.f32([n, d], Fill::Float(4.0)).u32([n, d], Fill::Keep);
+    let all = [of([n, d]), of(scale.pick([1 << 14, 4096], [3, 4099])), masked];
+    all.into_iter().flat_map(|example| example.both(&[0], &["softmax backward"])).collect()
 }

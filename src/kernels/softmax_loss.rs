@@ -1,5 +1,6 @@
 //! Softmax cross-entropy over the whole catalogue, with its gradients: the logits of [rows x items] never exist.
 
+use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::{self, wide};
 use super::launch::{TREE, lanes, turns_of};
 use super::matmul::{Dims, First, GpuProduct, MatMul};
@@ -421,4 +422,17 @@ fn product([m, n, k]: [usize; 3], y: &mut [f32], a: &[f32], sa: [usize; 2], b: &
     let [sa, sb] = [sa, sb].map(|s| s.map(|x| x as isize));
     // SAFETY: the lengths were checked against the strides; y is exclusive.
     unsafe { f32::gemm(m, n, k, y.as_mut_ptr(), [n as isize, 1], add, a.as_ptr(), sa, b.as_ptr(), sb) }
+}
+
+/// The loss, with the gradients of rows and table, which one kernel makes.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [n, items] = if scale == Scale::Large { [4096, 1_000_000] } else { scale.pick([25_600, 3416], [42, 61]) };
+    let (d, op) = (scale.width(), SoftmaxLoss { first: 1, classes: items, bias: false });
+    vec![
+        Example::new("softmax loss", format!("{n}x{d}x{items}"), move |g, x| g.try_push(op, x))
+            .f32([n, d], UNIT)
+            .f32([items + 1, d], UNIT)
+            .u32([n], Fill::Below(items as u32 + 1))
+            .f32([n], Fill::Ones),
+    ]
 }

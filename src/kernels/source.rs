@@ -2,7 +2,7 @@
 //! from.
 
 use super::launch::Source;
-use super::{SHADER_LIBRARY, SHADERS};
+use super::{KERNELS, SHADER_LIBRARY};
 use std::fmt::Write;
 
 /// The text of one shader variant.
@@ -23,7 +23,7 @@ pub struct Assembled {
 /// loop that `unrolled` asks for.
 pub fn assemble(source: &Source, constants: &[(&str, u32)], reverse: bool) -> Assembled {
     let (name, body) = match source {
-        Source::File(stem) => (format!("shaders/{stem}.wgsl"), find(SHADERS, stem)),
+        Source::File(stem) => (format!("shaders/{stem}.wgsl"), shader(stem)),
         Source::Generated(text) => ("generated shader".to_string(), text.as_str()),
     };
     // What a shader enables must come first, on the first line, so that all others keep their numbers.
@@ -121,7 +121,7 @@ impl Assembled {
         for stem in body.lines().filter_map(|line| line.strip_prefix("//!import ")).map(str::trim) {
             if !imported.iter().any(|x| x == stem) {
                 imported.push(stem.to_string());
-                let text = find(SHADER_LIBRARY, stem);
+                let text = library(stem);
                 self.import(text, constants, imported);
                 self.push(format!("shaders/lib/{stem}.wgsl"), &unrolled(text, constants));
             }
@@ -265,9 +265,14 @@ fn closing(text: &str) -> usize {
     text.char_indices().find(closes).expect("brackets close").0
 }
 
-fn find(files: &[(&str, &'static str)], stem: &str) -> &'static str {
-    let found = files.iter().find(|(name, _)| *name == stem);
-    found.unwrap_or_else(|| panic!("there is no shader called {stem}")).1
+fn shader(stem: &str) -> &'static str {
+    let of_kernel = KERNELS.iter().find(|kernel| kernel.name == stem).and_then(|kernel| kernel.shader);
+    of_kernel.unwrap_or_else(|| panic!("there is no shader called {stem}"))
+}
+
+fn library(stem: &str) -> &'static str {
+    let found = SHADER_LIBRARY.iter().find(|(name, _)| *name == stem);
+    found.unwrap_or_else(|| panic!("there is no shaders/lib/{stem}.wgsl")).1
 }
 
 #[cfg(test)]

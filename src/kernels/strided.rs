@@ -1,10 +1,14 @@
 //! Moving elements without arithmetic: views, expansion, permutation, slices, concatenation. All but the view are one
 //! strided copy; the same shader copies floats and integers, as words.
 
+use super::example::{Example, Scale, UNIT};
 use super::parallel::par_rows;
 use super::real::Real;
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::graph::Value;
+use crate::graph::Var;
 use crate::tensor::{DType, Shape, Spec};
 use bytemuck::{Pod, Zeroable};
 
@@ -518,4 +522,19 @@ impl Op for Assign {
     }
 
     copying!(Operands::new().any("y", "..").any("x", "..").out("y"), false, |_, _| None);
+}
+
+/// Each way of moving elements.
+pub fn examples(scale: Scale) -> Vec<Example> {
+    let [b, t, d] = scale.pick([4096, 50, 64], [7, 6, 5]);
+    let of = |name: &str, build: fn(&Graph, Var) -> Value| {
+        Example::new(name, format!("{b}x{t}x{d}"), move |g, x| Ok(vec![g.var(build(g, x[0]))])).f32([b, t, d], UNIT)
+    };
+    let all = [
+        of("permute", |_, x| x.permute(&[2, 0, 1]).value),
+        of("slice", |_, x| x.slice(1, 1, 3).value),
+        of("concat", |g, x| g.concat(1, &[x, x]).value),
+        of("expand", |_, x| x.slice(1, 0, 1).expand(x.shape()).value),
+    ];
+    all.into_iter().flat_map(|example| example.both(&[0], &[])).collect()
 }

@@ -1,6 +1,7 @@
 //! Watch over a training's loss. The device keeps the number of the first step whose loss is not finite, so that the host
 //! need not read the loss of each.
 
+use super::example::{Example, Fill, Scale, UNIT};
 use super::real::Real;
 use super::{Args, Caps, Cost, Inputs, Launch, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
@@ -74,6 +75,12 @@ impl Op for Watch {
     fn cost(&self, s: &Shapes) -> Cost {
         Cost { bytes: (s.spec("step").bytes() + 32) as u64, flops: 0 }
     }
+}
+
+/// One step.
+pub fn examples(_scale: Scale) -> Vec<Example> {
+    let watch = Example::new("watch", "1", |g, x| g.try_push(Watch, &[x[0], x[1], x[2], g.step(), x[3]]));
+    vec![watch.f32([1], UNIT).f32([1], UNIT).f32([1], Fill::Ones).f32([1], Fill::Float(0.0))]
 }
 
 #[cfg(test)]
