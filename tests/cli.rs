@@ -629,7 +629,11 @@ fn kernels_are_checked_timed_and_compared() {
     let rows = all["rows"].as_array().unwrap();
     for example in wgrec::bench::kernels::cases(None, wgrec::bench::Scale::Quick).unwrap() {
         // A CPU has no halves.
-        assert!(example.half || rows.iter().any(|row| row["name"] == *example.name), "no {} in {printed}", example.name);
+        assert!(
+            example.half || rows.iter().any(|row| row["name"] == *example.name),
+            "no {} in {printed}",
+            example.name
+        );
     }
     for row in rows {
         let [low, median, high] = ["low", "median", "high"].map(|key| row["seconds"][key].as_f64().unwrap());
