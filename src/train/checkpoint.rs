@@ -13,6 +13,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
@@ -48,6 +49,9 @@ pub struct State {
     pub seconds: f64,
     /// Sum and number of the losses that were read in this epoch.
     pub losses: (f64, u64),
+    /// The same of what the model reports.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reported: BTreeMap<String, (f64, u64)>,
     /// All steps before the next evaluation are done, and it is not.
     #[serde(default)]
     pub evaluates: bool,

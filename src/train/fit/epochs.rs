@@ -12,6 +12,7 @@ use crate::train::report::{Report, speed};
 use crate::train::session::Session;
 use crate::train::step::TrainStep;
 use crate::train::stop::{Heeded, Stop};
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// A training under way.
@@ -192,9 +193,12 @@ impl<'a> Fit<'a> {
             let last = state.step_in_epoch == steps || self.at_last_step();
             if last || self.state.step.is_multiple_of(config.log.every) {
                 let loss = self.read_loss()?;
-                let (sum, count) = &mut self.state.losses;
+                let add = |(sum, count): &mut (f64, u64), x: f64| (*sum, *count) = (*sum + x, *count + 1);
                 if loss.is_finite() {
-                    (*sum, *count) = (*sum + loss, *count + 1);
+                    add(&mut self.state.losses, loss);
+                    for (name, x) in self.step.reported()?.into_iter().filter(|(_, x)| x.is_finite()) {
+                        add(self.state.reported.entry(name).or_default(), x);
+                    }
                 }
                 report.speed(self.speed_since(start, samples_before), loss);
             } else if report.awaits_speed() {
@@ -232,10 +236,10 @@ impl<'a> Fit<'a> {
         let config = &self.session.config;
         self.stop_clock();
         let epoch = self.state.epoch + 1;
-        let loss = match self.state.losses {
-            (_, 0) => None,
-            (sum, count) => Some(sum / count as f64),
-        };
+        let mean = |(sum, count): (f64, u64)| (count > 0).then(|| sum / count as f64);
+        let loss = mean(self.state.losses);
+        let means = self.state.reported.iter().filter_map(|(name, sum)| Some((name.clone(), mean(*sum)?)));
+        let reported: BTreeMap<String, f64> = means.collect();
         let metric = config.eval.metric;
         let mut text = format!("{} steps  {}", thousands(self.state.step), speed(speed_now, loss.unwrap_or(f64::NAN)));
         let evaluates = epoch.is_multiple_of(config.eval.every) || epoch == config.train.epochs || self.at_last_step();
@@ -258,16 +262,27 @@ impl<'a> Fit<'a> {
             }
             valid = Some(metrics);
         }
+        reported.iter().for_each(|(name, mean)| text += &format!("  {name} {mean:.4}"));
         // The last step can fall into an epoch: it then counts as begun, not as done.
         self.state.evaluates = false;
         if self.state.step_in_epoch == steps {
             self.state.epoch = epoch;
             self.state.step_in_epoch = 0;
             self.state.losses = Default::default();
+            self.state.reported.clear();
         }
         // Only now the checkpoint: a run that is killed before it does the epoch's end again, to the same result.
         let (step, seconds) = (self.state.step, self.state.seconds);
-        self.files.append(&Line { epoch, step, loss, valid, best, seconds, samples_per_second: speed_now })?;
+        self.files.append(&Line {
+            epoch,
+            step,
+            loss,
+            reported,
+            valid,
+            best,
+            seconds,
+            samples_per_second: speed_now,
+        })?;
         self.clock = Instant::now();
         self.write(&training)?;
         report.end_epoch();

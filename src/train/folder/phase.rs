@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::files::replace;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,6 +18,9 @@ pub struct Line {
     pub step: u64,
     /// Mean of the losses that were read in the epoch; none where all updates that were read were left out (f16).
     pub loss: Option<f64>,
+    /// Means of what the model reports, read with the losses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reported: BTreeMap<String, f64>,
     /// Metrics on the validation part; none where the epoch was not evaluated.
     pub valid: Option<Value>,
     pub best: bool,
@@ -122,6 +126,7 @@ mod tests {
             epoch,
             step: epoch * 10,
             loss: Some(0.5),
+            reported: BTreeMap::new(),
             valid: None,
             best: false,
             seconds: 1.0,
