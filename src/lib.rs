@@ -3,21 +3,31 @@
 //! Floors, from the ground up: [`tensor`] < [`kernels`] < [`graph`], [`device`] < [`nn`], [`optim`] < [`models`] <
 //! [`eval`] < [`train`] < [`mod@bench`], [`sweep`] < the program. Nothing imports upwards.
 
-pub mod bench;
-pub mod data;
 pub mod device;
 pub mod error;
-pub mod eval;
+#[cfg(not(target_family = "wasm"))]
 pub mod files;
 pub mod graph;
 pub mod kernels;
-pub mod models;
+pub mod memory;
 pub mod nn;
 pub mod optim;
-pub mod settings;
-pub mod sweep;
 pub mod tensor;
 pub mod threads;
+
+#[cfg(feature = "train")]
+pub mod bench;
+#[cfg(feature = "train")]
+pub mod data;
+#[cfg(feature = "train")]
+pub mod eval;
+#[cfg(feature = "train")]
+pub mod models;
+#[cfg(feature = "train")]
+pub mod settings;
+#[cfg(feature = "train")]
+pub mod sweep;
+#[cfg(feature = "train")]
 pub mod train;
 
 pub use error::{Error, Result};

@@ -142,10 +142,16 @@ pub fn described(schema: &Schema) -> Vec<(&str, &Schema)> {
 
 /// The words that a setting can be; none where it is something else.
 pub fn words(schema: &Schema) -> Vec<&str> {
-    let own = schema.get("const").and_then(Value::as_str).into_iter();
+    described_words(schema).into_iter().map(|(word, _)| word).collect()
+}
+
+/// The same, each with its meaning where it has one.
+pub fn described_words(schema: &Schema) -> Vec<(&str, Option<&str>)> {
+    let meaning = schema.get("description").and_then(Value::as_str);
+    let own = schema.get("const").and_then(Value::as_str).map(|word| (word, meaning));
     let listed = schema.get("enum").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let inner = alternatives(schema).into_iter().flatten().flat_map(words);
-    own.chain(listed).chain(inner).collect()
+    let inner = alternatives(schema).into_iter().flatten().flat_map(described_words);
+    own.into_iter().chain(listed.map(|word| (word, None))).chain(inner).collect()
 }
 
 fn found(schema: &Schema, value: &Value) -> String {

@@ -11,6 +11,10 @@ use std::sync::OnceLock;
 /// # Errors
 /// A thread that the system does not grant.
 pub fn start() -> Result<()> {
+    if cfg!(target_family = "wasm") {
+        // There are none: rayon takes the caller's.
+        return Ok(());
+    }
     static REFUSED: OnceLock<Option<String>> = OnceLock::new();
     let build = || {
         let built = rayon::ThreadPoolBuilder::new().build_global();

@@ -2,12 +2,13 @@
 
 use super::{Report, Row, Scale, Spread};
 use crate::device::check::{check_example, write};
-use crate::device::{Device, RunOptions, Runner, cpu};
+use crate::device::{Device, RunOptions, Runner};
 use crate::error::{Error, Result};
 use crate::graph::plan::Options;
 use crate::graph::{Graph, Inputs, Outputs};
 use crate::kernels::example::{Example, Fill, Product, floats};
 use crate::kernels::{Args, Caps, Grid, Launch, Op, Operands, Real, Shapes};
+use crate::memory;
 use crate::tensor::Spec;
 use crate::train::fit::bytes;
 use crate::twin;
@@ -29,7 +30,7 @@ pub fn fits(example: &Example, device: &Device) -> Result<()> {
     let (needed, has, what) = match device {
         Device::Gpu(gpu) => (largest, Some(gpu.caps().binding_bytes as usize), "in one binding; this adapter allows"),
         // The host's copy of an operand beside it.
-        Device::Cpu(_) => (plan.peak_bytes() + largest, cpu::available_bytes(), "of memory; free are"),
+        Device::Cpu(_) => (plan.peak_bytes() + largest, memory::available(), "of memory; free are"),
     };
     match has.filter(|&has| needed > has) {
         None => Ok(()),

@@ -1,5 +1,6 @@
 //! `wgrec compare`
 
+use super::read::word;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::io::Write as _;
@@ -24,10 +25,10 @@ pub struct Args {
     #[arg(long)]
     protocol: Option<Protocol>,
     /// Rank some targets alone: see `wgrec eval --help`
-    #[arg(long, value_enum, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", value_parser = word::<Group>())]
     targets: Option<Group>,
     /// Part to rank
-    #[arg(long, value_enum, default_value = "test")]
+    #[arg(long, default_value = "test", value_parser = word::<Part>())]
     split: Part,
     /// recall@K, ndcg@K, precision@K, map@K, mrr
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = SHOWN)]

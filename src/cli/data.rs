@@ -1,6 +1,7 @@
 //! `wgrec data`: look at data, fetch data.
 
-use super::{Layers, Read, print};
+use super::read::{Read, word};
+use super::{Layers, print};
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,10 +50,10 @@ struct Inspect {
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     min_value: Option<f32>,
     /// Which repeated interactions to drop
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = word::<Dedup>())]
     dedup: Option<Dedup>,
     /// Order of a user's interactions of equal time
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = word::<Ties>())]
     ties: Option<Ties>,
 }
 

@@ -1,5 +1,6 @@
 //! `wgrec eval`
 
+use super::read::word;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use wgrec::data::split::counted;
@@ -20,21 +21,21 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     behaviour: Option<String>,
     /// Part to rank
-    #[arg(long, value_enum, default_value = "test")]
+    #[arg(long, default_value = "test", value_parser = word::<Part>())]
     split: Part,
     /// Rank instead the items that a file lists for users (columns user and item, or any format of data), each after
     /// the user's whole history
     #[arg(long, value_name = "FILE", conflicts_with_all = ["split", "targets"])]
     items: Option<PathBuf>,
     /// Format of --items [default: told from the contents]
-    #[arg(long, requires = "items")]
+    #[arg(long, requires = "items", value_parser = word::<Format>())]
     format: Option<Format>,
     /// full or sampled:N [default: the run's]
     #[arg(long)]
     protocol: Option<Protocol>,
     /// Rank some targets alone: of users with at most 2 events of the target behaviour in training (cold) or more (warm), items
     /// that came in the history before (seen) or not (new)
-    #[arg(long, value_enum, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", value_parser = word::<Group>())]
     targets: Option<Group>,
     /// Keep the items of the history among the candidates of a full ranking
     #[arg(long)]

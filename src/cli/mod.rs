@@ -8,18 +8,19 @@ mod eval;
 mod models;
 mod plan;
 mod profile;
+mod read;
 mod recommend;
 mod sweep;
 mod train;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
+use read::Read;
 use std::borrow::Cow;
 use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wgrec::data::{Columns, DataConfig, Format, SkipBad};
 use wgrec::train::{Config, RunFolder, Stop};
 use wgrec::{Error, Result};
 
@@ -208,27 +209,6 @@ struct Settings {
     /// Seed of everything random
     #[arg(long, value_name = "N", value_parser = seed)]
     seed: Option<u64>,
-}
-
-/// How the data is read.
-#[derive(Default, clap::Args)]
-struct Read {
-    /// Format of the data [default: detected from the contents]
-    #[arg(long)]
-    format: Option<Format>,
-    #[command(flatten)]
-    columns: Columns,
-    /// Leave out up to N rows that do not parse, or all of them, and count them [default: 0]
-    #[arg(long, value_name = "N|all")]
-    skip_bad: Option<SkipBad>,
-}
-
-impl Read {
-    fn put_over(&self, data: &mut DataConfig) {
-        data.format = self.format.or(data.format);
-        data.columns = self.columns.clone().over(std::mem::take(&mut data.columns));
-        data.skip_bad = self.skip_bad.unwrap_or(data.skip_bad);
-    }
 }
 
 /// Settings by their keys.

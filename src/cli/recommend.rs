@@ -1,5 +1,6 @@
 //! `wgrec recommend`
 
+use super::read::Read;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use wgrec::data::ask::listed_users;
@@ -33,7 +34,7 @@ pub struct Args {
     history: Option<PathBuf>,
     /// How --history is read
     #[command(flatten)]
-    read: super::Read,
+    read: Read,
     /// Recommend items of the history too
     #[arg(long)]
     unmasked: bool,
@@ -61,8 +62,8 @@ pub fn run(args: Args) -> Result<()> {
             return Err(Error::Usage(format!("--output {path}: expected a name that ends in .csv or .parquet")));
         }
     };
-    let super::Read { format, columns, skip_bad } = &args.read;
-    let columns = Some(columns.clone()).filter(|columns| *columns != Columns::default());
+    let Read { format, columns, skip_bad } = &args.read;
+    let columns = Some(columns.columns()).filter(|columns| *columns != Columns::default());
     if args.history.is_none() && (columns.is_some() || format.is_some() || skip_bad.is_some()) {
         let why = "say how --history is read, which is not given; the run knows how to read its data";
         return Err(Error::Usage(format!("--format, --skip-bad and names of columns {why}")));

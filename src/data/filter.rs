@@ -6,7 +6,7 @@ use crate::tensor::philox::Stream;
 use serde::{Deserialize, Serialize};
 
 /// Which repeated interactions are dropped; the first in the file stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Dedup {
     /// None.
@@ -19,7 +19,7 @@ pub enum Dedup {
 }
 
 /// The order of a user's interactions of equal time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ties {
     /// As in the file.

@@ -16,7 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// Where a target stands among candidates of its own score.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TieRule {
     /// In the middle, possibly at half a place: a model of constant scores gets chance.

@@ -8,9 +8,9 @@
 use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
 use super::{History, Model};
 use crate::device::Store;
-use crate::device::cpu::{available_bytes, is_granted};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
+use crate::memory;
 use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
 use faer::linalg::solvers::DenseSolveCore;
@@ -65,7 +65,7 @@ impl Ease {
     /// More items than free memory can hold the square of.
     pub fn new(items: usize, ridge: f64) -> Result<Ease> {
         // Where the system does not say: 8 GiB.
-        check_memory(items, available_bytes().map_or(8 << 30, |bytes| bytes as u64))?;
+        check_memory(items, memory::available().map_or(8 << 30, |bytes| bytes as u64))?;
         let mut params = Params::new();
         params.add(Ease::WEIGHTS, [items + 1, items + 1], Init::Constant(0.0));
         Ok(Ease { params, items, ridge })
@@ -146,7 +146,7 @@ impl Model for Ease {
     fn count(&self, store: &mut Store, training: &[&[u32]]) -> Result<()> {
         // The process ends where faer is refused memory. Half as much again is asked for: faer reserves a third matrix for the
         // inverse that it does not fill, and the allocator an arena for each thread.
-        if !is_granted(square(self.items) as usize / 2 * 3) {
+        if !memory::is_granted(square(self.items) as usize / 2 * 3) {
             return Err(too_many(self.items, "the system grants this process less (ulimit -v)"));
         }
         let gram = self.gram(training);

@@ -9,11 +9,11 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::attention::Attention;
 use crate::kernels::matmul::Activation;
-use serde::{Deserialize, Serialize};
 
 /// Where the norms of a block stand.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "train", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
+#[cfg_attr(feature = "train", serde(rename_all = "lowercase"))]
 pub enum Norm {
     #[default]
     Pre,

@@ -9,6 +9,7 @@ use crate::kernels::strided::Pack;
 use crate::nn::Params;
 use crate::nn::params::Param;
 use crate::tensor::{Spec, Tensor};
+use wildmatch::WildMatch;
 
 mod schedule;
 
@@ -119,11 +120,9 @@ impl Default for Adam {
     }
 }
 
-/// Whether `name` is like `pattern`, in which a `*` stands for anything.
+/// Whether `name` is like `pattern`, in which `*` stands for anything and `?` for one character.
 pub fn matches(pattern: &str, name: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(name) = name.strip_prefix(first) else { return false };
-    name.char_indices().map(|(i, _)| i).chain([name.len()]).any(|i| matches(rest, &name[i..]))
+    WildMatch::new(pattern).matches(name)
 }
 
 impl Adam {

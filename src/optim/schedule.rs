@@ -1,10 +1,10 @@
 //! How the learning rate changes over a training.
 
-use serde::{Deserialize, Serialize};
 
 /// What follows the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "train", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
+#[cfg_attr(feature = "train", serde(rename_all = "lowercase"))]
 pub enum Schedule {
     #[default]
     Constant,

@@ -8,32 +8,24 @@ use std::collections::HashSet;
 /// Which columns of a file mean what, as names in its header or as numbers from 1. What is not given is recognised by its name.
 ///
 /// A CSV or TSV file without a recognised header has none if every column given is a number.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args, schemars::JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Columns {
-    /// Column of user ids
-    #[arg(long = "user-column", value_name = "NAME")]
+    /// Column of user ids.
     pub user: Option<String>,
-    /// Column of item ids
-    #[arg(long = "item-column", value_name = "NAME")]
+    /// Column of item ids.
     pub item: Option<String>,
-    /// Column of ratings or other values
-    #[arg(long = "value-column", value_name = "NAME")]
+    /// Column of ratings or other values.
     pub value: Option<String>,
-    /// Column of times
-    #[arg(long = "time-column", value_name = "NAME")]
+    /// Column of times.
     pub time: Option<String>,
-    /// Column of behaviours (click, buy, ...)
-    #[arg(long = "behaviour-column", value_name = "NAME")]
+    /// Column of behaviours (click, buy, ...).
     pub behaviour: Option<String>,
-    /// What separates the columns [default: detected from the first line]
-    #[arg(long, value_name = "CHAR")]
+    /// What separates the columns; detected from the first line if not given.
     pub delimiter: Option<char>,
-    /// Read no ratings, even where a column of them is recognised
-    #[arg(long, conflicts_with = "value")]
+    /// Read no ratings, even where a column of them is recognised.
     pub no_rating: bool,
-    /// Read no times: the order of the file is that of each history
-    #[arg(long, conflicts_with = "time")]
+    /// Read no times: the order of the file is that of each history.
     pub no_time: bool,
 }
 

@@ -7,6 +7,7 @@ use super::{RunOptions, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Plan, Planned, Slot};
 use crate::graph::{Args, Operand, Operands};
+use crate::memory;
 use crate::tensor::{DType, Data, Spec, Tensor};
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -125,32 +126,15 @@ fn operand(slot: &Slot, memory: &Memories, wide: bool) -> Operand {
 /// An error that says what to lower where `needed` bytes are more than are free.
 fn enough_memory(what: &str, needed: usize) -> Result<()> {
     let gib = |bytes: usize| format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64);
-    let free = match available_bytes() {
+    let free = match memory::available() {
         Some(free) if needed > free => format!("{} of memory are free", gib(free)),
-        _ if !is_granted(needed) => "the system grants this process less (ulimit -v)".to_string(),
+        _ if !memory::is_granted(needed) => "the system grants this process less (ulimit -v)".to_string(),
         _ => return Ok(()),
     };
     Err(Error::Device(format!(
         "{what} {} and {free}: lower the batch (train.batch, eval.batch), data.max_len, the widths under model. or train.negatives",
         gib(needed)
     )))
-}
-
-/// Whether the system grants this process so much memory now: it may limit it below what is free. Most allocations of Rust
-/// end the process where it does not.
-pub(crate) fn is_granted(bytes: usize) -> bool {
-    let mut memory = Vec::<u8>::new();
-    let granted = memory.try_reserve_exact(bytes).is_ok();
-    // Or the compiler would leave out what is not used.
-    std::hint::black_box(&memory);
-    granted
-}
-
-/// Memory that can be taken without swapping, where the system says.
-pub(crate) fn available_bytes() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok().map(|kib| kib << 10)
 }
 
 /// Numbers of the host, where they lie.

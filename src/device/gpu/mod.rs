@@ -1,7 +1,7 @@
 //! The GPU device: WGSL kernels through wgpu, which is named nowhere else.
 //!
 //! `adapter` finds and opens a device; `known` makes sure that it computes; `shader` puts texts together and reads
-//! them with naga; `bind` matches their names to operands; `pipeline` compiles; `memory` holds buffers and moves data;
+//! them with naga; `bind` matches their names to operands; `pipeline` compiles, and `cache` keeps what came of it; `memory` holds buffers and moves data;
 //! `executor` runs plans; `profiler` times them.
 
 use super::{RunOptions, Timing};
@@ -15,6 +15,8 @@ use std::sync::{Mutex, MutexGuard};
 
 mod adapter;
 pub mod bind;
+#[cfg(not(target_family = "wasm"))]
+mod cache;
 mod executor;
 mod known;
 mod memory;
@@ -27,6 +29,26 @@ pub use adapter::{AdapterInfo, adapters};
 pub use executor::Runner;
 pub use memory::Store;
 pub use reflection::{Binding, Reflection};
+
+/// A browser keeps what it compiles itself.
+#[cfg(target_family = "wasm")]
+mod cache {
+    pub enum Cache {}
+
+    impl Cache {
+        pub fn open(_: &wgpu::Device, _: &wgpu::AdapterInfo) -> Option<Cache> {
+            None
+        }
+
+        pub fn driver(&self) -> &wgpu::PipelineCache {
+            match *self {}
+        }
+
+        pub fn save(&self) {
+            match *self {}
+        }
+    }
+}
 
 /// Switches of a device, for tests and for release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
