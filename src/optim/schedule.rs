@@ -1,6 +1,5 @@
 //! How the learning rate changes over a training.
 
-
 /// What follows the warm-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "train", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
