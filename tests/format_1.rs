@@ -76,7 +76,11 @@ fn eval_recommend_and_compare_read_them() {
 fn they_are_resumed_as_if_begun_today() {
     let bench = bench();
     bench.ok(&["train", "sasrec", "--resume", "--out=sasrec", "--set=train.epochs=5"]);
-    bench.ok(&[&["train", "sasrec", "--out=new", "--set=train.lr=0.01", "--set=train.epochs=5", "--set=loss.kind=bce"], &BOTH[..]].concat());
+    bench.ok(&[
+        &["train", "sasrec", "--out=new", "--set=train.lr=0.01", "--set=train.epochs=5", "--set=loss.kind=bce"],
+        &BOTH[..],
+    ]
+    .concat());
     assert!(bench.model("sasrec") == bench.model("new"));
     assert_eq!(bench.lines("sasrec"), bench.lines("new"));
 
@@ -84,12 +88,17 @@ fn they_are_resumed_as_if_begun_today() {
     let (four, both) = (["--set=phase.tune.epochs=4", "--set=loss.kind=bpr"], ["train", "dpcpl", "--out=two"]);
     bench.ok(&[&both[..], &BOTH, &PHASES, &four].concat());
     for file in ["model.safetensors", "prompts.buy.safetensors"] {
-        assert!(fs::read(bench.path("dpcpl").join(file)).unwrap() == fs::read(bench.path("two").join(file)).unwrap(), "{file}");
+        assert!(
+            fs::read(bench.path("dpcpl").join(file)).unwrap() == fs::read(bench.path("two").join(file)).unwrap(),
+            "{file}"
+        );
     }
     assert_eq!(bench.lines("dpcpl"), bench.lines("two"));
     // From then on the settings stand in today's words.
     let config = fs::read_to_string(bench.path("dpcpl/config.toml")).unwrap();
-    assert!(config.starts_with("format = 2\n") && config.contains("[phase.pretrain]") && !config.contains("[pretrain]"));
+    assert!(
+        config.starts_with("format = 2\n") && config.contains("[phase.pretrain]") && !config.contains("[pretrain]")
+    );
     bench.ok(&["eval", "--run=dpcpl"]);
     // What the first phase had for itself stays its own.
     let error = bench.refuses(&["train", "dpcpl", "--resume", "--out=dpcpl", "--set=phase.pretrain.epochs=9"]);
