@@ -27,7 +27,7 @@ enum Planted {
     Gradient,
     /// The fast form adds a little too much.
     FastForm,
-    /// Lanes read what lower lanes write, without waiting for them.
+    /// Invocations read what lower ones write, without waiting for them.
     Barrier,
     /// One element is written behind the last.
     Beyond,
@@ -52,17 +52,13 @@ var<immediate> n: u32;
 var<workgroup> block: array<f32, 256>;
 
 @compute @workgroup_size(256)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let lane = lane_index(local, 256u);
-    let i = group_index(group, groups) * 256u + lane;
-    block[lane] = x[i];
+fn forward(me: Invocation) {
+    let local = local_index(me, 256u);
+    let i = group_index(me) * 256u + local;
+    block[local] = x[i];
     BARRIER
-    var sum = block[lane];
-    if lane >= 64u { sum = sum SIGN block[lane - 64u]; }
+    var sum = block[local];
+    if local >= 64u { sum = sum SIGN block[local - 64u]; }
     if i < n { y[i] = RESULT; }
     BEYOND
 }
@@ -141,8 +137,8 @@ pub fn trials() -> Vec<Trial> {
     let all: [(&str, Planted, Check, &str); 8] = [
         ("a_wrong_sign_in_a_gradient", Planted::Gradient, checks::gradient, "the rule gives"),
         ("a_fast_form_that_is_off", Planted::FastForm, checks::cpu, "fast form: output 0"),
-        // A software driver runs lanes in order, and shows it in reverse alone; hardware may show it at once.
-        ("a_missing_barrier_before_a_read_from_a_lower_lane", Planted::Barrier, checks::gpu, "gpu"),
+        // A software driver runs invocations in order, and shows it in reverse alone; hardware may show it at once.
+        ("a_missing_barrier_before_a_read_from_a_lower_invocation", Planted::Barrier, checks::gpu, "gpu"),
         ("a_write_behind_a_value_in_a_reused_buffer", Planted::Beyond, checks::gpu, "behind the end"),
         ("an_element_that_is_not_written", Planted::Unwritten, checks::gpu, "NaN"),
         ("a_wrong_sign_in_a_shader", Planted::Sign, checks::gpu, "gpu: output 0"),

@@ -209,7 +209,7 @@ fn good_barriers() -> Result<(), Failed> {
     barriers::GOOD.iter().try_for_each(|body| judge(body).map_err(|e| Failed::from(format!("{e}: {body}"))))
 }
 
-/// What the check of barriers says of `body` as an entry point with a lane, a workgroup's number, and memory of both kinds.
+/// What the check of barriers says of `body` as an entry point with an invocation's and a workgroup's number, and memory of both kinds.
 fn judge(body: &str) -> Result<(), String> {
     let text = format!(
         "@group(0) @binding(0) var<storage, read> words: array<u32>;
@@ -217,8 +217,9 @@ fn judge(body: &str) -> Result<(), String> {
          fn same(a: u32, b: u32) -> u32 {{ var m = a; if b > 2u {{ m += b; }} return m; }}
          fn meet() {{ workgroupBarrier(); }}
          var<immediate> n: u32;
+         struct Me {{ @builtin(local_invocation_index) local: u32, @builtin(workgroup_id) group: vec3<u32> }}
          @compute @workgroup_size(64)
-         fn main(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) group: vec3<u32>) {{ {body} }}"
+         fn main(me: Me) {{ let lane = me.local; let group = me.group; {body} }}"
     );
     barriers::check(&naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text))?)
 }

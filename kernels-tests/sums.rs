@@ -2,7 +2,7 @@
 //! one sign, by every kernel that adds up an axis, a batch or a list.
 //!
 //! CI adds a million numbers. `cargo test --release --test kernels -- --ignored sums` adds 100,000,000 on the CPU and
-//! 20,000,000 on the GPU, more than one workgroup of 256 lanes adds in 65,535 turns: 3 GB of memory, some minutes.
+//! 20,000,000 on the GPU, more than one workgroup of 256 invocations adds in 65,535 turns: 3 GB of memory, some minutes.
 
 use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};

@@ -54,12 +54,8 @@ fn update(i: u32, gradient: f32, lr_factor: f32, decay: f32) {
 @group(0) @binding(6) var<storage, read> rates: array<f32>; // [n / 64, 2]: factor on lr (0: frozen), decay
 
 @compute @workgroup_size(WG)
-fn flat(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = thread_index(group, groups, local, WG);
+fn flat(me: Invocation) {
+    let i = thread_index(me, WG);
     if i >= settings.n {
         return;
     }
@@ -76,12 +72,8 @@ fn flat(
 @group(0) @binding(9) var<storage, read> counts: array<u32>;
 
 @compute @workgroup_size(WG)
-fn table(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = thread_index(group, groups, local, WG);
+fn table(me: Invocation) {
+    let i = thread_index(me, WG);
     if i >= settings.n {
         return;
     }
@@ -106,12 +98,8 @@ fn table(
 
 // As `table`, but rows without a gradient stay as they are. One invocation an element of `values`.
 @compute @workgroup_size(WG)
-fn lazy(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn lazy(me: Invocation) {
+    let e = thread_index(me, WG);
     let r = e / D;
     if r >= min(settings.cap, counts[0]) {
         return;

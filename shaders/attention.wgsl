@@ -5,8 +5,8 @@
 //   delta_i = dy_i . y_i,   ds[i, j] = scale exp(s[i, j] - lse_i) (f[i, j] dy_i . v_j - delta_i)
 //   dq_i = sum_j ds[i, j] k_j,   dk_j = sum_i ds[i, j] q_i,   dv_j = sum_i w[i, j] dy_i
 // q, k, v, y and their gradients: [B, L, H * HEAD_DIM], heads side by side. keep: [B, L]. lse: [B, H, L].
-// A workgroup owns ROWS queries (keys, for dk and dv) of one head and walks the others in tiles of OTHERS: its lanes take the
-// pairs of a tile, a few each, then LANES lanes share a row and add what the pairs give to sums in registers. Largest
+// A workgroup owns ROWS queries (keys, for dk and dv) of one head and walks the others in tiles of OTHERS: its invocations take the
+// pairs of a tile, a few each, then SHARERS invocations share a row and add what the pairs give to sums in registers. Largest
 // exponent and sum of a row are kept up to date as the tiles pass (Milakov and Gimelshein, 2018). A NaN that the largest
 // exponent loses is in the sum.
 // (2 ROWS + 2 OTHERS) PITCH * 16 + 2 ROWS (OTHERS + 1) * 4 bytes of workgroup memory.
@@ -23,11 +23,11 @@ var<immediate> p: Params;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
 
-const LANES: u32 = 4u;
-const ROWS: u32 = WG / LANES;
-// Pairs of a tile that each lane takes.
-const PAIRS: u32 = OTHERS / LANES;
-// A row of a head as vectors of four, of which a lane sums up every LANES-th, OWN_QUADS in all.
+const SHARERS: u32 = 4u;
+const ROWS: u32 = WG / SHARERS;
+// Pairs of a tile that each invocation takes.
+const PAIRS: u32 = OTHERS / SHARERS;
+// A row of a head as vectors of four, of which an invocation sums up every SHARERS-th, OWN_QUADS in all.
 const QUADS: u32 = (HEAD_DIM + 3u) / 4u;
 // Odd, so that the same quad of neighbouring rows lies in different banks.
 const PITCH: u32 = QUADS | 1u;
@@ -127,36 +127,32 @@ fn product_b(r: u32, c: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let g = group_index(group, groups);
+fn forward(me: Invocation) {
+    let g = group_index(me);
     if g >= p.batch * p.heads * row_tiles() {
         return;
     }
     let at = place_of(g);
-    let lane = lane_index(local, WG);
-    for (var e = lane; e < ROWS * QUADS; e += WG) {
+    let local = local_index(me, WG);
+    for (var e = local; e < ROWS * QUADS; e += WG) {
         own_a[e / QUADS * PITCH + e % QUADS] = q_quad(at, at.first + e / QUADS, e % QUADS);
     }
-    let own = lane / LANES;
-    let part = lane % LANES;
+    let own = local / SHARERS;
+    let part = local % SHARERS;
     var sums = array<vec4<f32>, OWN_QUADS>();
     var m = MASKED;
     var z = 0.0;
     var found = false; // a key
     let end = select(p.len, min(p.len, at.first + ROWS), CAUSAL == 1u);
     for (var start = 0u; start < end; start += OTHERS) {
-        for (var e = lane; e < OTHERS * QUADS; e += WG) {
+        for (var e = local; e < OTHERS * QUADS; e += WG) {
             tile_a[e / QUADS * PITCH + e % QUADS] = k_quad(at, start + e / QUADS, e % QUADS);
             tile_b[e / QUADS * PITCH + e % QUADS] = v_quad(at, start + e / QUADS, e % QUADS);
         }
         workgroupBarrier();
         for (var n = 0u; n < PAIRS; n++) {
-            let r = (lane * PAIRS + n) / OTHERS;
-            let c = (lane * PAIRS + n) % OTHERS;
+            let r = (local * PAIRS + n) / OTHERS;
+            let c = (local * PAIRS + n) % OTHERS;
             let i = at.first + r;
             let j = start + c;
             var s = MASKED;
@@ -189,7 +185,7 @@ fn forward(
                 let kept = weight * pairs_b[own * PAIR_PITCH + c];
                 //!unroll
                 for (var n = 0u; n < OWN_QUADS; n++) {
-                    sums[n] += kept * tile_b[c * PITCH + min(part + n * LANES, QUADS - 1u)];
+                    sums[n] += kept * tile_b[c * PITCH + min(part + n * SHARERS, QUADS - 1u)];
                 }
             }
         }
@@ -206,7 +202,7 @@ fn forward(
     }
     //!unroll
     for (var n = 0u; n < OWN_QUADS; n++) {
-        let c = part + n * LANES;
+        let c = part + n * SHARERS;
         if c < QUADS {
             for (var e = 0u; e < quad_width(i, c); e++) {
                 y[row_at(at, i) + 4u * c + e] = sums[n][e] * scale;
@@ -223,12 +219,8 @@ fn forward(
 
 // One invocation a row of a head.
 @compute @workgroup_size(WG)
-fn row_terms(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let row = thread_index(group, groups, local, WG);
+fn row_terms(me: Invocation) {
+    let row = thread_index(me, WG);
     if row >= p.batch * p.heads * p.len {
         return;
     }
@@ -269,41 +261,37 @@ fn pair(at: Place, i: u32, j: u32, r: u32, c: u32) -> vec2<f32> {
 }
 
 @compute @workgroup_size(WG)
-fn backward_queries(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let g = group_index(group, groups);
+fn backward_queries(me: Invocation) {
+    let g = group_index(me);
     if g >= p.batch * p.heads * row_tiles() {
         return;
     }
     let at = place_of(g);
-    let lane = lane_index(local, WG);
-    for (var e = lane; e < ROWS * QUADS; e += WG) {
+    let local = local_index(me, WG);
+    for (var e = local; e < ROWS * QUADS; e += WG) {
         own_a[e / QUADS * PITCH + e % QUADS] = q_quad(at, at.first + e / QUADS, e % QUADS);
         own_b[e / QUADS * PITCH + e % QUADS] = dy_quad(at, at.first + e / QUADS, e % QUADS);
     }
-    let own = lane / LANES;
-    let part = lane % LANES;
+    let own = local / SHARERS;
+    let part = local % SHARERS;
     var sums = array<vec4<f32>, OWN_QUADS>();
     let end = select(p.len, min(p.len, at.first + ROWS), CAUSAL == 1u);
     for (var start = 0u; start < end; start += OTHERS) {
-        for (var e = lane; e < OTHERS * QUADS; e += WG) {
+        for (var e = local; e < OTHERS * QUADS; e += WG) {
             tile_a[e / QUADS * PITCH + e % QUADS] = k_quad(at, start + e / QUADS, e % QUADS);
             tile_b[e / QUADS * PITCH + e % QUADS] = v_quad(at, start + e / QUADS, e % QUADS);
         }
         workgroupBarrier();
         for (var n = 0u; n < PAIRS; n++) {
-            let r = (lane * PAIRS + n) / OTHERS;
-            let c = (lane * PAIRS + n) % OTHERS;
+            let r = (local * PAIRS + n) / OTHERS;
+            let c = (local * PAIRS + n) % OTHERS;
             pairs_b[r * PAIR_PITCH + c] = pair(at, at.first + r, start + c, r, c).y;
         }
         workgroupBarrier();
         for (var c = 0u; c < OTHERS; c++) {
             //!unroll
             for (var n = 0u; n < OWN_QUADS; n++) {
-                let x = tile_a[c * PITCH + min(part + n * LANES, QUADS - 1u)];
+                let x = tile_a[c * PITCH + min(part + n * SHARERS, QUADS - 1u)];
                 sums[n] += pairs_b[own * PAIR_PITCH + c] * x;
             }
         }
@@ -312,7 +300,7 @@ fn backward_queries(
     let i = at.first + own;
     //!unroll
     for (var n = 0u; n < OWN_QUADS; n++) {
-        let c = part + n * LANES;
+        let c = part + n * SHARERS;
         if c < QUADS {
             for (var e = 0u; e < quad_width(i, c); e++) {
                 dq[row_at(at, i) + 4u * c + e] = sums[n][e];
@@ -322,35 +310,31 @@ fn backward_queries(
 }
 
 @compute @workgroup_size(WG)
-fn backward_keys(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let g = group_index(group, groups);
+fn backward_keys(me: Invocation) {
+    let g = group_index(me);
     if g >= p.batch * p.heads * row_tiles() {
         return;
     }
     let at = place_of(g);
-    let lane = lane_index(local, WG);
-    for (var e = lane; e < ROWS * QUADS; e += WG) {
+    let local = local_index(me, WG);
+    for (var e = local; e < ROWS * QUADS; e += WG) {
         own_a[e / QUADS * PITCH + e % QUADS] = k_quad(at, at.first + e / QUADS, e % QUADS);
         own_b[e / QUADS * PITCH + e % QUADS] = v_quad(at, at.first + e / QUADS, e % QUADS);
     }
-    let own = lane / LANES;
-    let part = lane % LANES;
+    let own = local / SHARERS;
+    let part = local % SHARERS;
     var k_sums = array<vec4<f32>, OWN_QUADS>();
     var v_sums = array<vec4<f32>, OWN_QUADS>();
     for (var start = select(0u, at.first, CAUSAL == 1u); start < p.len; start += OTHERS) {
-        for (var e = lane; e < OTHERS * QUADS; e += WG) {
+        for (var e = local; e < OTHERS * QUADS; e += WG) {
             tile_a[e / QUADS * PITCH + e % QUADS] = q_quad(at, start + e / QUADS, e % QUADS);
             tile_b[e / QUADS * PITCH + e % QUADS] = dy_quad(at, start + e / QUADS, e % QUADS);
         }
         workgroupBarrier();
-        // Here the pairs of a lane are neighbours in keys, which share the words of dropout.
+        // Here the pairs of an invocation are neighbours in keys, which share the words of dropout.
         for (var n = 0u; n < PAIRS; n++) {
-            let r = (lane * PAIRS + n) % ROWS;
-            let c = (lane * PAIRS + n) / ROWS;
+            let r = (local * PAIRS + n) % ROWS;
+            let c = (local * PAIRS + n) / ROWS;
             let both = pair(at, start + c, at.first + r, r, c);
             pairs_a[r * PAIR_PITCH + c] = both.x;
             pairs_b[r * PAIR_PITCH + c] = both.y;
@@ -359,7 +343,7 @@ fn backward_keys(
         for (var c = 0u; c < OTHERS; c++) {
             //!unroll
             for (var n = 0u; n < OWN_QUADS; n++) {
-                let e = c * PITCH + min(part + n * LANES, QUADS - 1u);
+                let e = c * PITCH + min(part + n * SHARERS, QUADS - 1u);
                 k_sums[n] += pairs_b[own * PAIR_PITCH + c] * tile_a[e];
                 v_sums[n] += pairs_a[own * PAIR_PITCH + c] * tile_b[e];
             }
@@ -369,7 +353,7 @@ fn backward_keys(
     let j = at.first + own;
     //!unroll
     for (var n = 0u; n < OWN_QUADS; n++) {
-        let c = part + n * LANES;
+        let c = part + n * SHARERS;
         if c < QUADS {
             for (var e = 0u; e < quad_width(j, c); e++) {
                 dk[row_at(at, j) + 4u * c + e] = k_sums[n][e];

@@ -14,30 +14,30 @@ var<immediate> p: Params;
 @group(0) @binding(2) var<storage, read> weight: array<f32>;
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>;
 
-fn total_weight(lane: u32) -> f32 {
+fn total_weight(local: u32) -> f32 {
     var weights = Sum();
-    for (var b = lane; b < p.batch; b += WG) {
+    for (var b = local; b < p.batch; b += WG) {
         add(&weights, weight[b]);
     }
-    let sum = sum_lanes(total(weights), lane);
+    let sum = sum_of_group(total(weights), local);
     return keep_nan(sum, select(1.0, sum, sum > 0.0));
 }
 
 // One workgroup walks the whole batch: it is small, and the order of the sum stays fixed.
 @compute @workgroup_size(WG)
-fn forward(@builtin(local_invocation_index) local: u32) {
-    let lane = lane_index(local, WG);
+fn forward(me: Invocation) {
+    let local = local_index(me, WG);
     var all = Sum();
-    for (var b = lane; b < p.batch; b += WG) {
+    for (var b = local; b < p.batch; b += WG) {
         var losses = Sum();
         for (var j = b * p.n; j < (b + 1u) * p.n; j++) {
             add(&losses, softplus(negative[j] - positive[b]));
         }
         add(&all, weight[b] * total(losses) / f32(p.n));
     }
-    let sum = sum_lanes(total(all), lane);
-    let weights = total_weight(lane);
-    if lane == 0u {
+    let sum = sum_of_group(total(all), local);
+    let weights = total_weight(local);
+    if local == 0u {
         loss[0] = sum / weights;
     }
 }
@@ -48,14 +48,10 @@ fn forward(@builtin(local_invocation_index) local: u32) {
 
 // One invocation a row of the batch; each workgroup adds up all weights once more, which is cheaper than another launch.
 @compute @workgroup_size(WG)
-fn backward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let lane = lane_index(local, WG);
-    let scale = dloss[0] / (total_weight(lane) * f32(p.n));
-    let b = thread_index(group, groups, local, WG);
+fn backward(me: Invocation) {
+    let local = local_index(me, WG);
+    let scale = dloss[0] / (total_weight(local) * f32(p.n));
+    let b = thread_index(me, WG);
     if b >= p.batch {
         return;
     }

@@ -17,12 +17,8 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(WG)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn forward(me: Invocation) {
+    let e = thread_index(me, WG);
     let terms = select(p.a, p.b, ADJOINT == 1u);
     let outputs = select(p.b, p.a, ADJOINT == 1u);
     let width = p.blocks * outputs;
@@ -60,12 +56,8 @@ fn forward(
 @group(0) @binding(6) var<storage, read_write> dweight: array<f32>;
 
 @compute @workgroup_size(WG)
-fn weight_parts(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn weight_parts(me: Invocation) {
+    let e = thread_index(me, WG);
     let count = p.a * p.b;
     let part = e / (p.blocks * count);
     if part * p.chunk >= p.rows {
@@ -91,12 +83,8 @@ fn weight_parts(
 }
 
 @compute @workgroup_size(WG)
-fn weight_join(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn weight_join(me: Invocation) {
+    let e = thread_index(me, WG);
     let count = p.blocks * 2u * p.a * p.b;
     if e >= count {
         return;

@@ -12,12 +12,8 @@ var<immediate> p: Params;
 
 // Places and channels lie in x as they do in a filter: the sum is one over h d neighbours.
 @compute @workgroup_size(WG)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = thread_index(group, groups, local, WG);
+fn forward(me: Invocation) {
+    let i = thread_index(me, WG);
     let places = p.t - p.h + 1u;
     if i >= p.batch * places * p.n {
         return;
@@ -38,12 +34,8 @@ fn forward(
 
 // dx[b, s, c] = sum_i sum_f dy[b, s - i, f] weight[f, i, c], over the i for which s - i is a place of y.
 @compute @workgroup_size(WG)
-fn backward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn backward(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.batch * p.t * p.d {
         return;
     }

@@ -1,11 +1,11 @@
 // Batched matrix product of f16 by cooperative matrices (tensor cores), summed in f32: lib/product.wgsl has the formula.
-// A subgroup holds a matrix of SIZE x SIZE in the registers of all its lanes, in an order that only the device knows, and
+// A subgroup holds a matrix of SIZE x SIZE in the registers of all its invocations, in an order that only the device knows, and
 // multiplies two in one instruction. SIZE is 8 or 16, whichever the adapter has: `coop_mat_SIZE` becomes the name of the type.
 // A workgroup makes a tile of TILE x TILE outputs, walking k in steps of DEPTH; each of four subgroups makes 2 x 2 matrices of
 // it, so that 4 loads from workgroup memory feed 4 products. Operands lie in workgroup memory as they do in their buffers:
 // a load can read by rows or by columns, so that no transposition is written out. Zeros stand behind the ends.
 // Rows of a and b are read by four elements: the extent that is contiguous must be a multiple of 4.
-// At most 14 KiB of workgroup memory. Where PARTS, y are the sums of parts. Where all subgroups have SUBGROUP lanes, src/kernels/source.rs
+// At most 14 KiB of workgroup memory. Where PARTS, y are the sums of parts. Where all subgroups have SUBGROUP invocations, src/kernels/source.rs
 // makes `subgroup` the quotient by it: the built-in takes a capability beside which a compiler was reported to crash.
 enable f16;
 enable wgpu_cooperative_matrix;
@@ -31,8 +31,8 @@ alias Right = coop_mat_SIZE<f16, B>;
 alias Sums = coop_mat_SIZE<f32, C>;
 
 // Copies terms begin..begin + DEPTH of the tile at `corner` = (i, j) to workgroup memory.
-fn load_tiles(s: u32, corner: vec2<u32>, begin: u32, end: u32, lane: u32) {
-    for (var e = 4u * lane; e < TILE * DEPTH; e += 4u * WG) {
+fn load_tiles(s: u32, corner: vec2<u32>, begin: u32, end: u32, local: u32) {
+    for (var e = 4u * local; e < TILE * DEPTH; e += 4u * WG) {
         let place = vec2(e / A_WIDTH, e % A_WIDTH);
         let at = vec2(corner.x, begin) + select(place, place.yx, TRANSPOSE_A == 1u); // (i, l)
         var x = vec4<f16>();
@@ -45,7 +45,7 @@ fn load_tiles(s: u32, corner: vec2<u32>, begin: u32, end: u32, lane: u32) {
         a_tile[to + 2u] = x.z;
         a_tile[to + 3u] = x.w;
     }
-    for (var e = 4u * lane; e < TILE * DEPTH; e += 4u * WG) {
+    for (var e = 4u * local; e < TILE * DEPTH; e += 4u * WG) {
         let place = vec2(e / B_WIDTH, e % B_WIDTH);
         let at = vec2(begin, corner.y) + select(place, place.yx, TRANSPOSE_B == 1u); // (l, j)
         var x = vec4<f16>();
@@ -76,8 +76,8 @@ fn right(l: u32, j: u32) -> Right {
 }
 
 // Writes one matrix of each subgroup, which lies `shift` from the first of its four.
-fn put(number: u32, corner: vec2<u32>, shift: vec2<u32>, lane: u32) {
-    for (var e = lane; e < 4u * SIZE * SIZE; e += WG) {
+fn put(number: u32, corner: vec2<u32>, shift: vec2<u32>, local: u32) {
+    for (var e = local; e < 4u * SIZE * SIZE; e += WG) {
         let maker = e / (SIZE * SIZE);
         let place = vec2(e / SIZE % SIZE, e % SIZE);
         let at = corner + 2u * SIZE * vec2(maker / 2u, maker % 2u) + shift + place;
@@ -88,13 +88,8 @@ fn put(number: u32, corner: vec2<u32>, shift: vec2<u32>, lane: u32) {
 }
 
 @compute @workgroup_size(WG)
-fn product(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-    @builtin(subgroup_id) subgroup: u32,
-) {
-    let g = group_index(group, groups);
+fn product(me: Invocation, @builtin(subgroup_id) subgroup: u32) {
+    let g = group_index(me);
     let count = (vec2(p.m, p.n) + TILE - 1u) / TILE;
     // Of a batch, or parts of a long sum.
     let number = g / (count.x * count.y);
@@ -104,7 +99,7 @@ fn product(
     // Groups past the last one go along behind the ends, where nothing is read or written: naga takes a product behind a
     // return for one that some invocations may not reach.
     let corner = select(vec2(p.m, p.n), vec2(g / count.y % count.x, g % count.y) * TILE, s < p.batch && begin < p.k);
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     // There are more than four subgroups where they are smaller than the adapter's greatest: those make the same again, and
     // store equal values.
     let own = subgroup % 4u;
@@ -115,7 +110,7 @@ fn product(
     var bottom_left = Sums();
     var bottom_right = Sums();
     for (var l0 = begin; l0 < end; l0 += DEPTH) {
-        load_tiles(s, corner, l0, end, lane);
+        load_tiles(s, corner, l0, end, local);
         workgroupBarrier();
         for (var l = 0u; l < DEPTH; l += SIZE) {
             let top = left(row, l);
@@ -132,17 +127,17 @@ fn product(
     let to = own * SIZE * SIZE;
     coopStoreT(top_left, &made[to], SIZE);
     workgroupBarrier();
-    put(number, corner, vec2(0u, 0u), lane);
+    put(number, corner, vec2(0u, 0u), local);
     workgroupBarrier();
     coopStoreT(top_right, &made[to], SIZE);
     workgroupBarrier();
-    put(number, corner, vec2(0u, SIZE), lane);
+    put(number, corner, vec2(0u, SIZE), local);
     workgroupBarrier();
     coopStoreT(bottom_left, &made[to], SIZE);
     workgroupBarrier();
-    put(number, corner, vec2(SIZE, 0u), lane);
+    put(number, corner, vec2(SIZE, 0u), local);
     workgroupBarrier();
     coopStoreT(bottom_right, &made[to], SIZE);
     workgroupBarrier();
-    put(number, corner, vec2(SIZE, SIZE), lane);
+    put(number, corner, vec2(SIZE, SIZE), local);
 }

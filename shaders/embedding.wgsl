@@ -17,12 +17,8 @@ var<immediate> p: Params;
 
 // y[i] = table[indices[i]]; zeros for an index past the table.
 @compute @workgroup_size(WG)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn forward(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.n * D {
         return;
     }
@@ -67,12 +63,8 @@ fn gradient(entry: u32, c: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn sum_chunks(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn sum_chunks(me: Invocation) {
+    let e = thread_index(me, WG);
     let chunk = e / D;
     if chunk >= min(p.n, counts[1]) {
         return;
@@ -85,12 +77,8 @@ fn sum_chunks(
 }
 
 @compute @workgroup_size(WG)
-fn sum_rows(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn sum_rows(me: Invocation) {
+    let e = thread_index(me, WG);
     let row = e / D;
     if row >= min(p.rows, counts[0]) {
         return;
@@ -109,12 +97,8 @@ fn sum_rows(
 @group(0) @binding(15) var<storage, read_write> dtable: array<f32>;
 
 @compute @workgroup_size(WG)
-fn small_parts(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn small_parts(me: Invocation) {
+    let e = thread_index(me, WG);
     let row = e / D % p.rows;
     let chunk = e / D / p.rows;
     if chunk >= p.part0 {
@@ -130,12 +114,8 @@ fn small_parts(
 }
 
 @compute @workgroup_size(WG)
-fn small_join(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn small_join(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.rows * D {
         return;
     }
@@ -152,12 +132,8 @@ fn small_join(
 @group(0) @binding(18) var<storage, read_write> dense: array<f32>;
 
 @compute @workgroup_size(WG)
-fn rows_to_dense(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn rows_to_dense(me: Invocation) {
+    let e = thread_index(me, WG);
     let row = e / D;
     if row >= p.rows {
         return;
@@ -187,17 +163,13 @@ fn first_at_least(row: u32, used: u32) -> u32 {
 }
 
 // y[b, c] = users[b] . table[ids[b, c]]: scores of listed items; the gathered rows never exist. One invocation a score; the
-// lanes of a workgroup share their users, each reads the row of its own item. 0 for an id past the table.
+// invocations of a workgroup share their users, each reads the row of its own item. 0 for an id past the table.
 @group(0) @binding(19) var<storage, read> users: array<f32>; // [n / listed, d]
 @group(0) @binding(20) var<storage, read> ids: array<u32>;   // [n], `part0` of them for each user
 
 @compute @workgroup_size(WG)
-fn gather_dot(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn gather_dot(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.n {
         return;
     }

@@ -9,20 +9,16 @@
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(WG)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let g = group_index(group, groups);
+fn forward(me: Invocation) {
+    let g = group_index(me);
     let b = g / tiles();
     if b >= p.batch {
         return;
     }
     let first = g % tiles() * p.pairs;
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     let half = half_width();
-    for (var e = lane; e < p.t * p.pairs; e += WG) {
+    for (var e = local; e < p.t * p.pairs; e += WG) {
         let c = first + e % p.pairs;
         let at = (b * p.t + e / p.pairs) * p.d + c;
         var z = vec2(0.0);
@@ -34,8 +30,8 @@ fn forward(
         }
         numbers[e] = z;
     }
-    transform(lane);
-    for (var e = lane; e < frequencies() * p.pairs; e += WG) {
+    transform(local);
+    for (var e = local; e < frequencies() * p.pairs; e += WG) {
         let k = e / p.pairs;
         let c = first + e % p.pairs;
         let v = p.scale * weight_of(k) * pair_at(k, e % p.pairs);
@@ -52,20 +48,16 @@ fn forward(
 }
 
 @compute @workgroup_size(WG)
-fn inverse(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let g = group_index(group, groups);
+fn inverse(me: Invocation) {
+    let g = group_index(me);
     let b = g / tiles();
     if b >= p.batch {
         return;
     }
     let first = g % tiles() * p.pairs;
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     let half = half_width();
-    for (var e = lane; e < frequencies() * p.pairs; e += WG) {
+    for (var e = local; e < frequencies() * p.pairs; e += WG) {
         let k = e / p.pairs;
         let c = first + e % p.pairs;
         let at = (b * frequencies() + k) * 2u * p.d + c;
@@ -80,8 +72,8 @@ fn inverse(
         }
         set_pair(k, e % p.pairs, p.scale * weight_of(k) * v);
     }
-    transform(lane);
-    for (var e = lane; e < p.t * p.pairs; e += WG) {
+    transform(local);
+    for (var e = local; e < p.t * p.pairs; e += WG) {
         let c = first + e % p.pairs;
         let at = (b * p.t + e / p.pairs) * p.d + c;
         if c < half {

@@ -14,9 +14,9 @@
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 // Sequence b of x, the pairs from channel `first` on.
-fn load_x(b: u32, first: u32, lane: u32) {
+fn load_x(b: u32, first: u32, local: u32) {
     let half = half_width();
-    for (var e = lane; e < p.t * p.pairs; e += WG) {
+    for (var e = local; e < p.t * p.pairs; e += WG) {
         let c = first + e % p.pairs;
         let at = (b * p.t + e / p.pairs) * p.d + c;
         var z = vec2(0.0);
@@ -31,22 +31,18 @@ fn load_x(b: u32, first: u32, lane: u32) {
 }
 
 @compute @workgroup_size(WG)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let g = group_index(group, groups);
+fn forward(me: Invocation) {
+    let g = group_index(me);
     let b = g / tiles();
     if b >= p.batch {
         return;
     }
     let first = g % tiles() * p.pairs;
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     let half = half_width();
-    load_x(b, first, lane);
-    transform(lane);
-    for (var e = lane; e < frequencies() * p.pairs; e += WG) {
+    load_x(b, first, local);
+    transform(local);
+    for (var e = local; e < frequencies() * p.pairs; e += WG) {
         let k = e / p.pairs;
         let c = first + e % p.pairs;
         let at = k * 2u * p.d + c;
@@ -62,8 +58,8 @@ fn forward(
         let v = pair_at(k, e % p.pairs);
         set_pair(k, e % p.pairs, p.scale * vec4(times(v.xy, w.xy), times(v.zw, w.zw)));
     }
-    transform(lane);
-    for (var e = lane; e < p.t * p.pairs; e += WG) {
+    transform(local);
+    for (var e = local; e < p.t * p.pairs; e += WG) {
         let c = first + e % p.pairs;
         let at = (b * p.t + e / p.pairs) * p.d + c;
         if c < half {
@@ -80,34 +76,30 @@ fn forward(
 @group(0) @binding(6) var<storage, read_write> dweight: array<f32>;
 
 @compute @workgroup_size(WG)
-fn weight_parts(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let g = group_index(group, groups);
+fn weight_parts(me: Invocation) {
+    let g = group_index(me);
     let part = g / tiles();
     if part * p.chunk >= p.batch {
         return;
     }
     let first = g % tiles() * p.pairs;
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     let half = half_width();
-    // Of a lane's frequencies: those of x, while dy takes their place, and the sums.
-    var seen: array<vec4<f32>, PER_LANE>;
-    var sums: array<vec4<f32>, PER_LANE>;
+    // Of an invocation's frequencies: those of x, while dy takes their place, and the sums.
+    var seen: array<vec4<f32>, PER_INVOCATION>;
+    var sums: array<vec4<f32>, PER_INVOCATION>;
     for (var b = part * p.chunk; b < min((part + 1u) * p.chunk, p.batch); b++) {
-        load_x(b, first, lane);
-        transform(lane);
+        load_x(b, first, local);
+        transform(local);
         //!unroll
-        for (var j = 0u; j < PER_LANE; j++) {
-            let e = lane + j * WG;
+        for (var j = 0u; j < PER_INVOCATION; j++) {
+            let e = local + j * WG;
             if e < frequencies() * p.pairs {
                 seen[j] = pair_at(e / p.pairs, e % p.pairs);
             }
         }
         workgroupBarrier(); // before dy takes its place
-        for (var e = lane; e < p.t * p.pairs; e += WG) {
+        for (var e = local; e < p.t * p.pairs; e += WG) {
             let c = first + e % p.pairs;
             let at = (b * p.t + e / p.pairs) * p.d + c;
             var z = vec2(0.0);
@@ -119,10 +111,10 @@ fn weight_parts(
             }
             numbers[e] = z;
         }
-        transform(lane);
+        transform(local);
         //!unroll
-        for (var j = 0u; j < PER_LANE; j++) {
-            let e = lane + j * WG;
+        for (var j = 0u; j < PER_INVOCATION; j++) {
+            let e = local + j * WG;
             if e < frequencies() * p.pairs {
                 let d = pair_at(e / p.pairs, e % p.pairs);
                 let conjugate = seen[j] * vec4(1.0, -1.0, 1.0, -1.0);
@@ -132,8 +124,8 @@ fn weight_parts(
         workgroupBarrier(); // before the next sequence takes its place
     }
     //!unroll
-    for (var j = 0u; j < PER_LANE; j++) {
-        let e = lane + j * WG;
+    for (var j = 0u; j < PER_INVOCATION; j++) {
+        let e = local + j * WG;
         let k = e / p.pairs;
         let c = first + e % p.pairs;
         if k < frequencies() {
@@ -152,12 +144,8 @@ fn weight_parts(
 }
 
 @compute @workgroup_size(WG)
-fn weight_join(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn weight_join(me: Invocation) {
+    let e = thread_index(me, WG);
     let count = frequencies() * 2u * p.d;
     if e >= count {
         return;

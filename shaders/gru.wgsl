@@ -2,9 +2,9 @@
 //   [r, z, n'] = x[b, t] + [h, 0] W + bias,   m = h W_n + bias_n
 //   r, z = sigmoid(r'), sigmoid(z');   n = tanh(x_n + r m);   h <- (1 - z) n + z h
 // x: [B, T, 3H], the inputs' part of the gates, made outside; h, y, dy, before: [B, T, H]; saved: [B, T, 4H], r, z, n, m.
-// weight: [H, 3H] in `forward`, transposed in `backward`: neighbouring lanes read neighbouring elements in both.
+// weight: [H, 3H] in `forward`, transposed in `backward`: neighbouring invocations read neighbouring elements in both.
 // keep: [B, T], 0 = a place that carries the state on unchanged, and nothing flows into its gates.
-// One workgroup a sequence, its lanes take the H units of a step; 8 H bytes of workgroup memory forward, 16 H backward.
+// One workgroup a sequence, its invocations take the H units of a step; 8 H bytes of workgroup memory forward, 16 H backward.
 //!import index
 //!import math
 struct Params { batch: u32, t: u32 }
@@ -20,24 +20,20 @@ var<immediate> p: Params;
 var<workgroup> states: array<f32, 2u * H>;
 
 @compute @workgroup_size(WG)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let b = group_index(group, groups);
+fn forward(me: Invocation) {
+    let b = group_index(me);
     if b >= p.batch {
         return;
     }
-    let lane = lane_index(local, WG);
-    for (var j = lane; j < H; j += WG) {
+    let local = local_index(me, WG);
+    for (var j = local; j < H; j += WG) {
         states[j] = 0.0;
     }
     workgroupBarrier();
     for (var t = 0u; t < p.t; t++) {
         let place = b * p.t + t;
         let old = t % 2u * H;
-        for (var j = lane; j < H; j += WG) {
+        for (var j = local; j < H; j += WG) {
             var sums = vec3(bias[j], bias[H + j], bias[2u * H + j]);
             for (var k = 0u; k < H; k++) {
                 let w = k * 3u * H + j;
@@ -68,7 +64,7 @@ fn forward(
 @group(0) @binding(10) var<storage, read_write> dsums: array<f32>;
 @group(0) @binding(11) var<storage, read_write> before: array<f32>;
 
-// The gradient that later steps send to the state; each element belongs to one lane.
+// The gradient that later steps send to the state; each element belongs to one invocation.
 var<workgroup> carried: array<f32, H>;
 // Of this step.
 var<workgroup> step_dsums: array<f32, 3u * H>;
@@ -78,23 +74,19 @@ var<workgroup> step_dsums: array<f32, 3u * H>;
 //   dx = [dr', dz', dn'],   dsums = [dr', dz', dn' r],   carried = dh z + dsums W
 // and the state before each step, so that the weight's gradient is one product, before^T dsums, outside.
 @compute @workgroup_size(WG)
-fn backward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let b = group_index(group, groups);
+fn backward(me: Invocation) {
+    let b = group_index(me);
     if b >= p.batch {
         return;
     }
-    let lane = lane_index(local, WG);
-    for (var j = lane; j < H; j += WG) {
+    let local = local_index(me, WG);
+    for (var j = local; j < H; j += WG) {
         carried[j] = 0.0;
     }
     for (var t = p.t; t > 0u; t--) {
         let place = b * p.t + t - 1u;
         let kept = keep[place] != 0.0;
-        for (var j = lane; j < H; j += WG) {
+        for (var j = local; j < H; j += WG) {
             var state = 0.0;
             if t > 1u {
                 state = h[(place - 1u) * H + j];
@@ -119,7 +111,7 @@ fn backward(
             carried[j] = select(dh, dh * z, kept);
         }
         workgroupBarrier();
-        for (var j = lane; j < H; j += WG) {
+        for (var j = local; j < H; j += WG) {
             var sum = 0.0;
             for (var i = 0u; i < 3u * H; i++) {
                 sum += step_dsums[i] * weight[i * H + j];

@@ -4,7 +4,7 @@
 //   ds = (g - mean of g - h mean of (g h)) / std + dsum, g = gain dy,   dr = f ds,   dgain = sum of dy h,   dbias = sum of dy
 // RMS: mean and mean of g are 0, and there is no bias. f: the factors of dropout where DROPOUT, else 1.
 // x, r, s, y and their gradients: [rows, D]. gain, bias: [D]. stats: [rows, 2], mean and 1 / std.
-// LANES lanes share a row, WG / LANES rows a workgroup; each lane keeps its EACH elements in registers, so that every operand
+// SHARERS invocations share a row, WG / SHARERS rows a workgroup; each invocation keeps its EACH elements in registers, so that every operand
 // is read once. The variance is taken in a second pass over them, which also finds what rounding took from the mean (Chan,
 // Golub and LeVeque, 1983): E[s^2] - E[s]^2 would lose every digit of a small variance, and 1 / std would show the rest.
 // WG * 8 bytes of workgroup memory.
@@ -23,31 +23,31 @@ var<immediate> p: Params;
 @group(0) @binding(6) var<storage, read_write> s: array<f32>;
 @group(0) @binding(7) var<storage, read_write> stats: array<f32>;
 
-const ROWS: u32 = WG / LANES;
-const EACH: u32 = 4u * ((D + 4u * LANES - 1u) / (4u * LANES));
+const ROWS: u32 = WG / SHARERS;
+const EACH: u32 = 4u * ((D + 4u * SHARERS - 1u) / (4u * SHARERS));
 
-// A lane's elements of its row: s and, going back, h; g; 0 past the row's end.
+// An invocation's elements of its row: s and, going back, h; g; 0 past the row's end.
 var<private> own: array<f32, EACH>;
 var<private> own_slope: array<f32, EACH>;
 
 // Column of the n-th of them: four neighbours at a time, which share the words of dropout.
 fn column(n: u32, part: u32) -> u32 {
-    return (n / 4u * LANES + part) * 4u + n % 4u;
+    return (n / 4u * SHARERS + part) * 4u + n % 4u;
 }
 
-var<workgroup> row_lanes: array<vec2<f32>, WG>;
+var<workgroup> row_terms: array<vec2<f32>, WG>;
 
-// Two sums over the lanes that share a row, by a tree, so in a fixed order. All lanes of the workgroup must call it.
-fn sum_row(values: vec2<f32>, lane: u32) -> vec2<f32> {
-    row_lanes[lane] = values;
+// Two sums over the invocations that share a row, by a tree, so in a fixed order. All invocations of the workgroup must call it.
+fn sum_row(values: vec2<f32>, local: u32) -> vec2<f32> {
+    row_terms[local] = values;
     workgroupBarrier();
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        if lane % LANES < half {
-            row_lanes[lane] += row_lanes[lane + half];
+    for (var half = SHARERS / 2u; half > 0u; half /= 2u) {
+        if local % SHARERS < half {
+            row_terms[local] += row_terms[local + half];
         }
         workgroupBarrier();
     }
-    let totals = row_lanes[lane - lane % LANES];
+    let totals = row_terms[local - local % SHARERS];
     workgroupBarrier(); // before the next sums are written
     return totals;
 }
@@ -67,15 +67,15 @@ fn factor(element: u32) -> f32 {
 }
 
 // y and stats of a row from `own`, which becomes its distance from the mean. Rows past the end take part in the sums, and write nothing.
-fn normalise(row: u32, lane: u32) {
-    let part = lane % LANES;
+fn normalise(row: u32, local: u32) {
+    let part = local % SHARERS;
     var mean = 0.0;
     if RMS == 0u {
         var sum = 0.0;
         for (var n = 0u; n < EACH; n++) {
             sum += own[n];
         }
-        mean = sum_row(vec2(sum, 0.0), lane).x / f32(D);
+        mean = sum_row(vec2(sum, 0.0), local).x / f32(D);
     }
     var sums = vec2<f32>();
     for (var n = 0u; n < EACH; n++) {
@@ -83,7 +83,7 @@ fn normalise(row: u32, lane: u32) {
         own[n] = apart;
         sums += vec2(apart, apart * apart);
     }
-    sums = sum_row(sums, lane) / f32(D);
+    sums = sum_row(sums, local) / f32(D);
     // What rounding took from the mean is taken from the differences: added to a large mean it would be rounded away.
     var shift = 0.0;
     var variance = sums.y;
@@ -113,47 +113,39 @@ fn normalise(row: u32, lane: u32) {
 }
 
 @compute @workgroup_size(WG)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let first = group_index(group, groups) * ROWS;
+fn forward(me: Invocation) {
+    let first = group_index(me) * ROWS;
     if first >= p.rows {
         return;
     }
-    let lane = lane_index(local, WG);
-    let row = first + lane / LANES;
+    let local = local_index(me, WG);
+    let row = first + local / SHARERS;
     for (var n = 0u; n < EACH; n++) {
-        let c = column(n, lane % LANES);
+        let c = column(n, local % SHARERS);
         if row < p.rows && c < D {
             own[n] = x[row * D + c];
         }
     }
-    normalise(row, lane);
+    normalise(row, local);
 }
 
 @compute @workgroup_size(WG)
-fn forward_residual(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let first = group_index(group, groups) * ROWS;
+fn forward_residual(me: Invocation) {
+    let first = group_index(me) * ROWS;
     if first >= p.rows {
         return;
     }
-    let lane = lane_index(local, WG);
-    let row = first + lane / LANES;
+    let local = local_index(me, WG);
+    let row = first + local / SHARERS;
     for (var n = 0u; n < EACH; n++) {
-        let c = column(n, lane % LANES);
+        let c = column(n, local % SHARERS);
         if row < p.rows && c < D {
             let e = row * D + c;
             own[n] = x[e] + factor(e) * r[e];
             s[e] = own[n];
         }
     }
-    normalise(row, lane);
+    normalise(row, local);
 }
 
 @group(0) @binding(8) var<storage, read> given_s: array<f32>;
@@ -164,8 +156,8 @@ fn forward_residual(
 @group(0) @binding(13) var<storage, read_write> dr: array<f32>;
 
 // Leaves ds, with the gradient that reached the sum itself where DSUM, in `own`.
-fn slopes(row: u32, lane: u32) {
-    let part = lane % LANES;
+fn slopes(row: u32, local: u32) {
+    let part = local % SHARERS;
     let live = row < p.rows;
     var inverse = 0.0;
     if live {
@@ -180,7 +172,7 @@ fn slopes(row: u32, lane: u32) {
             sums += own_slope[n] * vec2(1.0, own[n]);
         }
     }
-    sums = sum_row(sums, lane) / f32(D);
+    sums = sum_row(sums, local) / f32(D);
     let mean = select(sums.x, 0.0, RMS == 1u);
     for (var n = 0u; n < EACH; n++) {
         let c = column(n, part);
@@ -193,20 +185,16 @@ fn slopes(row: u32, lane: u32) {
 }
 
 @compute @workgroup_size(WG)
-fn backward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let first = group_index(group, groups) * ROWS;
+fn backward(me: Invocation) {
+    let first = group_index(me) * ROWS;
     if first >= p.rows {
         return;
     }
-    let lane = lane_index(local, WG);
-    let row = first + lane / LANES;
-    slopes(row, lane);
+    let local = local_index(me, WG);
+    let row = first + local / SHARERS;
+    slopes(row, local);
     for (var n = 0u; n < EACH; n++) {
-        let c = column(n, lane % LANES);
+        let c = column(n, local % SHARERS);
         if row < p.rows && c < D {
             dx[row * D + c] = own[n];
         }
@@ -214,20 +202,16 @@ fn backward(
 }
 
 @compute @workgroup_size(WG)
-fn backward_dropout(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let first = group_index(group, groups) * ROWS;
+fn backward_dropout(me: Invocation) {
+    let first = group_index(me) * ROWS;
     if first >= p.rows {
         return;
     }
-    let lane = lane_index(local, WG);
-    let row = first + lane / LANES;
-    slopes(row, lane);
+    let local = local_index(me, WG);
+    let row = first + local / SHARERS;
+    slopes(row, local);
     for (var n = 0u; n < EACH; n++) {
-        let c = column(n, lane % LANES);
+        let c = column(n, local % SHARERS);
         if row < p.rows && c < D {
             let e = row * D + c;
             dx[e] = own[n];
@@ -242,12 +226,8 @@ const SUMS: u32 = 2u - RMS;
 
 // Column sums of the rows chunk, chunk + chunks, ...: one invocation a column of a chunk.
 @compute @workgroup_size(WG)
-fn parameter_parts(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = thread_index(group, groups, local, WG);
+fn parameter_parts(me: Invocation) {
+    let i = thread_index(me, WG);
     if i >= p.chunks * D {
         return;
     }
@@ -267,12 +247,8 @@ fn parameter_parts(
 }
 
 @compute @workgroup_size(WG)
-fn parameter_join(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = thread_index(group, groups, local, WG);
+fn parameter_join(me: Invocation) {
+    let i = thread_index(me, WG);
     if i >= SUMS * D {
         return;
     }

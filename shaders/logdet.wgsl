@@ -1,7 +1,7 @@
 // The logarithm of the determinant of symmetric positive definite matrices, and their inverses, by Cholesky:
 //   A = L L^T,   y = 2 sum_i log l_ii,   A^-1 = X^T X,   X = L^-1
 // a, inverse: [count, n, n], of a only the lower triangle is read; y: [count]. n <= 64.
-// One workgroup a matrix: n^2 * 4 bytes of workgroup memory hold L, and above its diagonal X transposed, so that the lane of a
+// One workgroup a matrix: n^2 * 4 bytes of workgroup memory hold L, and above its diagonal X transposed, so that the invocation of a
 // column of X reads what no other writes. 3 n barriers; about n^3 / 6, n^3 / 6 and n^3 / 3 multiply-adds.
 //!import index
 //!import math
@@ -20,35 +20,31 @@ fn x_at(k: u32, i: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let b = group_index(group, groups);
+fn forward(me: Invocation) {
+    let b = group_index(me);
     if b >= p.count {
         return;
     }
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     let n = p.n;
     let first = b * n * n;
-    for (var e = lane; e < n * n; e += WG) {
+    for (var e = local; e < n * n; e += WG) {
         l[e] = a[first + e];
     }
     workgroupBarrier();
     for (var j = 0u; j < n; j++) {
         let root = sqrt(l[j * n + j]);
         workgroupBarrier(); // before the diagonal is written
-        if lane == 0u {
+        if local == 0u {
             l[j * n + j] = root;
         }
-        for (var i = j + 1u + lane; i < n; i += WG) {
+        for (var i = j + 1u + local; i < n; i += WG) {
             l[i * n + j] /= root;
         }
         workgroupBarrier();
         // The lower triangle of what is left, (i, k) with j < k <= i.
         let rest = n - j - 1u;
-        for (var e = lane; e < rest * rest; e += WG) {
+        for (var e = local; e < rest * rest; e += WG) {
             let i = j + 1u + e / rest;
             let k = j + 1u + e % rest;
             if k <= i {
@@ -57,14 +53,14 @@ fn forward(
         }
         workgroupBarrier();
     }
-    if lane == 0u {
+    if local == 0u {
         var sum = 0.0;
         for (var j = 0u; j < n; j++) {
             sum += log_positive(l[j * n + j]);
         }
         y[b] = 2.0 * sum;
     }
-    for (var j = lane; j < n; j += WG) {
+    for (var j = local; j < n; j += WG) {
         for (var i = j + 1u; i < n; i++) {
             var sum = 0.0;
             for (var k = j; k < i; k++) {
@@ -74,7 +70,7 @@ fn forward(
         }
     }
     workgroupBarrier();
-    for (var e = lane; e < n * n; e += WG) {
+    for (var e = local; e < n * n; e += WG) {
         let i = e / n;
         let j = e % n;
         var sum = 0.0;

@@ -1,5 +1,5 @@
 // Batched matrix product with bias and activation in the epilogue: lib/product.wgsl has the formula.
-// `tiled`: a workgroup makes a tile of TILE x TILE outputs, walking k in steps of DEPTH. Each of its SIDE^2 lanes keeps
+// `tiled`: a workgroup makes a tile of TILE x TILE outputs, walking k in steps of DEPTH. Each of its SIDE^2 invocations keeps
 // BLOCKS x BLOCKS blocks of 4 x 4 of them in registers, so that 2 BLOCKS reads of four elements from workgroup memory feed
 // 16 BLOCKS^2 multiply-adds: what is read there, not the arithmetic, is what a GPU would wait for. 2 DEPTH (TILE + 4) * 4 bytes
 // of workgroup memory: 8.5 KiB at most. `simple`: one invocation an output, for products too small to fill a tile.
@@ -14,7 +14,7 @@
 const QUADS: u32 = SIDE * BLOCKS; // of a tile's side
 const TILE: u32 = 4u * QUADS;
 const DEPTH: u32 = 16u / BLOCKS;
-// A row of a tile lies one quad further along than it needs to: lanes that fill a column then write to different banks.
+// A row of a tile lies one quad further along than it needs to: invocations that fill a column then write to different banks.
 const PITCH: u32 = QUADS + 1u;
 var<workgroup> a_tile: array<vec4<f32>, DEPTH * PITCH>; // [l, i / 4]
 var<workgroup> b_tile: array<vec4<f32>, DEPTH * PITCH>; // [l, j / 4]
@@ -40,10 +40,10 @@ fn b_quad(s: u32, l: u32, j: u32, end: u32) -> vec4<f32> {
     return quad;
 }
 
-// Copies terms begin..begin + DEPTH of the tile at `corner` = (i, j) to workgroup memory. Neighbouring lanes read
+// Copies terms begin..begin + DEPTH of the tile at `corner` = (i, j) to workgroup memory. Neighbouring invocations read
 // neighbouring elements, whichever way an operand lies.
-fn load_tiles(s: u32, corner: vec2<u32>, begin: u32, end: u32, lane: u32) {
-    for (var e = lane; e < QUADS * DEPTH; e += SIDE * SIDE) {
+fn load_tiles(s: u32, corner: vec2<u32>, begin: u32, end: u32, local: u32) {
+    for (var e = local; e < QUADS * DEPTH; e += SIDE * SIDE) {
         let along = vec2(e / DEPTH, e % DEPTH); // (quad, depth), depth fastest
         let across = vec2(e % QUADS, e / QUADS); // (quad, depth), quad fastest
         let x = select(along, across, TRANSPOSE_A == 1u);
@@ -53,20 +53,20 @@ fn load_tiles(s: u32, corner: vec2<u32>, begin: u32, end: u32, lane: u32) {
     }
 }
 
-// The blocks of a lane, 4 SIDE outputs apart along each side of the tile: column r of a matrix is output row r.
+// The blocks of an invocation, 4 SIDE outputs apart along each side of the tile: column r of a matrix is output row r.
 struct Blocks { top_left: mat4x4<f32>, top_right: mat4x4<f32>, bottom_left: mat4x4<f32>, bottom_right: mat4x4<f32> }
 
 fn outer(x: vec4<f32>, z: vec4<f32>) -> mat4x4<f32> {
     return mat4x4(x.x * z, x.y * z, x.z * z, x.w * z);
 }
 
-// The sums over l in begin..end of a lane's outputs; with BLOCKS = 1 those of its top left block alone.
-fn tile_sums(s: u32, corner: vec2<u32>, begin: u32, end: u32, lane: u32) -> Blocks {
-    let row = lane / SIDE;
-    let column = lane % SIDE;
+// The sums over l in begin..end of an invocation's outputs; with BLOCKS = 1 those of its top left block alone.
+fn tile_sums(s: u32, corner: vec2<u32>, begin: u32, end: u32, local: u32) -> Blocks {
+    let row = local / SIDE;
+    let column = local % SIDE;
     var sums = Blocks();
     for (var l0 = begin; l0 < end; l0 += DEPTH) {
-        load_tiles(s, corner, l0, end, lane);
+        load_tiles(s, corner, l0, end, local);
         workgroupBarrier();
         for (var l = 0u; l < DEPTH; l++) {
             let x = a_tile[l * PITCH + row];
@@ -103,21 +103,17 @@ fn tiles() -> vec2<u32> {
 }
 
 @compute @workgroup_size(WG)
-fn tiled(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let g = group_index(group, groups);
+fn tiled(me: Invocation) {
+    let g = group_index(me);
     let count = tiles();
     let s = g / (count.x * count.y);
     if s >= p.batch {
         return;
     }
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     let corner = vec2(g / count.y % count.x, g % count.y) * TILE;
-    let sums = tile_sums(s, corner, 0u, p.k, lane);
-    let first = corner + vec2(lane / SIDE, lane % SIDE) * 4u;
+    let sums = tile_sums(s, corner, 0u, p.k, local);
+    let first = corner + vec2(local / SIDE, local % SIDE) * 4u;
     put(s, first, sums.top_left);
     if BLOCKS == 2u {
         let across = 4u * SIDE;
@@ -129,22 +125,18 @@ fn tiled(
 
 // With BLOCKS = 1.
 @compute @workgroup_size(WG)
-fn parts(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let g = group_index(group, groups);
+fn parts(me: Invocation) {
+    let g = group_index(me);
     let count = tiles();
     let part = g / (count.x * count.y);
     let begin = part * p.k_part;
     if begin >= p.k {
         return;
     }
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     let corner = vec2(g / count.y % count.x, g % count.y) * TILE;
-    let sums = tile_sums(0u, corner, begin, min(begin + p.k_part, p.k), lane).top_left;
-    let first = corner + vec2(lane / SIDE, lane % SIDE) * 4u;
+    let sums = tile_sums(0u, corner, begin, min(begin + p.k_part, p.k), local).top_left;
+    let first = corner + vec2(local / SIDE, local % SIDE) * 4u;
     for (var r = 0u; r < 4u; r++) {
         for (var c = 0u; c < 4u; c++) {
             let i = first.x + r;
@@ -157,12 +149,8 @@ fn parts(
 }
 
 @compute @workgroup_size(WG)
-fn join(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn join(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.m * p.n {
         return;
     }
@@ -174,12 +162,8 @@ fn join(
 }
 
 @compute @workgroup_size(WG)
-fn simple(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn simple(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.batch * p.m * p.n {
         return;
     }

@@ -13,12 +13,8 @@ var<immediate> p: Params;
 
 // One invocation an element (b, k, c); neighbours share a and read neighbours of h.
 @compute @workgroup_size(WG)
-fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = thread_index(group, groups, local, WG);
+fn forward(me: Invocation) {
+    let i = thread_index(me, WG);
     if i >= p.batch * p.k * p.d {
         return;
     }
@@ -54,20 +50,16 @@ fn mean_gradient(j: u32, k: u32) -> f32 {
 
 // With g = mean_gradient and e = h - mean:
 //   da = sum_c g h + dvariance e^2        dh = sum_k a (g + 2 dvariance e)
-// One workgroup a sequence b: its lanes take the elements (t, k) of da, then those (t, c) of dh.
+// One workgroup a sequence b: its invocations take the elements (t, k) of da, then those (t, c) of dh.
 @compute @workgroup_size(WG)
-fn backward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let b = group_index(group, groups);
+fn backward(me: Invocation) {
+    let b = group_index(me);
     if b >= p.batch {
         return;
     }
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     let first = b * p.t;
-    for (var k = lane; k < p.k; k += WG) {
+    for (var k = local; k < p.k; k += WG) {
         var sum = 0.0;
         for (var t = first; t < first + p.t; t++) {
             sum += a[t * p.k + k];
@@ -75,7 +67,7 @@ fn backward(
         rest[k] = 1.0 - sum;
     }
     workgroupBarrier();
-    for (var e = lane; e < p.t * p.k; e += WG) {
+    for (var e = local; e < p.t * p.k; e += WG) {
         let k = e % p.k;
         let t = first + e / p.k;
         var sum = 0.0;
@@ -86,7 +78,7 @@ fn backward(
         }
         da[t * p.k + k] = sum;
     }
-    for (var e = lane; e < p.t * p.d; e += WG) {
+    for (var e = local; e < p.t * p.d; e += WG) {
         let c = e % p.d;
         let t = first + e / p.d;
         var sum = 0.0;

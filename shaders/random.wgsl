@@ -33,12 +33,8 @@ fn gumbel(k: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn draw(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let quad = thread_index(group, groups, local, WG);
+fn draw(me: Invocation) {
+    let quad = thread_index(me, WG);
     if quad * 4u >= p.n {
         return;
     }
@@ -57,12 +53,8 @@ fn draw(
 }
 
 @compute @workgroup_size(WG)
-fn dropout(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let quad = thread_index(group, groups, local, WG);
+fn dropout(me: Invocation) {
+    let quad = thread_index(me, WG);
     if quad * 4u >= p.n {
         return;
     }

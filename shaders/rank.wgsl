@@ -35,27 +35,23 @@ var<workgroup> first: atomic<u32>;
 
 // y[b] = the score of item wanted[b] where it is in the tile, at its first column, else 0.
 @compute @workgroup_size(WG)
-fn pick(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let b = group_index(group, groups);
+fn pick(me: Invocation) {
+    let b = group_index(me);
     if b >= p.rows {
         return;
     }
-    let lane = lane_index(local, WG);
-    if lane == 0u {
+    let local = local_index(me, WG);
+    if local == 0u {
         atomicStore(&first, p.w);
     }
     workgroupBarrier();
-    for (var c = lane; c < p.w; c += WG) {
+    for (var c = local; c < p.w; c += WG) {
         if ids[b * p.ids_row + c] == wanted[b] {
             atomicMin(&first, c);
         }
     }
     workgroupBarrier();
-    if lane == 0u {
+    if local == 0u {
         let c = atomicLoad(&first);
         var score = 0.0;
         if c < p.w {
@@ -76,25 +72,21 @@ const NONE: u32 = 0xffffffffu;
 // counts[b] = how many competing items score above target_score[b] and how many as much, then the same of the excluded
 // items. Where a score is not finite: NONE, the lowest such item (0: the target), 0, 0.
 @compute @workgroup_size(WG)
-fn rank(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let b = group_index(group, groups);
+fn rank(me: Invocation) {
+    let b = group_index(me);
     if b >= p.rows {
         return;
     }
-    let lane = lane_index(local, WG);
-    for (var i = lane; i < 4u; i += WG) {
+    let local = local_index(me, WG);
+    for (var i = local; i < 4u; i += WG) {
         atomicStore(&tally[i], 0u);
     }
-    if lane == 0u {
+    if local == 0u {
         atomicStore(&broken, select(0u, NONE, is_finite(target_score[b])));
     }
     workgroupBarrier();
     let bar = target_score[b];
-    for (var c = lane; c < p.w; c += WG) {
+    for (var c = local; c < p.w; c += WG) {
         let score = scores[b * p.w + c];
         let finite = is_finite(score);
         if !finite || score >= bar {
@@ -107,7 +99,7 @@ fn rank(
         }
     }
     workgroupBarrier();
-    if lane == 0u {
+    if local == 0u {
         let item = atomicLoad(&broken);
         counts[b * 4u] = select(NONE, atomicLoad(&tally[0]), item == NONE);
         counts[b * 4u + 1u] = select(item, atomicLoad(&tally[1]), item == NONE);
@@ -156,16 +148,12 @@ var<workgroup> leaders: array<Candidate, WG>; // WG * 12 bytes
 // stand after the one of round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken. A launch makes
 // rounds begin .. end, and leaves the place of its last candidate where the next one writes its first id.
 @compute @workgroup_size(WG)
-fn top_k(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let b = group_index(group, groups);
+fn top_k(me: Invocation) {
+    let b = group_index(me);
     if b >= p.rows {
         return;
     }
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     var last = NOBODY;
     if p.begin > 0u {
         let before = b * p.k + p.begin - 1u;
@@ -173,29 +161,29 @@ fn top_k(
     }
     for (var r = p.begin; r < p.end; r++) {
         var leader = NOBODY;
-        for (var place = lane; place < p.k + p.w; place += WG) {
+        for (var place = local; place < p.k + p.w; place += WG) {
             let c = candidate(b, place);
             if precedes(c, leader) && (r == 0u || precedes(last, c)) && (place < p.k || !excluded(b, c.id)) {
                 leader = c;
             }
         }
-        leaders[lane] = leader;
+        leaders[local] = leader;
         workgroupBarrier();
         for (var half = WG / 2u; half > 0u; half /= 2u) {
-            if lane < half && precedes(leaders[lane + half], leaders[lane]) {
-                leaders[lane] = leaders[lane + half];
+            if local < half && precedes(leaders[local + half], leaders[local]) {
+                leaders[local] = leaders[local + half];
             }
             workgroupBarrier();
         }
         last = leaders[0];
         workgroupBarrier(); // before the next round writes
-        if lane == 0u {
+        if local == 0u {
             // With nobody left, the fill of the empty places goes on: it stands in the last of the best so far.
             new_scores[b * p.k + r] = select(last.score, best_scores[b * p.k + p.k - 1u], last.id == 0u);
             new_ids[b * p.k + r] = last.id;
         }
     }
-    if lane == 0u && p.end < p.k {
+    if local == 0u && p.end < p.k {
         new_ids[b * p.k + p.end] = last.place;
     }
 }

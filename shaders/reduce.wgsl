@@ -40,12 +40,8 @@ fn finish(value: f32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn columns(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn columns(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.outer * p.inner {
         return;
     }
@@ -58,38 +54,30 @@ fn columns(
 }
 
 @compute @workgroup_size(WG)
-fn slices(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let o = group_index(group, groups);
+fn slices(me: Invocation) {
+    let o = group_index(me);
     if o >= p.outer {
         return;
     }
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     var so_far = start(x[o * p.n]);
-    for (var c = lane; c < p.n; c += WG) {
+    for (var c = local; c < p.n; c += WG) {
         fold(&so_far, x[o * p.n + c]);
     }
     var value = reduced(so_far);
     if KIND == 2u {
-        value = max_lanes(value, lane);
+        value = max_of_group(value, local);
     } else {
-        value = sum_lanes(value, lane);
+        value = sum_of_group(value, local);
     }
-    if lane == 0u {
+    if local == 0u {
         y[o] = finish(value);
     }
 }
 
 @compute @workgroup_size(WG)
-fn parts(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn parts(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.outer * p.chunks * p.inner {
         return;
     }
@@ -104,12 +92,8 @@ fn parts(
 }
 
 @compute @workgroup_size(WG)
-fn join(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn join(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.outer * p.inner {
         return;
     }
@@ -127,12 +111,8 @@ fn join(
 
 // dx = dy at the first element that equals the maximum, 0 elsewhere; NaN where that is. One invocation a column.
 @compute @workgroup_size(WG)
-fn max_backward(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn max_backward(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.outer * p.inner {
         return;
     }
@@ -151,39 +131,35 @@ fn max_backward(
 // sum_of_squares = sum x^2 over the n elements of x or, where COUNTED (else `counts` stands for x, and is not read), over its first
 // counts[0] rows of `inner`. `squares` leaves a sum for each of `chunks` workgroups, `total_squares` adds them.
 @compute @workgroup_size(WG)
-fn squares(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let g = group_index(group, groups);
+fn squares(me: Invocation) {
+    let g = group_index(me);
     if g >= p.chunks {
         return;
     }
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     var n = p.n;
     if COUNTED == 1u {
         n = counts[0] * p.inner;
     }
     var squared = Sum();
-    for (var i = g * WG + lane; i < n; i += p.chunks * WG) {
+    for (var i = g * WG + local; i < n; i += p.chunks * WG) {
         add(&squared, x[i] * x[i]);
     }
-    let sum = sum_lanes(total(squared), lane);
-    if lane == 0u {
+    let sum = sum_of_group(total(squared), local);
+    if local == 0u {
         partial[g] = sum;
     }
 }
 
 @compute @workgroup_size(WG)
-fn total_squares(@builtin(local_invocation_index) local: u32) {
-    let lane = lane_index(local, WG);
+fn total_squares(me: Invocation) {
+    let local = local_index(me, WG);
     var sum = 0.0;
-    for (var q = lane; q < p.chunks; q += WG) {
+    for (var q = local; q < p.chunks; q += WG) {
         sum += partial[q];
     }
-    sum = sum_lanes(sum, lane);
-    if lane == 0u {
+    sum = sum_of_group(sum, local);
+    if local == 0u {
         sum_of_squares[0] = sum;
     }
 }

@@ -37,12 +37,8 @@ fn exponential(s: u32, c: u32, m: f32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn forward_columns(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let s = thread_index(group, groups, local, WG);
+fn forward_columns(me: Invocation) {
+    let s = thread_index(me, WG);
     if s >= p.slices {
         return;
     }
@@ -63,29 +59,25 @@ fn forward_columns(
 }
 
 @compute @workgroup_size(WG)
-fn forward_slices(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let s = group_index(group, groups);
+fn forward_slices(me: Invocation) {
+    let s = group_index(me);
     if s >= p.slices {
         return;
     }
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     var m = minus_infinity();
-    for (var c = lane; c < p.n; c += WG) {
+    for (var c = local; c < p.n; c += WG) {
         if kept(s, c) {
             m = max(m, x[at(s, c)]);
         }
     }
-    m = max_lanes(m, lane);
+    m = max_of_group(m, local);
     var z = Sum();
-    for (var c = lane; c < p.n; c += WG) {
+    for (var c = local; c < p.n; c += WG) {
         add(&z, exponential(s, c, m));
     }
-    let scale = reciprocal(sum_lanes(total(z), lane));
-    for (var c = lane; c < p.n; c += WG) {
+    let scale = reciprocal(sum_of_group(total(z), local));
+    for (var c = local; c < p.n; c += WG) {
         y[at(s, c)] = exponential(s, c, m) * scale;
     }
 }
@@ -95,12 +87,8 @@ fn forward_slices(
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 
 @compute @workgroup_size(WG)
-fn backward_columns(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let s = thread_index(group, groups, local, WG);
+fn backward_columns(me: Invocation) {
+    let s = thread_index(me, WG);
     if s >= p.slices {
         return;
     }
@@ -115,22 +103,18 @@ fn backward_columns(
 }
 
 @compute @workgroup_size(WG)
-fn backward_slices(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let s = group_index(group, groups);
+fn backward_slices(me: Invocation) {
+    let s = group_index(me);
     if s >= p.slices {
         return;
     }
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     var products = Sum();
-    for (var c = lane; c < p.n; c += WG) {
+    for (var c = local; c < p.n; c += WG) {
         add(&products, probabilities[at(s, c)] * dy[at(s, c)]);
     }
-    let dot = sum_lanes(total(products), lane);
-    for (var c = lane; c < p.n; c += WG) {
+    let dot = sum_of_group(total(products), local);
+    for (var c = local; c < p.n; c += WG) {
         dx[at(s, c)] = probabilities[at(s, c)] * (dy[at(s, c)] - dot);
     }
 }

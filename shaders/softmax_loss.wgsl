@@ -8,7 +8,7 @@
 // column + width, in `block` [height, width]. matmul.wgsl makes it, and multiplies it with the table and with x once it holds
 // p; what lies between is here. A catalogue wider than a block is walked twice, since p needs the log-sum-exps of its rows.
 // lse: [3, rows]: the maximum of a row's logits, the sum of exp(logit - maximum) and the target's logit. weight_sum: [1]: the sum of
-// the weights. No atomics: every output is summed by one lane or by a workgroup in order.
+// the weights. No atomics: every output is summed by one invocation or by a workgroup in order.
 //!import index
 //!import math
 //!import reduce
@@ -31,46 +31,42 @@ fn weight_of(r: u32) -> f32 {
 
 // One workgroup.
 @compute @workgroup_size(WG)
-fn weigh(@builtin(local_invocation_index) local: u32) {
-    let lane = lane_index(local, WG);
+fn weigh(me: Invocation) {
+    let local = local_index(me, WG);
     var weights = Sum();
-    for (var r = lane; r < p.rows; r += WG) {
+    for (var r = local; r < p.rows; r += WG) {
         add(&weights, weight_of(r));
     }
-    let sum = sum_lanes(total(weights), lane);
-    if lane == 0u {
+    let sum = sum_of_group(total(weights), local);
+    if local == 0u {
         weight_sum[0] = keep_nan(sum, select(1.0, sum, sum > 0.0));
     }
 }
 
 // A workgroup takes a row of the block into the row's maximum and sum: twice through it, but it fits the cache.
 @compute @workgroup_size(WG)
-fn normalise(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = group_index(group, groups);
+fn normalise(me: Invocation) {
+    let i = group_index(me);
     if i >= p.height {
         return;
     }
-    let lane = lane_index(local, WG);
+    let local = local_index(me, WG);
     let r = p.row + i;
     var before = MASKED;
     if p.column > p.first {
         before = lse[r];
     }
     var most = before;
-    for (var j = lane; j < p.width; j += WG) {
+    for (var j = local; j < p.width; j += WG) {
         most = max(most, block[i * p.width + j]);
     }
-    most = max_lanes(most, lane);
+    most = max_of_group(most, local);
     var sum = 0.0;
-    for (var j = lane; j < p.width; j += WG) {
+    for (var j = local; j < p.width; j += WG) {
         sum += exp(block[i * p.width + j] - most);
     }
-    sum = sum_lanes(sum, lane);
-    if lane == 0u {
+    sum = sum_of_group(sum, local);
+    if local == 0u {
         if p.column > p.first {
             sum += lse[p.rows + r] * exp(before - most);
         }
@@ -84,12 +80,8 @@ fn normalise(
 
 // Logits to p, one invocation an element.
 @compute @workgroup_size(WG)
-fn gradient(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn gradient(me: Invocation) {
+    let e = thread_index(me, WG);
     if e >= p.height * p.width {
         return;
     }
@@ -102,12 +94,8 @@ fn gradient(
 
 // One invocation a column of the block.
 @compute @workgroup_size(WG)
-fn bias_gradient(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let j = thread_index(group, groups, local, WG);
+fn bias_gradient(me: Invocation) {
+    let j = thread_index(me, WG);
     if j >= p.width {
         return;
     }
@@ -129,24 +117,16 @@ fn outside(e: u32, pitch: u32) -> u32 {
 
 // Gradients of the items that are no classes, one invocation an element.
 @compute @workgroup_size(WG)
-fn clear_table(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn clear_table(me: Invocation) {
+    let e = thread_index(me, WG);
     if e < (p.items - p.classes) * p.d {
         dtable[outside(e, p.d)] = 0.0;
     }
 }
 
 @compute @workgroup_size(WG)
-fn clear_bias(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let e = thread_index(group, groups, local, WG);
+fn clear_bias(me: Invocation) {
+    let e = thread_index(me, WG);
     if e < p.items - p.classes {
         dbias[outside(e, 1u)] = 0.0;
     }
@@ -154,18 +134,18 @@ fn clear_bias(
 
 // One workgroup.
 @compute @workgroup_size(WG)
-fn finish(@builtin(local_invocation_index) local: u32) {
-    let lane = lane_index(local, WG);
+fn finish(me: Invocation) {
+    let local = local_index(me, WG);
     var losses = Sum();
-    for (var r = lane; r < p.rows; r += WG) {
+    for (var r = local; r < p.rows; r += WG) {
         let w = weight_of(r);
         if w == 0.0 {
             continue;
         }
         add(&losses, w * (lse[r] + log_positive(lse[p.rows + r]) - lse[2u * p.rows + r]));
     }
-    let sum = sum_lanes(total(losses), lane);
-    if lane == 0u {
+    let sum = sum_of_group(total(losses), local);
+    if local == 0u {
         loss[0] = sum / weight_sum[0];
     }
 }

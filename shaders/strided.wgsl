@@ -20,12 +20,8 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 
 @compute @workgroup_size(WG)
-fn copy(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    var rest = thread_index(group, groups, local, WG);
+fn copy(me: Invocation) {
+    var rest = thread_index(me, WG);
     let i5 = rest % p.last_extents.y;
     rest /= p.last_extents.y;
     let i4 = rest % p.last_extents.x;
@@ -47,12 +43,8 @@ fn copy(
 
 // y = 0 in its first p.y_start words: what padding is before the copy.
 @compute @workgroup_size(WG)
-fn zero(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let i = thread_index(group, groups, local, WG);
+fn zero(me: Invocation) {
+    let i = thread_index(me, WG);
     if i < p.y_start {
         y[i] = 0u;
     }

@@ -15,12 +15,8 @@
 @group(0) @binding(5) var<storage, read_write> seen: array<f32>;
 
 @compute @workgroup_size(WG)
-fn watch(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    if thread_index(group, groups, local, WG) != 0u {
+fn watch(me: Invocation) {
+    if thread_index(me, WG) != 0u {
         return;
     }
     let mark = f32((step[STEP_NUMBER] & 0xffffffu) + 1u);

@@ -6,16 +6,29 @@
 //! results of atomics and subgroups, what is computed from those, and variables written under control flow that differs.
 //! After a `return`, `break` or `continue` that only some take, the rest of the function or loop differs as well.
 
-use naga::{AddressSpace, Binding, Block, BuiltIn, Expression, Function, Handle, LocalVariable, Module, Statement};
+use naga::{
+    AddressSpace, Binding, Block, BuiltIn, Expression, Function, FunctionArgument, Handle, LocalVariable, Module,
+    Statement, TypeInner,
+};
 use std::collections::HashSet;
 
 /// An error names the entry point and the function whose barrier some invocations may not reach.
 pub fn check(module: &Module) -> Result<(), String> {
     for entry in &module.entry_points {
-        let arguments: Vec<bool> = entry.function.arguments.iter().map(|a| !is_shared(a.binding.as_ref())).collect();
+        let arguments: Vec<Argument> = entry.function.arguments.iter().map(|a| argument(module, a)).collect();
         Walk::over(module, &entry.function, &arguments, false).map_err(|e| format!("{}: {e}", entry.name))?;
     }
     Ok(())
+}
+
+/// Whether a value that a function gets may differ between invocations; of a struct whether each of its members may.
+type Argument = Vec<bool>;
+
+fn argument(module: &Module, argument: &FunctionArgument) -> Argument {
+    match &module.types[argument.ty].inner {
+        TypeInner::Struct { members, .. } => members.iter().map(|m| !is_shared(m.binding.as_ref())).collect(),
+        _ => vec![!is_shared(argument.binding.as_ref())],
+    }
 }
 
 /// Whether all invocations of a workgroup get the same value of this argument of an entry point.
@@ -28,7 +41,7 @@ fn is_shared(binding: Option<&Binding>) -> bool {
 struct Walk<'a> {
     module: &'a Module,
     function: &'a Function,
-    arguments: &'a [bool],
+    arguments: &'a [Argument],
     /// Variables and results of calls that may differ. Only ever grows: the walk is repeated until it does not.
     variables: HashSet<Handle<LocalVariable>>,
     results: HashSet<Handle<Expression>>,
@@ -59,7 +72,12 @@ impl Left {
 
 impl<'a> Walk<'a> {
     /// Whether the function's value may differ. `differs`: only some invocations may be here.
-    fn over(module: &'a Module, function: &'a Function, arguments: &'a [bool], differs: bool) -> Result<bool, String> {
+    fn over(
+        module: &'a Module,
+        function: &'a Function,
+        arguments: &'a [Argument],
+        differs: bool,
+    ) -> Result<bool, String> {
         let mut walk = Walk {
             module,
             function,
@@ -134,7 +152,7 @@ impl<'a> Walk<'a> {
                 self.variables.extend(self.variable(*pointer));
             }
             Statement::Call { function, arguments, result } => {
-                let given: Vec<bool> = arguments.iter().map(|&a| self.differs(a)).collect();
+                let given: Vec<Argument> = arguments.iter().map(|&a| self.passed(a)).collect();
                 let value = Walk::over(self.module, &self.module.functions[*function], &given, differs)?;
                 // A variable that a function gets a pointer to may be written there.
                 for &argument in arguments {
@@ -147,6 +165,14 @@ impl<'a> Walk<'a> {
         Ok(left)
     }
 
+    /// What a function gets that is called with `expression`.
+    fn passed(&self, expression: Handle<Expression>) -> Argument {
+        match self.function.expressions[expression] {
+            Expression::FunctionArgument(i) => self.arguments[i as usize].clone(),
+            _ => vec![self.differs(expression)],
+        }
+    }
+
     fn differs(&self, expression: Handle<Expression>) -> bool {
         let all = |list: &[Option<Handle<Expression>>]| list.iter().flatten().any(|&e| self.differs(e));
         match self.function.expressions[expression] {
@@ -156,12 +182,15 @@ impl<'a> Walk<'a> {
             // Pointers: what differs is found when they are loaded from.
             Expression::GlobalVariable(_) | Expression::LocalVariable(_) => false,
             Expression::WorkGroupUniformLoadResult { .. } | Expression::ArrayLength(_) => false,
-            Expression::FunctionArgument(i) => self.arguments[i as usize],
+            Expression::FunctionArgument(i) => self.arguments[i as usize].contains(&true),
             Expression::CallResult(_) => self.results.contains(&expression),
             Expression::Load { pointer } => self.path_differs(pointer) || self.loaded_differs(pointer),
             Expression::Compose { ref components, .. } => components.iter().any(|&e| self.differs(e)),
             Expression::Access { base, index } => self.differs(base) || self.differs(index),
-            Expression::AccessIndex { base, .. } => self.differs(base),
+            Expression::AccessIndex { base, index } => match self.passed(base)[..] {
+                [whole] => whole,
+                ref members => members[index as usize],
+            },
             Expression::Splat { value, .. } => self.differs(value),
             Expression::Swizzle { vector, .. } => self.differs(vector),
             Expression::Unary { expr, .. } | Expression::As { expr, .. } => self.differs(expr),
@@ -218,11 +247,11 @@ pub const GOOD: &[&str] = &[
 
 /// Bodies that it refuses, and what their barrier stands behind.
 pub const BAD: &[(&str, &str)] = &[
-    ("an if on a lane", "if lane < 3u { workgroupBarrier(); }"),
+    ("an if on an invocation", "if lane < 3u { workgroupBarrier(); }"),
     ("a return of some", "if lane < 3u { return; } workgroupBarrier();"),
     ("a bound from storage", "for (var i = 0u; i < words[0]; i++) { workgroupBarrier(); }"),
     ("a bound from workgroup memory", "let m = shared_words[0]; if m > 0u { workgroupBarrier(); }"),
-    ("a variable of a lane", "var m = 0u; if lane == 1u { m = 2u; } if m == 2u { workgroupBarrier(); }"),
+    ("a variable of an invocation", "var m = 0u; if lane == 1u { m = 2u; } if m == 2u { workgroupBarrier(); }"),
     ("a break of some", "loop { if words[lane] == 0u { break; } workgroupBarrier(); }"),
     ("a break of some in the round before", "loop { workgroupBarrier(); if words[lane] == 0u { break; } }"),
     ("the value of a function", "if same(lane, 3u) == 3u { workgroupBarrier(); }"),

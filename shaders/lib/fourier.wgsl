@@ -1,6 +1,6 @@
 // The discrete Fourier transform of T rows of complex numbers in workgroup memory: src/kernels/fourier.rs has the formula.
 // A workgroup takes p.pairs pairs of channels (c, c + h), h = ceil(d / 2), of one sequence, each pair one complex signal:
-// T p.pairs <= SIZE complex numbers, 8 SIZE <= 16 KiB. In a stage each of the WG lanes sums r terms for each of its
+// T p.pairs <= SIZE complex numbers, 8 SIZE <= 16 KiB. In a stage each of the WG invocations sums r terms for each of its
 // SIZE / WG numbers, which wait in registers while the others read: two barriers a stage, up to 5 stages. The sums of a radix r
 // cost r T: lengths of small factors cost 12 (T = 50) to 28 (T = 2048) terms a number, a prime T up to T of them.
 // The factors come from `table`, w_T^k made in f64: a device's sin and cos need be within 2^-11 only.
@@ -35,12 +35,12 @@ fn times(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
 }
 
 // A stage of radix `radix` behind stages whose radices multiply to `done`.
-fn stage(radix: u32, done: u32, lane: u32) {
-    var sums: array<vec2<f32>, PER_LANE>;
+fn stage(radix: u32, done: u32, local: u32) {
+    var sums: array<vec2<f32>, PER_INVOCATION>;
     let left = p.t / (done * radix);
     //!unroll
-    for (var j = 0u; j < PER_LANE; j++) {
-        let e = lane + j * WG;
+    for (var j = 0u; j < PER_INVOCATION; j++) {
+        let e = local + j * WG;
         if e < p.t * p.pairs {
             let place = e / p.pairs;
             let k = place / left;
@@ -62,8 +62,8 @@ fn stage(radix: u32, done: u32, lane: u32) {
     }
     workgroupBarrier();
     //!unroll
-    for (var j = 0u; j < PER_LANE; j++) {
-        let e = lane + j * WG;
+    for (var j = 0u; j < PER_INVOCATION; j++) {
+        let e = local + j * WG;
         if e < p.t * p.pairs {
             numbers[e] = sums[j];
         }
@@ -82,14 +82,14 @@ fn radix_of(s: u32) -> u32 {
     }
 }
 
-// Transforms `numbers`, which all lanes have written: waits for them first, and all may read after it.
-fn transform(lane: u32) {
+// Transforms `numbers`, which all invocations have written: waits for them first, and all may read after it.
+fn transform(local: u32) {
     workgroupBarrier();
     var done = 1u;
     for (var s = 0u; s < 5u; s++) {
         let radix = radix_of(s);
         if radix > 1u {
-            stage(radix, done, lane);
+            stage(radix, done, local);
         }
         done *= radix;
     }
@@ -102,7 +102,7 @@ fn pair_at(k: u32, pair: u32) -> vec4<f32> {
     return vec4(z.x + m.x, z.y - m.y, z.y + m.y, m.x - z.x);
 }
 
-// Sets what pair_at reads, mirrored, so that the transform is the inverse. Both places belong to the lane that has k.
+// Sets what pair_at reads, mirrored, so that the transform is the inverse. Both places belong to the invocation that has k.
 fn set_pair(k: u32, pair: u32, v: vec4<f32>) {
     let mirrored = (p.t - k) % p.t;
     if k == mirrored {

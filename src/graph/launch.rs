@@ -25,7 +25,7 @@ pub struct Caps {
 pub struct Cooperative {
     /// Rows and columns of each matrix: 8 or 16.
     pub size: u32,
-    /// Lanes of the greatest subgroup.
+    /// Invocations of the greatest subgroup.
     pub subgroup: u32,
     /// Every subgroup is that large.
     pub fixed: bool,
@@ -114,8 +114,8 @@ pub const TREE: usize = 8 + 1;
 /// Turns of a search by halves at most.
 pub const SEARCH: usize = 32 + 1;
 
-/// Lanes of a workgroup that shares a row of `n`: a power of two, for the tree of lib/reduce.wgsl.
-pub fn lanes(n: usize, caps: &Caps) -> usize {
+/// Invocations of a workgroup that shares a row of `n`: a power of two, for the tree of lib/reduce.wgsl.
+pub fn group_size(n: usize, caps: &Caps) -> usize {
     if n > 1024 { 1 << caps.max_invocations.min(256).ilog2() } else { WORKGROUP }
 }
 

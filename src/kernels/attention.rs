@@ -75,8 +75,8 @@ impl Heads {
     }
 }
 
-/// Lanes that share a row in the shader.
-const LANES: usize = 4;
+/// Invocations that share a row in the shader.
+const SHARERS: usize = 4;
 
 /// Rows that a workgroup owns and rows of the tiles that it walks: the most that fit the workgroup's memory.
 fn tile(head_dim: usize, caps: &Caps) -> Result<(usize, usize)> {
@@ -96,9 +96,9 @@ fn tile(head_dim: usize, caps: &Caps) -> Result<(usize, usize)> {
 /// rows once and of the others in each tile; there two products and a word of dropout a pair, and the sums of a row.
 fn turns(n: Heads, own: usize, others: usize) -> usize {
     let quads = n.head_dim.div_ceil(4);
-    let own_quads = quads.div_ceil(LANES);
-    let copied = |rows: usize| turns_of((rows * quads).div_ceil(own * LANES), 2 * turns_of(4, 0));
-    let pairs = turns_of(others / LANES, 2 * turns_of(quads, 0) + random::ROUNDS);
+    let own_quads = quads.div_ceil(SHARERS);
+    let copied = |rows: usize| turns_of((rows * quads).div_ceil(own * SHARERS), 2 * turns_of(4, 0));
+    let pairs = turns_of(others / SHARERS, 2 * turns_of(quads, 0) + random::ROUNDS);
     let sums = turns_of(others, 0) + turns_of(own_quads, 0) + turns_of(others, turns_of(own_quads, 0));
     let tiles = turns_of(n.len.div_ceil(others), copied(others) + pairs + sums);
     copied(own) + tiles + turns_of(own_quads, turns_of(4, 0))
@@ -184,7 +184,7 @@ impl Attention {
     fn launch(&self, entry: &'static str, n: Heads, caps: &Caps) -> Result<Launch> {
         let (own, others) = tile(n.head_dim, caps)?;
         let groups = n.batch * n.heads * n.len.div_ceil(own);
-        self.prepare(entry, n, others).turns(turns(n, own, others)).groups(groups, own * LANES, caps)
+        self.prepare(entry, n, others).turns(turns(n, own, others)).groups(groups, own * SHARERS, caps)
     }
 
     fn prepare(&self, entry: &'static str, n: Heads, others: usize) -> Launch {
@@ -201,7 +201,7 @@ impl Attention {
             .params(params)
             .constant("HEAD_DIM", n.head_dim as u32)
             .constant("OTHERS", others as u32)
-            .constant("OWN_QUADS", n.head_dim.div_ceil(4).div_ceil(LANES) as u32)
+            .constant("OWN_QUADS", n.head_dim.div_ceil(4).div_ceil(SHARERS) as u32)
             .constant("CAUSAL", self.causal as u32)
             .constant("DROPOUT", (self.p > 0.0) as u32)
     }
@@ -526,7 +526,7 @@ impl Op for AttentionBackward {
         let n = self.0.heads(s.input("q"));
         Ok(vec![
             self.0
-                .prepare("row_terms", n, LANES)
+                .prepare("row_terms", n, SHARERS)
                 .turns(turns_of(n.head_dim, 0))
                 .threads(n.batch * n.heads * n.len, caps)?,
             self.0.launch("backward_queries", n, caps)?,

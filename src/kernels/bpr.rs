@@ -1,7 +1,7 @@
 //! Bayesian personalised ranking (Rendle et al., UAI 2009): the mean of -log sigmoid(positive - negative).
 
 use super::example::{Example, Fill, Scale, UNIT};
-use super::launch::{TREE, WORKGROUP, lanes, turns_of};
+use super::launch::{TREE, WORKGROUP, group_size, turns_of};
 use super::real::Real;
 use super::sums::{add_up, sum_chunks};
 use super::{Args, Caps, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
@@ -79,7 +79,7 @@ impl Op for Bpr {
     twin!();
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let size = lanes(usize::MAX, caps);
+        let size = group_size(usize::MAX, caps);
         let [rows, n] = [s.input("negative")[0].div_ceil(size), s.input("negative")[1]];
         let launch = Launch::of("bpr", "forward")
             .params(Params::of(s))

@@ -10,14 +10,14 @@ use crate::error::Result;
 pub(super) fn launch(launch: Launch, of: Cooperative, d: Dims, parts: usize, caps: &Caps) -> Result<Launch> {
     let width = 4 * of.size as usize;
     let tiles = d.batch * d.m.div_ceil(width) * d.n.div_ceil(width);
-    // What a lane copies of each operand's tile, and of each of its four matrices in the end.
-    let (size, lanes) = (of.size as usize, 4 * of.subgroup as usize);
-    let [copies, writes] = [2 * size * size, 4 * size * size].map(|n| n.div_ceil(lanes));
+    // What an invocation copies of each operand's tile, and of each of its four matrices in the end.
+    let (size, invocations) = (of.size as usize, 4 * of.subgroup as usize);
+    let [copies, writes] = [2 * size * size, 4 * size * size].map(|n| n.div_ceil(invocations));
     let steps = Layout::of(d).k_part.div_ceil(2 * size);
     let turns = turns_of(steps, 2 * turns_of(copies, 0) + turns_of(2, 0)) + 4 * turns_of(writes, 0);
     let l = launch.turns(turns).constant("SIZE", of.size).constant("PARTS", (parts > 1) as u32);
     let l = if of.fixed { l.constant("SUBGROUP", of.subgroup) } else { l };
-    l.groups(parts * tiles, lanes, caps)
+    l.groups(parts * tiles, invocations, caps)
 }
 
 /// Factors that f16 holds exactly, sums that f32 does. Compared with the f32 product as a ceiling, tensor cores go beyond 100%.

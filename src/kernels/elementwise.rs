@@ -339,9 +339,9 @@ impl Chain {
         let shapes: Vec<&Shape> = s.inputs.iter().map(|x| &x.shape).collect();
         let whole = Broadcast::new(s.output("y"), &shapes);
         let by_four = whole.by_four();
-        let lanes: &[&str] = if by_four.is_some() { &[".x", ".y", ".z", ".w"] } else { &[""] };
+        let elements: &[&str] = if by_four.is_some() { &[".x", ".y", ".z", ".w"] } else { &[""] };
         let b = by_four.unwrap_or(whole);
-        let is_vector = |i: usize| lanes.len() == 4 && b.strides[i].last() == Some(&1);
+        let is_vector = |i: usize| elements.len() == 4 && b.strides[i].last() == Some(&1);
         let array = |element: &str, vector: bool| match vector {
             true => format!("array<vec4<{element}>>"),
             false => format!("array<{element}>"),
@@ -349,7 +349,7 @@ impl Chain {
         let mut text = format!(
             "// A chain of elementwise operations, {} an invocation.\n\
              //!import index\n//!import math\n{}struct Params {{ n: u32 }}\nvar<immediate> p: Params;\n",
-            if lanes.len() == 4 { "four elements" } else { "one element" },
+            if elements.len() == 4 { "four elements" } else { "one element" },
             if self.has_angles() { "//!import trigonometry\n" } else { "" }
         );
         for (i, x) in s.inputs.iter().enumerate() {
@@ -357,7 +357,7 @@ impl Chain {
             text += &format!("@group(0) @binding({i}) var<storage, read> x{i}: {element};\n");
         }
         let last = s.inputs.len();
-        let element = array("f32", lanes.len() == 4);
+        let element = array("f32", elements.len() == 4);
         text += &format!("@group(0) @binding({last}) var<storage, read_write> y: {element};\n\n");
 
         let join = |of: &dyn Fn(usize) -> String| (0..last).map(of).collect::<Vec<_>>().join(", ");
@@ -371,11 +371,8 @@ impl Chain {
         }
         text += &format!("    return r{};\n}}\n\n", self.inputs + self.code.len() - 1);
 
-        text += "@compute @workgroup_size(WG)\n\
-                 fn forward(\n    @builtin(workgroup_id) group: vec3<u32>,\n    \
-                 @builtin(num_workgroups) groups: vec3<u32>,\n    \
-                 @builtin(local_invocation_index) local: u32,\n) {\n    \
-                 let i = thread_index(group, groups, local, WG);\n    if i >= p.n {\n        return;\n    }\n";
+        text += "@compute @workgroup_size(WG)\nfn forward(me: Invocation) {\n    \
+                 let i = thread_index(me, WG);\n    if i >= p.n {\n        return;\n    }\n";
         text += &b.wgsl_coordinates();
         for (i, x) in s.inputs.iter().enumerate() {
             let at = b.wgsl_index(i);
@@ -385,14 +382,15 @@ impl Chain {
                 _ => format!("    let x{i}_here = x{i}[{at}];\n"),
             };
         }
-        let of_lane =
-            |lane: &&str| format!("chain({})", join(&|i| format!("x{i}_here{}", if is_vector(i) { lane } else { "" })));
-        let values: Vec<String> = lanes.iter().map(of_lane).collect();
-        text += &match lanes.len() {
+        let of_one = |element: &&str| {
+            format!("chain({})", join(&|i| format!("x{i}_here{}", if is_vector(i) { element } else { "" })))
+        };
+        let values: Vec<String> = elements.iter().map(of_one).collect();
+        text += &match elements.len() {
             4 => format!("    y[i] = vec4({});\n}}\n", values.join(", ")),
             _ => format!("    y[i] = {};\n}}\n", values[0]),
         };
-        Ok((text, s.output("y").elements() / lanes.len()))
+        Ok((text, s.output("y").elements() / elements.len()))
     }
 }
 

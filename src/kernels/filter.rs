@@ -273,7 +273,7 @@ impl Op for FilterWeight {
         let join = Launch::of("filter", "weight_join")
             .params(params)
             .constant("SIZE", 64)
-            .constant("PER_LANE", 1)
+            .constant("PER_INVOCATION", 1)
             .turns(turns_of(parts, 0));
         Ok(vec![
             params.launch("filter", "weight_parts", parts, caps)?,

@@ -102,14 +102,14 @@ impl Params {
         (self.t * self.pairs) as usize
     }
 
-    /// Turns of an invocation's loops that each sequence takes at most: two transforms, and four loops over a lane's numbers.
+    /// Turns of an invocation's loops that each sequence takes at most: two transforms, and four loops over an invocation's numbers.
     pub fn turns(&self, caps: &Caps) -> usize {
-        let (size, lanes) = self.sizes(caps);
-        let of_lane = |inner: usize| turns_of(size / lanes, inner);
+        let (size, invocations) = self.sizes(caps);
+        let of_one = |inner: usize| turns_of(size / invocations, inner);
         let terms = |radix: usize| radix + turns_of(radix.div_ceil(16), 1);
         let stages = self.radices.iter().filter(|&&radix| radix > 1);
-        let stages: usize = stages.map(|&radix| of_lane(terms(radix as usize)) + of_lane(0)).sum();
-        2 * (turns_of(Params::STAGES, 0) + stages) + 4 * of_lane(0)
+        let stages: usize = stages.map(|&radix| of_one(terms(radix as usize)) + of_one(0)).sum();
+        2 * (turns_of(Params::STAGES, 0) + stages) + 4 * of_one(0)
     }
 
     /// Complex numbers that a workgroup keeps, and its invocations.
@@ -120,16 +120,16 @@ impl Params {
 
     /// A launch with a workgroup for each of `sequences` (of the batch, or chunks of it) and each tile of channels.
     pub fn launch(self, file: &'static str, entry: &'static str, sequences: usize, caps: &Caps) -> Result<Launch> {
-        let (size, lanes) = self.sizes(caps);
+        let (size, invocations) = self.sizes(caps);
         let tiles = self.d.div_ceil(2).div_ceil(self.pairs) as usize;
         // And three loops before and after all of them.
-        let turns = turns_of(self.chunk as usize, self.turns(caps)) + 3 * turns_of(size / lanes, 0);
+        let turns = turns_of(self.chunk as usize, self.turns(caps)) + 3 * turns_of(size / invocations, 0);
         Launch::of(file, entry)
             .params(self)
             .constant("SIZE", size as u32)
-            .constant("PER_LANE", (size / lanes) as u32)
+            .constant("PER_INVOCATION", (size / invocations) as u32)
             .turns(turns)
-            .groups(sequences * tiles, lanes, caps)
+            .groups(sequences * tiles, invocations, caps)
     }
 }
 

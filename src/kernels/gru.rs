@@ -44,13 +44,13 @@ fn launch(entry: &'static str, states: &[usize], bytes: usize, gates: usize, cap
             caps.workgroup_bytes
         )));
     }
-    let lanes = h.next_power_of_two().clamp(64, 1 << caps.max_invocations.min(256).ilog2());
-    // Of each step a lane's units twice, and for each of them the gates and a sum of `terms`.
-    let of_lane = |inner: usize| turns_of(h.div_ceil(lanes), inner);
-    let turns = of_lane(0) + turns_of(t, of_lane(turns_of(3, 0)) + of_lane(turns_of(terms, 0)));
+    let invocations = h.next_power_of_two().clamp(64, 1 << caps.max_invocations.min(256).ilog2());
+    // Of each step an invocation's units twice, and for each of them the gates and a sum of `terms`.
+    let of_one = |inner: usize| turns_of(h.div_ceil(invocations), inner);
+    let turns = of_one(0) + turns_of(t, of_one(turns_of(3, 0)) + of_one(turns_of(terms, 0)));
     let launch = Launch::of("gru", entry).constant("H", h as u32).params(Params { batch: batch as u32, t: t as u32 });
     let launch = launch.turns(turns);
-    Ok(vec![launch.groups(batch, lanes, caps)?])
+    Ok(vec![launch.groups(batch, invocations, caps)?])
 }
 
 /// Sequences that the fast forms take through a step together: one product for all. A tile that fits a cache holds too few of

@@ -211,18 +211,18 @@ impl LayerNorm {
     /// A launch of `entry` over rows of `d`.
     fn launch(&self, entry: &'static str, x: &Shape, caps: &Caps) -> Result<Launch> {
         let d = x.last_dim();
-        // Four elements a lane, or as many more as a workgroup's lanes leave.
-        let size = launch::lanes(d, caps);
-        let lanes = d.div_ceil(4).next_power_of_two().min(size);
-        // Four times through a lane's quads of elements, and two trees. A quad of a row that begins within one of the tensor's
+        // Four elements an invocation, or as many more as a workgroup leaves.
+        let size = launch::group_size(d, caps);
+        let sharers = d.div_ceil(4).next_power_of_two().min(size);
+        // Four times through an invocation's quads of elements, and two trees. A quad of a row that begins within one of the tensor's
         // draws the words of two.
-        let quads = d.div_ceil(4 * lanes);
+        let quads = d.div_ceil(4 * sharers);
         let draws = if d.is_multiple_of(4) { quads } else { 2 * quads };
         let turns = 4 * launch::turns_of(4 * quads, 0) + draws * random::ROUNDS + 2 * launch::TREE;
-        self.prepare(entry, x, lanes).turns(turns).groups(x.rows().div_ceil(size / lanes), size, caps)
+        self.prepare(entry, x, sharers).turns(turns).groups(x.rows().div_ceil(size / sharers), size, caps)
     }
 
-    fn prepare(&self, entry: &'static str, x: &Shape, lanes: usize) -> Launch {
+    fn prepare(&self, entry: &'static str, x: &Shape, sharers: usize) -> Launch {
         let params = Params {
             rows: x.rows() as u32,
             key: self.key,
@@ -234,7 +234,7 @@ impl LayerNorm {
         Launch::of("layer_norm", entry)
             .params(params)
             .constant("D", x.last_dim() as u32)
-            .constant("LANES", lanes as u32)
+            .constant("SHARERS", sharers as u32)
             .constant("RMS", self.rms as u32)
             .constant("DROPOUT", (self.p > 0.0) as u32)
     }

@@ -1,7 +1,7 @@
 //! The logarithm of the determinant of small symmetric positive definite matrices.
 
 use super::example::{Example, Scale, UNIT};
-use super::launch::{lanes, turns_of};
+use super::launch::{group_size, turns_of};
 use super::parallel::par_rows2;
 use super::real::Real;
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
@@ -100,9 +100,9 @@ impl Op for LogDet {
         let (count, n) = (s.output("y").elements(), s.input("a").last_dim());
         let params = Params { count: count as u32, n: n as u32 };
         let launch = Launch::of("logdet", "forward").params(params).constant("SIZE", (n * n) as u32);
-        let size = lanes(n, caps);
+        let size = group_size(n, caps);
         let [rows, elements] = [n.div_ceil(size), (n * n).div_ceil(size)];
-        // Copy; Cholesky column by column; logarithms; a lane's columns of X; its elements of the inverse.
+        // Copy; Cholesky column by column; logarithms; an invocation's columns of X; its elements of the inverse.
         let along = turns_of(n, 0);
         let cholesky = turns_of(n, turns_of(rows, 0) + turns_of(elements, 0));
         let inverse = turns_of(rows, turns_of(n, along)) + turns_of(elements, along);

@@ -81,7 +81,7 @@ pub(super) struct Layout {
     pub(super) k_part: usize,
 }
 
-/// A workgroup's outputs: lanes along one side, and blocks of 4 x 4 outputs of each lane along it.
+/// A workgroup's outputs: invocations along one side, and blocks of 4 x 4 outputs of each along it.
 #[derive(Clone, Copy)]
 struct Tile {
     side: usize,
@@ -103,7 +103,7 @@ impl Tile {
         4 * self.side * self.blocks
     }
 
-    /// Turns of the shader's loops over `terms` terms: what a lane copies, quads of each operand, and what it multiplies in a
+    /// Turns of the shader's loops over `terms` terms: what an invocation copies, quads of each operand, and what it multiplies in a
     /// step; then the blocks that it writes.
     fn turns(self, terms: usize) -> usize {
         let depth = 16 / self.blocks;
@@ -122,7 +122,7 @@ impl Layout {
     const PART: usize = 256;
     /// Workgroups of the large tiles that keep a large GPU busy.
     const BUSY: usize = 256;
-    /// And of the small ones, which have a quarter of the lanes.
+    /// And of the small ones, which have a quarter of the invocations.
     const BUSY_SMALL: usize = 4 * Layout::BUSY;
 
     pub(super) fn of(d: Dims) -> Layout {
@@ -180,7 +180,7 @@ impl GpuProduct {
         let Some(tile) = tile.map(|tile| tile.within(caps)) else {
             return Ok(vec![tiled("simple", Tile::SMALL).turns(turns_of(d.k, 0)).threads(d.batch * d.m * d.n, caps)?]);
         };
-        let (tiles, lanes) = (tile.count(d), tile.side * tile.side);
+        let (tiles, invocations) = (tile.count(d), tile.side * tile.side);
         let first = match (self.cooperative(caps), parts) {
             (Some(of), 1) => cooperative::launch(bind(self.launch("cooperative", "product")), of, d, 1, caps)?,
             (Some(of), _) => {
@@ -189,8 +189,8 @@ impl GpuProduct {
                 let launch = bind(sums.launch("cooperative", "product").bind("y", self.partial));
                 cooperative::launch(launch, of, d, parts, caps)?
             }
-            (None, 1) => tiled("tiled", tile).turns(tile.turns(d.k)).groups(tiles, lanes, caps)?,
-            (None, _) => tiled("parts", tile).turns(tile.turns(k_part)).groups(parts * tiles, lanes, caps)?,
+            (None, 1) => tiled("tiled", tile).turns(tile.turns(d.k)).groups(tiles, invocations, caps)?,
+            (None, _) => tiled("parts", tile).turns(tile.turns(k_part)).groups(parts * tiles, invocations, caps)?,
         };
         let join = (parts > 1).then(|| tiled("join", tile).turns(turns_of(parts, 0)).threads(d.m * d.n, caps));
         [Ok(first)].into_iter().chain(join).collect()

@@ -2,7 +2,7 @@
 
 use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::wide;
-use super::launch::{lanes, turns_of};
+use super::launch::{group_size, turns_of};
 use super::parallel::par_rows2;
 use super::real::Real;
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
@@ -226,9 +226,9 @@ impl Op for MomentsBackward {
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (p, launch) = launch("backward", s);
         let [batch, t, k, d] = [p.batch, p.t, p.k, p.d].map(|x| x as usize);
-        let size = lanes(t * d, caps);
-        let of_lane = |n: usize, terms: usize| turns_of(n.div_ceil(size), turns_of(terms, 0));
-        let turns = of_lane(k, t) + of_lane(t * k, d) + of_lane(t * d, k);
+        let size = group_size(t * d, caps);
+        let of_one = |n: usize, terms: usize| turns_of(n.div_ceil(size), turns_of(terms, 0));
+        let turns = of_one(k, t) + of_one(t * k, d) + of_one(t * d, k);
         Ok(vec![launch.turns(turns).groups(batch, size, caps)?])
     }
 

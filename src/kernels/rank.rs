@@ -2,7 +2,7 @@
 //! catalogue tile by tile; `ids` names the items of a tile (0: no item), `exclude` the items that do not compete.
 
 use super::example::{Example, Fill, Scale};
-use super::launch::{SEARCH, TREE, lanes, turns_of};
+use super::launch::{SEARCH, TREE, group_size, turns_of};
 use super::parallel::{par_rows, par_rows2};
 use super::real::Real;
 use super::{Args, Caps, Cost, Inputs, Launch, Op, Operands, Outputs, Shapes};
@@ -50,8 +50,8 @@ struct Params {
 fn launch(entry: &'static str, s: &Shapes, k: usize, caps: &Caps) -> Result<Vec<Launch>> {
     let (rows, w) = (s.input("scores")[0], s.input("scores")[1]);
     let ids_row = if s.input("ids").len() == 1 { 0 } else { w };
-    let size = lanes(w, caps);
-    // A lane's columns, each with a search among the excluded, and a tree.
+    let size = group_size(w, caps);
+    // An invocation's columns, each with a search among the excluded, and a tree.
     let turns = 1 + turns_of((k + w).div_ceil(size), SEARCH) + TREE;
     let at_once = ((caps.max_turns - 1) / turns as u64).clamp(1, k.max(1) as u64) as usize;
     let launch = |begin: usize| {

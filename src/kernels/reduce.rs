@@ -2,7 +2,7 @@
 
 use super::example::{Example, Scale, UNIT};
 use super::fast::sum_lanes;
-use super::launch::{TREE, lanes, turns_of};
+use super::launch::{TREE, group_size, turns_of};
 use super::parallel::par_rows;
 use super::real::Real;
 use super::sums::{add_rows, add_up, join, sum_chunks};
@@ -161,7 +161,7 @@ impl Op for Reduce {
                 .turns(turns)
         };
         let Some(&last) = chunks.last() else {
-            let size = lanes(n, caps);
+            let size = group_size(n, caps);
             return Ok(vec![match inner == 1 && n >= 32 {
                 true => launch("slices", n, 1, turns_of(n.div_ceil(size), 0) + TREE).groups(outer, size, caps)?,
                 false => launch("columns", n, 1, turns_of(n, 0)).threads(outer * inner, caps)?,
@@ -289,7 +289,7 @@ impl Op for SumSquares {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let counted = s.get("counts").is_some();
-        let size = lanes(usize::MAX, caps);
+        let size = group_size(usize::MAX, caps);
         let terms = s.input("x").elements().div_ceil(SumSquares::GROUPS * size).max(SumSquares::GROUPS.div_ceil(size));
         let turns = turns_of(terms, 0) + TREE;
         let launch = |entry| {

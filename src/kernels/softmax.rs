@@ -45,7 +45,7 @@ fn launch([columns, slices]: [&'static str; 2], x: &Shape, axis: usize, caps: &C
     let params = Params { slices: (outer * inner) as u32, n: n as u32, inner: inner as u32 };
     // Three times through a slice.
     if n >= 32 && (inner == 1 || n >= 8 * outer * inner || n > LONG) {
-        let size = launch::lanes(n, caps);
+        let size = launch::group_size(n, caps);
         let launch = Launch::of("softmax", slices).turns(3 * launch::turns_of(n.div_ceil(size), 0) + 2 * launch::TREE);
         launch.params(params).groups(outer * inner, size, caps)
     } else {

@@ -2,7 +2,7 @@
 
 use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::{self, wide};
-use super::launch::{TREE, lanes, turns_of};
+use super::launch::{TREE, group_size, turns_of};
 use super::matmul::{Dims, First, GpuProduct, MatMul};
 use super::parallel::{par_rows, span};
 use super::real::Real;
@@ -50,7 +50,7 @@ const WIDTH: usize = 4096;
 /// Rows and classes of a GPU's block.
 fn block(rows: usize, classes: usize) -> [usize; 2] {
     let width = classes.min(WIDTH);
-    // Whole tiles of a product; a lane of the shader adds up a column.
+    // Whole tiles of a product; an invocation adds up a column.
     let height = (LOGITS / width).min(16_384) / 128 * 128;
     [height.min(rows), width]
 }
@@ -358,7 +358,7 @@ impl Op for SoftmaxLoss {
             product.launches(caps, |l| l.bind("a", a).bind("b", b).bind("y", y))
         };
         let (rows, classes) = (0..n, 0..self.classes);
-        let size = lanes(n, caps);
+        let size = group_size(n, caps);
         // Once through the rows, or a row, and a tree.
         let of_rows = turns_of(n.div_ceil(size), 0) + TREE;
         let mut launches = vec![launch("weigh", &rows, &classes).turns(of_rows).groups(1, size, caps)?];
@@ -380,7 +380,7 @@ impl Op for SoftmaxLoss {
             };
             for classes in parts(self.classes, width) {
                 launches.extend(logits(&classes)?);
-                let size = lanes(classes.len(), caps);
+                let size = group_size(classes.len(), caps);
                 let turns = 2 * (turns_of(classes.len().div_ceil(size), 0) + TREE);
                 launches.push(launch("normalise", &rows, &classes).turns(turns).groups(rows.len(), size, caps)?);
             }

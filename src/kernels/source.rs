@@ -15,8 +15,8 @@ pub struct Assembled {
 /// `const NAME: u32 = VALUE;` for each constant, then every library file that the shader imports, once, then the shader, all
 /// with their loops `unrolled`.
 ///
-/// `reverse` numbers workgroups and lanes backwards (lib/index.wgsl). A software driver runs them in order, so that a
-/// missing barrier goes unseen where reads come from lower lanes; run backwards it shows.
+/// `reverse` numbers workgroups and invocations backwards (lib/index.wgsl). A software driver runs them in order, so that a
+/// missing barrier goes unseen where reads come from lower ones; run backwards it shows.
 ///
 /// # Panics
 /// If the shader, or a library file that it imports, does not exist, or if `//!unroll` stands before something else than the
@@ -34,8 +34,9 @@ pub fn assemble(source: &Source, constants: &[(&str, u32)], reverse: bool) -> As
     let mut body = body.replace("\nenable ", "\n// enable ");
     // WGSL has no types and no arguments that depend on a constant.
     if constants.iter().any(|(name, _)| *name == "SUBGROUP") {
-        body =
-            body.replace("@builtin(subgroup_id) subgroup: u32,", "//").replace("= subgroup %", "= local / SUBGROUP %");
+        body = body
+            .replace(", @builtin(subgroup_id) subgroup: u32", "")
+            .replace("= subgroup %", "= me.local / SUBGROUP %");
     }
     if let Some((_, size)) = constants.iter().find(|(name, _)| *name == "SIZE") {
         body = body.replace("coop_mat_SIZE", &format!("coop_mat{size}x{size}"));

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Turns of a loop: twice as many as the drivers that end loops are known to allow.
 const TURNS: u32 = 1 << 17;
-const LANES: usize = 64;
+const INVOCATIONS: usize = 64;
 
 /// Input seeds u32 \[64\]; output \[64, 2\]: each seed after this number of steps of a generator of random numbers, whose result no
 /// compiler knows without taking them, and the number of steps that were taken.
@@ -28,15 +28,15 @@ var<immediate> turns: u32;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 
 @compute @workgroup_size(64)
-fn forward(@builtin(local_invocation_index) lane: u32) {
-    var state = seeds[lane];
+fn forward(@builtin(local_invocation_index) local: u32) {
+    var state = seeds[local];
     var taken = 0u;
     for (var turn = 0u; turn < turns; turn++) {
         state = state * 1664525u + 1013904223u;
         taken += 1u;
     }
-    y[2u * lane] = state;
-    y[2u * lane + 1u] = taken;
+    y[2u * local] = state;
+    y[2u * local + 1u] = taken;
 }
 ";
 
@@ -46,7 +46,7 @@ fn after(seed: u32, steps: u32) -> u32 {
 }
 
 fn seeds() -> Vec<u32> {
-    (0..LANES as u32).map(|lane| lane.wrapping_mul(2_654_435_761)).collect()
+    (0..INVOCATIONS as u32).map(|local| local.wrapping_mul(2_654_435_761)).collect()
 }
 
 impl Steps {
@@ -80,7 +80,7 @@ impl Op for Steps {
 /// [`Error::Failed`] where the device computed something else.
 pub(super) fn turns(shared: &Arc<Shared>) -> Result<u64> {
     let g = Graph::new();
-    g.result("y", g.push(Steps, &[g.input("seeds", Spec::u32([LANES]))]));
+    g.result("y", g.push(Steps, &[g.input("seeds", Spec::u32([INVOCATIONS]))]));
     let y = run(shared, &g, Options::default(), |runner| runner.write_u32("seeds", &seeds()))?;
     judge(y.as_u32()).ok_or_else(|| {
         Error::Failed(format!(
@@ -147,8 +147,8 @@ mod tests {
     fn what_computes_nothing_or_something_else_is_told_from_what_ends_loops() {
         assert_eq!(judge(&made(TURNS)), Some(u64::MAX));
         assert_eq!(judge(&made(65_535)), Some(65_535));
-        assert_eq!(judge(&vec![0; 2 * LANES]), None);
-        let poisoned = vec![0x7fc0_dead; 2 * LANES];
+        assert_eq!(judge(&vec![0; 2 * INVOCATIONS]), None);
+        let poisoned = vec![0x7fc0_dead; 2 * INVOCATIONS];
         assert_eq!(judge(&poisoned), None);
         let mut one_lane = made(TURNS);
         one_lane[77] ^= 1;

@@ -53,7 +53,7 @@ mod cache {
 /// Switches of a device, for tests and for release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GpuOptions {
-    /// Order of groups and lanes reversed, to find missing barriers on drivers that run them in order.
+    /// Order of groups and invocations reversed, to find missing barriers on drivers that run them in order.
     pub reverse: bool,
     /// Bounds checks and bounded loops in shaders, where the driver has none of its own.
     pub checked: bool,

@@ -22,7 +22,7 @@ pub struct Shader {
 }
 
 impl Shader {
-    /// The shader of `launch` of `node`, with the order of groups and lanes reversed if `reverse`.
+    /// The shader of `launch` of `node`, with the order of groups and invocations reversed if `reverse`.
     pub fn of(node: &Planned, launch: &Launch, reverse: bool) -> Shader {
         let (file, generated) = match &launch.source {
             Source::File(stem) => (format!("shaders/{stem}.wgsl"), false),
