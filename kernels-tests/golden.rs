@@ -339,7 +339,7 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let lists = if pre { &lists[..] } else { &lists[..1] };
     g.segments("segments", table, lists);
     let hidden = model.positions(&g, &batch.history);
-    let last = batch.history.newest(hidden);
+    let last = batch.history.most_recent(hidden);
     // The reference takes padding for an item like any other.
     let output = models::Output { classes: 0..rows, ..model.output(&g).ok_or("scores are dot products")? };
     let kind = if pre { LossKind::Bce } else { LossKind::Softmax };

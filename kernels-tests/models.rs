@@ -674,7 +674,7 @@ fn one_place() -> Result<(), Failed> {
         let (history, whole) = (read("history"), read("whole"));
         let all = subject.model.positions(&g, &whole);
         let cloze = name.contains("bert4rec");
-        g.result("among", if cloze { all.slice(1, M - 1, 1).reshape([B, 12]) } else { whole.newest(all) });
+        g.result("among", if cloze { all.slice(1, M - 1, 1).reshape([B, 12]) } else { whole.most_recent(all) });
         g.result("alone", subject.model.user(&g, &history));
         let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
         // BERT4Rec drops the oldest item and reads a hidden one behind the newest.

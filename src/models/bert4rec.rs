@@ -1,7 +1,7 @@
 //! BERT4Rec: Sun et al., "BERT4Rec: sequential recommendation with bidirectional encoder representations from Transformer"
 //! (CIKM 2019). Places of a window are hidden at random (`model.hidden_share`) and found from both sides; to predict, a hidden
-//! place is put behind the history. Post-norm blocks, and before the output a linear layer with GELU and a norm; items are
-//! scored by the table they are read from and a bias each. Where behaviours are read, a place that is hidden in training keeps its
+//! position is put after the history. Post-norm blocks, and before the output a linear layer with GELU and a norm; items are
+//! scored by the table they are read from and a bias each. Where behaviours are read, a position that is hidden in training keeps its
 //! event's. Start values: N(0, .02).
 
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
@@ -76,11 +76,11 @@ pub struct Parts {
     pub items: usize,
     pub max_len: usize,
     pub encoder: Encoder,
-    /// Share of the places that are hidden in training.
+    /// Share of the positions that are hidden in training.
     pub hidden_share: f64,
     /// Behaviours whose embeddings are added to those of items; 0: none.
     pub behaviours: usize,
-    /// That of a hidden place behind a history; None: the newest event's.
+    /// The behaviour of a hidden position after a history. None: that of the most recent event.
     pub target: Option<u32>,
 }
 
@@ -94,7 +94,7 @@ impl Bert4Rec {
         let Parts { items, max_len, encoder, behaviours, .. } = parts;
         let d = encoder.dim;
         let mut params = Params::new();
-        // Row items + 1 stands for a hidden place.
+        // Row items + 1 stands for a hidden position.
         params.add("item_embedding", [items + 2, d], Init::Normal(0.02));
         params.add("item_bias", [items + 2, 1], Init::Constant(0.0));
         params.add("position_embedding", [max_len, d], Init::Normal(0.02));
@@ -153,7 +153,7 @@ impl Model for Bert4Rec {
         let history = history.with_hidden(samples::hidden(self.parts.items), self.parts.target);
         let x = self.embed(g, &history);
         let pick = |x: Var<'g>| x.slice(1, m - 1, 1);
-        let last = Places::Newest(&pick);
+        let last = Places::Last(&pick);
         let last = self.parts.encoder.encode_at(last, &self.params, g, x, history.items, history.training);
         self.transformed(g, last).reshape([b, self.parts.encoder.dim])
     }
@@ -161,9 +161,9 @@ impl Model for Bert4Rec {
     fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let x = self.embed(g, history);
         let at_targets = |x: Var<'g>| history.at_targets(x);
-        let places = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
+        let positions = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
         let encoder = &self.parts.encoder;
-        self.transformed(g, encoder.encode_at(places, &self.params, g, x, history.items, history.training))
+        self.transformed(g, encoder.encode_at(positions, &self.params, g, x, history.items, history.training))
     }
 }
 

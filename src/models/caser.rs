@@ -4,11 +4,11 @@
 //! |---|---|
 //! | embedding look-up: the last L items as an image E | `image` |
 //! | horizontal filters of heights 1 to L, the maximum over time: o | `horizontal` |
-//! | vertical filters, weighted sums over the L places: o~ | `vertical` |
+//! | vertical filters, weighted sums over the L positions: o~ | `vertical` |
 //! | fully connected layers: z | `user` |
 //! | their last, a table W' and a bias b' of the output's own | `output` |
 //!
-//! The published model sets a table of users beside the fully connected layer. Models here are functions of the history alone, so
+//! The published model adds a table of users to the fully connected layer. Models here are functions of the history alone, so
 //! that they serve users who were not trained on: it is left out. Start values: N(0, 1 / d) for embeddings, N(0, 2 / (rows +
 //! columns)) for weights, biases 0.
 

@@ -21,8 +21,8 @@
 //! | as DPT, fixed tokens in front of the input | `source = "none"`, `progressive = false` |
 //!
 //! Left open by the paper, or unclear there:
-//! - A filter is a circular convolution over the window, so that each place sees the later ones: only the newest has a
-//!   target. Padded places are set to 0 before every transform, and so are, in a behaviour's stream, the places of the
+//! - A filter is a circular convolution over the window, so that each position sees the later ones: only the last position has a
+//!   target. Padded positions are set to 0 before every transform, and so are, in a behaviour's stream, the positions of the
 //!   others. A behaviour of which a user has no event gives zeros to the mixer.
 //! - The mixer is one linear map of the streams side by side, without a residual; it starts near the one that passes the
 //!   whole on. Filter, feed-forward (4 d, GELU) and norms (eps 1e-12) are shared by the streams. Table 1's count of
@@ -89,7 +89,7 @@ pub struct Parts {
     pub block: Block,
     /// Of the embeddings.
     pub dropout: f64,
-    /// Weight of the next behaviour beside the next item; 0: not predicted.
+    /// Weight of the next behaviour relative to the next item; 0: not predicted.
     pub next_behaviour: f64,
     /// Weight of the prompts' compactness, below 0 as a rule; 0: none.
     pub compactness: f64,
@@ -142,14 +142,14 @@ impl Dpcpl {
         behaviours.reshape([b, 1, m]).equal(ids)
     }
 
-    /// The last `places` of each history, encoded, of `events` and what is put in front of them: \[B, places, d\].
+    /// The last `positions` of each history, encoded, of `events` and what is put in front of them: \[B, positions, d\].
     fn encode<'g>(
         &self,
         g: &'g Graph,
         history: &History<'g>,
         events: Var<'g>,
         prompts: &Prompts<'g>,
-        places: usize,
+        positions: usize,
     ) -> Var<'g> {
         let Parts { max_len: m, layers, dropout, .. } = self.parts;
         let mut x = g.scope("embed", || {
@@ -160,18 +160,18 @@ impl Dpcpl {
             if let Some(&tokens) = prompts.tokens.get(l) {
                 x = g.concat(1, &[tokens, x]);
             }
-            let places = match l + 1 {
-                next if next == layers => places,
+            let positions = match l + 1 {
+                next if next == layers => positions,
                 next if next < prompts.tokens.len() => m,
                 _ => x.shape()[1],
             };
-            x = g.scope(&format!("encoder.{l}"), || self.block(g, l, x, history, places));
+            x = g.scope(&format!("encoder.{l}"), || self.block(g, l, x, history, positions));
         }
         x
     }
 
-    /// Block `l` over tokens and events x \[B, T, d\], of the last `places` of T.
-    fn block<'g>(&self, g: &'g Graph, l: usize, x: Var<'g>, history: &History<'g>, places: usize) -> Var<'g> {
+    /// Block `l` over tokens and events x \[B, T, d\], of the last `positions` of T.
+    fn block<'g>(&self, g: &'g Graph, l: usize, x: Var<'g>, history: &History<'g>, positions: usize) -> Var<'g> {
         let [b, t, m] = [x.shape()[0], x.shape()[1], self.parts.max_len];
         let dropout = |p: f64| if history.training { p } else { 0.0 };
         match self.parts.block {
@@ -186,17 +186,17 @@ impl Dpcpl {
                 };
                 let streams = Streams { member: member.reshape([b, s, t, 1]), used };
                 let miner = Miner { dropout: dropout(miner.dropout), ..miner };
-                miner.mine(l, &self.params, g, x, streams, places)
+                miner.mine(l, &self.params, g, x, streams, positions)
             }
             Block::Attention(encoder) => {
                 let keep = match t - m {
                     0 => history.items,
                     n => g.concat(1, &[g.constant(Tensor::u32([b, n], vec![1; b * n])), history.items]),
                 };
-                let last = |x: Var<'g>| if places == t { x } else { x.slice(1, t - places, places) };
+                let last = |x: Var<'g>| if positions == t { x } else { x.slice(1, t - positions, positions) };
                 let encoder = Encoder { dropout: dropout(encoder.dropout), ..encoder };
-                if places == 1 {
-                    return encoder.block(l, Places::Newest(&last), &self.params, g, x, keep);
+                if positions == 1 {
+                    return encoder.block(l, Places::Last(&last), &self.params, g, x, keep);
                 }
                 last(encoder.block(l, Places::All, &self.params, g, x, keep))
             }
@@ -226,7 +226,7 @@ impl Dpcpl {
         Some(g.push(Bpr, &[right, other.reshape([other.shape().elements(), 1]), batch.weight]))
     }
 
-    /// Each place of histories, encoded without prompts: \[B, M, d\].
+    /// Each position of histories, encoded without prompts: \[B, M, d\].
     pub fn hidden<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         self.encode(g, history, self.events(g, history), &Prompts::default(), self.parts.max_len)
     }

@@ -5,11 +5,11 @@
 //! | equations 2 and 3, embeddings, positions, norm, dropout | `embed` |
 //! | equations 4 to 8, filter layer: transform, learnable filter, inverse, residual, norm | `block`, [`Var::filter`] |
 //! | equations 9 and 10, feed-forward, residual, norm | `block` |
-//! | equation 11, relevance by the newest place | [`Model::user`] |
+//! | equation 11, relevance by the last position | [`Model::user`] |
 //! | equation 12, pairwise loss | [`super::loss`], kind `bpr` |
 //!
-//! A filter is a circular convolution over the whole window, so each place sees the later ones, and the last place alone has a
-//! target. What stands at padded places would reach it as well: they are set to 0 before every transform, where the published code
+//! A filter is a circular convolution over the whole window, so each position sees the later ones, and the last position alone has a
+//! target. What stands at padded positions would reach it as well: they are set to 0 before every transform, where the published code
 //! lets positions and the norm's bias in. GELU, inner width 4 d and eps 1e-12 as published; start values: N(0, .02).
 
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
@@ -121,8 +121,8 @@ impl Fmlp {
         x.dropout(self.dropout(history))
     }
 
-    /// Block `l` over places x \[B, M, d\], 0 where padded; behind the filter, of the last `places` of them.
-    fn block<'g>(&self, g: &'g Graph, l: usize, x: Var<'g>, places: usize, dropout: f64) -> Var<'g> {
+    /// Block `l` over positions x \[B, M, d\], 0 where padded; after the filter, of the last `positions` of them.
+    fn block<'g>(&self, g: &'g Graph, l: usize, x: Var<'g>, positions: usize, dropout: f64) -> Var<'g> {
         let var = |name: &str| self.params.var(g, &format!("encoder.{l}.{name}"));
         let linear = |x: Var<'g>, name: &str| {
             x.linear(var(&format!("{name}.weight")), Some(var(&format!("{name}.bias"))), Activation::None)
@@ -131,9 +131,9 @@ impl Fmlp {
             let (gain, bias) = (var(&format!("{name}.gain")), var(&format!("{name}.bias")));
             g.scope(name, || x.add_layer_norm(y, dropout, gain, bias, Fmlp::EPS)[0])
         };
-        let last = |x: Var<'g>| match x.shape()[1] - places {
+        let last = |x: Var<'g>| match x.shape()[1] - positions {
             0 => x,
-            start => x.slice(1, start, places),
+            start => x.slice(1, start, positions),
         };
         let x = add_norm(last(x), last(x.filter(var("filter.weight"))), "filter_norm");
         let y = linear(linear(x, "feed_forward.0").gelu(), "feed_forward.1");
@@ -163,10 +163,10 @@ impl Model for Fmlp {
         let real = history.items.nonzero().reshape([history.items.shape()[0], max_len, 1]);
         let mut x = g.scope("embed", || self.embed(g, history));
         for l in 0..layers {
-            let places = if l + 1 == layers { 1 } else { max_len };
-            x = g.scope(&format!("encoder.{l}"), || self.block(g, l, x * real, places, self.dropout(history)));
+            let positions = if l + 1 == layers { 1 } else { max_len };
+            x = g.scope(&format!("encoder.{l}"), || self.block(g, l, x * real, positions, self.dropout(history)));
         }
-        // The newest item is the last place; an empty history has none, and is 0.
+        // The most recent item is the last position; an empty history has none, and is 0.
         (x * real.slice(1, max_len - 1, 1)).reshape([x.shape()[0], dim])
     }
 }

@@ -90,6 +90,6 @@ impl Model for Fpmc {
     /// UI_u and LI_l side by side, \[B, 2 d\].
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let user = history.of_users(&self.params);
-        g.concat(1, &[user, history.newest(history.embed(self.item_table(g)))])
+        g.concat(1, &[user, history.most_recent(history.embed(self.item_table(g)))])
     }
 }

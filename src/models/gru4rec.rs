@@ -1,6 +1,6 @@
 //! GRU4Rec: Hidasi, Karatzoglou, Baltrunas, Tikk, "Session-based recommendations with recurrent neural networks" (ICLR 2016),
 //! in the form of Tan, Xu, Liu (2016) that is compared with today: trained on whole windows, an embedding before the GRU and one
-//! linear layer behind it back to the width of the embedding, so that items are scored by the table they are read from.
+//! linear layer after it back to the width of the embedding, so that items are scored by the table they are read from.
 //! Start values: N(0, 2 / (rows + columns)) (Glorot), biases 0.
 
 use super::sasrec::Positions;
@@ -116,7 +116,7 @@ impl Model for Gru4Rec {
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
-        // Padding carries the state on, so that the last place holds the last state.
+        // Padding carries the state on, so that the last position holds the last state.
         let state = self.states(g, history).slice(1, m - 1, 1).reshape([b, self.settings.hidden]);
         self.output_layer(g, state)
     }

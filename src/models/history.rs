@@ -10,9 +10,9 @@ use crate::tensor::Tensor;
 pub struct History<'g> {
     /// \[B, M\] u32, 0 = padding.
     pub items: Var<'g>,
-    /// \[B, M\] u32: distance from the end of the history, the newest item 1; 0 = padding.
+    /// \[B, M\] u32: distance from the end of the history, the most recent item 1; 0 = padding.
     pub recency: Var<'g>,
-    /// \[B, K\] u32: the places that have a target, M for none; where that is not every place.
+    /// \[B, K\] u32: the positions that have a target, M where there is none. None: every position has one.
     pub targets: Option<Var<'g>>,
     /// \[B, M\] u32: the behaviour of each event, from 1 in their configured order; 0 = padding. Of a model that reads them.
     pub behaviours: Option<Var<'g>>,
@@ -48,8 +48,8 @@ impl<'g> History<'g> {
         Some(History { behaviours: inputs.find("views.behaviours"), training: true, ..history })
     }
 
-    /// Histories, padded on the left, with one more event behind them, the oldest gone where there is no room: a
-    /// `hidden` item, to be found. Of behaviour `target`, or the newest event's.
+    /// Histories, padded on the left, with one more event after them, the oldest gone where there is no room: a
+    /// `hidden` item, to be found. Of behaviour `target`, or the most recent event's.
     pub fn with_hidden(&self, hidden: u32, target: Option<u32>) -> History<'g> {
         let (g, b, m) = (self.items.graph(), self.items.shape()[0], self.items.shape()[1]);
         let moved = |x: Var<'g>, last| if m > 1 { g.concat(1, &[x.slice(1, 1, m - 1), last]) } else { last };
@@ -61,18 +61,18 @@ impl<'g> History<'g> {
         History { items: moved(self.items, same(hidden)), behaviours, ..*self }
     }
 
-    /// What stands at the places that have a target, \[B, K, d\], of `places` \[B, M, d\]; zeros for none.
+    /// What stands at the positions that have a target, \[B, K, d\], of `positions` \[B, M, d\]; zeros for none.
     ///
     /// # Panics
     /// If `targets` is not given.
-    pub fn at_targets(&self, places: Var<'g>) -> Var<'g> {
-        let (targets, m) = (self.targets.expect("a history with targets at some places"), places.shape()[1]);
+    pub fn at_targets(&self, positions: Var<'g>) -> Var<'g> {
+        let (targets, m) = (self.targets.expect("a history with targets at some positions"), positions.shape()[1]);
         let [b, k] = [targets.shape()[0], targets.shape()[1]];
-        let all = places.graph().constant(Tensor::u32([1, 1, m], (0..m as u32).collect()));
-        targets.reshape([b, k, 1]).equal(all).matmul(places)
+        let all = positions.graph().constant(Tensor::u32([1, 1, m], (0..m as u32).collect()));
+        targets.reshape([b, k, 1]).equal(all).matmul(positions)
     }
 
-    /// The rows of `table` at each place, zeros where padded: \[B, M, d\].
+    /// The rows of `table` at each position, zeros where padded: \[B, M, d\].
     pub fn embed(&self, table: Var<'g>) -> Var<'g> {
         let [b, m] = [self.items.shape()[0], self.items.shape()[1]];
         table.gather(self.items) * self.items.nonzero().reshape([b, m, 1])
@@ -94,10 +94,10 @@ impl<'g> History<'g> {
         x + params.var(x.graph(), "behaviour_embedding").gather(behaviours)
     }
 
-    /// What stands at the newest item of each history, \[B, d\], of `places` \[B, M, d\].
-    pub fn newest(&self, places: Var<'g>) -> Var<'g> {
-        let [b, m, d] = [places.shape()[0], places.shape()[1], places.shape()[2]];
-        let one = places.constant_like(1.0);
-        self.recency.equal(one).reshape([b, 1, m]).matmul(places).reshape([b, d])
+    /// What stands at the most recent item of each history, \[B, d\], of `positions` \[B, M, d\].
+    pub fn most_recent(&self, positions: Var<'g>) -> Var<'g> {
+        let [b, m, d] = [positions.shape()[0], positions.shape()[1], positions.shape()[2]];
+        let one = positions.constant_like(1.0);
+        self.recency.equal(one).reshape([b, 1, m]).matmul(positions).reshape([b, d])
     }
 }

@@ -1,4 +1,4 @@
-//! The losses: what a training step minimises, whatever the model. Rows \[R, d\] (a user each, or a place of a history each)
+//! The losses: what a training step minimises, whatever the model. Rows \[R, d\] (a user each, or a position of a history each)
 //! are scored against the items of an output table; R targets and their weights come with the batch.
 //!
 //! | `loss.kind` | a row's loss, with score s of its target and s_j of its n negatives |

@@ -9,7 +9,7 @@
 //! | 4, 10 and 11, pairwise ranking | [`super::loss`], kind `bpr` |
 //!
 //! Left open by the paper: d' (8, as in the released code); the start values (N(0, .01) for all parameters, prompts and
-//! biases included, as released); padding (masked out of both softmaxes; padded places are zero vectors). The dispersion
+//! biases included, as released); padding (masked out of both softmaxes; padded positions are zero vectors). The dispersion
 //! is taken in two passes (equation 6 has lost the square on H in print), without an epsilon in its value.
 //! `Variant::Released` computes what the authors' published code does where that differs: see [`Variant`].
 
@@ -24,8 +24,8 @@ use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-/// The paper's text, or the arithmetic of its released code: prompts behind the items, always 5 slots of which the unused
-/// are constant ones (in both attentions, unmasked); right padding and positions counted from the newest item; biases in
+/// The paper's text, or the arithmetic of its released code: prompts after the items, always 5 slots of which the unused
+/// are constant ones (in both attentions, unmasked); right padding and positions counted from the most recent item; biases in
 /// both attentions; weights of the interests by one linear layer and a softmax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -135,7 +135,7 @@ impl PomRec {
         }
     }
 
-    /// Equation 1: prompts and history, \[B, T, d\], and which of the T places count, \[B, T\] u32.
+    /// Equation 1: prompts and history, \[B, T, d\], and which of the T positions count, \[B, T\] u32.
     fn with_prompts<'g>(&self, g: &'g Graph, part: &str, h: Var<'g>, history: &History<'g>) -> (Var<'g>, Var<'g>) {
         let (b, d, prompts) = (h.shape()[0], self.settings.dim, self.settings.prompts);
         if prompts == 0 {
@@ -156,7 +156,7 @@ impl PomRec {
         }
     }
 
-    /// Attention over the places of `h` \[B, T, d\], for each head: softmax over T of W2 tanh(W1 h), \[B, T, heads\].
+    /// Attention over the positions of `h` \[B, T, d\], for each head: softmax over T of W2 tanh(W1 h), \[B, T, heads\].
     fn attend<'g>(&self, g: &'g Graph, part: &str, h: Var<'g>, keep: Var<'g>) -> Var<'g> {
         let weight = |i: usize| self.params.var(g, &format!("{part}.attention.{i}.weight"));
         let bias = |i: usize| self.released().then(|| self.params.var(g, &format!("{part}.attention.{i}.bias")));

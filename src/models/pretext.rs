@@ -11,13 +11,13 @@
 //! S3-Rec's two tasks on attributes are left out, as DPCPL does in its comparison ("we only compare the mask item
 //! prediction (MIP) and [..] segment prediction (SP)", section 5.1.2). The encoder sees both sides there, in tuning the
 //! left one alone. Scores are F W e and, of segments, context W segment, each -log sigmoid of right against wrong.
-//! Places are hidden as for BERT4Rec (`model.hidden_share`; the published code hides the last place of every window
-//! too); a hidden event of a segment hides its behaviour with it. To validate, a hidden place is put behind the
+//! Places are hidden as for BERT4Rec (`model.hidden_share`; the published code hides the last position of every window
+//! too); a hidden event of a segment hides its behaviour with it. To validate, a hidden position is put after the
 //! history.
 //!
 //! CL4SRec's views are compared by dot products over `temperature`, the two of a window against all others of the
 //! batch. Its operators' shares are as implementations usually have them; the paper chooses them for each data set.
-//! Alone, the contrast never asks for an item and could not be validated by one; as published it stands beside the loss
+//! Alone, the contrast never asks for an item and could not be validated by one; as published it is added to the loss
 //! of the next item.
 
 use super::loss::{surprise, weighted_mean};
@@ -138,10 +138,10 @@ impl PretextConfig {
     }
 }
 
-/// What is learned besides, or in place of, a SASRec's own loss.
+/// What is learned in addition to a SASRec's own loss, or in place of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pretext {
-    /// Share of the places that are hidden; the weight of segments.
+    /// Share of the positions that are hidden; the weight of segments.
     Mask {
         hidden_share: f64,
         segment_weight: f64,
@@ -220,7 +220,7 @@ impl PreTrained {
 /// 1 of each window that has an event, else 0: \[windows\].
 fn real<'g>(views: &History<'g>) -> Var<'g> {
     let [n, m] = [views.items.shape()[0], views.items.shape()[1]];
-    views.newest(views.items.nonzero().reshape([n, m, 1])).reshape([n])
+    views.most_recent(views.items.nonzero().reshape([n, m, 1])).reshape([n])
 }
 
 impl Model for PreTrained {
@@ -286,8 +286,8 @@ impl Model for PreTrained {
     }
 
     fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let places = self.sasrec.positions(g, history);
-        if self.is_mask() { self.linear(g, places, "item") } else { places }
+        let positions = self.sasrec.positions(g, history);
+        if self.is_mask() { self.linear(g, positions, "item") } else { positions }
     }
 
     fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> Trained<'g> {

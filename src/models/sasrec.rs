@@ -6,10 +6,10 @@
 //! | equation 1, embeddings and positions | `embed` |
 //! | equations 2 to 5, blocks | [`Encoder`] |
 //! | equation 6, relevance | [`Model::scores`] |
-//! | equation 7, cross entropy at each place | [`super::loss`], kind `bce` |
+//! | equation 7, cross entropy at each position | [`super::loss`], kind `bce` |
 //!
-//! `pre` scales item embeddings by sqrt(d), pads on the left and reads padded places as zeros that are not attended to; `post`
-//! pads on the right. Behaviours of events, where they are read, are added as positions are. Training looks at every place of
+//! `pre` scales item embeddings by sqrt(d), pads on the left and reads padded positions as zeros that are not attended to; `post`
+//! pads on the right. Behaviours of events, where they are read, are added as positions are. Training looks at every position of
 //! a window at once, or (`model.positions = "last"`) at its end alone. Start values: N(0, .02).
 
 use super::pretext::{PreTrained, PretextConfig, PretextTask};
@@ -23,7 +23,7 @@ use crate::nn::{Init, Params};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Which places of a window have a target in training.
+/// Which positions of a window have a target in training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
@@ -175,7 +175,7 @@ impl SasRec {
         SasRec { parts, params }
     }
 
-    /// Width of items and places, d.
+    /// Width of items and positions, d.
     pub fn dim(&self) -> usize {
         self.parts.encoder.dim
     }
@@ -225,17 +225,17 @@ impl Model for SasRec {
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let x = g.scope("embed", || self.embed(g, history));
         let [b, d] = [x.shape()[0], self.parts.encoder.dim];
-        let pick = |x: Var<'g>| history.newest(x).reshape([b, 1, x.shape().last_dim()]);
-        let newest = Places::Newest(&pick);
+        let pick = |x: Var<'g>| history.most_recent(x).reshape([b, 1, x.shape().last_dim()]);
+        let newest = Places::Last(&pick);
         let newest = self.parts.encoder.encode_at(newest, &self.params, g, x, history.items, history.training);
-        // An empty history has no newest item, and is 0.
-        newest.reshape([b, d]) * history.newest(history.items.nonzero().reshape([b, x.shape()[1], 1]))
+        // An empty history has no most recent item, and is 0.
+        newest.reshape([b, d]) * history.most_recent(history.items.nonzero().reshape([b, x.shape()[1], 1]))
     }
 
     fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let x = g.scope("embed", || self.embed(g, history));
         let at_targets = |x: Var<'g>| history.at_targets(x);
-        let places = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
-        self.parts.encoder.encode_at(places, &self.params, g, x, history.items, history.training)
+        let positions = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
+        self.parts.encoder.encode_at(positions, &self.params, g, x, history.items, history.training)
     }
 }

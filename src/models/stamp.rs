@@ -100,7 +100,7 @@ impl Model for Stamp {
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let x = g.scope("embed", || history.embed(self.item_table(g)));
-        let last = history.newest(x);
+        let last = history.most_recent(x);
         let mlp = |part: &str, x: Var<'g>| {
             let var = |name: &str| self.params.var(g, &format!("mlp.{part}.{name}"));
             x.linear(var("weight"), Some(var("bias")), Activation::Tanh)

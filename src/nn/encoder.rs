@@ -1,7 +1,7 @@
 //! Transformer blocks over a sequence, in the two arrangements that sequential recommenders use.
 //!
 //! `pre` is SASRec as published (Kang and McAuley, ICDM 2018): q = norm(x), x = norm(q + attention(q, x, x)), x + feed-forward
-//! with ReLU, padded places set to 0, a norm behind the last block. `post` is that of BERT4Rec, RecBole and ANT: a norm of the
+//! with ReLU, padded positions set to 0, a norm after the last block. `post` is that of BERT4Rec, RecBole and ANT: a norm of the
 //! embeddings, then x = norm(x + attention(x, x, x)), x = norm(x + feed-forward), with GELU.
 
 use super::{Init, Params};
@@ -30,9 +30,9 @@ pub struct Encoder {
     pub inner: usize,
     /// Of embeddings, attention weights and the outputs of each half of a block.
     pub dropout: f64,
-    /// No place sees a later one.
+    /// No position sees a later one.
     pub causal: bool,
-    /// Padded places are attended to as well, as one published implementation has it.
+    /// Padded positions are attended to as well, as one published implementation has it.
     pub attend_padding: bool,
     pub eps: f64,
 }
@@ -92,35 +92,35 @@ impl Encoder {
         (self.dropout > 0.0).then(|| (what, vec![batch, self.heads, window, window]))
     }
 
-    /// Encoded places \[B, M, d\] of embedded histories `x` \[B, M, d\], of which `items` \[B, M\] are not 0 where there is one.
+    /// Encoded positions \[B, M, d\] of embedded histories `x` \[B, M, d\], of which `items` \[B, M\] are not 0 where there is one.
     pub fn encode<'g>(&self, params: &Params, g: &'g Graph, x: Var<'g>, items: Var<'g>, training: bool) -> Var<'g> {
         self.encode_at(Places::All, params, g, x, items, training)
     }
 
-    /// As [`Encoder::encode`], of some places of each history: \[B, K, d\]. The last block computes as few others as it can.
+    /// As [`Encoder::encode`], of some positions of each history: \[B, K, d\]. The last block computes as few others as it can.
     pub fn encode_at<'g>(
         &self,
-        places: Places<'_, 'g>,
+        positions: Places<'_, 'g>,
         params: &Params,
         g: &'g Graph,
         x: Var<'g>,
         items: Var<'g>,
         training: bool,
     ) -> Var<'g> {
-        Traced { encoder: self, params, g, dropout: if training { self.dropout } else { 0.0 }, places }.run(x, items)
+        Traced { encoder: self, params, g, dropout: if training { self.dropout } else { 0.0 }, positions }.run(x, items)
     }
 
     /// Block `l` of [`Norm::Post`] alone, of x \[B, T, d\] where `keep` \[B, T\] (u32) is not 0; its dropout is on.
     pub fn block<'g>(
         &self,
         l: usize,
-        places: Places<'_, 'g>,
+        positions: Places<'_, 'g>,
         params: &Params,
         g: &'g Graph,
         x: Var<'g>,
         keep: Var<'g>,
     ) -> Var<'g> {
-        let traced = Traced { encoder: self, params, g, dropout: self.dropout, places };
+        let traced = Traced { encoder: self, params, g, dropout: self.dropout, positions };
         g.scope("encoder", || traced.post_block(l, x, keep))
     }
 }
@@ -131,12 +131,12 @@ pub(crate) fn declare_norm(params: &mut Params, name: &str, d: usize) {
     params.add(&format!("{name}.bias"), [d], Init::Constant(0.0));
 }
 
-/// Which places of a history are encoded: those that a function takes out of \[B, M, ..\].
+/// Which positions of a history are encoded: those that a function takes out of \[B, M, ..\].
 #[derive(Clone, Copy)]
 pub enum Places<'e, 'g> {
     All,
     /// One, which sees all items of its history.
-    Newest(&'e dyn Fn(Var<'g>) -> Var<'g>),
+    Last(&'e dyn Fn(Var<'g>) -> Var<'g>),
     Some(&'e dyn Fn(Var<'g>) -> Var<'g>),
 }
 
@@ -145,7 +145,7 @@ struct Traced<'e, 'g> {
     params: &'e Params,
     g: &'g Graph,
     dropout: f64,
-    places: Places<'e, 'g>,
+    positions: Places<'e, 'g>,
 }
 
 impl<'g> Traced<'_, 'g> {
@@ -156,17 +156,17 @@ impl<'g> Traced<'_, 'g> {
         })
     }
 
-    /// The places whose queries block `l` computes.
+    /// The positions whose queries block `l` computes.
     fn asked(&self, l: usize, x: Var<'g>) -> Var<'g> {
-        match self.places {
-            Places::Newest(pick) if l + 1 == self.encoder.layers => pick(x),
+        match self.positions {
+            Places::Last(pick) if l + 1 == self.encoder.layers => pick(x),
             _ => x,
         }
     }
 
-    /// Of those, the places that block `l` goes on with behind its attention.
+    /// Those of the positions in [`Traced::asked`] that block `l` needs after its attention.
     fn wanted(&self, l: usize, x: Var<'g>) -> Var<'g> {
-        match self.places {
+        match self.positions {
             Places::Some(pick) if l + 1 == self.encoder.layers => pick(x),
             _ => x,
         }

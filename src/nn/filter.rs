@@ -7,7 +7,7 @@ use crate::graph::Var;
 use crate::kernels::complex_linear::ComplexLinear;
 
 /// x \[B, T, d\], filtered: \[B, T, d\]; of each layer the weight and the bias as [`complex_mlp`] takes them. What stands at padded
-/// places reaches all others: the caller sets it to 0 before.
+/// positions reaches all others: the caller sets it to 0 before.
 pub fn filter_layer<'g>(x: Var<'g>, first: [Var<'g>; 2], second: [Var<'g>; 2]) -> Var<'g> {
     complex_mlp(x.rfft(), first, second).irfft(x.shape()[1])
 }

@@ -21,10 +21,10 @@ pub struct Miner {
     pub dropout: f64,
 }
 
-/// Which places belong to which of S streams.
+/// Which positions belong to which of S streams.
 #[derive(Clone, Copy)]
 pub struct Streams<'g> {
-    /// \[B, S, T, 1\]: 0 where a place is padded or of another stream.
+    /// \[B, S, T, 1\]: 0 where a position is padded or of another stream.
     pub member: Var<'g>,
     /// \[B, S, 1, 1\]: 0 where a user has nothing in a stream.
     pub used: Var<'g>,
@@ -41,7 +41,7 @@ impl Miner {
             params.add(&name(&format!("filter.{i}.weight")), [blocks, 2, dim / blocks, dim / blocks], init);
             params.add(&name(&format!("filter.{i}.bias")), [2, dim], Init::Constant(0.0));
         }
-        // It passes the whole sequence on at first: small numbers alone would let nothing of the newest event through.
+        // It passes the whole sequence on at first: small numbers alone would let nothing of the most recent event through.
         let Init::Normal(std) = init else { unreachable!("weights start as N(0, std)") };
         let mixer = (streams > 1).then_some(("mixer", dim, streams * dim, Init::NearIdentity(std)));
         let inner = [("feed_forward.0", inner, dim, init), ("feed_forward.1", dim, inner, init)];
@@ -54,7 +54,7 @@ impl Miner {
         }
     }
 
-    /// Block `l` over x \[B, T, d\], of the last `places` of T: \[B, places, d\]. What stands in x where nothing is a member
+    /// Block `l` over x \[B, T, d\], of the last `positions` of T: \[B, positions, d\]. What stands in x where nothing is a member
     /// changes nothing.
     pub fn mine<'g>(
         &self,
@@ -63,7 +63,7 @@ impl Miner {
         g: &'g Graph,
         x: Var<'g>,
         streams: Streams<'g>,
-        places: usize,
+        positions: usize,
     ) -> Var<'g> {
         let ([b, t], d, s) = ([x.shape()[0], x.shape()[1]], self.dim, self.streams);
         let var = |name: &str| params.var(g, &format!("encoder.{l}.{name}"));
@@ -76,10 +76,10 @@ impl Miner {
             let (gain, bias) = (var(&format!("{part}.gain")), var(&format!("{part}.bias")));
             g.scope(part, || x.add_layer_norm(y, self.dropout, gain, bias, Miner::EPS)[0])
         };
-        let last = |x: Var<'g>| if places == t { x } else { x.slice(1, t - places, places) };
+        let last = |x: Var<'g>| if positions == t { x } else { x.slice(1, t - positions, positions) };
         let x = (x.reshape([b, 1, t, d]) * streams.member).reshape([b * s, t, d]);
         let filtered = filter_layer(x, pair("filter.0"), pair("filter.1"));
-        // At a stream's empty places it is all there is, next to nothing, and the norm makes a unit row of it.
+        // At a stream's empty positions it is all there is, next to nothing, and the norm makes a unit row of it.
         g.keep_exact(filtered);
         let x = add_norm(last(x), last(filtered), "filter_norm");
         let y = linear(linear(x, "feed_forward.0").gelu(), "feed_forward.1");
@@ -88,7 +88,7 @@ impl Miner {
             return x;
         }
         // A stream without events is next to nothing that its norm would make a unit row of, with gradients of 1 / sqrt(eps).
-        let x = x.reshape([b, s, places, d]) * streams.used;
-        linear(x.permute(&[0, 2, 1, 3]).reshape([b, places, s * d]), "mixer")
+        let x = x.reshape([b, s, positions, d]) * streams.used;
+        linear(x.permute(&[0, 2, 1, 3]).reshape([b, positions, s * d]), "mixer")
     }
 }

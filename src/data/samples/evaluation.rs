@@ -24,7 +24,7 @@ pub struct EvalSpec {
     pub reads: Reads,
     /// What the features come from, where some are read.
     pub features: Option<Arc<Features>>,
-    /// Rank the target among so many sampled negatives, drawn from this seed, instead of all items.
+    /// Rank the target among this number of sampled negatives, drawn from this seed, instead of all items.
     pub sampled: Option<(usize, u64)>,
     /// Keep targets against which no item outside the history stands: the history is ranked too.
     pub keep_all: bool,

@@ -370,7 +370,7 @@ fn listed_items_are_asked_for_after_whole_histories() {
     assert!(refused.contains("the users that are asked about have each of the 100 items"), "{refused}");
 }
 
-/// Views hold what the window does, or another one's in the third of segments, and no target behind it.
+/// Views hold what the window does, or another one's in the third of segments, and no target after it.
 #[test]
 fn views_are_of_the_window() {
     let (data, split) = world();

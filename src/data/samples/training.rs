@@ -133,7 +133,7 @@ struct Training {
     spec: BatchSpec,
     sizes: Sizes,
     columns: Arc<[Column]>,
-    /// What fills the columns, each the next so many.
+    /// What fills the columns: each part its own, by their number.
     fillers: Vec<(usize, Box<dyn Fill>)>,
 }
 

@@ -43,7 +43,7 @@ pub struct PromptConfig {
     /// Weight of the compactness, lambda; 0: none.
     #[schemars(range(min = 0))]
     pub compactness: f64,
-    /// Weight of the prompts' rate beside that of the factors, lambda_p.
+    /// Weight of the prompts' rate relative to the rate of the factors, lambda_p.
     #[schemars(range(min = 0))]
     pub prompt_weight: f64,
     /// epsilon^2 in the rate of the factors.
@@ -110,7 +110,7 @@ impl Prompter {
     pub const FEATURES: &str = "prompts.feature_embedding";
     const FEATURE: usize = 16;
 
-    /// Of a network of so many layers, \[.., `dim`\] wide, that reads so many behaviours.
+    /// The prompter of a network with this number of layers, of width `dim`, that reads this number of behaviours.
     pub fn new(
         config: PromptConfig,
         dim: usize,
@@ -269,7 +269,7 @@ impl Prompter {
             let gates = linear(events, "gru.input").reshape([b, 1, t, 3 * d]);
             let gates = gates.expand([b, n, t, 3 * d]).reshape([b * n, t, 3 * d]);
             let [weight, bias] = pair("gru.state");
-            // Events of other behaviours carry the state on, as padding does: the last place holds the last state.
+            // Events of other behaviours carry the state on, as padding does: the last position holds the last state.
             let states = gates.gru(weight, bias, own.reshape([b * n, t]));
             known.push(states.slice(1, t - 1, 1).reshape([b, n, d]));
         }
