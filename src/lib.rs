@@ -65,6 +65,8 @@ pub mod settings;
 #[cfg(feature = "train")]
 pub mod sweep;
 #[cfg(feature = "train")]
+pub mod text;
+#[cfg(feature = "train")]
 pub mod train;
 
 pub use error::{Error, Result};

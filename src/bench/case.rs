@@ -10,8 +10,8 @@ use crate::kernels::example::{Example, Fill, Product, floats};
 use crate::kernels::{Args, Caps, Grid, Launch, Op, Operands, Real, Shapes};
 use crate::memory;
 use crate::tensor::Spec;
-use crate::train::fit::bytes;
 use crate::twin;
+use indicatif::DecimalBytes;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::time::Instant;
@@ -38,8 +38,8 @@ pub fn fits(example: &Example, device: &Device) -> Result<()> {
             "{} of {} needs {} {what} {}: pass --quick, or name another kernel",
             example.name,
             example.sizes,
-            bytes(needed as f64),
-            bytes(has as f64)
+            DecimalBytes(needed as u64),
+            DecimalBytes(has as u64)
         ))),
     }
 }

@@ -1,11 +1,10 @@
 //! What was measured: a table for people, a JSON file to keep, and what changed since an earlier one.
 
 use super::Spread;
-use crate::data::split::thousands;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files::replace;
-use crate::train::fit::bytes;
+use indicatif::{DecimalBytes, HumanCount};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -204,9 +203,9 @@ impl Report {
     pub fn tail(&self) -> String {
         let shown = |name: &str| !["copy_bytes_per_second", "product_flops_per_second"].contains(&name);
         let value = |name: &str, value: f64| match name {
-            _ if name.ends_with("bytes") => bytes(value),
+            _ if name.ends_with("bytes") => DecimalBytes(value as u64).to_string(),
             _ if name.ends_with("share") => format!("{:.1}%", 100.0 * value),
-            _ if value >= 1000.0 => thousands(value.round() as u64),
+            _ if value >= 1000.0 => HumanCount(value.round() as u64).to_string(),
             _ => format!("{value:.2}"),
         };
         let facts = self.facts.iter().filter(|(name, _)| shown(name));

@@ -3,11 +3,10 @@
 use super::read::{Read, word};
 use super::{Layers, print};
 use clap::{Args, Subcommand};
+use indicatif::{DecimalBytes, HumanDuration};
 use std::path::PathBuf;
-use std::time::Duration;
 use wgrec::data::synth::{DomainName, World, WorldConfig};
 use wgrec::data::{Cache, DataConfig, Dedup, Summary, Ties, known};
-use wgrec::train::fit::bytes;
 use wgrec::{Error, Result};
 
 #[derive(Args)]
@@ -188,26 +187,16 @@ fn cache(args: Kept) -> Result<()> {
     let folder = cache.folder.display();
     if args.clear {
         let (files, size) = cache.clear()?;
-        return print(&format!("{folder}: {files} files removed, {}\n", bytes(size as f64)));
+        return print(&format!("{folder}: {files} files removed, {}\n", DecimalBytes(size)));
     }
     let mut kept = cache.kept();
     kept.sort_by_key(|kept| std::cmp::Reverse(kept.used));
     let size: u64 = kept.iter().map(|kept| kept.bytes).sum();
-    let mut text = format!("{folder}: {} files, {}\n", kept.len(), bytes(size as f64));
+    let mut text = format!("{folder}: {} files, {}\n", kept.len(), DecimalBytes(size));
     for kept in &kept {
-        let (size, used) = (bytes(kept.bytes as f64), ago(kept.used.elapsed().unwrap_or_default()));
-        text += &format!("{size:>8}  {used:<14}  {}\n", kept.about);
+        let (size, used) =
+            (DecimalBytes(kept.bytes).to_string(), HumanDuration(kept.used.elapsed().unwrap_or_default()));
+        text += &format!("{size:>9}  {:<14}  {}\n", format!("{used} ago"), kept.about);
     }
     print(&text)
-}
-
-/// `3 hours ago`
-fn ago(age: Duration) -> String {
-    let units = [("day", 86_400), ("hour", 3600), ("minute", 60)];
-    let whole = units.iter().map(|(unit, seconds)| (unit, age.as_secs() / seconds)).find(|(_, n)| *n > 0);
-    match whole {
-        None => "just now".to_string(),
-        Some((unit, 1)) => format!("1 {unit} ago"),
-        Some((unit, n)) => format!("{n} {unit}s ago"),
-    }
 }

@@ -1,10 +1,10 @@
 //! `wgrec devices`
 
+use indicatif::DecimalBytes;
 use std::fmt::Write;
 use wgrec::device::Device;
 use wgrec::device::check::{ALLOWED, check};
 use wgrec::device::gpu::{self, GpuOptions};
-use wgrec::train::fit::bytes;
 use wgrec::{Error, Result};
 
 pub fn run() -> Result<()> {
@@ -32,8 +32,8 @@ pub fn run() -> Result<()> {
             text,
             "{:<8} limits: {} a binding, {} a workgroup, {} invocations, {} groups a dimension, {} B of immediates",
             "",
-            bytes(caps.binding_bytes as f64),
-            bytes(caps.workgroup_bytes as f64),
+            DecimalBytes(caps.binding_bytes),
+            DecimalBytes(caps.workgroup_bytes as u64),
             caps.max_invocations,
             caps.max_groups,
             adapter.immediate_bytes

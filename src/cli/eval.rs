@@ -3,11 +3,11 @@
 use super::read::word;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use wgrec::data::split::counted;
 use wgrec::data::{Ask, Format, Group, ListedItems, Part};
 use wgrec::device::Store;
 use wgrec::eval::{Full, Lists, Metric, Protocol, Ranked};
 use wgrec::files::replace;
+use wgrec::text::counted;
 use wgrec::train::{RunFolder, Session};
 use wgrec::{Error, Result};
 

@@ -1,19 +1,18 @@
 //! `wgrec plan`
 
 use super::Settings;
+use indicatif::{DecimalBytes, HumanCount};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::Write as _;
 use std::path::PathBuf;
 use wgrec::Result;
-use wgrec::data::split::thousands;
 use wgrec::files::replace;
 use wgrec::graph::Graph;
 use wgrec::graph::dot::dot;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::kernels::Cost;
 use wgrec::train::config::Precision;
-use wgrec::train::fit::bytes;
 use wgrec::train::step::{Role, TrainStep};
 use wgrec::train::{Config, FitOptions, Session};
 
@@ -54,7 +53,7 @@ pub fn run(args: Args) -> Result<()> {
         replace(path, |out| out.write_all(dot(&plan).as_bytes()))?;
     }
     let apart = Plan::new(&graph, Options { no_reuse: true, threads, half, ..Options::default() })?;
-    let of = args.items.map(|items| format!(" for {} items", thousands(items as u64))).unwrap_or_default();
+    let of = args.items.map(|items| format!(" for {} items", HumanCount(items as u64))).unwrap_or_default();
     super::print(&format!(
         "{:<8} {}\n{:<8} {}{of}: {}\n{}",
         "data",
@@ -69,7 +68,7 @@ pub fn run(args: Args) -> Result<()> {
 /// How many there are, and where not all are trained, the share of those that are: of all, and of all but the items' table.
 fn parameters(session: &Session) -> String {
     let (all, tuned) = (session.model.params().elements(), session.tuned());
-    let mut text = format!("{} parameters", thousands(all as u64));
+    let mut text = format!("{} parameters", HumanCount(all as u64));
     if tuned < all {
         let graph = Graph::new();
         let table = session.model.item_table(&graph).shape().elements();
@@ -77,10 +76,10 @@ fn parameters(session: &Session) -> String {
         let _ = write!(
             text,
             ", {} of them trained: {:.2}%, {:.1}% of those beside the items' table; {} are stored for it",
-            thousands(tuned as u64),
+            HumanCount(tuned as u64),
             share(all),
             share(all - table),
-            bytes(4.0 * tuned as f64)
+            DecimalBytes(4 * tuned as u64)
         );
     }
     text
@@ -89,8 +88,8 @@ fn parameters(session: &Session) -> String {
 /// Memory in parts, then a line a kernel. `apart`: bytes of values if each had a buffer of its own.
 fn describe(plan: &Plan, apart: usize) -> String {
     let [total, states, pool, apart] =
-        [plan.peak_bytes(), plan.state_bytes(), plan.pool_bytes(), apart].map(|n| bytes(n as f64));
-    let rest = bytes((plan.peak_bytes() - plan.state_bytes() - plan.pool_bytes()) as f64);
+        [plan.peak_bytes(), plan.state_bytes(), plan.pool_bytes(), apart].map(|n| DecimalBytes(n as u64));
+    let rest = DecimalBytes((plan.peak_bytes() - plan.state_bytes() - plan.pool_bytes()) as u64);
     let (nodes, buffers) = (plan.nodes.len(), plan.pool.len());
     let mut text = format!(
         "{:<8} {nodes} nodes, {buffers} buffers\n{:<8} {total}: parameters and moments {states}, values {pool} ({apart} without \
@@ -108,7 +107,12 @@ fn describe(plan: &Plan, apart: usize) -> String {
     kernels.sort_by_key(|(.., cost)| std::cmp::Reverse(cost.bytes));
     kernels.push(("a step", nodes, plan.cost()));
     for (name, count, cost) in kernels {
-        let _ = writeln!(text, "{name:<28} {count:>6} {:>10} {:>12}", bytes(cost.bytes as f64), thousands(cost.flops));
+        let _ = writeln!(
+            text,
+            "{name:<28} {count:>6} {:>10} {:>12}",
+            DecimalBytes(cost.bytes).to_string(),
+            HumanCount(cost.flops).to_string()
+        );
     }
     text
 }

@@ -1,12 +1,13 @@
 //! `wgrec recommend`
 
 use super::read::Read;
+use indicatif::HumanCount;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use wgrec::data::ask::listed_users;
-use wgrec::data::split::{counted, thousands};
 use wgrec::data::{Columns, Histories, HistoryFile, SkipBad};
 use wgrec::files::replace;
+use wgrec::text::counted;
 use wgrec::train::{RunFolder, Session};
 use wgrec::{Error, Result};
 
@@ -104,7 +105,7 @@ pub fn run(args: Args) -> Result<()> {
     let fewer = match best.iter().filter(|list| list.len() < k).count() {
         0 => String::new(),
         1 => " (1 has fewer left)".to_string(),
-        n => format!(" ({} have fewer left)", thousands(n as u64)),
+        n => format!(" ({} have fewer left)", HumanCount(n as u64)),
     };
     let (items, users) = (counted(k, "item"), counted(users.len(), "user"));
     text += &format!("saved    {items} for {users}{fewer}: {}\n", args.output.display());

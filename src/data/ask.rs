@@ -3,8 +3,10 @@
 use super::dataset::Dataset;
 use super::readers::text::{Text, show};
 use super::readers::{self, Columns, Format, SkipBad};
-use super::split::{Part, Split, counted, thousands};
+use super::split::{Part, Split};
 use crate::error::{Error, Result};
+use crate::text::counted;
+use indicatif::HumanCount;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
@@ -81,7 +83,7 @@ impl ListedItems {
                 column: None,
                 found: format!(
                     "{} pairs of a user and an item, none of them both in the data",
-                    thousands(pairs.len() as u64)
+                    HumanCount(pairs.len() as u64)
                 ),
                 expected: "users and items by the ids that they have in the data".to_string(),
             });
@@ -94,7 +96,7 @@ impl ListedItems {
 
     /// One line for people: what is asked for, and what is not and why.
     pub fn describe(&self) -> String {
-        let count = |n: usize| thousands(n as u64);
+        let count = |n: usize| HumanCount(n as u64);
         let users: HashSet<u32> = self.targets.iter().map(|&(user, _)| user).collect();
         let [unknown_users, unknown_items] = self.unknown;
         let (unknown_users, unknown_items) = (counted(unknown_users, "user"), counted(unknown_items, "item"));

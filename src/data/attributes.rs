@@ -13,9 +13,9 @@
 use super::DataConfig;
 use super::dataset::Dataset;
 use super::readers::{AttributeTable, Kind, Names, beside, beside_inter, read_user_attributes};
-use super::split::thousands;
 use super::synth::{Domain, User};
 use crate::error::{Error, Result, nearest};
+use indicatif::HumanCount;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -102,7 +102,7 @@ impl Attributes {
         let mut notes = vec![];
         let absent = rows.iter().filter(|row| row.is_none()).count() as u64;
         if absent > 0 {
-            notes.push(format!("{} of {} users have none", thousands(absent), thousands(data.users() as u64)));
+            notes.push(format!("{} of {} users have none", HumanCount(absent), HumanCount(data.users() as u64)));
         }
         let columns = match &config.attributes {
             Some(names) => named(names, table, file.as_deref())?,
@@ -122,7 +122,7 @@ impl Attributes {
             } else if several {
                 notes.push(format!("{name} left out: it has several values a user"));
             } else if categories > MOST_CATEGORIES && !asked {
-                let n = thousands(categories as u64);
+                let n = HumanCount(categories as u64);
                 notes.push(format!("{name} left out: it has {n} categories; name it in data.attributes to take it"));
             } else {
                 notes.extend(coding.note(name));
@@ -187,7 +187,7 @@ fn check_users(file: &Path, table: &AttributeTable, data: &Dataset) -> Result<()
     if (0..data.users() as u32).any(|user| first.contains_key(data.user_name(user))) {
         return Ok(());
     }
-    let found = format!("{} users, none of whom has an interaction", thousands(table.ids.len() as u64));
+    let found = format!("{} users, none of whom has an interaction", HumanCount(table.ids.len() as u64));
     Err(wrong(None, None, found, "the user ids of the interactions; or take no attributes by data.attributes=[]"))
 }
 

@@ -3,16 +3,14 @@
 #[cfg(feature = "download")]
 mod download;
 #[cfg(feature = "download")]
-mod md5;
-#[cfg(feature = "download")]
 mod zip;
 
 #[cfg(feature = "download")]
 pub use download::{Fetched, get};
 
 use super::readers::{Format, Interactions};
-use super::split::thousands;
 use crate::error::{Error, Result, nearest};
+use indicatif::HumanCount;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -137,7 +135,7 @@ pub fn recognise(path: &Path, data: &Interactions) -> Option<String> {
     }
     let known = all().into_iter().find(|known| called(path, &known.names))?;
     let published = known.counts.iter().map(|counts| {
-        let [users, items, interactions] = [counts.users, counts.items, counts.interactions].map(thousands);
+        let [users, items, interactions] = [counts.users, counts.items, counts.interactions].map(HumanCount);
         format!("{interactions} interactions, {users} users, {items} items ({})", counts.what)
     });
     let published: Vec<String> = published.collect();

@@ -1,8 +1,10 @@
 //! Items that a user did not choose: one at a time for training, a fixed set for sampled evaluation.
 
 use super::dataset::Dataset;
-use super::split::{Split, counted, thousands};
+use super::split::Split;
 use crate::tensor::philox::Stream;
+use crate::text::counted;
+use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -48,7 +50,7 @@ impl fmt::Display for LeftOut {
         write!(f, "{} of {} left out: ", counted(targets, "target"), counted(users, "user"))?;
         match needed {
             1 => f.write_str("no item outside the history is left to set against them"),
-            n => write!(f, "fewer than {} items are outside the history", thousands(n as u64)),
+            n => write!(f, "fewer than {} items are outside the history", HumanCount(n as u64)),
         }
     }
 }

@@ -3,9 +3,10 @@
 use super::dataset::Dataset;
 use super::filter::Filter;
 use super::readers::{self, Columns, Format, Interactions, Names, SkipBad};
-use super::split::{counted, thousands};
 use super::{DataConfig, known};
 use crate::error::{Error, Result};
+use crate::text::counted;
+use indicatif::HumanCount;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -113,7 +114,7 @@ impl Histories {
         let mut text = format!(
             "{name}: {} ({} of them new to the run), {}",
             counted(users.len(), "user"),
-            thousands(*new as u64),
+            HumanCount(*new as u64),
             counted(data.interactions(), "event")
         );
         if unknown.events > 0 {

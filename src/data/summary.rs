@@ -2,7 +2,8 @@
 
 use super::dataset::Dataset;
 use super::readers::Clock;
-use super::split::{Split, SplitKind, thousands};
+use super::split::{Split, SplitKind};
+use indicatif::HumanCount;
 use std::fmt;
 
 /// Counts and shares of a data set. Its `Display` is a table of one line each.
@@ -91,7 +92,7 @@ fn quantiles(mut numbers: Vec<u32>) -> [u32; 7] {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |n: usize| thousands(n as u64);
+        let count = |n: usize| HumanCount(n as u64);
         for (i, note) in self.notes.iter().enumerate() {
             writeln!(f, "{:<14}{note}", if i == 0 { "read as" } else { "" })?;
         }
@@ -103,13 +104,13 @@ impl fmt::Display for Summary {
         let header = ["min", "5%", "25%", "50%", "75%", "95%", "max"];
         writeln!(f, "{:<14}{}", "", header.map(|name| format!("{name:>9}")).concat())?;
         for (name, row) in [("per user", self.lengths), ("per item", self.popularity)] {
-            writeln!(f, "{name:<14}{}", row.map(|n| format!("{:>9}", thousands(n as u64))).concat())?;
+            writeln!(f, "{name:<14}{}", row.map(|n| format!("{:>9}", HumanCount(n as u64).to_string())).concat())?;
         }
         if let Some([low, mean, high]) = self.values {
             writeln!(f, "{:<14}{low} to {high}, mean {mean:.3}", "values")?;
         }
         for (i, (name, n)) in self.behaviours.iter().enumerate() {
-            writeln!(f, "{:<14}{name} {}", if i == 0 { "behaviours" } else { "" }, thousands(*n))?;
+            writeln!(f, "{:<14}{name} {}", if i == 0 { "behaviours" } else { "" }, HumanCount(*n))?;
         }
         let [first, last] = [self.time.0, self.time.1].map(|time| self.clock.show(time));
         let unit = self.clock.name();

@@ -8,7 +8,6 @@ use super::report::Report;
 use super::session::Session;
 use super::stop::Stop;
 use crate::data::negatives::Candidates;
-use crate::data::split::thousands;
 use crate::data::{Group, Part};
 use crate::device::{RunOptions, Store, Timing};
 use crate::error::{Error, Result};
@@ -19,6 +18,7 @@ use crate::graph::plan::{Options, Plan};
 use crate::models::pop::Pop;
 use crate::models::{Model, Phase};
 use epochs::Fit;
+use indicatif::{DecimalBytes, HumanCount};
 use serde_json::{Value, json};
 
 mod epochs;
@@ -133,7 +133,7 @@ impl Session {
         self.model.count(&mut store, &self.split.training(&self.data))?;
         report.line(
             "model",
-            &format!("{}: {} counts", self.model.name(), thousands(self.model.params().elements() as u64)),
+            &format!("{}: {} counts", self.model.name(), HumanCount(self.model.params().elements() as u64)),
         );
         let parameters = read_parameters(self.model.params(), &|_| true, &store)?;
         folder.begin(&self.experiment.config, &self.data)?;
@@ -325,20 +325,5 @@ fn per_second(count: f64, seconds: f64) -> f64 {
 
 /// `plan: 143 nodes, 21 buffers, 9.4 MB`
 pub fn describe_plan(plan: &Plan) -> String {
-    format!("plan: {} nodes, {} buffers, {}", plan.nodes.len(), plan.pool.len(), bytes(plan.peak_bytes() as f64))
-}
-
-/// `9.4 MB`: in powers of 1000, three digits.
-pub fn bytes(n: f64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let power = (1..units.len()).rev().find(|&p| n >= 1000f64.powi(p as i32)).unwrap_or(0);
-    let value = n / 1000f64.powi(power as i32);
-    let digits = if power == 0 || value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    format!("{value:.digits$} {}", units[power])
+    format!("plan: {} nodes, {} buffers, {}", plan.nodes.len(), plan.pool.len(), DecimalBytes(plan.peak_bytes() as u64))
 }

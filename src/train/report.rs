@@ -1,6 +1,6 @@
 //! What a training says while it runs: lines, and on a terminal a bar for the epoch in hand.
 
-use crate::data::split::thousands;
+use indicatif::HumanCount;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 
@@ -95,5 +95,5 @@ impl Report {
 
 /// `61,200 samples/s  loss 0.3127`
 pub fn speed(samples_per_second: f64, loss: f64) -> String {
-    format!("{} samples/s  loss {loss:.4}", thousands(samples_per_second as u64))
+    format!("{} samples/s  loss {loss:.4}", HumanCount(samples_per_second as u64))
 }

@@ -1,10 +1,10 @@
 //! Downloads that survive a broken connection: the bytes so far stay in `NAME.part`, and the next attempt asks for the rest.
 
-use super::md5::Md5;
 use super::{Known, Remote, zip};
 use crate::data::dataset::hex;
 use crate::error::{Error, Result};
 use crate::files::{open_kept, try_lock};
+use md5::Md5;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -206,7 +206,7 @@ fn check(url: &str, remote: &Remote, part: &Path) -> Result<String> {
     let mut file = BufReader::with_capacity(1 << 16, File::open(part).map_err(Error::io(part, "read"))?);
     io::copy(&mut file, &mut Hashes(&mut md5, &mut sha256)).map_err(Error::io(part, "read"))?;
     let sha256 = hex(&sha256.finalize());
-    let pairs = [("MD5", &remote.md5, &hex(&md5.finish())), ("SHA-256", &remote.sha256, &sha256)];
+    let pairs = [("MD5", &remote.md5, &hex(&md5.finalize())), ("SHA-256", &remote.sha256, &sha256)];
     for (name, expected, got) in pairs {
         if let Some(expected) = expected
             && expected != got
@@ -322,10 +322,13 @@ mod tests {
     }
 
     fn remote(contents: &[u8]) -> Remote {
-        let mut md5 = Md5::new();
-        md5.update(contents);
         let sha256 = Some(hex(&Sha256::digest(contents)));
-        Remote { url: "https://nowhere.example/file.bin".into(), md5: Some(hex(&md5.finish())), sha256, unpack: vec![] }
+        Remote {
+            url: "https://nowhere.example/file.bin".into(),
+            md5: Some(hex(&Md5::digest(contents))),
+            sha256,
+            unpack: vec![],
+        }
     }
 
     fn fetched(deals: Vec<Deal>, before: &[u8]) -> (Result<Vec<u8>>, Vec<Option<usize>>, Vec<String>) {

@@ -4,8 +4,8 @@ use super::columns::Role;
 use super::names::{Interner, Names, Refused};
 use super::text::show;
 use super::times::{Clock, Instant, Times};
-use crate::data::split::thousands;
 use crate::error::{Error, Result, plain};
+use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -385,7 +385,7 @@ impl Builder {
         let left_out = self
             .first_left_out
             .take()
-            .map(|first| format!("{} rows that do not parse left out, the first: {first}", thousands(self.left_out)));
+            .map(|first| format!("{} rows that do not parse left out, the first: {first}", HumanCount(self.left_out)));
         if self.user.is_empty() {
             return Err(Error::Input {
                 path: self.path,

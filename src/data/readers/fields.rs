@@ -1,8 +1,8 @@
 //! Records of separated fields: CSV and TSV in their dialects, line by line.
 
 use super::text::{Text, show};
-use crate::data::split::thousands;
 use crate::error::{Error, Result};
+use indicatif::HumanCount;
 use memchr::{memchr, memchr_iter, memchr2_iter, memmem};
 use std::ops::Range;
 use std::path::Path;
@@ -336,8 +336,8 @@ impl Records {
         (records > 0).then(|| {
             format!(
                 "{} rows hold line breaks in quoted fields and take {} lines, the first of them line {first}",
-                thousands(records),
-                thousands(lines)
+                HumanCount(records),
+                HumanCount(lines)
             )
         })
     }

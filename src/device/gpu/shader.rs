@@ -9,7 +9,6 @@ use crate::graph::plan::Planned;
 use crate::kernels::source::{Assembled, assemble};
 use crate::kernels::{Caps, Launch};
 use std::fmt::Write;
-use wgpu::naga;
 
 /// A complete shader.
 pub struct Shader {

@@ -1,7 +1,6 @@
 //! The epochs of a training: steps, validation, early stopping, checkpoints.
 
 use super::{FitOptions, describe_plan, per_second};
-use crate::data::split::thousands;
 use crate::data::{Part, TrainBatches};
 use crate::device::{Store, Timing};
 use crate::error::{Error, Result};
@@ -12,6 +11,7 @@ use crate::train::report::{Report, speed};
 use crate::train::session::Session;
 use crate::train::step::TrainStep;
 use crate::train::stop::{Heeded, Stop};
+use indicatif::HumanCount;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -53,10 +53,10 @@ impl<'a> Fit<'a> {
         for (what, left_out) in [("training", batches.left_out()), ("valid", valid.left_out())] {
             left_out.some().iter().for_each(|left_out| report.line("", &format!("{what}: {left_out}")));
         }
-        let parameters = thousands(model.params().elements() as u64);
+        let parameters = HumanCount(model.params().elements() as u64);
         let tuned = match session.tuned() {
             n if n == model.params().elements() => String::new(),
-            n => format!(" ({} of them trained)", thousands(n as u64)),
+            n => format!(" ({} of them trained)", HumanCount(n as u64)),
         };
         report.line(
             "model",
@@ -72,13 +72,13 @@ impl<'a> Fit<'a> {
             let kept = |name: &str| session.holds(name);
             let of = (model.params(), &kept as Which);
             let mut state = load_training(checkpoint, &session.origin(), of, &moments, &mut store)?;
-            report.line("resumed", &format!("after step {} (epoch {})", thousands(state.step), state.epoch + 1));
+            report.line("resumed", &format!("after step {} (epoch {})", HumanCount(state.step), state.epoch + 1));
             let file = &files.parameters;
             let step = file.is_file().then(|| best_step(file)).transpose()?;
             if let Some(step) = step.filter(|step| *step > state.step) {
                 // A run that was killed between the two files: the best that the checkpoint speaks of is gone.
                 let about =
-                    format!("{} is of step {}: the next evaluation writes it anew", file.display(), thousands(step));
+                    format!("{} is of step {}: the next evaluation writes it anew", file.display(), HumanCount(step));
                 report.line("", &about);
                 state.best = None;
             }
@@ -241,7 +241,7 @@ impl<'a> Fit<'a> {
         let means = self.state.reported.iter().filter_map(|(name, sum)| Some((name.clone(), mean(*sum)?)));
         let reported: BTreeMap<String, f64> = means.collect();
         let metric = config.eval.metric;
-        let mut text = format!("{} steps  {}", thousands(self.state.step), speed(speed_now, loss.unwrap_or(f64::NAN)));
+        let mut text = format!("{} steps  {}", HumanCount(self.state.step), speed(speed_now, loss.unwrap_or(f64::NAN)));
         let evaluates = epoch.is_multiple_of(config.eval.every) || epoch == config.train.epochs || self.at_last_step();
         let mut valid = None;
         let mut best = false;
@@ -338,7 +338,7 @@ impl<'a> Fit<'a> {
         report.busy("saving");
         let saved = self.save();
         report.end_epoch();
-        let (step, epoch, path) = (thousands(self.state.step), self.state.epoch + 1, self.folder.path().display());
+        let (step, epoch, path) = (HumanCount(self.state.step), self.state.epoch + 1, self.folder.path().display());
         match saved {
             Err(e) => e,
             Ok(()) => Error::Stopped(format!("stopped after step {step} (epoch {epoch}), which is saved in {path}")),
@@ -349,7 +349,7 @@ impl<'a> Fit<'a> {
     /// `step`, the error names it.
     fn diverged(&self, step: Option<u64>, e: Error) -> Error {
         let Error::NotFinite(problem) = e else { return e };
-        let at = step.map(|step| format!("step {}: ", thousands(step))).unwrap_or_default();
+        let at = step.map(|step| format!("step {}: ", HumanCount(step))).unwrap_or_default();
         let path = self.folder.path().display();
         let best = self.state.best.as_ref().map(|best| format!(", and the best parameters, of epoch {}", best.epoch));
         let stands = match self.saved_step {
@@ -357,7 +357,7 @@ impl<'a> Fit<'a> {
             Some(saved) => format!(
                 "The checkpoint of step {} stands in {path}{}; --resume takes the same way from there, and with \
                  --check-finite names the node",
-                thousands(saved),
+                HumanCount(saved),
                 best.unwrap_or_default()
             ),
         };

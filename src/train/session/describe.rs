@@ -1,9 +1,9 @@
 //! What a session is about, for people, for metrics.json, and for those who compare runs.
 
 use super::Session;
-use crate::data::split::thousands;
 use crate::error::{Error, Result};
 use crate::eval::{Protocol, TieRule};
+use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 impl Session {
@@ -15,7 +15,7 @@ impl Session {
     /// As [`Session::describe_data`]; `asked`: what is asked for, in words.
     pub fn describe_asked(&self, asked: &str) -> String {
         let (name, data) = (&self.experiment.name, &self.data);
-        let counts = [data.users(), data.items(), data.interactions()].map(|n| thousands(n as u64));
+        let counts = [data.users(), data.items(), data.interactions()].map(|n| HumanCount(n as u64));
         let [users, items, events] = counts;
         format!("{name}: {users} users, {items} items, {events} events; {asked}; {}", self.describe_ranking())
     }
