@@ -62,9 +62,10 @@ impl Run {
     fn check_seed_of(&self, other: &Run) -> Result<()> {
         // A loss that is not given is the model's own.
         let own_loss = self.session.loss().kind == other.session.loss().kind;
-        let free = ["seed", "device", "data.path", "phases", "from", if own_loss { "loss.kind" } else { "" }];
+        let kind = |key: &str| own_loss && (key == "loss.kind" || key.ends_with(".loss_kind"));
+        let free = |key: &str| ["seed", "device", "data.path", "phases", "from"].contains(&key) || kind(key);
         let (a, b) = (&self.session, &other.session);
-        let different = a.config.differences(&b.config).into_iter().find(|(key, ..)| !free.contains(&key.as_str()));
+        let different = a.config.differences(&b.config).into_iter().find(|(key, ..)| !free(key));
         let why = match different {
             _ if super::same(Path::new(&self.name), Path::new(&other.name)) => "the same run twice".to_string(),
             _ if a.model.name() != b.model.name() => format!("models {} and {}", a.model.name(), b.model.name()),

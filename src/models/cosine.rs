@@ -2,7 +2,7 @@
 //! item's bias where the model has one. It wants a `loss.temperature` well below 1.
 
 use super::loss::unit;
-use super::{Batch, History, LossKind, Model, Output, Padding, Reads, Samples, Trained, Views};
+use super::{Batch, History, Model, Output, Padding, Reads, Samples, Trained, Views};
 use crate::graph::{Graph, Var};
 use crate::nn::Params;
 use std::sync::Arc;
@@ -40,10 +40,6 @@ impl Model for Cosine {
 
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
         self.0.counted(batch, window)
-    }
-
-    fn own_loss(&self) -> Option<LossKind> {
-        self.0.own_loss()
     }
 
     fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g> {

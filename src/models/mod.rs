@@ -103,11 +103,6 @@ pub trait Model: Send + Sync {
         None
     }
 
-    /// The loss that this phase of the model is trained with, where it is another than its declaration's.
-    fn own_loss(&self) -> Option<LossKind> {
-        None
-    }
-
     /// The largest width of a value that it computes for each event of a window.
     fn widest(&self) -> usize {
         self.params().iter().map(|p| p.shape.last().copied().unwrap_or(1)).max().unwrap_or(1)

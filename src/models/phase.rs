@@ -15,6 +15,7 @@
 //! assert!(phases[1].holds("prompts.0.tokens", false) && !phases[1].holds("item_embedding", false));
 //! ```
 
+use super::LossKind;
 use crate::data::Learn;
 use crate::optim::matches;
 
@@ -28,6 +29,8 @@ pub struct Phase {
     pub learns: Option<(Learn, f64)>,
     /// Whether the model reads features of users.
     pub features: bool,
+    /// The loss of the targets where no setting names one. None: the model's.
+    pub loss: Option<LossKind>,
     /// What is added to the loss of the targets, by name, with its weight.
     pub terms: Vec<(String, f64)>,
     /// Patterns of the parameters that are trained where `train.only` is not set. Empty: all.
@@ -74,6 +77,7 @@ impl Phase {
             name,
             learns: None,
             features: false,
+            loss: None,
             terms: vec![],
             trains: vec![],
             takes: vec![],
@@ -89,6 +93,10 @@ impl Phase {
 
     pub fn reads_features(self) -> Phase {
         Phase { features: true, ..self }
+    }
+
+    pub fn loss(self, kind: LossKind) -> Phase {
+        Phase { loss: Some(kind), ..self }
     }
 
     /// Adds `weight` times a term of the model to the loss of the targets.

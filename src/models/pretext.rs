@@ -115,7 +115,7 @@ impl PretextConfig {
         let pretrain = Phase::new("pretrain").learns(Learn::Earlier, EARLIER).keeps("model.safetensors");
         let pretrain = match task {
             PretextTask::Next => pretrain,
-            PretextTask::Mask => pretrain.term(SEGMENTS, self.segment_weight),
+            PretextTask::Mask => pretrain.loss(LossKind::Bpr).term(SEGMENTS, self.segment_weight),
             PretextTask::Contrast => pretrain.term(CONTRAST, self.contrast_weight),
         };
         let takes = Take::from("pretrain").free("dropout");
@@ -267,10 +267,6 @@ impl Model for PreTrained {
             false => ("batch x views, squared", vec![windows, windows]),
         };
         self.sasrec.counted(windows, window).or(Some(widest))
-    }
-
-    fn own_loss(&self) -> Option<LossKind> {
-        self.is_mask().then_some(LossKind::Bpr)
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {

@@ -20,9 +20,14 @@ impl Earlier {
 
     /// The same in today's words, over the other settings.
     pub fn put_over(self, config: Config, source: &dyn Fn(&str) -> String) -> Result<Config> {
+        // Not given, the loss was the one that the model was published with.
+        let preset = config.model.spec().presets.iter().find(|preset| preset.name == "paper");
+        let paper = preset.and_then(|paper| paper.settings.iter().find_map(|set| set.strip_prefix("loss.kind=")));
+        let paper = paper.filter(|_| config.loss.kind.is_none()).map(|kind| toml::Value::String(kind.to_string()));
+        let phases = config.model.phases(true)?;
         // A run in two phases wrote its target down.
-        if config.model.phases(true)?.len() < 2 || config.data.target.is_none() {
-            return Ok(config);
+        if phases.len() < 2 || config.data.target.is_none() {
+            return paper.map_or(Ok(config.clone()), |kind| config.with_value("loss.kind", kind, source));
         }
         let mut config = match self.pretrain {
             Some(toml::Value::Table(own)) => config.with_table("phase.pretrain.", own, source)?,
@@ -33,6 +38,10 @@ impl Earlier {
         }
         // The first phase had its own settings alone: what it has not given, the second one has for itself.
         let (second, none) = (fields(&config.train), fields(&TrainConfig::default()));
+        for (phase, kind) in phases.iter().flat_map(|phase| paper.clone().map(|kind| (phase, kind))) {
+            let kind = phase.loss.map_or(kind, |own| toml::Value::String(own.to_string()));
+            config = config.with_value(&format!("phase.{}.loss_kind", phase.name), kind, source)?;
+        }
         let tune = config.phase.entry("tune".to_string()).or_default();
         for (key, value) in second.iter().filter(|(key, value)| none[*key].is_null() && !value.is_null()) {
             tune.set(key, value.clone());

@@ -2,6 +2,7 @@
 
 use crate::data::negatives::Sampler;
 use crate::error::{Error, Result};
+use crate::models::LossKind;
 use crate::optim::{Adam, Schedule};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,8 @@ pub struct TrainConfig {
     #[schemars(range(min = 1, max = 1073741824))]
     pub negatives: usize,
     pub sampler: Sampler,
+    /// The loss of the targets in this phase. Not given: `loss.kind`, or else the phase's own or the model's.
+    pub loss_kind: Option<LossKind>,
     /// Scores are divided by it in the loss of this phase. Not given: `loss.temperature`.
     #[schemars(range(min = 1e-4, max = 1e6))]
     pub temperature: Option<f64>,
@@ -78,6 +81,7 @@ impl Default for TrainConfig {
             patience: 20,
             negatives: 1,
             sampler: Sampler::Uniform,
+            loss_kind: None,
             temperature: None,
             threads: 1,
             checkpoint_seconds: 60.0,

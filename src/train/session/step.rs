@@ -39,7 +39,7 @@ impl Session {
         let mut config = self.config.loss.clone();
         config.temperature = self.config.train.temperature.unwrap_or(config.temperature);
         let published = self.config.model.spec().loss.unwrap_or_default();
-        let kind = config.kind.or(self.model.own_loss()).unwrap_or(published);
+        let kind = self.config.train.loss_kind.or(config.kind).or(self.phase().loss).unwrap_or(published);
         let corrected = config.log_q && matches!(kind, LossKind::SampledSoftmax | LossKind::InBatch);
         let alpha = match (kind, self.config.train.sampler) {
             // Other rows' targets come as often as they are chosen.
