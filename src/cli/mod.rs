@@ -12,6 +12,7 @@ mod read;
 mod recommend;
 mod sweep;
 mod train;
+mod translation;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -217,8 +218,8 @@ struct Layers {
     /// A set of settings in the place of the defaults, as `wgrec models MODEL` lists them: `paper` is the published setting
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Settings as TOML
-    #[arg(long, value_name = "FILE.toml")]
+    /// Settings as TOML or YAML; a configuration of RecBole's (YAML) is translated, with a table of what became of each word
+    #[arg(long, value_name = "FILE.toml|yaml")]
     config: Option<PathBuf>,
     /// Change one setting, as in --set train.lr=5e-4
     #[arg(long, value_name = "KEY=VALUE")]
@@ -231,6 +232,12 @@ impl Layers {
     fn base(&self) -> Result<Config> {
         let named = self.config.as_deref().map(Config::model_of_file).transpose()?.flatten();
         Config::of(named.as_deref().unwrap_or("pop"))
+    }
+
+    /// Says what became of each word of a RecBole configuration.
+    fn print_translation(&self, config: &Config) -> Result<()> {
+        let lines = self.config.as_deref().map(|path| config.translation(path)).transpose()?.unwrap_or_default();
+        if lines.is_empty() { Ok(()) } else { print(&translation::table(&lines, config.model.spec())) }
     }
 
     fn put_over(&self, mut base: Config) -> Result<Config> {
@@ -265,6 +272,7 @@ impl Settings {
     fn resolved(&self, model: &str) -> Result<Config> {
         let config = self.with_defaults(model, self.layers.preset.as_deref(), Ok)?;
         config.check()?;
+        self.layers.print_translation(&config)?;
         Ok(config)
     }
 

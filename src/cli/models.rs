@@ -79,7 +79,7 @@ fn one(spec: &ModelSpec, config: &Config) -> String {
 }
 
 /// A table without lines.
-fn table(head: &[&str]) -> Table {
+pub(super) fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.set_header(head);

@@ -65,7 +65,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     presets: &[Preset {
         name: "paper",
         settings: &["loss.kind=softmax", "train.lr=1e-4", "train.weight_decay=0.01", "train.decoupled=true"],
-    }],
+    }, Preset { name: "recbole", settings: &["loss.kind=softmax", "model.inner=256"] }],
     behaviours: Behaviours::Optional,
     settings: SettingsType::of::<Settings>(),
 };

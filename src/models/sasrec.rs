@@ -134,7 +134,7 @@ pub static SPEC: ModelSpec = ModelSpec {
                 "loss.kind=softmax",
                 "model.norm=post",
                 "model.heads=2",
-                "model.inner=256",
+                "model.inner=256", "model.positions=last",
                 "model.dropout=0.5",
             ],
         },

@@ -22,14 +22,18 @@ mod manual;
 mod names;
 mod phases;
 mod presets;
+mod recbole;
 mod training;
 mod used;
+mod yaml;
 
 use earlier::Earlier;
 pub use manual::{Row, markdown};
 use names::nearest;
 pub use phases::Overrides;
+pub use recbole::Line;
 pub use training::TrainConfig;
+use yaml::Yaml;
 
 /// The format of run folders: raised when a setting or a file changes its name or meaning. Format 1 does not say so.
 pub const FORMAT: i64 = 2;
@@ -136,11 +140,15 @@ impl Config {
         schema
     }
 
-    /// This configuration with the settings of a TOML file over it.
+    /// This configuration with the settings of a file over it: TOML, or by its ending YAML, where they can be RecBole's too (see
+    /// [`Config::translation`]).
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Input`] with line and column for what is no TOML; [`Error::Usage`] for a setting.
+    /// [`Error::Io`]; [`Error::Input`] with line and column for what is neither; [`Error::Usage`] for a setting.
     pub fn with_file(self, path: &Path) -> Result<Config> {
+        if yaml::is_yaml(path) {
+            return Ok(Yaml::read(path)?.over(self)?.0);
+        }
         let (text, mut table) = read_toml(path)?;
         take_format(path, &mut table)?;
         self.with_table("", table, &|key| place(path, &text, key))
@@ -174,11 +182,14 @@ impl Config {
         earlier.map_or(Ok(config.clone()), |earlier| earlier.put_over(config, &source))
     }
 
-    /// The model that a TOML file of settings is for, where it says so.
+    /// The model that a file of settings is for, where it says so.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Input`] with line and column for what is no TOML.
     pub fn model_of_file(path: &Path) -> Result<Option<String>> {
+        if yaml::is_yaml(path) {
+            return Ok(Yaml::read(path)?.model());
+        }
         let (_, table) = read_toml(path)?;
         Ok(table.get("model").and_then(|model| model.get("name")?.as_str().map(str::to_string)))
     }
@@ -248,8 +259,9 @@ impl Config {
             let others: Vec<&str> = MODELS.iter().filter(|spec| spec.has(own)).map(|spec| spec.name).collect();
             let problem = match others.is_empty() {
                 true => {
-                    let meant = phases::nearest(key, &schema).or_else(|| nearest(key, &schema));
-                    let meant = meant.map(|k| format!("; did you mean {k}?")).unwrap_or_default();
+                    let called = names::called(key, &schema).map(|k| format!("; here it is {k}"));
+                    let meant = || phases::nearest(key, &schema).or_else(|| nearest(key, &schema));
+                    let meant = called.or_else(|| meant().map(|k| format!("; did you mean {k}?"))).unwrap_or_default();
                     format!("there is no setting {key:?}{meant}")
                 }
                 false => format!("{} has no setting {key:?}; it is one of {}", self.model.name(), others.join(", ")),
@@ -445,7 +457,8 @@ mod tests {
         ] {
             let message = error(&[&format!("{key}=1")]);
             assert!(message.contains(&format!("no setting {key:?}")), "{message}");
-            assert!(message.contains(&format!("did you mean {meant}")), "{message}");
+            let named = [format!("did you mean {meant}?"), format!("here it is {meant}")];
+            assert!(named.iter().any(|named| message.contains(named)), "{message}");
         }
         for far in ["qqqqqqq", "foo.bar", "train.foo", "x", "train.qux"] {
             let message = error(&[&format!("{far}=1")]);

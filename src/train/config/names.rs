@@ -8,25 +8,92 @@ use crate::settings::{self, Schema};
 use std::collections::HashSet;
 
 /// What else the field calls settings, in lower case without `_` and `-`.
-const WORDS: [(&str, &[&str]); 17] = [
+const WORDS: &[(&str, &[&str])] = &[
     ("train.lr", &["learningrate", "stepsize", "baselr"]),
     ("train.epochs", &["epoch", "numepochs", "nepochs", "maxepochs"]),
     ("train.max_steps", &["steps", "numsteps", "totalsteps", "maxiterations"]),
     ("train.batch", &["batchsize", "trainbatchsize", "minibatch"]),
     ("train.accumulate", &["accumulationsteps", "gradientaccumulation", "gradientaccumulationsteps"]),
-    ("train.weight_decay", &["l2", "l2emb", "l2reg", "reg", "wd", "regularization"]),
+    ("train.weight_decay", &["l2", "l2emb", "l2reg", "reg", "wd", "regularization", "regweight"]),
     ("train.warmup", &["warmupsteps", "numwarmupsteps"]),
     ("train.patience", &["earlystop", "earlystopping", "stoppingstep"]),
-    ("train.negatives", &["numnegatives", "numneg", "nneg", "negsamples", "negativesamples", "numnegs"]),
+    (
+        "train.negatives",
+        &[
+            "numnegatives",
+            "numneg",
+            "nneg",
+            "negsamples",
+            "negativesamples",
+            "numnegs",
+            "trainnegsampleargs",
+            "negsampling",
+        ],
+    ),
     ("train.clip", &["clipnorm", "gradclip", "maxgradnorm", "clipgradnorm"]),
-    ("train.threads", &["workers", "numworkers"]),
+    ("train.threads", &["worker", "workers", "numworkers"]),
     ("model.dim", &["embeddingdim", "embeddingsize", "embdim", "hiddensize", "hiddenunits", "dmodel"]),
     ("model.layers", &["numlayers", "nlayers", "numblocks", "depth"]),
     ("model.heads", &["numheads", "nheads", "attentionheads"]),
-    ("model.dropout", &["dropoutrate", "dropoutprob", "hiddendropoutprob", "dropoutratio"]),
+    ("model.dropout", &["dropoutrate", "dropoutprob", "hiddendropoutprob", "attndropoutprob", "dropoutratio"]),
     ("data.max_len", &["maxlength", "maxseqlen", "maxseqlength", "maxsequencelength", "maxitemlistlength", "seqlen"]),
+    ("model.inner", &["innersize", "intermediatesize", "ffndim"]),
+    ("model.hidden_share", &["maskratio", "maskprob"]),
     ("loss.kind", &["loss", "losstype", "lossfunction", "objective"]),
+    ("eval.batch", &["evalbatchsize"]),
+    ("eval.metric", &["validmetric"]),
+    ("eval.every", &["evalstep"]),
+    ("data.split", &["evalargs"]),
+    ("data.path", &["dataset", "datapath", "datadir"]),
+    ("data.columns.user", &["useridfield"]),
+    ("data.columns.item", &["itemidfield"]),
+    ("data.columns.time", &["timefield"]),
+    ("data.columns.value", &["ratingfield"]),
+    ("data.columns.delimiter", &["fieldseparator", "separator"]),
+    ("data.min_user", &["userinternuminterval", "minuserinternum"]),
+    ("data.min_item", &["iteminternuminterval", "miniteminternum"]),
+    ("data.min_value", &["valinterval", "lowestval"]),
+    ("device", &["gpuid", "usegpu", "cuda"]),
 ];
+
+/// Words of RecBole that stand for one setting with the same value: of several the first that the model has.
+pub(super) const RECBOLE: &[(&str, &[&str])] = &[
+    ("learning_rate", &["train.lr"]),
+    ("train_batch_size", &["train.batch"]),
+    ("eval_batch_size", &["eval.batch"]),
+    ("eval_step", &["eval.every"]),
+    ("epochs", &["train.epochs"]),
+    ("weight_decay", &["train.weight_decay"]),
+    ("valid_metric", &["eval.metric"]),
+    ("MAX_ITEM_LIST_LENGTH", &["data.max_len"]),
+    ("hidden_size", &["model.hidden", "model.dim"]),
+    ("embedding_size", &["model.dim"]),
+    ("inner_size", &["model.inner"]),
+    ("n_layers", &["model.layers"]),
+    ("num_layers", &["model.layers"]),
+    ("n_heads", &["model.heads"]),
+    ("hidden_dropout_prob", &["model.dropout"]),
+    ("dropout_prob", &["model.dropout"]),
+    ("dropout", &["model.dropout"]),
+    ("mask_ratio", &["model.hidden_share"]),
+    ("nh", &["model.horizontal_filters"]),
+    ("nv", &["model.vertical_filters"]),
+    ("pooling_type", &["model.pooling"]),
+];
+
+/// The word of RecBole's that is nearly `word`, if one is.
+pub(super) fn nearest_word(word: &str) -> Option<&'static str> {
+    let likeness = |known: &str| strsim::normalized_damerau_levenshtein(&plain(word), &plain(known));
+    let near = RECBOLE.iter().map(|(known, _)| (likeness(known), *known)).filter(|(likeness, _)| *likeness > 0.75);
+    near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
+}
+
+/// The key of `schema` that `key` is another word for, if it is one.
+pub(super) fn called(key: &str, schema: &Schema) -> Option<String> {
+    let word = plain(own(key));
+    let is_word = WORDS.iter().any(|(_, words)| words.contains(&word.as_str()));
+    meant(key, &keys(schema)).filter(|_| is_word)
+}
 
 /// Sections in the order in which a name that several have is meant.
 const SECTIONS: [&str; 7] = ["train", "model", "data", "loss", "eval", "log", "world"];
@@ -136,7 +203,7 @@ mod tests {
         let mut words: Vec<&str> = vec![];
         for (key, of_key) in WORDS {
             assert!(settings.iter().any(|known| known == key), "{key}");
-            words.extend(of_key);
+            words.extend(of_key.iter());
         }
         for word in &words {
             assert_eq!((plain(word).as_str(), words.iter().filter(|other| *other == word).count()), (*word, 1));
