@@ -62,10 +62,13 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "self-attention from both sides, by hidden items",
     paper: "Sun et al., \"BERT4Rec: sequential recommendation with bidirectional encoder representations from Transformer\" (CIKM 2019)",
     loss: Some(LossKind::Softmax),
-    presets: &[Preset {
-        name: "paper",
-        settings: &["loss.kind=softmax", "train.lr=1e-4", "train.weight_decay=0.01", "train.decoupled=true"],
-    }, Preset { name: "recbole", settings: &["loss.kind=softmax", "model.inner=256"] }],
+    presets: &[
+        Preset {
+            name: "paper",
+            settings: &["loss.kind=softmax", "train.lr=1e-4", "train.weight_decay=0.01", "train.decoupled=true"],
+        },
+        Preset { name: "recbole", settings: &["loss.kind=softmax", "model.inner=256"] },
+    ],
     behaviours: Behaviours::Optional,
     settings: SettingsType::of::<Settings>(),
 };

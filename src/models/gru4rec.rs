@@ -54,7 +54,13 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "a recurrent network over the history",
     paper: "Hidasi, Karatzoglou, Baltrunas, Tikk, \"Session-based recommendations with recurrent neural networks\" (ICLR 2016)",
     loss: Some(LossKind::Softmax),
-    presets: &[Preset { name: "paper", settings: &["loss.kind=top1-max", "model.hidden=100"] }, Preset { name: "recbole", settings: &["loss.kind=softmax", "model.hidden=128", "model.dropout=0.3", "model.positions=last"] }],
+    presets: &[
+        Preset { name: "paper", settings: &["loss.kind=top1-max", "model.hidden=100"] },
+        Preset {
+            name: "recbole",
+            settings: &["loss.kind=softmax", "model.hidden=128", "model.dropout=0.3", "model.positions=last"],
+        },
+    ],
     behaviours: Behaviours::Optional,
     settings: SettingsType::of::<Settings>(),
 };
