@@ -72,6 +72,15 @@ impl Error {
         Error::Shape { op: op.into(), message: message.into() }
     }
 
+    /// There is no `what` (an input, a state) called `name`, with the one that was probably meant and all that there are.
+    pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+        let mut known: Vec<&str> = known.collect();
+        known.sort_unstable();
+        let meant = nearest(name, known.iter().copied()).map(|name| format!("; did you mean {name:?}?"));
+        let (meant, known) = (meant.unwrap_or_default(), known.join(", "));
+        Error::Usage(format!("there is no {what} {name:?}{meant} (the {what}s are {known})"))
+    }
+
     /// 2 for wrong input or usage, 1 for a failed run, 130 for one that was stopped.
     pub fn exit_code(&self) -> i32 {
         match self {

@@ -1,6 +1,6 @@
 //! The inputs of a runner: which there are, and whether what is written fits.
 
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
 use crate::graph::plan::Plan;
 use crate::tensor::{DType, Spec};
 
@@ -23,11 +23,7 @@ impl Inputs {
     pub fn place(&self, name: &str, dtype: DType, len: usize) -> Result<Option<usize>> {
         let all = || self.read.iter().chain(&self.unread);
         let Some((place, (_, spec))) = all().enumerate().find(|(_, (known, _))| known == name) else {
-            let mut known: Vec<&str> = all().map(|(name, _)| name.as_str()).collect();
-            known.sort_unstable();
-            let meant = nearest(name, known.iter().copied()).map(|name| format!("; did you mean {name:?}?"));
-            let (meant, known) = (meant.unwrap_or_default(), known.join(", "));
-            return Err(Error::Usage(format!("there is no input {name:?}{meant} (the inputs are {known})")));
+            return Err(Error::unknown("input", name, all().map(|(name, _)| name.as_str())));
         };
         let wants = spec.shape.elements();
         if wants != len {

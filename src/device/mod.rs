@@ -274,7 +274,7 @@ use crate::graph::plan::Slot;
 
 fn result<'a>(results: &'a [(String, Slot)], name: &str) -> Result<&'a Slot> {
     let found = results.iter().find(|(n, _)| n == name).map(|(_, slot)| slot);
-    found.ok_or_else(|| Error::Usage(format!("the plan has no result {name:?}")))
+    found.ok_or_else(|| Error::unknown("result", name, results.iter().map(|(n, _)| n.as_str())))
 }
 
 /// An error unless `len` elements from `offset` on lie within state `name` of `elements` elements.

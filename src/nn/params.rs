@@ -83,7 +83,7 @@ impl Params {
 
     fn find(&self, name: &str) -> Result<&Param> {
         let found = self.list.iter().find(|p| p.name == name);
-        found.ok_or_else(|| Error::Usage(format!("the model has no parameter {name:?}")))
+        found.ok_or_else(|| Error::unknown("parameter", name, self.list.iter().map(|p| p.name.as_str())))
     }
 
     /// The parameter in a graph; the same node each time. Panics on an unknown name, which is a bug of the model.

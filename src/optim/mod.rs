@@ -1,4 +1,54 @@
 //! Optimisers: from a loss to the nodes that update the parameters.
+//!
+//! A training loop of one's own, here a linear regression:
+//! ```
+//! use wgrec::device::{Device, RunOptions};
+//! use wgrec::graph::plan::Options;
+//! use wgrec::graph::{Graph, Step};
+//! use wgrec::nn::Params;
+//! use wgrec::nn::params::Init;
+//! use wgrec::optim::Adam;
+//! use wgrec::tensor::Spec;
+//!
+//! # fn main() -> wgrec::Result<()> {
+//! let (rows, width) = (64, 4);
+//! let mut params = Params::new();
+//! params.add("weight", [width], Init::Normal(0.1));
+//! params.add("bias", [1], Init::Constant(0.0));
+//!
+//! // The step is traced once: the loss, its gradients and the updates.
+//! let g = Graph::new();
+//! let (x, y) = (g.input("x", Spec::f32([rows, width])), g.input("y", Spec::f32([rows])));
+//! let predicted = (x * params.var(&g, "weight")).sum(1) + params.var(&g, "bias");
+//! let loss = (predicted - y).square().mean_all();
+//! let adam = Adam::default();
+//! adam.update(loss, g.scalar(rows as f64), &params)?;
+//! g.result("loss", loss);
+//!
+//! // Parameters and moments are the states of a store.
+//! let (device, _) = Device::open("cpu")?;
+//! let states: Vec<_> = params.states().into_iter().chain(adam.states(&params)).collect();
+//! let mut store = device.store(&states)?;
+//! params.initialise(&mut store, 1)?;
+//! let plan = device.plan(&g, Options::default())?;
+//! let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+//!
+//! let mut losses = vec![];
+//! for step in 0..400 {
+//!     let batch: Vec<f32> = (0..rows * width).map(|i| ((31 * step as usize + 17 * i) % 29) as f32 / 29.0).collect();
+//!     let targets: Vec<f32> = batch.chunks(width).map(|x| 2.0 * x[0] - x[3] + 0.5).collect();
+//!     runner.write_f32("x", &batch)?;
+//!     runner.write_f32("y", &targets)?;
+//!     // Seed, number and learning rate of the step.
+//!     runner.write(Step::NAME, &Step::at(1, step, 0.03, adam.settings.betas()).tensor())?;
+//!     runner.run()?;
+//!     losses.push(runner.read("loss")?.to_f32()[0]);
+//! }
+//! assert!(losses[399] < 0.1 * losses[0], "{} to {}", losses[0], losses[399]);
+//! println!("{:?}", params.read(&store, "weight")?.to_f32());
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::device::Store;
 use crate::error::{Error, Result};

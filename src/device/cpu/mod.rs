@@ -238,7 +238,7 @@ impl Store {
         self.states
             .iter()
             .find(|(n, _, _)| n == name)
-            .ok_or_else(|| Error::Usage(format!("there is no state {name:?} in this store")))
+            .ok_or_else(|| Error::unknown("state", name, self.states.iter().map(|(n, _, _)| n.as_str())))
     }
 
     /// The memory of state `name`, if `len` elements from `offset` on lie within it.

@@ -191,7 +191,7 @@ impl Store {
 
     pub(super) fn find(&self, name: &str) -> Result<&State> {
         let found = self.states.iter().find(|s| s.name == name);
-        found.ok_or_else(|| Error::Usage(format!("there is no state {name:?} in this store")))
+        found.ok_or_else(|| Error::unknown("state", name, self.states.iter().map(|s| s.name.as_str())))
     }
 
     /// State `name`, if `len` elements from `offset` on lie within it.
