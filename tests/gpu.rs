@@ -192,7 +192,10 @@ fn inputs_and_states_that_do_not_exist_or_fit_are_named() {
         let long = error(store.write("gain", 1, &Tensor::f32([3], vec![1.0; 3])));
         assert_eq!(long, "state gain has 3 elements: 3 from element 1 on do not lie in it");
         assert!(error(store.read("gain", 0, &Spec::f32([4])).map(drop)).contains("state gain has 3 elements: 4 from"));
-        assert!(error(store.write("gian", 0, &Tensor::f32([1], vec![1.0]))).contains("no state \"gian\"; did you mean \"gain\"?"));
+        assert!(
+            error(store.write("gian", 0, &Tensor::f32([1], vec![1.0])))
+                .contains("no state \"gian\"; did you mean \"gain\"?")
+        );
         assert!(error(runner.read("yy").map(drop)).contains("no result \"yy\" (the results are y)"));
         runner.write_u32("history", &[1, 0, 2, 0, 0, 3]).unwrap();
         runner.run().unwrap();
