@@ -6,6 +6,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong for a user. Panics are for bugs in wgrec alone.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A file whose contents are not what they should be. `line` and `column` count from 1.
     #[error("{}{}: found {found}; expected {expected}", path.display(), place(*.line, *.column))]

@@ -729,3 +729,23 @@ fn steps_evaluations_and_data_are_timed() {
     let facts = ["interactions_per_second", "file_bytes", "csr_bytes"];
     measured(&["bench", "data"], &["from file", "from cache"], &facts);
 }
+
+#[test]
+fn completions_and_man_pages_name_every_command_and_flag() {
+    let bench = Bench::new();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = bench.ok(&["completions", shell]);
+        for word in ["recommend", "user-column", "check-finite"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    assert!(bench.refuses(&["completions", "tcsh"]).contains("bash"));
+
+    bench.ok(&["man", "man/man1"]);
+    for (page, text) in [("wgrec", "wgrec\\-recommend"), ("wgrec-train", "user\\-column"), ("wgrec-data-get", "mirror")]
+    {
+        let roff = fs::read_to_string(bench.path(&format!("man/man1/{page}.1"))).unwrap();
+        assert!(roff.contains(".TH") && roff.contains(text), "{page}: {roff}");
+    }
+    bench.refuses(&["man", "data.csv"]);
+}

@@ -10,6 +10,7 @@ mod plan;
 mod profile;
 mod read;
 mod recommend;
+mod shell;
 mod sweep;
 mod train;
 mod translation;
@@ -48,6 +49,8 @@ enum Command {
     Data(data::DataArgs),
     /// Measure kernels, training steps, evaluations and readers on this machine
     Bench(bench::Args),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 /// Checks that `path`, which is to be written, is none of the files that are read, nor, but for reports, one beside those of a
@@ -96,6 +99,8 @@ pub fn main() -> ExitCode {
         Command::Devices => devices::run(),
         Command::Data(args) => data::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Completions(args) => shell::completions(args, Cli::command()),
+        Command::Man(args) => shell::man(args, Cli::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

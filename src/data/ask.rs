@@ -12,6 +12,7 @@ use std::path::Path;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Ask<'a> {
     /// The targets of a part.
     Part(Part),

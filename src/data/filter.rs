@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Which repeated interactions are dropped; the first in the file stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Dedup {
     /// None.
     None,
@@ -21,6 +22,7 @@ pub enum Dedup {
 /// The order of a user's interactions of equal time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Ties {
     /// As in the file.
     #[default]

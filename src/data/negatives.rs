@@ -11,6 +11,7 @@ use std::fmt;
 /// How training negatives are drawn, always outside the user's training items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Sampler {
     #[default]
     Uniform,

@@ -66,6 +66,7 @@ impl EvalConfig {
 /// What a target is ranked among. Written `full` or `sampled:999`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum Protocol {
     /// All items.
     #[default]

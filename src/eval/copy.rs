@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 /// What a target is ranked among, besides itself. It does not matter whether the target is in a list too.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Among<'a> {
     /// Items 1 to `items` but for those excluded.
     All { items: usize, excluded: &'a [u32] },

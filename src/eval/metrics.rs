@@ -18,6 +18,7 @@ use std::str::FromStr;
 /// Where a target stands among candidates of its own score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum TieRule {
     /// In the middle, possibly at half a place: a model of constant scores gets chance.
     #[default]
@@ -54,6 +55,7 @@ impl fmt::Display for TieRule {
 /// `mrr@10`, `mrr`, in any case. More is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum Metric {
     Recall(u32),
     Ndcg(u32),

@@ -17,6 +17,7 @@ const TILE: usize = 8192;
 
 /// What is ranked against the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Candidates {
     /// Every item outside the row's excluded ones.
     All,

@@ -47,6 +47,7 @@ pub struct Var<'g> {
 
 /// What a node is.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Kind {
     /// Written by the host before a step.
     Input(String),

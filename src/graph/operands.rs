@@ -37,6 +37,7 @@ enum Need {
 
 /// One of an op's inputs, outputs or scratch buffers: by its name, or by its number among those that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Which {
     Name(&'static str),
     Number(usize),
@@ -65,6 +66,7 @@ impl std::fmt::Display for Which {
 
 /// Where an operand is found, by its number among those that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Place {
     Input(usize),
     Output(usize),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 /// Which buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum Memory {
     /// Reused by values whose lives do not overlap.
     Pool(usize),

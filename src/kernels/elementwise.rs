@@ -205,6 +205,7 @@ fn reciprocal<T: Real>(a: T) -> T {
 
 /// One step of a chain; registers are numbered inputs first, then results.
 #[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
 pub enum Instr {
     Literal(f64),
     Apply(Fun, usize, usize),

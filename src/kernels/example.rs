@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Scale {
     /// Those of `Full`, where it matters more: a product of 4096 x 4096 x 4096, a softmax loss over a million items.
     Large,
@@ -39,6 +40,7 @@ pub const UNIT: Fill = Fill::Float(1.0);
 
 /// What an operand holds.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Fill {
     /// Uniform in \[-1, 1\], times this.
     Float(f32),

@@ -77,7 +77,7 @@ impl<'g> Var<'g> {
     }
 
     /// Whether both are the same value of one graph.
-    pub(crate) fn is(&self, other: Var<'g>) -> bool {
+    pub fn is(&self, other: Var<'g>) -> bool {
         self.value == other.value
     }
 

@@ -62,6 +62,7 @@ pub use settings::{SPEC, Settings};
 /// What a block is: the efficient behaviour miner, or attention.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum MinerKind {
     #[default]
     Filter,
@@ -70,6 +71,7 @@ pub enum MinerKind {
 
 /// A block of the network.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Block {
     Filter(Miner),
     Attention(Encoder),

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 /// How gated items are pooled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Pooling {
     /// The mean, weighted by the instance gates.
     #[default]

@@ -51,6 +51,7 @@ impl Default for LossConfig {
 /// What is minimised: see the module's page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum LossKind {
     #[default]
     Bpr,

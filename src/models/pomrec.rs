@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 /// both attentions; weights of the interests by one linear layer and a softmax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Variant {
     Paper,
     Released,

@@ -85,6 +85,7 @@ impl Default for PretextConfig {
 /// See the module's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum PretextTask {
     Next,
     Mask,
@@ -140,6 +141,7 @@ impl PretextConfig {
 
 /// What is learned in addition to a SASRec's own loss, or in place of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Pretext {
     /// Share of the positions that are hidden; the weight of segments.
     Mask {

@@ -26,6 +26,7 @@ use std::sync::Arc;
 /// Which positions of a window have a target in training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Positions {
     #[default]
     All,

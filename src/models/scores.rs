@@ -7,6 +7,7 @@ use std::ops::Range;
 
 /// Items that R rows are scored against.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Candidates<'g> {
     /// \[W\], the same for all rows. Scores \[R, W\].
     Shared(Var<'g>),

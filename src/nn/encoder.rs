@@ -14,6 +14,7 @@ use crate::kernels::matmul::Activation;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "train", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
 #[cfg_attr(feature = "train", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
 pub enum Norm {
     #[default]
     Pre,
@@ -133,6 +134,7 @@ pub(crate) fn declare_norm(params: &mut Params, name: &str, d: usize) {
 
 /// Which positions of a history are encoded: those that a function takes out of \[B, M, ..\].
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Places<'e, 'g> {
     All,
     /// One, which sees all items of its history.

@@ -9,6 +9,7 @@ use crate::tensor::{Shape, Spec, Tensor};
 
 /// How a parameter starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Init {
     Constant(f64),
     /// N(0, std^2).

@@ -4,6 +4,7 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "train", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
 #[cfg_attr(feature = "train", serde(rename_all = "lowercase"))]
+#[non_exhaustive]
 pub enum Schedule {
     #[default]
     Constant,

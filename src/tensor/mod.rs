@@ -108,6 +108,7 @@ impl fmt::Debug for Shape {
 
 /// Element type. `F32` values are held as f64 while the CPU device runs in f64.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
 pub enum DType {
     F32,
     F16,

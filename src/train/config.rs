@@ -74,6 +74,7 @@ pub struct Config {
 /// moments and evaluation are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Precision {
     #[default]
     F32,

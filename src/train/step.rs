@@ -31,6 +31,7 @@ pub struct StepConfig {
 
 /// What a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Role {
     /// An update, together with what was added before it.
     Update,

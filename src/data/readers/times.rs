@@ -16,6 +16,7 @@ const BILLION: i128 = 1_000_000_000;
 /// What the numbers in [`Interactions::time`](super::Interactions::time) are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Clock {
     /// The file has no times: positions in the file.
     File,

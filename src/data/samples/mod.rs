@@ -45,6 +45,7 @@ pub use window::Window;
 /// Where a window that is shorter than `max_len` is filled with zeros.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Padding {
     #[default]
     Left,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 /// Which views are made of a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Views {
     /// Two, each by one of three operators, which is drawn for it (CL4SRec: Xie et al., ICDE 2022): a stretch of a
     /// share `crop` of the events; a share `mask` of the events hidden; a stretch of a share `reorder` of them

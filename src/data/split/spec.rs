@@ -8,6 +8,7 @@ use std::str::FromStr;
 /// How histories are cut. Written `leave-one-out`, `ratio:80,10,10` or `time:0.8,0.1,0.1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[non_exhaustive]
 pub enum SplitKind {
     /// A user's last event is the test, the one before it the validation. Data that comes cut in files (RecBole's
     /// `X.train.inter`, `X.valid.inter`, `X.test.inter`) is split as those are.
@@ -79,6 +80,7 @@ impl TryFrom<String> for SplitKind {
 /// A part that is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Part {
     Valid,
     Test,
@@ -103,6 +105,7 @@ pub struct Cut {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum CutBy {
     /// At one point in time for all users.
     #[default]
@@ -114,6 +117,7 @@ pub enum CutBy {
 /// Which events of the training part are learned to predict. Whatever came before one is its history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Learn {
     /// Those of the target behaviour; all where there is none.
     #[default]
@@ -129,6 +133,7 @@ pub enum Learn {
 /// Which of the targets of a part are ranked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Group {
     #[default]
     All,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// How the noise clicks are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Noise {
     /// Each click is noise with the same probability, its item drawn by popularity.
     Uniform,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 /// What a user did with an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Behaviour {
     Click,
     Cart,

@@ -51,6 +51,7 @@ use walk::Catalogue;
 
 /// The domains of a world. Texts of different domains differ by an offset; E's users prefer other texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum DomainName {
     Default,
     A,

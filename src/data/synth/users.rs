@@ -26,6 +26,7 @@ impl Interest {
 
 /// What kind of click is to come. Fixed before any item is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// Comes from one of the user's interests.
     True,

@@ -17,6 +17,7 @@ use strip::Strip;
 
 /// What the device computes in. f64 runs the twins alone: it is the oracle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Precision {
     F32,
     F64,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 /// What prompts are made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Source {
     /// Attributes, statistics and the events of each behaviour.
     #[default]
