@@ -37,7 +37,7 @@ pub struct Settings {
     /// Share of the positions that are hidden in training.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0.0))]
     pub hidden_share: f64,
-    /// Read what the behaviour of each event was.
+    /// Read the behaviour of each event.
     pub behaviours: bool,
 }
 

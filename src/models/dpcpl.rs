@@ -64,8 +64,10 @@ pub use settings::{SPEC, Settings};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum MinerKind {
+    /// The efficient behaviour miner: filters in frequencies (equations 2 and 3).
     #[default]
     Filter,
+    /// Self-attention (row w/o DS).
     Attention,
 }
 

@@ -37,7 +37,7 @@ pub struct Settings {
     /// Share of the embeddings and of the outputs of each half of a block that is dropped in training.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
-    /// Read what the behaviour of each event was.
+    /// Read the behaviour of each event.
     pub behaviours: bool,
 }
 

@@ -31,7 +31,7 @@ pub struct Settings {
     pub dropout: f64,
     /// Which positions of a window have a target in training.
     pub positions: Positions,
-    /// Read what the behaviour of each event was.
+    /// Read the behaviour of each event.
     pub behaviours: bool,
 }
 

@@ -28,17 +28,17 @@ use serde::{Deserialize, Serialize};
 pub struct LossConfig {
     /// What is minimised. Not given: the model's own.
     pub kind: Option<LossKind>,
-    /// Scores are divided by it.
+    /// Scores are divided by it before the loss.
     #[schemars(range(min = 1e-4, max = 1e6))]
     pub temperature: f64,
-    /// Calibration of `gbce`: at 0 beta is 1, as in `bce`; at 1 scores are unbiased.
+    /// Calibration of `gbce`, t (gSASRec, RecSys 2023): at 0 beta is 1, as in `bce`; at 1 scores are unbiased.
     #[schemars(range(min = 0, max = 1))]
     pub t: f64,
-    /// `gbce` starts at the share of positives among what it draws, not at a half.
+    /// Start `gbce` at the share of positives among what is drawn instead of at a half, by the constant log(beta / n) before scores.
     pub prior: bool,
-    /// Correct sampled scores by the log of the chance to be sampled.
+    /// Subtract the log of the probability of being sampled, log Q, from the scores of `sampled-softmax` and `in-batch`.
     pub log_q: bool,
-    /// One list of negatives for all rows of a batch, not outside each user's items.
+    /// Share one list of negatives among all rows of a batch; it can then hold items of a row's user.
     pub shared: bool,
 }
 
@@ -53,13 +53,20 @@ impl Default for LossConfig {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LossKind {
+    /// Pairwise: -log sigmoid of the target above each negative (Rendle et al., UAI 2009).
     #[default]
     Bpr,
+    /// Binary cross entropy of the target and the negatives (SASRec, ICDM 2018).
     Bce,
+    /// As `bce`, calibrated by `t` (gSASRec, RecSys 2023).
     Gbce,
+    /// Cross entropy over all items, exact.
     Softmax,
+    /// Cross entropy over the target and the negatives (Jean et al., ACL 2015).
     SampledSoftmax,
+    /// As `sampled-softmax`, with the other rows' targets as negatives (Yi et al., RecSys 2019).
     InBatch,
+    /// TOP1-max over the negatives (GRU4Rec, CIKM 2018).
     Top1Max,
 }
 

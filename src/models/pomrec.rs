@@ -31,7 +31,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Variant {
+    /// The text of the paper.
     Paper,
+    /// The published code.
     Released,
 }
 
@@ -42,16 +44,16 @@ pub struct Settings {
     /// Width of the embeddings, d.
     #[schemars(range(min = 1, max = 65536))]
     pub dim: usize,
-    /// Width inside the attention, d'.
+    /// Width inside the attention, d' (equations 5 to 8).
     #[schemars(range(min = 1, max = 65536))]
     pub attention_dim: usize,
-    /// Interests of a user, K.
+    /// Interests of a user, K (equation 5).
     #[schemars(range(min = 1, max = 65536))]
     pub interests: usize,
-    /// Prompts in front of a history, N_p; 0 leaves them out (Base, +Disp).
+    /// Prompts before a history, N_p (equation 1); 0: none (rows Base and +Disp).
     #[schemars(range(max = 65536))]
     pub prompts: usize,
-    /// Weight of an interest's dispersion, lambda; 0 leaves it out (Base, +Prompt).
+    /// Weight of an interest's dispersion, lambda (equation 6); 0: none (rows Base and +Prompt).
     #[schemars(range(min = 0))]
     pub dispersion: f64,
     /// The paper's text, or what its released code computes.

@@ -46,15 +46,15 @@ const EARLIER: f64 = 0.6;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretextConfig {
-    /// What the first of two phases learns. Not given: there is one phase.
+    /// What the phase `pretrain` learns. Not given: there is one phase.
     pub task: Option<PretextTask>,
-    /// Weight of segment prediction; that of masked items is 1.
+    /// Weight of segment prediction in `mask`; masked items have weight 1.
     #[schemars(range(min = 0, max = 1000000))]
     pub segment_weight: f64,
-    /// Weight of the contrast, lambda.
+    /// Weight of the contrast in `contrast`, lambda.
     #[schemars(range(min = 0, max = 1000000))]
     pub contrast_weight: f64,
-    /// Similarities of views are divided by it.
+    /// Similarities of views are divided by it in `contrast`.
     #[schemars(range(min = 1e-4, max = 1e6))]
     pub temperature: f64,
     /// Share of the events that a crop keeps, eta.
@@ -87,8 +87,11 @@ impl Default for PretextConfig {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum PretextTask {
+    /// The next item, by the model's own loss.
     Next,
+    /// Hidden items and segments (S3-Rec).
     Mask,
+    /// The next item, and the contrast of two views of a history (CL4SRec).
     Contrast,
 }
 

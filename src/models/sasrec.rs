@@ -28,8 +28,10 @@ use std::sync::Arc;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Positions {
+    /// Every position: the item after it.
     #[default]
     All,
+    /// The last position alone, with a sample for each prefix of a history.
     Last,
 }
 
@@ -65,7 +67,7 @@ pub struct Settings {
     /// Share of the positions that pre-training by `mask` hides.
     #[schemars(range(max = 1), extend("exclusiveMinimum" = 0.0))]
     pub hidden_share: f64,
-    /// Read what the behaviour of each event was.
+    /// Read the behaviour of each event.
     pub behaviours: bool,
     /// Pre-training.
     pub pretext: PretextConfig,

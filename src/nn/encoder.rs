@@ -16,8 +16,10 @@ use crate::kernels::matmul::Activation;
 #[cfg_attr(feature = "train", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Norm {
+    /// Before attention; ReLU in the feed-forward (SASRec as published).
     #[default]
     Pre,
+    /// After attention and after the feed-forward, with GELU in it (BERT4Rec, RecBole).
     Post,
 }
 

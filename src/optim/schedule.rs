@@ -6,11 +6,12 @@
 #[cfg_attr(feature = "train", serde(rename_all = "lowercase"))]
 #[non_exhaustive]
 pub enum Schedule {
+    /// It stays.
     #[default]
     Constant,
-    /// Straight down, to 0 behind the last step.
+    /// It falls in a straight line, to 0 after the last step.
     Linear,
-    /// Half a cosine down to 0 behind the last step (Loshchilov and Hutter, ICLR 2017, without restarts).
+    /// It falls by half a cosine, to 0 after the last step (Loshchilov and Hutter, ICLR 2017, without restarts).
     Cosine,
 }
 

@@ -42,10 +42,10 @@ pub const FORMAT: i64 = 2;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Of initial values, batches, negatives and dropout.
+    /// Seed of initial values, batches, negatives and dropout.
     #[schemars(range(max = 9223372036854775807u64))]
     pub seed: u64,
-    /// `auto`, `cpu`, `gpu` or `gpu:N`.
+    /// What computes: `auto`, `cpu`, `gpu` or `gpu:N`.
     pub device: String,
     /// What a training's activations are stored as.
     pub precision: Precision,
@@ -76,6 +76,7 @@ pub struct Config {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Precision {
+    /// In single precision.
     #[default]
     F32,
     /// With loss scaling; on a GPU that has it.

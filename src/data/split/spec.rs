@@ -135,6 +135,7 @@ pub enum Learn {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Group {
+    /// All of them.
     #[default]
     All,
     /// Of users with at most 2 events of the target behaviour in the training part.

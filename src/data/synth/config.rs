@@ -19,28 +19,36 @@ pub enum Noise {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
-    /// Users of the default domain, of each auxiliary domain A to D, and of the target domain E.
+    /// Users of the default domain.
     pub users: usize,
+    /// Users of each auxiliary domain, A to D.
     pub auxiliary_users: usize,
+    /// Users of the target domain, E.
     pub target_users: usize,
-    /// Items of the default domain, of each auxiliary domain A to D, and of the target domain E.
+    /// Items of the default domain.
     pub items: usize,
+    /// Items of each auxiliary domain, A to D.
     pub auxiliary_items: usize,
+    /// Items of the target domain, E.
     pub target_items: usize,
 
     /// Groups of clusters; a group is a genre. Cluster c belongs to group c mod `groups`.
     pub groups: usize,
+    /// Clusters of items.
     pub clusters: usize,
     /// Width of the item space, even: the first half is seen in texts, the second in images.
     pub dim: usize,
-    /// Standard deviation of group centres around 0, of cluster centres around their group, of items around their cluster.
+    /// Standard deviation of group centres around 0.
     pub group_spread: f64,
+    /// Standard deviation of cluster centres around their group.
     pub cluster_spread: f64,
+    /// Standard deviation of items around their cluster.
     pub item_spread: f64,
     /// Popularity is proportional to rank^-`popularity_exponent`.
     pub popularity_exponent: f64,
-    /// Days that the log covers, and the first moment in Unix seconds.
+    /// Days that the log covers.
     pub days: f64,
+    /// The first moment of the log, in Unix seconds.
     pub start: i64,
 
     /// Probability that a user has 1, 2, ... interests.
@@ -51,8 +59,9 @@ pub struct WorldConfig {
     pub birth_span: f64,
     /// Probability that an interest dies before the history ends.
     pub death: f64,
-    /// Probability that an interest is wide, and the share of a wide interest's items that come from its bridge cluster.
+    /// Probability that an interest is wide.
     pub wide: f64,
+    /// Share of a wide interest's items that come from its bridge cluster.
     pub bridge: f64,
     /// Probability that the next event keeps the last one's interest.
     pub sticky: f64,
@@ -60,39 +69,50 @@ pub struct WorldConfig {
     pub transition_concentration: f64,
     /// Probability that the next item is the successor of the interest's last item.
     pub successor: f64,
-    /// Radius s of the kernel exp(-|v - m|^2 / 2 s^2) of narrow and wide interests.
+    /// Radius s of the kernel exp(-|v - m|^2 / 2 s^2) of narrow interests.
     pub narrow_radius: f64,
+    /// Radius s of the kernel exp(-|v - m|^2 / 2 s^2) of wide interests.
     pub wide_radius: f64,
     /// Standard deviation of a step of an interest's centre m, in each coordinate.
     pub drift: f64,
-    /// True events of a user: lognormal(ln median, sigma), clipped.
+    /// Median of the number of true events of a user, which is lognormal.
     pub length_median: f64,
+    /// Standard deviation of the log of that number.
     pub length_sigma: f64,
+    /// Least number of true events of a user.
     pub length_min: usize,
+    /// Greatest number of true events of a user.
     pub length_max: usize,
 
-    /// Probability that a true click is followed by a cart, a favourite, a buy, before it is scaled by the user's propensity
-    /// and by price fit.
+    /// Probability that a cart follows a true click, before it is scaled by the user's propensity and by price fit.
     pub cart: f64,
+    /// Probability that a favourite follows a true click, scaled likewise.
     pub favourite: f64,
+    /// Probability that a buy follows a true click, scaled likewise.
     pub buy: f64,
     /// A user's propensity is Gamma(shape, 1 / shape): mean 1.
     pub propensity_shape: f64,
     /// Share of the buys that have no earlier cart or favourite.
     pub direct_buys: f64,
-    /// Mean delays in days, exponential: cart and favourite after the click, buy after whichever of the three came last.
+    /// Mean delay of a cart after its click, in days; exponential.
     pub cart_delay: f64,
+    /// Mean delay of a favourite after its click, in days; exponential.
     pub favourite_delay: f64,
+    /// Mean delay of a buy after the last of click, cart and favourite, in days; exponential.
     pub buy_delay: f64,
 
     /// Share of the clicks that are noise, 0 to 0.6.
     pub rho: f64,
+    /// How the noise clicks are laid out.
     pub noise: Noise,
+    /// Least length of a run of `bursty` noise, in clicks.
     pub burst_min: u32,
+    /// Greatest length of a run of `bursty` noise, in clicks.
     pub burst_max: u32,
 
-    /// Rating: round(`rating_mean` + affinity + `rating_noise` N(0, 1)), clipped to 1..=5.
+    /// Mean of the ratings: round(`rating_mean` + affinity + `rating_noise` N(0, 1)), clipped to 1..=5.
     pub rating_mean: f64,
+    /// Standard deviation of a rating's noise.
     pub rating_noise: f64,
     /// Standard deviation of the affinity of a random user to a random item; its four parts have a quarter of the variance each.
     pub affinity_spread: f64,
@@ -101,17 +121,22 @@ pub struct WorldConfig {
     /// Conflict, 0 to 1: in E the text preferences are turned by kappa * 90 degrees against the other domains.
     pub kappa: f64,
 
-    /// Classes of the user attributes.
+    /// Classes of the attribute age.
     pub ages: usize,
+    /// Classes of the attribute gender.
     pub genders: usize,
+    /// Classes of the attribute occupation.
     pub occupations: usize,
     /// Probability that age and gender are decided by the user's dominant group.
     pub attribute_signal: f64,
 
-    /// Widths of the text and image features, the norm of a domain's offset in its texts, and the features' noise.
+    /// Width of the text features.
     pub text_width: usize,
+    /// Width of the image features.
     pub image_width: usize,
+    /// Norm of a domain's offset in its text features.
     pub domain_offset: f64,
+    /// Standard deviation of the noise of text and image features.
     pub feature_noise: f64,
     /// Prices are scaled to [0, `price_max`] over the items of a domain.
     pub price_max: f64,

@@ -33,29 +33,29 @@ pub enum Source {
 pub struct PromptConfig {
     /// What prompts are made of.
     pub source: Source,
-    /// Tokens of a layer, C.
+    /// Tokens of a layer, C (equation 9).
     #[schemars(range(min = 1, max = 65536))]
     pub tokens: usize,
-    /// Factors of each layer, and shared ones, N.
+    /// Factors of each layer and of all layers together, N (equation 6).
     #[schemars(range(min = 1, max = 65536))]
     pub factors: usize,
-    /// Prompts at every layer, not the first alone.
+    /// Prompts at every layer instead of the first alone.
     pub progressive: bool,
-    /// Weight of the compactness, lambda; 0: none.
+    /// Weight of the compactness in the loss, lambda (equation 13); 0: none.
     #[schemars(range(min = 0))]
     pub compactness: f64,
-    /// Weight of the prompts' rate relative to the rate of the factors, lambda_p.
+    /// Weight of the coding rate of the prompts, lambda_p; the coding rate of the factors has weight 1.
     #[schemars(range(min = 0))]
     pub prompt_weight: f64,
-    /// epsilon^2 in the rate of the factors.
+    /// Distortion epsilon^2 in the coding rate of the factors (equations 10 and 11).
     #[schemars(range(min = 1e-6))]
     pub factor_epsilon2: f64,
-    /// epsilon^2 in the rate of the prompts.
+    /// Distortion epsilon^2 in the coding rate of the prompts (equations 10 and 11).
     #[schemars(range(min = 1e-6))]
     pub prompt_epsilon2: f64,
-    /// Rates are taken of rows of length 1.
+    /// Scale rows to length 1 before their coding rate is taken.
     pub normalise: bool,
-    /// Rates are minimised, as equation 13 is printed.
+    /// Minimise the coding rates, as equation 13 is printed, instead of maximising them.
     pub minimise: bool,
 }
 

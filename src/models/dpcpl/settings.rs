@@ -41,9 +41,9 @@ pub struct Settings {
     /// Share of the embeddings and of the outputs of each half of a block that is dropped in training.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
-    /// What a block is.
+    /// What a block of the network is made of.
     pub miner: MinerKind,
-    /// Blocks of channels in a filter, k; a divisor of `dim`.
+    /// Blocks of channels in a filter, k (equation 3); a divisor of `dim`.
     #[schemars(range(min = 1, max = 65536))]
     pub blocks: usize,
     /// Prompts, in the second phase.

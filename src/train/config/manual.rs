@@ -156,3 +156,24 @@ fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_and_every_word_says_what_it_means() {
+        for spec in MODELS {
+            let schema = Config::with_model(ModelConfig::default_of(spec)).schema();
+            for (key, setting) in settings::leaves(&schema) {
+                let missing = format!("{}: {key} is not documented", spec.name);
+                assert!(setting.get("description").is_some(), "{missing}");
+                // Formats are names of their own.
+                let (words, described) = (settings::words(setting), settings::described(setting));
+                let meant = |word: &&str| described.iter().any(|(w, s)| w == word && s.get("description").is_some());
+                let plain = ["data.format", "model.name"].contains(&key.as_str());
+                assert!(plain || words.iter().all(meant), "{missing}: {words:?}");
+            }
+        }
+    }
+}

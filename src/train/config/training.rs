@@ -12,50 +12,51 @@ pub struct TrainConfig {
     /// Patterns of the names of the parameters that are trained; `*` stands for anything. Not given: all, or those
     /// that the phase trains.
     pub only: Option<Vec<String>>,
-    /// Times that the training part is gone through, at most.
+    /// Passes over the training part, at most.
     #[schemars(range(min = 1))]
     pub epochs: u64,
-    /// Ends the training after so many steps, wherever in an epoch that is.
+    /// Steps after which the training ends, wherever in an epoch that is. Not given: no limit.
     #[schemars(range(min = 1))]
     pub max_steps: Option<u64>,
-    /// Samples that are computed at once.
+    /// Samples of a batch.
     #[schemars(range(min = 1, max = 1073741824))]
     pub batch: usize,
-    /// Batches a step: an update goes by the mean over the targets of all, in the memory of one and of a gradient. The loss
-    /// that is shown is the last one's.
+    /// Batches of a step. An update takes the mean over the targets of all, with the memory of one batch and one gradient; the
+    /// loss that is shown is that of the last.
     #[schemars(range(min = 1))]
     pub accumulate: usize,
-    /// Learning rate after the warm-up.
+    /// Learning rate of Adam, after the warm-up (Kingma and Ba, ICLR 2015).
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub lr: f64,
     /// What the learning rate does after the warm-up.
     pub schedule: Schedule,
     /// Steps over which the learning rate rises from 0.
     pub warmup: u64,
-    /// Factor of the weight decay.
+    /// Weight decay.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
     /// Patterns of the names of parameters that do not decay; `*` stands for anything.
     pub no_decay: Vec<String>,
-    /// Weight decay apart from the gradient (AdamW) instead of added to it (L2).
+    /// Apply the weight decay to the parameters (AdamW: Loshchilov and Hutter, ICLR 2019) instead of adding it to the gradient (L2).
     pub decoupled: bool,
-    /// Rows of a table that a step does not touch stay as they are, moments included.
+    /// Leave rows of a table that a step does not gather as they are, their moments included.
     pub lazy: bool,
-    /// Largest norm of the whole gradient; a longer one is scaled down. 0: no limit.
+    /// Largest Euclidean norm of the whole gradient; a longer one is scaled down. 0: no limit.
     #[schemars(range(min = 0))]
     pub clip: f64,
-    /// Ends the training when the best epoch is so many epochs old. 0: never.
+    /// Epochs without a better validation after which the training ends. 0: never.
     pub patience: u64,
-    /// Negatives a sample.
+    /// Negatives of each sample, of a loss that draws some.
     #[schemars(range(min = 1, max = 1073741824))]
     pub negatives: usize,
+    /// How negatives are drawn, outside the user's training items.
     pub sampler: Sampler,
     /// The loss of the targets in this phase. Not given: `loss.kind`, or else the phase's own or the model's.
     pub loss_kind: Option<LossKind>,
     /// Scores are divided by it in the loss of this phase. Not given: `loss.temperature`.
     #[schemars(range(min = 1e-4, max = 1e6))]
     pub temperature: Option<f64>,
-    /// Threads that make batches in the background; 0 makes them in between.
+    /// Threads that make batches in the background; 0: batches are made between steps.
     pub threads: usize,
     /// Seconds between checkpoints within an epoch.
     #[schemars(range(min = 0))]
