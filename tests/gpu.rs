@@ -196,7 +196,9 @@ fn inputs_and_states_that_do_not_exist_or_fit_are_named() {
             error(store.write("gian", 0, &Tensor::f32([1], vec![1.0])))
                 .contains("no state \"gian\"; did you mean \"gain\"?")
         );
-        assert!(error(runner.read("yy").map(drop)).contains("no result \"yy\" (the results are y)"));
+        assert!(
+            error(runner.read("yy").map(drop)).contains("no result \"yy\"; did you mean \"y\"? (the results are y)")
+        );
         runner.write_u32("history", &[1, 0, 2, 0, 0, 3]).unwrap();
         runner.run().unwrap();
     }

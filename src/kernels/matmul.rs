@@ -1,23 +1,21 @@
 //! Batched matrix product in all four transpositions, with bias and activation in the epilogue.
 
-use super::elementwise::{Fun, relu};
+use super::elementwise::Fun;
 use super::example::{Example, Fill, Scale, UNIT};
-use super::fast::wide;
 use super::launch::turns_of;
-use super::parallel::{par_rows, span};
+use super::parallel::par_rows;
 use super::real::Real;
-use super::strided::transpose;
-use super::sums;
 use super::{
     Args, Caps, Cooperative, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split, cooperative,
-    fast, panel,
+    fast,
 };
 use crate::error::Result;
 use crate::tensor::{DType, Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
-use std::borrow::Cow;
 use std::sync::Arc;
+
+mod cpu;
 
 /// What the epilogue applies to `a b + bias`. Each one's slope can be told from its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -270,42 +268,7 @@ impl MatMul {
             }
         });
     }
-
-    #[inline(always)]
-    fn finish(&self, y: &mut [f32], n: usize, bias: Option<&[f32]>) {
-        if let Some(bias) = bias {
-            if self.activation == Activation::Relu {
-                y.chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y = relu(*y + b)));
-                return;
-            }
-            y.chunks_mut(n).for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
-        }
-        match self.activation {
-            Activation::None => {}
-            Activation::Relu => y.iter_mut().for_each(|y| *y = relu(*y)),
-            Activation::Tanh => y.iter_mut().for_each(|y| *y = fast::tanh(*y)),
-            Activation::Sigmoid => y.iter_mut().for_each(|y| *y = fast::sigmoid(*y)),
-        }
-    }
 }
-
-/// `y = a b^T` of one small product: dot products of rows.
-#[inline(always)]
-fn small_t(y: &mut [f32], n: usize, k: usize, a: &[f32], [a_row, a_col]: [usize; 2], b: &[f32]) {
-    for (i, y) in y.chunks_mut(n).enumerate() {
-        for (j, y) in y.iter_mut().enumerate() {
-            let b = &b[j * k..][..k];
-            *y = if a_col == 1 {
-                dot(&a[i * a_row..][..k], b)
-            } else {
-                (0..k).map(|l| a[i * a_row + l * a_col] * b[l]).sum()
-            };
-        }
-    }
-}
-
-/// Columns of a product that is narrow: so few that a general product spends its time on packing.
-const NARROW: usize = 8;
 
 /// Sums side by side, so that the additions do not wait for one another.
 #[inline(always)]
@@ -393,112 +356,7 @@ impl Op for MatMul {
     twin!();
 
     fn cpu_fast(&self, args: &Args<f32>) -> bool {
-        let d = self.dims(args.shape("a"), args.shape("b"));
-        let (sa, sb) = self.strides(d);
-        let (a, b, y) = (args.f("a"), args.f("b"), args.out("y"));
-        let bias = self.bias.then(|| args.f("bias"));
-        if y.is_empty() {
-            return true;
-        }
-        if d.k == 0 {
-            y.fill(0.0);
-            self.finish(y, d.n, bias);
-            return true;
-        }
-        let to_isize = |s: [usize; 2]| s.map(|x| x as isize);
-        let product = |m: usize, k: usize, y: &mut [f32], a: &[f32], (b, sb): (&[f32], [usize; 2])| {
-            assert!(y.len() == m * d.n && a.len() >= span([m, k], sa) && b.len() >= span([k, d.n], sb));
-            // SAFETY: the lengths were checked against the strides; y is exclusive.
-            unsafe {
-                f32::gemm(
-                    m,
-                    d.n,
-                    k,
-                    y.as_mut_ptr(),
-                    [d.n as isize, 1],
-                    false,
-                    a.as_ptr(),
-                    to_isize(sa),
-                    b.as_ptr(),
-                    to_isize(sb),
-                );
-            }
-        };
-        if d.batch > 1 {
-            let little = d.m * d.n * d.k <= 16 * 1024;
-            par_rows(y, d.m * d.n, d.m * d.n * d.k / 4, |i, y| {
-                let a = &a[i * d.m * d.k..][..d.m * d.k];
-                let b = if d.shared { b } else { &b[i * d.k * d.n..][..d.k * d.n] };
-                match (little, self.transpose_b) {
-                    (true, false) => panel::Product {
-                        extents: [d.m, d.n, d.k],
-                        a,
-                        a_strides: sa,
-                        b,
-                        b_row: d.n,
-                        c: y,
-                        c_row: d.n,
-                        add: false,
-                    }
-                    .run(),
-                    (true, true) => wide(
-                        #[inline(always)]
-                        || small_t(y, d.n, d.k, a, sa, b),
-                    ),
-                    _ => product(d.m, d.k, y, a, (b, sb)),
-                }
-                wide(
-                    #[inline(always)]
-                    || self.finish(y, d.n, bias),
-                );
-            });
-        } else if self.transpose_a && d.k >= 2048 && d.m * d.n <= 64 * 1024 {
-            // A weight's gradient: a long sum. Fixed chunks of it, on all cores, added pair by pair.
-            const CHUNK: usize = 1024;
-            let mut parts = vec![0.0; d.k.div_ceil(CHUNK) * d.m * d.n];
-            par_rows(&mut parts, d.m * d.n, CHUNK * d.m * d.n, |c, part| {
-                let k = CHUNK.min(d.k - c * CHUNK);
-                product(d.m, k, part, &a[c * CHUNK * sa[1]..], (&b[c * CHUNK * sb[0]..], sb));
-            });
-            sums::join(&mut parts, d.m * d.n);
-            y.copy_from_slice(&parts[..d.m * d.n]);
-            self.finish(y, d.n, bias);
-        } else if d.n <= NARROW && !self.transpose_a {
-            const TILE: usize = 256;
-            let b = if self.transpose_b {
-                let mut to = vec![0.0; d.n * d.k];
-                transpose(b, d.k, &mut to, d.n);
-                Cow::Owned(to)
-            } else {
-                Cow::Borrowed(b)
-            };
-            par_rows(y, TILE.min(d.m) * d.n, TILE * d.n * d.k / 4, |i, y| {
-                let (m, n) = (y.len() / d.n, d.n);
-                let a = &a[i * TILE * d.k..];
-                panel::Product { extents: [m, n, d.k], a, a_strides: sa, b: &b, b_row: n, c: y, c_row: n, add: false }
-                    .run();
-                wide(
-                    #[inline(always)]
-                    || self.finish(y, d.n, bias),
-                );
-            });
-        } else {
-            const TILE: usize = 128;
-            // Once for many tiles: else each product does it for itself.
-            let once = (self.transpose_b && d.m > 4 * TILE).then(|| {
-                let mut to = vec![0.0; d.n * d.k];
-                transpose(b, d.k, &mut to, d.n);
-                to
-            });
-            let b = once.as_deref().map_or((b, sb), |b| (b, [d.n, 1]));
-            par_rows(y, (TILE.min(d.m)) * d.n, TILE * d.n * d.k / 8, |i, y| {
-                product(y.len() / d.n, d.k, y, &a[i * TILE * sa[0]..], b);
-                wide(
-                    #[inline(always)]
-                    || self.finish(y, d.n, bias),
-                );
-            });
-        }
+        cpu::run(self, args);
         true
     }
 

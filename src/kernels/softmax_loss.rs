@@ -190,16 +190,16 @@ impl Op for SoftmaxLoss {
 
     fn operands(&self) -> Operands {
         Operands::new()
-            .f32("x", "r d")
-            .f32("table", "n d")
-            .u32("targets", "r")
-            .f32("weight", "r")
-            .f32("bias", "n")
+            .f32("x", "rows d")
+            .f32("table", "items d")
+            .u32("targets", "rows")
+            .f32("weight", "rows")
+            .f32("bias", "items")
             .when(self.bias)
             .out_f32("loss", "")
-            .out_f32("dx", "r d")
-            .out_f32("dtable", "n d")
-            .out_f32_when(self.bias, "dbias", "n")
+            .out_f32("dx", "rows d")
+            .out_f32("dtable", "items d")
+            .out_f32_when(self.bias, "dbias", "items")
             .scratch(HELD)
             .scratch("partial")
             .scratch("lse")
@@ -207,20 +207,20 @@ impl Op for SoftmaxLoss {
     }
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
-        let [n, d, items] = ["r", "d", "n"].map(|axis| x.extent(axis));
+        let [rows, d, items] = ["rows", "d", "items"].map(|axis| x.extent(axis));
         if d == 0 {
             return x.fail("rows without elements");
         }
         if self.classes == 0 || self.first + self.classes > items {
             return x.fail(format!("{} classes from {} on are not within {items} rows", self.classes, self.first));
         }
-        let [height, width] = block(n, self.classes);
-        let sizes = parts(n, height)
+        let [height, width] = block(rows, self.classes);
+        let sizes = parts(rows, height)
             .flat_map(|rows| parts(self.classes, width).map(move |classes| [rows.len(), classes.len()]));
         // The products of a block: of logits, of dx, of dtable.
         let products = sizes.flat_map(|[m, k]| [[m, k, d], [m, d, k], [k, d, m]]);
         let partial = products.map(|extents| GpuProduct::scratch(dims(extents))).max().unwrap_or(0).max(1);
-        let scratch = [vec![height, width], vec![partial], vec![3, n], vec![1]];
+        let scratch = [vec![height, width], vec![partial], vec![3, rows], vec![1]];
         Ok(scratch.into_iter().fold(x.declared(), |outputs, s| outputs.with_scratch(Spec::f32(s))))
     }
 
@@ -242,9 +242,9 @@ impl Op for SoftmaxLoss {
 
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
         let (x, table, targets) = (a.f("x"), a.f("table"), a.u("targets"));
-        let (n, d) = (self.classes, a.shape("x")[1]);
-        let classes = &table[self.first * d..][..n * d];
-        let bias = self.bias.then(|| &a.f("bias")[self.first..][..n]);
+        let d = a.shape("x")[1];
+        let table = &table[self.first * d..][..self.classes * d];
+        let bias = self.bias.then(|| &a.f("bias")[self.first..][..self.classes]);
         let (weights, total) = self.weights(targets, a.f("weight"));
         // Rows that weigh nothing (padding) cost nothing.
         let active: Vec<usize> = (0..targets.len()).filter(|&r| weights[r] != 0.0).collect();
@@ -257,7 +257,7 @@ impl Op for SoftmaxLoss {
         // Rows and classes that a thread takes at once: enough to keep the product busy.
         const ROWS: usize = 32;
         const CLASSES: usize = 128;
-        let [block, span] = [BLOCK[0].min(active.len().max(1)), BLOCK[1].min(n)];
+        let [block, span] = [BLOCK[0].min(active.len().max(1)), BLOCK[1].min(self.classes)];
         let mut p = vec![0.0f32; block * span];
         let mut packed = vec![0.0f32; block * d];
         let mut gradient = vec![0.0f32; block * d];
@@ -268,11 +268,11 @@ impl Op for SoftmaxLoss {
             let m = active.len();
             active.iter().zip(packed.chunks_mut(d)).for_each(|(&r, to)| to.copy_from_slice(&x[r * d..][..d]));
             lse.fill(Lse::NONE);
-            let walks: &[Walk] = if n > span { &[Walk::Normalise, Walk::Gradients] } else { &[Walk::Both] };
-            let spans = || (0..n).step_by(span).map(|start| start..n.min(start + span));
+            let walks: &[Walk] = if self.classes > span { &[Walk::Normalise, Walk::Gradients] } else { &[Walk::Both] };
+            let spans = || parts(self.classes, span);
             for (&walk, span) in walks.iter().flat_map(|walk| spans().map(move |span| (walk, span))) {
                 let k = span.len();
-                let table = &classes[span.start * d..][..k * d];
+                let table = &table[span.start * d..][..k * d];
                 let bias = bias.map(|bias| &bias[span.clone()]);
                 let of_rows = p[..m * k].chunks_mut(ROWS * k).zip(gradient.chunks_mut(ROWS * d));
                 let of_rows = of_rows.zip(lse.chunks_mut(ROWS)).zip(wanted.chunks_mut(ROWS));
@@ -338,16 +338,16 @@ impl Op for SoftmaxLoss {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        let ([n, d], items) = ([s.input("x")[0], s.input("x")[1]], s.input("table")[0]);
-        if items as u64 * d as u64 > u32::MAX as u64 || n as u64 * d as u64 > u32::MAX as u64 {
+        let ([all_rows, d], items) = ([s.input("x")[0], s.input("x")[1]], s.input("table")[0]);
+        if items as u64 * d as u64 > u32::MAX as u64 || all_rows as u64 * d as u64 > u32::MAX as u64 {
             return Err(Error::shape("softmax loss", format!("{items} items by {d} are more than an index holds")));
         }
-        let [height, width] = block(n, self.classes);
-        let launch = |entry, rows: &Range<usize>, classes: &Range<usize>| {
-            let [rows_n, d, items, first, all] = [n, d, items, self.first, self.classes].map(|v| v as u32);
-            let [row, height, width] = [rows.start, rows.len(), classes.len()].map(|v| v as u32);
-            let column = (self.first + classes.start) as u32;
-            let params = Params { rows: rows_n, d, items, first, classes: all, row, height, column, width };
+        let [height, width] = block(all_rows, self.classes);
+        let launch = |entry, own: &Range<usize>, of: &Range<usize>| {
+            let [rows, d, items, first, classes] = [all_rows, d, items, self.first, self.classes].map(|v| v as u32);
+            let [row, height, width] = [own.start, own.len(), of.len()].map(|v| v as u32);
+            let column = (self.first + of.start) as u32;
+            let params = Params { rows, d, items, first, classes, row, height, column, width };
             Launch::of("softmax_loss", entry).params(params)
         };
         let product = |of: MatMul, mnk, first, add, [a, b, y]: [&'static str; 3]| {
@@ -357,10 +357,10 @@ impl Op for SoftmaxLoss {
             let product = GpuProduct { of, dims: dims(mnk), first, add, halves, partial: "partial" };
             product.launches(caps, |l| l.bind("a", a).bind("b", b).bind("y", y))
         };
-        let (rows, classes) = (0..n, 0..self.classes);
-        let size = group_size(n, caps);
+        let (rows, classes) = (0..all_rows, 0..self.classes);
+        let size = group_size(all_rows, caps);
         // Once through the rows, or a row, and a tree.
-        let of_rows = turns_of(n.div_ceil(size), 0) + TREE;
+        let of_rows = turns_of(all_rows.div_ceil(size), 0) + TREE;
         let mut launches = vec![launch("weigh", &rows, &classes).turns(of_rows).groups(1, size, caps)?];
         let others = items - self.classes;
         if others > 0 {
@@ -370,7 +370,7 @@ impl Op for SoftmaxLoss {
             }
         }
         let once = self.classes <= width;
-        for rows in parts(n, height) {
+        for rows in parts(all_rows, height) {
             let row = rows.start * d;
             let item = |classes: &Range<usize>| (self.first + classes.start) * d;
             let logits = |classes: &Range<usize>| {
