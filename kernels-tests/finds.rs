@@ -29,7 +29,7 @@ enum Planted {
     FastForm,
     /// Invocations read what lower ones write, without waiting for them.
     Barrier,
-    /// One element is written behind the last.
+    /// One element is written past the last.
     Beyond,
     /// The last element is not written.
     Unwritten,
@@ -127,7 +127,7 @@ impl Op for AddBefore {
 
 fn case(planted: Planted) -> Case {
     Case::new(format!("{planted:?}")).input(normal([3 * BLOCK])).op(move |g, x| {
-        // Larger values before and behind, whose memory the kernel's output shares in a plan with reuse.
+        // Larger values before and after, whose memory the kernel's output shares in a plan with reuse.
         let wide = x[0].expand([4, 3 * BLOCK]).sin().sum(0);
         g.push(AddBefore { planted }, &[wide]).square()
     })
@@ -139,7 +139,7 @@ pub fn trials() -> Vec<Trial> {
         ("a_fast_form_that_is_off", Planted::FastForm, checks::cpu, "fast form: output 0"),
         // A software driver runs invocations in order, and shows it in reverse alone; hardware may show it at once.
         ("a_missing_barrier_before_a_read_from_a_lower_invocation", Planted::Barrier, checks::gpu, "gpu"),
-        ("a_write_behind_a_value_in_a_reused_buffer", Planted::Beyond, checks::gpu, "behind the end"),
+        ("a_write_past_a_value_in_a_reused_buffer", Planted::Beyond, checks::gpu, "past the end"),
         ("an_element_that_is_not_written", Planted::Unwritten, checks::gpu, "NaN"),
         ("a_wrong_sign_in_a_shader", Planted::Sign, checks::gpu, "gpu: output 0"),
         ("a_twin_that_loses_a_nan", Planted::LostNan, nan::check, "twin in f64, NaN in operand 0"),

@@ -290,7 +290,7 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     Ok(())
 }
 
-/// SASRec as first published, with binary cross-entropy at each place, or post-norm with a softmax at the last item.
+/// SASRec as first published, with binary cross-entropy at each position, or post-norm with a softmax at the last item.
 fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let pre = f.has("p.lnf.g");
     let [rows, dim] = f.dims("p.item")?;
@@ -299,7 +299,7 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let number = |name: &str| Ok::<f64, Failed>(f.get(name)?.to_f64()[0]);
     let (layers, heads, eps) = (number("in.L")? as usize, number("in.H")? as usize, number("in.eps")?);
     let norm = if pre { Norm::Pre } else { Norm::Post };
-    // The reference of the published form masks later places, not padded ones.
+    // The reference of the published form masks later positions, not padded ones.
     let encoder = Encoder { norm, dim, layers, heads, inner, dropout: 0.0, causal: true, attend_padding: pre, eps };
     let positions = if pre { Positions::All } else { Positions::Last };
     let model =

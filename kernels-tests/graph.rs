@@ -365,7 +365,7 @@ fn two_plans_one_store(device: &Device) -> Result<(), Failed> {
 }
 
 /// Rows gathered from a table that is computed have the gradient that a product with indicators has; without segments a table of
-/// so many rows is refused.
+/// this number of rows is refused.
 fn computed_table(device: &Device) -> Result<(), Failed> {
     const ROWS: usize = 100;
     let mut s = Stream::new(3, "computed table", 0);

@@ -51,7 +51,7 @@ fn task() -> Task {
 const PRETRAIN: usize = 0;
 const TUNE: usize = 1;
 
-/// A model by its settings, for data with so many behaviours, in one of its phases.
+/// A model by its settings, for data with this number of behaviours, in one of its phases.
 fn behavioural(settings: impl spec::Settings, behaviours: usize, phase: usize) -> Box<dyn Model> {
     let phase = settings.phases(behaviours > 0).unwrap_or_else(|e| panic!("{e}")).swap_remove(phase);
     let task = Task { behaviours, target: Some(2), features: FEATURES, phase, ..task() };
@@ -635,7 +635,7 @@ fn padding_alone(model: &Subject, device: &Device) -> Result<(), Failed> {
     Ok(())
 }
 
-/// What an encoder computes for the newest place alone is what it computes there among all places.
+/// What an encoder computes for the last position alone is what it computes there among all positions.
 fn one_place() -> Result<(), Failed> {
     let device = devices::get("f64")?;
     fn of(norm: Norm, heads: usize, layers: usize, attend_padding: bool) -> Box<dyn Model> {
@@ -653,7 +653,7 @@ fn one_place() -> Result<(), Failed> {
     all.retain(|(name, ..)| name.contains("sasrec") || name.contains("bert4rec"));
     all.push(("one head, one block", LossKind::Bce, || of(Norm::Pre, 1, 1, false)));
     all.push(("one head, padding attended to", LossKind::Bce, || of(Norm::Pre, 1, 2, true)));
-    all.push(("one head, norm behind", LossKind::Bce, || of(Norm::Post, 1, 2, false)));
+    all.push(("one head, norm after", LossKind::Bce, || of(Norm::Post, 1, 2, false)));
     for (name, kind, make) in all {
         let subject = Subject { make, model: make(), kind };
         let store = store(&subject, &device)?;
@@ -677,7 +677,7 @@ fn one_place() -> Result<(), Failed> {
         g.result("among", if cloze { all.slice(1, M - 1, 1).reshape([B, 12]) } else { whole.most_recent(all) });
         g.result("alone", subject.model.user(&g, &history));
         let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
-        // BERT4Rec drops the oldest item and reads a hidden one behind the newest.
+        // BERT4Rec drops the oldest item and reads a hidden one after the most recent.
         let moved = |values: &[u32], last: u32| -> Vec<u32> {
             let moved = |window: &[u32]| [&window[1..], &[last]].concat();
             if cloze { values.chunks(M).flat_map(moved).collect() } else { values.to_vec() }
@@ -700,7 +700,7 @@ fn one_place() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What a filtered history reads at padded places, the rows of padding and the padded positions, changes no bit of a user.
+/// What a filtered history reads at padded positions, the rows of padding and the padded positions, changes no bit of a user.
 fn padding_is_nothing(name: &str) -> Result<(), Failed> {
     let (_, kind, make) = models().into_iter().find(|(n, ..)| *n == name).ok_or("there is no such model")?;
     let subject = Subject { make, model: make(), kind };
@@ -717,7 +717,7 @@ fn padding_is_nothing(name: &str) -> Result<(), Failed> {
     };
     g.result("user", subject.model.user(&g, &history));
     let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
-    // Row r holds r mod 4 items, behind at least M - 3 padded places.
+    // Row r holds r mod 4 items, after at least M - 3 padded positions.
     let history: Vec<u32> =
         (0..B * M).map(|at| if at % M + (at / M) % 4 >= M { at as u32 % 50 + 1 } else { 0 }).collect();
     runner.write_u32("history", &history)?;
@@ -747,7 +747,7 @@ fn padding_is_nothing(name: &str) -> Result<(), Failed> {
         return Err("an empty history is not 0".into());
     }
     if users[1..].iter().any(|user| *user != users[0]) {
-        return Err("what stands at padded places changes users".into());
+        return Err("what stands at padded positions changes users".into());
     }
     // And what is read must change them.
     let positions = subject.model.params().read(&store, "position_embedding")?;
@@ -901,7 +901,7 @@ fn alike(model: &Subject, device: &Device, spoil: fn(&mut Plan)) -> Result<(), F
     let apart =
         |a: &Tensor, b: &Tensor| -> Vec<f64> { a.to_f64().iter().zip(b.to_f64()).map(|(x, y)| x - y).collect() };
     // A bias before a softmax has gradient 0 by nature: what is computed is rounding noise, which Adam makes into steps.
-    // So it is with single elements, such as an impulse that a filter adds at a place which nobody reads.
+    // So it is with single elements, such as an impulse that a filter adds at a position that nobody reads.
     // Other gradients are what is left of larger terms that cancel; those below a hundredth of all are judged as that.
     let all = want_gradients.iter().map(|(_, w)| norm(&w.to_f64()).powi(2)).sum::<f64>().sqrt();
     let nothing = |w: &Tensor| norm(&w.to_f64()) < 1e-12 * all;

@@ -79,7 +79,7 @@ fn table(me: Invocation) {
     }
     let row = i / D;
     let used = min(settings.cap, counts[0]);
-    var low = 0u; // the first place among rows[0..used] that is not below `row`
+    var low = 0u; // the first index among rows[0..used] that is not below `row`
     var high = used;
     while low < high {
         let middle = (low + high) / 2u;

@@ -10,7 +10,7 @@ var<immediate> p: Params;
 @group(0) @binding(2) var<storage, read> bias: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
-// Places and channels lie in x as they do in a filter: the sum is one over h d neighbours.
+// Positions and channels lie in x as they do in a filter: the sum is one over h d neighbours.
 @compute @workgroup_size(WG)
 fn forward(me: Invocation) {
     let i = thread_index(me, WG);
@@ -32,7 +32,7 @@ fn forward(me: Invocation) {
 @group(0) @binding(4) var<storage, read> dy: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 
-// dx[b, s, c] = sum_i sum_f dy[b, s - i, f] weight[f, i, c], over the i for which s - i is a place of y.
+// dx[b, s, c] = sum_i sum_f dy[b, s - i, f] weight[f, i, c], over the i for which s - i is a position of y.
 @compute @workgroup_size(WG)
 fn backward(me: Invocation) {
     let e = thread_index(me, WG);

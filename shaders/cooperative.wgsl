@@ -3,10 +3,10 @@
 // multiplies two in one instruction. SIZE is 8 or 16, whichever the adapter has: `coop_mat_SIZE` becomes the name of the type.
 // A workgroup makes a tile of TILE x TILE outputs, walking k in steps of DEPTH; each of four subgroups makes 2 x 2 matrices of
 // it, so that 4 loads from workgroup memory feed 4 products. Operands lie in workgroup memory as they do in their buffers:
-// a load can read by rows or by columns, so that no transposition is written out. Zeros stand behind the ends.
+// a load can read by rows or by columns, so that no transposition is written out. Past the ends are zeros.
 // Rows of a and b are read by four elements: the extent that is contiguous must be a multiple of 4.
 // At most 14 KiB of workgroup memory. Where PARTS, y are the sums of parts. Where all subgroups have SUBGROUP invocations, src/kernels/source.rs
-// makes `subgroup` the quotient by it: the built-in takes a capability beside which a compiler was reported to crash.
+// makes `subgroup` the quotient by it: the built-in needs a capability with which a compiler was reported to crash.
 enable f16;
 enable wgpu_cooperative_matrix;
 //!import index
@@ -91,12 +91,12 @@ fn put(number: u32, corner: vec2<u32>, shift: vec2<u32>, local: u32) {
 fn product(me: Invocation, @builtin(subgroup_id) subgroup: u32) {
     let g = group_index(me);
     let count = (vec2(p.m, p.n) + TILE - 1u) / TILE;
-    // Of a batch, or parts of a long sum.
+    // The number of a product of the batch, or of a part of a long sum.
     let number = g / (count.x * count.y);
     let s = number * (1u - PARTS);
     let begin = number * PARTS * p.k_part;
     let end = min(begin + p.k_part, p.k);
-    // Groups past the last one go along behind the ends, where nothing is read or written: naga takes a product behind a
+    // Groups past the last one work past the ends, where nothing is read or written: naga takes a product after a
     // return for one that some invocations may not reach.
     let corner = select(vec2(p.m, p.n), vec2(g / count.y % count.x, g % count.y) * TILE, s < p.batch && begin < p.k);
     let local = local_index(me, WG);

@@ -33,7 +33,7 @@ fn forward(me: Invocation) {
 // The gradient rows of all gathers from one table, in two launches over src/tensor/segments.rs:
 //   chunk_sums[c] = sum of dy[order[e]], e in chunk_starts[c]..chunk_starts[c + 1], for c < counts[1]
 //   values[r] = sum of chunk_sums[c], c in row_chunks[r]..row_chunks[r + 1],        for r < counts[0]
-// dy is dy0, dy1, .. one behind the other; parts that a node lacks are bound to dy0, and `order` never reaches them. A row
+// dy is dy0, dy1, .. one after the other; a part that a node lacks is bound to something else, and `order` never reaches them. A row
 // that occurs a thousand times is cut into chunks of 64 entries, so that it does not hold up the rest.
 @group(0) @binding(3) var<storage, read> order: array<u32>;
 @group(0) @binding(4) var<storage, read> chunk_starts: array<u32>;
@@ -147,7 +147,7 @@ fn rows_to_dense(me: Invocation) {
     dense[e] = value;
 }
 
-// The first place among rows[0..used] that is not below `row`.
+// The first index among rows[0..used] that is not below `row`.
 fn first_at_least(row: u32, used: u32) -> u32 {
     var low = 0u;
     var high = used;

@@ -85,7 +85,7 @@ fn weight_parts(me: Invocation) {
     let first = g % tiles() * p.pairs;
     let local = local_index(me, WG);
     let half = half_width();
-    // Of an invocation's frequencies: those of x, while dy takes their place, and the sums.
+    // The spectrum of x at an invocation's frequencies, while that of dy overwrites the shared one, and the sums.
     var seen: array<vec4<f32>, PER_INVOCATION>;
     var sums: array<vec4<f32>, PER_INVOCATION>;
     for (var b = part * p.chunk; b < min((part + 1u) * p.chunk, p.batch); b++) {

@@ -3,7 +3,7 @@
 //   r, z = sigmoid(r'), sigmoid(z');   n = tanh(x_n + r m);   h <- (1 - z) n + z h
 // x: [B, T, 3H], the inputs' part of the gates, made outside; h, y, dy, before: [B, T, H]; saved: [B, T, 4H], r, z, n, m.
 // weight: [H, 3H] in `forward`, transposed in `backward`: neighbouring invocations read neighbouring elements in both.
-// keep: [B, T], 0 = a place that carries the state on unchanged, and nothing flows into its gates.
+// keep: [B, T], 0 = a position that keeps the state unchanged, and nothing flows into its gates.
 // One workgroup a sequence, its invocations take the H units of a step; 8 H bytes of workgroup memory forward, 16 H backward.
 //!import index
 //!import math
@@ -66,7 +66,7 @@ fn forward(me: Invocation) {
 
 // The gradient that later steps send to the state; each element belongs to one invocation.
 var<workgroup> carried: array<f32, H>;
-// Of this step.
+// The gradients of this step.
 var<workgroup> step_dsums: array<f32, 3u * H>;
 
 // With dh = dy + carried:

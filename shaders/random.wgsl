@@ -1,7 +1,7 @@
 // Random numbers from Philox: dropout, and uniform (KIND 0), Gaussian (1) and Gumbel (2) noise.
 // Key: (seed, hash of the scope's name). Counter: (element / 4, micro-batch, step): fusing, recomputing and reordering keep
 // every number, and each device draws the same words. One invocation four elements, the four words of one call.
-// Of a word the upper 24 bits are used: k in 0..2^24.
+// The upper 24 bits of a word are used: k in 0..2^24.
 //   uniform k / 2^24, equal to the bit everywhere     Gaussian: Box and Muller's two from (k + 1) / 2^24 and k' / 2^24
 //   Gumbel -log(-log u), u = (k + 1/2) / 2^24         dropout y = x scale, or 0 where the uniform is below `rate`
 //!import index

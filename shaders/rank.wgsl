@@ -146,7 +146,7 @@ var<workgroup> leaders: array<Candidate, WG>; // WG * 12 bytes
 
 // The k best of the best so far and this tile. Round r finds the first of all candidates that
 // stand after the one of round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken. A launch makes
-// rounds begin .. end, and leaves the place of its last candidate where the next one writes its first id.
+// rounds begin .. end, and leaves the position of its last candidate where the next one writes its first id.
 @compute @workgroup_size(WG)
 fn top_k(me: Invocation) {
     let b = group_index(me);
@@ -178,7 +178,7 @@ fn top_k(me: Invocation) {
         last = leaders[0];
         workgroupBarrier(); // before the next round writes
         if local == 0u {
-            // With nobody left, the fill of the empty places goes on: it stands in the last of the best so far.
+            // With nobody left, the rest is filled with the last of the best so far.
             new_scores[b * p.k + r] = select(last.score, best_scores[b * p.k + p.k - 1u], last.id == 0u);
             new_ids[b * p.k + r] = last.id;
         }

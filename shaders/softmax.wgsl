@@ -1,4 +1,4 @@
-// Softmax over an axis of n, with `inner` elements behind it; a slice (o, i) is one softmax.
+// Softmax over an axis of n, with `inner` elements after it; a slice (o, i) is one softmax.
 //   y[o, c, i] = exp(x[o, c, i] - m) / sum_k exp(x[o, k, i] - m),   m = max_k x[o, k, i], over the kept k
 //   dx = y (dy - sum_k y dy)
 // x, y, dy, dx: [outer, n, inner]. keep, 0 = masked: MASK 1: [outer, n], MASK 2: [outer, n, inner], MASK 0: none (the

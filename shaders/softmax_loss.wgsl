@@ -110,7 +110,7 @@ fn bias_gradient(me: Invocation) {
     dbias[p.column + j] = before + total(sum);
 }
 
-// Of element e of those whose item is no class: its number among all, `pitch` elements an item.
+// The index, among all, of element e of the items that are no class; `pitch` elements an item.
 fn outside(e: u32, pitch: u32) -> u32 {
     return select(e + p.classes * pitch, e, e < p.first * pitch);
 }

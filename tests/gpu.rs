@@ -14,7 +14,7 @@ use wgrec::{Error, Result, twin};
 #[derive(Debug, Clone, Copy)]
 struct Scale {
     factor: f32,
-    /// Elements written behind the end of y: a planted error.
+    /// Elements written past the end of y: a planted error.
     beyond: u32,
 }
 

@@ -80,7 +80,7 @@ fn flat(c: Case, settings: Settings, n: usize, step: u64) -> Case {
 
 fn rows(c: Case, settings: Settings, lazy: bool, [n, d, cap, used]: [usize; 4]) -> Case {
     let decay = 0.05f32;
-    // Every (n / used)-th row, ascending; behind the count, what another step left there.
+    // Every (n / used)-th row, ascending; after the count, what another step left.
     let mut list: Vec<u32> = (0..used).map(|i| (i * n / used) as u32).collect();
     list.resize(cap, 0);
     let left_over: Vec<usize> = (used * d..cap * d).collect();

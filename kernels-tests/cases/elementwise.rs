@@ -189,7 +189,7 @@ fn broadcasts() -> Vec<Case> {
             .reference(|x| vec![product(&x[0], &x[1])])
             .tolerance(1e-5, 1e-5)
     };
-    // A table that is repeated, in rows of several blocks and of less than one, beside what keeps its axes apart.
+    // A table that is repeated, in rows of several blocks and of less than one, next to an operand that keeps its axes apart.
     let tables: [(&str, &[usize], &[usize]); 4] = [
         ("long", &[3, 5, 300], &[5, 300]),
         ("short", &[3, 7, 70], &[7, 70]),

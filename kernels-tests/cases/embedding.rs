@@ -86,7 +86,7 @@ fn segments() -> Vec<Case> {
     one.into_iter().chain(many).chain([uneven, tied, one_row]).collect()
 }
 
-/// The sums themselves, from lists written by hand: chunks of one row are added in order, the rows behind the count are
+/// The sums themselves, from lists written by hand: chunks of one row are added in order, the rows after the count are
 /// nobody's (here: read as far as the count goes).
 fn chunks() -> Vec<Case> {
     let case = Case::new("segment_sums_by_hand")

@@ -15,7 +15,7 @@ pub fn cases() -> Vec<Case> {
     let mut all = vec![];
     let shapes = [[1, 1], [1, 7], [257, 3], [5, 64], [3, 257], [4, 255], [2, 256], [2, 1031]];
     for (name, rms) in both("norm") {
-        // With few columns some rows have next to no variance, where differences are too coarse: eps keeps the slope gentle.
+        // With few columns some rows have almost no variance, where differences are too coarse: eps keeps the gradient small.
         let eps = |d: usize| if d < 64 { 0.1 } else { EPS };
         all.extend(Case::grid(&name, shapes, |c, s| plain(c, rms, s, normal(s), eps(s[1]))));
         // 65,537 terms of either sign in the gradients of gain and bias.
@@ -149,7 +149,7 @@ fn refuses() -> Result<(), Failed> {
         (&[&[3, 5], &[5]], with(false, false, 0.0), "takes x, gain, bias: found 2 inputs, expected 3"),
         (&[&[3, 5], &[3]], with(true, false, 0.0), "gain is [3], expected [d] = [5]"),
         (&[&[3, 5], &[5], &[5, 3]], with(true, true, 0.0), "r is [5, 3], expected [.., d] = [3, 5]"),
-        (&[&[3, 5], &[5], &[Step::WORDS]], with(true, false, 0.1), "no residual to drop"),
+        (&[&[3, 5], &[5], &[Step::WORDS]], with(true, false, 0.1), "needs a residual to drop from"),
         (&[&[], &[1]], with(true, false, 0.0), "x is [], expected [.., d]"),
     ];
     for (shapes, op, text) in cases {

@@ -157,7 +157,7 @@ fn best() -> Vec<Case> {
             .fixed(given([b, k], earlier))
             .ops(|g, x| {
                 let y = g.try_push(TopK, x).expect("the shapes fit");
-                // The score of a place that nothing took means nothing.
+                // The score of an entry that nothing took means nothing.
                 vec![y[0] * y[1].nonzero(), y[1]]
             })
             .reference(move |x| {

@@ -46,7 +46,7 @@ pub fn cases() -> Vec<Case> {
             .tolerance(1e-6, 1e-5)
     }));
     for used in [0, 1, 37] {
-        // The rows behind the count are left over from another step.
+        // The rows after the count are left over from another step.
         let rest: Vec<usize> = (used * 9..37 * 9).collect();
         all.push(
             Case::new(format!("sum_of_squares_of_{used}_rows"))

@@ -8,7 +8,7 @@ pub fn cases() -> Vec<Case> {
     [expansions(), permutations(), slices(), joins(), others()].concat()
 }
 
-/// Every place of `shape`.
+/// Every index of `shape`.
 fn places(shape: &[usize]) -> impl Iterator<Item = Vec<usize>> {
     let (strides, shape) = (Shape::from(shape).strides(), shape.to_vec());
     (0..shape.iter().product()).map(move |i| strides.iter().zip(&shape).map(|(s, n)| i / s % n).collect())
@@ -18,7 +18,7 @@ fn at(x: &Tensor, place: &[usize]) -> f64 {
     x.to_f64()[place.iter().zip(x.shape.strides()).map(|(p, s)| p * s).sum::<usize>()]
 }
 
-/// `shape` filled by a function of the place.
+/// `shape` filled by a function of the index.
 fn filled(shape: &[usize], f: impl Fn(&[usize]) -> f64) -> Vec<Vec<f64>> {
     vec![places(shape).map(|p| f(&p)).collect()]
 }

@@ -126,7 +126,7 @@ impl<'a> Walk<'a> {
                 for case in cases {
                     left = left.or(self.block(&case.body, differs)?);
                 }
-                left.by_break = false; // a break leaves the switch, behind which all meet again
+                left.by_break = false; // a break leaves the switch, after which all meet again
             }
             Statement::Loop { body, continuing, break_if } => {
                 let mut inside = differs;
@@ -203,7 +203,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether invocations may follow `pointer` to different places of one variable.
+    /// Whether invocations may follow `pointer` to different elements of one variable.
     fn path_differs(&self, pointer: Handle<Expression>) -> bool {
         match self.function.expressions[pointer] {
             Expression::Access { base, index } => self.differs(index) || self.path_differs(base),
@@ -212,7 +212,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether what lies behind `pointer` may differ between invocations, or may be another's to write.
+    /// Whether what `pointer` points to may differ between invocations, or may be another's to write.
     fn loaded_differs(&self, pointer: Handle<Expression>) -> bool {
         match self.function.expressions[pointer] {
             Expression::Access { base, .. } | Expression::AccessIndex { base, .. } => self.loaded_differs(base),
@@ -245,7 +245,7 @@ pub const GOOD: &[&str] = &[
     "switch lane { case 0u: { shared_words[0] = 1u; } default: {} } workgroupBarrier();",
 ];
 
-/// Bodies that it refuses, and what their barrier stands behind.
+/// Bodies that it refuses, and what their barrier comes after.
 pub const BAD: &[(&str, &str)] = &[
     ("an if on an invocation", "if lane < 3u { workgroupBarrier(); }"),
     ("a return of some", "if lane < 3u { return; } workgroupBarrier();"),

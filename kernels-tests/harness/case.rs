@@ -37,7 +37,7 @@ pub struct Case {
     pub build: Arc<Build>,
     /// The outputs again, from the formula, in plain f64 code that shares nothing with the twin.
     pub reference: Option<Arc<Reference>>,
-    /// Of the outputs; see [`Case::gradient_tolerance`].
+    /// Tolerance of the outputs; see [`Case::gradient_tolerance`].
     pub tolerance: Tolerance,
     /// The table and the index lists whose sorted segments the host makes.
     pub segments: Option<(usize, Vec<usize>)>,

@@ -178,7 +178,7 @@ pub fn repeat(case: &Case) -> Result<(), Failed> {
     Ok(())
 }
 
-/// On the GPU: every value is poisoned with NaN before and guarded behind, so that what is not written, or written outside
+/// On the GPU: every value is poisoned with NaN before, and its end is guarded, so that what is not written, or written outside
 /// its own memory, is found; twice; with workgroups and invocations in reverse, since a driver that runs them in order hides a
 /// missing barrier, and loops ended after the turns that their launches name; and in each variant that the adapter has.
 pub fn gpu(case: &Case) -> Result<(), Failed> {

@@ -69,7 +69,7 @@ impl Recipe {
         })
     }
 
-    /// `value` at the places `at`.
+    /// `value` at the elements `at`.
     pub fn plant(self, value: f64, at: impl Into<Vec<usize>>) -> Recipe {
         let at = at.into();
         self.then(move |_, v| at.iter().for_each(|&i| v[i] = value))

@@ -12,10 +12,10 @@ use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{DType, Spec, Tensor};
 use wgrec::{Error, Result};
 
-/// What a run leaves behind.
+/// The results of a run.
 pub struct Observed {
     pub outputs: Vec<Tensor>,
-    /// Of the differentiable operands, in order: of a fixed random weighting of the outputs.
+    /// By the differentiable operands, in order: gradients of a fixed random weighting of the outputs.
     pub gradients: Vec<Tensor>,
     /// After the run.
     pub states: Vec<Tensor>,
@@ -140,7 +140,7 @@ impl<'a> Compiled<'a> {
         Ok(Observed { outputs, gradients, states })
     }
 
-    /// An error where the last run wrote behind a value; only a GPU opened with guards knows.
+    /// An error where the last run wrote past the end of a value; only a GPU opened with guards knows.
     pub fn check_guards(&self) -> Result<()> {
         match &self.runner {
             Runner::Gpu(r) => r.check_guards(),

@@ -24,7 +24,7 @@ fn add(all: &mut Launches, plan: Plan, caps: &Caps) -> Result<()> {
     Ok(())
 }
 
-/// Those of `wgrec devices`.
+/// The launches of `wgrec devices`.
 pub fn of_self_check(gpu: &Gpu) -> Result<Launches> {
     let mut all = vec![];
     for plan in check::plans(&Device::Gpu(gpu.clone()))? {

@@ -36,7 +36,7 @@ impl Row {
         Row { name, failed: true, values: [None; COLUMNS.len()] }
     }
 
-    /// `variants`: the layer's lines. Of several variants of a pipeline the worst counts.
+    /// `variants`: the layer's lines. The worst of several variants of a pipeline counts.
     pub fn new<'a>(name: String, variants: impl Iterator<Item = &'a str>, workgroup_bytes: u32) -> Result<Row> {
         let mut row = Row { name, failed: false, values: [None; COLUMNS.len()] };
         for (statistic, value) in variants.flat_map(|line| line.split('\t')).filter_map(|s| s.split_once('=')) {
@@ -83,7 +83,7 @@ impl Table {
     }
 
     /// # Errors
-    /// Those of reading, with the line that is no row.
+    /// Errors of reading; a line that is no row, by its number.
     pub fn read(path: &Path) -> Result<Table> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path, "read"))?;
         let row = |(i, line): (usize, &str)| {

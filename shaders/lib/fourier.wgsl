@@ -34,7 +34,7 @@ fn times(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
     return vec2(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x);
 }
 
-// A stage of radix `radix` behind stages whose radices multiply to `done`.
+// A stage of radix `radix`, after stages whose radices multiply to `done`.
 fn stage(radix: u32, done: u32, local: u32) {
     var sums: array<vec2<f32>, PER_INVOCATION>;
     let left = p.t / (done * radix);
@@ -102,7 +102,7 @@ fn pair_at(k: u32, pair: u32) -> vec4<f32> {
     return vec4(z.x + m.x, z.y - m.y, z.y + m.y, m.x - z.x);
 }
 
-// Sets what pair_at reads, mirrored, so that the transform is the inverse. Both places belong to the invocation that has k.
+// Sets what pair_at reads, mirrored, so that the transform is the inverse. Both elements belong to the invocation that has k.
 fn set_pair(k: u32, pair: u32, v: vec4<f32>) {
     let mirrored = (p.t - k) % p.t;
     if k == mirrored {
@@ -113,7 +113,7 @@ fn set_pair(k: u32, pair: u32, v: vec4<f32>) {
     }
 }
 
-// Of frequency k where the others count `inner`: those that are their own mirror, 1.
+// Weight of frequency k: 1 for those that are their own mirror, `inner` for the others.
 fn weight_of(k: u32) -> f32 {
     return select(p.inner, 1.0, 2u * k % p.t == 0u);
 }

@@ -1,7 +1,7 @@
 // What every kernel of matrix products has: its parameters, where elements lie, and the epilogue.
 //   y[s, i, j] = activation(sum_l a[s, i, l] b[s, l, j] + bias[j])   or, where ADD, that added to y
 // a: [batch, m, k], or [batch, k, m] where TRANSPOSE_A; b: [batch, k, n], or [batch, n, k] where TRANSPOSE_B, `b_batch`
-// elements apart (0: one b for all); bias: [n] where BIAS (else the binding stands for a, and is not read); y: [batch, m, n].
+// elements apart (0: one b for all); bias: [n] where BIAS (else the binding is not read); y: [batch, m, n].
 // Each begins at element `a_first`, .. of its buffer: other kernels multiply blocks of larger matrices.
 // A long sum with few outputs (the gradient of a weight) would keep only a few workgroups busy: it is made in parts, sums over
 // k_part terms each, [parts, m, n], which `join` of matmul.wgsl adds in order: the same bits every time.

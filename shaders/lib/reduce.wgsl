@@ -1,6 +1,6 @@
 // Reductions over the WG invocations of a workgroup, WG a power of two, by a tree in WG * 4 bytes of workgroup memory. All invocations
 // must call them, in uniform control flow, and all get the result. The order of the additions is fixed: the same bits
-// every time. No subgroup operations: their order is the driver's, and the tree's 6 to 8 barriers are little beside the
+// every time. No subgroup operations: their order is the driver's, and the tree's 6 to 8 barriers cost little compared with the
 // memory traffic of the rows reduced here.
 //!import math
 

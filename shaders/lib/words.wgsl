@@ -3,7 +3,7 @@
 //!import philox
 //!import step
 
-// Of a word the upper 24 bits make a number in [0, 1).
+// The upper 24 bits of a word make a number in [0, 1).
 const ULP: f32 = 1.0 / 16777216.0;
 
 // The words of elements 4 quad, 4 quad + 1, ...

@@ -46,7 +46,7 @@ fn examples() -> Vec<(&'static str, Example)> {
 /// Checks every kernel on `device`.
 ///
 /// # Errors
-/// Those of compiling and running; a kernel that computes something wrong is in the list instead.
+/// Errors of compiling and running; a kernel that computes something wrong is in the list instead.
 pub fn check(device: &Device) -> Result<Vec<Checked>> {
     let mut all: Vec<Checked> = vec![];
     for (kernel, example) in examples() {

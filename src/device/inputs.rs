@@ -15,7 +15,7 @@ impl Inputs {
         Inputs { read: plan.inputs.clone(), unread: plan.unread.clone() }
     }
 
-    /// The place of input `name` among those of the plan, if `len` values of `dtype` can be written to it; None where nothing
+    /// The number of input `name` among those of the plan, if `len` values of `dtype` can be written to it; None where nothing
     /// depends on it.
     ///
     /// # Errors

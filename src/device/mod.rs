@@ -41,7 +41,7 @@ pub struct Timing {
     pub kernel: &'static str,
     pub calls: u64,
     pub seconds: f64,
-    /// Of one call.
+    /// The cost of one call.
     pub cost: Cost,
 }
 

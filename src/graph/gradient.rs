@@ -5,7 +5,7 @@ use super::Var;
 /// The gradient of a scalar by one parameter.
 #[derive(Clone, Copy)]
 pub enum Gradient<'g> {
-    /// Of the parameter's own shape.
+    /// A tensor of the parameter's own shape.
     Dense(Var<'g>),
     /// Only some rows of a table; all others are 0.
     Rows(RowGradient<'g>),

@@ -87,7 +87,7 @@ pub(crate) struct Inner {
     pub again: bool,
     /// Values that depend on parameters alone, by name.
     prepared: HashMap<String, Value>,
-    /// Those of them that another plan has computed, which are states here.
+    /// The ones that another plan has computed, which are states here.
     kept: HashMap<String, Spec>,
 }
 

@@ -33,7 +33,7 @@ pub trait Op: Any + Debug + Send + Sync {
     fn cpu_f32(&self, a: &Args<f32>);
     fn cpu_f64(&self, a: &Args<f64>);
 
-    /// A faster f32 form, judged against the twin in f64 by the same harness. False: there is none for these shapes.
+    /// A faster f32 form, judged against the twin in f64 by the same harness. False: it does not support these shapes.
     fn cpu_fast(&self, _a: &Args<f32>) -> bool {
         false
     }
@@ -61,7 +61,7 @@ pub trait Op: Any + Debug + Send + Sync {
         None
     }
 
-    /// On a CPU: a matrix among the inputs that this op's parts had better find transposed, and the op that takes it so.
+    /// On a CPU: the number of an input, a matrix, that is faster to read transposed, and the op that reads it so.
     fn with_transposed(&self, _s: &Shapes) -> Option<(usize, Arc<dyn Op>)> {
         None
     }
@@ -74,7 +74,7 @@ pub trait Op: Any + Debug + Send + Sync {
 }
 
 /// An op that falls into parts along the leading axis of its operands: run on a range of the parts, with operands cut
-/// accordingly, it gives that range of its outputs. The CPU device runs runs of such nodes tile by tile
+/// accordingly, it gives that range of its outputs. The CPU device runs sequences of such nodes tile by tile
 /// ([`super::strips`]), so that what they hand to one another stays in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {

@@ -195,7 +195,7 @@ impl Operands {
         self.number(which.into(), self.scratch.iter().copied(), "scratch").expect("scratch is not optional")
     }
 
-    /// Where operand `name` of an op with so many inputs lies; None if there is none of that name. Outputs come first: one that
+    /// Where operand `name` of an op with this number of inputs lies; None if no operand has that name. Outputs come first: one that
     /// is written over a state shares the state's name and place.
     pub fn find(&self, name: &str, inputs: usize) -> Option<Place> {
         let output = self.outputs.iter().position(|d| d.name == name).map(Place::Output);

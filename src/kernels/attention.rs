@@ -18,7 +18,7 @@ use bytemuck::{Pod, Zeroable};
 /// key) and, where `p` > 0, step. Outputs y \[B, L, H * head_dim\] and lse \[B, H, L\], the log of each query's sum of
 /// exponentials, for the backward pass alone:
 ///
-/// `y_i = sum_j f_ij exp(scale q_i . k_j - lse_i) v_j` over the keys that are kept and, if `causal`, not behind i.
+/// `y_i = sum_j f_ij exp(scale q_i . k_j - lse_i) v_j` over the keys that are kept and, if `causal`, not after i.
 ///
 /// f is dropout on the weights: 0 with probability `p`, else 1 / (1 - p); its counter is the element of \[B, H, L, L\]. A
 /// query with nothing to attend to gives 0.
@@ -68,7 +68,7 @@ impl Heads {
         self.len * self.pitch()
     }
 
-    /// Of one of the batch: row i of head h.
+    /// Elements of row i of head h, within one sequence.
     fn row(&self, h: usize, i: usize) -> std::ops::Range<usize> {
         let first = i * self.pitch() + h * self.head_dim;
         first..first + self.head_dim
@@ -119,7 +119,7 @@ impl Attention {
             return x.fail(format!("{dim} do not make {} heads of 1 to {most}", self.heads));
         }
         if !(0.0..1.0).contains(&self.p) {
-            return x.fail(format!("a probability of {} drops everything or is none", self.p));
+            return x.fail(format!("a probability of {} must be at least 0 and less than 1", self.p));
         }
         if self.p > 0.0 {
             let weights = [batch, self.heads, len, len].iter().try_fold(1usize, |n, &extent| n.checked_mul(extent));
@@ -249,7 +249,7 @@ impl Attention {
         })
     }
 
-    /// Queries of the block that key `j` is behind.
+    /// The number of queries of the block that come before key `j`, and so do not see it.
     #[inline(always)]
     fn early(&self, block: &Block, j: usize) -> usize {
         if self.causal { j.saturating_sub(block.start) } else { 0 }

@@ -70,7 +70,7 @@ impl Broadcast {
         text
     }
 
-    /// WGSL for the place in input `i` of output element `i`.
+    /// WGSL for the index in input `i` of output element `i`.
     pub(super) fn wgsl_index(&self, i: usize) -> String {
         if self.plain[i] {
             return "i".into();

@@ -55,7 +55,7 @@ impl Dims {
     }
 }
 
-/// Sequences that the fast forms take through a place together: one product for all.
+/// Sequences that the fast forms take through a position together: one product for all.
 const BLOCK: usize = 32;
 
 impl Conv {
@@ -101,7 +101,7 @@ impl Op for Conv {
             to.push(("x", dy.graph().push(ConvBackward, &[weight, dy])));
         }
         if node.wants("weight") {
-            // What each place of y saw, side by side: then a product over all places.
+            // What each position of y saw, side by side: then a product over all positions.
             let seen: Vec<Var> = (0..s.h).map(|i| x.slice(1, i, s.positions())).collect();
             let seen = dy.graph().concat(2, &seen);
             to.push(("weight", flat(dy).t_matmul(flat(seen)).reshape(weight.shape())));
@@ -263,7 +263,7 @@ mod tests {
         };
         assert_eq!(infer([4, 2, 5]).unwrap()[..], [2, 2, 4]);
         let message = infer([4, 4, 5]).unwrap_err();
-        assert!(message.contains("filters of height 4 over 3 places") && message.contains("[4, 4, 5]"), "{message}");
+        assert!(message.contains("filters of height 4 over 3 positions") && message.contains("[4, 4, 5]"), "{message}");
         assert!(infer([4, 2, 6]).unwrap_err().contains("weight is [4, 2, 6], expected [n, h, d]"));
         assert!(infer([3, 2, 5]).unwrap_err().contains("bias is [4], expected [n] = [3]"));
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scale {
-    /// Those of `Full`, where it matters more: a product of 4096 x 4096 x 4096, a softmax loss over a million items.
+    /// As `Full`, with larger sizes where that matters: a product of 4096 x 4096 x 4096, a softmax loss over a million items.
     Large,
     /// Sizes that no cache holds, and enough runs for a spread.
     Full,
@@ -81,7 +81,7 @@ pub struct Example {
     pub by: Vec<usize>,
     /// Nodes that count; none: all.
     timed: &'static [&'static str],
-    /// Of operands stored as f16, for GPUs that can.
+    /// Operands are stored as f16, for GPUs that can.
     pub half: bool,
     pub product: Option<Product>,
 }
@@ -138,7 +138,7 @@ impl Example {
         Example { half: true, timed, ..self }
     }
 
-    /// Of all nodes, those called `timed`.
+    /// Only the nodes called `timed` count.
     pub fn timed(self, timed: &'static [&'static str]) -> Example {
         Example { timed, ..self }
     }
@@ -202,7 +202,7 @@ impl Example {
         self.timed.is_empty() || self.timed.contains(&kernel)
     }
 
-    /// Of what is timed.
+    /// The cost of what is timed.
     pub fn cost(&self) -> Result<Cost> {
         let plan = self.plan(false, self.half)?;
         let nodes = plan.nodes.iter().filter(|n| self.counts(n.op.name())).map(|n| n.cost());

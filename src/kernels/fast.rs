@@ -22,7 +22,7 @@ pub fn wide<R>(f: impl FnMut() -> R) -> R {
 
 macro_rules! on_numbers {
     ($($function:ident)*) => {$(
-        /// Of one number: see [`lanes`].
+        /// For one number: see [`lanes`].
         #[inline(always)]
         pub fn $function(x: f32) -> f32 {
             lanes::$function(Lanes(pulp::Scalar, x)).1

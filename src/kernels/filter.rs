@@ -64,7 +64,7 @@ impl Op for Filter {
             to.push(("x", g.push(Filter { conjugate: !self.conjugate }, &[dy, weight, table])));
         }
         if node.wants("weight") {
-            // Of the conjugate filter the two change places: conj(W) D = conj(W conj(D)).
+            // In the conjugate filter the two are exchanged: conj(W) D = conj(W conj(D)).
             let (x, dy) = if self.conjugate { (dy, x) } else { (x, dy) };
             to.push(("weight", g.push(FilterWeight, &[x, dy, table])));
         }

@@ -79,9 +79,9 @@ pub struct Params {
     /// Sequences that a workgroup sums over.
     pub chunk: u32,
     pub scale: f32,
-    /// Of the frequencies that are not edges.
+    /// Weight of the frequencies that are not edges.
     pub inner: f32,
-    /// Of the filter's imaginary part.
+    /// Sign of the filter's imaginary part.
     pub sign: f32,
     pub radices: [u32; Params::STAGES],
 }
@@ -316,12 +316,12 @@ impl<'a, S: Simd> Sequence<'a, S> {
         [self.table[2 * at], self.table[2 * at + 1]].map(|w| self.simd.splat_f32s(w))
     }
 
-    /// A stage of radix R behind stages whose radices multiply to `done`.
+    /// A stage of radix R, after stages whose radices multiply to `done`.
     #[inline(always)]
     fn stage<const R: usize>(&mut self, done: usize) {
         let s = self.simd;
         let left = self.t / (done * R);
-        // Of each of the R inputs and outputs of a k there are `n` vectors side by side.
+        // Each of the R inputs and outputs of a k is `n` vectors side by side.
         let n = left * self.width;
         let roots: [_; R] = std::array::from_fn(|i| self.factor(i * (self.t / R)));
         for k in 0..done {

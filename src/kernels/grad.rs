@@ -67,7 +67,7 @@ struct Pass<'g> {
     /// What is asked for.
     kept: HashSet<Value>,
     grads: HashMap<Value, Var<'g>>,
-    /// Of each table: the gathers from it, as (indices, gradient of the gathered rows).
+    /// The gathers from each table, as (indices, gradient of the gathered rows).
     gathered: HashMap<Value, Vec<(Value, Var<'g>)>>,
     /// Values of checkpointed regions, to their recomputed counterparts.
     again: HashMap<Value, Value>,
@@ -110,7 +110,10 @@ impl<'g> Pass<'g> {
         };
         let result = self.graph.scope(&format!("{}'", node.scope), || op.grad(&view))?;
         if result.refused {
-            return Err(Error::shape(&node.scope, "has no gradient rule, and a trainable parameter lies behind it"));
+            return Err(Error::shape(
+                &node.scope,
+                "has no gradient rule, and a trainable parameter is among what it is computed from",
+            ));
         }
         for (input, dx) in result.to {
             let input = view.operands.input_number(input).expect("a gradient is of an input that there is");

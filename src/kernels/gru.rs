@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 /// r = sigmoid(x_r + W_r h + b_r), z = sigmoid(x_z + W_z h + b_z), n = tanh(x_n + r (W_n h + b_n)), h <- (1 - z) n + z h.
 ///
 /// Inputs: x \[B, T, 3H\], the inputs' part of the gates r, z, n with its bias; the weight of the state \[H, 3H\] (PyTorch's
-/// transposed) and its bias \[3H\]; keep \[B, T\], 0 = a place that carries the state on unchanged.
+/// transposed) and its bias \[3H\]; keep \[B, T\], 0 = a position that keeps the state unchanged.
 /// Outputs: the states \[B, T, H\]; r, z, n and W_n h + b_n \[B, T, 4H\], for the backward pass alone.
 #[derive(Debug, Clone, Copy)]
 pub struct Gru;
@@ -45,7 +45,7 @@ fn launch(entry: &'static str, states: &[usize], bytes: usize, gates: usize, cap
         )));
     }
     let invocations = h.next_power_of_two().clamp(64, 1 << caps.max_invocations.min(256).ilog2());
-    // Of each step an invocation's units twice, and for each of them the gates and a sum of `terms`.
+    // An invocation goes through its units twice in each step, and for each of them the gates and a sum of `terms`.
     let of_one = |inner: usize| turns_of(h.div_ceil(invocations), inner);
     let turns = of_one(0) + turns_of(t, of_one(turns_of(3, 0)) + of_one(turns_of(terms, 0)));
     let launch = Launch::of("gru", entry).constant("H", h as u32).params(Params { batch: batch as u32, t: t as u32 });
@@ -118,7 +118,7 @@ fn step(x: &[f32], bias: &[f32], sums: &[f32], state: &[f32], y: &mut [f32], sav
     y.iter_mut().zip(n).zip(z).zip(state).for_each(|(((y, n), z), state)| *y = *n + z * (state - *n));
 }
 
-/// The N parts of `h` elements that lie in `x` one behind the other.
+/// The N parts of `h` elements that lie in `x` one after the other.
 #[inline(always)]
 fn parts<const N: usize>(x: &[f32], h: usize) -> [&[f32]; N] {
     std::array::from_fn(|i| &x[i * h..][..h])
@@ -219,8 +219,8 @@ impl Op for Gru {
 }
 
 /// Inputs: the weight as PyTorch has it \[3H, H\], keep, both outputs of the forward pass, dy. Outputs: dx \[B, T, 3H\]; dsums
-/// \[B, T, 3H\], the gradient of W h + b at each place; the state before each place \[B, T, H\], with which the gradient of
-/// the weight is one product over all places.
+/// \[B, T, 3H\], the gradient of W h + b at each position; the state before each position \[B, T, H\], with which the gradient of
+/// the weight is one product over all positions.
 #[derive(Debug, Clone, Copy)]
 pub struct GruBackward;
 

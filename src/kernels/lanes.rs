@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn close_to_f64_over_the_whole_range() {
-        // Of a length that leaves a rest of any vector's.
+        // A length that is no multiple of any vector's.
         let x: Vec<f32> = (0..153_847).map(|i| -100.0 + 1.3e-3 * i as f32).collect();
         let close = |name: &str, all: [Vec<f32>; 2], within: f64, want: &dyn Fn(f64) -> Option<f64>| {
             for (got, &x) in all.iter().flat_map(|got| got.iter().zip(&x)) {

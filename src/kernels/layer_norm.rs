@@ -98,7 +98,7 @@ impl pulp::WithSimd for Normalise<'_> {
 }
 
 /// The gradients by the rows `s`.
-struct Slopes<'a> {
+struct Gradients<'a> {
     rms: bool,
     s: &'a [f32],
     gain: &'a [f32],
@@ -107,12 +107,12 @@ struct Slopes<'a> {
     dx: &'a mut [f32],
 }
 
-impl pulp::WithSimd for Slopes<'_> {
+impl pulp::WithSimd for Gradients<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, simd: S) {
-        let Slopes { rms, s, gain, stats, dy, dx } = self;
+        let Gradients { rms, s, gain, stats, dy, dx } = self;
         let d = gain.len();
         let (gain, gain_rest) = S::as_simd_f32s(gain);
         let all = s.chunks_exact(d).zip(stats.chunks_exact(2)).zip(dy.chunks_exact(d));
@@ -265,8 +265,10 @@ impl Op for LayerNorm {
             return x.fail("nothing to normalise");
         }
         if !(0.0..1.0).contains(&self.p) || (self.p > 0.0 && !self.residual) {
-            return x
-                .fail(format!("a probability of {} drops everything, is none, or has no residual to drop", self.p));
+            return x.fail(format!(
+                "a probability of {} must be at least 0 and less than 1, and needs a residual to drop from",
+                self.p
+            ));
         }
         Ok(x.declared())
     }
@@ -349,13 +351,13 @@ impl Op for LayerNorm {
 }
 
 impl LayerNormBackward {
-    /// Calls `slopes(s, stats, dy, dsum, dx)` for each block of `block` rows and, with dropout, `drop(first element, dr)` on
+    /// Calls `gradients(s, stats, dy, dsum, dx)` for each block of `block` rows and, with dropout, `drop(first element, dr)` on
     /// a copy of dx.
     fn each<T: Real>(
         &self,
         a: &Args<T>,
         block: usize,
-        slopes: impl Fn(&[T], &[T], &[T], Option<&[T]>, &mut [T]) + Sync,
+        gradients: impl Fn(&[T], &[T], &[T], Option<&[T]>, &mut [T]) + Sync,
         drop: impl Fn(usize, &mut [T]) + Sync,
     ) {
         let n = block * a.shape("given_s").last_dim();
@@ -364,7 +366,7 @@ impl LayerNormBackward {
         let one = |i: usize, dx: &mut [T]| {
             let range = i * n..i * n + dx.len();
             let stats = &stats[i * 2 * block..];
-            slopes(&s[range.clone()], stats, &dy[range.clone()], dsum.map(|dsum| &dsum[range]), dx);
+            gradients(&s[range.clone()], stats, &dy[range.clone()], dsum.map(|dsum| &dsum[range]), dx);
         };
         if self.norm.p == 0.0 {
             par_rows(a.out("dx"), n, 6 * n, one);
@@ -435,7 +437,7 @@ impl Op for LayerNormBackward {
             a,
             BLOCK,
             |s, stats, dy, dsum, dx| {
-                arch.dispatch(Slopes { rms: self.norm.rms, s, gain, stats, dy, dx: &mut *dx });
+                arch.dispatch(Gradients { rms: self.norm.rms, s, gain, stats, dy, dx: &mut *dx });
                 if let Some(dsum) = dsum {
                     wide(
                         #[inline(always)]

@@ -13,7 +13,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// y = log det A = 2 sum_i log l_ii by Cholesky's A = L L^T, of each A \[.., n, n\], symmetric and positive definite, n at most
 /// 64. Outputs y \[..\] and the inverses \[.., n, n\], for the backward pass alone: dA = dy A^-1. Only the lower triangle of A is
-/// read. Of a matrix that is not positive definite the results mean nothing.
+/// read. The results for a matrix that is not positive definite mean nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct LogDet;
 
@@ -46,7 +46,7 @@ impl LogDet {
                 }
             }
             y[0] = T::of(2.0) * (0..n).map(|j| l[j * n + j].ln()).sum();
-            // The inverse X of L: x_ij in place (j, i), above the diagonal.
+            // The inverse X of L: x_ij at (j, i), above the diagonal.
             let diagonal = |l: &[T], i: usize| T::ONE / l[i * n + i];
             for j in 0..n {
                 for i in j + 1..n {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 mod cpu;
 
-/// What the epilogue applies to `a b + bias`. Each one's slope can be told from its value.
+/// What the epilogue applies to `a b + bias`. The derivative of each follows from its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activation {
     #[default]

@@ -150,7 +150,7 @@ impl MomentsBackward {
     }
 }
 
-/// Operands of the gradient for one sequence, and `g`, which is the same for all its places.
+/// Operands of the gradient for one sequence, and `g`, which is the same for all its positions.
 struct Sequence<'a, T> {
     k: usize,
     d: usize,

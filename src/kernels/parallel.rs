@@ -61,7 +61,7 @@ pub fn par_rows2<T: Send, U: Send>(
     }
 }
 
-/// As [`par_rows`], over outputs that have the same number of rows, of the lengths given beside them; the last may be shorter.
+/// As [`par_rows`], over outputs that have the same number of rows, each with the length of its rows; the last may be shorter.
 pub fn par_blocks<T: Send, const N: usize>(
     outputs: [(&mut [T], usize); N],
     work: usize,

@@ -60,7 +60,7 @@ pub(super) struct Mask<'a> {
 }
 
 impl Mask<'_> {
-    /// Of one element of the whole tensor.
+    /// The factor of one element of the whole tensor.
     pub fn factor<T: Real>(&self, element: usize) -> T {
         let dropped = unit(words(self.step, self.key, element / 4)[element % 4]) < self.p;
         if dropped { T::ZERO } else { T::ONE / (T::ONE - T::of(self.p as f64)) }
@@ -218,7 +218,7 @@ impl Op for Dropout {
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
         if !(0.0..1.0).contains(&self.p) {
-            return x.fail(format!("a probability of {} drops everything or is none", self.p));
+            return x.fail(format!("a probability of {} must be at least 0 and less than 1", self.p));
         }
         Ok(x.declared())
     }

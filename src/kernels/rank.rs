@@ -98,7 +98,7 @@ impl Op for Pick {
         launch("pick", s, 0, caps)
     }
 
-    /// Of the scores, one a row.
+    /// One score a row is read.
     fn cost(&self, s: &Shapes) -> Cost {
         let ids = s.spec("ids").bytes() + s.spec("wanted").bytes();
         Cost { bytes: (ids + 2 * s.outputs[0].bytes()) as u64, flops: 0 }
@@ -147,7 +147,7 @@ fn in_tile<T: Real>(row: &[T], bar: T, tile: &[u32], out: &[u32]) -> ([u32; Rank
         level += u32::from(s == bar);
         broken += u32::from(!s.is_finite());
     }
-    // Of items one after the other, as they mostly are, each one's column is known; else it is looked for.
+    // Where items are consecutive numbers, as they mostly are, the column of each is known; else it is searched for.
     let first = tile.first().copied().unwrap_or(0);
     let gapless = tile.last().is_some_and(|last| (last - first) as usize + 1 == tile.len());
     let (mut out_above, mut out_level) = (0, 0);

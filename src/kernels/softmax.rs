@@ -14,7 +14,7 @@ use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
 /// Softmax of `x` over `axis`, where the optional second input `keep` (u32) is not 0. `keep` has the shape of `x`, or
-/// that without the axes behind `axis`. Slices with nothing kept give zeros.
+/// that without the axes after `axis`. Slices with nothing kept give zeros.
 #[derive(Debug, Clone, Copy)]
 pub struct Softmax {
     pub axis: usize,
@@ -54,7 +54,7 @@ fn launch([columns, slices]: [&'static str; 2], x: &Shape, axis: usize, caps: &C
 }
 
 impl Softmax {
-    /// Whether `keep` has an entry for each element, not only for each place along the axis.
+    /// Whether `keep` has an entry for each element, not only for each position along the axis.
     fn full_mask(&self, x: &Shape, keep: &Shape) -> bool {
         keep.len() == x.len() && x.around(self.axis).2 > 1
     }

@@ -51,7 +51,7 @@ pub fn assemble(source: &Source, constants: &[(&str, u32)], reverse: bool) -> As
 }
 
 impl Assembled {
-    /// The place of line `line` (from 1) of the text: `shaders/softmax.wgsl:12`.
+    /// The file and line of line `line` (from 1) of the text: `shaders/softmax.wgsl:12`.
     pub fn locate(&self, line: usize) -> String {
         let line = line.saturating_sub(1);
         let (first, name) = self.pieces.iter().rev().find(|(first, _)| *first <= line).expect("the text has pieces");
@@ -256,7 +256,7 @@ fn converted(text: &str, halves: &[(&str, Element)]) -> String {
     out
 }
 
-/// The place of the bracket that closes the one that `text` begins with.
+/// The position of the bracket that closes the one that `text` begins with.
 fn closing(text: &str) -> usize {
     let mut depth = 0;
     let closes = |(_, c): &(usize, char)| {

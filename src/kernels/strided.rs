@@ -398,7 +398,7 @@ impl Op for Pad {
     copying!(Operands::new().any("x", "..").out("y"), true, |op, s| along(op.axis, s));
 }
 
-/// The inputs one behind the other along `axis`.
+/// The inputs one after the other along `axis`.
 #[derive(Debug, Clone, Copy)]
 pub struct Concat {
     pub axis: usize,
@@ -431,7 +431,7 @@ impl Op for Concat {
         for i in 0..x.len() {
             x.dtype(i, x.specs[0].dtype)?;
             if x.shape(i).len() != x.shape(0).len() || x.shape(i).without(self.axis) != x.shape(0).without(self.axis) {
-                return x.fail(format!("extents besides axis {} differ", self.axis));
+                return x.fail(format!("extents other than that of axis {} differ", self.axis));
             }
             extent += x.shape(i)[self.axis];
         }

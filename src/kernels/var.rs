@@ -185,7 +185,7 @@ impl<'g> Var<'g> {
 
     /// The states \[B, T, H\] of a GRU whose inputs give `self` \[B, T, 3H\] to its gates r, z, n, which is
     /// `x.linear(weight_ih, Some(bias_ih), Activation::None)`; weight \[3H, H\] and bias \[3H\] are the state's own, all as
-    /// PyTorch has them. A place where `keep` \[B, T\] is 0 carries the state on, so that the last place holds the last state
+    /// PyTorch has them. A position where `keep` \[B, T\] is 0 keeps the state, so that the last position holds the last state
     /// whichever end the padding is at.
     pub fn gru(self, weight: Var<'g>, bias: Var<'g>, keep: Var<'g>) -> Var<'g> {
         let outputs = self.graph.try_push(Gru, &[self, weight.transpose(), bias, keep.nonzero()]);
@@ -226,7 +226,7 @@ impl<'g> Var<'g> {
     }
 
     /// Scaled dot-product attention of these queries over `keys` and `values`, all `[B, L, heads * head_dim]` with heads side
-    /// by side, where `keep` `[B, L]` is not 0 and, if `causal`, no key is behind its query. Queries with nothing to attend
+    /// by side, where `keep` `[B, L]` is not 0 and, if `causal`, the key is not after its query. Queries with nothing to attend
     /// to give zeros. `dropout` zeroes weights with that probability; the mask is drawn from (seed, scope, step).
     pub fn attention(
         self,

@@ -97,7 +97,7 @@ mod tests {
                 assert_eq!(Watch::step(mark, now), Some(step), "{now}");
             }
         }
-        // Of another training over the same states.
+        // A mark of another training over the same states.
         assert_eq!(Watch::step(8.0, 3), Some(7));
     }
 }

@@ -272,9 +272,9 @@ impl Store {
 
 struct Memories {
     pool: Vec<Block>,
-    /// Of each thread, for the tile that it has in hand; strips share them, since they run one after the other.
+    /// For each thread, the buffers of the tile that it works on; strips share them, since they run one after the other.
     tiles: Vec<Vec<Block>>,
-    /// Those of the thread whose operands are being placed.
+    /// The buffers of the thread whose operands are being placed.
     tile: Vec<Block>,
     /// What the tiles of the strip that is running sum up.
     sums: Block,
@@ -302,7 +302,7 @@ struct Node {
     inputs: Vec<Operand>,
     outputs: Vec<Operand>,
     calls: u64,
-    /// Of all threads of a strip.
+    /// Summed over all threads of a strip.
     nanoseconds: AtomicU64,
 }
 

@@ -37,7 +37,7 @@ struct Tiled {
 // SAFETY: pointers into memory that the runner keeps alive; a worker is used by the thread that holds its lock.
 unsafe impl Send for Tiled {}
 
-/// An output that is the sum of what the tiles left at `tiles`, one behind the other.
+/// An output that is the sum of what the tiles left at `tiles`, one after the other.
 struct Sum {
     output: Operand,
     tiles: *mut u8,
@@ -104,7 +104,7 @@ impl Strip {
             (0..self.shape.tiles()).into_par_iter().with_max_len(1).try_for_each(tile)?;
         }
         for sum in &self.sums {
-            // SAFETY: the tiles' sums lie one behind the other, and no node runs now.
+            // SAFETY: the tiles' sums lie one after the other, and no node runs now.
             match precision {
                 Precision::F64 => unsafe { sum.add::<f64>(self.shape.tiles()) },
                 _ => unsafe { sum.add::<f32>(self.shape.tiles()) },

@@ -17,7 +17,7 @@ pub struct Bound {
 /// What `node` launches on an adapter of `caps`.
 ///
 /// # Errors
-/// Those of the op, and where a launch's loops are longer than the driver lets them run.
+/// The op's errors; a launch whose loops are longer than the driver lets them run.
 pub fn launches(node: &Planned, caps: &Caps) -> Result<Vec<Launch>> {
     if node.op.is_view() || node.outputs.iter().all(|y| y.spec.shape.elements() == 0) {
         return Ok(vec![]);

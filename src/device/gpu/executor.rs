@@ -55,7 +55,7 @@ struct Dispatch {
 
 struct Node {
     planned: Planned,
-    /// Of all dispatches.
+    /// Its range of all dispatches.
     dispatches: Range<usize>,
 }
 
@@ -332,7 +332,7 @@ impl Runner {
         self.shared.wait(None)
     }
 
-    /// An error that names the first value behind which the last run wrote, on a device opened with
+    /// An error that names the first value past whose end the last run wrote, on a device opened with
     /// [`GpuOptions::guard`](super::GpuOptions::guard).
     pub fn check_guards(&self) -> Result<()> {
         let values = self.guarded.iter().map(String::as_str).zip(&self.memory.pool);
@@ -340,7 +340,7 @@ impl Runner {
         for (name, block) in values.chain(states.filter(|_| self.shared.options.guard)) {
             if let Some((bytes, word)) = block.broken_guard()? {
                 return Err(Error::Failed(format!(
-                    "{name}: something wrote {bytes} bytes behind the end of it (0x{word:08x}, {})",
+                    "{name}: something wrote {bytes} bytes past the end of it (0x{word:08x}, {})",
                     f32::from_bits(word)
                 )));
             }
@@ -374,7 +374,7 @@ fn group(
     )
 }
 
-/// The dispatches of each submission: cut where the estimate exceeds what one may take. Those of a node count alike.
+/// The dispatches of each submission: cut where the estimate exceeds what one may take. All dispatches of a node count alike.
 fn submissions(nodes: &[Node]) -> Vec<Range<usize>> {
     let mut ranges = vec![];
     let (mut start, mut seconds) = (0, 0.0);

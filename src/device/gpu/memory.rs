@@ -9,7 +9,7 @@ use wgpu::BufferUsages;
 
 /// A NaN that no kernel makes: what guarded values hold before a run.
 const POISON: u32 = 0x7fc0_dead;
-/// Bytes behind a guarded value, within its binding.
+/// Bytes after a guarded value, within its binding.
 pub(super) const GUARD_BYTES: usize = 1024;
 
 /// A storage buffer, counted while it lives.
@@ -17,7 +17,7 @@ pub(super) struct Block {
     pub buffer: wgpu::Buffer,
     /// Bytes of the value; a guard may follow.
     pub bytes: usize,
-    /// Of its guard.
+    /// Seed of its guard.
     seed: u32,
     shared: Arc<Shared>,
 }
@@ -56,13 +56,13 @@ impl Block {
         self.shared.queue.write_buffer(&self.buffer, at as u64, bytemuck::cast_slice(&words));
     }
 
-    /// A NaN of this buffer and place: what a kernel copies from behind another value does not pass for it.
+    /// A NaN for this buffer and position: what a kernel copies from after another value is not mistaken for it.
     fn guard_word(&self, i: usize) -> u32 {
         let mixed = (self.seed ^ (i as u32).wrapping_mul(0x85eb_ca6b)).wrapping_mul(0x9e37_79b9);
         0x7fc0_0000 | mixed >> 10
     }
 
-    /// The first guard word that was written to: (bytes behind the value, what it holds).
+    /// The first guard word that was written to: (bytes after the value, what it holds).
     pub fn broken_guard(&self) -> Result<Option<(usize, u32)>> {
         let from = self.guard_start();
         let bytes = download(&self.shared, &self.buffer, from, self.buffer.size() as usize - from)?;

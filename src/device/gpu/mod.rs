@@ -57,7 +57,7 @@ pub struct GpuOptions {
     pub reverse: bool,
     /// Bounds checks and bounded loops in shaders, where the driver has none of its own.
     pub checked: bool,
-    /// Every value gets a buffer of its own, filled with NaN before each run and with guard words behind the value: see
+    /// Every value gets a buffer of its own, filled with NaN before each run and with guard words after the value: see
     /// [`Runner::check_guards`]. Slow.
     pub guard: bool,
     /// Take subgroup variants where the adapter has them.
@@ -217,7 +217,7 @@ impl Shared {
     }
 
     fn staging(&self) -> MutexGuard<'_, memory::Staging> {
-        // A panic elsewhere leaves at worst a mapped buffer behind, which the next use reports.
+        // A panic elsewhere leaves at worst a mapped buffer, which the next use reports.
         self.staging.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

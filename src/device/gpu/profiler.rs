@@ -9,7 +9,7 @@ use wgpu::BufferUsages;
 pub(super) struct Profiler {
     queries: Option<Queries>,
     pub calls: u64,
-    /// Of all calls, by node.
+    /// Seconds of all calls, by node.
     pub seconds: Vec<f64>,
 }
 

@@ -47,7 +47,7 @@ pub fn run(chain: &Chain, a: &Args<f32>) -> bool {
 struct Place {
     row: [usize; RANK],
     column: usize,
-    /// Of all elements of the output.
+    /// All elements of the output.
     at: usize,
 }
 
@@ -92,7 +92,7 @@ impl<'a> Source<'a> {
         self.outer.iter().zip(row).map(|(stride, c)| stride * c).sum()
     }
 
-    /// The elements for the block of the output that starts at `place`: where they lie, if they do so side by side, else
+    /// The elements for the block of the output that starts at element `place`: where they lie, if they do so side by side, else
     /// copied into `block`.
     #[inline(always)]
     fn load(&self, b: &Broadcast, place: &Place, block: &'a mut [f32]) -> &'a [f32] {
