@@ -2,7 +2,7 @@
 //! graph, an optimiser adds its own, and [`plan::Plan`] makes of it what a device runs step after step.
 //!
 //! Here is what a graph, an op and a plan are. Which ops there are, the arithmetic on [`Var`], the gradients and the rewriting of
-//! nodes before they are planned is the business of [`crate::kernels`].
+//! nodes before they are planned is the business of the kernels, which stand above.
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, Shape, Spec, Tensor};

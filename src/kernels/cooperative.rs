@@ -2,18 +2,24 @@
 
 use super::example::{Example, Fill, Scale};
 use super::launch::turns_of;
-use super::matmul::{Dims, Layout};
 use super::{Caps, Cooperative, Launch};
 use crate::error::Result;
 
-/// A workgroup of cooperative.wgsl for each tile of a product, or of each of its parts.
-pub(super) fn launch(launch: Launch, of: Cooperative, d: Dims, parts: usize, caps: &Caps) -> Result<Launch> {
+/// A workgroup of cooperative.wgsl for each tile of products \[batch, m, n\], or of each of the `parts` of their sums, of `terms`
+/// terms.
+pub(super) fn launch(
+    launch: Launch,
+    of: Cooperative,
+    [batch, m, n]: [usize; 3],
+    [parts, terms]: [usize; 2],
+    caps: &Caps,
+) -> Result<Launch> {
     let width = 4 * of.size as usize;
-    let tiles = d.batch * d.m.div_ceil(width) * d.n.div_ceil(width);
+    let tiles = batch * m.div_ceil(width) * n.div_ceil(width);
     // What an invocation copies of each operand's tile, and of each of its four matrices in the end.
     let (size, invocations) = (of.size as usize, 4 * of.subgroup as usize);
     let [copies, writes] = [2 * size * size, 4 * size * size].map(|n| n.div_ceil(invocations));
-    let steps = Layout::of(d).k_part.div_ceil(2 * size);
+    let steps = terms.div_ceil(2 * size);
     let turns = turns_of(steps, 2 * turns_of(copies, 0) + turns_of(2, 0)) + 4 * turns_of(writes, 0);
     let l = launch.turns(turns).constant("SIZE", of.size).constant("PARTS", (parts > 1) as u32);
     let l = if of.fixed { l.constant("SUBGROUP", of.subgroup) } else { l };

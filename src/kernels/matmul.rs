@@ -71,12 +71,12 @@ struct Params {
 }
 
 /// How the shader goes about a product, by its extents alone.
-pub(super) struct Layout {
+struct Layout {
     /// What makes tiles; None: one invocation an output.
     tile: Option<Tile>,
     /// Parts that a long sum is cut into, and the terms of each.
     parts: usize,
-    pub(super) k_part: usize,
+    k_part: usize,
 }
 
 /// A workgroup's outputs: invocations along one side, and blocks of 4 x 4 outputs of each along it.
@@ -123,7 +123,7 @@ impl Layout {
     /// And of the small ones, which have a quarter of the invocations.
     const BUSY_SMALL: usize = 4 * Layout::BUSY;
 
-    pub(super) fn of(d: Dims) -> Layout {
+    fn of(d: Dims) -> Layout {
         let parts = (d.k / Layout::PART).min(Layout::BUSY_SMALL / Tile::SMALL.count(d).max(1));
         if d.batch == 1 && parts >= 2 {
             let k_part = d.k.div_ceil(parts).next_multiple_of(16);
@@ -179,13 +179,16 @@ impl GpuProduct {
             return Ok(vec![tiled("simple", Tile::SMALL).turns(turns_of(d.k, 0)).threads(d.batch * d.m * d.n, caps)?]);
         };
         let (tiles, invocations) = (tile.count(d), tile.side * tile.side);
+        let outputs = [d.batch, d.m, d.n];
         let first = match (self.cooperative(caps), parts) {
-            (Some(of), 1) => cooperative::launch(bind(self.launch("cooperative", "product")), of, d, 1, caps)?,
+            (Some(of), 1) => {
+                cooperative::launch(bind(self.launch("cooperative", "product")), of, outputs, [1, k_part], caps)?
+            }
             (Some(of), _) => {
                 let plain = MatMul::new(self.of.transpose_a, self.of.transpose_b);
                 let sums = GpuProduct { of: plain, first: First { y: 0, ..self.first }, add: false, ..*self };
                 let launch = bind(sums.launch("cooperative", "product").bind("y", self.partial));
-                cooperative::launch(launch, of, d, parts, caps)?
+                cooperative::launch(launch, of, outputs, [parts, k_part], caps)?
             }
             (None, 1) => tiled("tiled", tile).turns(tile.turns(d.k)).groups(tiles, invocations, caps)?,
             (None, _) => tiled("parts", tile).turns(tile.turns(k_part)).groups(parts * tiles, invocations, caps)?,
