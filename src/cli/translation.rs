@@ -1,5 +1,6 @@
 //! What became of the words of a RecBole configuration, as a table.
 
+use comfy_table::ColumnConstraint;
 use std::fmt::Write;
 use wgrec::models::ModelSpec;
 use wgrec::train::config::Line;
@@ -10,6 +11,9 @@ pub fn table(lines: &[Line], spec: &ModelSpec) -> String {
     for line in lines {
         let settings: Vec<String> = line.settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
         table.add_row([&line.word, &line.found, &settings.join(", "), &line.note]);
+    }
+    for column in [0, 2] {
+        table.column_mut(column).expect("four columns").set_constraint(ColumnConstraint::ContentWidth);
     }
     let mut text = format!("{}\n", table.trim_fmt());
     for line in lines.iter().filter(|line| line.differs) {

@@ -231,7 +231,15 @@ impl Config {
     /// Sets one key and reads the whole back, so that an error is known to be of this key.
     pub(crate) fn with_value(self, key: &str, value: toml::Value, source: &dyn Fn(&str) -> String) -> Result<Config> {
         let at = |problem: String| Error::Usage(format!("{}: {key}: {problem}", source(key)));
-        let schema = self.schema_of(key, source)?;
+        let schema = match (self.schema_of(key, source), &value) {
+            (Ok(schema), _) => schema,
+            // The first setting in a section that there is not says more than the section.
+            (Err(e), toml::Value::Table(table)) => match table.iter().next() {
+                Some((name, inner)) => return self.with_value(&format!("{key}.{name}"), inner.clone(), source),
+                None => return Err(e),
+            },
+            (Err(e), _) => return Err(e),
+        };
         earlier::check(key, &value).map_err(at)?;
         match (settings::is_section(&schema), value) {
             (true, toml::Value::Table(table)) => self.with_table(&format!("{key}."), table, source),

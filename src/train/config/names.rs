@@ -154,7 +154,13 @@ pub(super) fn nearest(key: &str, schema: &Schema) -> Option<String> {
         let best = known.iter().filter_map(|key| Some((likeness(key)?, key)));
         best.reduce(|a, b| if b.0 > a.0 { b } else { a }).map(|(_, key)| key.clone())
     };
-    meant(key, &known).or_else(by_likeness)
+    let by_word = || {
+        let likeness = |word: &str| strsim::normalized_damerau_levenshtein(&plain(own(key)), word);
+        let words = WORDS.iter().flat_map(|(_, words)| words.iter()).map(|word| (likeness(word), *word));
+        let (_, word) = words.filter(|(likeness, _)| *likeness > 0.8).max_by(|a, b| a.0.total_cmp(&b.0))?;
+        meant(word, &known)
+    };
+    meant(key, &known).or_else(by_likeness).or_else(by_word)
 }
 
 #[cfg(test)]

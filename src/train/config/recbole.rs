@@ -372,7 +372,8 @@ fn split(value: &Value, grouped: bool) -> Line {
                 Some([train, valid, test]) if train + valid + test > 0.0 => {
                     let sum = train + valid + test;
                     let kind = if grouped { "ratio" } else { "time" };
-                    set("data.split", format!("{kind}:{},{},{}", train / sum, valid / sum, test / sum))
+                    let [train, valid, test] = [train, valid, test].map(|share| (share / sum * 1e6).round() / 1e6);
+                    set("data.split", format!("{kind}:{train},{valid},{test}"))
                 }
                 _ => differs("expected shares of training, validation and test; data.split stays"),
             }

@@ -54,10 +54,8 @@ impl Yaml {
     pub fn over(&self, mut config: Config) -> Result<(Config, Vec<Line>)> {
         let (schema, spec) = (config.schema(), config.model.spec());
         // `model: SASRec` is RecBole's, `model: {dim: 64}` is not; what both have means the same.
-        let is_own = |key: &str, value: &Value| match settings::find(&schema, key) {
-            Some(found) => !settings::is_section(found) || value.is_object(),
-            None => false,
-        };
+        let is_own =
+            |key: &str, value: &Value| settings::find(&schema, key).is_some() && !(key == "model" && value.is_string());
         if let Some(Value::String(name)) = self.values.get("model")
             && name.to_lowercase() != spec.name
         {
@@ -76,15 +74,15 @@ impl Yaml {
                 continue;
             }
             // What nearly is a word of either is a slip, and so is all else in a file of this program's own.
-            if !Words::has(key) && (!foreign || nearest_word(key).is_some()) {
-                match nearest_word(key).filter(|_| foreign) {
-                    None => config.schema_of(key, &|key| self.place(key)).map(drop)?,
-                    Some(word) => {
-                        let place = self.place(key);
-                        return Err(Error::Usage(format!(
-                            "{place}: there is no setting {key:?}; did you mean {word}?"
-                        )));
-                    }
+            match (Words::has(key), foreign, nearest_word(key)) {
+                (true, ..) | (false, true, None) => {}
+                (false, true, Some(word)) => {
+                    let place = self.place(key);
+                    return Err(Error::Usage(format!("{place}: there is no setting {key:?}; did you mean {word}?")));
+                }
+                (false, false, _) => {
+                    let value = as_toml(value).unwrap_or(toml::Value::Boolean(false));
+                    return config.with_value(key, value, &|key| self.place(key)).map(|config| (config, vec![]));
                 }
             }
             for line in words.translate(key) {
