@@ -201,7 +201,7 @@ fn join_bounds(bounds: &[String]) -> String {
 
 /// A bound as people write it: 0 and not 0.0.
 fn number(bound: &Value) -> String {
-    match bound.as_f64() {
+    match bound.as_f64().filter(|_| !bound.is_u64()) {
         Some(x) if x.fract() == 0.0 && x.abs() < 1e15 => format!("{x:.0}"),
         Some(x) => x.to_string(),
         None => bound.to_string(),
