@@ -168,7 +168,7 @@ fn binds_and_translates(cases: &[Case]) -> Result<(), Failed> {
     Ok(())
 }
 
-/// `cooperative`: the shader multiplies cooperative matrices, which HLSL has not; wgpu never offers them there.
+/// `cooperative`: the shader multiplies cooperative matrices, which HLSL lacks; wgpu never offers them there.
 fn translate(
     module: &naga::Module,
     info: &naga::valid::ModuleInfo,

@@ -212,7 +212,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether what `pointer` points to may differ between invocations, or may be another's to write.
+    /// Whether what `pointer` points to may differ between invocations, or may be written by another.
     fn loaded_differs(&self, pointer: Handle<Expression>) -> bool {
         match self.function.expressions[pointer] {
             Expression::Access { base, .. } | Expression::AccessIndex { base, .. } => self.loaded_differs(base),

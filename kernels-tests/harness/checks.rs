@@ -216,7 +216,7 @@ pub fn gpu(case: &Case) -> Result<(), Failed> {
 pub fn half(case: &Case) -> Result<(), Failed> {
     let options = HALVES;
     let device = Device::Gpu(devices::gpu(GUARDED)?);
-    // Numbers that f16 has not.
+    // Numbers beyond the range of f16.
     let rounded: Vec<Tensor> = case.tensors().into_iter().map(rounded).collect();
     let fits = |t: &Tensor| t.to_f64().iter().all(|x| x.abs() <= f16::MAX.to_f64());
     if !rounded.iter().all(fits) {

@@ -14,7 +14,7 @@ use wgrec::graph::plan::Options;
 use wgrec::tensor::philox::Stream;
 use wgrec::tensor::{Data, Tensor};
 
-/// Floats of a case above which another shape of it has to do: the twin runs some ten times for each that goes in.
+/// The number of floats above which a case is left to its smaller shapes: the twin runs about ten times for each of them.
 const LARGEST: usize = 4096;
 
 /// Whether `case` is checked. What ranks and what watches a loss has its own answer to NaN.

@@ -75,7 +75,7 @@ pub trait Op: Any + Debug + Send + Sync {
 
 /// An op that falls into parts along the leading axis of its operands: run on a range of the parts, with operands cut
 /// accordingly, it gives that range of its outputs. The CPU device runs sequences of such nodes tile by tile
-/// ([`super::strips`]), so that what they hand to one another stays in the cache.
+/// ([`super::strips`]), so that what they pass on stays in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
     /// The leading extent of each output (unless `sums`) and of each input in `inputs` is a multiple of this.

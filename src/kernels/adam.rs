@@ -36,7 +36,7 @@ impl Settings {
     }
 }
 
-/// Moments below this are set to 0: denormal numbers make the update some thirty times slower.
+/// Moments below this are set to 0: denormal numbers make the update about thirty times slower.
 pub const TINY: f64 = 1e-30;
 
 /// A beta or eps as it is written, not as f32 rounds it: 1 - beta2 would be off in the fifth digit.

@@ -55,7 +55,7 @@ const TILE: usize = 128;
 const CHUNK: usize = 512;
 
 impl Dims {
-    /// Of x or dz (or their gradients) and the weight.
+    /// Extents by the shape of x or dz (or of their gradients) and of the weight.
     fn of(x: &Shape, weight: &Shape) -> Dims {
         Dims { rows: x.rows() / 2, blocks: weight[0], a: weight[2], b: weight[3] }
     }

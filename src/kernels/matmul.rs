@@ -91,7 +91,7 @@ impl Tile {
     const MEDIUM: Tile = Tile { side: 16, blocks: 1 };
     const LARGE: Tile = Tile { side: 16, blocks: 2 };
 
-    /// The tile, or the next smaller one where the adapter has not the registers for it.
+    /// The tile, or the next smaller one where the adapter lacks the registers for it.
     fn within(self, caps: &Caps) -> Tile {
         if self.blocks > 1 && !caps.large_tiles { Tile::MEDIUM } else { self }
     }

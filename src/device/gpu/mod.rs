@@ -190,7 +190,7 @@ impl Shared {
         match errors.first() {
             None => Ok(result),
             Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::Device(format!(
-                "{}: the device has not enough memory (wgrec holds {} MiB there); {LOWER}",
+                "{}: the device does not have enough memory (wgrec holds {} MiB there); {LOWER}",
                 what(),
                 self.held.load(Ordering::Relaxed) >> 20
             ))),
