@@ -1,6 +1,6 @@
 //! The learnable filter and the efficient filter layer against attention of the same width (one head, not causal, no
 //! projections): time and memory of forward and backward. `cargo bench --bench filter [-- d [device [runs]]]`, by default 64, cpu, 15;
-//! 12,800 places a batch. benches/peers/filter.py times the filter in PyTorch beside it.
+//! 12,800 positions a batch. benches/peers/filter.py times the filter in PyTorch next to it.
 
 use std::time::Instant;
 use wgrec::device::{Device, RunOptions};
@@ -20,7 +20,7 @@ fn main() -> wgrec::Result<()> {
     let (d, runs) = (number(0, 64), number(2, 15).max(1));
     let (device, name) = Device::open(args.get(1).map_or("cpu", String::as_str))?;
     println!(
-        "{name}; d {d}, {PLACES} places, {BLOCKS} blocks; forward and backward: ms, median of {runs}, and MB of all buffers"
+        "{name}; d {d}, {PLACES} positions, {BLOCKS} blocks; forward and backward: ms, median of {runs}, and MB of all buffers"
     );
     let columns = ["filter", "layer", "attention"];
     let [ms, mb] =

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All that only a GPU can settle, in one go: the shader tests on it, its kernels against what it can do, and training steps and
-# memory beside PyTorch's (eager and torch.compile, CUDA) on the same card. Prints a table each; keeps the kernels' as JSON.
+# memory next to PyTorch's (eager and torch.compile, CUDA) on the same card. Prints a table each; keeps the kernels' as JSON.
 #   pip install 'torch<2.6' 'numpy<2' && benches/gpu.sh PATH/ml-1m [OUT]
 set -euo pipefail
 data=$(realpath "${1:?usage: benches/gpu.sh PATH/ml-1m [OUT]}")

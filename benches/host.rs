@@ -1,4 +1,4 @@
-//! What the host does before and beside a device: readers, batches, plans. `cargo bench --bench host [-- FILTER]`
+//! What the host does before and next to a device: readers, batches, plans. `cargo bench --bench host [-- FILTER]`
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
@@ -69,7 +69,7 @@ fn statistics(bencher: Bencher, events: usize) {
     bencher.bench_local(|| statistics.write(black_box(&items), black_box(&behaviours), &mut out));
 }
 
-/// 256 windows of 50 places, one negative a target, sorted segments.
+/// 256 windows of 50 positions, one negative a target, sorted segments.
 #[divan::bench(args = ["prefix", "window", "cloze"])]
 fn batch(bencher: Bencher, samples: &str) {
     let data = dataset();

@@ -1,5 +1,5 @@
 //! A training step by the size of the catalogue: SASRec with sampled softmax (256 shared negatives), row gradients and lazy
-//! Adam, batch 128, 50 places. `cargo bench --bench items [-- items...]`
+//! Adam, batch 128, 50 positions. `cargo bench --bench items [-- items...]`
 
 #[path = "../tests/sized/mod.rs"]
 mod sized;
@@ -25,7 +25,7 @@ fn main() -> wgrec::Result<()> {
         run.run(&step.batch, 0, 1, 1e-3)?;
         steps.push((items, run, step, sized::peak() - before, vec![]));
     }
-    // In turn, so that what else the machine does hits all alike.
+    // In turn, so that other work on the machine affects all in the same way.
     for round in 1..=ROUNDS as u64 {
         for (_, run, step, _, times) in &mut steps {
             let start = Instant::now();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong for a user. Panics are for bugs in wgrec alone.
+/// Everything that can go wrong for a user. Panics are only for bugs in wgrec.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

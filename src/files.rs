@@ -70,10 +70,10 @@ fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// Replaces the folder `path` by one that `fill` makes under the name that it is given. The folder is whole at any time; only
-/// between two renames it is missing. A kill in that moment leaves the old one beside it, until the next call is done.
+/// between two renames it is missing. A kill in that moment leaves the old one next to it, until the next call is done.
 ///
 /// # Errors
-/// Those of `fill`; a folder that cannot be written beside `path`. What was there before stays.
+/// Those of `fill`; a folder that cannot be written next to `path`. What was there before stays.
 pub fn replace_folder(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let failed = || Error::io(path, "write");
     let prefix = format!("{PREFIX}{}-", path.file_name().unwrap_or_default().to_string_lossy());

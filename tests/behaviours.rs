@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use wgrec::data::{Part, Split};
 use wgrec::train::{RunFolder, Session};
 
-/// An event: user, item, behaviour; its place in the list is its time.
+/// An event: user, item, behaviour; its position in the list is its time.
 type Event = (u32, u32, &'static str);
 
 const USERS: u32 = 40;
@@ -273,7 +273,7 @@ fn a_part_of_the_parameters_is_trained() {
     assert!(!bench.path("no").exists(), "the second phase is checked before the first begins");
 }
 
-/// Every event of a user at `from` and behind it whose behaviour is not `but` gets another item.
+/// Every event of a user at `from` and after it whose behaviour is not `but` gets another item.
 fn changed(events: &[Event], from: &dyn Fn(u32) -> Option<usize>, but: &str) -> Vec<Event> {
     let mut places = vec![0; USERS as usize];
     let mut all = events.to_vec();
@@ -304,7 +304,7 @@ fn targets(bench: &Bench, run: &str) -> Vec<Option<(usize, usize)>> {
     places
 }
 
-/// What is learned does not depend on events from the validation event on, nor does what is answered on what comes behind the
+/// What is learned does not depend on events from the validation event on, nor does what is answered on what comes after the
 /// question: windows, statistics, conversion ratios, the GRU of each behaviour, negatives and pre-training included.
 #[test]
 fn a_planted_future_event_changes_no_prediction() {
@@ -370,7 +370,7 @@ fn pre_training_by_a_pretext_task_reads_no_future() {
         for file in ["model.safetensors", "tuned.buy.safetensors"] {
             assert_eq!(bench.tensors(&format!("{future}/{file}")), bench.tensors(&format!("{task}/{file}")), "{file}");
         }
-        // Pre-training knows nothing behind the cut, tuning does.
+        // Pre-training knows nothing after the cut, tuning does.
         let mut later = events();
         let cut = (later.len() as f64 * 0.6) as usize;
         later[cut..].iter_mut().for_each(|(_, item, _)| *item = (*item + 7) % ITEMS);
@@ -397,7 +397,7 @@ fn pre_training_by_a_pretext_task_reads_no_future() {
         let pretrain = bench.json(&format!("{task}/pretrain.json"));
         assert!(pretrain["valid"]["ndcg@10"].as_f64() > Some(0.1), "{task}: {}", pretrain["valid"]);
     }
-    // A window alone in its batch has no other to be told from: the contrast is 0 whatever its scale.
+    // A window that is the only one of its batch has no other to differ from: the contrast is 0 whatever its scale.
     let first_loss = |run: &str, setting: &str| {
         let task = [
             "--set=model.pretext.task=contrast",
@@ -417,7 +417,7 @@ fn pre_training_by_a_pretext_task_reads_no_future() {
     let other = ["train", "sasrec", "--from=mask", "--out=no", "--set=model.pretext.task=contrast"];
     bench.refuses(&other, "model.pretext.task is \"mask\" in ");
     assert!(!bench.path("no").exists());
-    // The first phase alone can be looked at.
+    // The first phase can be run by itself.
     let alone = [&PRETRAINED[..], &["--set=model.pretext.task=mask", "--set=phases=[\"pretrain\"]"]].concat();
     bench.train("sasrec", "--data=data.csv", "alone", &alone);
     assert_eq!(bench.tensors("alone/model.safetensors"), bench.tensors("mask/model.safetensors"));

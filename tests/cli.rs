@@ -188,7 +188,7 @@ fn runs_are_compared_over_users() {
     for (side, expected) in [
         ("a,pop", "do not count as seeds of one model"),
         ("a,a", "the same run twice"),
-        ("a,", "an empty name beside a comma"),
+        ("a,", "an empty name next to a comma"),
     ] {
         assert!(bench.refuses(&["compare", side, "pop"]).contains(expected));
     }
@@ -275,7 +275,7 @@ fn equal_seeds_give_equal_bits() {
     assert_eq!(bench.lines("a"), bench.lines("b"));
 }
 
-/// Kills a training again and again at whatever step it is at, and compares its end with that of one left alone.
+/// Kills a training again and again at whatever step it is at, and compares its end with that of one that was not killed.
 fn killed_and_resumed(device: &str) {
     let bench = Bench::new();
     let settings = [device, "--set=train.epochs=6", "--set=train.checkpoint_seconds=0"];
@@ -288,7 +288,7 @@ fn killed_and_resumed(device: &str) {
     let mut kills = 0;
     loop {
         let mut child = bench.command(&args).stdout(Stdio::null()).spawn().unwrap();
-        // At other points each time, and later with each: a start alone takes a while.
+        // At other points each time, and later with each: the start takes a while.
         std::thread::sleep(alone.mul_f64(0.3 + 0.13 * (kills * 5 % 4) as f64 + 0.03 * kills as f64));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success());
@@ -482,7 +482,7 @@ fn bad_data_is_refused_and_leaves_nothing() {
     assert!(printed.contains("61 users") && printed.contains("60 users evaluated, 1 left out"), "{printed}");
 }
 
-/// Settings are text: what cannot stand in it is refused before anything is done.
+/// Settings are text: what text cannot hold is refused before anything is done.
 #[cfg(target_os = "linux")]
 #[test]
 fn paths_that_are_no_text_are_refused() {
@@ -569,7 +569,7 @@ fn plans_without_running() {
     }
     assert!(fs::read_to_string(bench.path("plan.dot")).unwrap().starts_with("digraph plan {"));
     let error = bench.refuses(&[&["plan", "pop"][..], &fitting("pop", SMALL)].concat());
-    assert!(error.contains("pop counts instead of learning: it has no training step"), "{error}");
+    assert!(error.contains("pop is not trained: it has no training step"), "{error}");
 }
 
 #[cfg(unix)]
@@ -695,7 +695,7 @@ fn what_cannot_be_measured_or_compared_is_refused() {
     let error = bench.refuses(&["bench", "kernels", "atention", "--quick", "--device=cpu"]);
     assert!(error.contains("did you mean attention?"), "{error}");
     let error = bench.refuses(&["bench", "step", "pop", "--data=data.csv", "--device=cpu"]);
-    assert!(error.contains("pop counts instead of learning"), "{error}");
+    assert!(error.contains("pop is not trained"), "{error}");
     assert!(bench.refuses(&["bench", "data"]).contains("pass --data"));
 }
 

@@ -64,7 +64,7 @@ impl Bench {
         self.ends(code, &args)
     }
 
-    /// The contents of the files of a run, but for its lock.
+    /// The contents of the files of a run, except its lock.
     fn files(&self, run: &str) -> BTreeMap<PathBuf, Vec<u8>> {
         let files = |folder: &Path| -> Vec<PathBuf> {
             let entries = fs::read_dir(folder).map(|entries| entries.map(|e| e.unwrap().path()).collect());

@@ -94,7 +94,7 @@ fn they_are_resumed_as_if_begun_today() {
         );
     }
     assert_eq!(bench.lines("dpcpl"), bench.lines("two"));
-    // From then on the settings stand in today's words.
+    // From then on the settings are written in today's words.
     let config = fs::read_to_string(bench.path("dpcpl/config.toml")).unwrap();
     assert!(
         config.starts_with("format = 2\n") && config.contains("[phase.pretrain]") && !config.contains("[pretrain]")

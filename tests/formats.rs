@@ -9,12 +9,12 @@ fn case(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(name)
 }
 
-/// Reads a case with settings under `data.` in TOML, as it stands there.
+/// Reads a case with settings under `data.` in TOML.
 fn load(name: &str, settings: &str) -> Result<Dataset, Error> {
     toml::from_str::<DataConfig>(settings).unwrap().load_with(&case(name), None)
 }
 
-/// How ids are written: what stands before and after the number, and its base.
+/// How ids are written: what comes before and after the number, and its base.
 type Ids = (&'static str, &'static str, u32);
 
 const PLAIN: Ids = ("", "", 10);

@@ -242,7 +242,7 @@ fn steps_create_nothing_and_peak_is_as_planned() {
 }
 
 #[test]
-fn guards_find_a_write_behind_a_value() {
+fn guards_find_a_write_after_a_value() {
     let options = GpuOptions { guard: true, checked: true, ..Default::default() };
     let device = Device::Gpu(gpu(options));
     for beyond in [0, 1] {

@@ -1,4 +1,4 @@
-//! What a training step over a large catalogue holds: the bytes that the plan foretold, and no gradient of a table of which
+//! What a training step over a large catalogue holds: the bytes that the plan predicts, and no gradient of a table of which
 //! a step reads a few rows.
 
 mod sized;
@@ -24,7 +24,7 @@ fn gpu_plan(Sized { model, config, .. }: &Sized) -> Plan {
 fn large_catalogues_hold_what_the_plan_foretold() {
     let (device, _) = Device::open("cpu").unwrap();
 
-    // Softmax over 200,000 items at 25,600 places: the logits would be 20 GB.
+    // Softmax over 200,000 items at 25,600 positions: the logits would be 20 GB.
     let before = held();
     let mut step = sized(&device, 200_000, 128, 200, LossKind::Softmax).unwrap();
     let batch = std::mem::take(&mut step.batch);

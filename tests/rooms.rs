@@ -123,7 +123,7 @@ fn uses(text: &str) -> Vec<(bool, Name)> {
     all
 }
 
-/// Whether a `use` can stand after `before`: alone in its line, or after `pub`.
+/// Whether a `use` can follow `before`: alone in its line, or after `pub`.
 fn is_start(before: &str) -> bool {
     let line = before.rsplit('\n').next().unwrap_or_default().trim();
     line.is_empty() || line.starts_with("pub")

@@ -56,7 +56,7 @@ fn presets_stand_in_the_place_of_defaults() {
     bench.train("sasrec", "paper", &[&few[..], &["--preset=paper"]].concat());
     let config = |run: &str| fs::read_to_string(bench.path(&format!("{run}/config.toml"))).unwrap();
     assert!(config("default").contains("kind = \"softmax\"") && config("paper").contains("kind = \"bce\""));
-    // A single setting stands above.
+    // A single setting comes first.
     assert!(config("paper").contains("dim = 32"), "{}", config("paper"));
     assert!(!config("paper").contains("[world]") && !config("paper").contains("[phase"));
     let error = bench.refuses(&["train", "sasrec", "--data=data.csv", "--preset=papper"]);
@@ -237,7 +237,7 @@ fn configurations_of_recbole_are_translated() {
     assert!(row(&printed, "eval_args.mode").contains("sampled:100"), "{printed}");
     assert!(printed.contains("warning  attn_dropout_prob: 0.1"), "{printed}");
 
-    // A slip is none of the words that mean nothing here.
+    // A slip is not one of the words that mean nothing here.
     fs::write(bench.path("slip.yaml"), "train_batch_size: 8\nlearnin_rate: 0.1\n").unwrap();
     let error = bench.refuses(&["train", "sasrec", "--data=data.csv", "--config=slip.yaml"]);
     assert!(

@@ -1,4 +1,4 @@
-//! `wgrec sweep` as people run it: many small trainings from one file, gone on with after a stop, and files that are refused.
+//! `wgrec sweep` as people run it: many small trainings from one file, resumed after a stop, and files that are refused.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// `head` stands above the small settings, `varied` below.
+    /// `head` comes before the small settings, `varied` after them.
     fn new(head: &str, varied: &str) -> Bench {
         let bench = Bench { folder: tempfile::tempdir().unwrap() };
         bench.write(&format!("{head}{SMALL}{varied}"));
@@ -177,7 +177,7 @@ fn trials_that_pre_train_alike_share_a_backbone() {
     train(&["--from", trial.to_str().unwrap(), "--out", "tuned"]);
     assert!(file(&bench.path("tuned"), prompts) == file(&trial, prompts));
 
-    // Stopped before its test, it goes on by the backbone that it took, wherever that came from and the sweep lies.
+    // Stopped before its test, it resumes with the backbone that it took, wherever that came from and the sweep lies.
     fs::remove_file(trial.join("metrics.json")).unwrap();
     fs::remove_dir_all(first("1")).unwrap();
     fs::rename(bench.path("runs"), bench.path("moved")).unwrap();

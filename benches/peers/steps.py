@@ -52,7 +52,7 @@ def peer(name, window, how):
     batch = 256 if last else 128
 
     def histories():
-        """Items 1..n of each user in order of time; 5-core, but for PoMRec."""
+        """Items 1..n of each user in order of time; 5-core, except for PoMRec."""
         path = next(p for p in (pathlib.Path(args.data) / n for n in ("ratings.dat", "ratings.dat.gz")) if p.exists())
         import gzip
         rows = np.array([line.split("::") for line in (gzip.open if path.suffix == ".gz" else open)(path, "rt")], dtype=np.int64)
@@ -130,7 +130,7 @@ def peer(name, window, how):
         def forward(self, history, size):
             keep = (history > 0)[..., None]
             x = self.drop(self.item(history) * math.sqrt(D) + self.position) * keep
-            # A padded place attends to itself, so that no row is empty.
+            # A padded position attends to itself, so that no row is empty.
             attend = (keep[:, None, :, 0] & torch.ones(window, window, dtype=torch.bool, device=device).tril()) \
                 | torch.eye(window, dtype=torch.bool, device=device)
             for block in self.blocks:

@@ -29,7 +29,7 @@ pub fn fits(example: &Example, device: &Device) -> Result<()> {
     let largest = sizes.chain(plan.pool.iter().copied()).max().unwrap_or(0);
     let (needed, has, what) = match device {
         Device::Gpu(gpu) => (largest, Some(gpu.caps().binding_bytes as usize), "in one binding; this adapter allows"),
-        // The host's copy of an operand beside it.
+        // The host's copy of an operand in addition to it.
         Device::Cpu(_) => (plan.peak_bytes() + largest, memory::available(), "of memory; free are"),
     };
     match has.filter(|&has| needed > has) {
@@ -181,7 +181,7 @@ impl Bench {
         Ok(Spread::of(all))
     }
 
-    /// Median seconds of the gemm crate alone, on all threads.
+    /// Median seconds of the gemm crate by itself, on all threads.
     fn gemm(&mut self, product: Product) -> Result<f64> {
         if let Some(&seconds) = self.products.get(&product) {
             return Ok(seconds);
@@ -243,7 +243,7 @@ impl Bench {
     }
 }
 
-/// The copy that memory-bound kernels are judged by: 256 MiB from one place to another.
+/// The copy that memory-bound kernels are compared with: 256 MiB from one buffer to another.
 fn copy(scale: Scale) -> Example {
     let n = scale.pick(64 << 20, 4 << 20);
     Example::new("copy", n.to_string(), |g, x| Ok(vec![g.push(CopyAll, x)])).f32([n], Fill::Float(1.0))

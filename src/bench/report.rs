@@ -36,7 +36,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A row that has seconds alone.
+    /// A row that has only seconds.
     pub fn plain(name: &str, sizes: &str, seconds: Spread) -> Row {
         let (name, sizes) = (name.to_string(), sizes.to_string());
         Row { name, sizes, seconds, bytes: 0, flops: 0, ceiling: None, share: None, worst: None, checked_at: None }
@@ -262,7 +262,7 @@ fn processor() -> String {
 
 fn commit() -> Option<String> {
     let folder = env!("CARGO_MANIFEST_DIR");
-    // Not whatever repository lies around a folder that is none itself.
+    // Not a repository around a folder that is not one itself.
     let own = Path::new(folder).join(".git").exists();
     let args = ["-C", folder, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"];
     let output = own.then(|| Command::new("git").args(args).output().ok()).flatten()?;

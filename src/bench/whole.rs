@@ -60,7 +60,7 @@ impl Endless {
 /// those batches on one thread with nothing else to do.
 ///
 /// # Errors
-/// A model that counts instead of learning; settings that no training takes; a device that cannot hold the plan.
+/// A model that is not trained; settings that no training takes; a device that cannot hold the plan.
 pub fn step(session: &Session, scale: Scale) -> Result<Report> {
     session.check_training()?;
     let Session { config, device, model, .. } = session;
@@ -124,7 +124,7 @@ pub fn step(session: &Session, scale: Scale) -> Result<Report> {
     let making = Spread::of(scale.repeat(make)?);
 
     let mut report = empty("step", session);
-    let sizes = format!("{} of {} places", config.train.batch * each, config.data.max_len);
+    let sizes = format!("{} of {} positions", config.train.batch * each, config.data.max_len);
     report.rows.push(Row { bytes: cost.bytes, flops: cost.flops, ..Row::plain("step", &sizes, whole) });
     report.rows.push(Row::plain("batch", &sizes, making));
     let facts = [
@@ -138,7 +138,7 @@ pub fn step(session: &Session, scale: Scale) -> Result<Report> {
 }
 
 /// Full rankings of the test part by a session's first, untrained parameters: `ranking`; of that, `forward`, the users'
-/// representations alone; and `product`, the least that scoring can be: one product of users and items.
+/// representations only; and `product`, the least that scoring can cost: one product of users and items.
 ///
 /// # Errors
 /// A part without targets; a device that cannot hold the plan.

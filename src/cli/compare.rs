@@ -24,7 +24,7 @@ pub struct Args {
     /// tested
     #[arg(long)]
     protocol: Option<Protocol>,
-    /// Rank some targets alone: see `wgrec eval --help`
+    /// Rank only some targets: see `wgrec eval --help`
     #[arg(long, value_name = "GROUP", value_parser = word::<Group>())]
     targets: Option<Group>,
     /// Part to rank
@@ -36,7 +36,7 @@ pub struct Args {
     /// Write all of it to a JSON file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Data, where it is no longer at the place it was trained from
+    /// Data, where it is no longer at the path it was trained from
     #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
     data: Option<PathBuf>,
     /// auto, cpu, gpu or gpu:N [default: each run's]
@@ -44,7 +44,7 @@ pub struct Args {
     device: Option<String>,
 }
 
-/// As many as fit beside a run on a line.
+/// As many as fit next to a run on a line.
 const SHOWN: [Metric; 5] = [Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10), Metric::Ndcg(20), Metric::Mrr];
 
 /// A run, ranked.
@@ -53,7 +53,7 @@ struct Run {
     session: Session,
     ranked: Ranked,
     left_out: LeftOut,
-    /// Empty for a model that counts instead of learning.
+    /// Empty for a model that is not trained.
     loss: String,
 }
 
@@ -87,7 +87,7 @@ impl Side {
         self.runs.iter().map(|run| of(&run.ranked)).sum::<f64>() / self.runs.len() as f64
     }
 
-    /// The mean over the runs for each user; users stand in the same order in all.
+    /// The mean over the runs for each user; users are in the same order in all.
     fn per_user(&self, metric: Metric) -> Vec<f64> {
         let all: Vec<Vec<f64>> = self.runs.iter().map(|run| run.ranked.per_user(metric)).collect();
         (0..all[0].len()).map(|user| all.iter().map(|run| run[user]).sum::<f64>() / all.len() as f64).collect()
@@ -106,7 +106,7 @@ pub fn run(args: Args) -> Result<()> {
         let mut side = Side { name: name.clone(), runs: vec![] };
         for name in parts {
             if name.is_empty() {
-                return Err(Error::Usage(format!("{:?}: an empty name beside a comma", side.name)));
+                return Err(Error::Usage(format!("{:?}: an empty name next to a comma", side.name)));
             }
             let first = sides.iter().flat_map(|side| &side.runs).chain(&side.runs).next();
             let run = ranked(&args, name, first)?;

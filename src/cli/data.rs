@@ -19,7 +19,7 @@ pub struct DataArgs {
 enum Command {
     /// Show what a reader makes of a file or folder: format, counts, lengths, times
     Inspect(Inspect),
-    /// Fetch a known data set, where its licence allows; a broken download is taken up where it broke
+    /// Fetch a known data set, where its licence allows; a broken download is resumed where it broke
     #[cfg(feature = "download")]
     Get(Get),
     /// List the known data sets
@@ -99,7 +99,7 @@ struct Kept {
 
 #[derive(Args)]
 struct Synth {
-    /// Folder to write; an older world in it is replaced, anything else is left alone
+    /// Folder to write; an older world in it is replaced, anything else stays as it is
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[arg(long, default_value_t = 1)]

@@ -27,13 +27,13 @@ pub struct Args {
     /// the user's whole history
     #[arg(long, value_name = "FILE", conflicts_with_all = ["split", "targets"])]
     items: Option<PathBuf>,
-    /// Format of --items [default: told from the contents]
+    /// Format of --items [default: detected from the contents]
     #[arg(long, requires = "items", value_parser = word::<Format>())]
     format: Option<Format>,
     /// full or sampled:N [default: the run's]
     #[arg(long)]
     protocol: Option<Protocol>,
-    /// Rank some targets alone: of users with at most 2 events of the target behaviour in training (cold) or more (warm), items
+    /// Rank only some targets: of users with at most 2 events of the target behaviour in training (cold) or more (warm), items
     /// that came in the history before (seen) or not (new)
     #[arg(long, value_name = "GROUP", value_parser = word::<Group>())]
     targets: Option<Group>,
@@ -53,7 +53,7 @@ pub struct Args {
     /// Write rank and metrics of every user to a CSV file, a line a target where a user has several
     #[arg(long, value_name = "FILE")]
     per_user: Option<PathBuf>,
-    /// Data, where it is no longer at the place it was trained from
+    /// Data, where it is no longer at the path it was trained from
     #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
     data: Option<PathBuf>,
     /// auto, cpu, gpu or gpu:N [default: the run's]

@@ -53,7 +53,7 @@ enum Command {
     Man(shell::Man),
 }
 
-/// Checks that `path`, which is to be written, is none of the files that are read, nor, but for reports, one beside those of a
+/// Checks that `path`, which is to be written, is not a file that is read, nor (except for reports) one next to the files of a
 /// folder that is read, nor one that a run keeps in its folder.
 fn check_output<'a>(path: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     let refuse = |why: &str| Err(Error::Usage(format!("{}: {why}; name another file to write", path.display())));
@@ -135,7 +135,7 @@ fn setting_flag(e: &clap::Error, args: Vec<String>) -> Option<String> {
 }
 
 /// A request to stop that Ctrl-C and the signals to end make. Where nothing heeds it, and the second time, they end the
-/// program at once; `command` is the one that goes on then.
+/// program at once; `command` is the one that resumes it.
 fn stop_by_signals(command: impl Fn() -> String + Send + 'static) -> Result<Stop> {
     let stop = Stop::default();
     let request = stop.clone();
@@ -167,7 +167,7 @@ fn resumed_by<T>(command: impl FnOnce() -> String, done: Result<T>) -> Result<T>
     })
 }
 
-/// The arguments of the program, its name first. Bytes that are no UTF-8 are replaced: these are for messages alone.
+/// The arguments of the program, its name first. Bytes that are no UTF-8 are replaced: these are only for messages.
 fn given() -> Vec<String> {
     env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect()
 }
@@ -220,7 +220,7 @@ struct Settings {
 /// Settings by their keys.
 #[derive(clap::Args)]
 struct Layers {
-    /// A set of settings in the place of the defaults, as `wgrec models MODEL` lists them: `paper` is the published setting
+    /// A set of settings over the defaults, as `wgrec models MODEL` lists them: `paper` is the published setting
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Settings as TOML or YAML; a configuration of RecBole's (YAML) is translated, with a table of what became of each word

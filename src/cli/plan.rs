@@ -23,7 +23,7 @@ pub struct Args {
     model: String,
     #[command(flatten)]
     settings: Settings,
-    /// Plan for a catalogue of so many items, whatever the data has
+    /// Plan for a catalogue of this number of items, whatever the data has
     #[arg(long, value_name = "N")]
     items: Option<usize>,
     /// Write the plan as a Graphviz file

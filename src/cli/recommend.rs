@@ -42,7 +42,7 @@ pub struct Args {
     /// A .csv or .parquet file with the columns user, item, rank, score
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Data, where it is no longer at the place it was trained from, or has grown
+    /// Data, where it is no longer at the path it was trained from, or has grown
     #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
     data: Option<PathBuf>,
     /// auto, cpu, gpu or gpu:N [default: the run's]

@@ -18,7 +18,7 @@ pub struct Args {
     /// Folder of the runs, of sweep.csv and sweep.svg; what is done in it is not done again [default: runs/FILE]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// A set of settings in the place of the model's defaults, as `wgrec models MODEL` lists them
+    /// A set of settings over the model's defaults, as `wgrec models MODEL` lists them
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Change one setting of all trials, as in --set train.epochs=5

@@ -53,15 +53,15 @@ pub struct ListedItems {
     pub targets: Vec<(u32, u32)>,
     /// Of the targets, those whose item is in the user's history.
     seen: usize,
-    /// Pairs of the file that are no targets, and the users and items in it that the data has not.
+    /// Pairs of the file that are not targets, and the users and items in it that the data do not have.
     left_out: usize,
     unknown: [usize; 2],
 }
 
 impl ListedItems {
-    /// Reads a file of interactions, of a format that is told from its contents if not given: a user and an item each.
-    /// `columns` name those of the data; a file that has others is read by the usual names. What else stands there must be
-    /// well-formed, and does not count.
+    /// Reads a file of interactions: a user and an item each. Its format is detected from its contents if not given.
+    /// `columns` name those of the data; a file with other columns is read by the usual names. Everything else in it must be
+    /// well-formed, and is not used.
     ///
     /// # Errors
     /// Whatever is wrong with the file; one without a user of the data and an item of it in one line.

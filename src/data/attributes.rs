@@ -1,11 +1,11 @@
-//! Attributes of users as categories, from the file that lies beside the interactions.
+//! Attributes of users as categories, from the file next to the interactions.
 //!
 //! | file | columns |
 //! |---|---|
 //! | `users.dat` (MovieLens-1M) | gender, age, occupation, zip_code |
 //! | `u.user` (MovieLens-100K) | age, gender, occupation, zip_code |
-//! | `*.user` (RecBole atomic) | those of its header behind the user id |
-//! | `users.csv`, `users.tsv` | those of its header behind the user id |
+//! | `*.user` (RecBole atomic) | those of its header after the user id |
+//! | `users.csv`, `users.tsv` | those of its header after the user id |
 //!
 //! A column whose values are all numbers, more than 32 different ones, is a quantity and is cut into quantiles; with fewer they
 //! are codes (MovieLens-1M's ages and occupations). Only the values of the data set's users count.
@@ -41,8 +41,8 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// Those of `data`'s users that `config` asks for, where one file beside `path`, its file or folder, has any. Users that the
-    /// file does not have, and empty cells, have category 0.
+    /// The attributes of `data`'s users that `config` asks for, if one file next to `path`, a file or folder, has any. Users
+    /// that the file does not have, and empty cells, have category 0.
     ///
     /// # Errors
     /// A file that cannot be read or is malformed: a line with other columns than the first, a user twice, a `float` that is
@@ -191,7 +191,7 @@ fn check_users(file: &Path, table: &AttributeTable, data: &Dataset) -> Result<()
     Err(wrong(None, None, found, "the user ids of the interactions; or take no attributes by data.attributes=[]"))
 }
 
-/// An error where a `float` is none.
+/// An error for a `float` that is not a number.
 fn check_numbers(file: &Path, table: &AttributeTable) -> Result<()> {
     for ((name, kind, cells), column) in table.columns.iter().zip(2..) {
         if *kind != Kind::Float {
@@ -277,7 +277,7 @@ mod tests {
     use crate::data::dataset::tests::dataset;
     use crate::data::synth::{World, WorldConfig};
 
-    /// Attributes for users "0" to "3" from a file called `name`, beside a file of interactions.
+    /// Attributes for users "0" to "3" from a file called `name`, next to a file of interactions.
     fn read(name: &str, contents: impl AsRef<[u8]>, attributes: Option<&[&str]>) -> Result<Option<Attributes>> {
         let folder = tempfile::tempdir().unwrap();
         let interactions = match name {
@@ -299,7 +299,7 @@ mod tests {
         read(name, contents, attributes).unwrap().unwrap()
     }
 
-    /// The message behind the file's folder.
+    /// The message after the file's folder.
     fn complaint(name: &str, contents: impl AsRef<[u8]>) -> String {
         let error = read(name, contents, None).unwrap_err();
         assert!(matches!(error, Error::Input { .. }), "{error:?}");
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn codes_quantities_and_too_many_categories() {
-        // 80 users in the file of whom 4 interact: their values alone count.
+        // 80 users in the file of whom 4 interact: only their values are used.
         let table = |cell: fn(usize) -> String| {
             let rows = (0..80).map(|user| format!("{user},{}\n", cell(user)));
             format!("user,x\n{}", rows.collect::<String>())
@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(quantity.notes, ["x: 4 bins, cut at 6.5, 13.5, 23.5"]);
         assert_eq!((&quantity.sizes[..], &quantity.values[..8]), (&[5][..], &[1, 1, 1, 1, 1, 1, 2, 2][..]));
         assert_eq!(quantity.values[23..34], [4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 1]);
-        // Half of all users have the least value: their bin takes the place of four.
+        // Half of all users have the least value: their bin replaces four.
         let skewed = of(|user| if user < 40 { "-1".to_string() } else { user.to_string() }, false, 8);
         assert_eq!(skewed.notes, ["x: 5 bins, cut at 40, 50, 60, 70"]);
         assert_eq!((skewed.values[0], skewed.values[40], skewed.values[79]), (1, 2, 5));

@@ -23,7 +23,7 @@ use twox_hash::XxHash3_64;
 /// Part of every cache key: changes when an image of the same input would.
 const VERSION: u32 = 6;
 const MAGIC: &[u8; 16] = b"wgrec CSR image\n";
-/// What stands after the footer: its length, its hash, the magic number.
+/// What follows the footer: its length, its hash, the magic number.
 const TAIL: usize = 8 + 8 + 16;
 /// Bytes that are read and hashed at once: they stay in the processor's cache.
 const PIECE: usize = 1 << 18;
@@ -304,7 +304,7 @@ fn is_image(name: &str) -> bool {
     name.strip_suffix(".csr").is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// What an image holds, by its footer alone.
+/// What an image holds, from its footer only.
 fn describe(image: &Path) -> String {
     let Ok(footer) = File::open(image).and_then(|mut file| read_footer(&mut file)) else {
         return "damaged, or of another version".to_string();

@@ -1,4 +1,4 @@
-//! Categories of items, from the attribute file that lies beside the interactions.
+//! Categories of items, from the attribute file next to the interactions.
 //!
 //! | file | categories |
 //! |---|---|
@@ -24,7 +24,7 @@ pub struct Categories {
 }
 
 impl Categories {
-    /// Those of `data`'s items, where a file beside `path`, its file or folder, has any.
+    /// The categories of `data`'s items, if a file next to `path`, a file or folder, has any.
     ///
     /// # Errors
     /// An attribute file that cannot be read or is malformed.
@@ -96,7 +96,7 @@ fn bars(genres: &str) -> Vec<String> {
     named.map(str::to_string).collect()
 }
 
-/// A file of lines, of which titles may be in any encoding.
+/// A file of lines whose titles may be in any encoding.
 fn lines(
     path: &Path,
     expected: &str,

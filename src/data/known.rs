@@ -84,7 +84,7 @@ pub fn all() -> Vec<Known> {
 /// The data set called `name`.
 ///
 /// # Errors
-/// If there is none; the error names the nearest one and all others.
+/// An unknown name; the error names the nearest one and all others.
 pub fn named(name: &str) -> Result<Known> {
     let mut all = all();
     if let Some(at) = all.iter().position(|known| known.name == name) {
@@ -121,7 +121,7 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
 }
 
 /// Which known data set was read from `path`, before filtering, and whether the counts are the published ones: a line for people.
-/// None if it is none of them.
+/// None if it is not one of them.
 pub fn recognise(path: &Path, data: &Interactions) -> Option<String> {
     let got = [data.user_names.len() as u64, data.item_names.len() as u64, data.len() as u64];
     let as_published = |known: &Known| {

@@ -175,12 +175,12 @@ impl DataConfig {
         Ok(dataset)
     }
 
-    /// Categories of `data`'s items, from a file beside it: see [`Categories::beside`].
+    /// Categories of `data`'s items, from a file next to it: see [`Categories::beside`].
     pub fn categories(&self, data: &Dataset) -> Result<Option<Categories>> {
         let Some(path) = &self.path else { return Ok(None) };
         Categories::beside(&known::resolve(path)?, data)
     }
-    /// Attributes of `data`'s users, from a file beside it: see [`Attributes::beside`].
+    /// Attributes of `data`'s users, from a file next to it: see [`Attributes::beside`].
     pub fn user_attributes(&self, data: &Dataset) -> Result<Option<Attributes>> {
         let Some(path) = &self.path else { return Ok(None) };
         Attributes::beside(&known::resolve(path)?, data, self)

@@ -20,8 +20,8 @@ pub enum Sampler {
     Popularity(f32),
 }
 
-/// After so many rejected draws an item is drawn uniformly from those that are left, so that a user of nearly everything
-/// does not stall the training.
+/// Rejected draws after which an item is drawn uniformly from those that are left, so that a user of nearly all items does
+/// not stall the training.
 const TRIES: usize = 64;
 
 /// Targets that are not learned or not ranked, since too few items are left to set against them.
@@ -160,7 +160,7 @@ impl Alias {
                 small.push(b);
             }
         }
-        // What is left over has chance 1 but for rounding, and is its own alias.
+        // What is left over has chance 1 except for rounding, and is its own alias.
         Alias { stay: chance.iter().map(|c| (c * (1u64 << 32) as f64) as u32).collect(), other }
     }
 
@@ -210,7 +210,7 @@ pub fn taken<'a>(
 }
 
 /// Candidates of the protocol `sampled:N`: N items that are not [`taken`], without replacement, the same in every
-/// evaluation since they depend on the seed and the user alone.
+/// evaluation since they depend only on the seed and the user.
 #[derive(Debug)]
 pub struct Candidates {
     pub negatives: usize,

@@ -35,17 +35,17 @@ pub struct HistoryFile {
 /// Histories by the numbers of a training.
 #[derive(Debug)]
 pub struct Histories {
-    /// The users of the training by their numbers, without a history where the file has none of them, then new ones. Of items
-    /// those of the training alone.
+    /// The users of the training by their numbers, without a history where the file has none of them, then new ones. Only
+    /// the items of the training.
     pub data: Arc<Dataset>,
     /// The users of the file who have a history, in its order.
     pub users: Vec<u32>,
     /// What the file is called.
     pub name: String,
-    /// Of the users, those whom the training did not have.
+    /// The number of users whom the training did not have.
     new: usize,
     unknown: Unknown,
-    /// Users of the file who have a history of unknown items alone.
+    /// Users of the file whose history has only unknown items.
     left_out: usize,
 }
 

@@ -12,15 +12,16 @@ pub use spec::{Cut, CutBy, Group, Learn, Part, SplitKind, SplitSpec};
 /// Events of the target behaviour in the training part of a user who is cold, at most.
 pub const COLD: usize = 2;
 
-/// Users of whom pre-training is validated, about.
+/// About the number of users that pre-training is validated on.
 const EARLIER_VALID: f64 = 2000.0;
 
 /// Every history cut in three: training, validation, test. What is asked for in a part is known from everything before it.
 ///
 /// Data that comes cut in files, for training, validation and test, keeps that cut unless another is asked for.
 ///
-/// Where a behaviour is the target, a user's last event of it is the test and the one before it the validation (leave-one-out),
-/// and nothing from the validation on is learned from. Where there is a cut, both lie behind it, or the user is not evaluated.
+/// Where a behaviour is the target, a user's last event of it is the test target and the one before it the validation target
+/// (leave-one-out). Training sees neither, nor anything later. Where there is a cut, both come after it, or the user is not
+/// evaluated.
 #[derive(Clone, Debug)]
 pub struct Split {
     spec: SplitSpec,
@@ -30,7 +31,7 @@ pub struct Split {
     train: Vec<u32>,
     /// Events of each user in the training and validation parts.
     valid: Vec<u32>,
-    /// Users of whom nothing is asked, and other users without a target of the group that is ranked.
+    /// Users without a target, and other users without a target of the group that is ranked.
     left_out: usize,
     outside: usize,
 }
@@ -85,7 +86,7 @@ impl Split {
             }
         };
         if let Some(cut) = &cut {
-            // Whatever the kind, what is asked for comes behind the cut.
+            // Whatever the kind, the targets come after the cut.
             train.iter_mut().zip(cut).for_each(|(train, &cut)| *train = (*train).max(cut));
             valid.iter_mut().zip(&train).for_each(|(valid, &train)| *valid = (*valid).max(train));
         }
@@ -111,7 +112,7 @@ impl Split {
         if !(0..data.users() as u32).any(learns) {
             let what = match split.learns_all() {
                 true => "two events in the training part",
-                false => "an event to learn to predict behind another in the training part",
+                false => "an event to learn to predict after another in the training part",
             };
             return Err(Error::Usage(format!(
                 "split \"{kind}\": no user has {what} ({} users, {} events in all)",
@@ -128,7 +129,8 @@ impl Split {
         Ok(split)
     }
 
-    /// Histories of which nothing is held out or asked, to recommend from; `target`: number of the behaviour that is.
+    /// Histories without targets, of which nothing is held out, to recommend from. `target`: the number of the behaviour that is
+    /// recommended.
     pub fn whole(data: &Dataset, target: Option<u8>) -> Split {
         let all: Vec<u32> = (0..data.users() as u32).map(|user| data.history(user).len() as u32).collect();
         let spec = SplitSpec { target, ..SplitSpec::default() };
@@ -225,8 +227,8 @@ impl Split {
         (0..data.users() as u32).flat_map(of_user)
     }
 
-    /// Events of the user that sampled candidates are drawn outside of: all, but those behind the cut in pre-training, which
-    /// is not to know of them.
+    /// Events of the user that sampled candidates are drawn outside of: all, except those after the cut in pre-training, which
+    /// must not know of them.
     pub fn known(&self, data: &Dataset, user: u32) -> usize {
         match self.spec.learn {
             Learn::Earlier => self.valid[user as usize] as usize,
@@ -254,7 +256,7 @@ impl Split {
         let SplitSpec { kind, target, cut, learn, only } = self.spec;
         let name = target.map(|b| data.behaviour_names()[b as usize].as_str());
         let event = || name.map_or("event".to_string(), |name| format!("{name} event"));
-        let behind = cut.map(|cut| format!(" behind the first {}%", percent(cut.share))).unwrap_or_default();
+        let after = cut.map(|cut| format!(" after the first {}%", percent(cut.share))).unwrap_or_default();
         let cut_in_files = kind == SplitKind::LeaveOneOut && data.has_parts();
         let why = match (kind, learn, name) {
             (_, Learn::Earlier, _) => "not drawn, or fewer than 3 events before the cut".to_string(),
@@ -262,17 +264,17 @@ impl Split {
                 format!("no {} in the files for validation and test, or nothing before it", event())
             }
             (SplitKind::LeaveOneOut, _, Some(name)) => {
-                format!("fewer than 2 {name} events{behind}, or nothing before them")
+                format!("fewer than 2 {name} events{after}, or nothing before them")
             }
             (SplitKind::LeaveOneOut, ..) => {
-                format!("fewer than 3 events{}", if cut.is_some() { ", or not 2" } else { "" }) + &behind
+                format!("fewer than 3 events{}", if cut.is_some() { ", or not 2" } else { "" }) + &after
             }
             (SplitKind::Ratio([train, ..]), _, Some(name)) => {
-                format!("no {name} event in the last {}%{behind}, or nothing before it", percent(1.0 - train))
+                format!("no {name} event in the last {}%{after}, or nothing before it", percent(1.0 - train))
             }
-            (SplitKind::Ratio(_), ..) => format!("too few events for a target{behind}"),
+            (SplitKind::Ratio(_), ..) => format!("too few events for a target{after}"),
             (SplitKind::Time(_), ..) => {
-                format!("no {} after the first cut{behind}, or nothing before it", event())
+                format!("no {} after the first cut{after}, or nothing before it", event())
             }
         };
         let of = name.map(|name| format!(" of {name}")).unwrap_or_default();
@@ -291,7 +293,7 @@ impl Split {
     }
 }
 
-/// The place of the last but one event of behaviour `target`, or of any; without a target a third one must come before it.
+/// The position of the last but one event of behaviour `target`, or of any; without a target a third one must come before it.
 fn last_two(data: &Dataset, user: u32, target: Option<u8>) -> Option<u32> {
     match (target, data.behaviours(user)) {
         (Some(target), Some(behaviours)) => {
@@ -458,7 +460,7 @@ mod tests {
         Dataset::new(data, Ties::File, vec![])
     }
 
-    /// Ten events, of which six come before the cut, at time 60.
+    /// Ten events. Six of them come before the cut, at time 60.
     fn bought() -> Dataset {
         with_behaviours(&[
             (&[1, 2, 1, 2, 2], &[1, 2, 2, 1, 2], &[10, 60, 70, 80, 90]),
@@ -487,12 +489,12 @@ mod tests {
     }
 
     #[test]
-    fn both_targets_come_behind_the_cut() {
+    fn both_targets_come_after_the_cut() {
         let data = bought();
         let cut = Some(Cut { share: 0.5, by: CutBy::Time });
         let of = |learn| Split::new(&data, SplitSpec { target: Some(2), cut, learn, ..SplitSpec::default() }).unwrap();
         let later = of(Learn::Later);
-        // User 1's validation event came before the cut: all of that user may be learned from, behind the cut.
+        // User 1's validation event came before the cut: all of that user may be learned from, after the cut.
         assert_eq!(targets(&later, &data, Part::Valid), [(0, 2)]);
         assert_eq!(targets(&later, &data, Part::Test), [(0, 4)]);
         let learned = |split: &Split| -> Vec<(u32, u32)> {

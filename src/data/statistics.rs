@@ -26,7 +26,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Of data with so many behaviours in use, numbered from 0 in their order, at most 64; 0 of data without any, which is as 1.
+    /// For data with this number of behaviours in use, numbered from 0 in their order, at most 64. Data without any count as 1.
     pub fn new(behaviours: usize) -> Statistics {
         assert!(behaviours <= MOST_BEHAVIOURS, "{behaviours} behaviours");
         Statistics { behaviours: behaviours.max(1) }
@@ -85,7 +85,7 @@ impl Statistics {
                 followed[b] |= new;
                 while new != 0 {
                     let a = new.trailing_zeros() as usize;
-                    // Pairs (a, ..) lie behind those of all before a: n - 1, n - 2, ... of them.
+                    // Pairs (a, ..) come after those of all before a: n - 1, n - 2, ... of them.
                     shares[a * (2 * n - a - 1) / 2 + b - a - 1] += 1;
                     new &= new - 1;
                 }
@@ -190,7 +190,7 @@ mod tests {
                 let want = plainly(n, &prefix);
                 assert_eq!(of(statistics, &prefix), want);
                 for _ in 0..2 {
-                    // The whole history, with one end and with another, leaves nothing behind: neither here nor in `out`.
+                    // The whole history, with one end and with another, leaves no trace here or in `out`.
                     let whole: Vec<_> = prefix.iter().copied().chain((0..10).map(|_| event())).collect();
                     let (items, behaviours): (Vec<u32>, Vec<u8>) = whole.into_iter().unzip();
                     statistics.write(&items, &behaviours, &mut out);

@@ -7,19 +7,19 @@ use crate::data::Dataset;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 
-/// What a target is ranked among, besides itself. It does not matter whether the target is in a list too.
+/// What a target is ranked among, in addition to itself. It does not matter whether the target is in a list too.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Among<'a> {
-    /// Items 1 to `items` but for those excluded.
+    /// Items 1 to `items` except those excluded.
     All { items: usize, excluded: &'a [u32] },
-    /// These alone, each once.
+    /// Only these, each once.
     Listed(&'a [u32]),
 }
 
 /// Ranks each target, (user, events before it), by the rule: of the items that came under another behaviour than `behaviour`
 /// (the one that targets are of) before the target, and not under that one, the later the last time the better; all other items
-/// are equal, behind these. `among` is given the number of the target in `targets`.
+/// are equal, after these. `among` is given the number of the target in `targets`.
 ///
 /// # Panics
 /// If `data` has no behaviours.
@@ -42,7 +42,7 @@ pub fn rank<'a>(
 
 /// Candidates above the target, and others of its score.
 fn count(items: &[u32], behaviours: &[u8], target: u32, behaviour: u8, among: Among) -> (u32, u32) {
-    // Items that can be copied, by the last place.
+    // Items that can be copied, by the last position.
     let mut last: HashMap<u32, usize> = HashMap::new();
     for (at, (&item, &b)) in items.iter().zip(behaviours).enumerate() {
         if b != behaviour {
@@ -52,7 +52,7 @@ fn count(items: &[u32], behaviours: &[u8], target: u32, behaviour: u8, among: Am
     items.iter().zip(behaviours).filter(|(_, b)| **b == behaviour).for_each(|(item, _)| {
         last.remove(item);
     });
-    // None is below all places.
+    // None is below all positions.
     let score = |item: u32| last.get(&item).copied();
     let above = |item: u32| item != target && score(item) > score(target);
     match among {
@@ -64,7 +64,7 @@ fn count(items: &[u32], behaviours: &[u8], target: u32, behaviour: u8, among: Am
         Among::All { items, excluded } => {
             let excluded: HashSet<u32> = excluded.iter().copied().filter(|&item| item != target).collect();
             let greater = last.keys().filter(|&&item| above(item) && !excluded.contains(&item)).count();
-            // No two items have the same last place.
+            // No two items have the same last position.
             let equal = if score(target).is_some() { 0 } else { items - 1 - excluded.len() - greater };
             (greater as u32, equal as u32)
         }
@@ -81,7 +81,7 @@ mod tests {
     const CART: u8 = 1;
     const BUY: u8 = 2;
 
-    /// Items can be copied in the order 4, 2, 3: 1 was bought before it was carted again, 5 bought alone.
+    /// Items can be copied in the order 4, 2, 3: 1 was bought before it was carted again, 5 was only bought.
     const ITEMS: [u32; 8] = [1, 2, 3, 4, 2, 1, 5, 4];
     const BEHAVIOURS: [u8; 8] = [BUY, FAVOURITE, CART, CART, CART, CART, BUY, FAVOURITE];
 

@@ -19,7 +19,7 @@ pub struct Ranked {
     pub counts: Vec<(u32, u32)>,
     /// From 1, by the tie rule.
     pub ranks: Vec<f64>,
-    /// Where all items are ranked: the ranks with the history masked and without, one of which are `ranks`.
+    /// If all items are ranked: the ranks with the history masked and without. `ranks` are one of the two.
     pub full: Option<Full>,
 }
 

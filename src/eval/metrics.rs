@@ -1,6 +1,6 @@
-//! Ranks and what is made of them.
+//! Ranks and their metrics.
 //!
-//! One item is asked for at a time, the target, and all candidates are ordered by score. With `rank` the target's place,
+//! One item is asked for at a time, the target, and all candidates are ordered by score. With `rank` the target's position,
 //! from 1, and the mean over all targets:
 //!
 //! - Recall@k = mean of \[rank <= k\], which is HR@k, since a target is all that there is to recall;
@@ -9,7 +9,7 @@
 //! - MAP@k = mean of \[rank <= k\] / rank: the precision down to the one target;
 //! - MRR = mean of 1 / rank; MRR@k leaves out ranks beyond k, as MAP@k does: with one target they are the same number.
 //!
-//! The place of a target whose score others share is a choice, see [`TieRule`].
+//! The position of a target whose score others share is a choice, see [`TieRule`].
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(Metric::Mrr.mean(&[]), 0.0);
     }
 
-    /// What NumPy makes of the same 1,000 ranks from 1 to 30.5, half places among them.
+    /// What NumPy computes from the same 1,000 ranks from 1 to 30.5, half positions among them.
     #[test]
     #[allow(clippy::approx_constant)]
     fn means_are_those_of_numpy() {

@@ -82,7 +82,7 @@ fn prepared<'g>(g: &'g Graph, model: &dyn Model, user: Var<'g>, candidates: Cand
 
 /// The users of a batch, computed once for all tiles.
 struct Users {
-    /// Computes what depends on parameters alone, where there is something, and what it is.
+    /// Computes what depends only on parameters, if there is something, and what it is.
     prepare: Option<Runner>,
     prepared: Vec<(String, Spec)>,
     runner: Runner,
@@ -109,7 +109,7 @@ impl Users {
         Ok(Users { prepare, prepared, runner: compile(&g)?, spec: of_users })
     }
 
-    /// Computes what depends on parameters alone: they may have changed.
+    /// Computes what depends only on parameters: they may have changed.
     fn prepare(&mut self) -> Result<()> {
         self.prepare.as_mut().map_or(Ok(()), Runner::run)
     }
@@ -167,7 +167,7 @@ pub fn not_finite(data: &Dataset, user: u32, item: u32) -> Error {
     ))
 }
 
-/// Where a target stands: how many items score above it, and how many others as much.
+/// The rank of a target: how many items score above it, and how many others score the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Of the items that compete with it.
@@ -184,7 +184,7 @@ impl Standing {
     }
 }
 
-/// Where each target stands among the items.
+/// The rank of each target among the items.
 pub struct Ranker {
     users: Users,
     /// Finds the targets' scores, where that takes a pass over the tiles of its own.
@@ -227,12 +227,12 @@ impl Ranker {
         Ok(Ranker { users, targets, rank, tiles })
     }
 
-    /// Computes what depends on parameters alone: to be asked for where these may have changed since.
+    /// Computes what depends only on parameters: call it when these may have changed.
     pub fn prepare(&mut self) -> Result<()> {
         self.users.prepare()
     }
 
-    /// Computes the users of `batch` alone.
+    /// Computes only the users of `batch`.
     pub fn forward(&mut self, batch: &EvalBatch) -> Result<()> {
         self.users.run(batch)
     }

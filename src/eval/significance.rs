@@ -112,7 +112,7 @@ mod tests {
 
     /// Means over 1 to 7 targets a user tie as fractions, and not as floats. The p of Wilcoxon is that of SciPy 1.17.1, `wilcoxon(d,
     /// correction=True, method="asymptotic")`, of the differences as whole numbers (of `ndcg@10`, rounded to 12 digits); of the
-    /// floats themselves it makes 0.8502, 0.6271 and 0.2751 of the first three. The others are those of `ttest_rel`.
+    /// floats themselves it gives 0.8502, 0.6271 and 0.2751 for the first three. The others are those of `ttest_rel`.
     #[test]
     fn means_that_rounding_sets_apart_are_ties() {
         let mut state = 7u32;

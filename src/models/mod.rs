@@ -158,7 +158,7 @@ pub trait Model: Send + Sync {
         self.output(graph).expect("a model that scores by itself has scores").scores(rows, candidates)
     }
 
-    /// Whether the model counts instead of learning, and so has no training step.
+    /// Whether the model is not trained: it is set by [`Model::count`] and has no training step.
     fn counts(&self) -> bool {
         false
     }

@@ -74,7 +74,7 @@ impl Encoder {
         (0..self.layers).for_each(|l| self.declare_block(l, params, init));
     }
 
-    /// Declares the parameters of block `l` alone.
+    /// Declares only the parameters of block `l`.
     pub fn declare_block(&self, l: usize, params: &mut Params, init: Init) {
         let d = self.dim;
         let parts = [("query", d, d), ("key", d, d), ("value", d, d), ("output", d, d)];
@@ -113,7 +113,7 @@ impl Encoder {
         Traced { encoder: self, params, g, dropout: if training { self.dropout } else { 0.0 }, positions }.run(x, items)
     }
 
-    /// Block `l` of [`Norm::Post`] alone, of x \[B, T, d\] where `keep` \[B, T\] (u32) is not 0; its dropout is on.
+    /// Only block `l` of [`Norm::Post`], of x \[B, T, d\] where `keep` \[B, T\] (u32) is not 0; its dropout is on.
     pub fn block<'g>(
         &self,
         l: usize,
@@ -213,7 +213,7 @@ impl<'g> Traced<'_, 'g> {
         linear(self.wanted(l, y), "output")
     }
 
-    /// Attention of one query q \[B, 1, d\] a history x \[B, M, d\], of which it sees all that is kept. No keys and values are
+    /// Attention of one query q \[B, 1, d\] a history x \[B, M, d\], whose kept positions it sees. No keys and values are
     /// made: q (W x + b) = (q W) x + q b, and the mean of W x + b is W times the mean of x: 2 H M d multiplications for 2 M d^2.
     fn one_query(&self, l: usize, q: Var<'g>, x: Var<'g>, keep: Var<'g>) -> Var<'g> {
         let ([b, m, d], heads) = ([0, 1, 2].map(|i| x.shape()[i]), self.encoder.heads);

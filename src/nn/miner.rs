@@ -41,7 +41,7 @@ impl Miner {
             params.add(&name(&format!("filter.{i}.weight")), [blocks, 2, dim / blocks, dim / blocks], init);
             params.add(&name(&format!("filter.{i}.bias")), [2, dim], Init::Constant(0.0));
         }
-        // It passes the whole sequence on at first: small numbers alone would let nothing of the most recent event through.
+        // It passes the whole sequence on at first: only small numbers would let nothing of the most recent event through.
         let Init::Normal(std) = init else { unreachable!("weights start as N(0, std)") };
         let mixer = (streams > 1).then_some(("mixer", dim, streams * dim, Init::NearIdentity(std)));
         let inner = [("feed_forward.0", inner, dim, init), ("feed_forward.1", dim, inner, init)];

@@ -1,6 +1,6 @@
 //! Optimisers: from a loss to the nodes that update the parameters.
 //!
-//! A training loop of one's own, here a linear regression:
+//! A complete training loop, here for a linear regression:
 //! ```
 //! use wgrec::device::{Device, RunOptions};
 //! use wgrec::graph::plan::Options;
@@ -127,7 +127,7 @@ impl<'g> LossScale<'g> {
 const SUM: &str = "sum.";
 const WEIGHTS: &str = "sum_of_weights";
 
-/// An update, as it stands in the graph.
+/// An update, as it is in the graph.
 pub struct Updated<'g> {
     /// By the name of the parameter.
     pub gradients: Vec<(String, Gradient<'g>)>,
@@ -170,7 +170,7 @@ impl Default for Adam {
     }
 }
 
-/// Whether `name` is like `pattern`, in which `*` stands for anything and `?` for one character.
+/// Whether `name` is like `pattern`, in which `*` matches anything and `?` one character.
 pub fn matches(pattern: &str, name: &str) -> bool {
     WildMatch::new(pattern).matches(name)
 }

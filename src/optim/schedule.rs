@@ -16,7 +16,7 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// The factor on the learning rate at step `step` (from 0) of `total`, the first `warmup` of which rise in a straight line.
+    /// The factor on the learning rate at step `step` (from 0) of `total`. It rises linearly over the first `warmup` steps.
     pub fn factor(self, step: u64, warmup: u64, total: u64) -> f64 {
         if step < warmup {
             return (step + 1) as f64 / warmup as f64;

@@ -11,13 +11,13 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-/// The settings of so many trials can still be checked one by one before the first is trained.
+/// The most trials whose settings can be checked one by one before the first is trained.
 const MOST_TRIALS: usize = 10_000;
 
 /// What file systems take.
 const LONGEST_NAME: usize = 255;
 
-/// A sweep's file, read and checked; see [`crate::sweep`] for what stands in it.
+/// A sweep's file, read and checked; see [`crate::sweep`] for what is in it.
 pub struct Sweep {
     path: PathBuf,
     text: String,
@@ -42,7 +42,7 @@ pub(super) enum Search {
 impl Search {
     const TABLES: [&str; 3] = ["grid", "curves", "random"];
 
-    /// Whether there are trials that differ in one setting alone.
+    /// Whether there are trials that differ in only one setting.
     pub fn is_joined(self) -> bool {
         matches!(self, Search::Grid | Search::Curves)
     }
@@ -183,7 +183,7 @@ impl Sweep {
         base.with_table("", self.settings.clone(), &|key| self.file().place(&format!("settings.{key}")))
     }
 
-    /// The metric that trials over `base` are judged by.
+    /// The metric that trials over `base` are compared by.
     pub fn metric(&self, base: &Config) -> Metric {
         self.metric.unwrap_or(base.eval.metric)
     }
@@ -235,7 +235,7 @@ impl Sweep {
         Ok(trials)
     }
 
-    /// The settings of each trial but for the seed.
+    /// The settings of each trial except the seed.
     fn points(&self, base: &Config) -> Result<Vec<Config>> {
         let set = |config: &Config, v: &Varied, value: toml::Value| {
             config.clone().with_value(&v.key, value, &|key| self.file().place(&format!("{}.{key}", self.search_name())))
@@ -294,7 +294,7 @@ impl Sweep {
         Trial { name: name.chars().map(plain).collect(), values, config }
     }
 
-    /// A setting stands in one place.
+    /// A setting is set in only one place.
     fn check_settings(&self) -> Result<()> {
         let mut keys = vec![];
         flatten("", self.settings.clone(), &self.defaults, &mut keys);
@@ -350,7 +350,7 @@ impl Varied {
     }
 }
 
-/// A value as it is shown and as it stands in names.
+/// A value as it is shown and as it is in names.
 pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::String(word) => word.clone(),

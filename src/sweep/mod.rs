@@ -13,8 +13,8 @@
 //! model.layers = [1, 2]
 //! ```
 //!
-//! Instead of `[grid]`, `[curves]` varies one setting at a time, the others as in `[settings]`; `[random]` draws so many
-//! `trials` with a `seed` of its own, from lists and from ranges:
+//! Instead of `[grid]`, `[curves]` varies one setting at a time, the others as in `[settings]`; `[random]` draws
+//! `trials` combinations with its own `seed`, from lists and from ranges:
 //!
 //! ```toml
 //! [random]
@@ -25,7 +25,7 @@
 //! loss.kind = ["softmax", "gbce"]
 //! ```
 //!
-//! Each trial is the folder of an ordinary run. One that is done is not run again, one that was stopped goes on. Of a model
+//! Each trial is the folder of an ordinary run. One that is done is not run again, one that was stopped is resumed. Of a model
 //! with several phases, trials that differ only in what a later phase reads share the earlier ones, which the first trains.
 
 mod file;
@@ -46,7 +46,7 @@ use std::path::Path;
 
 impl Sweep {
     /// Trains what is not trained yet of the trials over `base`, each in its folder in `out`. After each, sweep.csv and
-    /// sweep.svg in `out` are written anew. A trial that fails is in the results; the others go on.
+    /// sweep.svg in `out` are rewritten. A trial that fails is in the results; the others continue.
     ///
     /// # Errors
     /// Before anything is trained: those of [`Sweep::trials`]; a trial whose settings are refused; one whose folder holds a run

@@ -25,11 +25,11 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 0, 0),
 ];
 
-/// How values become places on the x axis.
+/// How values become positions on the x axis.
 enum Axis {
     Linear,
     Log,
-    /// Side by side, in this order: words, and a 0 beside values that want a logarithm.
+    /// Side by side, in this order: words, and a 0 next to values that need a logarithm.
     Even(Vec<Value>),
 }
 
@@ -100,14 +100,14 @@ impl Axis {
         }
     }
 
-    /// What stands at a place between values.
+    /// The label at a position between values.
     fn number(&self, place: f64) -> f64 {
         let number = if matches!(self, Axis::Log) { 10f64.powf(place) } else { place };
         format!("{number:.2e}").parse().expect("a number")
     }
 }
 
-/// Whether the gaps between ascending numbers are more alike in their logarithms.
+/// Whether the gaps between ascending numbers are more equal in their logarithms.
 fn are_geometric(numbers: &[f64]) -> bool {
     let unevenness = |of: fn(f64) -> f64| {
         let gaps: Vec<f64> = numbers.windows(2).map(|pair| of(pair[1]) - of(pair[0])).collect();

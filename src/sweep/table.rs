@@ -56,7 +56,7 @@ pub struct Results {
     pub(super) centre: Vec<Value>,
 }
 
-/// The trials that differ in their seeds alone.
+/// The trials that differ only in their seeds.
 pub(super) struct Point<'a> {
     pub values: &'a [Value],
     /// Of those that are done.

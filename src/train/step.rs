@@ -146,11 +146,11 @@ impl TrainStep {
     /// Adds the whole step to `g`: inputs, result `loss`, gradients, updates or sums, and the watch over the loss.
     ///
     /// # Errors
-    /// A model that counts instead of learning; one with a parameter that no gradient reaches.
+    /// A model that is not trained; one with a parameter that no gradient reaches.
     pub fn trace(g: &Graph, model: &dyn Model, config: &StepConfig, role: Role) -> Result<()> {
         if model.counts() {
             let name = model.name();
-            return Err(Error::Usage(format!("{name} counts instead of learning: it has no training step")));
+            return Err(Error::Usage(format!("{name} is not trained: it has no training step")));
         }
         let loss = &config.loss;
         let columns = config.batches(model).columns();

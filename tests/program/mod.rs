@@ -90,7 +90,7 @@ impl Bench {
     }
 }
 
-/// The arguments of a small training, with `more` in the place of those of the same name.
+/// The arguments of a small training, with `more` instead of those of the same name.
 pub fn small<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let name = |arg: &str| arg.split('=').next().unwrap_or_default().to_string();
     let given = |arg: &str| arg != "--set" && more.iter().any(|other| name(other) == arg);

@@ -43,7 +43,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Bytes held now; the peak begins anew from here.
+/// Bytes held now; the peak starts again from here.
 pub fn held() -> usize {
     let held = HELD.load(Relaxed);
     PEAK.store(held, Relaxed);
@@ -67,7 +67,7 @@ pub struct Sized {
     pub batch: Batch,
 }
 
-/// SASRec of width 64 in two blocks, with every place of `samples` windows of `max_len` a target among `items`. Sampled
+/// SASRec of width 64 in two blocks, with a target among `items` at every position of `samples` windows of `max_len`. Sampled
 /// softmax has 256 negatives that a batch shares, and Adam touches only the rows that a step reads.
 pub fn sized(device: &Device, items: usize, samples: usize, max_len: usize, kind: LossKind) -> Result<Sized> {
     let encoder = Encoder {

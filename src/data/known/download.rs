@@ -27,7 +27,7 @@ pub struct Fetched {
     pub notes: Vec<String>,
 }
 
-/// Fetches the files of a data set into `folder`. A file that is there already is left alone.
+/// Fetches the files of a data set into `folder`. A file that exists already is left as it is.
 ///
 /// `mirror` replaces the folder part of each address. `progress` is told the bytes that have come and, where known, how many
 /// there will be.
@@ -249,7 +249,7 @@ mod tests {
     /// How the server treats one connection.
     #[derive(Clone, Copy)]
     enum Deal {
-        /// Breaks off after so many bytes.
+        /// Breaks off after this number of bytes.
         Break(usize),
         /// Answers as asked.
         Serve,

@@ -16,9 +16,9 @@ use std::path::Path;
 pub struct AttributeTable {
     /// External ids, from the first column.
     pub ids: Names,
-    /// The line of the file that each id stands on, from 1.
+    /// The line of the file that each id is on, from 1.
     pub lines: Vec<u64>,
-    /// Name, type and cells (as they stand in the file, in the order of `ids`) of every further column.
+    /// Name, type and cells (as they are in the file, in the order of `ids`) of every further column.
     pub columns: Vec<(String, Kind, Names)>,
 }
 

@@ -53,14 +53,14 @@ impl Interactions {
     }
 }
 
-/// A field as it stands in the file: its text and its number in the line, from 1 (0 where lines have no columns).
+/// A field as it is in the file: its text and its number in the line, from 1 (0 where lines have no columns).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field<'a> {
     pub text: &'a [u8],
     pub column: u64,
 }
 
-/// One interaction as it stands in the file.
+/// One interaction as it is in the file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
     pub line: u64,

@@ -95,7 +95,7 @@ impl Role {
         ["user", "item", "value", "time", "behaviour"][self as usize]
     }
 
-    /// Usual names, for all formats alike, the first in the list first: lower case, without `_`, `-` and spaces.
+    /// Usual names, the same for all formats, the first in the list first: lower case, without `_`, `-` and spaces.
     pub fn usual(self) -> &'static [&'static str] {
         match self {
             Role::User => &[

@@ -1,6 +1,6 @@
 //! JSON lines: an object a line, of an interaction, or of a user with a list of them. Python literals are read as JSON.
 //!
-//! Nothing but the fields that are asked for is built: a text, a list, a number of any size beside them costs no memory.
+//! Only the fields that are asked for are built: a text, a list, or a number of any size next to them costs no memory.
 
 use super::builder::{Builder, Field, Row};
 use super::columns::{Columns, Layout, Role};
@@ -133,7 +133,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// Chooses the keys by the first objects, of which `line` is the first.
+    /// Chooses the keys by the first objects; `line` is the first of them.
     fn of(
         line: &[u8],
         path: &Path,
@@ -283,7 +283,7 @@ fn names<'a>(json: &'a [u8], see: impl FnMut(&str, &'a RawValue)) -> Option<Vec<
     Some(names)
 }
 
-/// The values of `keys` in an object, as they stand there.
+/// The values of `keys` in an object, as they are written.
 fn pick<'a, const N: usize>(
     json: &'a [u8],
     keys: [Option<&str>; N],

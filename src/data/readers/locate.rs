@@ -139,8 +139,8 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The file that lies beside `path`, a file of interactions or its folder, and belongs to what is there: `belongs` is given its
-/// name and that of another file. Of several there is no telling which it is: none.
+/// The file next to `path`, a file of interactions or its folder, that belongs to what is there: `belongs` is given its name
+/// and the name of another file. None if several files belong, since nothing decides between them.
 pub(crate) fn beside(path: &Path, belongs: impl Fn(&str, &str) -> bool) -> Result<Option<PathBuf>> {
     let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -181,7 +181,7 @@ fn part_of(file: &Path) -> Option<(usize, String)> {
     Some((part, name))
 }
 
-/// A part of a split and its neighbours, as far as they exist; any of the three may be named. Another file alone.
+/// A part of a split and its neighbours, as far as they exist; any of the three may be named. Any other file by itself.
 fn cut_with(file: &Path) -> Vec<PathBuf> {
     let Some((own, name)) = part_of(file) else { return vec![file.to_path_buf()] };
     let ending = |part: &str| format!(".{part}.inter");

@@ -1,4 +1,4 @@
-//! Readers: a format is detected from a file's contents, or named by `--format`; plain, .gz or .zst alike.
+//! Readers: a format is detected from a file's contents, or named by `--format`; plain, .gz or .zst.
 //!
 //! A reader streams: it keeps columns of numbers and each distinct id once, never the lines. Whatever is wrong with a file
 //! comes out as [`Error::Input`] with its line and the number of the field in the line.

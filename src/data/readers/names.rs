@@ -203,7 +203,7 @@ mod tests {
             assert_eq!(ids.intern(name), Ok(number));
         }
         assert!(steps(&ids) < 20_000, "{} steps past the own slot", steps(&ids));
-        // Two tables have keys of their own, and number alike.
+        // Two tables have different keys and give the same numbers.
         let mut again = Interner::default();
         let numbers = names.iter().map(|name| again.intern(name).unwrap());
         assert!(numbers.eq(0..20_000) && again.slots != ids.slots);

@@ -18,7 +18,7 @@ pub(crate) const DEEPEST: usize = 32;
 pub(crate) type Key = (String, Option<String>);
 
 /// The Parquet files of the table that `folder` is, in their order. None for a folder that is not a table: where there is no
-/// folder `key=value` in it and not several Parquet files that differ in their numbers alone.
+/// folder `key=value` in it and not several Parquet files that differ only in their numbers.
 pub(crate) fn of(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
     let Listed { files, keys, plain } = list(folder)?;
     let parquet: Vec<&PathBuf> = files.iter().filter(|file| is_parquet(file)).collect();
@@ -69,7 +69,7 @@ fn collect(folder: &Path, depth: usize, parts: &mut Vec<PathBuf>) -> Result<()> 
     let depth = deeper(folder, depth)?;
     let Listed { files, keys, plain } = list(folder)?;
     if let Some(file) = files.iter().find(|file| !is_parquet(file)) {
-        let expected = "Parquet files alone in a folder KEY=VALUE of a table";
+        let expected = "only Parquet files in a folder KEY=VALUE of a table";
         return Err(wrong(file, "what is no Parquet file", expected));
     }
     if !keys.is_empty() {
@@ -79,7 +79,7 @@ fn collect(folder: &Path, depth: usize, parts: &mut Vec<PathBuf>) -> Result<()> 
     keys.iter().chain(&plain).try_for_each(|folder| collect(folder, depth, parts))
 }
 
-/// An error where there are Parquet files in folders beside those of a table: whether they are of the table is not clear.
+/// An error if there are Parquet files in folders next to those of a table: they may belong to the table or not.
 fn no_parquet_in(folders: &[PathBuf]) -> Result<()> {
     fn any(folder: &Path, depth: usize) -> Result<bool> {
         let depth = deeper(folder, depth)?;
@@ -96,7 +96,7 @@ fn no_parquet_in(folders: &[PathBuf]) -> Result<()> {
     }
     for folder in folders {
         if any(folder, DEEPEST)? {
-            let found = "a folder of Parquet files beside the part files or the folders KEY=VALUE of a table";
+            let found = "a folder of Parquet files next to the part files or the folders KEY=VALUE of a table";
             return Err(wrong(
                 folder,
                 found,
@@ -119,7 +119,7 @@ fn wrong(path: &Path, found: &str, expected: &str) -> Error {
     Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected }
 }
 
-/// What is in a folder, by name, but for hidden files and marks such as `_SUCCESS`.
+/// What is in a folder, by name, except hidden files and marks such as `_SUCCESS`.
 struct Listed {
     files: Vec<PathBuf>,
     /// Folders `key=value`.

@@ -1,7 +1,7 @@
 //! Python literals as JSON: what `print` makes of a dict, as in the Steam data sets.
 
 /// Rewrites a literal of dicts, lists, tuples, strings, numbers, `True`, `False` and `None` as JSON in `out`. The error is the
-/// position of what is something else. Whether brackets and commas are in their places is left to the reader of the JSON.
+/// position of what is something else. The reader of the JSON checks brackets and commas.
 pub(crate) fn to_json(literal: &[u8], out: &mut Vec<u8>) -> Result<(), usize> {
     out.clear();
     let mut at = 0;

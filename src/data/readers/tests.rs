@@ -334,7 +334,7 @@ fn bad_input() {
     assert!(
         complaint(format!("{csv}1,{long},3,5\n")).contains("(10000 bytes); expected item ids of at most 1024 bytes")
     );
-    // Without an end of the quote the lines behind it would be one id.
+    // Without an end of the quote the lines after it would be one id.
     let open = complaint(format!("{csv}1,\"i2,3,5\n1,i3\",3,6\n"));
     assert!(open.contains("expected item ids on one line"), "{open}");
     let open = complaint(format!("{csv}1,2,3,5\n1,\"i2,3,5\n1,i3,3,6\n"));

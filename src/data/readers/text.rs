@@ -1,4 +1,4 @@
-//! Streams of lines out of plain, gzip and zstd files, and the errors that name a place in them.
+//! Streams of lines out of plain, gzip and zstd files, and the errors that name a position in them.
 
 use crate::error::{Error, Result};
 use flate2::bufread::GzDecoder;
@@ -11,7 +11,7 @@ use std::rc::Rc;
 /// A line, or a record of several, that is longer than this does not hold ids and numbers.
 const LONGEST_RECORD: usize = 64 << 20;
 
-/// How a file is packed; told by its first bytes, never by its name.
+/// How a file is packed; detected from its first bytes, never from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
     Plain,

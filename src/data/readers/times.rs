@@ -64,7 +64,7 @@ impl Clock {
     }
 }
 
-/// What the times of a file are written as. All are alike.
+/// How the times of a file are written. All are written in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Number,
@@ -131,7 +131,7 @@ impl Times {
         self.values.push(self.values.len() as i64);
     }
 
-    /// Adds a time as it stands in the file, and this number of milliseconds after it. The error says what was expected; nothing is
+    /// Adds a time as it is in the file, and this number of milliseconds after it. The error says what was expected; nothing is
     /// added then, and nothing was learned of the column.
     pub fn push(&mut self, text: &[u8], milliseconds: u32) -> Result<(), String> {
         let before = (self.form, self.unit, self.length, self.shortest, self.values.len());
@@ -360,7 +360,7 @@ fn digits(text: &[u8]) -> Option<(i64, u32)> {
 fn iso(text: &str) -> Option<(Date, Option<Time>, Option<Offset>)> {
     let pieces = Pieces::parse(text).ok()?;
     let offset = pieces.to_numeric_offset();
-    // "[Europe/Berlin]" alone: no zones are known here.
+    // "[Europe/Berlin]" by itself: no zones are known here.
     (offset.is_some() || pieces.time_zone_annotation().is_none()).then(|| (pieces.date(), pieces.time(), offset))
 }
 
@@ -474,7 +474,7 @@ mod tests {
         }
     }
 
-    /// A row that is left out has not told what the column holds.
+    /// A row that is left out does not decide what the column holds.
     #[test]
     fn what_is_refused_leaves_no_trace() {
         let mut times = Times::default();

@@ -1,4 +1,4 @@
-//! A look at the columns that are not read, where no times are: they may show that the file is newest first.
+//! Looks at the columns that are not read where there are no times: they may show that the file is newest first.
 
 use super::times::Times;
 use std::collections::HashMap;

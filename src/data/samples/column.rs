@@ -11,7 +11,7 @@ pub struct Column {
     pub name: &'static str,
     /// [`DType::U32`] or [`DType::F32`], and the shape in a whole batch.
     pub spec: Spec,
-    /// What stands where nothing was filled in, of a column of u32.
+    /// The value where nothing was filled in, for a column of u32.
     pub empty: u32,
 }
 

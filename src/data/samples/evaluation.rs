@@ -26,7 +26,7 @@ pub struct EvalSpec {
     pub features: Option<Arc<Features>>,
     /// Rank the target among this number of sampled negatives, drawn from this seed, instead of all items.
     pub sampled: Option<(usize, u64)>,
-    /// Keep targets against which no item outside the history stands: the history is ranked too.
+    /// Keep targets that no item outside the history competes with: the history is ranked too.
     pub keep_all: bool,
     /// Background threads; 0 makes each batch when it is asked for.
     pub threads: usize,
@@ -96,8 +96,8 @@ struct Evaluation {
 }
 
 impl EvalBatches {
-    /// The targets of a part, or items that are listed. A target is left out where not one item, or fewer than are sampled,
-    /// stand against it: its rank would say nothing.
+    /// The targets of a part, or items that are listed. A target is left out if no item, or fewer than are sampled, compete
+    /// with it: its rank would say nothing.
     ///
     /// # Errors
     /// A batch or window of length 0; nothing to evaluate, or nothing that can be ranked.
@@ -116,8 +116,8 @@ impl EvalBatches {
         Rankable::asked(data, split, ask.into(), spec).map(drop)
     }
 
-    /// Windows of the first events of users' histories, `histories` giving user and number of events, of which those that are
-    /// done with ([`Split::done`]) are excluded (if `spec.mask_history`); no targets.
+    /// Windows of the first events of users' histories; `histories` gives user and number of events. Events that are done with
+    /// ([`Split::done`]) are excluded if `spec.mask_history`. There are no targets.
     ///
     /// # Errors
     /// A batch or window of length 0.
@@ -244,7 +244,7 @@ impl EvalBatches {
     }
 }
 
-/// Targets against which an item stands, or as many as are sampled; and the item of each.
+/// Targets that at least one item, or as many as are sampled, compete with; and the item of each.
 struct Rankable {
     targets: Vec<(u32, u32)>,
     items: Vec<u32>,

@@ -83,7 +83,7 @@ pub struct Sizes {
     pub padding: Padding,
 }
 
-/// The id that stands for a hidden item, with `items` items.
+/// The id of a hidden item, with `items` items.
 pub fn hidden(items: usize) -> u32 {
     items as u32 + 1
 }
@@ -93,7 +93,7 @@ pub trait Samples: Debug + Send + Sync {
     /// Targets of a sample, at most.
     fn targets(&self, max_len: usize) -> usize;
 
-    /// Whether targets stand at positions of the window, each scored by the representation there.
+    /// Whether targets are at positions of the window, each scored by the representation there.
     fn per_position(&self) -> bool {
         true
     }
@@ -103,7 +103,7 @@ pub trait Samples: Debug + Send + Sync {
         false
     }
 
-    /// Samples of a training part of `len` items, of which all but the first are targets.
+    /// Samples of a training part of `len` items. All items except the first are targets.
     fn count(&self, len: usize, max_len: usize) -> usize;
 
     /// Where sample `number` of a training part of `len` items ends: after its last target.
@@ -151,7 +151,7 @@ pub struct Sample<'a> {
     /// Events before the first position that can be a target.
     pub before: usize,
     pub targets: &'a [Target],
-    /// What stands for the targets in the window, where they are hidden.
+    /// The id of the targets in the window, if they are hidden.
     pub hidden: Option<u32>,
 }
 
@@ -162,7 +162,7 @@ pub trait Part: Debug + Send + Sync {
     /// What fills the columns of [`Part::columns`].
     ///
     /// # Errors
-    /// Data that does not have what the columns are made of.
+    /// Data that does not have what the columns are filled from.
     fn open(&self, sizes: &Sizes, source: &Arc<Source>) -> Result<Box<dyn Fill>>;
 }
 
@@ -187,7 +187,7 @@ fn positive(name: &str, value: usize) -> Result<()> {
     }
 }
 
-/// A user's training items and their behaviours, of which there may be none.
+/// A user's training items and their behaviours, if the data have behaviours.
 fn training_part<'a>(data: &'a Dataset, split: &Split, user: u32) -> (&'a [u32], &'a [u8]) {
     let items = split.train(data, user);
     (items, data.behaviours(user).map_or(&[], |own| &own[..items.len()]))

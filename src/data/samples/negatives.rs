@@ -17,7 +17,7 @@ pub struct Drawn {
 }
 
 impl Default for Drawn {
-    /// One for each target, all items alike.
+    /// One for each target, drawn uniformly from all items.
     fn default() -> Drawn {
         Drawn { each: 1, shared: false, sampler: Sampler::Uniform }
     }

@@ -19,7 +19,7 @@ impl Shuffle {
         Shuffle { len, bits, keys: std::array::from_fn(|_| stream.next_u32()) }
     }
 
-    /// What stands at place `i`, below `len`.
+    /// The element at position `i`, below `len`.
     pub(super) fn at(&self, mut i: u64) -> u64 {
         let (low, high) = (self.bits / 2, self.bits - self.bits / 2);
         loop {

@@ -190,7 +190,7 @@ fn a_user_of_everything_is_left_out_where_negatives_are_drawn() {
     );
     let batch = some.epoch(0, 0).next().unwrap();
     assert_eq!((user_of(&batch, 0), batch.columns.u32("positive")[0], batch.columns.u32("negative")[0]), (2, 2, 1));
-    // Nothing is drawn, or for all users alike.
+    // Nothing is drawn, or the same for all users.
     for negatives in [None, Some(Drawn { shared: true, ..Drawn::default() })] {
         let all = new(3, BatchSpec { negatives, ..spec(0) }).unwrap();
         assert_eq!((all.samples(), all.left_out().some()), (3, None));
@@ -329,7 +329,7 @@ fn hidden_places_are_what_stood_there() {
                         count += 1;
                     }
                 }
-                assert!(count > 0 && !window.contains(&hidden), "every hidden place is a target, and there is one");
+                assert!(count > 0 && !window.contains(&hidden), "every hidden position is a target, and there is one");
                 let items = split.train(&data, user_of(&batch, row));
                 window.retain(|&item| item != 0);
                 assert!(items.windows(window.len()).any(|w| w == window), "{window:?} of {items:?}");
@@ -337,7 +337,7 @@ fn hidden_places_are_what_stood_there() {
             }
         }
         let share_got = places as f64 / all as f64;
-        // One window in ten hides its last place alone, and every window one at least.
+        // One window in ten hides only its last position, and every window hides at least one.
         let range = if share == 1.0 { 0.85..0.97 } else { 0.2..0.4 };
         assert!(range.contains(&share_got), "{share_got}");
     }
@@ -463,7 +463,7 @@ fn behaviours_and_features_stand_beside_their_items() {
                 assert!(window.iter().zip(own).all(|(item, behaviour)| (*item == 0) == (*behaviour == 0)));
                 let len = length(&batch.columns, "recency", row);
                 let from = if padding == Padding::Left { m - len } else { 0 };
-                // Where the window lies in the history, told by its behaviours and by the items that are not hidden.
+                // Where the window lies in the history, found by its behaviours and by the items that are not hidden.
                 let fits = |start: &usize| {
                     (0..len).all(|i| {
                         let item = window[from + i];

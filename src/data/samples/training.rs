@@ -41,7 +41,7 @@ pub struct BatchSpec {
     pub threads: usize,
 }
 
-/// A table of which rows are gathered by the values of columns.
+/// A table whose rows are gathered by the values of columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gathered {
     /// The name of the inputs that carry the segments.
@@ -160,7 +160,7 @@ impl TrainBatches {
         Ok(TrainBatches(Arc::new(Training { source, spec, sizes, columns, fillers })))
     }
 
-    /// Targets that would be learned, but for which no negative exists.
+    /// Targets that would be learned, if a negative for them existed.
     pub fn left_out(&self) -> LeftOut {
         self.0.source.left_out
     }

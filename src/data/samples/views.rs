@@ -8,7 +8,7 @@ use crate::tensor::philox::Stream;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Which views are made of a window.
+/// Which views of a window are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Views {
@@ -17,7 +17,7 @@ pub enum Views {
     /// shuffled. Shares are of 0 to 1, counts rounded down; at least one event is left of a crop.
     Augmented { crop: f64, mask: f64, reorder: f64 },
     /// Three (S3-Rec's segment prediction: Zhou et al., CIKM 2020): the events with a stretch of at most half of them
-    /// hidden; that stretch alone, the others hidden; and in its places a stretch of another sample's events.
+    /// hidden; only that stretch, the others hidden; and a stretch of another sample's events in its positions.
     Segments,
 }
 
@@ -33,8 +33,7 @@ impl Views {
         }
     }
 
-    /// The views of the events `own`, of which there is at least one, as are of `other`, another sample's. A hidden
-    /// event is `hidden`.
+    /// The views of the events `own`; `other` are another sample's. Both have at least one event. A hidden event is `hidden`.
     fn make(self, own: &[Event], other: &[Event], hidden: Event, stream: &mut Stream) -> Vec<Vec<Event>> {
         let n = own.len();
         let start = |of: usize, len: usize, stream: &mut Stream| stream.below((of - len + 1) as u32) as usize;

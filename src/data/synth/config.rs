@@ -14,7 +14,7 @@ pub enum Noise {
     Bursty,
 }
 
-/// Every number of the world. [`Default`] gives the world behind `wgrec train` without data; lengths are in the unit of the
+/// Every number of the world. [`Default`] gives the world that `wgrec train` uses without data; lengths are in the unit of the
 /// item space unless said otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -41,7 +41,7 @@ pub fn choose(stream: &mut Stream, weights: &[f64]) -> usize {
             return i;
         }
     }
-    // Rounding can leave a crumb behind the last positive weight.
+    // Rounding can leave a remainder after the last positive weight.
     weights.iter().rposition(|w| *w > 0.0).expect("some weight is positive")
 }
 

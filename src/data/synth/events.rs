@@ -168,7 +168,7 @@ pub(super) fn user_events(
         }
     }
 
-    // Stable, so that what follows a click within a tick stays behind it.
+    // Stable, so that what follows a click within a tick stays after it.
     events.sort_by_key(|(tick, _)| *tick);
     let mut next = 0;
     let mut log = vec![];

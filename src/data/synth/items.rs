@@ -80,7 +80,7 @@ pub(super) fn draw_items(shared: &Shared, domain: DomainName) -> Vec<Item> {
         items[i].popularity = share;
     }
 
-    // The items of a cluster stand in a circle of random order, and each is followed by its neighbour.
+    // The items of a cluster form a circle of random order, and each is followed by its neighbour.
     let mut circles: Vec<Vec<usize>> = vec![vec![]; config.clusters];
     (0..n).for_each(|i| circles[items[i].cluster].push(i));
     for circle in &mut circles {

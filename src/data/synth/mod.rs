@@ -1,6 +1,6 @@
 //! The embedded world: a seeded generator of users, items and events whose truth is planted and kept.
 //!
-//! It is what `wgrec train` learns from when it is given no data, and the ground on which claims can be judged: the clusters,
+//! `wgrec train` trains on it when it is given no data, and claims can be tested on it: the clusters,
 //! each user's interests, the source of every event and the exact probabilities of the next item are all known.
 //!
 //! Users have a few interests, each a cluster of items with a centre that drifts. Clicks come from one interest after the
@@ -232,7 +232,7 @@ impl Domain {
         events::affinity(&self.shared.config, &self.users[user as usize - 1], &self.items[item as usize - 1])
     }
 
-    /// The log of clicks: the default task. A user's clicks stand in it in the order of [`walk`](Domain::walk).
+    /// The log of clicks: the default task. A user's clicks are in the order of [`walk`](Domain::walk).
     pub fn clicks(&self) -> Log {
         self.log(|e| e.behaviour == Behaviour::Click)
     }

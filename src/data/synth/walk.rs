@@ -56,7 +56,7 @@ impl Catalogue {
     }
 }
 
-/// An interest as it stands at some moment.
+/// An interest at some moment.
 #[derive(Clone, Debug)]
 struct State {
     /// How far the centre has drifted from its cluster's, \[dim\].

@@ -94,7 +94,7 @@ impl World {
     }
 }
 
-/// Removes folders beside `dir` that earlier versions were preparing, or about to remove, when they were killed.
+/// Removes folders next to `dir` that earlier versions were preparing, or about to remove, when they were killed.
 fn remove_earlier(dir: &Path, name: &str) {
     for entry in dir.parent().and_then(|parent| fs::read_dir(parent).ok()).into_iter().flatten().flatten() {
         let beside = entry.file_name().to_string_lossy().into_owned();
@@ -238,7 +238,7 @@ impl Domain {
 #[derive(Default)]
 struct Tensors(Vec<(String, Dtype, Vec<usize>, Vec<u8>)>);
 
-/// A number as it stands in a safetensors file.
+/// A number as a safetensors file has it.
 trait Number {
     const DTYPE: Dtype;
     fn bytes(self) -> impl IntoIterator<Item = u8>;

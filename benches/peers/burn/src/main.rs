@@ -1,4 +1,4 @@
-//! SASRec's training step in burn beside wgrec's, on the same data, batch and cores, in turns in one run; or, with
+//! SASRec's training step in burn next to wgrec's, on the same data, batch and cores, in turns in one run; or, with
 //! `--kernels full` or `quick`, each kernel that burn has at the sizes of `wgrec bench kernels`. With `wgpu` burn's times are those
 //! of the clock, from the call until the device is done, and wgrec's those of the device: small sizes flatter wgrec there.
 //!
@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The model and the data are those of steps.py: MovieLens-1M, 5-core, leave-one-out, B 128, d 64, two blocks, one head, dropout
-//! 0.2, softmax over all items with a target at every place; batch making counts on both sides. Places without a target do not
-//! enter burn's loss either. `wgpu` runs on the first adapter that wgpu finds, and so does wgrec's `--device gpu` beside it.
+//! 0.2, softmax over all items with a target at every position; batch making counts on both sides. Positions without a target
+//! do not enter burn's loss either. `wgpu` runs on the first adapter that wgpu finds, and so does wgrec's `--device gpu` next to it.
 
 use burn::backend::{Autodiff, Flex, NdArray, Wgpu};
 use burn::module::{Module, Param};
@@ -86,7 +86,7 @@ fn read(folder: &Path) -> Result<Data> {
     Ok(Data { histories, items: ids.len() })
 }
 
-/// Endless batches: items \[B, L\], padded on the left, and the places with a target and those targets.
+/// Endless batches: items \[B, L\], padded on the left, and the positions with a target and those targets.
 struct Batches<'a> {
     data: &'a Data,
     windows: Vec<(usize, usize)>,
@@ -157,7 +157,7 @@ impl<B: Backend> Block<B> {
         }
     }
 
-    /// x \[B, L, d\], keep \[B, L, 1\], hidden \[B, L, L\]: true where a place may not be attended to.
+    /// x \[B, L, d\], keep \[B, L, 1\], hidden \[B, L, L\]: true where a position may not be attended to.
     fn forward(&self, x: Tensor<B, 3>, keep: &Tensor<B, 3>, hidden: &Tensor<B, 3, Bool>) -> Tensor<B, 3> {
         let [q, k, v, o, up, down] = &self.linear;
         let normed = self.norms[0].forward(x.clone());
@@ -198,7 +198,7 @@ impl<B: Backend> SasRec<B> {
         let padding = items.clone().equal_elem(0);
         let keep = padding.clone().bool_not().float().unsqueeze_dim::<3>(2);
         let later = Tensor::<B, 2, Bool>::tril_mask([len, len], 0, &device).unsqueeze::<3>().expand([batch, len, len]);
-        // A padded place attends to itself, so that no row is empty.
+        // A padded position attends to itself, so that no row is empty.
         let other = Tensor::<B, 2, Bool>::diag_mask([len, len], 0, &device).unsqueeze::<3>().expand([batch, len, len]);
         let padded = padding.unsqueeze_dim::<3>(1).expand([batch, len, len]);
         let hidden = later.bool_or(padded.bool_and(other));

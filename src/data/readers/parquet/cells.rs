@@ -133,7 +133,7 @@ pub enum Cell<'a> {
     Refused(&'a [u8], &'static str),
 }
 
-/// A block of cells of one column. What their text means is judged in one place for all formats; only times are more than text.
+/// A block of cells of one column. One place decides for all formats what their text means; only times are more than text.
 pub struct Cells {
     reader: ColumnReader,
     kind: Kind,

@@ -1,4 +1,4 @@
-//! What stands between the library and a hostile file: panics become errors, and sizes are checked before they are believed.
+//! Protects the library from hostile files: panics become errors, and sizes are checked before they are believed.
 
 use super::thrift;
 use bytes::Bytes;
@@ -91,7 +91,7 @@ pub fn metadata(file: &File) -> Result<ParquetMetaData> {
     }
 }
 
-/// A file of which only the pages of a column are read.
+/// A file from which only the pages of one column are read.
 struct Pages {
     file: Arc<File>,
     len: u64,

@@ -297,7 +297,7 @@ fn no_file_of_a_table_is_lost() {
     for other in ["old/a.parquet", "old/y=1/b/a.parquet"] {
         for files in [["y=1/a.parquet", "y=2/a.parquet", other], ["part-0", "part-1", other]] {
             let message = read_users(&files).unwrap_err();
-            assert!(message.contains("/old: found a folder of Parquet files beside the part files"), "{message}");
+            assert!(message.contains("/old: found a folder of Parquet files next to the part files"), "{message}");
         }
     }
     let folder = table(&[("part-0.parquet", 1, &[])]);
