@@ -2,8 +2,8 @@
 
 use super::dataset::Dataset;
 use super::filter::Filter;
-use super::readers::{self, Columns, Format, Interactions, Names, SkipBad};
-use super::{DataConfig, known};
+use super::readers::{self, Columns, Format, Interactions, SkipBad};
+use super::{DataConfig, Ids, known};
 use crate::error::{Error, Result};
 use crate::text::counted;
 use indicatif::HumanCount;
@@ -11,14 +11,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// What a training gave numbers to, in their order: users from 0, items from 1, behaviours from 0.
-#[derive(Clone, Debug, Default)]
-pub struct Ids {
-    pub users: Names,
-    pub items: Names,
-    pub behaviours: Vec<String>,
-}
 
 /// A file of interactions: the whole histories of its users.
 #[derive(Clone, Debug)]

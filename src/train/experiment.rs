@@ -2,9 +2,8 @@
 
 use super::config::Config;
 use super::session::Session;
-use crate::data::readers::Interner;
-use crate::data::synth::{Behaviour, Domain, World};
-use crate::data::{Attributes, Clock, Dataset, Features, Interactions, Learn, Split, Statistics};
+use crate::data::synth::{Behaviour, Domain};
+use crate::data::{Attributes, Dataset, Features, Learn, Split, Statistics};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::models::{FeatureCounts, Phase, Task};
@@ -218,7 +217,7 @@ impl Loaded {
             let data = Arc::new(config.data.load()?);
             return Ok(Loaded { name, data, world: None, clicks: false });
         }
-        let (data, world, whole) = world(config)?;
+        let (data, world, whole) = config.data.load_world(&config.world, config.world_seed)?;
         let clicks = whole && config.data.behaviours.is_empty();
         let name = format!("embedded world, seed {}", config.world_seed);
         Ok(Loaded { name, data: Arc::new(data), world: Some(world), clicks })
@@ -253,33 +252,4 @@ fn number_of(target: &str, behaviours: &[String]) -> Result<u8> {
 fn counts(features: &Features) -> FeatureCounts {
     let (attributes, statistics, rows) = (features.attributes(), features.statistics(), features.rows());
     FeatureCounts { attributes, statistics, rows }
-}
-
-/// The clicks of the embedded world, or the behaviours that are in use, as a data set: ids are the world's own numbers, values its
-/// ratings. And the world, and whether nothing was filtered out.
-fn world(config: &Config) -> Result<(Dataset, Domain, bool)> {
-    let world = World::generate(&config.world, config.world_seed)?.domains.swap_remove(0);
-    let log = if config.data.behaviours.is_empty() { world.clicks() } else { world.all_behaviours() };
-    let (mut users, mut items) = (Interner::default(), Interner::default());
-    let intern = |to: &mut Interner, id: &u32| to.intern(id.to_string().as_bytes()).expect("few ids, all of digits");
-    let mut interactions = Interactions {
-        user: log.user.iter().map(|id| intern(&mut users, id)).collect(),
-        item: log.item.iter().map(|id| intern(&mut items, id)).collect(),
-        time: log.time,
-        value: Some(log.rating),
-        behaviour: Some(log.behaviour),
-        behaviours: Behaviour::ALL.iter().map(|b| b.name().to_string()).collect(),
-        parts: None,
-        user_names: users.names,
-        item_names: items.names,
-        clock: Clock::Milliseconds,
-        unended: false,
-        notes: vec![],
-    };
-    let (filter, drawn) = (config.data.filter(), interactions.len());
-    filter.check(&interactions)?;
-    let notes = filter.apply(&mut interactions);
-    let data = Dataset::new(interactions, config.data.ties, notes);
-    let whole = data.interactions() == drawn;
-    Ok((data, world, whole))
 }

@@ -29,7 +29,6 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-mod ids;
 mod phase;
 
 pub use phase::{Line, PhaseFiles};
@@ -244,12 +243,7 @@ impl RunFolder {
     pub fn begin(&self, config: &Config, data: &Dataset) -> Result<()> {
         let checkpoints = self.path.join("checkpoint");
         fs::create_dir_all(&checkpoints).map_err(Error::io(&checkpoints, "create"))?;
-        ids::write(&self.path.join("users.tsv"), (0..data.users() as u32).map(|user| (user, data.user_name(user))))?;
-        ids::write(&self.path.join("items.tsv"), (1..=data.items() as u32).map(|item| (item, data.item_name(item))))?;
-        if !data.behaviour_names().is_empty() {
-            let names = data.behaviour_names().iter().map(String::as_str);
-            ids::write(&self.path.join("behaviours.tsv"), (0..).zip(names))?;
-        }
+        Ids::write(&self.path, data)?;
         // Last, since it is what makes the folder a run's.
         let text = format!("format = {FORMAT}\n{}", config.to_toml());
         replace(&self.config_file(), |out| out.write_all(text.as_bytes()))
@@ -258,14 +252,13 @@ impl RunFolder {
     /// What [`RunFolder::begin`] gave numbers to. A run of an earlier version knows behaviours by its settings alone.
     ///
     /// # Errors
-    /// A list that cannot be read, or whose numbers do not follow one another.
+    /// Those of [`Ids::read`].
     pub fn ids(&self) -> Result<Ids> {
-        let list = |name: &str, first| ids::read(&self.path.join(name), first);
-        let behaviours = match self.path.join("behaviours.tsv").is_file() {
-            true => list("behaviours.tsv", 0)?.iter().map(str::to_string).collect(),
-            false => self.config()?.data.behaviours,
-        };
-        Ok(Ids { users: list("users.tsv", 0)?, items: list("items.tsv", 1)?, behaviours })
+        let ids = Ids::read(&self.path)?;
+        match ids.behaviours.is_empty() {
+            true => Ok(Ids { behaviours: self.config()?.data.behaviours, ..ids }),
+            false => Ok(ids),
+        }
     }
 
     /// The behaviour of config.toml, if the run has the last phase for it.

@@ -27,6 +27,7 @@
 //! - Every entity draws from Philox streams of its own, so a world with more users holds the smaller one unchanged.
 
 mod config;
+mod dataset;
 mod draw;
 mod events;
 mod geometry;

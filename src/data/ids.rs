@@ -1,6 +1,7 @@
-//! Lists of numbers and ids: users.tsv, items.tsv and behaviours.tsv.
+//! The numbers of users, items and behaviours, and their ids in the data, as files: users.tsv, items.tsv and behaviours.tsv.
 
-use crate::data::readers::Names;
+use super::Dataset;
+use super::readers::Names;
 use crate::error::{Error, Result};
 use crate::files::replace;
 use std::borrow::Cow;
@@ -8,8 +9,42 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
+/// What a training gave numbers to, in their order: users from 0, items from 1, behaviours from 0.
+#[derive(Clone, Debug, Default)]
+pub struct Ids {
+    pub users: Names,
+    pub items: Names,
+    /// Empty if the folder has no list of them.
+    pub behaviours: Vec<String>,
+}
+
+impl Ids {
+    /// Writes the ids of `data` into a folder.
+    pub fn write(folder: &Path, data: &Dataset) -> Result<()> {
+        write(&folder.join("users.tsv"), (0..data.users() as u32).map(|user| (user, data.user_name(user))))?;
+        write(&folder.join("items.tsv"), (1..=data.items() as u32).map(|item| (item, data.item_name(item))))?;
+        if data.behaviour_names().is_empty() {
+            return Ok(());
+        }
+        write(&folder.join("behaviours.tsv"), (0..).zip(data.behaviour_names().iter().map(String::as_str)))
+    }
+
+    /// Reads what [`Ids::write`] wrote.
+    ///
+    /// # Errors
+    /// A list that cannot be read, or whose numbers do not follow one another.
+    pub fn read(folder: &Path) -> Result<Ids> {
+        let list = |name: &str, first| read(&folder.join(name), first);
+        let behaviours = match folder.join("behaviours.tsv").is_file() {
+            true => list("behaviours.tsv", 0)?.iter().map(str::to_string).collect(),
+            false => vec![],
+        };
+        Ok(Ids { users: list("users.tsv", 0)?, items: list("items.tsv", 1)?, behaviours })
+    }
+}
+
 /// A line each: number, tab, id; a tab, line break or backslash in an id is escaped.
-pub(super) fn write<'a>(path: &Path, names: impl Iterator<Item = (u32, &'a str)>) -> Result<()> {
+fn write<'a>(path: &Path, names: impl Iterator<Item = (u32, &'a str)>) -> Result<()> {
     replace(path, |out| {
         for (id, name) in names {
             let escaped;
@@ -26,7 +61,7 @@ pub(super) fn write<'a>(path: &Path, names: impl Iterator<Item = (u32, &'a str)>
 }
 
 /// Reads what [`write`] wrote: the ids, of which the first has the number `first`.
-pub(super) fn read(path: &Path, first: u32) -> Result<Names> {
+fn read(path: &Path, first: u32) -> Result<Names> {
     let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
     let mut names = Names::default();
     for (line, number) in text.lines().zip(first..) {
