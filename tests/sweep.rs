@@ -276,7 +276,7 @@ fn wrong_files_are_refused_and_leave_nothing() {
         (sasrec("[grid]\nseed = [1, 2]\n"), "sweep.toml:3: seed: found [1, 2]; expected other settings; seeds = [..]"),
         (
             sasrec(&format!("[settings]\ntrain.epoch = 3\n{grid}")),
-            "sweep.toml:3: there is no setting \"train.epoch\"; did you mean train.epochs?",
+            "sweep.toml:3: there is no setting \"train.epoch\"; here it is train.epochs",
         ),
         (sasrec(&format!("[settings.model]\ndim = 3\n{grid}")), "sweep.toml:3: model.dim is varied below"),
         (sasrec(&format!("seeds = [1]\n[settings]\nseed = 3\n{grid}")), "sweep.toml:4: seed is varied below"),

@@ -79,9 +79,14 @@ impl Trial {
     /// The settings by which its run in `folder` is resumed: of the later phases, where another of `all` has trained the earlier ones.
     ///
     /// # Errors
-    /// A run that was started with other settings.
+    /// A run of another model, or one that was started with other settings.
     pub(super) fn kept(&self, folder: &RunFolder, all: &[Trial]) -> Result<Config> {
         let (kept, mut config) = (folder.config()?, self.config.clone());
+        let [found, expected] = [&kept, &config].map(|config| config.model.name());
+        if found != expected {
+            let (found, expected) = (format!("{found:?}"), format!("a run of {expected}"));
+            return Err(Error::Input { path: folder.config_file(), line: None, column: None, found, expected });
+        }
         // By name, since the sweep's folder may have been moved.
         let lent = |from: &PathBuf| {
             let named = |other: &&Trial| from.file_name().is_some_and(|name| name == other.name.as_str());

@@ -109,10 +109,6 @@ impl Sweep {
         }
         let text = fs::read_to_string(&file).map_err(Error::io(&file, "read"))?;
         let metrics: Value = serde_json::from_str(&text).unwrap_or_default();
-        if metrics["model"] != self.model.as_str() {
-            let (found, expected) = (metrics["model"].to_string(), format!("a run of {}", self.model));
-            return Err(Error::Input { path: file, line: None, column: None, found, expected });
-        }
         Score::of(&metrics, metric, &file).map(Some)
     }
 

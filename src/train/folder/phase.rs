@@ -55,13 +55,13 @@ impl PhaseFiles {
         )))
     }
 
-    /// Makes the parameters in `from` this phase's, unless it has some: one file under two names, or a copy where that cannot be.
+    /// Makes the parameters in `from` this phase's: one file under two names, or a copy where that cannot be.
     ///
     /// # Errors
     /// A file that cannot be read or written.
     pub fn link_parameters(&self, from: &PhaseFiles) -> Result<()> {
         let (source, own) = (&from.parameters, &self.parameters);
-        if own.is_file() || fs::hard_link(source, own).is_ok() {
+        if fs::hard_link(source, own).is_ok() {
             return Ok(());
         }
         replace(own, |out| io::copy(&mut File::open(source)?, out).map(drop))

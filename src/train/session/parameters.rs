@@ -101,9 +101,10 @@ impl Session {
     /// Makes what the phase takes from the run that `from` names, and does not train, the folder's own.
     pub fn keep_taken(&self, folder: &RunFolder) -> Result<()> {
         let Some(from) = &self.experiment.config.from else { return Ok(()) };
-        let from = RunFolder::open(from)?;
-        for take in self.phase().takes.iter().filter(|take| !take.other_data) {
-            self.files_of(take, folder).link_parameters(&self.files_of(take, &from))?;
+        let missing = |take: &&Take| !take.other_data && !self.files_of(take, folder).parameters.is_file();
+        for take in self.phase().takes.iter().filter(missing) {
+            let there = self.files_of(take, &RunFolder::open(from)?);
+            self.files_of(take, folder).link_parameters(&there)?;
         }
         Ok(())
     }
