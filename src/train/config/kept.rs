@@ -82,15 +82,18 @@ impl Config {
     }
 
     /// Every key whose value differs, with both values; of a training in several phases, those of each phase as they are in
-    /// effect.
+    /// effect. A section that only one of them uses is no difference: what it goes by is one.
     pub fn differences(&self, other: &Config) -> Vec<(String, Value, Value)> {
-        let [a, b] = [self, other].map(|config| leaves(&config.used(config.in_effect())));
+        let trees = [self, other].map(|config| config.used(config.in_effect()));
+        let used = |key: &str| trees.iter().all(|tree| tree.get(key.split('.').next().unwrap_or(key)).is_some());
+        let [a, b] = [&trees[0], &trees[1]].map(leaves);
         let value = |list: &[(String, Value)], key: &str| {
             list.iter().find(|(k, _)| k == key).map_or(Value::Null, |(_, v)| v.clone())
         };
         let mut keys: Vec<&String> = a.iter().chain(&b).map(|(key, _)| key).collect();
         keys.sort();
         keys.dedup();
+        keys.retain(|key| used(key));
         let both = keys.into_iter().map(|key| (key.clone(), value(&a, key), value(&b, key)));
         both.filter(|(_, a, b)| a != b).collect()
     }
