@@ -1,9 +1,8 @@
 //! RecBole atomic files (<https://recbole.io/docs/user_guide/data/atomic_files.html>): tab-separated, each name in the header
 //! with its type. `.inter` holds interactions, `.user` and `.item` attributes.
 
-use super::delimited::{self, at};
-use super::fields::{Dialect, Records};
-use super::text::{Text, show};
+use super::fields::{self, Dialect, Records};
+use super::text::{Text, at, show};
 use crate::error::Result;
 use std::path::Path;
 
@@ -43,7 +42,7 @@ pub(crate) fn open(path: &Path) -> Result<(Records, Vec<(String, Kind)>)> {
 /// Reads the header of a file.
 pub(crate) fn header(mut records: Records) -> Result<(Records, Vec<(String, Kind)>)> {
     let mut names: Vec<(String, Kind)> = vec![];
-    for (field, column) in delimited::header(&mut records)?.iter().zip(1..) {
+    for (field, column) in fields::header(&mut records)?.iter().zip(1..) {
         let (name, kind) = typed(field).ok_or_else(|| {
             let expected = "name:type with the type token, token_seq, float or float_seq".to_string();
             at(records.path(), 1)(Some(column), show(field.as_bytes()), expected)

@@ -2,11 +2,12 @@
 
 use super::atomic::{self, Kind};
 use super::builder::LONGEST_ID;
-use super::columns::{Role, distinct};
-use super::delimited::{self, at, header};
-use super::fields::{Dialect, Quotes, Records, Separator};
+use super::columns::distinct;
+use super::delimited;
+use super::fields::{Dialect, Quotes, Records, Separator, header};
 use super::names::Names;
-use super::text::{Text, show};
+use super::role::Role;
+use super::text::{Text, at, show};
 use super::unpacked_name;
 use crate::error::{Result, plain};
 use std::path::Path;

@@ -2,8 +2,7 @@
 //! test file. A user's longest row, list and target, is the history; leave-one-out then finds the same targets again.
 
 use super::builder::{Builder, Field, Row};
-use super::delimited::at;
-use super::text::show;
+use super::text::{at, show};
 use super::{atomic, names::Interner};
 use crate::error::Result;
 use std::path::PathBuf;

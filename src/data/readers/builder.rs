@@ -1,7 +1,7 @@
 //! What all readers end in: rows checked field by field and gathered into columns.
 
-use super::columns::Role;
 use super::names::{Interner, Names, Refused};
+use super::role::Role;
 use super::text::show;
 use super::times::{Clock, Instant, Times};
 use crate::error::{Error, Result, plain};

@@ -2,10 +2,11 @@
 
 use super::atomic;
 use super::builder::{Builder, Field, Row};
-use super::columns::{Columns, Layout, Role};
-use super::fields::{Dialect, Quotes, Records, Separator};
+use super::columns::{Columns, Layout};
+use super::fields::{Dialect, Quotes, Records, Separator, header};
 use super::formats::{Declared, Shape};
-use super::text::{Text, show};
+use super::role::Role;
+use super::text::{Text, at, show};
 use super::unread::Unread;
 use crate::error::{Error, Result};
 use std::path::Path;
@@ -96,24 +97,6 @@ fn split(mut text: Text, delimiter: Option<char>, quotes: Quotes) -> Result<Reco
     };
     let quotes = if dialect.separator == Separator::Byte(b'\t') { dialect.quotes } else { quotes };
     Ok(Records::new(text, Dialect { quotes, ..dialect }))
-}
-
-/// Names of the columns, one at least.
-pub(crate) fn header(records: &mut Records) -> Result<Vec<String>> {
-    if records.next()?.is_none() {
-        return Err(at(records.path(), 1)(None, "blank lines alone".to_string(), "a header".to_string()));
-    }
-    let name = |(name, column)| {
-        let text = std::str::from_utf8(name).map(|name| name.trim().to_string());
-        text.map_err(|_| at(records.path(), 1)(Some(column), show(name), "a header in UTF-8".to_string()))
-    };
-    records.iter().zip(1..).map(name).collect()
-}
-
-/// For errors about a line: from column, what was found and what was expected.
-pub(crate) fn at(path: &Path, line: u64) -> impl Fn(Option<u64>, String, String) -> Error + use<> {
-    let path = path.to_path_buf();
-    move |column, found, expected| Error::Input { path: path.clone(), line: Some(line), column, found, expected }
 }
 
 /// Records of interactions.

@@ -1,6 +1,6 @@
 //! Records of separated fields: CSV and TSV in their dialects, line by line.
 
-use super::text::{Text, show};
+use super::text::{Text, at, show};
 use crate::error::{Error, Result};
 use indicatif::HumanCount;
 use memchr::{memchr, memchr_iter, memchr2_iter, memmem};
@@ -341,6 +341,18 @@ impl Records {
             )
         })
     }
+}
+
+/// Names of the columns, one at least.
+pub(crate) fn header(records: &mut Records) -> Result<Vec<String>> {
+    if records.next()?.is_none() {
+        return Err(at(records.path(), 1)(None, "blank lines alone".to_string(), "a header".to_string()));
+    }
+    let name = |(name, column)| {
+        let text = std::str::from_utf8(name).map(|name| name.trim().to_string());
+        text.map_err(|_| at(records.path(), 1)(Some(column), show(name), "a header in UTF-8".to_string()))
+    };
+    records.iter().zip(1..).map(name).collect()
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! docs/formats.md says the same for people; a test holds them together.
 
 use super::atomic;
-use super::columns::Role;
 use super::fields::{Dialect, Quotes};
+use super::role::Role;
 use super::{json, mind, netflix};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

@@ -3,12 +3,11 @@
 //! Only the fields that are asked for are built: a text, a list, or a number of any size next to them costs no memory.
 
 use super::builder::{Builder, Field, Row};
-use super::columns::{Columns, Layout, Role};
-use super::delimited::at;
+use super::columns::{Columns, Layout};
 use super::fields::MOST_FIELDS;
-use super::formats::Declared;
 use super::python;
-use super::text::{Text, show};
+use super::role::Role;
+use super::text::{Text, at, show};
 use crate::error::{Error, Result};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -93,7 +92,7 @@ impl Keys {
     }
 }
 
-pub(crate) fn read(path: &Path, format: &Declared, columns: &Columns, rows: &mut Builder) -> Result<()> {
+pub(crate) fn read(path: &Path, declared: &[(Role, &str)], columns: &Columns, rows: &mut Builder) -> Result<()> {
     let mut text = Text::open(path)?;
     let (mut line, mut json) = (vec![], vec![]);
     let mut plan: Option<Plan> = None;
@@ -103,7 +102,7 @@ pub(crate) fn read(path: &Path, format: &Declared, columns: &Columns, rows: &mut
         }
         let plan = match &plan {
             Some(plan) => plan,
-            None => plan.insert(Plan::of(&line, path, format, columns, rows, at(path, text.line))?),
+            None => plan.insert(Plan::of(&line, path, declared, columns, rows, at(path, text.line))?),
         };
         if !plan.python {
             plan.push(&line, text.line, rows)?;
@@ -137,7 +136,7 @@ impl Plan {
     fn of(
         line: &[u8],
         path: &Path,
-        format: &Declared,
+        declared: &[(Role, &str)],
         columns: &Columns,
         rows: &mut Builder,
         wrong: impl Fn(Option<u64>, String, String) -> Error,
@@ -155,7 +154,7 @@ impl Plan {
         let inner = inner.unwrap_or_default();
         // A key that both have is the event's.
         let all: Vec<String> = own.into_iter().filter(|key| !inner.contains(key)).chain(inner.clone()).collect();
-        let layout = Layout::of(&all, columns, format.columns, rows, wrong)?;
+        let layout = Layout::of(&all, columns, declared, rows, wrong)?;
         rows.note_columns(layout.describe(&all));
         let key = |role| layout.index(role).map(|index| all[index].clone());
         let inner_keys = Role::ALL.map(|role| key(role).filter(|key| inner.contains(key)));

@@ -20,6 +20,7 @@ mod netflix;
 mod parquet;
 mod parts;
 mod python;
+mod role;
 mod sequences;
 pub(crate) mod text;
 mod times;
@@ -78,7 +79,7 @@ fn read_into(source: &Source, columns: &Columns, rows: &mut Builder) -> Result<(
     for (at, path) in source.files.iter().enumerate() {
         rows.continue_in(path, source.parts[at]);
         match format.shape {
-            Shape::Json(_) => json::read(path, format, columns, rows)?,
+            Shape::Json(_) => json::read(path, format.columns, columns, rows)?,
             Shape::Sequences => sequences::read(path, rows)?,
             Shape::Netflix => netflix::read(path, columns, rows)?,
             Shape::Mind => mind::read(path, columns, rows)?,

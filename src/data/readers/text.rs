@@ -249,6 +249,12 @@ pub(crate) fn show(text: &[u8]) -> String {
     }
 }
 
+/// For errors about a line: from column, what was found and what was expected.
+pub(crate) fn at(path: &Path, line: u64) -> impl Fn(Option<u64>, String, String) -> Error + use<> {
+    let path = path.to_path_buf();
+    move |column, found, expected| Error::Input { path: path.clone(), line: Some(line), column, found, expected }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

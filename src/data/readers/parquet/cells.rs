@@ -1,7 +1,7 @@
 //! A column of a Parquet file, a block of rows at a time, and what its logical type makes of its numbers.
 
 use super::guard::{CheckedPages, Elements, guarded};
-use crate::data::readers::columns::Role;
+use crate::data::readers::role::Role;
 use crate::data::readers::times::{Form, Instant};
 use half::f16;
 use parquet::basic::{ConvertedType, LogicalType, Repetition, TimeUnit, Type};

@@ -5,10 +5,10 @@ mod guard;
 mod thrift;
 
 use super::builder::{Builder, Field, Row};
-use super::columns::{Columns, Layout, Role, mean_the_same};
-use super::delimited::at;
+use super::columns::{Columns, Layout};
 use super::parts::Key;
-use super::text::{Packing, broken, open, unpack};
+use super::role::{Role, mean_the_same};
+use super::text::{Packing, at, broken, open, unpack};
 use crate::error::{Error, Result};
 use cells::{Cell, Cells};
 use guard::{DELTA_BLOCK, Elements};
