@@ -160,7 +160,7 @@ fn two_phases_and_several_behaviours() {
         bench.refuses(&["train", "dpcpl", "--from=run", "--out=no", setting], why);
         assert!(!bench.path("no").exists(), "{setting}");
     }
-    bench.refuses(&["train", "sasrec", "--from=run"], "sasrec is trained in one phase");
+    bench.refuses(&["train", "sasrec", "--from=run"], "this is a run of dpcpl; expected one of sasrec");
     assert_eq!(bench.tensors("run/model.safetensors"), backbone);
     assert_eq!(bench.tensors("run/prompts.buy.safetensors"), prompts);
     assert_ne!(bench.tensors("run/prompts.cart.safetensors"), prompts);
@@ -483,7 +483,7 @@ fn baselines_read_behaviours() {
     let bench = Bench::new();
     let pretrained = ["--set=data.cut=0.6", "--set=model.behaviours=true", "--set=model.hidden=16"];
     for model in ["sasrec", "gru4rec", "bert4rec", "fmlp"] {
-        bench.train(model, "--data=data.csv", model, &pretrained);
+        bench.train(model, "--data=data.csv", model, &fitting(model, &pretrained));
         assert!(
             bench.tensors(&format!("{model}/model.safetensors")).iter().any(|(name, _)| name == "behaviour_embedding")
         );
