@@ -158,8 +158,14 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("s3rec", LossKind::Bpr, || pretrained(PretextTask::Mask)),
         ("cl4srec", LossKind::Bce, || pretrained(PretextTask::Contrast)),
         ("mb_gru4rec", LossKind::Bce, || {
-            let settings =
-                gru4rec::Settings { dim: 12, hidden: 10, dropout: 0.1, behaviours: true, ..Default::default() };
+            let settings = gru4rec::Settings {
+                dim: 12,
+                hidden: 10,
+                layers: 2,
+                dropout: 0.1,
+                behaviours: true,
+                ..Default::default()
+            };
             behavioural(settings, BEHAVIOURS, 0)
         }),
         // One block: by two, whose behaviours are drawn at random here, rounding grows to 1.09% in 50 updates (gpu against f64).
