@@ -1,6 +1,6 @@
 //! Schemas of settings, made from their Rust types, and the check of a value against its schema.
 //!
-//! A setting is a field: its documentation, default, range and, where it has them, unit and equation stand there and nowhere
+//! A setting is a field: its documentation, default, range and, where it has them, unit and equation are there and nowhere
 //! else. Errors, `wgrec models`, docs/settings.md and the JSON schema for editors are made from it.
 
 use schemars::JsonSchema;

@@ -75,7 +75,7 @@ fn parameters(session: &Session) -> String {
         let share = |of: usize| 100.0 * tuned as f64 / of as f64;
         let _ = write!(
             text,
-            ", {} of them trained: {:.2}%, {:.1}% of those beside the items' table; {} are stored for it",
+            ", {} of them trained: {:.2}%, {:.1}% of those outside the items' table; {} are stored for it",
             HumanCount(tuned as u64),
             share(all),
             share(all - table),

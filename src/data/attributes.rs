@@ -36,7 +36,7 @@ pub struct Attributes {
     pub sizes: Vec<u32>,
     /// \[users, n\].
     pub values: Vec<u32>,
-    /// What was made of the columns and what was left out, for people.
+    /// What the columns became and what was left out, for people.
     pub notes: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ impl Attributes {
             return match &config.attributes {
                 None => Ok(None),
                 Some(names) => Err(Error::Usage(format!(
-                    "data.attributes: found {names:?}; expected one file of user attributes beside {}: users.dat, u.user, \
+                    "data.attributes: found {names:?}; expected one file of user attributes next to {}: users.dat, u.user, \
                      users.csv, users.tsv, or NAME.user with NAME.inter",
                     path.display()
                 ))),
@@ -429,7 +429,7 @@ mod tests {
         let several = refused("x.user", "user_id:token\tlikes:token_seq\n0\ta b\n", &["likes"]);
         assert!(several.contains("found \"likes\", which has several values a user"), "{several}");
         // No file of attributes, or one of other interactions.
-        assert!(refused("other.user", csv, &["age"]).contains("expected one file of user attributes beside"));
+        assert!(refused("other.user", csv, &["age"]).contains("expected one file of user attributes next to"));
         assert_eq!(read("other.user", csv, None).unwrap(), None);
     }
 

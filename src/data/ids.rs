@@ -60,7 +60,7 @@ fn write<'a>(path: &Path, names: impl Iterator<Item = (u32, &'a str)>) -> Result
     })
 }
 
-/// Reads what [`write`] wrote: the ids, of which the first has the number `first`.
+/// Reads what [`write`] wrote: the ids; the first has the number `first`.
 fn read(path: &Path, first: u32) -> Result<Names> {
     let text = fs::read_to_string(path).map_err(Error::io(path, "read"))?;
     let mut names = Names::default();
@@ -78,7 +78,7 @@ fn read(path: &Path, first: u32) -> Result<Names> {
     Ok(names)
 }
 
-/// None where a backslash stands for nothing.
+/// None where a backslash means nothing.
 fn unescaped(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('\\') {
         return Some(text.into());

@@ -73,7 +73,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     settings: SettingsType::of::<Settings>(),
 };
 
-/// What the network is made of.
+/// The parts of the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parts {
     pub items: usize,
@@ -97,7 +97,7 @@ impl Bert4Rec {
         let Parts { items, max_len, encoder, behaviours, .. } = parts;
         let d = encoder.dim;
         let mut params = Params::new();
-        // Row items + 1 stands for a hidden position.
+        // Row items + 1 is a hidden position.
         params.add("item_embedding", [items + 2, d], Init::Normal(0.02));
         params.add("item_bias", [items + 2, 1], Init::Constant(0.0));
         params.add("position_embedding", [max_len, d], Init::Normal(0.02));

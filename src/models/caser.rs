@@ -8,7 +8,7 @@
 //! | fully connected layers: z | `user` |
 //! | their last, a table W' and a bias b' of the output's own | `output` |
 //!
-//! The published model adds a table of users to the fully connected layer. Models here are functions of the history alone, so
+//! The published model adds a table of users to the fully connected layer. Models here are functions of only the history, so
 //! that they serve users who were not trained on: it is left out. Start values: N(0, 1 / d) for embeddings, N(0, 2 / (rows +
 //! columns)) for weights, biases 0.
 

@@ -12,9 +12,9 @@
 //!
 //! | variant | settings |
 //! |---|---|
-//! | w/o DS, attention in place of the miner | `model.miner = "attention"` |
+//! | w/o DS, attention instead of the miner | `model.miner = "attention"` |
 //! | w/o PS, the same trained tokens for all users | `model.prompt.source = "none"` |
-//! | w/o PG, prompts at the first layer alone | `model.prompt.progressive = false` |
+//! | w/o PG, prompts at the first layer only | `model.prompt.progressive = false` |
 //! | w/o CT | `model.prompt.compactness = 0` |
 //! | full fine-tuning, no prompts | `model.prompt.source = "off"` |
 //! | as PPR, tokens from attributes in front of the input | `source = "attributes"`, `progressive = false` |
@@ -23,19 +23,19 @@
 //! Left open by the paper, or unclear there:
 //! - A filter is a circular convolution over the window, so that each position sees the later ones: only the last position has a
 //!   target. Padded positions are set to 0 before every transform, and so are, in a behaviour's stream, the positions of the
-//!   others. A behaviour of which a user has no event gives zeros to the mixer.
+//!   others. A behaviour without events of the user gives zeros to the mixer.
 //! - The mixer is one linear map of the streams side by side, without a residual; it starts near the one that passes the
 //!   whole on. Filter, feed-forward (4 d, GELU) and norms (eps 1e-12) are shared by the streams. Table 1's count of
 //!   parameters holds neither this mixer nor this feed-forward.
-//! - Tokens stand in every stream, since all pass the same layer. A deeper layer's tokens replace those of the layer before; where
+//! - Every stream has the tokens, since all pass the same layer. A deeper layer's tokens replace those of the layer before; where
 //!   only the first layer has some, what became of them stays.
 //! - Both terms of equation 4 are -log sigmoid (one has the wrong sign in print). It predicts behaviours too, where there are at
-//!   least two; tuning predicts items alone. A training without phases is one of the first kind.
+//!   least two; tuning predicts only items. A training without phases is one of the first kind.
 //! - q_attr and q_statis are two linear layers with GELU on embeddings of width 16 side by side; q_b are the last states of
 //!   one GRU for all behaviours, fed with items and behaviours as equation 1 has them, without positions. Without behaviours
 //!   the window is one.
-//! - Of one vector alone (as PPR has) every average is itself: there is no gate then, the prompt is that vector, and no
-//!   compactness.
+//! - Every average of a single vector (as PPR has) is that vector: there is no gate then, the prompt is the vector, and there
+//!   is no compactness.
 //! - Adding lambda R, as equation 13 is printed, makes prompts alike, against the paper's own words: lambda R is subtracted
 //!   (`minimise`: added). Since the rate grows with norms, rows of E and P have length 1 there (`normalise`). R is a mean
 //!   over users. lambda_e is 1, which leaves lambda and lambda_p.
@@ -79,7 +79,7 @@ pub enum Block {
     Attention(Encoder),
 }
 
-/// What the network is made of.
+/// The parts of the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parts {
     pub items: usize,
@@ -87,7 +87,7 @@ pub struct Parts {
     pub max_len: usize,
     pub dim: usize,
     pub layers: usize,
-    /// Behaviours in use; 0: items alone.
+    /// Behaviours in use; 0: only items.
     pub behaviours: usize,
     /// Its `streams` are 1, or one more than there are behaviours.
     pub block: Block,

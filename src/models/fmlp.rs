@@ -8,8 +8,8 @@
 //! | equation 11, relevance by the last position | [`Model::user`] |
 //! | equation 12, pairwise loss | [`super::loss`], kind `bpr` |
 //!
-//! A filter is a circular convolution over the whole window, so each position sees the later ones, and the last position alone has a
-//! target. What stands at padded positions would reach it as well: they are set to 0 before every transform, where the published code
+//! A filter is a circular convolution over the whole window, so each position sees the later ones, and only the last position has a
+//! target. Values at padded positions would reach it as well: they are set to 0 before every transform, where the published code
 //! lets positions and the norm's bias in. GELU, inner width 4 d and eps 1e-12 as published; start values: N(0, .02).
 
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};

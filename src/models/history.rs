@@ -25,7 +25,7 @@ pub struct History<'g> {
 }
 
 impl<'g> History<'g> {
-    /// Histories of items alone, as in evaluation.
+    /// Histories of items only, as in evaluation.
     pub fn new(items: Var<'g>, recency: Var<'g>) -> History<'g> {
         History { items, recency, targets: None, behaviours: None, users: None, features: None, training: false }
     }
@@ -61,7 +61,7 @@ impl<'g> History<'g> {
         History { items: moved(self.items, same(hidden)), behaviours, ..*self }
     }
 
-    /// What stands at the positions that have a target, \[B, K, d\], of `positions` \[B, M, d\]; zeros for none.
+    /// The rows of the positions that have a target, \[B, K, d\], of `positions` \[B, M, d\]; zeros for none.
     ///
     /// # Panics
     /// If `targets` is not given.
@@ -94,7 +94,7 @@ impl<'g> History<'g> {
         x + params.var(x.graph(), "behaviour_embedding").gather(behaviours)
     }
 
-    /// What stands at the most recent item of each history, \[B, d\], of `positions` \[B, M, d\].
+    /// The row of the most recent item of each history, \[B, d\], of `positions` \[B, M, d\].
     pub fn most_recent(&self, positions: Var<'g>) -> Var<'g> {
         let [b, m, d] = [positions.shape()[0], positions.shape()[1], positions.shape()[2]];
         let one = positions.constant_like(1.0);

@@ -12,8 +12,8 @@
 //! | `top1-max` | sum_j softmax_j (sigmoid(s_j - s) + sigmoid(s_j^2)) (GRU4Rec, CIKM 2018) |
 //!
 //! With many negatives for one positive, `gbce` as printed pushes all scores down together before it tells items apart, and
-//! takes the encoder with them: every history gets the same row (in PyTorch too: docs/performance.md). So, by `loss.prior`, a
-//! constant stands in front of its scores, log(beta / n): where the loss is least while nothing is known of the items. A
+//! takes the encoder with them: every history gets the same row (in PyTorch too: docs/log.md). So, by `loss.prior`, a
+//! constant is added to its scores, log(beta / n): where the loss is least while nothing is known of the items. A
 //! constant ranks nothing. RetinaNet (ICCV 2017) starts its classifier so.
 
 use super::{Batch, Candidates, Output};

@@ -50,7 +50,7 @@ pub use phase::Phase;
 pub use scores::{Candidates, Output};
 pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Task};
 
-/// What a model has made of a batch.
+/// What a model computes from a batch.
 pub struct Trained<'g> {
     /// The rows whose targets the loss is of, \[R, d\].
     pub rows: Var<'g>,
@@ -87,7 +87,7 @@ pub trait Model: Send + Sync {
         Arc::new(Prefix)
     }
 
-    /// Whether row items + 1 of the item table stands for a hidden item.
+    /// Whether row items + 1 of the item table is a hidden item.
     fn hides(&self) -> bool {
         false
     }

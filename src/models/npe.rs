@@ -1,7 +1,7 @@
 //! NPE: Nguyen, Takasu, "NPE: neural personalized embedding for collaborative filtering" (IJCAI 2018). An item's score is its
 //! product with the user's preference and with the context, the rectified sum of the embeddings of the items chosen before.
 //!
-//! The published model has a table of users for the preference. Models here are functions of the history alone, so that they
+//! The published model has a table of users for the preference. Models here are functions of only the history, so that they
 //! serve users who were not trained on: the context is all there is. Items are read from the table that they are scored by, and
 //! scored as they are: the paper rectifies them too. Start values: N(0, .01).
 

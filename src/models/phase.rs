@@ -146,7 +146,7 @@ impl Take {
         Take { phase: phase.into(), patterns: vec!["*".into()], but: vec![], free: vec![], other_data: false }
     }
 
-    /// Takes the parameters that are like one of `patterns` alone.
+    /// Takes only the parameters that are like one of `patterns`.
     pub fn only<const N: usize>(self, patterns: [&str; N]) -> Take {
         Take { patterns: patterns.map(String::from).to_vec(), ..self }
     }

@@ -10,7 +10,7 @@
 //!
 //! `pre` scales item embeddings by sqrt(d), pads on the left and reads padded positions as zeros that are not attended to; `post`
 //! pads on the right. Behaviours of events, where they are read, are added as positions are. Training looks at every position of
-//! a window at once, or (`model.positions = "last"`) at its end alone. Start values: N(0, .02).
+//! a window at once, or (`model.positions = "last"`) only at its end. Start values: N(0, .02).
 
 use super::pretext::{PreTrained, PretextConfig, PretextTask};
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
@@ -147,7 +147,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     settings: SettingsType::of::<Settings>(),
 };
 
-/// What the network is made of.
+/// The parts of the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parts {
     pub items: usize,

@@ -1,4 +1,4 @@
-//! How candidates are scored by what a model has made of a history.
+//! How candidates are scored by what a model computes from a history.
 
 use super::loss::unit;
 use crate::graph::Var;

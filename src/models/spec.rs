@@ -19,7 +19,7 @@ pub struct ModelSpec {
     pub title: &'static str,
     /// Authors, title, venue and year.
     pub paper: &'static str,
-    /// The loss that serves users best by docs/performance.md; `loss.kind` changes it. None: the model has no training step.
+    /// The loss that serves users best by docs/quality.md; `loss.kind` changes it. None: the model has no training step.
     pub loss: Option<LossKind>,
     /// Other settings to start from, by name: `paper` are the published ones, the loss among them.
     pub presets: &'static [Preset],
@@ -146,7 +146,7 @@ struct Common {
     cosine: bool,
 }
 
-/// A model and its settings: what stands under `model.`.
+/// A model and its settings: what is under `model.`.
 #[derive(Clone)]
 pub struct ModelConfig {
     spec: &'static ModelSpec,

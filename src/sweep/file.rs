@@ -390,7 +390,7 @@ impl File<'_> {
         place(self.path, self.text, key)
     }
 
-    /// `at` is the key's place in the file.
+    /// `at` is the key's position in the file.
     fn wrong(&self, at: &str, key: &str, found: impl std::fmt::Display, expected: &str) -> Error {
         Error::Usage(format!("{}: {key}: found {found}; expected {expected}", self.place(at)))
     }
@@ -441,7 +441,7 @@ impl File<'_> {
         Ok((search, list.into_iter().map(choice).collect::<Result<_>>()?))
     }
 
-    /// The values that the setting `key`, which stands `at` a place of the file, can take.
+    /// The values that the setting `key`, which is `at` a position of the file, can take.
     fn choice(&self, at: &str, key: &str, value: toml::Value, random: bool) -> Result<Choice> {
         // Of the right type and of a known key: what they are worth is known when all else is set too.
         let check = |value: &toml::Value| self.defaults.clone().with_value(key, value.clone(), &|_| self.place(at));

@@ -1,7 +1,7 @@
 //! Parameters and the state of a training on disk: safetensors files with a line of JSON in their header.
 //!
 //! Tensors and the numbers that belong to them are one file, so that they cannot come apart. It is replaced whole or not at
-//! all: whenever a run is killed, what stands there is whole.
+//! all: it is whole whenever a run is killed.
 
 use crate::device::Store;
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-/// The key in a file's metadata under which the JSON stands.
+/// The key of the JSON in a file's metadata.
 const KEY: &str = "wgrec";
 
 /// Where parameters come from; they make sense only there.
@@ -35,7 +35,7 @@ pub struct Origin {
     pub features: Option<String>,
 }
 
-/// The numbers that go with the parameters of a training that goes on.
+/// The numbers that belong to the parameters of a training that is to be resumed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Epochs done.
@@ -203,7 +203,7 @@ fn not(path: &Path, found: String, expected: String) -> Error {
     Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected }
 }
 
-/// The numbers of a tensor as they stand in a file.
+/// The numbers of a tensor as a file has them.
 fn bytes(tensor: &Tensor) -> (Dtype, &[u8]) {
     match &tensor.data {
         Data::F32(v) => (Dtype::F32, bytemuck::cast_slice(v)),
@@ -281,7 +281,7 @@ pub fn check_origin(path: &Path, found: &Origin, expected: &Origin) -> Result<()
         return Err(not(
             path,
             found,
-            "those of the data given: is the file of users beside it another one now?".to_string(),
+            "those of the data given: is the file of users next to it another one now?".to_string(),
         ));
     }
     if found.data != expected.data {
@@ -412,7 +412,7 @@ mod tests {
         assert_eq!(error, "the parameter a is not finite: element [1, 1] of [3, 2] is NaN");
         read_parameters(&params, &|name| name != "a", &to).unwrap();
 
-        // Of a file that something else wrote, in f64 too, of which f32 cannot hold all.
+        // For a file that something else wrote, also in f64, which has numbers that f32 cannot hold.
         let huge = Tensor::f64([3, 2], vec![0.0, 0.0, 0.0, 0.0, 1e39, 0.0]);
         for (a, why) in [(params.read(&to, "a").unwrap(), "[1, 1] of [3, 2] is NaN"), (huge, "[2, 0] of [3, 2] is inf")]
         {

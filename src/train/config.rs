@@ -156,11 +156,11 @@ impl Config {
         self.with_table("", table, &|key| place(path, &text, key))
     }
 
-    /// The settings that a run was started with, as they stand in its folder. `trained`: the model that the folder's other
-    /// files name, which a run of before 0.2 does not say in its settings; it lists those of all models.
+    /// The settings that a run was started with, from its folder. `trained`: the model that the folder's other files name.
+    /// The settings of a run before 0.2 do not name the model; they list the settings of all models.
     ///
     /// # Errors
-    /// Those of [`Config::with_file`]; a run of which nothing tells the model.
+    /// Those of [`Config::with_file`]; a run with nothing that names the model.
     pub(crate) fn of_run(path: &Path, trained: impl FnOnce() -> Option<String>) -> Result<Config> {
         let (text, mut table) = read_toml(path)?;
         let source = |key: &str| place(path, &text, key);
@@ -215,7 +215,7 @@ impl Config {
         }
     }
 
-    /// `source` says where a key stands.
+    /// `source` says where a key is.
     pub(crate) fn with_table(
         mut self,
         prefix: &str,
@@ -355,7 +355,7 @@ fn not_finite(key: &str, value: &toml::Value) -> Option<(String, f64)> {
     }
 }
 
-/// The text of a TOML file, and what stands in it.
+/// The text of a TOML file, and what is in it.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Input`] with line and column for what is no TOML.
@@ -374,7 +374,7 @@ pub(crate) fn read_toml(path: &Path) -> Result<(String, toml::Table)> {
     Ok((text, table))
 }
 
-/// Where `key` stands in the TOML `text` of a file: `run.toml:3`.
+/// Where `key` is in the TOML `text` of a file: `run.toml:3`.
 pub(crate) fn place(path: &Path, text: &str, key: &str) -> String {
     match line_of(text, key) {
         Some(line) => format!("{}:{line}", path.display()),
@@ -382,17 +382,17 @@ pub(crate) fn place(path: &Path, text: &str, key: &str) -> String {
     }
 }
 
-/// The line of a TOML `text`, from 1, on which `key` stands.
+/// The line of a TOML `text`, from 1, that has `key`.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let document = toml::de::DeTable::parse(text).ok()?;
-    // What is left of the key behind a name, which can have dots of its own: "model.dim" = 3.
-    let behind = |rest: &str, name: &str| match rest.strip_prefix(name)? {
+    // What is left of the key after a name, which can itself have dots: "model.dim" = 3.
+    let after = |rest: &str, name: &str| match rest.strip_prefix(name)? {
         "" => Some(String::new()),
         more => more.strip_prefix('.').map(str::to_string),
     };
     let (mut table, mut rest, mut start) = (document.get_ref(), key.to_string(), None);
     while !rest.is_empty() {
-        let names = table.iter().map(|(name, value)| (name, value, behind(&rest, name.get_ref())));
+        let names = table.iter().map(|(name, value)| (name, value, after(&rest, name.get_ref())));
         let (name, value, left) = names.into_iter().find_map(|(name, value, left)| Some((name, value, left?)))?;
         start = Some(name.span().start);
         match value.get_ref().as_table() {

@@ -51,7 +51,7 @@ pub(super) struct Loaded {
     pub clicks: bool,
 }
 
-/// What is known of the data that parameters were trained on, where others take their place.
+/// What is known of the data that parameters were trained on, where other data are used instead.
 pub(super) struct Trained {
     pub fingerprint: String,
     pub users: usize,
@@ -84,7 +84,7 @@ impl Experiment {
     /// The model, split and settings of a phase.
     ///
     /// # Errors
-    /// A target that is no behaviour of the data; a split that leaves nothing; a model that cannot be built for the data.
+    /// A target that is not a behaviour of the data; a split that leaves nothing; a model that cannot be built for the data.
     pub fn session(self: &Arc<Experiment>, phase: &Phase) -> Result<Session> {
         let mut config = self.config.clone();
         config.train = config.train_of(&phase.name);

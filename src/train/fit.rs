@@ -259,7 +259,7 @@ impl Session {
         Some(Value::Object(groups.into_iter().collect()))
     }
 
-    /// Ranks of targets of the test part by the copy rule, where a behaviour is predicted from others: what any table is to be seen beside.
+    /// Ranks of targets of the test part by the copy rule, if a behaviour is predicted from others: a baseline for every table.
     fn copy(&self, targets: &[(u32, u32)]) -> Option<Ranked> {
         let Session { data, split, config, .. } = self;
         let behaviour = split.target()?;

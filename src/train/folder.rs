@@ -15,7 +15,7 @@
 //! | file | what |
 //! |---|---|
 //! | PHASE.jsonl, PHASE.json, checkpoint/PHASE.safetensors | an epoch a line, the result and the checkpoint of a phase before the last |
-//! | the file that [`Phase::keeps`] names | the best parameters of a phase, but for those that it left as an earlier one has made them |
+//! | the file that [`Phase::keeps`] names | the best parameters of a phase, except those that it left as an earlier phase made them |
 //! | config.BEHAVIOUR.toml, metrics.BEHAVIOUR.jsonl, metrics.BEHAVIOUR.json | the last phase for a behaviour other than config.toml's |
 
 use super::checkpoint;
@@ -249,7 +249,7 @@ impl RunFolder {
         replace(&self.config_file(), |out| out.write_all(text.as_bytes()))
     }
 
-    /// What [`RunFolder::begin`] gave numbers to. A run of an earlier version knows behaviours by its settings alone.
+    /// What [`RunFolder::begin`] gave numbers to. A run of an earlier version knows behaviours only by its settings.
     ///
     /// # Errors
     /// Those of [`Ids::read`].
@@ -330,7 +330,7 @@ fn is_free(path: &Path) -> Result<bool> {
         Ok(entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(known))))
     };
     let partial = |name: &str| files::is_temporary(name) || is_earlier_temporary(name);
-    // Settings alone may be anyone's; a run writes them after the ids.
+    // A folder with only settings may be anyone's; a run writes them after the ids.
     let begun = path.join("items.tsv").is_file();
     let of_a_start = |name: &str| match name {
         "checkpoint" | "users.tsv" | "items.tsv" | "behaviours.tsv" | "lock" => true,
@@ -364,7 +364,7 @@ fn busy(path: &Path) -> Error {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        // A lock file stays beside whatever was written, since one that goes could be held and made anew at once.
+        // A lock file stays next to whatever was written, since one that is removed could be held and created again at once.
         let only_lock = || fs::read_dir(&self.path).is_ok_and(|entries| entries.count() == 1);
         if self.lock.is_some() && !self.made.is_empty() && only_lock() {
             let _ = fs::remove_file(self.lock_file());

@@ -1,4 +1,4 @@
-//! Training: settings, the step, the loop around it, and the folder that a run leaves behind.
+//! Training: settings, the step, the loop around it, and the folder of a run.
 
 pub mod checkpoint;
 pub mod config;

@@ -41,7 +41,7 @@ impl Report {
         }
     }
 
-    /// Starts the bar of an epoch (from 1) that is trained for up to `steps` steps, `done` of which are done.
+    /// Starts the bar of an epoch (from 1) that is trained for up to `steps` steps; `done` are done.
     pub fn begin_epoch(&mut self, epoch: u64, steps: u64, done: u64) {
         if self.bars {
             let style = "epoch {prefix:<3} {bar:20.cyan/dim} {pos}/{len}  {msg}  {eta} left";
@@ -68,13 +68,13 @@ impl Report {
         self.bar.is_some() && self.last.is_none()
     }
 
-    /// Says speed and loss beside the bar, until there are others.
+    /// Shows speed and loss next to the bar, until there are new ones.
     pub fn speed(&mut self, samples_per_second: f64, loss: f64) {
         self.last = Some(speed(samples_per_second, loss));
         self.say(None);
     }
 
-    /// Says beside the bar what is done after the last step.
+    /// Shows next to the bar what is done after the last step.
     pub fn busy(&mut self, with: &'static str) {
         self.say(Some(with));
     }

@@ -51,7 +51,7 @@ pub struct TrainStep {
     betas: [f64; 2],
 }
 
-/// Tables of which a step gathers rows by columns of its batch.
+/// Tables whose rows a step gathers by columns of its batch.
 struct Gathers<'g>(Vec<(Var<'g>, Vec<&'static str>)>);
 
 impl<'g> Gathers<'g> {

@@ -29,7 +29,7 @@ pub struct Fetched {
 
 /// Fetches the files of a data set into `folder`. A file that exists already is left as it is.
 ///
-/// `mirror` replaces the folder part of each address. `progress` is told the bytes that have come and, where known, how many
+/// `mirror` replaces the folder part of each address. `progress` gets the number of bytes that have come and, where known, how many
 /// there will be.
 ///
 /// # Errors

@@ -205,7 +205,7 @@ impl Builder {
         }
     }
 
-    /// What follows comes from the file `path`, of which all rows are in one part of a split, if it is said to be in any.
+    /// What follows comes from the file `path`. All its rows are in one part of a split, if it is in any.
     pub fn continue_in(&mut self, path: &Path, part: Option<u8>) {
         self.path = path.to_path_buf();
         self.part = part;

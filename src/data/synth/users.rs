@@ -143,7 +143,7 @@ fn draw_interests(config: &WorldConfig, stream: &mut Stream) -> Vec<Interest> {
     interests
 }
 
-/// After each true click come noise clicks, so many that their share is `rho`: uniform noise as a geometric number, so that
+/// Noise clicks follow each true click, in a number that makes their share `rho`: uniform noise as a geometric number, so that
 /// every click but the first is noise with probability `rho`, whatever came before.
 ///
 /// Noise that would leave too few of the `on_offer` items for the true clicks is left out.

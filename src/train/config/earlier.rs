@@ -8,7 +8,7 @@ use crate::error::Result;
 pub(super) struct Earlier {
     /// The section of the first phase.
     pretrain: Option<toml::Value>,
-    /// The phase that was run, if one alone.
+    /// The phase that was run, if it was only one.
     phase: Option<toml::Value>,
 }
 
@@ -36,7 +36,7 @@ impl Earlier {
         if let Some(phase) = self.phase {
             config = config.with_value("phases", toml::Value::Array(vec![phase]), source)?;
         }
-        // The first phase had its own settings alone: what it has not given, the second one has for itself.
+        // The first phase had only its own settings: what it has not given, the second one has for itself.
         let (second, none) = (fields(&config.train), fields(&TrainConfig::default()));
         for (phase, kind) in phases.iter().flat_map(|phase| paper.clone().map(|kind| (phase, kind))) {
             let kind = phase.loss.map_or(kind, |own| toml::Value::String(own.to_string()));

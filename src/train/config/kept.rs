@@ -66,7 +66,7 @@ impl Config {
         }
     }
 
-    /// The number of phases at the start of a training that are the same under both settings, but for the last: these differ
+    /// The number of phases at the start of a training that are the same under both settings, except the last: these differ
     /// only in what later phases read.
     pub fn shared_phases(&self, other: &Config) -> usize {
         let Ok(phases) = self.model.phases(true) else { return 0 };

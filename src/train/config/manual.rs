@@ -88,7 +88,7 @@ fn meaning(schema: &Schema) -> String {
     }
 }
 
-/// Sections that all models share, with their headings; the first holds what stands in no section.
+/// Sections that all models share, with their headings; the first holds what is in no section.
 const SHARED: [(&str, &str); 6] = [
     ("data", "Data"),
     ("loss", "Loss"),

@@ -56,7 +56,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("device", &["gpuid", "usegpu", "cuda"]),
 ];
 
-/// Words of RecBole that stand for one setting with the same value: of several the first that the model has.
+/// Words of RecBole for one setting with the same value: of several settings the first that the model has.
 pub(super) const RECBOLE: &[(&str, &[&str])] = &[
     ("learning_rate", &["train.lr"]),
     ("train_batch_size", &["train.batch"]),
@@ -99,7 +99,7 @@ pub(super) fn called(key: &str, schema: &Schema) -> Option<String> {
 const SECTIONS: [&str; 7] = ["train", "model", "data", "loss", "eval", "log", "world"];
 
 impl Config {
-    /// The setting that `name` stands for, of any model: its key, the last part of it, or another word for it, whatever `_` and
+    /// The setting of any model that `name` means: its key, the last part of it, or another word for it, whatever `_` and
     /// `-` it is written with; of several the one in the section that `name` begins with, if any.
     pub fn setting_named(name: &str) -> Option<String> {
         meant(name, &all_keys())
@@ -119,7 +119,7 @@ fn keys(schema: &Schema) -> Vec<String> {
     settings::leaves(schema).into_iter().map(|(key, _)| key).collect()
 }
 
-/// Of `settings`, the one that `name` stands for.
+/// Which of `settings` `name` means.
 fn meant(name: &str, settings: &[String]) -> Option<String> {
     let (section, last) = name.rsplit_once('.').unwrap_or(("", name));
     let word = plain(last);

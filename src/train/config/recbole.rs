@@ -10,9 +10,9 @@ use std::path::Path;
 pub struct Line {
     /// With dots, as in `eval_args.mode`.
     pub word: String,
-    /// What stands there.
+    /// Its value in the file.
     pub found: String,
-    /// The settings that stand for it.
+    /// The settings that it becomes.
     pub settings: Vec<(String, Value)>,
     /// Why there is no setting, or what else is to be known.
     pub note: String,

@@ -9,7 +9,7 @@ use crate::settings;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// What stands in a file.
+/// What is in a file.
 pub(super) struct Yaml {
     path: PathBuf,
     text: String,
@@ -97,7 +97,7 @@ impl Yaml {
         Ok((config, lines))
     }
 
-    /// Where a key stands: `run.yaml:3`.
+    /// Where a key is: `run.yaml:3`.
     fn place(&self, key: &str) -> String {
         match line_of(&self.text, key) {
             Some(line) => format!("{}:{line}", self.path.display()),
@@ -122,7 +122,7 @@ fn as_toml(value: &Value) -> Option<toml::Value> {
     toml::Value::try_from(settings::Given(value)).ok()
 }
 
-/// The line, from 1, on which a key with dots stands: of each of its names the next line that begins with it.
+/// The line, from 1, of a key with dots: for each of its names, the next line that begins with it.
 fn line_of(text: &str, key: &str) -> Option<usize> {
     let begins = |line: &str, name: &str| {
         let line = line.trim_start().trim_start_matches(['"', '\'']);

@@ -345,8 +345,8 @@ impl<'a> Fit<'a> {
         }
     }
 
-    /// What is said of an error at `step` where that is of a number that is not finite: what stands, and what to try. Without
-    /// `step`, the error names it.
+    /// The error at `step`, if it is about a number that is not finite: with what is saved and what to try. Without `step`, the
+    /// error names it.
     fn diverged(&self, step: Option<u64>, e: Error) -> Error {
         let Error::NotFinite(problem) = e else { return e };
         let at = step.map(|step| format!("step {}: ", HumanCount(step))).unwrap_or_default();

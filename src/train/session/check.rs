@@ -30,7 +30,7 @@ impl Session {
     ///
     /// # Errors
     /// A batch that is larger than what kernels count in 32 bits; more items than a loss can tell apart; names of parameters
-    /// of which there is none.
+    /// that do not exist.
     pub fn check_training(&self) -> Result<()> {
         let Session { config, data, model, .. } = self;
         if model.counts() {

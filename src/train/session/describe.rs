@@ -68,7 +68,7 @@ impl Session {
         if apart.is_empty() { Ok(()) } else { Err(Error::Usage(apart.join("; "))) }
     }
 
-    /// What stands beside every metric in metrics.json.
+    /// What is next to every metric in metrics.json.
     pub fn circumstances(&self) -> Value {
         let Session { config, data, .. } = self;
         json!({

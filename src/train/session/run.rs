@@ -56,8 +56,8 @@ impl Session {
     /// what it was trained on. Such histories are returned too.
     ///
     /// # Errors
-    /// Those of [`Session::of_run`], but for other data, and of [`Histories::read`]; a model that reads attributes of users,
-    /// where the data that it was trained on are not at hand.
+    /// Those of [`Session::of_run`], except for other data, and of [`Histories::read`]; a model that reads attributes of users,
+    /// if the data that it was trained on are missing.
     pub fn to_recommend(
         folder: &mut RunFolder,
         behaviour: Option<&str>,
