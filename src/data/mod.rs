@@ -45,7 +45,7 @@ use std::path::{Path, PathBuf};
 pub struct DataConfig {
     /// A file or folder of interactions, or the name of a known data set that was fetched; none for the embedded world.
     pub path: Option<PathBuf>,
-    /// Told from the contents if not given.
+    /// Detected from the contents if not given.
     pub format: Option<Format>,
     /// Which column means what, where the header does not say.
     pub columns: Columns,
@@ -67,7 +67,7 @@ pub struct DataConfig {
     /// How histories are split: `leave-one-out`, `ratio:80,10,10` or `time:0.8,0.1,0.1`.
     #[schemars(with = "String")]
     pub split: SplitKind,
-    /// Behaviours that are read, in their order; none named: all of the data (of the embedded world the clicks alone, unless a
+    /// Behaviours that are read, in their order; none named: all of the data (of the embedded world only the clicks, unless a
     /// behaviour is predicted).
     pub behaviours: Vec<String>,
     /// The behaviour that is predicted; not given: every event is a target.

@@ -13,7 +13,7 @@ use std::fmt;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Sampler {
-    /// All items alike.
+    /// All items with the same chance.
     #[default]
     Uniform,
     /// In proportion to (count in the training part)^alpha.

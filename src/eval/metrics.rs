@@ -20,7 +20,7 @@ use std::str::FromStr;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum TieRule {
-    /// In the middle, possibly at half a place: a model of constant scores gets chance.
+    /// In the middle, possibly at half a position: a model of constant scores gets chance.
     #[default]
     Average,
     /// Before them: a model of constant scores gets perfection.

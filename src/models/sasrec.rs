@@ -31,7 +31,7 @@ pub enum Positions {
     /// Every position: the item after it.
     #[default]
     All,
-    /// The last position alone, with a sample for each prefix of a history.
+    /// Only the last position, with a sample for each prefix of a history.
     Last,
 }
 
@@ -60,7 +60,7 @@ pub struct Settings {
     /// Share of the embeddings, the attention weights and the outputs of each half of a block that is dropped in training.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
-    /// Where the norms of a block stand.
+    /// Where the norms of a block are.
     pub norm: Norm,
     /// Which positions of a window have a target in training.
     pub positions: Positions,

@@ -10,7 +10,7 @@ use crate::graph::{Graph, Var};
 use crate::kernels::attention::Attention;
 use crate::kernels::matmul::Activation;
 
-/// Where the norms of a block stand.
+/// Where the norms of a block are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "train", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
 #[cfg_attr(feature = "train", serde(rename_all = "lowercase"))]

@@ -119,12 +119,12 @@ pub enum CutBy {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Learn {
-    /// Those of the target behaviour; all where there is none.
+    /// Those of the target behaviour; all if there is no target.
     #[default]
     Targets,
     /// Those of all behaviours.
     Any,
-    /// Those of the target behaviour behind the cut.
+    /// Those of the target behaviour after the cut.
     Later,
     /// Those of all behaviours before the cut, on which the validation is made too: pre-training.
     Earlier,

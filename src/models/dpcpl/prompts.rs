@@ -11,7 +11,7 @@ use crate::nn::rate::coding_rate;
 use crate::nn::{Init, Params, prompt};
 use serde::{Deserialize, Serialize};
 
-/// What prompts are made of.
+/// What prompts are made from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -19,7 +19,7 @@ pub enum Source {
     /// Attributes, statistics and the events of each behaviour.
     #[default]
     All,
-    /// Attributes alone; where there are none, statistics alone.
+    /// Only attributes; if there are none, only statistics.
     Attributes,
     /// Nothing: tokens are parameters.
     None,
@@ -31,7 +31,7 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PromptConfig {
-    /// What prompts are made of.
+    /// What prompts are made from.
     pub source: Source,
     /// Tokens of a layer, C (equation 9).
     #[schemars(range(min = 1, max = 65536))]
@@ -39,7 +39,7 @@ pub struct PromptConfig {
     /// Factors of each layer and of all layers together, N (equation 6).
     #[schemars(range(min = 1, max = 65536))]
     pub factors: usize,
-    /// Prompts at every layer instead of the first alone.
+    /// Prompts at every layer instead of only the first.
     pub progressive: bool,
     /// Weight of the compactness in the loss, lambda (equation 13); 0: none.
     #[schemars(range(min = 0))]

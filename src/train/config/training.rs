@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Patterns of the names of the parameters that are trained; `*` stands for anything. Not given: all, or those
+    /// Patterns of the names of the parameters that are trained; `*` matches anything. Not given: all, or those
     /// that the phase trains.
     pub only: Option<Vec<String>>,
     /// Passes over the training part, at most.
@@ -35,7 +35,7 @@ pub struct TrainConfig {
     /// Weight decay.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
-    /// Patterns of the names of parameters that do not decay; `*` stands for anything.
+    /// Patterns of the names of parameters that do not decay; `*` matches anything.
     pub no_decay: Vec<String>,
     /// Apply the weight decay to the parameters (AdamW: Loshchilov and Hutter, ICLR 2019) instead of adding it to the gradient (L2).
     pub decoupled: bool,
