@@ -51,7 +51,7 @@ impl RunFolder {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let ending = path.extension().unwrap_or_default().to_string_lossy();
         ["toml", "safetensors", "jsonl", "tsv"].contains(&&*ending)
-            || ending == "json" && ["metrics", "pretrain"].iter().any(|kept| name.starts_with(kept))
+            || ending == "json" && (name.starts_with("metrics") || path.with_extension("jsonl").is_file())
             || name == "lock"
     }
 
@@ -344,7 +344,7 @@ fn is_free(path: &Path) -> Result<bool> {
 /// Whether a name is one that earlier versions gave the temporary files of a run: that of the file and `.tmp`, and safetensors'
 /// own `.tmpXXXXXX`.
 fn is_earlier_temporary(name: &str) -> bool {
-    let of_run = |whole: &str| whole == "probe" || RunFolder::keeps(Path::new(whole));
+    let of_run = |whole: &str| ["probe", "pretrain.json"].contains(&whole) || RunFolder::keeps(Path::new(whole));
     let random = |rest: &str| rest.len() == 6 && rest.bytes().all(|b| b.is_ascii_alphanumeric());
     name.strip_suffix(".tmp").is_some_and(of_run) || name.strip_prefix(".tmp").is_some_and(random)
 }
