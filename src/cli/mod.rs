@@ -288,9 +288,12 @@ impl Settings {
         preset: Option<&str>,
         lower: impl Fn(Config) -> Result<Config>,
     ) -> Result<Config> {
-        let defaults = Config::of_preset(model, preset)?;
-        let config = self.put_over(lower(defaults.clone())?)?;
-        if config.data.path.is_some() { Ok(config) } else { self.put_over(lower(defaults.embedded())?) }
+        let over = |defaults: Config| {
+            let preset = preset.map_or(Ok(defaults.clone()), |preset| defaults.with_preset(preset));
+            self.put_over(lower(preset?)?)
+        };
+        let config = over(Config::of(model)?)?;
+        if config.data.path.is_some() { Ok(config) } else { over(Config::of(model)?.embedded()) }
     }
 
     /// These settings, a preset among them, over those of a run, their ranges checked.

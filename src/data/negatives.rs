@@ -10,7 +10,8 @@ use std::fmt;
 
 /// How training negatives are drawn, always outside the user's training items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "Written")]
+#[schemars(with = "Written")]
 #[non_exhaustive]
 pub enum Sampler {
     /// All items with the same chance.
@@ -18,6 +19,32 @@ pub enum Sampler {
     Uniform,
     /// In proportion to (count in the training part)^alpha.
     Popularity(f32),
+}
+
+/// How a [`Sampler`] is written in settings.
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(untagged, expecting = "expected uniform, popularity, or {popularity = ALPHA}")]
+enum Written {
+    Word(String),
+    /// In proportion to (count in the training part)^popularity; the word alone: 1.
+    Power {
+        popularity: f32,
+    },
+}
+
+impl TryFrom<Written> for Sampler {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Sampler, String> {
+        match written {
+            Written::Power { popularity } => Ok(Sampler::Popularity(popularity)),
+            Written::Word(word) => match word.as_str() {
+                "uniform" => Ok(Sampler::Uniform),
+                "popularity" => Ok(Sampler::Popularity(1.0)),
+                _ => Err(format!("found {word:?}; expected uniform, popularity, or {{popularity = ALPHA}}")),
+            },
+        }
+    }
 }
 
 /// Rejected draws after which an item is drawn uniformly from those that are left, so that a user of nearly all items does

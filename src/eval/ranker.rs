@@ -54,6 +54,8 @@ pub fn states(model: &dyn Model, batch: usize, max_len: usize, candidates: Candi
     let g = Graph::new();
     let user = user(&g, model, batch, max_len);
     let mut states = vec![(USERS.into(), user.shape().elements())];
+    // Recommending scores all items, whatever the protocol.
+    scores(&g, model, user, Candidates::All);
     let prepared = prepared(&g, model, user, candidates).into_iter();
     states.extend(prepared.map(|(name, spec)| (Graph::prepared_name(&name), spec.shape.elements())));
     states
@@ -66,8 +68,8 @@ fn user<'g>(g: &'g Graph, model: &dyn Model, batch: usize, max_len: usize) -> Va
     model.user(g, &History::of(&Inputs::declare(g, &columns), false))
 }
 
-/// Computes what scores are prepared by, and keeps it: names and shapes.
-fn prepared<'g>(g: &'g Graph, model: &dyn Model, user: Var<'g>, candidates: Candidates) -> Vec<(String, Spec)> {
+/// Traces scores of one tile.
+fn scores<'g>(g: &'g Graph, model: &dyn Model, user: Var<'g>, candidates: Candidates) {
     let (batch, ids) = (user.shape()[0], |shape: &[usize]| g.input("ids", Spec::u32(shape)));
     model.scores(
         g,
@@ -77,6 +79,11 @@ fn prepared<'g>(g: &'g Graph, model: &dyn Model, user: Var<'g>, candidates: Cand
             Candidates::Listed(n) => models::Candidates::Listed(ids(&[batch, n])),
         },
     );
+}
+
+/// Computes what scores are prepared by, and keeps it: names and shapes.
+fn prepared<'g>(g: &'g Graph, model: &dyn Model, user: Var<'g>, candidates: Candidates) -> Vec<(String, Spec)> {
+    scores(g, model, user, candidates);
     g.keep_prepared()
 }
 

@@ -42,6 +42,10 @@ impl Model for Cosine {
         self.0.counted(batch, window)
     }
 
+    fn widest(&self) -> usize {
+        self.0.widest()
+    }
+
     fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g> {
         self.0.item_table(graph)
     }

@@ -6,9 +6,9 @@
 //! | equations 4 to 6, instance gating and pooling | `pool` |
 //! | equation 7, the score: user, pooled items and the sum of items against an item | `user`, `output_embedding` |
 //!
-//! Left open by the paper: padded positions, which are 0 and take no part in pooling. The bias of an item that the paper's code
-//! has is left out, as in RecBole. A user whom the training did not have is 0. Start values: N(0, 1 / d) for embeddings, N(0, 2
-//! / (rows + columns)) (Glorot) for weights; biases 0.
+//! Left open by the paper: padded positions, which take no part in the mean and are 0 to the maximum. The bias of an item that the
+//! paper's code has is left out, as in RecBole. A user whom the training did not have is 0. Start values: N(0, 1 / d^2) for
+//! embeddings, N(0, 2 / (rows + columns)) (Glorot) for weights; biases 0.
 
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Output, Reads};

@@ -54,7 +54,7 @@ pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Task};
 pub struct Trained<'g> {
     /// The rows whose targets the loss is of, \[R, d\].
     pub rows: Var<'g>,
-    /// Scalars that are minimised in addition to the loss of the targets.
+    /// Scalars that are added to the loss of the targets, with their weights.
     pub terms: Vec<Var<'g>>,
     /// Scalars that say how the training goes (an entropy, a share, a norm): their means over an epoch are kept with its loss.
     pub reported: Vec<(&'static str, Var<'g>)>,

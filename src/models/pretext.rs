@@ -23,7 +23,7 @@
 use super::loss::{surprise, weighted_mean};
 use super::phase::{Phase, Take};
 use super::sasrec::SasRec;
-use super::{Batch, History, LossKind, Model, Padding, Reads, Trained, Views};
+use super::{Batch, History, LossKind, Model, Output, Padding, Reads, Trained, Views};
 use crate::data::Learn;
 use crate::data::samples::{self, Cloze, Samples};
 use crate::error::{Error, Result};
@@ -278,6 +278,14 @@ impl Model for PreTrained {
         self.sasrec.item_table(g)
     }
 
+    fn table<'g>(&self, g: &'g Graph, column: &str) -> Option<Var<'g>> {
+        self.sasrec.table(g, column)
+    }
+
+    fn output<'g>(&self, g: &'g Graph) -> Option<Output<'g>> {
+        self.sasrec.output(g)
+    }
+
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         if !self.is_mask() {
             return self.sasrec.user(g, history);
@@ -299,6 +307,7 @@ impl Model for PreTrained {
                 ("contrast", self.contrast(g, &views, temperature), weight)
             }
         });
-        Trained { rows: self.scored(g, batch), terms: vec![term.scale(weight)], reported: vec![(name, term)] }
+        let term = term.scale(weight);
+        Trained { rows: self.scored(g, batch), terms: vec![term], reported: vec![(name, term)] }
     }
 }

@@ -6,6 +6,7 @@ use super::cosine::Cosine;
 use super::phase::Phase;
 use super::{LossKind, Model};
 use crate::error::{Error, Result, nearest};
+use crate::graph::Graph;
 use crate::kernels::embedding::GatherGradDense;
 use crate::settings::{self, Given, Schema};
 use serde::de::{DeserializeOwned, Error as _};
@@ -245,7 +246,15 @@ impl ModelConfig {
     pub fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
         self.check()?;
         let model = (self.spec.settings.build)(&self.values, task)?;
-        Ok(if self.common.cosine { Box::new(Cosine(model)) } else { model })
+        if !self.common.cosine || self.spec.loss.is_none() {
+            return Ok(model);
+        }
+        if model.output(&Graph::new()).is_none() {
+            let name = self.spec.name;
+            let problem = format!("model.cosine: found true; expected false: the scores of {name} are no dot products");
+            return Err(Error::Usage(problem));
+        }
+        Ok(Box::new(Cosine(model)))
     }
 
     /// Name and settings in one table.

@@ -131,7 +131,7 @@ impl Sweep {
     fn with_shared(&self, trial: &Trial, all: &[Trial], out: &Path) -> Result<Config> {
         let config = trial.config.clone();
         let phases = config.model.phases(true)?;
-        if config.phases.is_some() || config.from.is_some() {
+        if phases.len() < 2 || config.phases.is_some() || config.from.is_some() {
             return Ok(config);
         }
         // The number of phases that the trial shares with another one, which has come to their end.
@@ -144,7 +144,8 @@ impl Sweep {
             let folder = RunFolder::open(&out.join(&other.name)).ok().filter(|folder| other.kept(folder, all).is_ok());
             folder.map_or(0, |folder| over(&folder))
         };
-        let Some((other, count)) = all.iter().map(|other| (other, shared(other))).find(|(_, count)| *count > 0) else {
+        let alike = all.iter().filter(|other| other.shares(trial) > 0);
+        let Some((other, count)) = alike.map(|other| (other, shared(other))).find(|(_, count)| *count > 0) else {
             return Ok(config);
         };
         let from = std::path::absolute(out.join(&other.name)).map_err(Error::io(out, "find"))?;

@@ -173,10 +173,7 @@ impl Config {
                 "model.name is missing; expected the model of this run, as in name = \"sasrec\" under [model]";
             Error::Usage(format!("{}: {problem}", path.display()))
         })?;
-        let mut config = Config::of(&name)?;
-        if old {
-            config.loss.kind = presets::published_loss(config.model.spec());
-        }
+        let config = Config::of(&name)?;
         if let (true, Some(model)) = (old, &mut model) {
             model.retain(|key, _| config.model.spec().has(key));
         }
@@ -297,6 +294,12 @@ impl Config {
             return Err(Error::Usage(format!("{key}: found {x}; expected a finite number")));
         }
         self.train.check("train")?;
+        if let Some(kind) = self.train.loss_kind {
+            let problem = format!(
+                "train.loss_kind: found {kind}; expected loss.kind, or phase.NAME.loss_kind for one of several"
+            );
+            return Err(Error::Usage(problem));
+        }
         self.check_phases()?;
         if self.data.path.is_some() && self.world != WorldConfig::default() {
             let message = "world.* is set, and data.path too; expected one of them: the world is for runs without data";

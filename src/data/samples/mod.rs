@@ -37,6 +37,7 @@ pub use column::{Column, Columns, Values};
 pub use evaluation::{EvalBatch, EvalBatches, EvalSpec};
 pub use ordered::Ordered;
 pub use prefix::Prefix;
+pub use shuffle::Order;
 pub use source::Source;
 pub use training::{Batch, BatchSpec, Gathered, TrainBatches};
 pub use views::Views;

@@ -4,6 +4,7 @@ use super::Samples;
 use crate::data::dataset::Dataset;
 use crate::data::negatives::{LeftOut, Negatives, Sampler};
 use crate::data::split::Split;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// Data, and the samples that it has: every event of a user's training part but the first can be a target.
@@ -82,6 +83,11 @@ impl Source {
             None => self.samples.end(self.split.train_len(user as u32), own, self.max_len),
         };
         (user as u32, end)
+    }
+
+    /// The numbers of a user's samples.
+    pub fn of_user(&self, user: u32) -> Range<u64> {
+        self.starts[user as usize]..self.starts[user as usize + 1]
     }
 
     /// Whether the event at a position of a user's training part is a target of training.

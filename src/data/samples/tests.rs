@@ -137,6 +137,30 @@ fn threads_and_a_late_entry_change_nothing() {
 }
 
 #[test]
+fn samples_of_a_user_can_stay_together() {
+    let (data, split) = world();
+    let spec = BatchSpec { order: Order::Users, ..spec(0) };
+    let batches = TrainBatches::new(data, split, spec).unwrap();
+    let epoch = |epoch| -> Vec<(u32, usize)> {
+        let rows = |batch: Batch| {
+            (0..batch.samples).map(move |row| (user_of(&batch, row), length(&batch.columns, "recency", row)))
+        };
+        batches.epoch(epoch, 0).flat_map(rows).collect()
+    };
+    let (first, second) = (epoch(0), epoch(1));
+    let users: Vec<u32> = first.chunk_by(|a, b| a.0 == b.0).map(|own| own[0].0).collect();
+    assert_eq!(users.len(), users.iter().collect::<BTreeSet<_>>().len(), "a user comes once");
+    assert!(first.chunk_by(|a, b| a.0 == b.0).all(|own| own.is_sorted()), "oldest first");
+    assert_eq!(first.len() as u64, batches.samples());
+    assert_ne!(first, second);
+    let sorted = |mut all: Vec<(u32, usize)>| {
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(sorted(first), sorted(second));
+}
+
+#[test]
 fn a_window_is_padded_on_one_side() {
     assert_eq!((Padding::Left.place(2, 4), Padding::Left.place(4, 4)), (2..4, 0..4));
     assert_eq!((Padding::Right.place(2, 4), Padding::Right.place(0, 4)), (0..2, 0..0));

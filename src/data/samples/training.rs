@@ -2,7 +2,7 @@
 
 use super::history::History;
 use super::negatives::Drawn;
-use super::shuffle::Shuffle;
+use super::shuffle::{Order, Walk};
 use super::targets::{TargetBehaviours, Targets};
 use super::views::{Viewed, Views};
 use super::{
@@ -36,6 +36,7 @@ pub struct BatchSpec {
     pub negatives: Option<Drawn>,
     /// Tables that rows are gathered from by the values of columns.
     pub gathered: Vec<Gathered>,
+    pub order: Order,
     pub seed: u64,
     /// Background threads; 0 makes each batch when it is asked for.
     pub threads: usize,
@@ -64,6 +65,7 @@ impl Default for BatchSpec {
             views: None,
             negatives: Some(Drawn::default()),
             gathered: vec![],
+            order: Order::Samples,
             seed: 1,
             threads: 0,
         }
@@ -177,15 +179,16 @@ impl TrainBatches {
     /// The batches of an epoch from `first_step` on, in order.
     pub fn epoch(&self, epoch: u64, first_step: usize) -> Ordered<Batch> {
         let steps = self.batches_per_epoch();
-        let (all, shuffle) = (self.clone(), Shuffle::new(self.samples(), self.0.spec.seed, epoch));
+        let BatchSpec { order, seed, .. } = self.0.spec;
+        let (all, walk) = (self.clone(), Walk::new(order, &self.0.source, seed, epoch));
         Ordered::new(self.0.spec.threads, first_step..steps, move || {
-            let (all, shuffle) = (all.clone(), shuffle.clone());
-            move |step| all.make(&shuffle, epoch, step)
+            let (all, walk) = (all.clone(), walk.clone());
+            move |step| all.make(&walk, epoch, step)
         })
     }
 
     /// The batch of one step of an epoch.
-    fn make(&self, shuffle: &Shuffle, epoch: u64, step: usize) -> Batch {
+    fn make(&self, walk: &Walk, epoch: u64, step: usize) -> Batch {
         let Training { source, spec, sizes, columns, fillers } = &*self.0;
         let Source { data, split, .. } = &**source;
         let first = step as u64 * spec.batch as u64;
@@ -198,7 +201,7 @@ impl TrainBatches {
         let hidden = spec.samples.hides().then(|| hidden(data.items()));
         let mut targets = vec![];
         for row in 0..samples {
-            let number = shuffle.at(first + row as u64);
+            let number = walk.at(first + row as u64);
             let (user, end) = source.sample(number);
             let (items, behaviours) = training_part(data, split, user);
             targets.clear();

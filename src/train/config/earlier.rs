@@ -1,6 +1,7 @@
 //! Settings of run folders in format 1, which knew two phases, `pretrain` and `tune`, with the sections `pretrain` and `train`.
 
 use super::phases::fields;
+use super::presets::published_loss;
 use super::{Config, TrainConfig};
 use crate::error::Result;
 
@@ -21,9 +22,8 @@ impl Earlier {
     /// The same in today's words, over the other settings.
     pub fn put_over(self, config: Config, source: &dyn Fn(&str) -> String) -> Result<Config> {
         // Not given, the loss was the one that the model was published with.
-        let preset = config.model.spec().presets.iter().find(|preset| preset.name == "paper");
-        let paper = preset.and_then(|paper| paper.settings.iter().find_map(|set| set.strip_prefix("loss.kind=")));
-        let paper = paper.filter(|_| config.loss.kind.is_none()).map(|kind| toml::Value::String(kind.to_string()));
+        let paper = published_loss(config.model.spec()).filter(|_| config.loss.kind.is_none());
+        let paper = paper.map(|kind| toml::Value::String(kind.to_string()));
         let phases = config.model.phases(true)?;
         // A run in two phases wrote its target down.
         if phases.len() < 2 || config.data.target.is_none() {

@@ -149,7 +149,9 @@ impl Words<'_> {
             "stopping_step" => {
                 let every = self.all.get("eval_step").and_then(Value::as_u64).unwrap_or(1);
                 match value.as_u64() {
-                    Some(steps) => noted(set("train.patience", steps * every), "epochs here, evaluations there"),
+                    Some(steps) => {
+                        noted(set("train.patience", steps.saturating_mul(every)), "epochs here, evaluations there")
+                    }
                     None => set("train.patience", value.clone()),
                 }
             }

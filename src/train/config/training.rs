@@ -1,6 +1,7 @@
 //! Settings of the phases of a training: `train.*`, and `phase.NAME.*` of a single one.
 
 use crate::data::negatives::Sampler;
+use crate::data::samples::Order;
 use crate::error::{Error, Result};
 use crate::models::LossKind;
 use crate::optim::{Adam, Schedule};
@@ -46,6 +47,8 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Epochs without a better validation after which the training ends. 0: never.
     pub patience: u64,
+    /// The order of an epoch's samples: all in random order, or user by user.
+    pub order: Order,
     /// Negatives of each sample, of a loss that draws some.
     #[schemars(range(min = 1, max = 1073741824))]
     pub negatives: usize,
@@ -80,6 +83,7 @@ impl Default for TrainConfig {
             lazy: false,
             clip: 0.0,
             patience: 20,
+            order: Order::Samples,
             negatives: 1,
             sampler: Sampler::Uniform,
             loss_kind: None,

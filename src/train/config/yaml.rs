@@ -68,7 +68,8 @@ impl Yaml {
         let mut lines = vec![];
         for (key, value) in &self.values {
             if is_own(key, value) {
-                if let Some(value) = as_toml(value) {
+                let value = as_toml(value).map_err(|problem| self.wrong(key, &problem))?;
+                if let Some(value) = value {
                     config = config.with_value(key, value, &|key| self.place(key))?;
                 }
                 continue;
@@ -81,20 +82,28 @@ impl Yaml {
                     return Err(Error::Usage(format!("{place}: there is no setting {key:?}; did you mean {word}?")));
                 }
                 (false, false, _) => {
-                    let value = as_toml(value).unwrap_or(toml::Value::Boolean(false));
+                    let value = as_toml(value).map_err(|problem| self.wrong(key, &problem))?;
+                    let value = value.unwrap_or(toml::Value::Boolean(false));
                     return config.with_value(key, value, &|key| self.place(key)).map(|config| (config, vec![]));
                 }
             }
             for line in words.translate(key) {
                 for (setting, value) in &line.settings {
                     let place = |_: &str| format!("{}: {}", self.place(key), line.word);
-                    let value = as_toml(value).expect("a translation is a value");
-                    config = config.with_value(setting, value, &place)?;
+                    let value = as_toml(value).map_err(|problem| self.wrong(key, &problem))?;
+                    // Null is what is not given.
+                    if let Some(value) = value {
+                        config = config.with_value(setting, value, &place)?;
+                    }
                 }
                 lines.push(line);
             }
         }
         Ok((config, lines))
+    }
+
+    fn wrong(&self, key: &str, problem: &str) -> Error {
+        Error::Usage(format!("{}: {key}: {problem}", self.place(key)))
     }
 
     /// Where a key is: `run.yaml:3`.
@@ -117,9 +126,16 @@ impl Config {
     }
 }
 
-/// The same in TOML; None of null.
-fn as_toml(value: &Value) -> Option<toml::Value> {
-    toml::Value::try_from(settings::Given(value)).ok()
+/// The same in TOML; None for null, which is a setting that is not given.
+fn as_toml(value: &Value) -> Result<Option<toml::Value>, String> {
+    match value {
+        Value::Null => Ok(None),
+        value => {
+            let wrong =
+                |_| format!("found {value}; expected no null in lists, and whole numbers of at most {}", i64::MAX);
+            toml::Value::try_from(settings::Given(value)).map(Some).map_err(wrong)
+        }
+    }
 }
 
 /// The line, from 1, of a key with dots: for each of its names, the next line that begins with it.

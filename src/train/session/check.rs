@@ -3,6 +3,7 @@
 use super::Session;
 use crate::data::{EvalBatches, EvalSpec, Part};
 use crate::error::{Error, Result};
+use crate::graph::Graph;
 use crate::models::{LossKind, Model};
 use crate::optim::matches;
 use crate::train::config::TrainConfig;
@@ -46,6 +47,13 @@ impl Session {
         }
         if let Some((what, factors)) = model.counted(batch, window) {
             check_size(what, &factors)?;
+        }
+        if loss.kind == LossKind::Softmax && model.output(&Graph::new()).is_none() {
+            let problem = format!(
+                "loss.kind: found softmax; expected another: the scores of {} are no dot products",
+                model.name()
+            );
+            return Err(Error::Usage(problem));
         }
         // Ids are compared as f32 there.
         let compared = loss.kind == LossKind::InBatch || loss.kind == LossKind::SampledSoftmax && loss.config.shared;

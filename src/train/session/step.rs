@@ -59,6 +59,7 @@ impl Session {
         BatchSpec {
             negatives: spec.negatives.map(|drawn| Drawn { sampler: config.train.sampler, ..drawn }),
             features: self.features.clone(),
+            order: config.train.order,
             seed: config.seed,
             threads: config.train.threads,
             ..spec
