@@ -150,7 +150,7 @@ fn other_formats_are_refused_with_what_to_do() {
     let train = ["train", "dpcpl", "--data=data.csv", "--out=new"];
     for (more, problem) in [
         ("--set=pretrain.lr=1", "pretrain.lr: it is phase.pretrain.lr now; what is not set there is as in train"),
-        ("--set=pretrain={lr=1}", "pretrain: it is phase.pretrain.KEY now"),
+        ("--set=pretrain={lr=1}", "pretrain.lr: it is phase.pretrain.lr now"),
         ("--set=phase=tune", "phase: the phases to run are named by phases, as in phases=[\"tune\"]"),
         ("--config=dpcpl/config.toml", "dpcpl/config.toml:"),
         ("--set=phase.tune.lrr=1", "there is no setting \"phase.tune.lrr\"; did you mean phase.tune.lr?"),

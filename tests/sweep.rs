@@ -298,7 +298,7 @@ fn wrong_files_are_refused_and_leave_nothing() {
         (random("{ min = 0.0, max = \"high\" }"), "sweep.toml:4: model.dropout: found \"high\"; expected a number"),
         (
             sasrec("[random]\ntrials = 2\nmodel.dim = { min = 1, max = 1.5 }\n"),
-            "model.dim: found floating point `1.5`; expected a whole",
+            "model.dim: found 1.5; expected a whole",
         ),
         (
             sasrec(&format!("[grid]\ntrain.no_decay = [[\"{}\"]]\n", "a".repeat(300))),
