@@ -60,7 +60,7 @@ impl Source {
     fn resolve(&self, path: &[String], depth: usize) -> Name {
         let mut at = vec![];
         for part in path {
-            let inner = [&at[..], &[part.clone()]].concat();
+            let inner = [&at[..], std::slice::from_ref(part)].concat();
             if self.modules.contains_key(&inner) {
                 at = inner;
                 continue;

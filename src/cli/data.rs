@@ -18,7 +18,7 @@ pub struct DataArgs {
 #[derive(Subcommand)]
 enum Command {
     /// Show what a reader makes of a file or folder: format, counts, lengths, times
-    Inspect(Inspect),
+    Inspect(Box<Inspect>),
     /// Fetch a known data set, where its licence allows; a broken download is resumed where it broke
     #[cfg(feature = "download")]
     Get(Get),
@@ -114,7 +114,7 @@ struct Synth {
 
 pub fn run(args: DataArgs) -> Result<()> {
     match args.command {
-        Command::Inspect(args) => inspect(args),
+        Command::Inspect(args) => inspect(*args),
         #[cfg(feature = "download")]
         Command::Get(args) => get(args),
         Command::List => list(),

@@ -246,7 +246,7 @@ fn integers(spec: &Spec, fill: &Fill, seed: u32) -> Vec<u32> {
         Fill::Below(end) => (0..n).into_par_iter().map(|i| 1 + word(seed, i) % (end - 1)).collect(),
         Fill::Ascending => (1..=n as u32).collect(),
         Fill::Ones => vec![1; n],
-        Fill::Keep => (0..n).map(|i| (word(seed, i) % 4 != 0) as u32).collect(),
+        Fill::Keep => (0..n).map(|i| !word(seed, i).is_multiple_of(4) as u32).collect(),
         Fill::Given(values) => values.clone(),
         fill => unreachable!("{fill:?} is for floats"),
     }

@@ -208,14 +208,13 @@ impl GpuProduct {
             k_part: Layout::of(d).k_part as u32,
             first: [first.a, first.b, first.bias, first.y].map(|first| first as u32),
         };
-        let l = Launch::of(file, entry)
+        Launch::of(file, entry)
             .params(params)
             .constant("TRANSPOSE_A", of.transpose_a as u32)
             .constant("TRANSPOSE_B", of.transpose_b as u32)
             .constant("BIAS", of.bias as u32)
             .constant("ACTIVATION", of.activation as u32)
-            .constant("ADD", add as u32);
-        l
+            .constant("ADD", add as u32)
     }
 
     /// The matrices to take, if any: cooperative.wgsl multiplies halves alone, and reads four of a row at once.

@@ -411,7 +411,7 @@ fn views_are_of_the_window() {
         let (t, mut changed, mut strange) = (samples.targets(5), 0, 0);
         for batch in TrainBatches::new(data.clone(), split.clone(), spec).unwrap().epoch(1, 0) {
             let lists = [
-                &batch.columns.u32("history")[..],
+                batch.columns.u32("history"),
                 batch.columns.u32("views.history"),
                 batch.columns.u32("positive"),
                 batch.columns.u32("negative"),
