@@ -193,7 +193,8 @@ fn a_moment_that_overflows_leaves_the_files_as_they_were() {
         let args = ["train", model, "--out=run"].into_iter().chain(world.split_whitespace());
         bench.ends(code, &args.chain(more.split_whitespace()).collect::<Vec<_>>())
     };
-    let (_, error) = train(1, "gru4rec", "--set=model.layers=2 --set=loss.kind=bpr --set=train.lr=1e10 --set=train.max_steps=2");
+    let (_, error) =
+        train(1, "gru4rec", "--set=model.layers=2 --set=loss.kind=bpr --set=train.lr=1e10 --set=train.max_steps=2");
     assert!(error.contains("the optimiser's state") && error.contains("Nothing of it is saved"), "{error}");
     assert!(!bench.path("run/model.safetensors").exists());
     bench.ends(2, &["eval", "--run=run"]);
