@@ -19,7 +19,7 @@ use indicatif::HumanCount;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// So many different numbers may still be codes.
+/// The largest number of different numbers that may still be codes.
 const MOST_CODES: usize = 32;
 
 /// A column of more categories is taken only where it is named.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub struct HistoryFile {
     /// A file or folder, or the name of a known data set.
     pub path: PathBuf,
-    /// Told from the contents if not given.
+    /// Detected from the contents if not given.
     pub format: Option<Format>,
     /// If not given, those of the run's data where the file has them, else detected by the usual names.
     pub columns: Option<Columns>,

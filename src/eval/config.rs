@@ -71,7 +71,7 @@ pub enum Protocol {
     /// All items.
     #[default]
     Full,
-    /// So many items drawn once, without replacement, from those outside the user's history.
+    /// This number of items, drawn once, without replacement, from those outside the user's history.
     Sampled(usize),
 }
 

@@ -21,7 +21,7 @@ const TILE: usize = 8192;
 pub enum Candidates {
     /// Every item outside the row's excluded ones.
     All,
-    /// So many listed items a row, the target first.
+    /// This number of listed items for each row, the target first.
     Listed(usize),
 }
 

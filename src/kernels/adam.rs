@@ -149,7 +149,7 @@ impl Adam {
     fn twin<T: Real>(&self, a: &Args<T>) {
         let (g, rates, step, scale) = (a.f("g"), a.f("rates"), a.u("step"), a.f("scale")[0]);
         let all = Update::new(&self.settings, step, T::ONE, T::ZERO, scale);
-        // So many blocks at once that sharing them out costs nothing.
+        // Enough blocks at once that sharing them out costs nothing.
         const SHARE: usize = 256 * Adam::BLOCK;
         par_blocks([a.out("p"), a.out("m"), a.out("v")].map(|x| (x, SHARE)), SHARE, |share, [p, m, v]| {
             let states = p.chunks_mut(Adam::BLOCK).zip(m.chunks_mut(Adam::BLOCK)).zip(v.chunks_mut(Adam::BLOCK));

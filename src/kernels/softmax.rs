@@ -189,7 +189,7 @@ impl Op for Softmax {
         let keep = self.masked.then(|| a.u("keep"));
         if inner == 1 {
             let arch = pulp::Arch::new();
-            // So many slices that the call, and what it sets up, does not count.
+            // Enough slices that the call, and what it sets up, costs little.
             let slices = (BLOCK / n.max(1)).max(1);
             par_rows(a.out("y"), n * slices, n * slices * 4, |i, y| {
                 let range = i * n * slices..i * n * slices + y.len();

@@ -214,9 +214,9 @@ impl Dpcpl {
         let prompts = prompter.as_ref().map_or_else(Prompts::default, |prompter| {
             g.scope("prompts", || prompter.prompts(&self.params, g, history, events, self.own(g, history)))
         });
-        let newest = self.encode(g, history, events, &prompts, 1);
+        let last = self.encode(g, history, events, &prompts, 1);
         let real = history.items.slice(1, max_len - 1, 1).nonzero();
-        (prompts, newest.reshape([newest.shape()[0], *dim]) * real)
+        (prompts, last.reshape([last.shape()[0], *dim]) * real)
     }
 
     /// The second term of equation 4, a mean over the rows of a batch, where there are behaviours to tell apart.

@@ -230,10 +230,10 @@ impl Model for SasRec {
         let x = g.scope("embed", || self.embed(g, history));
         let [b, d] = [x.shape()[0], self.parts.encoder.dim];
         let pick = |x: Var<'g>| history.most_recent(x).reshape([b, 1, x.shape().last_dim()]);
-        let newest = Places::Last(&pick);
-        let newest = self.parts.encoder.encode_at(newest, &self.params, g, x, history.items, history.training);
+        let last = Places::Last(&pick);
+        let last = self.parts.encoder.encode_at(last, &self.params, g, x, history.items, history.training);
         // An empty history has no most recent item, and is 0.
-        newest.reshape([b, d]) * history.most_recent(history.items.nonzero().reshape([b, x.shape()[1], 1]))
+        last.reshape([b, d]) * history.most_recent(history.items.nonzero().reshape([b, x.shape()[1], 1]))
     }
 
     fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {

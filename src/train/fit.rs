@@ -26,7 +26,7 @@ mod epochs;
 /// How a training runs, apart from its settings: none of this changes a result.
 #[derive(Clone, Debug, Default)]
 pub struct FitOptions {
-    /// Go on from the folder's checkpoint, if it has one.
+    /// Resume from the folder's checkpoint, if it has one.
     pub resume: bool,
     pub plan: Options,
     pub run: RunOptions,

@@ -114,7 +114,7 @@ impl RunFolder {
         }
     }
 
-    /// The folder of a run that has been started, to go on with. No other process can train in it while it is held.
+    /// The folder of a run that has been started, to be resumed. No other process can train in it while it is held.
     ///
     /// # Errors
     /// Those of [`RunFolder::open`]; a folder that another process trains in, or that cannot be written to.

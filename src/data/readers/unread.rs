@@ -1,4 +1,4 @@
-//! Looks at the columns that are not read where there are no times: they may show that the file is newest first.
+//! Looks at the columns that are not read where there are no times: they may show that the most recent event of the file is its first.
 
 use super::times::Times;
 use std::collections::HashMap;

@@ -4,7 +4,7 @@
 //! each user's interests, the source of every event and the exact probabilities of the next item are all known.
 //!
 //! Users have a few interests, each a cluster of items with a centre that drifts. Clicks come from one interest after the
-//! other; some are noise; some clicks are followed by a cart, a favourite or a buy. Besides the default domain there are
+//! other; some are noise; some clicks are followed by a cart, a favourite or a buy. In addition to the default domain there are
 //! four auxiliary ones, A to D, and a target E, with users and items of their own in one shared [`Geometry`].
 //!
 //! ```
