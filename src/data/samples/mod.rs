@@ -4,7 +4,7 @@
 //! |---|---|
 //! | which samples a user's training part has, and which of their positions are targets ([`Samples`]) | [`prefix`], [`window`], [`cloze`] |
 //! | the columns of a batch, each part of a sample its own ([`Part`]) | [`history`], [`targets`], [`negatives`], [`views`] |
-//! | batches, made by background threads | [`training`], [`evaluation`] |
+//! | batches, made by background threads | [`TrainBatches`], [`EvalBatches`] |
 //!
 //! What is in a batch depends on the data, the seed, the epoch and the step, never on a thread: every random stream is keyed
 //! by them. So an epoch can be entered at any step, and the number of threads does not show.
