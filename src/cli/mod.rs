@@ -23,6 +23,7 @@ use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use wgrec::models::MODELS;
 use wgrec::train::{Config, RunFolder, Stop};
 use wgrec::{Error, Result};
 
@@ -232,11 +233,11 @@ struct Layers {
 }
 
 impl Layers {
-    /// The defaults of the model that the file of settings is for, or of one that learns nothing: to read data by, which no model
-    /// is needed for.
+    /// The defaults of the model that the file of settings is for, or of the first one: to read data by, which no model is needed
+    /// for.
     fn base(&self) -> Result<Config> {
         let named = self.config.as_deref().map(Config::model_of_file).transpose()?.flatten();
-        Config::of(named.as_deref().unwrap_or("pop"))
+        Config::of(named.as_deref().unwrap_or(MODELS[0].name))
     }
 
     /// Says what became of each word of a RecBole configuration.

@@ -23,7 +23,7 @@ pub struct Args {
     /// Folder of the run, new or empty [default: the one after the last of runs/MODEL-1, runs/MODEL-2, ...]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Resume from the last checkpoint in --out, or in the latest run of the model; start where there is none
+    /// Resume from the last checkpoint in --out, or in the latest run of the model; without one, start
     #[arg(long)]
     resume: bool,
     /// Time every kernel, or every node of the plan, and print a table at the end

@@ -12,7 +12,7 @@ pub struct History<'g> {
     pub items: Var<'g>,
     /// \[B, M\] u32: distance from the end of the history, the most recent item 1; 0 = padding.
     pub recency: Var<'g>,
-    /// \[B, K\] u32: the positions that have a target, M where there is none. None: every position has one.
+    /// \[B, K\] u32: the positions that have a target, filled up with M. None: every position has one.
     pub targets: Option<Var<'g>>,
     /// \[B, M\] u32: the behaviour of each event, from 1 in their configured order; 0 = padding. Of a model that reads them.
     pub behaviours: Option<Var<'g>>,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// |---|---|---|
 /// | `positive` | \[B T\] | the item; 0 where there is no target |
 /// | `weight` | \[B T\] f32 | 1; 0 where there is no target |
-/// | `positions` | \[B, T\] | the position of the target in the window, M if there is none; only for hidden targets |
+/// | `positions` | \[B, T\] | the position of the target in the window, M without a target; only for hidden targets |
 #[derive(Clone, Copy, Debug)]
 pub struct Targets {
     /// Targets are hidden in the window.
