@@ -265,12 +265,8 @@ impl Model for Dpcpl {
         self.var(g, "item_embedding")
     }
 
-    fn table<'g>(&self, g: &'g Graph, column: &str) -> Option<Var<'g>> {
-        match column {
-            "features" => Some(self.var(g, Prompter::FEATURES)),
-            "history" | "positive" | "negative" => Some(self.item_table(g)),
-            _ => None,
-        }
+    fn own_table<'g>(&self, g: &'g Graph, column: &str) -> Option<Var<'g>> {
+        (column == "features").then(|| self.var(g, Prompter::FEATURES))
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {

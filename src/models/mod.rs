@@ -116,12 +116,21 @@ pub trait Model: Send + Sync {
     /// by sorted segments; the gradient of any other table that rows are gathered from is dense, and the table has at most 64
     /// rows.
     fn table<'g>(&self, graph: &'g Graph, column: &str) -> Option<Var<'g>> {
+        let own = self.own_table(graph, column);
+        if own.is_some() {
+            return own;
+        }
         match column {
             "history" | "views.history" => Some(self.item_table(graph)),
             "users" => Some(self.params().var(graph, "user_embedding")),
             "positive" | "negative" => self.output(graph).map(|output| output.table),
             _ => None,
         }
+    }
+
+    /// As [`Model::table`], for columns that only this model gathers by.
+    fn own_table<'g>(&self, _graph: &'g Graph, _column: &str) -> Option<Var<'g>> {
+        None
     }
 
     /// What rows are scored against by dot products: as a rule the item table. None: [`Model::scores`] is the model's own, and

@@ -211,15 +211,9 @@ impl Model for PomRec {
         self.params.var(g, "item_embedding")
     }
 
-    fn table<'g>(&self, g: &'g Graph, column: &str) -> Option<Var<'g>> {
-        let positions = || self.params.var(g, "position_embedding");
-        match column {
-            "history" | "positive" | "negative" => Some(self.item_table(g)),
-            "recency" if self.released() => {
-                Some(positions()).filter(|table| table.shape()[0] > GatherGradDense::MAX_ROWS)
-            }
-            _ => None,
-        }
+    fn own_table<'g>(&self, g: &'g Graph, column: &str) -> Option<Var<'g>> {
+        let table = (column == "recency" && self.released()).then(|| self.params.var(g, "position_embedding"))?;
+        Some(table).filter(|table| table.shape()[0] > GatherGradDense::MAX_ROWS)
     }
 
     /// Equation 9.
