@@ -2,8 +2,7 @@
 //!
 //! | equation | function |
 //! |---|---|
-//! | 1, prompts in front of the history | `with_prompts` |
-//! | 5 and 6, centrality and dispersion of each interest | `interests` |
+//! | 1, prompts in front of the history; 5 and 6, centrality and dispersion of each interest | [`crate::nn::extractor`] |
 //! | 7 and 8, weights of the interests | `weights` |
 //! | 9, the user | `user` |
 //! | 4, 10 and 11, pairwise ranking | [`super::loss`], kind `bpr` |
@@ -19,9 +18,8 @@ use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::embedding::GatherGradDense;
 use crate::kernels::matmul::Activation;
-use crate::kernels::moments::Moments;
+use crate::nn::extractor::{Extractor, Prompts, Side};
 use crate::nn::{Init, Params};
-use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// The paper's text, or the arithmetic of its released code: prompts after the items, always 5 slots of which the unused
@@ -84,42 +82,69 @@ pub static SPEC: ModelSpec = ModelSpec {
 
 pub struct PomRec {
     settings: Settings,
+    /// Makes the interests.
+    extractor: Module,
+    /// Weighs them.
+    aggregator: Module,
     params: Params,
+}
+
+/// Prompts, and attention over a sequence with them in it.
+#[derive(Clone, Copy)]
+struct Module {
+    prompts: Prompts,
+    attention: Extractor,
 }
 
 /// Prompt slots of the released code.
 const RELEASED_SLOTS: usize = 5;
 
+impl Module {
+    fn new(name: &'static str, heads: usize, settings: &Settings) -> Module {
+        let Settings { dim, attention_dim, prompts, variant, .. } = *settings;
+        let (least, side, biases) = match variant {
+            Variant::Paper => (0, Side::Front, false),
+            Variant::Released => (RELEASED_SLOTS, Side::Back, true),
+        };
+        let attention = Extractor { name, dim, attention_dim, interests: heads, biases };
+        Module { prompts: Prompts { name, count: prompts, least, side }, attention }
+    }
+
+    fn declare(&self, params: &mut Params, init: Init) {
+        self.prompts.declare(params, self.attention.dim, init);
+        self.attention.declare(params, init);
+    }
+
+    /// The sequence with prompts, \[B, T, d\], and the attention of each head over it, \[B, T, heads\].
+    fn attend<'g>(&self, params: &Params, g: &'g Graph, h: Var<'g>, history: &History<'g>) -> [Var<'g>; 2] {
+        let (h, keep) = self.prompts.join(params, g, h, history.items);
+        [h, self.attention.attend(params, g, h, keep)]
+    }
+}
+
 impl PomRec {
     pub fn new(settings: Settings, task: &Task) -> PomRec {
         let Task { items, max_len, .. } = *task;
-        let Settings { dim, attention_dim, interests, prompts, variant, .. } = settings;
-        let released = variant == Variant::Released;
+        let Settings { dim, attention_dim, interests, variant, .. } = settings;
+        let (released, init) = (variant == Variant::Released, Init::Normal(0.01));
         let mut params = Params::new();
-        let mut add = |name: &str, shape: &[usize]| params.add(name, shape, Init::Normal(0.01));
-        add("item_embedding", &[items + 1, dim]);
-        add("position_embedding", &[max_len + released as usize, dim]);
-        for (part, heads) in [("extractor", interests), ("aggregator", 1)] {
-            if prompts > 0 {
-                add(&format!("{part}.prompts"), &[prompts, dim]);
-            }
-            add(&format!("{part}.attention.0.weight"), &[attention_dim, dim]);
-            add(&format!("{part}.attention.1.weight"), &[heads, attention_dim]);
-            if released {
-                add(&format!("{part}.attention.0.bias"), &[attention_dim]);
-                add(&format!("{part}.attention.1.bias"), &[heads]);
-            }
-        }
+        params.add("item_embedding", [items + 1, dim], init);
+        params.add("position_embedding", [max_len + released as usize, dim], init);
+        let extractor = Module::new("extractor", interests, &settings);
+        let aggregator = Module::new("aggregator", 1, &settings);
+        extractor.declare(&mut params, init);
+        aggregator.declare(&mut params, init);
+        let mut layer = |name: &str, rows: usize, columns: usize| {
+            params.add(&format!("aggregator.{name}.weight"), [rows, columns], init);
+            params.add(&format!("aggregator.{name}.bias"), [rows], init);
+        };
         if released {
-            add("aggregator.output.weight", &[interests, dim]);
-            add("aggregator.output.bias", &[interests]);
+            layer("output", interests, dim);
         } else {
-            add("aggregator.mlp.0.weight", &[attention_dim, dim]);
-            add("aggregator.mlp.0.bias", &[attention_dim]);
-            add("aggregator.mlp.1.weight", &[interests, attention_dim]);
-            add("aggregator.mlp.1.bias", &[interests]);
+            layer("mlp.0", attention_dim, dim);
+            layer("mlp.1", interests, attention_dim);
         }
-        PomRec { settings, params }
+        PomRec { settings, extractor, aggregator, params }
     }
 
     fn released(&self) -> bool {
@@ -138,50 +163,16 @@ impl PomRec {
         }
     }
 
-    /// Equation 1: prompts and history, \[B, T, d\], and which of the T positions count, \[B, T\] u32.
-    fn with_prompts<'g>(&self, g: &'g Graph, part: &str, h: Var<'g>, history: &History<'g>) -> (Var<'g>, Var<'g>) {
-        let (b, d, prompts) = (h.shape()[0], self.settings.dim, self.settings.prompts);
-        if prompts == 0 {
-            return (h, history.items);
-        }
-        let mut rows = self.params.var(g, &format!("{part}.prompts"));
-        let slots = if self.released() { RELEASED_SLOTS.max(prompts) } else { prompts };
-        if slots > prompts {
-            let unused = slots - prompts;
-            rows = g.concat(0, &[g.constant(Tensor::f32([unused, d], vec![1.0; unused * d])), rows]);
-        }
-        let rows = rows.reshape([1, slots, d]).expand([b, slots, d]);
-        let ones = g.constant(Tensor::u32([1, slots], vec![1; slots])).expand([b, slots]);
-        if self.released() {
-            (g.concat(1, &[h, rows]), g.concat(1, &[history.items, ones]))
-        } else {
-            (g.concat(1, &[rows, h]), g.concat(1, &[ones, history.items]))
-        }
-    }
-
-    /// Attention over the positions of `h` \[B, T, d\], for each head: softmax over T of W2 tanh(W1 h), \[B, T, heads\].
-    fn attend<'g>(&self, g: &'g Graph, part: &str, h: Var<'g>, keep: Var<'g>) -> Var<'g> {
-        let weight = |i: usize| self.params.var(g, &format!("{part}.attention.{i}.weight"));
-        let bias = |i: usize| self.released().then(|| self.params.var(g, &format!("{part}.attention.{i}.bias")));
-        let hidden = h.linear(weight(0), bias(0), Activation::Tanh);
-        hidden.linear(weight(1), bias(1), Activation::None).softmax(1, Some(keep))
-    }
-
     /// Equations 5 and 6: the interests of each user, \[B, K, d\].
     fn interests<'g>(&self, g: &'g Graph, h: Var<'g>, history: &History<'g>) -> Var<'g> {
-        let (h, keep) = self.with_prompts(g, "extractor", h, history);
-        let a = self.attend(g, "extractor", h, keep);
-        if self.settings.dispersion == 0.0 {
-            return a.t_matmul(h);
-        }
-        let [mean, variance] = g.try_push(Moments, &[a, h]).expect("shapes fit")[..] else { unreachable!() };
-        mean + variance.sqrt().scale(self.settings.dispersion)
+        let [h, a] = self.extractor.attend(&self.params, g, h, history);
+        Extractor::interests(a, h, self.settings.dispersion)
     }
 
     /// Equations 7 and 8: the weight of each interest, \[B, 1, K\].
     fn weights<'g>(&self, g: &'g Graph, h: Var<'g>, history: &History<'g>) -> Var<'g> {
-        let (h, keep) = self.with_prompts(g, "aggregator", h, history);
-        let v = self.attend(g, "aggregator", h, keep).t_matmul(h);
+        let [h, a] = self.aggregator.attend(&self.params, g, h, history);
+        let v = a.t_matmul(h);
         let layer = |name: &str, x: Var<'g>, activation| {
             let weight = self.params.var(g, &format!("aggregator.{name}.weight"));
             x.linear(weight, Some(self.params.var(g, &format!("aggregator.{name}.bias"))), activation)

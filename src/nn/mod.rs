@@ -1,6 +1,7 @@
 //! Named parameters and the layers that are built from kernels.
 
 pub mod encoder;
+pub mod extractor;
 pub mod filter;
 pub mod miner;
 pub mod params;
