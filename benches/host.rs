@@ -10,7 +10,8 @@ use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::tensor::philox::Stream;
 use wgrec::train::step::{Role, TrainStep};
-use wgrec::train::{Config, FitOptions, Session};
+use wgrec::config::Config;
+use wgrec::train::{FitOptions, Session};
 
 fn main() {
     divan::main();

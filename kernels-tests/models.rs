@@ -13,7 +13,7 @@ use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
 use wgrec::models::loss::log_chances;
 use wgrec::models::pomrec::{PomRec, Settings, Variant};
-use wgrec::models::pretext::PretextTask;
+use wgrec::models::sasrec::pretext::PretextTask;
 use wgrec::models::sasrec::Positions;
 use wgrec::models::{FeatureCounts, Task, bert4rec, caser, dpcpl, fmlp, gru4rec, npe, sasrec, spec, stamp};
 use wgrec::models::{History, Loss, LossKind, Model, Views, fpmc, hgn};

@@ -27,7 +27,7 @@
 //!
 //! | to | start at |
 //! |---|---|
-//! | train, evaluate or recommend as the command line does | `train::Experiment`, `train::Config`, `train::RunFolder` |
+//! | train, evaluate or recommend as the command line does | `train::Experiment`, `config::Config`, `train::RunFolder` |
 //! | read data of any of the formats | `data::DataConfig`, `data::Dataset` |
 //! | add a model | `models::Model`, `models::ModelSpec` |
 //! | trace a computation and its gradients | [`graph::Graph`], [`graph::Var`], [`nn::Params`], [`optim::Adam`] |
@@ -36,7 +36,7 @@
 //!
 //! The pages `docs/library.md`, `docs/adding-a-model.md` and `docs/kernels.md` of the repository have whole programs.
 //!
-//! Layers, from the ground up: [`tensor`] < [`graph`] < [`kernels`], [`device`] < [`nn`], [`optim`] < `models` < `eval` < `train` <
+//! Layers, from the ground up: [`tensor`] < [`graph`] < [`kernels`], [`device`] < [`nn`], [`optim`] < `models` < `eval` < `config` < `train` <
 //! `bench`, `sweep` < the program. Nothing imports upwards. Without the feature `train` (a default) the crate is the engine only:
 //! `tensor`, `graph`, `kernels`, `device`, `nn` and `optim`.
 
@@ -54,6 +54,8 @@ pub mod threads;
 
 #[cfg(feature = "train")]
 pub mod bench;
+#[cfg(feature = "train")]
+pub mod config;
 #[cfg(feature = "train")]
 pub mod data;
 #[cfg(feature = "train")]

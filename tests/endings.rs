@@ -9,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use wgrec::train::{Config, FitOptions, Report, RunFolder, Session, Stop};
+use wgrec::config::Config;
+use wgrec::train::{FitOptions, Report, RunFolder, Session, Stop};
 use wgrec::{Error, Result};
 
 /// A folder where the program runs.

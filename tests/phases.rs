@@ -7,7 +7,8 @@ use wgrec::models::phase::{Phase, Take};
 use wgrec::models::spec::{self, SettingsType};
 use wgrec::models::{Model, ModelConfig, ModelSpec, Task, sasrec};
 use wgrec::tensor::Tensor;
-use wgrec::train::{Config, Experiment, FitOptions, Report, RunFolder, Session, fit};
+use wgrec::config::Config;
+use wgrec::train::{Experiment, FitOptions, Report, RunFolder, Session, fit};
 use wgrec::{Error, Result};
 
 /// SASRec, trained on one data set and adapted to another.

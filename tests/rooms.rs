@@ -5,24 +5,9 @@ use std::fs;
 use std::path::Path;
 
 /// The rooms, from the ground up: each may use those before it.
-const FLOORS: [&str; 21] = [
+const FLOORS: [&str; 22] = [
     "error", "threads", "memory", "files", "text", "settings", "tensor", "graph", "kernels", "device", "nn", "optim",
-    "data", "models", "eval", "train", "bench", "sweep", "cli", "main", "lib",
-];
-
-/// Circles that are still to be opened. One that is gone fails the test until it is gone from here too.
-const CIRCLES: [&str; 11] = [
-    "models: batch uses history",
-    "models: history uses batch",
-    "models: loss uses scores",
-    "models: pretext uses sasrec",
-    "models: sasrec uses pretext",
-    "models: scores uses loss",
-    "train: experiment uses session",
-    "train: fit uses experiment",
-    "train: fit uses session",
-    "train: session uses experiment",
-    "train: session uses fit",
+    "data", "models", "eval", "config", "train", "bench", "sweep", "cli", "main", "lib",
 ];
 
 /// A module's path from the root of the crate, such as `graph`, `plan`.
@@ -202,7 +187,7 @@ fn no_modules_of_a_folder_form_a_circle() {
         let within = direct.iter().filter(|(a, b)| back(a, b));
         circles.extend(within.map(|(a, b)| format!("{}: {a} uses {b}", shown(folder))));
     }
-    assert_eq!(circles, CIRCLES, "circles found, and circles that are listed as still to be opened");
+    assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use wgrec::device::{RunOptions, Store};
 use wgrec::eval::ranker::{Candidates, RankSpec, Ranker, Standing};
 use wgrec::eval::{Metric, TieRule};
 use wgrec::tensor::philox::Stream;
-use wgrec::train::{Config, FitOptions, Report, RunFolder, Session};
+use wgrec::config::Config;
+use wgrec::train::{FitOptions, Report, RunFolder, Session};
 
 const METRIC: Metric = Metric::Ndcg(10);
 

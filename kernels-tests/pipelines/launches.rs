@@ -11,7 +11,7 @@ use wgrec::kernels::{Caps, KERNELS, Launch};
 use wgrec::models::MODELS;
 use wgrec::models::{FeatureCounts, Loss, LossKind, Task, spec::Behaviours};
 use wgrec::optim::Adam;
-use wgrec::train::Config;
+use wgrec::config::Config;
 use wgrec::train::step::{Role, StepConfig, TrainStep};
 use wgrec::{Error, Result};
 

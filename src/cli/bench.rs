@@ -6,7 +6,8 @@ use wgrec::bench::case::{Bench, fits, runs_on};
 use wgrec::bench::{Report, Scale, kernels, whole};
 use wgrec::device::Device;
 use wgrec::kernels::example::Example;
-use wgrec::train::{Config, Session};
+use wgrec::config::Config;
+use wgrec::train::Session;
 use wgrec::{Error, Result};
 
 #[derive(clap::Args)]

@@ -24,7 +24,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wgrec::models::MODELS;
-use wgrec::train::{Config, RunFolder, Stop};
+use wgrec::config::Config;
+use wgrec::train::{RunFolder, Stop};
 use wgrec::{Error, Result};
 
 /// Train sequential recommenders on any GPU, or on the CPU

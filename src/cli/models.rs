@@ -5,8 +5,8 @@ use std::fmt::Write;
 use wgrec::Result;
 use wgrec::models::spec::{Behaviours, ModelSpec, find};
 use wgrec::models::{MODELS, ModelConfig};
-use wgrec::train::Config;
-use wgrec::train::config::{Row, markdown};
+use wgrec::config::Config;
+use wgrec::config::{Row, markdown};
 
 /// List the models; with a name, its settings: what each does, its default and what it can be
 #[derive(clap::Args)]

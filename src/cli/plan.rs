@@ -12,9 +12,10 @@ use wgrec::graph::Graph;
 use wgrec::graph::dot::dot;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::kernels::Cost;
-use wgrec::train::config::Precision;
+use wgrec::config::Precision;
 use wgrec::train::step::{Role, TrainStep};
-use wgrec::train::{Config, FitOptions, Session};
+use wgrec::config::Config;
+use wgrec::train::{FitOptions, Session};
 
 /// Say what a training step takes, without running it: nodes, buffers, memory, bytes and operations of each kernel
 #[derive(clap::Args)]

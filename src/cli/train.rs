@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
 use wgrec::models::spec;
-use wgrec::train::{Config, FitOptions, Report, RunFolder, fit};
+use wgrec::config::Config;
+use wgrec::train::{FitOptions, Report, RunFolder, fit};
 use wgrec::{Error, Result};
 
 /// Train a model, test it, and keep everything in a run folder

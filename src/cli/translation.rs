@@ -3,7 +3,7 @@
 use comfy_table::ColumnConstraint;
 use std::fmt::Write;
 use wgrec::models::ModelSpec;
-use wgrec::train::config::Line;
+use wgrec::config::Line;
 
 /// A line a word, then what makes results differ.
 pub fn table(lines: &[Line], spec: &ModelSpec) -> String {

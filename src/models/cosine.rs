@@ -1,7 +1,7 @@
 //! Any model with users and items of length 1: a score is the cosine of the angle between them (`model.cosine`), plus the
 //! item's bias where the model has one. It wants a `loss.temperature` well below 1.
 
-use super::loss::unit;
+use super::scores::unit;
 use super::{Batch, History, Model, Output, Padding, Reads, Samples, Trained, Views};
 use crate::graph::{Graph, Var};
 use crate::nn::Params;

@@ -215,18 +215,6 @@ pub fn log_chances(counts: &[u32], alpha: f64) -> Tensor {
     Tensor::f32([counts.len()], log.collect::<Vec<f32>>())
 }
 
-/// Rows of `v` with length 1; NaN where a length overflows.
-pub(super) fn unit<'g>(v: Var<'g>) -> Var<'g> {
-    let d = v.shape().last_dim();
-    let rows = v.shape().elements() / d;
-    let flat = v.reshape([rows, d]);
-    let squares = flat.square();
-    // Those of short rows are less than an f16 holds.
-    v.graph().keep_exact(squares);
-    let length = squares.sum(1).max(v.graph().scalar(1e-12)).finite_or_nan().sqrt();
-    (flat / length.reshape([rows, 1])).reshape(v.shape())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{History, Inputs};

@@ -10,9 +10,9 @@ use std::sync::Arc;
 pub mod batch;
 pub mod cosine;
 pub mod history;
+pub mod inputs;
 pub mod loss;
 pub mod phase;
-pub mod pretext;
 pub mod scores;
 pub mod spec;
 
@@ -43,8 +43,9 @@ models! {
 }
 
 pub use crate::data::samples::{Padding, Reads, Samples, Views};
-pub use batch::{Batch, Inputs};
+pub use batch::Batch;
 pub use history::History;
+pub use inputs::Inputs;
 pub use loss::{Loss, LossConfig, LossKind};
 pub use phase::Phase;
 pub use scores::{Candidates, Output};

@@ -12,7 +12,6 @@
 //! pads on the right. Behaviours of events, where they are read, are added as positions are. Training looks at every position of
 //! a window at once, or (`model.positions = "last"`) only at its end. Start values: N(0, .02).
 
-use super::pretext::{PreTrained, PretextConfig, PretextTask};
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Padding, Phase, Reads};
 use crate::data::samples::{Prefix, Samples, Window};
@@ -20,8 +19,11 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::nn::encoder::{Encoder, Norm, Places};
 use crate::nn::{Init, Params};
+use pretext::{PreTrained, PretextConfig, PretextTask};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+
+pub mod pretext;
 
 /// Which positions of a window have a target in training.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -157,7 +159,7 @@ pub struct Parts {
     pub positions: Positions,
     /// Behaviours whose embeddings are added to those of items; 0: none.
     pub behaviours: usize,
-    /// The item table has a row for a hidden item, as pre-training needs it (see [`super::pretext`]).
+    /// The item table has a row for a hidden item, as pre-training needs it (see [`pretext`]).
     pub hides: bool,
 }
 

@@ -1,6 +1,5 @@
 //! How candidates are scored by what a model computes from a history.
 
-use super::loss::unit;
 use crate::graph::Var;
 use crate::kernels::embedding::GatherDot;
 use std::ops::Range;
@@ -72,4 +71,16 @@ impl<'g> Output<'g> {
         let Some(bias) = self.bias else { return scores };
         scores + bias.gather(ids).reshape(ids.shape())
     }
+}
+
+/// Rows of `v` with length 1; NaN where a length overflows.
+pub(super) fn unit<'g>(v: Var<'g>) -> Var<'g> {
+    let d = v.shape().last_dim();
+    let rows = v.shape().elements() / d;
+    let flat = v.reshape([rows, d]);
+    let squares = flat.square();
+    // Those of short rows are less than an f16 holds.
+    v.graph().keep_exact(squares);
+    let length = squares.sum(1).max(v.graph().scalar(1e-12)).finite_or_nan().sqrt();
+    (flat / length.reshape([rows, 1])).reshape(v.shape())
 }

@@ -3,7 +3,7 @@
 use super::file::{Search, Sweep, Trial, Varied, shown};
 use crate::error::{Error, Result};
 use crate::eval::Metric;
-use crate::train::Config;
+use crate::config::Config;
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;

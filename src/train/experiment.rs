@@ -1,12 +1,11 @@
 //! What all phases of a training share, opened once: a device, the data, and the phases of the model on these data.
 
-use super::config::Config;
-use super::session::Session;
+use crate::config::Config;
 use crate::data::synth::{Behaviour, Domain};
-use crate::data::{Attributes, Dataset, Features, Learn, Split, Statistics};
+use crate::data::{Attributes, Dataset, Features, Learn, Statistics};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::models::{FeatureCounts, Phase, Task};
+use crate::models::Phase;
 use std::sync::Arc;
 
 /// A training, before it begins.
@@ -24,13 +23,13 @@ pub struct Experiment {
     /// What the data were drawn from, if they are the clicks of the embedded world, nothing filtered out.
     pub world: Option<Domain>,
     /// Features of users, if a phase reads them.
-    features: Option<Arc<Features>>,
+    pub(super) features: Option<Arc<Features>>,
     /// Fingerprint of the data that the parameters are of: `data`, except in serving.
     pub(super) trained_on: String,
     /// The number of users of those data.
-    users: usize,
+    pub(super) users: usize,
     /// The data are histories to recommend from, of which nothing is held out.
-    serves: bool,
+    pub(super) serves: bool,
 }
 
 /// Settings that were checked, and the device that they name, before any data are read.
@@ -77,51 +76,8 @@ impl Experiment {
     }
 
     /// Names of the behaviours in use.
-    fn behaviours(&self) -> &[String] {
+    pub(super) fn behaviours(&self) -> &[String] {
         behaviours_of(&self.data)
-    }
-
-    /// The model, split and settings of a phase.
-    ///
-    /// # Errors
-    /// A target that is not a behaviour of the data; a split that leaves nothing; a model that cannot be built for the data.
-    pub fn session(self: &Arc<Experiment>, phase: &Phase) -> Result<Session> {
-        let mut config = self.config.clone();
-        config.train = config.train_of(&phase.name);
-        config.data.learn = phase.learns.map_or(config.data.learn, |(learn, _)| learn);
-        if let Some(metric) = &phase.select {
-            config.eval.metric = metric.parse().map_err(Error::Usage)?;
-        }
-        let behaviours = self.behaviours();
-        let target = config.data.target.as_deref().map(|target| number_of(target, behaviours)).transpose()?;
-        let split = match self.serves {
-            false => Split::new(&self.data, config.split_spec(target))?,
-            // What learns from the earlier events is done with whatever was seen.
-            true => Split::whole(&self.data, target.filter(|_| config.data.learn != Learn::Earlier)),
-        };
-        let features = self.features.clone().filter(|_| phase.features);
-        let task = Task {
-            users: self.users,
-            items: self.data.items(),
-            max_len: config.data.max_len,
-            behaviours: behaviours.len(),
-            target: target.map(|target| target as u32 + 1),
-            features: features.as_deref().map(counts).unwrap_or_default(),
-            phase: phase.clone(),
-        };
-        let model = config.model.build(&task)?;
-        let session = Session {
-            experiment: self.clone(),
-            device: self.device.clone(),
-            data: self.data.clone(),
-            config,
-            split: Arc::new(split),
-            features: features.filter(|_| model.reads().features > 0),
-            task,
-            model,
-        };
-        session.check_evaluation()?;
-        Ok(session)
     }
 }
 
@@ -130,7 +86,7 @@ impl Opening {
         config.check()?;
         let phases = config.model.phases(true)?;
         let model = config.model.name();
-        match (config.data.learn, phases.iter().any(|phase| phase.learns.is_some())) {
+        match (config.data.learn, learn_apart(&phases)) {
             (Learn::Earlier, false) => {
                 let why = "of which nothing is tested; expected targets, any or later";
                 return Err(Error::Usage(format!("data.learn: found earlier, {why}")));
@@ -142,8 +98,8 @@ impl Opening {
             _ => {}
         }
         let (device, device_note) = Device::open(&config.device)?;
-        let several = phases.len() > 1 || config.data.target.is_some();
-        if several && config.data.path.is_none() && config.data.behaviours.is_empty() {
+        let of_behaviours = learn_apart(&phases) || config.data.target.is_some();
+        if of_behaviours && config.data.path.is_none() && config.data.behaviours.is_empty() {
             config.data.behaviours = Behaviour::ALL.iter().map(|b| b.name().to_string()).collect();
         }
         Ok(Opening { config, phases, device, device_note })
@@ -157,7 +113,7 @@ impl Opening {
     /// Whether the behaviours of events are read.
     pub fn reads_behaviours(&self) -> bool {
         let Config { data, model, .. } = &self.config;
-        self.phases.len() > 1 || data.target.is_some() || model.reads_behaviours()
+        learn_apart(&self.phases) || data.target.is_some() || model.reads_behaviours()
     }
 
     /// Attributes of the users of the data with this `fingerprint`, if it is these that the settings name.
@@ -232,24 +188,11 @@ impl Loaded {
     }
 }
 
+/// Whether phases learn from other events than each other, by their behaviours and a cut in time.
+fn learn_apart(phases: &[Phase]) -> bool {
+    phases.iter().any(|phase| phase.learns.is_some())
+}
+
 fn behaviours_of(data: &Dataset) -> &[String] {
     if data.behaviours(0).is_some() { data.behaviour_names() } else { &[] }
-}
-
-/// The number of data.target.
-fn number_of(target: &str, behaviours: &[String]) -> Result<u8> {
-    let found = behaviours.iter().position(|name| name == target);
-    found.map(|number| number as u8).ok_or_else(|| {
-        let there = match behaviours.is_empty() {
-            true => "the data has no behaviours".to_string(),
-            false => format!("expected one of {}", behaviours.join(", ")),
-        };
-        Error::Usage(format!("data.target: found {target:?}; {there}"))
-    })
-}
-
-/// The numbers of features.
-fn counts(features: &Features) -> FeatureCounts {
-    let (attributes, statistics, rows) = (features.attributes(), features.statistics(), features.rows());
-    FeatureCounts { attributes, statistics, rows }
 }

@@ -1,12 +1,12 @@
 //! A training from start to end: its phases, the training of each, the test.
 
 use super::checkpoint::{self, Best, State, check_origin, read_parameters, save};
-use super::config::{Config, Precision};
+use crate::config::{Config, Precision};
 use super::experiment::Experiment;
 use super::folder::RunFolder;
+use super::options::FitOptions;
 use super::report::Report;
 use super::session::Session;
-use super::stop::Stop;
 use crate::data::negatives::Candidates;
 use crate::data::{Group, Part};
 use crate::device::{RunOptions, Store, Timing};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::eval::copy::{self, Among};
 use crate::eval::evaluator::{Evaluator, Ranked};
 use crate::eval::{EvalConfig, Metric, Protocol, oracle, ranker};
-use crate::graph::plan::{Options, Plan};
+use crate::graph::plan::Plan;
 use crate::models::pop::Pop;
 use crate::models::{Model, Phase};
 use epochs::Fit;
@@ -22,17 +22,6 @@ use indicatif::{DecimalBytes, HumanCount};
 use serde_json::{Value, json};
 
 mod epochs;
-
-/// How a training runs, apart from its settings: none of this changes a result.
-#[derive(Clone, Debug, Default)]
-pub struct FitOptions {
-    /// Resume from the folder's checkpoint, if it has one.
-    pub resume: bool,
-    pub plan: Options,
-    pub run: RunOptions,
-    /// Ends the training early where it is asked to: nobody asks unless the caller does.
-    pub stop: Stop,
-}
 
 /// The phases that these settings run, all checked before the first begins. `folder`: where the training will be.
 ///

@@ -19,7 +19,7 @@
 //! | config.BEHAVIOUR.toml, metrics.BEHAVIOUR.jsonl, metrics.BEHAVIOUR.json | the last phase for a behaviour other than config.toml's |
 
 use super::checkpoint;
-use super::config::{Config, FORMAT};
+use crate::config::{Config, FORMAT};
 use crate::data::{Dataset, Ids, known};
 use crate::error::{Error, Result};
 use crate::files::{self, replace};

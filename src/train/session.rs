@@ -1,11 +1,11 @@
 //! One phase of a training: its settings, split and model on the data and the device that all phases share.
 
-use super::config::Config;
+use crate::config::Config;
 use super::experiment::Experiment;
-use crate::data::{Cut, DataConfig, Dataset, Features, Split, SplitSpec};
+use crate::data::{Cut, DataConfig, Dataset, Features, Learn, Split, SplitSpec};
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::models::{Model, Phase, Task};
+use crate::models::{FeatureCounts, Model, Phase, Task};
 use std::sync::Arc;
 
 mod check;
@@ -78,6 +78,51 @@ impl Session {
     }
 }
 
+impl Experiment {
+    /// The model, split and settings of a phase.
+    ///
+    /// # Errors
+    /// A target that is not a behaviour of the data; a split that leaves nothing; a model that cannot be built for the data.
+    pub fn session(self: &Arc<Experiment>, phase: &Phase) -> Result<Session> {
+        let mut config = self.config.clone();
+        config.train = config.train_of(&phase.name);
+        config.data.learn = phase.learns.map_or(config.data.learn, |(learn, _)| learn);
+        if let Some(metric) = &phase.select {
+            config.eval.metric = metric.parse().map_err(Error::Usage)?;
+        }
+        let behaviours = self.behaviours();
+        let target = config.data.target.as_deref().map(|target| number_of(target, behaviours)).transpose()?;
+        let split = match self.serves {
+            false => Split::new(&self.data, config.split_spec(target))?,
+            // What learns from the earlier events is done with whatever was seen.
+            true => Split::whole(&self.data, target.filter(|_| config.data.learn != Learn::Earlier)),
+        };
+        let features = self.features.clone().filter(|_| phase.features);
+        let task = Task {
+            users: self.users,
+            items: self.data.items(),
+            max_len: config.data.max_len,
+            behaviours: behaviours.len(),
+            target: target.map(|target| target as u32 + 1),
+            features: features.as_deref().map(counts).unwrap_or_default(),
+            phase: phase.clone(),
+        };
+        let model = config.model.build(&task)?;
+        let session = Session {
+            experiment: self.clone(),
+            device: self.device.clone(),
+            data: self.data.clone(),
+            config,
+            split: Arc::new(split),
+            features: features.filter(|_| model.reads().features > 0),
+            task,
+            model,
+        };
+        session.check_evaluation()?;
+        Ok(session)
+    }
+}
+
 impl Config {
     /// `target`: number of data.target.
     pub(super) fn split_spec(&self, target: Option<u8>) -> SplitSpec {
@@ -85,4 +130,22 @@ impl Config {
         let cut = cut.map(|share| Cut { share, by: cut_by });
         SplitSpec { kind: split, target, cut, learn, only: self.eval.targets }
     }
+}
+
+/// The number of data.target.
+fn number_of(target: &str, behaviours: &[String]) -> Result<u8> {
+    let found = behaviours.iter().position(|name| name == target);
+    found.map(|number| number as u8).ok_or_else(|| {
+        let there = match behaviours.is_empty() {
+            true => "the data has no behaviours".to_string(),
+            false => format!("expected one of {}", behaviours.join(", ")),
+        };
+        Error::Usage(format!("data.target: found {target:?}; {there}"))
+    })
+}
+
+/// The numbers of features.
+fn counts(features: &Features) -> FeatureCounts {
+    let (attributes, statistics, rows) = (features.attributes(), features.statistics(), features.rows());
+    FeatureCounts { attributes, statistics, rows }
 }

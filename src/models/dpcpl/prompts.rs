@@ -1,7 +1,8 @@
 //! DPCPL's customized prompts: what is known of a user, the factors and the gate that make tokens of it, and their compactness.
 
 use super::super::History;
-use super::super::loss::{unit, weighted_mean};
+use crate::models::loss::weighted_mean;
+use crate::models::scores::unit;
 use super::super::spec::FeatureCounts;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};

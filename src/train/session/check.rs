@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::models::{LossKind, Model};
 use crate::optim::matches;
-use crate::train::config::TrainConfig;
+use crate::config::TrainConfig;
 
 impl Session {
     /// An error unless there is something to validate by that can be ranked, and in the last phase something to test by.

@@ -5,7 +5,7 @@ use crate::data::{DataConfig, Histories, HistoryFile};
 use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::train::checkpoint::{self, Best, Origin};
-use crate::train::config::Config;
+use crate::config::Config;
 use crate::train::experiment::{Loaded, Opening, Trained};
 use crate::train::folder::RunFolder;
 

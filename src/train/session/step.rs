@@ -12,8 +12,8 @@ use crate::graph::plan::Options;
 use crate::models::loss::log_chances;
 use crate::models::{Loss, LossKind};
 use crate::optim::Adam;
-use crate::train::config::Precision;
-use crate::train::fit::FitOptions;
+use crate::config::Precision;
+use crate::train::options::FitOptions;
 use crate::train::step::{StepConfig, TrainStep};
 
 impl Session {

@@ -20,10 +20,10 @@
 //! Alone, the contrast never asks for an item and could not be validated by one; as published it is added to the loss
 //! of the next item.
 
-use super::loss::{surprise, weighted_mean};
-use super::phase::{Phase, Take};
-use super::sasrec::SasRec;
-use super::{Batch, History, LossKind, Model, Output, Padding, Reads, Trained, Views};
+use crate::models::loss::{surprise, weighted_mean};
+use crate::models::phase::{Phase, Take};
+use super::SasRec;
+use crate::models::{Batch, History, LossKind, Model, Output, Padding, Reads, Trained, Views};
 use crate::data::Learn;
 use crate::data::samples::{self, Cloze, Samples};
 use crate::error::{Error, Result};

@@ -101,7 +101,7 @@ impl Config {
     }
 
     /// Checks that the data called `name`, on which the model has `phases`, allow what is said of phases.
-    pub(in crate::train) fn check_phases_on(&self, phases: &[Phase], name: &str) -> Result<()> {
+    pub(crate) fn check_phases_on(&self, phases: &[Phase], name: &str) -> Result<()> {
         match (phases, self.key_of_phases()) {
             ([_], Some(key)) => {
                 let model = self.model.name();
