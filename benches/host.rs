@@ -4,13 +4,13 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use std::fmt::Write;
 use std::sync::Arc;
+use wgrec::config::Config;
 use wgrec::data::samples::{Cloze, Gathered, Prefix, Samples, Window};
 use wgrec::data::{BatchSpec, DataConfig, Dataset, Format, Split, SplitKind, Statistics, TrainBatches};
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::tensor::philox::Stream;
 use wgrec::train::step::{Role, TrainStep};
-use wgrec::config::Config;
 use wgrec::train::{FitOptions, Session};
 
 fn main() {

@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
+use wgrec::config::Config;
 use wgrec::models::phase::{Phase, Take};
 use wgrec::models::spec::{self, SettingsType};
 use wgrec::models::{Model, ModelConfig, ModelSpec, Task, sasrec};
 use wgrec::tensor::Tensor;
-use wgrec::config::Config;
 use wgrec::train::{Experiment, FitOptions, Report, RunFolder, Session, fit};
 use wgrec::{Error, Result};
 

@@ -1,12 +1,12 @@
 //! What models reach on the embedded world, whose oracle is known: each clears the one below it, and order matters to the best.
 
 use std::path::Path;
+use wgrec::config::Config;
 use wgrec::data::{EvalBatches, EvalSpec, Part};
 use wgrec::device::{RunOptions, Store};
 use wgrec::eval::ranker::{Candidates, RankSpec, Ranker, Standing};
 use wgrec::eval::{Metric, TieRule};
 use wgrec::tensor::philox::Stream;
-use wgrec::config::Config;
 use wgrec::train::{FitOptions, Report, RunFolder, Session};
 
 const METRIC: Metric = Metric::Ndcg(10);

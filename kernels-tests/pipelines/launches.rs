@@ -2,6 +2,7 @@
 
 use crate::cases;
 use crate::harness;
+use wgrec::config::Config;
 use wgrec::device::gpu::{Gpu, bind};
 use wgrec::device::{Device, check};
 use wgrec::graph::Graph;
@@ -11,7 +12,6 @@ use wgrec::kernels::{Caps, KERNELS, Launch};
 use wgrec::models::MODELS;
 use wgrec::models::{FeatureCounts, Loss, LossKind, Task, spec::Behaviours};
 use wgrec::optim::Adam;
-use wgrec::config::Config;
 use wgrec::train::step::{Role, StepConfig, TrainStep};
 use wgrec::{Error, Result};
 

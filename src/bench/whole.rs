@@ -1,6 +1,7 @@
 //! What a user waits for: a training step with its batch, an evaluation, the way from a file to the first batch.
 
 use super::{Report, Row, Scale, Spread};
+use crate::config::Config;
 use crate::data::known;
 use crate::data::readers::locate;
 use crate::data::samples::Ordered;
@@ -11,7 +12,6 @@ use crate::graph::Graph;
 use crate::graph::plan::{Options, Plan};
 use crate::tensor::Spec;
 use crate::train::step::{Role, TrainStep};
-use crate::config::Config;
 use crate::train::{FitOptions, Session};
 use std::fs;
 use std::path::Path;

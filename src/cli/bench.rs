@@ -4,9 +4,9 @@ use super::{Settings, print};
 use std::path::{Path, PathBuf};
 use wgrec::bench::case::{Bench, fits, runs_on};
 use wgrec::bench::{Report, Scale, kernels, whole};
+use wgrec::config::Config;
 use wgrec::device::Device;
 use wgrec::kernels::example::Example;
-use wgrec::config::Config;
 use wgrec::train::Session;
 use wgrec::{Error, Result};
 

@@ -23,8 +23,8 @@ use std::env;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use wgrec::models::MODELS;
 use wgrec::config::Config;
+use wgrec::models::MODELS;
 use wgrec::train::{RunFolder, Stop};
 use wgrec::{Error, Result};
 

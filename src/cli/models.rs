@@ -3,10 +3,10 @@
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 use std::fmt::Write;
 use wgrec::Result;
-use wgrec::models::spec::{Behaviours, ModelSpec, find};
-use wgrec::models::{MODELS, ModelConfig};
 use wgrec::config::Config;
 use wgrec::config::{Row, markdown};
+use wgrec::models::spec::{Behaviours, ModelSpec, find};
+use wgrec::models::{MODELS, ModelConfig};
 
 /// List the models; with a name, its settings: what each does, its default and what it can be
 #[derive(clap::Args)]

@@ -7,14 +7,14 @@ use std::fmt::Write;
 use std::io::Write as _;
 use std::path::PathBuf;
 use wgrec::Result;
+use wgrec::config::Config;
+use wgrec::config::Precision;
 use wgrec::files::replace;
 use wgrec::graph::Graph;
 use wgrec::graph::dot::dot;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::kernels::Cost;
-use wgrec::config::Precision;
 use wgrec::train::step::{Role, TrainStep};
-use wgrec::config::Config;
 use wgrec::train::{FitOptions, Session};
 
 /// Say what a training step takes, without running it: nodes, buffers, memory, bytes and operations of each kernel

@@ -3,10 +3,10 @@
 use super::{Settings, profile};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use wgrec::config::Config;
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
 use wgrec::models::spec;
-use wgrec::config::Config;
 use wgrec::train::{FitOptions, Report, RunFolder, fit};
 use wgrec::{Error, Result};
 

@@ -2,8 +2,8 @@
 
 use comfy_table::ColumnConstraint;
 use std::fmt::Write;
-use wgrec::models::ModelSpec;
 use wgrec::config::Line;
+use wgrec::models::ModelSpec;
 
 /// A line a word, then what makes results differ.
 pub fn table(lines: &[Line], spec: &ModelSpec) -> String {

@@ -1,11 +1,11 @@
 //! A sweep's file, and the trials that it asks for.
 
+use crate::config::Config;
+use crate::config::{place, read_toml};
 use crate::error::{Error, Result, nearest};
 use crate::eval::Metric;
 use crate::settings;
 use crate::tensor::philox::Stream;
-use crate::config::{place, read_toml};
-use crate::config::Config;
 use crate::train::RunFolder;
 use serde::Deserialize;
 use serde_json::Value;

@@ -35,10 +35,10 @@ mod table;
 pub use file::{Sweep, Trial};
 pub use table::{Results, Score};
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::eval::Metric;
 use crate::files::replace;
-use crate::config::Config;
 use crate::train::{FitOptions, Report, RunFolder, Stop, fit};
 use serde_json::Value;
 use std::fs;

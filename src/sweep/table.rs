@@ -1,9 +1,9 @@
 //! What a sweep came to, as a table.
 
 use super::file::{Search, Sweep, Trial, Varied, shown};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::eval::Metric;
-use crate::config::Config;
 use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;

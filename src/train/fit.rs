@@ -1,12 +1,12 @@
 //! A training from start to end: its phases, the training of each, the test.
 
 use super::checkpoint::{self, Best, State, check_origin, read_parameters, save};
-use crate::config::{Config, Precision};
 use super::experiment::Experiment;
 use super::folder::RunFolder;
 use super::options::FitOptions;
 use super::report::Report;
 use super::session::Session;
+use crate::config::{Config, Precision};
 use crate::data::negatives::Candidates;
 use crate::data::{Group, Part};
 use crate::device::{RunOptions, Store, Timing};

@@ -1,7 +1,7 @@
 //! One phase of a training: its settings, split and model on the data and the device that all phases share.
 
-use crate::config::Config;
 use super::experiment::Experiment;
+use crate::config::Config;
 use crate::data::{Cut, DataConfig, Dataset, Features, Learn, Split, SplitSpec};
 use crate::device::Device;
 use crate::error::{Error, Result};

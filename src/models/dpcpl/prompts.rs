@@ -1,13 +1,13 @@
 //! DPCPL's customized prompts: what is known of a user, the factors and the gate that make tokens of it, and their compactness.
 
 use super::super::History;
-use crate::models::loss::weighted_mean;
-use crate::models::scores::unit;
 use super::super::spec::FeatureCounts;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::logdet::LogDet;
 use crate::kernels::matmul::Activation;
+use crate::models::loss::weighted_mean;
+use crate::models::scores::unit;
 use crate::nn::rate::coding_rate;
 use crate::nn::{Init, Params, prompt};
 use serde::{Deserialize, Serialize};

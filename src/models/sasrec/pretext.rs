@@ -20,16 +20,16 @@
 //! Alone, the contrast never asks for an item and could not be validated by one; as published it is added to the loss
 //! of the next item.
 
-use crate::models::loss::{surprise, weighted_mean};
-use crate::models::phase::{Phase, Take};
 use super::SasRec;
-use crate::models::{Batch, History, LossKind, Model, Output, Padding, Reads, Trained, Views};
 use crate::data::Learn;
 use crate::data::samples::{self, Cloze, Samples};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::bpr::Bpr;
 use crate::kernels::matmul::Activation;
+use crate::models::loss::{surprise, weighted_mean};
+use crate::models::phase::{Phase, Take};
+use crate::models::{Batch, History, LossKind, Model, Output, Padding, Reads, Trained, Views};
 use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};

@@ -1,12 +1,12 @@
 //! What a phase asks of settings, model and data before it begins.
 
 use super::Session;
+use crate::config::TrainConfig;
 use crate::data::{EvalBatches, EvalSpec, Part};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::models::{LossKind, Model};
 use crate::optim::matches;
-use crate::config::TrainConfig;
 
 impl Session {
     /// An error unless there is something to validate by that can be ranked, and in the last phase something to test by.

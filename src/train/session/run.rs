@@ -1,11 +1,11 @@
 //! The session of a run that was trained, to rank or to recommend by.
 
 use super::Session;
+use crate::config::Config;
 use crate::data::{DataConfig, Histories, HistoryFile};
 use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::train::checkpoint::{self, Best, Origin};
-use crate::config::Config;
 use crate::train::experiment::{Loaded, Opening, Trained};
 use crate::train::folder::RunFolder;
 

@@ -1,6 +1,7 @@
 //! The training step and the evaluation that a phase's settings describe.
 
 use super::Session;
+use crate::config::Precision;
 use crate::data::negatives::Sampler;
 use crate::data::samples::negatives::Drawn;
 use crate::data::{Ask, BatchSpec};
@@ -12,7 +13,6 @@ use crate::graph::plan::Options;
 use crate::models::loss::log_chances;
 use crate::models::{Loss, LossKind};
 use crate::optim::Adam;
-use crate::config::Precision;
 use crate::train::options::FitOptions;
 use crate::train::step::{StepConfig, TrainStep};
 
