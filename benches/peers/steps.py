@@ -231,7 +231,8 @@ def wgrec(name, window):
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"data.max_len={window}", f"train.batch={256 if last else 128}"]
         if model == "pomrec":
-            settings += [f"model.interests={K}", f"model.prompts={NP}", f"model.dispersion={LAMBDA}"]
+            settings += [f"model.interests={K}", f"model.prompts={NP}", f"model.dispersion={LAMBDA}",
+                         "model.variant=paper"]
         else:
             settings += ["data.min_user=5", "data.min_item=5", "loss.kind=softmax", "model.dropout=0.2",
                          f"model.positions={'last' if last else 'all'}", f"model.layers={2 if model == 'sasrec' else 1}"]

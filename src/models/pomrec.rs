@@ -10,7 +10,9 @@
 //! Left open by the paper: d' (8, as in the released code); the start values (N(0, .01) for all parameters, prompts and
 //! biases included, as released); padding (masked out of both softmaxes; padded positions are zero vectors). The dispersion
 //! is taken in two passes (equation 6 has lost the square on H in print), without an epsilon in its value.
-//! `Variant::Released` computes what the authors' published code does where that differs: see [`Variant`].
+//! `Variant::Released` computes what the authors' published code does where that differs: see [`Variant`]. It is the default,
+//! because it reproduces the paper's figures on Amazon Beauty and the text's arithmetic does not; K and lambda are those that the
+//! paper found best on ML-1M.
 
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Padding};
@@ -48,19 +50,21 @@ pub struct Settings {
     /// Interests of a user, K (equation 5).
     #[schemars(range(min = 1, max = 65536))]
     pub interests: usize,
-    /// Prompts before a history, N_p (equation 1); 0: none (rows Base and +Disp).
+    /// Prompts added to a history, N_p (equation 1); 0: none (rows Base and +Disp).
     #[schemars(range(max = 65536))]
     pub prompts: usize,
     /// Weight of an interest's dispersion, lambda (equation 6); 0: none (rows Base and +Prompt).
     #[schemars(range(min = 0))]
     pub dispersion: f64,
-    /// The paper's text, or what its released code computes.
+    /// The arithmetic of the released code, which reproduces the published figures, or that of the paper's text, which
+    /// `--preset paper` sets: prompts before the history, no constant slots, no biases in the attentions, and weights of the
+    /// interests by two layers without a softmax.
     pub variant: Variant,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { dim: 64, attention_dim: 8, interests: 3, prompts: 4, dispersion: 3.0, variant: Variant::Paper }
+        Settings { dim: 64, attention_dim: 8, interests: 2, prompts: 4, dispersion: 4.0, variant: Variant::Released }
     }
 }
 
