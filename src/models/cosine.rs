@@ -1,8 +1,8 @@
 //! Any model with users and items of length 1: a score is the cosine of the angle between them (`model.cosine`), plus the
 //! item's bias where the model has one. It wants a `loss.temperature` well below 1.
 
-use super::scores::unit;
-use super::{Batch, History, Model, Output, Padding, Reads, Samples, Trained, Views};
+use super::scores::{lengths, unit};
+use super::{Batch, History, Interests, Model, Output, Padding, Reads, Samples, Trained, Views};
 use crate::graph::{Graph, Var};
 use crate::nn::Params;
 use std::sync::Arc;
@@ -69,6 +69,21 @@ impl Model for Cosine {
 
     fn user<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {
         unit(self.0.user(graph, history))
+    }
+
+    fn shown<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Option<Interests<'g>> {
+        let shown = self.0.shown(graph, history)?;
+        let vectors = shown.vectors;
+        let vectors = match shown.weights {
+            None => unit(vectors),
+            // The sum of the weighted interests has length 1.
+            Some(weights) => {
+                let [b, k, d] = [0, 1, 2].map(|axis| vectors.shape()[axis]);
+                let user = weights.reshape([b, 1, k]).matmul(vectors).reshape([b, d]);
+                vectors / lengths(user).reshape([b, 1, 1])
+            }
+        };
+        Some(Interests { vectors, ..shown })
     }
 
     fn positions<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {

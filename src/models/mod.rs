@@ -14,6 +14,7 @@ pub mod inputs;
 pub mod loss;
 pub mod phase;
 pub mod scores;
+pub mod shown;
 pub mod spec;
 
 /// Declares the module of each model and lists their declarations.
@@ -49,6 +50,7 @@ pub use inputs::Inputs;
 pub use loss::{Loss, LossConfig, LossKind};
 pub use phase::Phase;
 pub use scores::{Candidates, Output};
+pub use shown::Interests;
 pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Task};
 
 /// What a model computes from a batch.
@@ -143,6 +145,11 @@ pub trait Model: Send + Sync {
 
     /// Each user's representation, \[B, ..\].
     fn user<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g>;
+
+    /// The interests of each user in an evaluation. None: the model represents a user by one vector.
+    fn shown<'g>(&self, _graph: &'g Graph, _history: &History<'g>) -> Option<Interests<'g>> {
+        None
+    }
 
     /// The representation at each position of a history, \[B, M, d\]. Only for models whose samples have targets at each.
     fn positions<'g>(&self, _graph: &'g Graph, _history: &History<'g>) -> Var<'g> {

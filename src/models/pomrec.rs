@@ -15,7 +15,7 @@
 //! paper found best on ML-1M.
 
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
-use super::{History, LossKind, Model, Padding};
+use super::{History, Interests, LossKind, Model, Padding};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::embedding::GatherGradDense;
@@ -218,5 +218,20 @@ impl Model for PomRec {
         let weights = g.scope("aggregator", || self.weights(g, h, history));
         let b = h.shape()[0];
         weights.matmul(interests).reshape([b, self.settings.dim])
+    }
+    fn shown<'g>(&self, g: &'g Graph, history: &History<'g>) -> Option<Interests<'g>> {
+        let [b, m, k] = [history.items.shape()[0], history.items.shape()[1], self.settings.interests];
+        let (h, lambda) = (self.embed(g, history), self.settings.dispersion);
+        let weights = self.weights(g, h, history).reshape([b, k]);
+        let [h, a] = self.extractor.attend(&self.params, g, h, history);
+        let [centres, deviations] = Extractor::moments(a, h);
+        Some(Interests {
+            vectors: Extractor::interests(a, h, lambda),
+            weights: Some(weights),
+            centres,
+            dispersions: (lambda != 0.0).then_some(deviations),
+            attention: Some(self.extractor.prompts.without(a, m)),
+            used: None,
+        })
     }
 }

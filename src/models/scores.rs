@@ -76,11 +76,15 @@ impl<'g> Output<'g> {
 /// Rows of `v` with length 1; NaN where a length overflows.
 pub(super) fn unit<'g>(v: Var<'g>) -> Var<'g> {
     let d = v.shape().last_dim();
-    let rows = v.shape().elements() / d;
-    let flat = v.reshape([rows, d]);
-    let squares = flat.square();
+    let flat = v.reshape([v.shape().elements() / d, d]);
+    (flat / lengths(flat)).reshape(v.shape())
+}
+
+/// The lengths of rows \[R, d\], \[R, 1\]; NaN where one overflows.
+pub(super) fn lengths<'g>(rows: Var<'g>) -> Var<'g> {
+    let squares = rows.square();
     // Those of short rows are less than an f16 holds.
-    v.graph().keep_exact(squares);
-    let length = squares.sum(1).max(v.graph().scalar(1e-12)).finite_or_nan().sqrt();
-    (flat / length.reshape([rows, 1])).reshape(v.shape())
+    rows.graph().keep_exact(squares);
+    let lengths = squares.sum(1).max(rows.graph().scalar(1e-12)).finite_or_nan().sqrt();
+    lengths.reshape([rows.shape()[0], 1])
 }

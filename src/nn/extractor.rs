@@ -71,8 +71,15 @@ impl Extractor {
         if dispersion == 0.0 {
             return a.t_matmul(h);
         }
+        let [centres, deviations] = Extractor::moments(a, h);
+        centres + deviations.scale(dispersion)
+    }
+
+    /// The centres of the interests of `h` \[B, T, d\] by the attention `a` \[B, T, K\], and the standard deviations about them,
+    /// \[B, K, d\] each.
+    pub fn moments<'g>(a: Var<'g>, h: Var<'g>) -> [Var<'g>; 2] {
         let [mean, variance] = a.graph().try_push(Moments, &[a, h]).expect("shapes fit")[..] else { unreachable!() };
-        mean + variance.sqrt().scale(dispersion)
+        [mean, variance.sqrt()]
     }
 }
 
@@ -104,5 +111,14 @@ impl Prompts {
             Side::Back => g.concat(1, &[sequence, prompts]),
         };
         (join(rows, h), join(ones, keep))
+    }
+
+    /// Of `x` \[B, T, ..\], which has the positions of [`Prompts::join`], those of the sequence of `m`: \[B, M, ..\].
+    pub fn without<'g>(&self, x: Var<'g>, m: usize) -> Var<'g> {
+        let first = match self.side {
+            Side::Front => x.shape()[1] - m,
+            Side::Back => 0,
+        };
+        x.slice(1, first, m)
     }
 }
