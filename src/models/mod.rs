@@ -220,7 +220,8 @@ mod tests {
             (include_str!("sasrec/pretext.rs"), &["own_table", "scored", "scores", "widest"][..]),
         ] {
             let own = functions(code);
-            let missing = all.iter().filter(|name| !own.contains(name) && !right.contains(name) && !untrained.contains(name));
+            let missing =
+                all.iter().filter(|name| !own.contains(name) && !right.contains(name) && !untrained.contains(name));
             let missing: Vec<_> = missing.collect();
             assert!(missing.is_empty(), "not handed on: {missing:?}");
         }

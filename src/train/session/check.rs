@@ -40,7 +40,10 @@ impl Session {
         let (batch, window, negatives) = (config.train.batch, config.data.max_len, config.train.negatives);
         let loss = self.loss();
         let of_batch = self.key("batch");
-        check_size(&format!("{of_batch} x data.max_len x the model's largest width"), &[batch, window, model.widest()])?;
+        check_size(
+            &format!("{of_batch} x data.max_len x the model's largest width"),
+            &[batch, window, model.widest()],
+        )?;
         if loss.kind.is_sampled() && !loss.config.shared {
             let targets = model.samples().targets(window);
             let dim = model.params().iter().map(|p| p.shape.last_dim()).next().unwrap_or(1);
