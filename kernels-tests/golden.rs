@@ -3,6 +3,7 @@
 //! A file holds inputs `in.*`, parameters `p.*`, outputs `out.*` and gradients `g.*` in f64. Its handler is found by the
 //! file's name; a file without one is a trial that says so and is ignored, never a silent pass.
 
+use crate::golden_interests;
 use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Shape, Spec, Tensor};
 
 /// The inputs of a training batch.
-fn inputs<'g>(g: &'g Graph, spec: &BatchSpec) -> Inputs<'g> {
+pub fn inputs<'g>(g: &'g Graph, spec: &BatchSpec) -> Inputs<'g> {
     Inputs::declare(g, &spec.columns())
 }
 
@@ -69,8 +70,10 @@ pub fn trials() -> Vec<Trial> {
 type Handler = fn(&Fixture, &Device) -> Result<(), Failed>;
 
 fn handler(name: &str) -> Option<Handler> {
-    let handlers: [(&str, Handler); 11] = [
+    let handlers: [(&str, Handler); 13] = [
         ("pomrec_", pomrec),
+        ("comirec_", golden_interests::comirec),
+        ("mind", golden_interests::mind),
         ("sasrec_", sasrec),
         ("losses", losses),
         ("opt_", optimiser),
@@ -86,7 +89,7 @@ fn handler(name: &str) -> Option<Handler> {
 }
 
 /// The arrays of one file.
-struct Fixture {
+pub struct Fixture {
     arrays: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
     meta: serde_json::Value,
 }
@@ -116,27 +119,27 @@ impl Fixture {
         Ok(Fixture { arrays, meta })
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.arrays.contains_key(name)
     }
 
-    fn get(&self, name: &str) -> Result<Tensor, Failed> {
+    pub fn get(&self, name: &str) -> Result<Tensor, Failed> {
         let (shape, values) = self.arrays.get(name).ok_or_else(|| format!("the file has no {name}"))?;
         Ok(Tensor::f64(Shape::from(&shape[..]), values.clone()))
     }
 
-    fn ids(&self, name: &str) -> Result<Tensor, Failed> {
+    pub fn ids(&self, name: &str) -> Result<Tensor, Failed> {
         let t = self.get(name)?;
         Ok(Tensor::u32(t.shape.clone(), t.to_f64().iter().map(|&x| x as u32).collect()))
     }
 
-    fn dims<const N: usize>(&self, name: &str) -> Result<[usize; N], Failed> {
+    pub fn dims<const N: usize>(&self, name: &str) -> Result<[usize; N], Failed> {
         let shape = self.get(name)?.shape;
         <[usize; N]>::try_from(&shape[..]).map_err(|_| format!("{name} is {shape}").into())
     }
 
     /// |got - want| <= 1e-5 + 1e-4 |want|, each element.
-    fn judge(&self, name: &str, got: &Tensor) -> Result<(), Failed> {
+    pub fn judge(&self, name: &str, got: &Tensor) -> Result<(), Failed> {
         let want = self.get(name)?;
         if got.shape.elements() != want.shape.elements() {
             return Err(format!("{name}: got {}, want {}", got.shape, want.shape).into());
@@ -151,7 +154,7 @@ impl Fixture {
     }
 
     /// 1e-3 relative in the L2 norm, after an absolute 1e-7 a element for gradients that are 0.
-    fn judge_gradient(&self, name: &str, got: &Tensor) -> Result<(), Failed> {
+    pub fn judge_gradient(&self, name: &str, got: &Tensor) -> Result<(), Failed> {
         let (got, want) = (got.to_f64(), self.get(name)?.to_f64());
         if got.len() != want.len() {
             return Err(format!("{name}: got {} elements, want {}", got.len(), want.len()).into());

@@ -6,8 +6,10 @@ mod edges;
 mod empty;
 mod finds;
 mod golden;
+mod golden_interests;
 mod graph;
 mod harness;
+mod interests;
 mod losses;
 mod models;
 mod pipelines;
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         losses::trials(),
         golden::trials(),
         models::trials(),
+        interests::trials(),
         pipelines::trials(),
     ];
     let trials: Vec<_> = all.into_iter().flatten().collect();

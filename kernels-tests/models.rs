@@ -8,6 +8,7 @@ use wgrec::device::{Device, RunOptions, Store};
 use wgrec::graph::plan::{Memory, Options, Plan, Planned, Slot};
 use wgrec::graph::{Graph, Step};
 use wgrec::kernels::elementwise::{Chain, Fun};
+use wgrec::models::comirec::{self, Extraction};
 use wgrec::models::cosine::Cosine;
 use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
@@ -15,7 +16,7 @@ use wgrec::models::loss::log_chances;
 use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::pretext::PretextTask;
-use wgrec::models::{FeatureCounts, Task, bert4rec, caser, dpcpl, fmlp, gru4rec, npe, sasrec, spec, stamp};
+use wgrec::models::{FeatureCounts, Task, bert4rec, caser, dpcpl, fmlp, gru4rec, mind, npe, sasrec, spec, stamp};
 use wgrec::models::{History, Loss, LossKind, Model, Views, fpmc, hgn};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::{Init, Params};
@@ -84,6 +85,32 @@ fn pretrained(task: PretextTask) -> Box<dyn Model> {
     behavioural(settings, BEHAVIOURS, PRETRAIN)
 }
 
+/// A small ComiRec, its settings changed.
+fn comirec(change: impl FnOnce(&mut comirec::Settings)) -> Box<dyn Model> {
+    let mut settings = comirec::Settings { dim: 12, interests: 3, attention_dim: 5, ..Default::default() };
+    change(&mut settings);
+    Box::new(comirec::ComiRec::new(settings, &task()))
+}
+
+/// A small MIND, its settings changed.
+fn mind(change: impl FnOnce(&mut mind::Settings)) -> Box<dyn Model> {
+    let mut settings = mind::Settings { dim: 12, interests: 3, ..Default::default() };
+    change(&mut settings);
+    Box::new(mind::Mind::new(settings, &task()))
+}
+
+/// The model itself, or one whose loss has the gradient that differences of it have: routing holds all rounds but the last
+/// constant, so with one round. (kernels-tests/interests.rs has more rounds, golden_interests.rs whole models of them.)
+fn differentiable(name: &str, make: Make) -> Make {
+    match name {
+        "comirec_routing" => || comirec(|c| (c.extractor, c.rounds) = (Extraction::Routing, 1)),
+        "mind" => || mind(|c| c.rounds = 1),
+        "mind_all" => || mind(|c| (c.rounds, c.adaptive, c.interests) = (1, false, 9)),
+        "mind_soft" => || mind(|c| (c.rounds, c.power) = (1, Some(2.0))),
+        _ => make,
+    }
+}
+
 fn models() -> Vec<(&'static str, LossKind, Make)> {
     fn pomrec(prompts: usize, dispersion: f64, variant: Variant) -> Box<dyn Model> {
         let (dim, attention_dim, interests) = (12, 5, 3);
@@ -115,6 +142,13 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("pomrec_base", LossKind::Bpr, || pomrec(0, 0.0, Variant::Paper)),
         ("pomrec_prompt", LossKind::Bpr, || pomrec(2, 0.0, Variant::Paper)),
         ("pomrec_dispersion", LossKind::Bpr, || pomrec(0, 3.0, Variant::Paper)),
+        ("comirec", LossKind::Softmax, || comirec(|_| {})),
+        // More interests than positions.
+        ("comirec_paper", LossKind::Bpr, || comirec(|c| (c.variant, c.interests) = (comirec::Variant::Paper, 9))),
+        ("comirec_routing", LossKind::Softmax, || comirec(|c| c.extractor = Extraction::Routing)),
+        ("mind", LossKind::Softmax, || mind(|_| {})),
+        ("mind_all", LossKind::Bpr, || mind(|c| (c.adaptive, c.interests) = (false, 9))),
+        ("mind_soft", LossKind::Softmax, || mind(|c| c.power = Some(2.0))),
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
         ("sasrec_post", LossKind::Softmax, || sasrec(Norm::Post, Positions::All)),
         ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),
@@ -192,7 +226,10 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = vec![];
     for (name, kind, make) in models() {
         let model = move || Subject { make, model: make(), kind };
-        trials.push(Trial::test(format!("models::{name}::gradients"), move || gradients(&model())));
+        trials.push(Trial::test(format!("models::{name}::gradients"), move || {
+            let make = differentiable(name, make);
+            gradients(&Subject { make, model: make(), kind })
+        }));
         trials.push(Trial::test(format!("models::{name}::first_ten_losses"), move || first_losses(name, &model())));
         for device in devices::all() {
             trials.push(Trial::test(format!("models::{name}::overfits_one_batch::{device}"), move || {
@@ -224,8 +261,10 @@ pub fn trials() -> Vec<Trial> {
     trials.push(Trial::test("models::lengths_of_short_rows_are_f32_in_f16", short_lengths));
     trials.push(Trial::test("models::an_infinite_norm_is_not_clipped_to_nothing", infinite_norm));
     trials.push(Trial::test("models::one_place_is_as_among_all", one_place));
-    for name in ["fmlp", "mb_fmlp", "dpcpl", "dpcpl_pretrain", "dpcpl_items", "dpcpl_attention", "dpcpl_attributes"] {
-        trials.push(Trial::test(format!("models::{name}::padding_does_not_reach_a_filtered_history"), move || {
+    let filtered = ["fmlp", "mb_fmlp", "dpcpl", "dpcpl_pretrain", "dpcpl_items", "dpcpl_attention", "dpcpl_attributes"];
+    let routed = ["comirec", "comirec_paper", "comirec_routing", "mind", "mind_all"];
+    for name in filtered.into_iter().chain(routed) {
+        trials.push(Trial::test(format!("models::{name}::padding_reaches_no_user"), move || {
             padding_is_nothing(name)
         }));
     }
@@ -706,7 +745,8 @@ fn one_place() -> Result<(), Failed> {
     Ok(())
 }
 
-/// What a filtered history reads at padded positions, the rows of padding and the padded positions, changes no bit of a user.
+/// What a history reads at padded positions, the rows of padding and what padded positions have of their own, changes no bit of a
+/// user.
 fn padding_is_nothing(name: &str) -> Result<(), Failed> {
     let (_, kind, make) = models().into_iter().find(|(n, ..)| *n == name).ok_or("there is no such model")?;
     let subject = Subject { make, model: make(), kind };
@@ -736,12 +776,15 @@ fn padding_is_nothing(name: &str) -> Result<(), Failed> {
         runner.write_u32("features", batch(&subject, 0).columns.u32("features"))?;
     }
     let mut users = vec![];
-    let spoilt = [("item_embedding", 0), ("item_embedding", 1), ("position_embedding", M - 3)];
-    for (name, rows) in spoilt.into_iter().chain(reads.behaviours.then_some(("behaviour_embedding", 1))) {
-        let params = subject.model.params();
+    let params = subject.model.params();
+    let of_positions: Vec<&str> = ["position_embedding", "routing.maps"].into_iter().filter(|own| has(params, own)).collect();
+    let spoilt = [("item_embedding", 0), ("item_embedding", 1)].into_iter();
+    let spoilt = spoilt.chain(of_positions.iter().map(|&name| (name, M - 3)));
+    for (name, rows) in spoilt.chain(reads.behaviours.then_some(("behaviour_embedding", 1))) {
         let before = params.read(&store, name)?;
         let mut values = before.to_f64();
-        values[..rows * 12].iter_mut().for_each(|x| *x += 1.5);
+        let row = values.len() / before.shape[0];
+        values[..rows * row].iter_mut().for_each(|x| *x += 1.5);
         params.write(&mut store, name, &Tensor::f64(before.shape.clone(), values))?;
         runner.run()?;
         users.push(runner.read("user")?.to_f64());
@@ -749,18 +792,27 @@ fn padding_is_nothing(name: &str) -> Result<(), Failed> {
     if users[0].iter().all(|&x| x == 0.0) {
         return Err("all users are 0".into());
     }
-    if users[0].iter().enumerate().any(|(i, &x)| (i / 12) % 4 == 0 && x != 0.0) {
+    if users[0].iter().enumerate().any(|(i, &x)| (i * B / users[0].len()) % 4 == 0 && x != 0.0) {
         return Err("an empty history is not 0".into());
     }
     if users[1..].iter().any(|user| *user != users[0]) {
         return Err("what stands at padded positions changes users".into());
     }
     // And what is read must change them.
-    let positions = subject.model.params().read(&store, "position_embedding")?;
-    let moved = positions.to_f64().iter().map(|x| x + 1.0).rev().collect();
-    subject.model.params().write(&mut store, "position_embedding", &Tensor::f64(positions.shape.clone(), moved))?;
-    runner.run()?;
-    if runner.read("user")?.to_f64() == users[0] { Err("positions change nothing".into()) } else { Ok(()) }
+    for name in of_positions {
+        let positions = params.read(&store, name)?;
+        let moved = positions.to_f64().iter().map(|x| x + 1.0).rev().collect();
+        params.write(&mut store, name, &Tensor::f64(positions.shape.clone(), moved))?;
+        runner.run()?;
+        if runner.read("user")?.to_f64() == users[0] {
+            return Err("positions change nothing".into());
+        }
+    }
+    Ok(())
+}
+
+fn has(params: &Params, name: &str) -> bool {
+    params.iter().any(|p| p.name == name)
 }
 
 /// The network of DPCPL has the same parameters in every phase; tuning `prompts.*` alone changes all of these and no other.

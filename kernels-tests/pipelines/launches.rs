@@ -80,6 +80,7 @@ fn steps() -> Result<Vec<Graph>> {
                     false => FeatureCounts::default(),
                 },
                 phase: config.model.phases(is_tuned)?.pop().unwrap_or_default(),
+                ..Task::default()
             };
             let model = config.model.build(&task)?;
             let config = StepConfig {

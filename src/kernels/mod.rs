@@ -42,7 +42,6 @@ macro_rules! for_each_kernel {
             fft
             filter
             gru
-            interest_scores
             layer_norm
             logdet
             matmul

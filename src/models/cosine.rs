@@ -54,6 +54,10 @@ impl Model for Cosine {
         self.0.table(graph, column)
     }
 
+    fn own_table<'g>(&self, graph: &'g Graph, column: &str) -> Option<Var<'g>> {
+        self.0.own_table(graph, column)
+    }
+
     fn output<'g>(&self, graph: &'g Graph) -> Option<Output<'g>> {
         self.0.output(graph).map(|output| Output { cosine: true, ..output })
     }

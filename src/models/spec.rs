@@ -109,6 +109,8 @@ pub struct Task {
     pub target: Option<u32>,
     /// Features of a user: attributes first, then statistics.
     pub features: FeatureCounts,
+    /// Seed of the training, for what a model draws once and keeps.
+    pub seed: u64,
     pub phase: Phase,
 }
 

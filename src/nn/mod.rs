@@ -7,5 +7,6 @@ pub mod miner;
 pub mod params;
 pub mod prompt;
 pub mod rate;
+pub mod routing;
 
 pub use params::{Init, Params};

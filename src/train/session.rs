@@ -105,6 +105,7 @@ impl Experiment {
             behaviours: behaviours.len(),
             target: target.map(|target| target as u32 + 1),
             features: features.as_deref().map(counts).unwrap_or_default(),
+            seed: config.seed,
             phase: phase.clone(),
         };
         let model = config.model.build(&task)?;

@@ -58,8 +58,9 @@ impl<'g> Gathers<'g> {
     fn of(g: &'g Graph, model: &dyn Model, loss: LossKind, columns: &[Column]) -> Gathers<'g> {
         let mut tables: Vec<(Var, Vec<&str>)> = vec![];
         for column in columns {
-            // All items at once are a product, no gather.
-            let whole = !loss.gathers() && ["positive", "negative"].contains(&column.name);
+            // All items at once are a product, no gather; the model's own gathers are.
+            let own = model.own_table(g, column.name).is_some();
+            let whole = !loss.gathers() && !own && ["positive", "negative"].contains(&column.name);
             let Some(table) = model.table(g, column.name).filter(|_| !whole) else { continue };
             match tables.iter_mut().find(|(own, _)| own.is(table)) {
                 Some((_, columns)) => columns.push(column.name),

@@ -1,0 +1,131 @@
+//! Models of several interests: what no comparison with one number each shows.
+
+use crate::harness::devices;
+use libtest_mimic::{Failed, Trial};
+use wgrec::device::RunOptions;
+use wgrec::graph::plan::Options;
+use wgrec::graph::{Graph, Var};
+use wgrec::models::comirec::{self, ComiRec, Extraction};
+use wgrec::models::mind::{self, Mind};
+use wgrec::models::{History, Model, Task};
+use wgrec::nn::routing::route;
+use wgrec::tensor::philox::Stream;
+use wgrec::tensor::{Shape, Spec, Tensor};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        Trial::test("interests::parameters_are_as_many_as_in_print", parameters),
+        Trial::test("interests::routing_of_one_map_against_differences", || differences(&[4, 6, 5])),
+        Trial::test("interests::routing_of_own_maps_against_differences", || differences(&[4, 3, 6, 5])),
+        Trial::test("interests::first_logits_of_mind_follow_the_seed_alone", seeds),
+    ]
+}
+
+/// Table 3 of PoMRec, ML-1M: .2 M each.
+fn parameters() -> Result<(), Failed> {
+    let task = Task { items: 3706, max_len: 20, ..Task::default() };
+    let comirec = |extractor| ComiRec::new(comirec::Settings { extractor, ..Default::default() }, &task);
+    let (attention, routing) = (comirec(Extraction::Attention), comirec(Extraction::Routing));
+    let mind = Mind::new(mind::Settings::default(), &task);
+    for model in [&attention as &dyn Model, &mind] {
+        let millions = model.params().elements() as f64 / 1e6;
+        if format!("{millions:.1}") != "0.2" {
+            return Err(format!("{} has {millions} M parameters", model.name()).into());
+        }
+    }
+    let maps = routing.params().iter().find(|p| p.name == "routing.maps").ok_or("a map for each interest")?;
+    match maps.shape.elements() {
+        327_680 => Ok(()),
+        found => Err(format!("the maps of ComiRec-DR are {found} numbers").into()),
+    }
+}
+
+fn normal(shape: impl Into<Shape>, name: &str) -> Tensor {
+    let (shape, mut r) = (shape.into(), Stream::new(5, name, 0));
+    Tensor::f64(shape.clone(), (0..shape.elements()).map(|_| r.normal()).collect())
+}
+
+/// The gradient through three rounds of routing is that of a last round whose couplings are given.
+fn differences(votes: &[usize]) -> Result<(), Failed> {
+    const K: usize = 3;
+    let device = devices::get("f64")?;
+    let (shape, logits) = (Shape::from(votes), [votes[0], K, votes[votes.len() - 2]]);
+    let (x, direction) = (normal(shape.clone(), "votes"), normal(shape.clone(), "direction").to_f64());
+    let mut store = device.store(&[("votes".to_string(), shape.elements())])?;
+    fn loss<'g>(interests: Var<'g>) -> Var<'g> {
+        let cotangent = normal(interests.shape(), "cotangent");
+        (interests * interests.graph().constant(cotangent)).sum_all()
+    }
+    let state = Spec::f32(shape.clone());
+
+    let g = Graph::new();
+    let votes = g.state("votes", "votes", 0, state.clone());
+    let routed = route(votes, g.constant(normal(logits, "logits")), 3);
+    let whole = loss(routed.interests);
+    g.result("couplings", routed.couplings);
+    g.result("loss", whole);
+    g.result("gradient", g.gradients(whole, &[votes])?[0].dense(votes));
+    store.write("votes", 0, &x)?;
+    let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
+    runner.run()?;
+    let [couplings, whole, gradient] = [runner.read("couplings")?, runner.read("loss")?, runner.read("gradient")?];
+
+    // A round from the logarithms of the couplings has these couplings.
+    let g = Graph::new();
+    let last = route(g.state("votes", "votes", 0, state), g.constant(couplings).log(), 1);
+    g.result("loss", loss(last.interests));
+    let plan = device.plan(&g, Options::default())?;
+    let mut at = |h: f64| -> Result<f64, Failed> {
+        let moved = x.to_f64().iter().zip(&direction).map(|(x, d)| x + h * d).collect();
+        store.write("votes", 0, &Tensor::f64(shape.clone(), moved))?;
+        let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+        runner.run()?;
+        Ok(runner.read("loss")?.to_f64()[0])
+    };
+    let ours: f64 = gradient.to_f64().iter().zip(&direction).map(|(g, d)| g * d).sum();
+    let (h, whole) = (1e-5, whole.to_f64()[0]);
+    let numeric = (at(h)? - at(-h)?) / (2.0 * h);
+    if (at(0.0)? - whole).abs() > 1e-12 {
+        return Err(format!("the loss is {whole} by three rounds and {} by the last", at(0.0)?).into());
+    }
+    if (numeric - ours).abs() <= 1e-7 * numeric.abs() && ours != 0.0 {
+        Ok(())
+    } else {
+        Err(format!("gradient {ours:e}, finite differences {numeric:e}").into())
+    }
+}
+
+/// The interests of two users by a model of this seed with a window of `max_len` items, its parameters always the same.
+fn interests(seed: u64, max_len: usize) -> Result<Vec<f64>, Failed> {
+    let task = Task { items: 30, max_len, seed, ..Task::default() };
+    let model = Mind::new(mind::Settings { dim: 8, interests: 3, adaptive: false, ..Default::default() }, &task);
+    let (device, params) = (devices::get("f64")?, model.params());
+    let mut store = device.store(&params.states())?;
+    params.initialise(&mut store, 4)?;
+    params.write(&mut store, "item_embedding", &normal([31, 8], "items"))?;
+    let g = Graph::new();
+    let input = |name: &str| g.input(name, Spec::u32([2, max_len]));
+    g.result("interests", model.user(&g, &History::new(input("history"), input("recency"))));
+    let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
+    let padded = |items: &[u32]| [&vec![0; max_len - items.len()], items].concat();
+    runner.write_u32("history", &[padded(&[3, 9, 27, 1]), padded(&[5, 5, 8, 2, 14])].concat())?;
+    runner.run()?;
+    Ok(runner.read("interests")?.to_f64())
+}
+
+/// They are drawn for each seed, interest and distance from the most recent item: neither another training nor a wider window
+/// changes them.
+fn seeds() -> Result<(), Failed> {
+    let (one, again, wider, other) = (interests(1, 5)?, interests(1, 5)?, interests(1, 9)?, interests(2, 5)?);
+    let apart = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    if one != again {
+        return Err("two models of one seed differ".into());
+    }
+    if apart(&one, &wider) > 1e-12 {
+        return Err(format!("a wider window moves interests by {}", apart(&one, &wider)).into());
+    }
+    if apart(&one, &other) < 1e-3 {
+        return Err("another seed changes nothing".into());
+    }
+    Ok(())
+}
