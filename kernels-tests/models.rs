@@ -264,9 +264,7 @@ pub fn trials() -> Vec<Trial> {
     let filtered = ["fmlp", "mb_fmlp", "dpcpl", "dpcpl_pretrain", "dpcpl_items", "dpcpl_attention", "dpcpl_attributes"];
     let routed = ["comirec", "comirec_paper", "comirec_routing", "mind", "mind_all"];
     for name in filtered.into_iter().chain(routed) {
-        trials.push(Trial::test(format!("models::{name}::padding_reaches_no_user"), move || {
-            padding_is_nothing(name)
-        }));
+        trials.push(Trial::test(format!("models::{name}::padding_reaches_no_user"), move || padding_is_nothing(name)));
     }
     trials.push(Trial::test("models::prompts_are_tuned_on_a_frozen_network", frozen_backbone));
     for device in devices::all() {
@@ -777,7 +775,8 @@ fn padding_is_nothing(name: &str) -> Result<(), Failed> {
     }
     let mut users = vec![];
     let params = subject.model.params();
-    let of_positions: Vec<&str> = ["position_embedding", "routing.maps"].into_iter().filter(|own| has(params, own)).collect();
+    let of_positions: Vec<&str> =
+        ["position_embedding", "routing.maps"].into_iter().filter(|own| has(params, own)).collect();
     let spoilt = [("item_embedding", 0), ("item_embedding", 1)].into_iter();
     let spoilt = spoilt.chain(of_positions.iter().map(|&name| (name, M - 3)));
     for (name, rows) in spoilt.chain(reads.behaviours.then_some(("behaviour_embedding", 1))) {

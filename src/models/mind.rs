@@ -119,9 +119,8 @@ impl Mind {
 
 /// N(0, 1) for each interest and each distance from the end of the history: \[K, M\], the most recent position last.
 fn first_logits(seed: u64, interests: usize, max_len: usize) -> Tensor {
-    let draw = |k: usize, recency: usize| {
-        Stream::new(seed, "mind.logits", (k as u64) << 32 | recency as u64).normal() as f32
-    };
+    let draw =
+        |k: usize, recency: usize| Stream::new(seed, "mind.logits", (k as u64) << 32 | recency as u64).normal() as f32;
     let values = (0..interests).flat_map(|k| (1..=max_len).rev().map(move |recency| draw(k, recency)));
     Tensor::f32([interests, max_len], values.collect())
 }
