@@ -2,12 +2,13 @@
 // All tensors of floats have rows of d = D, a constant, since division by one is cheap; one invocation an element of the output,
 // neighbours along d.
 //!import index
+//!import math
 //!import sum
 struct Params {
     rows: u32,      // of the table (forward, dense gradients), or of the longest list of them (sums)
     n: u32,         // indices, or chunks
     part0: u32,     // rows of dy0, dy1, dy2: where the next part begins; or items listed for each user; or chunks
-    part1: u32,
+    part1: u32,     // ..; or interests of each user
     part2: u32,
 }
 var<immediate> p: Params;
@@ -162,9 +163,9 @@ fn first_at_least(row: u32, used: u32) -> u32 {
     return low;
 }
 
-// y[b, c] = users[b] . table[ids[b, c]]: scores of listed items; the gathered rows never exist. One invocation a score; the
-// invocations of a workgroup share their users, each reads the row of its own item. 0 for an id past the table.
-@group(0) @binding(19) var<storage, read> users: array<f32>; // [n / listed, d]
+// y[b, c] = max_k users[b, k] . table[ids[b, c]]: scores of listed items; the gathered rows never exist. One invocation a score;
+// the invocations of a workgroup share their users, each reads the row of its own item. 0 for an id past the table.
+@group(0) @binding(19) var<storage, read> users: array<f32>; // [n / listed, interests, d], `part1` interests each
 @group(0) @binding(20) var<storage, read> ids: array<u32>;   // [n], `part0` of them for each user
 
 @compute @workgroup_size(WG)
@@ -173,13 +174,21 @@ fn gather_dot(me: Invocation) {
     if e >= p.n {
         return;
     }
-    var sum = 0.0;
+    var best = 0.0;
     if ids[e] < p.rows {
-        let user = e / p.part0 * D;
+        let user = e / p.part0 * p.part1 * D;
         let item = ids[e] * D;
-        for (var c = 0u; c < D; c++) {
-            sum += users[user + c] * table[item + c];
+        for (var k = 0u; k < p.part1; k++) {
+            var sum = 0.0;
+            for (var c = 0u; c < D; c++) {
+                sum += users[user + k * D + c] * table[item + c];
+            }
+            if k == 0u {
+                best = sum;
+            } else {
+                best = max_or_nan(best, sum);
+            }
         }
     }
-    y[e] = sum;
+    y[e] = best;
 }

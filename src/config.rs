@@ -130,7 +130,9 @@ impl Config {
     /// minute or two.
     pub fn embedded(mut self) -> Config {
         self.data.max_len = 20;
-        self.train.epochs = 30;
+        if self.model.spec().loss.is_some() {
+            self.train.epochs = 30;
+        }
         self
     }
 

@@ -82,9 +82,16 @@ impl Error {
         Error::Usage(format!("there is no {what} {name:?}{meant} (the {what}s are {known})"))
     }
 
-    /// 2 for wrong input or usage, 1 for a failed run, 130 for one that was stopped.
+    /// 2 for wrong input or usage, 1 for a failed run, 130 for one that was stopped. A file that is not there, or is no file of
+    /// the kind that was expected, is wrong input; a disk that is full or broken is a failure.
     pub fn exit_code(&self) -> i32 {
+        use std::io::ErrorKind::*;
         match self {
+            Error::Io { source, .. } => match source.kind() {
+                NotFound | PermissionDenied | AlreadyExists | NotADirectory | IsADirectory | DirectoryNotEmpty
+                | InvalidFilename | InvalidInput | InvalidData | UnexpectedEof => 2,
+                _ => 1,
+            },
             Error::Failed(_) | Error::NotFinite(_) => 1,
             Error::Stopped(_) => 130,
             _ => 2,

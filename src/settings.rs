@@ -3,6 +3,7 @@
 //! A setting is a field: its documentation, default, range and, where it has them, unit and equation are there and nowhere
 //! else. Errors, `wgrec models`, docs/settings.md and the JSON schema for editors are made from it.
 
+use crate::error::nearest;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Serialize, Serializer};
@@ -82,7 +83,11 @@ pub fn leaves(schema: &Schema) -> Vec<(String, &Schema)> {
 /// What is wrong with the value of a setting, as "found ..; expected ..". What a schema cannot say of a value (a metric, a
 /// protocol) is left to the type that reads it.
 pub fn check(schema: &Schema, value: &Value) -> Result<(), String> {
-    let wrong = || Err(format!("found {}; expected {}", found(schema, value), expected(schema)));
+    let meant = |word: &str| nearest(word, words(schema)).map(|meant| format!("; did you mean {meant}?"));
+    let wrong = || {
+        let meant = value.as_str().and_then(meant).unwrap_or_default();
+        Err(format!("found {}; expected {}{meant}", found(schema, value), expected(schema)))
+    };
     if let Some(parts) = alternatives(schema) {
         // A table, or what has a reader of its own, is for that reader.
         let decided = parts.iter().all(|part| !words(part).is_empty() || is_type(part, "null") || is_plain(part));

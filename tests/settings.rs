@@ -92,6 +92,7 @@ fn a_wrong_setting_is_named_wherever_it_stands() {
         ("train.epochs", "2.5", &["train.epochs: found 2.5; expected a whole number of at least 1"]),
         ("model.norm", "\"between\"", &["model.norm: found \"between\"; expected pre or post"]),
         ("loss.kind", "\"hinge\"", &["loss.kind: found \"hinge\"; expected bpr, bce, gbce, softmax, "]),
+        ("loss.kind", "\"softmx\"", &["loss.kind: found \"softmx\"; expected bpr, bce, ", "; did you mean softmax?"]),
         ("eval.metric", "\"auc@10\"", &["eval.metric: found \"auc@10\"; expected recall@K (or hit@K), ndcg@K"]),
         ("train", "3", &["train: found 3; expected a table of settings"]),
     ];
@@ -236,6 +237,16 @@ fn configurations_of_recbole_are_translated() {
     assert!(row(&printed, "mask_ratio").contains("model.hidden_share = 0.3"), "{printed}");
     assert!(row(&printed, "eval_args.mode").contains("sampled:100"), "{printed}");
     assert!(printed.contains("warning  attn_dropout_prob: 0.1"), "{printed}");
+
+    // RecBole ranks the history of a sequential model unless it is told not to, and two words can be one setting.
+    fs::write(bench.path("short.yaml"), "seed: 3\ntrain_batch_size: 8\n").unwrap();
+    let printed = bench.ok(&["plan", "sasrec", "--data=data.csv", "--device=cpu", "--config=short.yaml"]);
+    assert!(row(&printed, "seed").contains("seed = 3"), "{printed}");
+    assert!(printed.contains("warning  repeatable: not given") && printed.contains("eval.mask_history"), "{printed}");
+    fs::write(bench.path("twice.yaml"), "min_user_inter_num: 3\nuser_inter_num_interval: \"[5,inf)\"\n").unwrap();
+    let error = bench.refuses(&["train", "sasrec", "--data=data.csv", "--config=twice.yaml"]);
+    let expected = "user_inter_num_interval and min_user_inter_num are both data.min_user here; expected one value";
+    assert!(error.contains("twice.yaml:2: ") && error.contains(expected), "{error}");
 
     // A slip is not one of the words that mean nothing here.
     fs::write(bench.path("slip.yaml"), "train_batch_size: 8\nlearnin_rate: 0.1\n").unwrap();

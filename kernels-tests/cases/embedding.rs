@@ -107,18 +107,34 @@ fn chunks() -> Vec<Case> {
 
 fn dot() -> Vec<Case> {
     // [users, items, d, candidates]
-    Case::grid("dot", [[1, 1, 1, 1], [5, 40, 64, 13], [3, 300, 65, 257], [257, 9, 3, 2]], |c, [b, n, d, w]| {
-        c.fixed(normal([b, d]))
-            .fixed(normal([n, d]))
-            .fixed(indices([b, w], n))
-            .op(|g, x| g.push(GatherDot, x))
-            .reference(move |x| {
-                let (users, rows) = (x[0].to_f64(), gathered(&x[1], &x[2]));
-                let score = |i: usize| (0..d).map(|c| users[i / w * d + c] * rows[i * d + c]).sum();
-                vec![(0..b * w).map(score).collect()]
-            })
-            .tolerance(2e-5, 1e-5)
-    })
+    let one =
+        Case::grid("dot", [[1, 1, 1, 1], [5, 40, 64, 13], [3, 300, 65, 257], [257, 9, 3, 2]], |c, [b, n, d, w]| {
+            dot_of(c.fixed(normal([b, d])), [n, d, w])
+        });
+    // [users, interests, items, d, candidates]
+    let several = [[1, 1, 1, 1, 1], [5, 3, 40, 64, 13], [3, 4, 300, 65, 257], [257, 2, 9, 3, 2]];
+    let several =
+        Case::grid("dot_of_interests", several, |c, [b, k, n, d, w]| dot_of(c.fixed(normal([b, k, d])), [n, d, w]));
+    [one, several].concat()
+}
+
+/// Of the users in `c`, each with w of n items.
+fn dot_of(c: Case, [n, d, w]: [usize; 3]) -> Case {
+    let b = c.operands[0].recipe.spec.shape[0];
+    c.fixed(normal([n, d]))
+        .fixed(indices([b, w], n))
+        .op(|g, x| g.push(GatherDot, x))
+        .reference(move |x| {
+            let (users, rows) = (x[0].to_f64(), gathered(&x[1], &x[2]));
+            let of_user = users.len() / b;
+            let product = |user: &[f64], i: usize| (0..d).map(|c| user[c] * rows[i * d + c]).sum::<f64>();
+            let score = |i: usize| {
+                let interests = users[i / w * of_user..][..of_user].chunks(d);
+                interests.map(|interest| product(interest, i)).fold(f64::NEG_INFINITY, f64::max)
+            };
+            vec![(0..b * w).map(score).collect()]
+        })
+        .tolerance(2e-5, 1e-5)
 }
 
 /// Rows by index; zeros where there is no such row.

@@ -118,7 +118,7 @@ fn not_given(key: &str, value: &Value) -> bool {
 }
 
 /// All settings of a tree of them, with dotted keys.
-fn leaves(tree: &Value) -> Vec<(String, Value)> {
+pub(super) fn leaves(tree: &Value) -> Vec<(String, Value)> {
     fn walk(prefix: &str, tree: &Value, out: &mut Vec<(String, Value)>) {
         match tree {
             Value::Object(fields) => {

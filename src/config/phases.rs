@@ -48,6 +48,11 @@ impl Config {
         serde_json::from_value(Value::Object(all)).expect("overrides are checked when they are read")
     }
 
+    /// Whether the setting `key` of `train` is another in the phase called `phase`.
+    pub fn overrides(&self, phase: &str, key: &str) -> bool {
+        self.phase.get(phase).is_some_and(|Overrides(own)| own.contains_key(key))
+    }
+
     /// The names of those of `phases` that are run, in order.
     pub fn chosen<'a>(&self, phases: &'a [Phase]) -> Vec<&'a str> {
         let runs = |phase: &&Phase| match (&self.phases, &self.from) {

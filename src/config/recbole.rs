@@ -20,6 +20,18 @@ pub struct Line {
     pub differs: bool,
 }
 
+impl Line {
+    /// A word that means the same here.
+    pub(super) fn same(word: &str, value: &Value) -> Line {
+        Line { word: word.to_string(), found: shown(value), ..set(word, value.clone()) }
+    }
+
+    /// Whether the setting has another value by this word.
+    pub(super) fn contradicts(&self, setting: &str, value: &Value) -> bool {
+        self.settings.iter().any(|(key, own)| key == setting && own != value)
+    }
+}
+
 /// The words of a configuration: the words of one model are not always those of another.
 pub(super) struct Words<'a> {
     pub all: &'a Map<String, Value>,
@@ -205,6 +217,18 @@ impl Words<'_> {
                 None => differs("neither RecBole nor wgrec has this word"),
             },
         })]
+    }
+
+    /// Words that are not in the file, and whose values in RecBole are others than here.
+    pub fn not_given(&self) -> Option<Line> {
+        let ranks_all = self.all.get("eval_args").and_then(|args| args.get("mode")).is_none_or(|mode| mode == "full");
+        let word = "repeatable";
+        let sequential = self.spec.loss.is_some();
+        (sequential && ranks_all && !self.all.contains_key(word)).then(|| Line {
+            word: word.to_string(),
+            found: "not given, which is True in RecBole for sequential models,".to_string(),
+            ..differs("the history is not ranked; --set eval.mask_history=false ranks it")
+        })
     }
 
     /// The first of `keys` that the model has.

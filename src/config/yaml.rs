@@ -65,9 +65,12 @@ impl Yaml {
         }
         let words = Words { all: &self.values, spec };
         let foreign = self.values.iter().any(|(key, value)| !is_own(key, value) && Words::has(key));
-        let mut lines = vec![];
+        let mut lines: Vec<Line> = vec![];
         for (key, value) in &self.values {
             if is_own(key, value) {
+                if foreign {
+                    lines.push(Line::same(key, value));
+                }
                 let value = as_toml(value).map_err(|problem| self.wrong(key, &problem))?;
                 if let Some(value) = value {
                     config = config.with_value(key, value, &|key| self.place(key))?;
@@ -89,6 +92,11 @@ impl Yaml {
             }
             for line in words.translate(key) {
                 for (setting, value) in &line.settings {
+                    if let Some(other) = lines.iter().find(|other| other.contradicts(setting, value)) {
+                        let (place, word) = (self.place(key), &line.word);
+                        let problem = format!("{word} and {} are both {setting} here; expected one value", other.word);
+                        return Err(Error::Usage(format!("{place}: {problem}")));
+                    }
                     let place = |_: &str| format!("{}: {}", self.place(key), line.word);
                     let value = as_toml(value).map_err(|problem| self.wrong(key, &problem))?;
                     // Null is what is not given.
@@ -98,6 +106,9 @@ impl Yaml {
                 }
                 lines.push(line);
             }
+        }
+        if foreign {
+            lines.extend(words.not_given());
         }
         Ok((config, lines))
     }

@@ -4,7 +4,7 @@ use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::{self, wide};
 use super::launch::turns_of;
 use super::matmul::dot;
-use super::panel::Product;
+use super::panel::{Product, Update};
 use super::parallel::{par_blocks, par_rows2};
 use super::random::{self, Mask};
 use super::real::Real;
@@ -218,7 +218,8 @@ fn multiply(
     (a, a_strides): (&[f32], [usize; 2]),
     (b, b_row): (&[f32], usize),
 ) {
-    Product { extents, a, a_strides, b, b_row, c, c_row, add }.run();
+    let update = if add { Update::Add } else { Update::Write };
+    Product { extents, a, a_strides, b, b_row, c, c_row, update }.run();
 }
 
 /// `scale` times the rows of `x`, one each `pitch` elements, side by side: `y` \[width, BLOCK\].

@@ -2,6 +2,7 @@
 
 use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::wide;
+use super::interest_scores::largest;
 use super::launch::{SEARCH, turns_of};
 use super::parallel::par_rows;
 use super::real::Real;
@@ -297,21 +298,34 @@ impl Op for RowsToDense {
     }
 }
 
-/// Scores of listed items: inputs users \[B, d\], table \[n, d\], ids \[B, C\]; output \[B, C\], the dot products of each user
-/// with its own items; 0 for an id of n or more. The gathered rows \[B, C, d\] never exist.
+/// Interests of each user of [`GatherDot`].
+fn interests(s: &Shapes) -> usize {
+    let users = s.input("users");
+    if users.len() == 3 { users[1] } else { 1 }
+}
+
+/// Scores of listed items: inputs users \[B, d\] or \[B, K, d\], with K interests each, table \[n, d\], ids \[B, C\]; output
+/// \[B, C\], the products of each user with its own items, of K interests the largest one (NaN where one of them is); 0 for an id
+/// of n or more. The gathered rows \[B, C, d\] never exist.
 #[derive(Debug, Clone, Copy)]
 pub struct GatherDot;
 
 impl GatherDot {
     fn twin<T: Real>(&self, a: &Args<T>) {
         let (users, table, ids) = (a.f("users"), a.f("table"), a.u("ids"));
-        let (d, c) = (a.shape("users")[1], a.shape("ids")[1]);
-        par_rows(a.out("y"), c, c * d, |b, y| {
-            let user = &users[b * d..][..d];
-            for (y, &id) in y.iter_mut().zip(&ids[b * c..]) {
-                let row = table.get(id as usize * d..(id as usize + 1) * d).unwrap_or_default();
-                *y = user.iter().zip(row).map(|(&u, &x)| u * x).sum();
-            }
+        let (d, c) = (a.shape("table")[1], a.shape("ids")[1]);
+        let of_user = users.len() / a.shape("users")[0].max(1);
+        par_rows(a.out("y"), c, c * of_user, |b, y| {
+            let user = &users[b * of_user..][..of_user];
+            wide(
+                #[inline(always)]
+                || {
+                    for (y, &id) in y.iter_mut().zip(&ids[b * c..]) {
+                        let row = table.get(id as usize * d..(id as usize + 1) * d);
+                        *y = row.map_or(T::ZERO, |row| largest(user, row).0);
+                    }
+                },
+            );
         });
     }
 }
@@ -322,34 +336,26 @@ impl Op for GatherDot {
     }
 
     fn operands(&self) -> Operands {
-        Operands::new().f32("users", "b d").f32("table", "n d").u32("ids", "b c").out_f32("y", "b c")
+        Operands::new().f32("users", "b .. d").f32("table", "n d").u32("ids", "b c").out_f32("y", "b c")
+    }
+
+    fn infer(&self, x: &Inputs) -> Result<Outputs> {
+        let users = x.shape("users");
+        match users.len() {
+            2 | 3 if users[1..].iter().all(|&n| n > 0) => Ok(x.declared()),
+            _ => x.fail("users must be [B, d] or [B, K, d], and not without elements"),
+        }
     }
 
     twin!();
 
-    fn cpu_fast(&self, a: &Args<f32>) -> bool {
-        let (users, table, ids) = (a.f("users"), a.f("table"), a.u("ids"));
-        let (d, c) = (a.shape("users")[1], a.shape("ids")[1]);
-        par_rows(a.out("y"), c, c * d, |b, y| {
-            let user = &users[b * d..][..d];
-            wide(
-                #[inline(always)]
-                || {
-                    for (y, &id) in y.iter_mut().zip(&ids[b * c..]) {
-                        let row = table.get(id as usize * d..(id as usize + 1) * d);
-                        *y = row.map_or(0.0, |row| super::matmul::dot(user, row));
-                    }
-                },
-            );
-        });
-        true
-    }
-
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (n, listed) = (s.output("y").elements(), s.output("y")[1]);
         let [rows, d] = [s.input("table")[0], s.input("table")[1]];
-        let params = Params { rows: rows as u32, n: n as u32, part0: listed as u32, ..Params::default() };
-        Ok(vec![launch("gather_dot", d, params).turns(turns_of(d, 0)).threads(n, caps)?])
+        let k = interests(s);
+        let params =
+            Params { rows: rows as u32, n: n as u32, part0: listed as u32, part1: k as u32, ..Params::default() };
+        Ok(vec![launch("gather_dot", d, params).turns(turns_of(k, turns_of(d, 0))).threads(n, caps)?])
     }
 
     fn split(&self, s: &Shapes) -> Option<Split> {
@@ -358,8 +364,8 @@ impl Op for GatherDot {
 
     fn cost(&self, s: &Shapes) -> Cost {
         let n = s.output("y").elements() as u64;
-        let d = s.input("users")[1] as u64;
-        Cost { bytes: (4 * n * d).min(s.spec("table").bytes() as u64) + 8 * n, flops: 2 * n * d }
+        let d = s.input("table")[1] as u64;
+        Cost { bytes: (4 * n * d).min(s.spec("table").bytes() as u64) + 8 * n, flops: 2 * n * interests(s) as u64 * d }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::wide;
 use super::launch::turns_of;
-use super::panel::Product;
+use super::panel::{Product, Update};
 use super::parallel::par_blocks;
 use super::real::Real;
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, fast};
@@ -60,7 +60,8 @@ const BLOCK: usize = 32;
 /// `y += a b` or, unless `add`, `y = a b`: y \[rows, n\] and b \[k, n\] contiguous, row r of a at `a[r a_row..]`.
 fn product(c: &mut [f32], n: usize, add: bool, a: &[f32], a_row: usize, b: &[f32]) {
     let extents = [c.len() / n, n, b.len() / n];
-    Product { extents, a, a_strides: [a_row, 1], b, b_row: n, c, c_row: n, add }.run();
+    let update = if add { Update::Add } else { Update::Write };
+    Product { extents, a, a_strides: [a_row, 1], b, b_row: n, c, c_row: n, update }.run();
 }
 
 fn sigmoid<T: Real>(x: T) -> T {

@@ -55,6 +55,15 @@ impl<S: Simd> Lanes<S> {
         Lanes(self.0, self.0.mul_add_e_f32s(self.1, factor.1, term.1))
     }
 
+    /// The larger of both in each lane, NaN where one of both is.
+    #[inline(always)]
+    pub fn max_or_nan(self, other: Lanes<S>) -> Lanes<S> {
+        let simd = self.0;
+        // A comparison with NaN is false.
+        let larger = simd.select_f32s(simd.greater_than_f32s(self.1, other.1), self.1, other.1);
+        Lanes(simd, simd.select_f32s(simd.equal_f32s(self.1, self.1), larger, self.1))
+    }
+
     /// The polynomial of these coefficients, the highest power's first.
     #[inline(always)]
     fn polynomial<const N: usize>(self, coefficients: [f32; N]) -> Lanes<S> {

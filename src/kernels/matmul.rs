@@ -274,10 +274,10 @@ impl MatMul {
 
 /// Sums side by side, so that the additions do not wait for one another.
 #[inline(always)]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 16];
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut sums = [T::ZERO; 16];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<16>(), b.as_chunks::<16>());
-    let rest: f32 = a_rest.iter().zip(b_rest).map(|(x, y)| x * y).sum();
+    let rest: T = a_rest.iter().zip(b_rest).map(|(&x, &y)| x * y).sum();
     for (x, y) in a.iter().zip(b) {
         for i in 0..16 {
             sums[i] += x[i] * y[i];

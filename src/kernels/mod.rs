@@ -42,6 +42,7 @@ macro_rules! for_each_kernel {
             fft
             filter
             gru
+            interest_scores
             layer_norm
             logdet
             matmul

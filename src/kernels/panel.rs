@@ -1,10 +1,22 @@
 //! Products of matrices so small that packing them, as a general product does, would take as long as multiplying.
 
+use super::lanes::Lanes;
 use super::parallel::span;
 use std::ops::Range;
 
-/// `c = a b` or, if `add`, `c += a b` on this thread: a \[m, k\], its element (i, l) at `i a_strides[0] + l a_strides[1]`; b \[k, n\]
-/// and c \[m, n\] of contiguous rows, `b_row` and `c_row` elements apart.
+/// What becomes of an element of c.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// The product.
+    Write,
+    /// The sum of both.
+    Add,
+    /// The larger one, NaN where one of both is.
+    Max,
+}
+
+/// `c` is updated by `a b` on this thread: a \[m, k\], its element (i, l) at `i a_strides[0] + l a_strides[1]`; b \[k, n\] and
+/// c \[m, n\] of contiguous rows, `b_row` and `c_row` elements apart.
 pub struct Product<'a> {
     pub extents: [usize; 3],
     pub a: &'a [f32],
@@ -13,7 +25,7 @@ pub struct Product<'a> {
     pub b_row: usize,
     pub c: &'a mut [f32],
     pub c_row: usize,
-    pub add: bool,
+    pub update: Update,
 }
 
 impl Product<'_> {
@@ -112,11 +124,13 @@ impl Product<'_> {
                 }
             }
             for (r, sums) in sums.into_iter().enumerate() {
-                for (v, mut sum) in sums.into_iter().enumerate() {
+                for (v, sum) in sums.into_iter().enumerate() {
                     let at = c.add(r * self.c_row + v * lanes);
-                    if self.add {
-                        sum = simd.add_f32s(sum, load(at));
-                    }
+                    let sum = match self.update {
+                        Update::Write => sum,
+                        Update::Add => simd.add_f32s(sum, load(at)),
+                        Update::Max => Lanes(simd, load(at)).max_or_nan(Lanes(simd, sum)).1,
+                    };
                     match PARTIAL {
                         true => simd.partial_store_f32s(std::slice::from_raw_parts_mut(at, width), sum),
                         false => at.cast::<S::f32s>().write_unaligned(sum),
@@ -129,7 +143,7 @@ impl Product<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::Product;
+    use super::{Product, Update};
 
     #[test]
     fn as_plain_loops() {
@@ -137,7 +151,9 @@ mod tests {
         for [m, n, k] in
             [[1, 1, 1], [6, 32, 5], [7, 33, 3], [13, 50, 11], [5, 17, 1], [12, 16, 0], [4, 8, 9], [0, 3, 2]]
         {
-            for (turned, add) in [(false, false), (false, true), (true, false), (true, true)] {
+            for (turned, update) in
+                [false, true].into_iter().flat_map(|t| [Update::Write, Update::Add, Update::Max].map(|u| (t, u)))
+            {
                 let (a_strides, b_row, c_row) = (if turned { [1, m + 1] } else { [k + 2, 1] }, n + 3, n + 1);
                 let a: Vec<f32> = (0..(m + 2) * (k + 2)).map(value).collect();
                 let b: Vec<f32> = (0..(k + 1) * b_row).map(|i| value(i + 99)).collect();
@@ -145,16 +161,35 @@ mod tests {
                 let mut want = before.clone();
                 for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
                     let sum: f32 = (0..k).map(|l| a[i * a_strides[0] + l * a_strides[1]] * b[l * b_row + j]).sum();
-                    want[i * c_row + j] = sum + if add { before[i * c_row + j] } else { 0.0 };
+                    let c = &mut want[i * c_row + j];
+                    *c = match update {
+                        Update::Write => sum,
+                        Update::Add => *c + sum,
+                        Update::Max => c.max(sum),
+                    };
                 }
                 let mut by_machine = before.clone();
-                Product { extents: [m, n, k], a: &a, a_strides, b: &b, b_row, c: &mut by_machine, c_row, add }.run();
+                let c = &mut by_machine;
+                Product { extents: [m, n, k], a: &a, a_strides, b: &b, b_row, c, c_row, update }.run();
                 let mut by_numbers = before.clone();
-                let one =
-                    Product { extents: [m, n, k], a: &a, a_strides, b: &b, b_row, c: &mut by_numbers, c_row, add };
+                let c = &mut by_numbers;
+                let one = Product { extents: [m, n, k], a: &a, a_strides, b: &b, b_row, c, c_row, update };
                 pulp::WithSimd::with_simd(one, pulp::Scalar);
                 // Small integers: every order of the additions gives the same.
-                assert!(by_machine == want && by_numbers == want, "{m} {n} {k} {turned} {add}");
+                assert!(by_machine == want && by_numbers == want, "{m} {n} {k} {turned} {update:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_larger_one_is_nan_where_one_of_both_is() {
+        for n in [1, 7, 40] {
+            for (before, product) in [(f32::NAN, 1.0), (1.0, f32::NAN), (f32::NAN, f32::NAN)] {
+                let (b, mut c) = (vec![product; n], vec![before; n]);
+                let (a_strides, update) = ([1, 1], Update::Max);
+                Product { extents: [1, n, 1], a: &[1.0], a_strides, b: &b, b_row: n, c: &mut c, c_row: n, update }
+                    .run();
+                assert!(c.iter().all(|c| c.is_nan()), "{before} {product}: {c:?}");
             }
         }
     }

@@ -8,6 +8,7 @@ use super::fft::{Irfft, Rfft};
 use super::filter::Filter;
 use super::fourier;
 use super::gru::Gru;
+use super::interest_scores::InterestScores;
 use super::layer_norm::LayerNorm;
 use super::logdet::LogDet;
 use super::matmul::{Activation, MatMul};
@@ -132,6 +133,12 @@ impl<'g> Var<'g> {
             Ok(outputs) => outputs[0],
             Err(e) => panic!("{e}"),
         }
+    }
+
+    /// The largest of the products of the interests of each row, `self` \[R, K, d\], with each of `items`, \[W, d\] for all rows
+    /// or \[R, W, d\], each row's own: \[R, W\]. The gradient goes to the first interest that gives it.
+    pub fn interest_scores(self, items: Var<'g>) -> Var<'g> {
+        self.graph.push(InterestScores, &[self, items])
     }
 
     /// The sum over `axis`, which goes.

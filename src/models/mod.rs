@@ -198,3 +198,35 @@ pub trait Model: Send + Sync {
         if self.reads_whole() { longest } else { max_len }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    /// The names of the functions that `code` declares.
+    fn functions(code: &str) -> Vec<&str> {
+        let declared = code.lines().filter_map(|line| line.strip_prefix("    fn "));
+        declared.map(|rest| rest.split(['(', '<']).next().unwrap_or_default()).collect()
+    }
+
+    fn between<'a>(code: &'a str, start: &str, end: &str) -> &'a str {
+        code.split_once(start).and_then(|(_, rest)| rest.split_once(end)).expect("both are in the code").0
+    }
+
+    /// A model around another one hands on every function of [`super::Model`], or stands here with the ones whose default is
+    /// right: they ask functions that are handed on, or are of models that are not trained.
+    #[test]
+    fn models_around_another_hand_on_every_function() {
+        let all = functions(between(include_str!("mod.rs"), "pub trait Model", "\n}\n"));
+        assert!(all.len() > 15 && all.contains(&"user"), "{all:?}");
+        let untrained = ["counts", "count", "reads_whole", "window"];
+        for (code, right) in [
+            (include_str!("cosine.rs"), &["own_table", "scores"][..]),
+            (include_str!("sasrec/pretext.rs"), &["own_table", "scored", "scores", "widest"][..]),
+        ] {
+            let own = functions(code);
+            let missing =
+                all.iter().filter(|name| !own.contains(name) && !right.contains(name) && !untrained.contains(name));
+            let missing: Vec<_> = missing.collect();
+            assert!(missing.is_empty(), "not handed on: {missing:?}");
+        }
+    }
+}

@@ -25,7 +25,7 @@ impl<'g> Candidates<'g> {
     }
 }
 
-/// What rows \[R, d\] are scored against by dot products: the items of a table.
+/// What rows are scored against by dot products: the items of a table.
 #[derive(Clone)]
 pub struct Output<'g> {
     /// \[rows, d\].
@@ -50,10 +50,17 @@ impl<'g> Output<'g> {
         if self.cosine { unit(rows) } else { rows }
     }
 
-    /// Scores of `candidates` for `rows` \[R, d\].
+    /// Scores of `candidates` for `rows`: \[R, d\], or \[R, K, d\] with K interests each, of which the largest product is the
+    /// score. A row of fewer interests repeats one of them.
     pub fn scores(&self, rows: Var<'g>, candidates: Candidates<'g>) -> Var<'g> {
         let (g, ids) = (rows.graph(), candidates.ids());
+        let of_interests = rows.shape().len() == 3;
         let scores = match candidates {
+            Candidates::Shared(ids) | Candidates::Own(ids) if of_interests => rows.interest_scores(self.gather(ids)),
+            Candidates::Each(ids) if of_interests => {
+                let [r, d] = [ids.shape()[0], rows.shape().last_dim()];
+                rows.interest_scores(self.gather(ids).reshape([r, 1, d])).reshape([r])
+            }
             Candidates::Shared(ids) => rows.matmul_t(self.gather(ids)),
             Candidates::Each(ids) => (rows * self.gather(ids)).sum(1),
             Candidates::Own(ids) => {

@@ -118,6 +118,9 @@ impl Session {
         if !self.model.counts() {
             return Ok(None);
         }
+        if let keys @ [_, ..] = &self.config.without_effect()[..] {
+            report.line("", &format!("{} is not trained: {} has no effect", self.model.name(), keys.join(", ")));
+        }
         let mut store = self.store(None)?;
         self.model.count(&mut store, &self.split.training(&self.data))?;
         report.line(
@@ -172,8 +175,11 @@ impl Session {
         let full = ranked.full.as_ref();
         found.as_object_mut().expect("it is one").extend(full.into_iter().flat_map(|full| full.metrics(metric)));
         let metrics = self.write_metrics(folder, state, &best, found)?;
-        let shown = [Metric::Recall(5), Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10)];
-        let mut text: String = shown.map(|m| format!("{m} {:.4}  ", m.mean(&ranked.ranks))).concat();
+        let mut shown = vec![Metric::Recall(5), Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10)];
+        if !shown.contains(&metric) {
+            shown.push(metric);
+        }
+        let mut text: String = shown.iter().map(|m| format!("{m} {:.4}  ", m.mean(&ranked.ranks))).collect();
         let other = full.map(|full| match self.config.eval.mask_history {
             true => ("unmasked", &full.unmasked),
             false => ("masked", &full.masked),

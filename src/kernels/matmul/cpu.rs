@@ -120,7 +120,8 @@ impl Product<'_> {
     /// `y = a b` of m rows, for b \[k, n\] contiguous, by panels that are not packed.
     fn in_panels(&self, m: usize, y: &mut [f32], a: &[f32], b: &[f32]) {
         let (n, k) = (self.d.n, self.d.k);
-        panel::Product { extents: [m, n, k], a, a_strides: self.a.1, b, b_row: n, c: y, c_row: n, add: false }.run();
+        let (a_strides, update) = (self.a.1, panel::Update::Write);
+        panel::Product { extents: [m, n, k], a, a_strides, b, b_row: n, c: y, c_row: n, update }.run();
     }
 
     /// `y = a b` of m rows and k terms, by gemm.

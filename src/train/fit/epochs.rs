@@ -85,6 +85,10 @@ impl<'a> Fit<'a> {
             saved_step = Some(state.step);
             state
         } else {
+            if options.resume {
+                let checkpoint = checkpoint.display();
+                report.line("", &format!("{checkpoint} is not there: nothing is resumed, the training starts anew"));
+            }
             session.start(folder, &mut store)?;
             State::default()
         };

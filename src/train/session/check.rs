@@ -39,11 +39,16 @@ impl Session {
         }
         let (batch, window, negatives) = (config.train.batch, config.data.max_len, config.train.negatives);
         let loss = self.loss();
-        check_size("train.batch x data.max_len x the model's largest width", &[batch, window, model.widest()])?;
+        let of_batch = self.key("batch");
+        check_size(
+            &format!("{of_batch} x data.max_len x the model's largest width"),
+            &[batch, window, model.widest()],
+        )?;
         if loss.kind.is_sampled() && !loss.config.shared {
             let targets = model.samples().targets(window);
             let dim = model.params().iter().map(|p| p.shape.last_dim()).next().unwrap_or(1);
-            check_size("train.batch x targets x train.negatives x model.dim", &[batch, targets, negatives, dim])?;
+            let what = format!("{of_batch} x targets x {} x model.dim", self.key("negatives"));
+            check_size(&what, &[batch, targets, negatives, dim])?;
         }
         if let Some((what, factors)) = model.counted(batch, window) {
             check_size(what, &factors)?;
@@ -67,7 +72,8 @@ impl Session {
         if !model.params().iter().any(|p| self.optimiser().trains(&p.name)) {
             let (only, names) = (&config.train.only, names(&**model));
             return Err(Error::Usage(format!(
-                "train.only: {} are like no parameter's name; the names are {names}",
+                "{}: {} are like no parameter's name; the names are {names}",
+                self.key("only"),
                 only.iter().flatten().map(|pattern| format!("{pattern:?}")).collect::<Vec<_>>().join(", ")
             )));
         }
@@ -76,10 +82,21 @@ impl Session {
         if given && !model.params().iter().any(|p| patterns.iter().any(|pattern| matches(pattern, &p.name))) {
             let names = names(&**model);
             return Err(Error::Usage(format!(
-                "train.no_decay: {patterns:?} are like no parameter's name; the names are {names}"
+                "{}: {patterns:?} are like no parameter's name; the names are {names}",
+                self.key("no_decay")
             )));
         }
         Ok(())
+    }
+}
+
+impl Session {
+    /// The key under which a setting of [`TrainConfig`] in effect is set.
+    fn key(&self, name: &str) -> String {
+        match self.experiment.config.overrides(&self.phase().name, name) {
+            true => format!("phase.{}.{name}", self.phase().name),
+            false => format!("train.{name}"),
+        }
     }
 }
 
