@@ -70,10 +70,11 @@ pub fn trials() -> Vec<Trial> {
 type Handler = fn(&Fixture, &Device) -> Result<(), Failed>;
 
 fn handler(name: &str) -> Option<Handler> {
-    let handlers: [(&str, Handler); 13] = [
+    let handlers: [(&str, Handler); 14] = [
         ("pomrec_", pomrec),
         ("comirec_", golden_interests::comirec),
         ("mind", golden_interests::mind),
+        ("interest_scores", golden_interests::scores),
         ("sasrec_", sasrec),
         ("losses", losses),
         ("opt_", optimiser),
@@ -169,7 +170,7 @@ impl Fixture {
 }
 
 /// A graph's results, from inputs by name and states by name, on a device.
-fn run(
+pub fn run(
     g: &Graph,
     device: &Device,
     states: &[(String, Tensor)],
@@ -504,7 +505,7 @@ fn gru(f: &Fixture, device: &Device) -> Result<(), Failed> {
 }
 
 /// `names` of the file's parameters, as states.
-fn parameters(f: &Fixture, names: &[&str]) -> Result<Vec<(String, Tensor)>, Failed> {
+pub fn parameters(f: &Fixture, names: &[&str]) -> Result<Vec<(String, Tensor)>, Failed> {
     names.iter().map(|name| Ok((name.to_string(), f.get(&format!("p.{name}"))?))).collect()
 }
 

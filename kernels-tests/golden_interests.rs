@@ -1,11 +1,12 @@
 //! Reference values of the models of several interests: what is extracted, what is trained, how items are scored, and gradients.
 
-use crate::golden::{Fixture, inputs};
+use crate::golden::{Fixture, inputs, parameters, run};
 use libtest_mimic::Failed;
 use wgrec::data::BatchSpec;
 use wgrec::device::{Device, RunOptions};
 use wgrec::graph::plan::Options;
 use wgrec::graph::{Graph, Var};
+use wgrec::kernels::interest_scores::InterestChoice;
 use wgrec::models::comirec::{self, ComiRec, Extraction, Variant};
 use wgrec::models::interests::nearest;
 use wgrec::models::mind::{self, Mind};
@@ -45,6 +46,37 @@ pub fn mind(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let settings = mind::Settings { dim, interests, adaptive, rounds, power: None };
     let model = Mind::with_logits(settings, &task, logits);
     judge(f, device, &model, &[("item", "item_embedding"), ("shared", "routing.map")], "coupling")
+}
+
+/// Scores alone, of items that all rows share. A user of fewer interests repeats the first one.
+pub fn scores(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let names = ["interests", "items"];
+    let states = parameters(f, &names)?;
+    let g = Graph::new();
+    let params: Vec<Var> = states.iter().map(|(n, t)| g.state(n, n, 0, Spec::f32(t.shape.clone()))).collect();
+    let [interests, items] = [params[0], params[1]];
+    let interests = match f.has("in.n_interests") {
+        false => interests,
+        true => {
+            let (counts, [b, k, _]) = (f.get("in.n_interests")?.to_f64(), f.dims("p.interests")?);
+            let used = (0..b * k).map(|i| if ((i % k) as f64) < counts[i / k] { 1.0 } else { 0.0 });
+            let used = g.constant(Tensor::f32([b, k, 1], used.collect()));
+            interests * used + interests.slice(1, 0, 1) * (g.scalar(1.0) - used)
+        }
+    };
+    let cot = f.get("in.cot")?;
+    let scores = interests.interest_scores(items);
+    let loss = (scores * g.input("cot", Spec::f32(cot.shape.clone()))).sum_all();
+    let results = [("scores", scores), ("scores_from", g.push(InterestChoice, &[interests, items])), ("loss", loss)];
+    results.iter().for_each(|(name, var)| g.result(name, *var));
+    for ((name, gradient), var) in names.iter().zip(g.gradients(loss, &params)?).zip(&params) {
+        g.result(&format!("g.{name}"), gradient.dense(*var));
+    }
+    let got = run(&g, device, &states, &[("cot", cot)])?;
+    for (name, _) in results {
+        f.judge(&format!("out.{name}"), &got[name])?;
+    }
+    names.iter().try_for_each(|name| f.judge_gradient(&format!("g.{name}"), &got[&format!("g.{name}")]))
 }
 
 fn number(f: &Fixture, name: &str) -> Result<f64, Failed> {
