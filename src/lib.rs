@@ -37,7 +37,7 @@
 //! The pages `docs/library.md`, `docs/adding-a-model.md` and `docs/kernels.md` of the repository have whole programs.
 //!
 //! Layers, from the ground up: [`tensor`] < [`graph`] < [`kernels`], [`device`] < [`nn`], [`optim`] < `models` < `eval` < `config` < `train` <
-//! `bench`, `sweep` < the program. Nothing imports upwards. Without the feature `train` (a default) the crate is the engine only:
+//! `look` < `bench`, `sweep` < the program. Nothing imports upwards. Without the feature `train` (a default) the crate is the engine only:
 //! `tensor`, `graph`, `kernels`, `device`, `nn` and `optim`.
 
 pub mod device;
@@ -60,6 +60,8 @@ pub mod config;
 pub mod data;
 #[cfg(feature = "train")]
 pub mod eval;
+#[cfg(feature = "train")]
+pub mod look;
 #[cfg(feature = "train")]
 pub mod models;
 #[cfg(feature = "train")]

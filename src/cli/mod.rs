@@ -5,14 +5,18 @@ mod compare;
 mod data;
 mod devices;
 mod eval;
+mod export;
+mod inspect;
 mod models;
 mod plan;
+mod plot;
 mod profile;
 mod read;
 mod recommend;
 mod shell;
 mod sweep;
 mod train;
+mod trained;
 mod translation;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -43,6 +47,9 @@ enum Command {
     Eval(eval::Args),
     Compare(compare::Args),
     Recommend(recommend::Args),
+    Inspect(inspect::Args),
+    Export(export::Args),
+    Plot(plot::Args),
     Plan(plan::Args),
     Models(models::Args),
     /// List the CPU and all adapters, with their limits and features, and check every kernel on each
@@ -96,6 +103,9 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Recommend(args) => recommend::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Plot(args) => plot::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Models(args) => models::run(args),
         Command::Devices => devices::run(),
@@ -198,6 +208,14 @@ fn print(text: &str) -> Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write")(e)),
         _ => Ok(()),
+    }
+}
+
+/// As [`print`], a text with colours: they are left out where no terminal shows them, or NO_COLOR is set.
+fn print_styled(text: &str) -> Result<()> {
+    match anstream::AutoStream::choice(&io::stdout()) {
+        anstream::ColorChoice::Never => print(&anstream::adapter::strip_str(text).to_string()),
+        _ => print(text),
     }
 }
 

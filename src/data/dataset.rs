@@ -2,7 +2,7 @@
 
 use super::filter::{Ties, histories};
 use super::readers::{Clock, Interactions, Names};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, nearest};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -193,10 +193,22 @@ impl Dataset {
         names
             .iter()
             .map(|name| {
-                let unknown = || Error::Usage(format!("no user {:?} in this data set", name.as_ref()));
+                let unknown = || self.unknown_user(name.as_ref());
                 wanted[name.as_ref()].ok_or_else(unknown)
             })
             .collect()
+    }
+
+    /// The error for an id that no user has, with the most similar one, of numbers the nearest.
+    fn unknown_user(&self, name: &str) -> Error {
+        let names = || (0..self.users() as u32).map(|user| self.user_name(user));
+        let near = || {
+            let wanted: u64 = name.parse().ok()?;
+            names().filter_map(|name| Some((name.parse::<u64>().ok()?.abs_diff(wanted), name))).min()
+        };
+        let near = near().map(|(_, name)| name).or_else(|| nearest(name, names()));
+        let meant = near.map(|near| format!("; the nearest id is {near:?}")).unwrap_or_default();
+        Error::Usage(format!("no user {name:?} in this data set{meant}"))
     }
 
     /// A hash, in hex, of histories, times and ids: equal for equal data, whatever file they came from.

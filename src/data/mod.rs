@@ -5,6 +5,7 @@ pub mod attributes;
 pub mod cache;
 pub mod categories;
 pub mod dataset;
+pub mod descriptions;
 pub mod features;
 pub mod filter;
 pub mod ids;
@@ -24,6 +25,7 @@ pub use attributes::Attributes;
 pub use cache::Cache;
 pub use categories::Categories;
 pub use dataset::Dataset;
+pub use descriptions::{Description, Descriptions};
 pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
 pub use ids::Ids;
@@ -177,11 +179,17 @@ impl DataConfig {
         Ok(dataset)
     }
 
-    /// Categories of `data`'s items, from a file next to it: see [`Categories::beside`].
-    pub fn categories(&self, data: &Dataset) -> Result<Option<Categories>> {
+    /// Descriptions of `data`'s items, from a file next to it: see [`Descriptions::beside`].
+    pub fn descriptions(&self, data: &Dataset) -> Result<Option<Descriptions>> {
         let Some(path) = &self.path else { return Ok(None) };
-        Categories::beside(&known::resolve(path)?, data)
+        Descriptions::beside(&known::resolve(path)?, data)
     }
+
+    /// Categories of `data`'s items: their genres in a file next to it.
+    pub fn categories(&self, data: &Dataset) -> Result<Option<Categories>> {
+        Ok(self.descriptions(data)?.and_then(|descriptions| Categories::of(&descriptions, data)))
+    }
+
     /// Attributes of `data`'s users, from a file next to it: see [`Attributes::beside`].
     pub fn user_attributes(&self, data: &Dataset) -> Result<Option<Attributes>> {
         let Some(path) = &self.path else { return Ok(None) };

@@ -3,6 +3,7 @@
 use super::file::{Choice, Search, shown};
 use super::table::{Point, Results, Score};
 use crate::error::{Error, Result};
+use crate::look::COLOURS;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};
 use plotters::prelude::*;
@@ -14,16 +15,6 @@ const PANEL: (u32, u32) = (520, 380);
 const PANELS_A_ROW: usize = 2;
 /// More would run into each other.
 const MOST_TICKS: usize = 9;
-/// Those of Okabe and Ito, which the colour-blind tell apart too; with more lines than these there is no legend.
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 0, 0),
-];
 
 /// How values become positions on the x axis.
 enum Axis {
@@ -191,6 +182,7 @@ impl<'a> Panel<'a> {
             .x_desc(self.key)
             .y_desc(metric)
             .draw()?;
+        // With more lines than colours there is no legend.
         let told_apart = (2..=COLOURS.len()).contains(&self.lines.len());
         for (i, line) in self.lines.iter().enumerate() {
             let colour = COLOURS[i % COLOURS.len()];

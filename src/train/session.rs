@@ -13,6 +13,7 @@ mod describe;
 mod lists;
 mod parameters;
 mod run;
+pub mod shown;
 mod step;
 
 pub struct Session {

@@ -55,8 +55,7 @@ pub fn read_user_attributes(path: &Path, user_column: Option<&str>) -> Result<At
             collect(Records::new(Text::open(path)?, dialect), header)
         }
         "users.csv" | "users.tsv" => {
-            let mut records = delimited::open(path)?;
-            let names = header(&mut records)?;
+            let (records, names) = open_table(path)?;
             let header = tokens(&names.iter().map(String::as_str).collect::<Vec<_>>());
             ids_first(&header)?;
             collect(records, header)
@@ -67,6 +66,13 @@ pub fn read_user_attributes(path: &Path, user_column: Option<&str>) -> Result<At
             collect(records, header)
         }
     }
+}
+
+/// A delimited file after its header, and the names there.
+pub(crate) fn open_table(path: &Path) -> Result<(Records, Vec<String>)> {
+    let mut records = delimited::open(path)?;
+    let names = header(&mut records)?;
+    Ok((records, names))
 }
 
 /// All records after the header.

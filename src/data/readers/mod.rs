@@ -27,11 +27,12 @@ mod times;
 mod unread;
 
 pub use atomic::Kind;
+pub(crate) use attributes::open_table;
 pub use attributes::{AttributeTable, read_attributes, read_user_attributes};
 use builder::Builder;
 pub use builder::{Interactions, LONGEST_ID, SkipBad};
 pub use columns::Columns;
-pub(crate) use fields::{Dialect, Records};
+pub(crate) use fields::Records;
 pub use formats::Format;
 use formats::Shape;
 pub use locate::{Source, locate};

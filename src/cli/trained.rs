@@ -1,0 +1,70 @@
+//! The flags of commands that look at a trained run, and how people read its items.
+
+use std::path::PathBuf;
+use wgrec::Result;
+use wgrec::data::Descriptions;
+use wgrec::device::Store;
+use wgrec::train::{RunFolder, Session};
+
+/// A run, and where it is looked at.
+#[derive(clap::Args)]
+pub struct Trained {
+    /// Folder of the run
+    #[arg(long, value_name = "DIR")]
+    run: PathBuf,
+    /// Of a run that was tuned to several behaviours, the one to look at [default: that of its config.toml]
+    #[arg(long, value_name = "NAME")]
+    behaviour: Option<String>,
+    /// Data, where it is no longer at the path it was trained from
+    #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
+    data: Option<PathBuf>,
+    /// auto, cpu, gpu or gpu:N [default: the run's]
+    #[arg(long)]
+    device: Option<String>,
+}
+
+/// A run that was opened: its session, its best parameters, and what it is called.
+pub struct Opened {
+    pub session: Session,
+    pub store: Store,
+    /// `pomrec of runs/pomrec-1, epoch 12`.
+    pub about: String,
+}
+
+impl Trained {
+    /// # Errors
+    /// Those of [`Session::of_run`]: among them data that are gone, or are no longer what the run was trained on.
+    pub fn open(&self) -> Result<Opened> {
+        let mut folder = RunFolder::open(&self.run)?;
+        let (session, store, best) = Session::of_run(&mut folder, self.behaviour.as_deref(), |config| {
+            config.device = self.device.clone().unwrap_or_else(|| config.device.clone());
+            config.data.path = self.data.clone().or_else(|| config.data.path.clone());
+        })?;
+        let about = format!("{} of {}, epoch {}", session.model.name(), self.run.display(), best.epoch);
+        Ok(Opened { session, store, about })
+    }
+}
+
+impl Opened {
+    /// Checks that none of the files to write is one that is read or kept.
+    pub fn check_outputs<'a>(&self, outputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+        let data = &self.session.config.data.path;
+        outputs.into_iter().try_for_each(|output| super::check_output(output, data.iter().map(PathBuf::as_path)))
+    }
+
+    /// The descriptions of the run's items, and a line that says where they come from or why ids are shown.
+    pub fn descriptions(&self) -> (Option<Descriptions>, String) {
+        let Session { config, data, experiment, .. } = &self.session;
+        if let Some(world) = &experiment.world {
+            return (Some(Descriptions::of_world(world, data)), "genres of the embedded world; ids are shown".to_string());
+        }
+        match config.data.descriptions(data) {
+            Ok(Some(descriptions)) => {
+                let file = descriptions.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+                (Some(descriptions), file)
+            }
+            Ok(None) => (None, "no file next to the data describes its items; ids are shown".to_string()),
+            Err(e) => (None, format!("{e}; ids are shown")),
+        }
+    }
+}

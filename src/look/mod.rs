@@ -1,0 +1,27 @@
+//! Looking at a trained model: vectors as files, the interests of users as pictures.
+
+mod canvas;
+mod clouds;
+mod export;
+mod inspection;
+mod map;
+mod picture;
+mod png;
+
+pub use export::{Ending, Vectors};
+pub use inspection::{Inspection, Item, listed};
+pub use map::{Map, Pick};
+pub use picture::Picture;
+
+use plotters::style::RGBColor;
+
+/// The colours of Okabe and Ito, which the colour-blind tell apart too.
+pub const COLOURS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+];

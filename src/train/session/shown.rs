@@ -1,0 +1,244 @@
+//! What a session's model computes of users and items, as numbers to look at.
+
+use super::Session;
+use crate::data::samples::{EvalBatch, Part, Sizes, history};
+use crate::data::{EvalBatches, EvalSpec};
+use crate::device::{RunOptions, Store};
+use crate::error::{Error, Result};
+use crate::graph::plan::Options;
+use crate::graph::{Graph, Var};
+use crate::models::{History, Inputs, Interests};
+use crate::tensor::Tensor;
+use std::collections::HashMap;
+
+/// The interests of a user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    pub user: u32,
+    /// The items of the window that the model reads, oldest first.
+    pub items: Vec<u32>,
+    /// In the model's order, those that the user has.
+    pub interests: Vec<Interest>,
+}
+
+/// One of a user's interests: a row of each tensor of [`Interests`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interest {
+    /// What items are compared with, \[d\].
+    pub vector: Vec<f32>,
+    /// Its weight in a score. None: the best interest alone counts.
+    pub weight: Option<f32>,
+    /// \[d\].
+    pub centre: Vec<f32>,
+    /// Standard deviations around the centre, \[d\].
+    pub dispersion: Option<Vec<f32>>,
+    /// How much each of the items contributes.
+    pub attention: Option<Vec<f32>>,
+}
+
+impl Interest {
+    /// What the interest adds to the score of an item, given as its vector.
+    pub fn part(&self, item: &[f32]) -> f32 {
+        self.weight.unwrap_or(1.0) * dot(&self.vector, item)
+    }
+}
+
+impl Shown {
+    /// The interest, counted from 0, that an item's score comes from: the one that adds most to it, or the best.
+    pub fn source(&self, item: &[f32]) -> usize {
+        strongest(self.interests.iter().map(|interest| interest.part(item)))
+    }
+
+    /// The interest, counted from 0, that item `at` of the window contributes most to; of a model without attention the one
+    /// that the item, given as its vector, is nearest to.
+    pub fn strongest(&self, at: usize, item: &[f32]) -> usize {
+        strongest(self.interests.iter().map(|interest| match &interest.attention {
+            Some(attention) => attention[at],
+            None => dot(&interest.vector, item),
+        }))
+    }
+
+    /// How much item `at` of the window contributes to interest `k`; of a model without attention, 1 to its strongest.
+    pub fn attention(&self, at: usize, k: usize, item: &[f32]) -> f32 {
+        match &self.interests[k].attention {
+            Some(attention) => attention[at],
+            None => (self.strongest(at, item) == k) as u8 as f32,
+        }
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The first of the largest.
+fn strongest(values: impl Iterator<Item = f32>) -> usize {
+    let best = values.enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
+    best.map_or(0, |(k, _)| k)
+}
+
+/// Rows of equal length.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rows {
+    pub width: usize,
+    /// \[rows, width\].
+    pub values: Vec<f32>,
+}
+
+impl Rows {
+    pub fn of(&self, row: usize) -> &[f32] {
+        &self.values[row * self.width..(row + 1) * self.width]
+    }
+}
+
+/// The items as users are compared with them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemVectors {
+    /// Row i is item i + 1.
+    pub vectors: Rows,
+    /// What is added to the score of each item.
+    pub bias: Option<Vec<f32>>,
+}
+
+impl ItemVectors {
+    /// The vector of an item, from 1.
+    pub fn of(&self, item: u32) -> &[f32] {
+        self.vectors.of(item as usize - 1)
+    }
+}
+
+/// Names of a plan's results.
+const PARTS: [&str; 6] = ["vectors", "weights", "centres", "dispersions", "attention", "used"];
+
+impl Session {
+    /// The interests of each of `users` after the user's whole history.
+    ///
+    /// # Errors
+    /// A model that represents a user by one vector; a user without an event; a device that fails.
+    pub fn shown(&self, store: &Store, users: &[u32]) -> Result<Vec<Shown>> {
+        let declare = |g: &Graph, history: &History| {
+            let Some(shown) = self.model.shown(g, history) else {
+                return Err(Error::Usage(format!(
+                    "model.name: found {}, which represents a user by one vector; expected a model of several interests, such \
+                     as pomrec",
+                    self.model.name()
+                )));
+            };
+            let Interests { vectors, weights, centres, dispersions, attention, used } = shown;
+            let parts = [Some(vectors), weights, Some(centres), dispersions, attention, used];
+            let given = PARTS.into_iter().zip(parts).filter_map(|(name, part)| Some((name, part?)));
+            given.for_each(|(name, part)| g.result(name, part));
+            Ok(())
+        };
+        let mut all = vec![];
+        self.over_users(store, users, declare, |batch, results| {
+            let history = batch.columns.u32("history");
+            let m = history.len() / batch.users.len();
+            let [_, k, d] = [0, 1, 2].map(|axis| results["vectors"].spec().shape[axis]);
+            let parts = PARTS.map(|name| results.get(name).map(Tensor::to_f32));
+            let [vectors, weights, centres, dispersions, attention, used] = parts.each_ref().map(Option::as_deref);
+            for (row, &user) in batch.users.iter().enumerate().take(batch.samples) {
+                let window = &history[row * m..(row + 1) * m];
+                let positions: Vec<usize> = (0..m).filter(|&at| window[at] != 0).collect();
+                let interest = |at: usize| {
+                    let of = |rows: &[f32]| rows[(row * k + at) * d..][..d].to_vec();
+                    let attended =
+                        |all: &[f32]| positions.iter().map(|&position| all[(row * m + position) * k + at]).collect();
+                    Interest {
+                        vector: of(vectors.expect("it is declared")),
+                        weight: weights.map(|weights| weights[row * k + at]),
+                        centre: of(centres.expect("it is declared")),
+                        dispersion: dispersions.map(of),
+                        attention: attention.map(attended),
+                    }
+                };
+                let has = |at: &usize| used.is_none_or(|used| used[row * k + at] != 0.0);
+                let items = positions.iter().map(|&at| window[at]).collect();
+                all.push(Shown { user, items, interests: (0..k).filter(has).map(interest).collect() });
+            }
+        })?;
+        Ok(all)
+    }
+
+    /// The representation of each of `users` after the user's whole history, a row each.
+    ///
+    /// # Errors
+    /// A user without an event; a device that fails.
+    pub fn user_vectors(&self, store: &Store, users: &[u32]) -> Result<Rows> {
+        let mut rows = Rows { width: 0, values: vec![] };
+        let declare = |g: &Graph, history: &History| {
+            g.result("user", self.model.user(g, history));
+            Ok(())
+        };
+        self.over_users(store, users, declare, |batch, results| {
+            let values = results["user"].to_f32();
+            rows.width = values.len() / batch.users.len();
+            rows.values.extend_from_slice(&values[..batch.samples * rows.width]);
+        })?;
+        Ok(rows)
+    }
+
+    /// The vector, and where the model has one the bias, of each item.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn item_vectors(&self, store: &Store) -> Result<ItemVectors> {
+        let g = Graph::new();
+        let Some(output) = self.model.output(&g) else {
+            return Ok(ItemVectors { vectors: self.item_embeddings(store)?, bias: None });
+        };
+        let first = output.classes.start;
+        let vectors = self.rows_of_items(store, &g, output.items(), first)?;
+        let bias = output.bias.map(|bias| self.rows_of_items(store, &g, bias, first)).transpose()?;
+        Ok(ItemVectors { vectors, bias: bias.map(|bias| bias.values) })
+    }
+
+    /// The row of each item in the table that histories are gathered from.
+    ///
+    /// # Errors
+    /// A device that fails.
+    pub fn item_embeddings(&self, store: &Store) -> Result<Rows> {
+        let g = Graph::new();
+        self.rows_of_items(store, &g, self.model.item_table(&g), 1)
+    }
+
+    /// The rows of `table` that are items, of which the first is row `first`.
+    fn rows_of_items(&self, store: &Store, g: &Graph, table: Var, first: usize) -> Result<Rows> {
+        g.result("rows", table.slice(0, first, self.data.items()));
+        let mut runner = self.device.compile(&self.device.plan(g, Options::default())?, store, RunOptions::default())?;
+        runner.run()?;
+        Ok(Rows { width: table.shape().last_dim(), values: runner.read("rows")?.to_f32() })
+    }
+
+    /// Runs what `declare` makes results of, over the whole histories of `users`, and gives each batch's results to `read`.
+    fn over_users(
+        &self,
+        store: &Store,
+        users: &[u32],
+        declare: impl for<'g> Fn(&'g Graph, &History<'g>) -> Result<()>,
+        mut read: impl FnMut(&EvalBatch, &HashMap<&str, Tensor>),
+    ) -> Result<()> {
+        let Session { device, model, data, config, .. } = self;
+        if let Some(&user) = users.iter().find(|&&user| data.history(user).is_empty()) {
+            let name = data.user_name(user);
+            return Err(Error::Usage(format!("user {name:?} has no history: no event of an item that the run knows")));
+        }
+        let (batch, max_len) = (config.eval.batch.min(users.len()), model.window(config.data.max_len, data.longest()));
+        let (padding, reads) = (model.padding(), model.reads());
+        let g = Graph::new();
+        let sizes = Sizes { batch, max_len, targets: 0, padding };
+        let columns = history::History { reads, features: None }.columns(&sizes);
+        declare(&g, &History::of(&Inputs::declare(&g, &columns), false))?;
+        let plan = device.plan(&g, Options::default())?;
+        let mut runner = device.compile(&plan, store, RunOptions::default())?;
+        let spec = EvalSpec { batch, max_len, padding, reads, features: self.features.clone(), ..EvalSpec::default() };
+        let whole = users.iter().map(|&user| (user, data.history(user).len() as u32)).collect();
+        for batch in EvalBatches::recommend(data.clone(), self.split.clone(), whole, spec)?.batches() {
+            batch.columns.write(&mut runner)?;
+            runner.run()?;
+            let results = plan.results.iter().map(|(name, _)| Ok((name.as_str(), runner.read(name)?)));
+            read(&batch, &results.collect::<Result<_>>()?);
+        }
+        Ok(())
+    }
+}
