@@ -30,14 +30,8 @@ pub struct Args {
 }
 
 /// Colours that a terminal has, by interest.
-const COLOURS: [AnsiColor; 6] = [
-    AnsiColor::Blue,
-    AnsiColor::Red,
-    AnsiColor::Green,
-    AnsiColor::Magenta,
-    AnsiColor::Yellow,
-    AnsiColor::Cyan,
-];
+const COLOURS: [AnsiColor; 6] =
+    [AnsiColor::Blue, AnsiColor::Red, AnsiColor::Green, AnsiColor::Magenta, AnsiColor::Yellow, AnsiColor::Cyan];
 
 pub fn run(args: Args) -> Result<()> {
     if args.k == 0 {

@@ -53,7 +53,10 @@ pub fn run(args: Args) -> Result<()> {
         true => {
             let pick = Pick::new(session, store, args.min_events)?;
             let (among, least) = (counted(pick.among, "user"), args.min_events);
-            let _ = writeln!(text, "users    of {among} with at least {least} events, by the mean distance of the centres:");
+            let _ = writeln!(
+                text,
+                "users    of {among} with at least {least} events, by the mean distance of the centres:"
+            );
             for (how, user, distance) in &pick.users {
                 let _ = writeln!(text, "         {how:<9} {} ({distance:.3})", session.data.user_name(*user));
             }
@@ -85,9 +88,10 @@ fn named(opened: &Opened, names: &[String]) -> Result<Vec<u32>> {
         }
     }
     match users.len() {
-        n if n > Map::MOST => {
-            Err(Error::Usage(format!("--users: found {n} users; expected at most {}: one map tells no more apart", Map::MOST)))
-        }
+        n if n > Map::MOST => Err(Error::Usage(format!(
+            "--users: found {n} users; expected at most {}: one map tells no more apart",
+            Map::MOST
+        ))),
         _ => Ok(users),
     }
 }

@@ -56,7 +56,10 @@ impl Opened {
     pub fn descriptions(&self) -> (Option<Descriptions>, String) {
         let Session { config, data, experiment, .. } = &self.session;
         if let Some(world) = &experiment.world {
-            return (Some(Descriptions::of_world(world, data)), "genres of the embedded world; ids are shown".to_string());
+            return (
+                Some(Descriptions::of_world(world, data)),
+                "genres of the embedded world; ids are shown".to_string(),
+            );
         }
         match config.data.descriptions(data) {
             Ok(Some(descriptions)) => {

@@ -191,7 +191,8 @@ fn table(path: &Path) -> Result<HashMap<String, Description>> {
     let find = |usual: &[&str]| column(header.iter().map(String::as_str), usual);
     let (title, genres) = (find(&TITLES), find(&GENRES));
     if title.is_none() && genres.is_none() {
-        let expected = format!("a header with a column of titles ({}) or genres ({})", TITLES.join(", "), GENRES.join(", "));
+        let expected =
+            format!("a header with a column of titles ({}) or genres ({})", TITLES.join(", "), GENRES.join(", "));
         return Err(wrong(&records, 1, expected));
     }
     let mut all = HashMap::new();

@@ -96,7 +96,8 @@ impl Vectors {
     /// A model without interests; a device that fails.
     pub fn interests(session: &Session, store: &Store) -> Result<Vectors> {
         let shown = session.shown(store, &with_history(session))?;
-        let each = || shown.iter().flat_map(|user| user.interests.iter().enumerate().map(move |(k, one)| (user, k, one)));
+        let each =
+            || shown.iter().flat_map(|user| user.interests.iter().enumerate().map(move |(k, one)| (user, k, one)));
         let ids = each().map(|(user, ..)| session.data.user_name(user.user).to_string()).collect();
         let numbers = each().map(|(_, k, _)| k as u32 + 1).collect();
         let weights: Vec<f32> = each().filter_map(|(.., one)| one.weight).collect();
@@ -202,7 +203,8 @@ impl Vectors {
             Cells::Numbers(_) => format!("REQUIRED INT32 {name};"),
             Cells::Reals(_) => format!("REQUIRED FLOAT {name};"),
         });
-        let list = |name| format!("REQUIRED group {name} (LIST) {{ REPEATED group list {{ REQUIRED FLOAT element; }} }}");
+        let list =
+            |name| format!("REQUIRED group {name} (LIST) {{ REPEATED group list {{ REQUIRED FLOAT element; }} }}");
         let fields: String = columns.chain(self.vectors.iter().map(|(name, _)| list(name))).collect();
         let schema = Arc::new(parse_message_type(&format!("message vectors {{ {fields} }}")).expect("a valid schema"));
         let properties = Arc::new(WriterProperties::builder().set_compression(Compression::SNAPPY).build());
@@ -221,7 +223,8 @@ impl Vectors {
                 for (_, cells) in &self.columns {
                     match cells {
                         Cells::Ids(ids) => {
-                            let ids: Vec<ByteArray> = ids[rows.clone()].iter().map(|id| ByteArray::from(&id[..])).collect();
+                            let ids: Vec<ByteArray> =
+                                ids[rows.clone()].iter().map(|id| ByteArray::from(&id[..])).collect();
                             column!(ByteArrayType, &ids, None, None);
                         }
                         Cells::Numbers(numbers) => {

@@ -139,9 +139,8 @@ impl Inspection {
         svg((2 * COLUMN as u32 + 20, height as u32), |canvas| {
             canvas.text((20.0, 28.0), 18.0, BLACK, Anchor::Left, title)?;
             let at = |column: f64, line: usize| (20.0 + column, 62.0 + LINE * line as f64);
-            let heading = |column: f64, line: usize, text: &str| {
-                canvas.text(at(column, line), SIZE, GREY, Anchor::Left, text)
-            };
+            let heading =
+                |column: f64, line: usize, text: &str| canvas.text(at(column, line), SIZE, GREY, Anchor::Left, text);
             heading(0.0, 0, "history, oldest first, by the strongest interest")?;
             for (line, event) in self.history.iter().enumerate() {
                 row(canvas, at(0.0, line + 1), event.interest, &format!("{:.2}", event.attention), &event.item)?;

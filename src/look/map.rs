@@ -169,9 +169,8 @@ impl Map {
                     placed.draw_cloud(canvas, corner, cell, (row, &user.name), k)?;
                 }
             }
-            let close = self.trustworthiness.map(|trust| {
-                format!(" Trustworthiness at {NEIGHBOURS} neighbours: {trust:.3}.")
-            });
+            let close =
+                self.trustworthiness.map(|trust| format!(" Trustworthiness at {NEIGHBOURS} neighbours: {trust:.3}."));
             let caption = [
                 format!(
                     "t-SNE of the items of the histories (small, coloured by the user's strongest interest, larger with its \
@@ -195,13 +194,15 @@ impl Map {
         let outlines = ellipses.iter().flatten().flatten().flatten().copied();
         let all: Vec<Point> = self.points().map(|(.., place)| place).chain(outlines).collect();
         let extent = |of: fn(&Point) -> f64| {
-            let bounds = all.iter().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+            let bounds =
+                all.iter().map(of).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
             ((bounds.0 + bounds.1) / 2.0, bounds.1 - bounds.0)
         };
         let ((x, wide), (y, high)) = (extent(|at| at.0), extent(|at| at.1));
         let scale = (side - 70.0) / wide.max(high).max(f64::MIN_POSITIVE);
         let to = |at: Point| (left + side / 2.0 + scale * (at.0 - x), top + side / 2.0 - scale * (at.1 - y));
-        let corners = [(0.0, 0.0), (side, 0.0), (side, side), (0.0, side), (0.0, 0.0)].map(|(x, y)| (left + x, top + y));
+        let corners =
+            [(0.0, 0.0), (side, 0.0), (side, side), (0.0, side), (0.0, 0.0)].map(|(x, y)| (left + x, top + y));
         corners.windows(2).try_for_each(|pair| canvas.line(pair[0], pair[1], GREY, 1))?;
         for (k, ellipse) in ellipses.iter().flat_map(|of_user| of_user.iter().enumerate()) {
             if let Some(ellipse) = ellipse {

@@ -205,7 +205,8 @@ impl Session {
     /// The rows of `table` that are items, of which the first is row `first`.
     fn rows_of_items(&self, store: &Store, g: &Graph, table: Var, first: usize) -> Result<Rows> {
         g.result("rows", table.slice(0, first, self.data.items()));
-        let mut runner = self.device.compile(&self.device.plan(g, Options::default())?, store, RunOptions::default())?;
+        let mut runner =
+            self.device.compile(&self.device.plan(g, Options::default())?, store, RunOptions::default())?;
         runner.run()?;
         Ok(Rows { width: table.shape().last_dim(), values: runner.read("rows")?.to_f32() })
     }
