@@ -149,11 +149,30 @@ fn judge(
     runner.write_u32("ids", &(0..rows as u32).collect::<Vec<_>>())?;
     runner.write_segments("segments", &s)?;
     runner.run()?;
-    for (name, _) in &results {
+    for (name, _) in results.iter().filter(|(name, _)| *name != "choice") {
         f.judge(&format!("out.{name}"), &runner.read(name)?)?;
     }
+    judge_choice(f, &runner.read("choice")?)?;
     names.iter().try_for_each(|(theirs, _)| {
         let name = format!("g.{theirs}");
         f.judge_gradient(&name, &runner.read(&name)?)
     })
+}
+
+/// The choice is the file's, or an interest whose product with the target is the same but for rounding: a history of one item,
+/// however often, has the same interest K times.
+fn judge_choice(f: &Fixture, got: &Tensor) -> Result<(), Failed> {
+    let ([_, k, dim], targets) = (f.dims("out.interests")?, f.ids("in.pos_item")?);
+    let (interests, items) = (f.get("out.interests")?.to_f64(), f.get("p.item")?.to_f64());
+    let product = |row: usize, k: usize| -> f64 {
+        let (interest, item) = (&interests[k * dim..][..dim], &items[targets.as_u32()[row] as usize * dim..][..dim]);
+        interest.iter().zip(item).map(|(v, e)| v * e).sum()
+    };
+    for (row, (got, want)) in got.to_f64().into_iter().zip(f.get("out.choice")?.to_f64()).enumerate() {
+        let [ours, theirs] = [got, want].map(|choice| product(row, row * k + choice as usize));
+        if got != want && (ours - theirs).abs() > 1e-12 {
+            return Err(format!("out.choice[{row}]: got {got}, want {want}").into());
+        }
+    }
+    Ok(())
 }
