@@ -70,7 +70,7 @@ pub fn trials() -> Vec<Trial> {
 type Handler = fn(&Fixture, &Device) -> Result<(), Failed>;
 
 fn handler(name: &str) -> Option<Handler> {
-    let handlers: [(&str, Handler); 14] = [
+    let handlers: &[(&str, Handler)] = &[
         ("pomrec_", pomrec),
         ("comirec_", golden_interests::comirec),
         ("mind", golden_interests::mind),
@@ -85,8 +85,10 @@ fn handler(name: &str) -> Option<Handler> {
         ("dpcpl_rate", rate),
         ("dpcpl_ebm", behaviour_miner),
         ("dpcpl_pfg", prompt_factor_gate),
+        ("miner", golden_interests::miner),
+        ("pom_miner", golden_interests::miner),
     ];
-    handlers.into_iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| h)
+    handlers.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| *h)
 }
 
 /// The arrays of one file.
@@ -304,7 +306,8 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let (layers, heads, eps) = (number("in.L")? as usize, number("in.H")? as usize, number("in.eps")?);
     let norm = if pre { Norm::Pre } else { Norm::Post };
     // The reference of the published form masks later positions, not padded ones.
-    let encoder = Encoder { norm, dim, layers, heads, inner, dropout: 0.0, causal: true, attend_padding: pre, eps };
+    let encoder = Encoder::new(norm, true, (dim, layers, heads), Some(inner), 0.0)?;
+    let encoder = Encoder { attend_padding: pre, eps, ..encoder };
     let positions = if pre { Positions::All } else { Positions::Last };
     let model =
         SasRec::new(sasrec::Parts { items: rows - 1, max_len: m, encoder, positions, behaviours: 0, hides: false });

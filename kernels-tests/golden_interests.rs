@@ -2,7 +2,7 @@
 
 use crate::golden::{Fixture, inputs, parameters, run};
 use libtest_mimic::Failed;
-use wgrec::data::BatchSpec;
+use wgrec::data::samples::{Batch, Columns};
 use wgrec::device::{Device, RunOptions};
 use wgrec::graph::plan::Options;
 use wgrec::graph::{Graph, Var};
@@ -10,9 +10,10 @@ use wgrec::kernels::interest_scores::InterestChoice;
 use wgrec::models::comirec::{self, ComiRec, Extraction, Variant};
 use wgrec::models::interests::nearest;
 use wgrec::models::mind::{self, Mind};
+use wgrec::models::miner::{self, Miner};
 use wgrec::models::{self, Candidates, Loss, LossKind, Model, Task};
-use wgrec::tensor::segments::Segments;
 use wgrec::tensor::{Spec, Tensor};
+use wgrec::train::step::{StepConfig, TrainStep};
 
 pub fn comirec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let (dim, task) = sizes(f)?;
@@ -21,7 +22,7 @@ pub fn comirec(f: &Fixture, device: &Device) -> Result<(), Failed> {
         let (extractor, rounds) = (Extraction::Routing, rounds(f)?);
         let settings = comirec::Settings { dim, interests, extractor, rounds, ..Default::default() };
         let names = [("item", "item_embedding"), ("maps", "routing.maps")];
-        return judge(f, device, &ComiRec::new(settings, &task), &names, "coupling");
+        return judge(f, device, &ComiRec::new(settings, &task), LossKind::Softmax, &names, "coupling").map(drop);
     }
     let released = f.has("p.b1");
     let [interests, attention_dim] = f.dims("p.w2")?;
@@ -36,7 +37,7 @@ pub fn comirec(f: &Fixture, device: &Device) -> Result<(), Failed> {
         ("b2", "extractor.attention.1.bias"),
     ];
     let names = if released { &names[..] } else { &names[..4] };
-    judge(f, device, &ComiRec::new(settings, &task), names, "attention")
+    judge(f, device, &ComiRec::new(settings, &task), LossKind::Softmax, names, "attention").map(drop)
 }
 
 pub fn mind(f: &Fixture, device: &Device) -> Result<(), Failed> {
@@ -45,7 +46,29 @@ pub fn mind(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let (interests, adaptive, rounds) = (logits.shape[0], number(f, "in.adaptive")? != 0.0, rounds(f)?);
     let settings = mind::Settings { dim, interests, adaptive, rounds, power: None };
     let model = Mind::with_logits(settings, &task, logits);
-    judge(f, device, &model, &[("item", "item_embedding"), ("shared", "routing.map")], "coupling")
+    let names = [("item", "item_embedding"), ("shared", "routing.map")];
+    judge(f, device, &model, LossKind::Softmax, &names, "coupling").map(drop)
+}
+
+/// MINER, and PoM-MINER where the file has prompts.
+pub fn miner(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let (dim, task) = sizes(f)?;
+    let [interests, attention_dim] = f.dims("p.w2")?;
+    let names = [
+        ("item", "item_embedding"),
+        ("pos", "position_embedding"),
+        ("w1", "extractor.attention.0.weight"),
+        ("w2", "extractor.attention.1.weight"),
+        ("prompt", "extractor.prompts"),
+    ];
+    let (names, prompts, dispersion) = match f.has("p.prompt") {
+        true => (&names[..], f.dims::<2>("p.prompt")?[0], number(f, "in.lam_d")?),
+        false => (&names[..4], 0, 0.0),
+    };
+    let disagreement = number(f, "in.lam")?;
+    let settings = miner::Settings { dim, attention_dim, interests, disagreement, prompts, dispersion };
+    let reported = judge(f, device, &Miner::new(settings, &task), LossKind::Bpr, names, "attention")?;
+    reported.judge("cosine", f, "out.mean_cosine")
 }
 
 /// Scores alone, of items that all rows share. A user of fewer interests repeats the first one.
@@ -93,70 +116,100 @@ fn sizes(f: &Fixture) -> Result<(usize, Task), Failed> {
     Ok((dim, Task { items: rows - 1, max_len, ..Task::default() }))
 }
 
-/// A model with the file's parameters, by their names there and ours. `attention`: what the file calls the part of each
-/// position that goes into each interest.
+/// What a training step reported.
+struct Reported(Vec<(String, f64)>);
+
+impl Reported {
+    /// Judges a value by the mean of the file's `name` over rows, by their weights.
+    fn judge(&self, name: &str, f: &Fixture, theirs: &str) -> Result<(), Failed> {
+        let (values, weights) = (f.get(theirs)?.to_f64(), f.get("in.weight")?.to_f64());
+        let want = values.iter().zip(&weights).map(|(v, w)| v * w).sum::<f64>() / weights.iter().sum::<f64>();
+        let (_, got) = self.0.iter().find(|(own, _)| own == name).ok_or_else(|| format!("{name} is not reported"))?;
+        let close = (got - want).abs() <= 1e-5 + 1e-4 * want.abs();
+        if close { Ok(()) } else { Err(format!("{name}: reported {got}, want {want}").into()) }
+    }
+}
+
+/// A model with the file's parameters, by their names there and ours: what it computes, and by the training step its loss and
+/// gradients. `attention`: what the file calls the part of each position that goes into each interest.
 fn judge(
     f: &Fixture,
     device: &Device,
     model: &dyn Model,
+    kind: LossKind,
     names: &[(&str, &str)],
     attention: &str,
-) -> Result<(), Failed> {
+) -> Result<Reported, Failed> {
     let ([b, max_len], [rows, dim]) = (f.dims("in.hist")?, f.dims("p.item")?);
-    let g = Graph::new();
     let params = model.params();
-    let inputs = inputs(&g, &BatchSpec { batch: b, max_len, ..BatchSpec::default() });
-    g.segments("segments", model.item_table(&g), &[inputs.get("history")]);
-    let batch = models::Batch::of(inputs);
+    let ours: Vec<&str> = params.iter().map(|p| p.name.as_str()).collect();
+    if let Some(name) = ours.iter().find(|ours| !names.iter().any(|(_, own)| own == *ours)) {
+        return Err(format!("the file has no {name}").into());
+    }
+    let loss = Loss { kind, ..Loss::default() };
+    let config = StepConfig { batch: b, max_len, negatives: 1, loss, keep_gradients: true, ..StepConfig::default() };
+    let mut store = device.store(&TrainStep::states(params, &config.optimiser))?;
+    for (theirs, ours) in names {
+        params.write(&mut store, ours, &f.get(&format!("p.{theirs}"))?)?;
+    }
+    let spec = config.batches(model);
+    let mut columns = Columns::empty(spec.columns().into());
+    let history = f.ids("in.hist")?;
+    let recency = |(at, &item): (usize, &u32)| if item == 0 { 0 } else { (max_len - at % max_len) as u32 };
+    let recency: Vec<u32> = history.as_u32().iter().enumerate().map(recency).collect();
+    columns.get_mut("history").u32().copy_from_slice(history.as_u32());
+    columns.get_mut("recency").u32().copy_from_slice(&recency);
+    columns.get_mut("positive").u32().copy_from_slice(f.ids("in.pos_item")?.as_u32());
+    if kind.is_sampled() {
+        columns.get_mut("negative").u32().copy_from_slice(f.ids("in.neg_item")?.as_u32());
+    }
+    columns.get_mut("weight").f32().copy_from_slice(&f.get("in.weight")?.to_f32());
+
+    let g = Graph::new();
+    let batch = models::Batch::of(inputs(&g, &spec));
     let shown = model.shown(&g, &batch.history).ok_or("a model of several interests shows them")?;
     let k = shown.vectors.shape()[1];
     // The reference has zeros where a user has fewer interests than K.
     let interests = shown.used.map_or(shown.vectors, |used| shown.vectors * used.reshape([b, k, 1]));
     let target = model.item_table(&g).gather(batch.positive).reshape([b, 1, dim]);
     let numbers = g.constant(Tensor::f32([1, k], (0..k).map(|k| k as f32).collect()));
-    let user = model.scored(&g, &batch);
-    let output = model.output(&g).ok_or("scores are dot products")?;
-    let loss = Loss { kind: LossKind::Softmax, ..Loss::default() }.of_products(user, &output, &batch);
     let scores = Candidates::Shared(g.input("ids", Spec::u32([rows])));
     let mut results = vec![
         ("interests", interests),
-        (attention, shown.attention.ok_or("each interest is of positions")?),
-        ("choice", (nearest((shown.vectors * target).sum(2)) * numbers).sum(1)),
-        ("user", user),
-        ("loss", loss),
+        ("user", model.trained(&g, &batch).rows),
         ("scores", model.scores(&g, model.user(&g, &batch.history), scores)),
     ];
+    // Where the file counts prompts as positions, what is shown has fewer.
+    if f.get(&format!("out.{attention}"))?.shape[1] == max_len {
+        results.push((attention, shown.attention.ok_or("each interest is of positions")?));
+    }
+    if f.has("out.choice") {
+        results.push(("choice", (nearest((shown.vectors * target).sum(2)) * numbers).sum(1)));
+    }
     if f.has("out.n_interests") {
         results.push(("n_interests", shown.used.ok_or("users have different numbers of interests")?.sum(1)));
     }
+    if f.has("out.z") {
+        results.push(("z", shown.weights.ok_or("interests have weights")?));
+    }
     results.iter().for_each(|(name, var)| g.result(name, *var));
-    let vars: Vec<Var> = names.iter().map(|(_, ours)| params.var(&g, ours)).collect();
-    for ((theirs, _), (var, gradient)) in names.iter().zip(vars.iter().zip(g.gradients(loss, &vars)?)) {
-        g.result(&format!("g.{theirs}"), gradient.dense(*var));
-    }
-
-    let mut store = device.store(&params.states())?;
-    for (theirs, ours) in names {
-        params.write(&mut store, ours, &f.get(&format!("p.{theirs}"))?)?;
-    }
     let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
-    let history = f.ids("in.hist")?;
-    let mut s = Segments::default();
-    s.build(&[history.as_u32()], rows);
-    runner.write("history", &history)?;
-    runner.write("positive", &f.ids("in.pos_item")?)?;
-    runner.write("weight", &f.get("in.weight")?)?;
+    columns.write(&mut runner)?;
     runner.write_u32("ids", &(0..rows as u32).collect::<Vec<_>>())?;
-    runner.write_segments("segments", &s)?;
     runner.run()?;
-    for (name, _) in results.iter().filter(|(name, _)| *name != "choice") {
-        f.judge(&format!("out.{name}"), &runner.read(name)?)?;
+    for (name, _) in results {
+        let got = runner.read(name)?;
+        if name == "choice" { judge_choice(f, &got) } else { f.judge(&format!("out.{name}"), &got) }?;
     }
-    judge_choice(f, &runner.read("choice")?)?;
-    names.iter().try_for_each(|(theirs, _)| {
-        let name = format!("g.{theirs}");
-        f.judge_gradient(&name, &runner.read(&name)?)
-    })
+    drop(runner);
+
+    let mut step = TrainStep::new(device, &store, model, &config)?;
+    step.run(&Batch::new(columns, b, &spec.gathered), 0, 1, 0.0)?;
+    f.judge("out.loss", &Tensor::f64([1], vec![step.loss()?]))?;
+    for (theirs, ours) in names {
+        f.judge_gradient(&format!("g.{theirs}"), &step.read(&format!("gradient.{ours}"))?)?;
+    }
+    Ok(Reported(step.reported()?))
 }
 
 /// The choice is the file's, or an interest whose product with the target is the same but for rounding: a history of one item,

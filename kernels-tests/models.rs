@@ -17,7 +17,7 @@ use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::pretext::PretextTask;
 use wgrec::models::{FeatureCounts, Task, bert4rec, caser, dpcpl, fmlp, gru4rec, mind, npe, sasrec, spec, stamp};
-use wgrec::models::{History, Loss, LossKind, Model, Views, fpmc, hgn};
+use wgrec::models::{History, Loss, LossKind, Model, Views, fpmc, hgn, miner};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::{Init, Params};
 use wgrec::optim::Adam;
@@ -36,8 +36,8 @@ const M: usize = 7;
 type Make = fn() -> Box<dyn Model>;
 
 fn encoder(norm: Norm, causal: bool) -> Encoder {
-    let eps = 1e-8;
-    Encoder { norm, dim: 12, layers: 2, heads: 2, inner: 9, dropout: 0.2, causal, attend_padding: false, eps }
+    let inner = Some(9);
+    Encoder { eps: 1e-8, ..Encoder::new(norm, causal, (12, 2, 2), inner, 0.2).expect("heads that divide the width") }
 }
 
 const BEHAVIOURS: usize = 3;
@@ -116,6 +116,10 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         let (dim, attention_dim, interests) = (12, 5, 3);
         Box::new(PomRec::new(Settings { dim, attention_dim, interests, prompts, dispersion, variant }, &task()))
     }
+    fn miner(prompts: usize, dispersion: f64) -> Box<dyn Model> {
+        let settings = miner::Settings { dim: 12, attention_dim: 5, interests: 3, disagreement: 0.8, prompts, dispersion };
+        Box::new(miner::Miner::new(settings, &task()))
+    }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
         Box::new(sasrec::SasRec::new(sasrec::Parts { items, max_len, encoder, positions, behaviours: 0, hides: false }))
@@ -149,6 +153,8 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("mind", LossKind::Softmax, || mind(|_| {})),
         ("mind_all", LossKind::Bpr, || mind(|c| (c.adaptive, c.interests) = (false, 9))),
         ("mind_soft", LossKind::Softmax, || mind(|c| c.power = Some(2.0))),
+        ("miner", LossKind::Bpr, || miner(0, 0.0)),
+        ("pom_miner", LossKind::Bce, || miner(2, 3.0)),
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
         ("sasrec_post", LossKind::Softmax, || sasrec(Norm::Post, Positions::All)),
         ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),

@@ -50,6 +50,10 @@ impl Model for Cosine {
         self.0.item_table(graph)
     }
 
+    fn second_table<'g>(&self, graph: &'g Graph) -> Option<Var<'g>> {
+        self.0.second_table(graph)
+    }
+
     fn table<'g>(&self, graph: &'g Graph, column: &str) -> Option<Var<'g>> {
         self.0.table(graph, column)
     }

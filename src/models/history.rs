@@ -78,6 +78,12 @@ impl<'g> History<'g> {
         table.gather(self.items) * self.items.nonzero().reshape([b, m, 1])
     }
 
+    /// As [`History::embed`], with the rows of `positions` \[M, d\] added.
+    pub fn embed_with(&self, table: Var<'g>, positions: Var<'g>) -> Var<'g> {
+        let [b, m] = [self.items.shape()[0], self.items.shape()[1]];
+        (table.gather(self.items) + positions) * self.items.nonzero().reshape([b, m, 1])
+    }
+
     /// The row of `user_embedding` of each user, 0 where the user is unknown: \[B, d\].
     ///
     /// # Panics

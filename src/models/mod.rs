@@ -32,6 +32,7 @@ models! {
     pomrec,
     comirec,
     mind,
+    miner,
     dpcpl,
     sasrec,
     gru4rec,
@@ -117,6 +118,11 @@ pub trait Model: Send + Sync {
     /// The table that histories are gathered from, \[items + 1, d\], or one more where items are hidden; row 0 is
     /// padding.
     fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g>;
+
+    /// Another table with a row for each item that histories are gathered from.
+    fn second_table<'g>(&self, _graph: &'g Graph) -> Option<Var<'g>> {
+        None
+    }
 
     /// The table whose rows the values of a batch's column are, where the model gathers them. Its gradient is then computed
     /// by sorted segments; the gradient of any other table that rows are gathered from is dense, and the table has at most 64

@@ -157,13 +157,11 @@ impl PomRec {
 
     /// Embedded histories with positions, zero where padded: \[B, M, d\].
     fn embed<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let [b, m] = [history.items.shape()[0], history.items.shape()[1]];
-        let items = self.item_table(g).gather(history.items);
-        let table = self.params.var(g, "position_embedding");
+        let [items, positions] = [self.item_table(g), self.params.var(g, "position_embedding")];
         if self.released() {
-            items + table.gather(history.recency)
+            items.gather(history.items) + positions.gather(history.recency)
         } else {
-            (items + table) * history.items.nonzero().reshape([b, m, 1])
+            history.embed_with(items, positions)
         }
     }
 
@@ -219,19 +217,13 @@ impl Model for PomRec {
         let b = h.shape()[0];
         weights.matmul(interests).reshape([b, self.settings.dim])
     }
+
     fn shown<'g>(&self, g: &'g Graph, history: &History<'g>) -> Option<Interests<'g>> {
-        let [b, m, k] = [history.items.shape()[0], history.items.shape()[1], self.settings.interests];
-        let (h, lambda) = (self.embed(g, history), self.settings.dispersion);
-        let weights = self.weights(g, h, history).reshape([b, k]);
-        let [h, a] = self.extractor.attend(&self.params, g, h, history);
-        let [centres, deviations] = Extractor::moments(a, h);
-        Some(Interests {
-            vectors: Extractor::interests(a, h, lambda),
-            weights: Some(weights),
-            centres,
-            dispersions: (lambda != 0.0).then_some(deviations),
-            attention: Some(self.extractor.prompts.without(a, m)),
-            used: None,
-        })
+        let h = self.embed(g, history);
+        let weights = self.weights(g, h, history).reshape([h.shape()[0], self.settings.interests]);
+        let Module { prompts, .. } = &self.extractor;
+        let attended = self.extractor.attend(&self.params, g, h, history);
+        let extracted = Interests::extracted(attended, prompts, history, self.settings.dispersion);
+        Some(Interests { weights: Some(weights), ..extracted })
     }
 }

@@ -1,6 +1,8 @@
 //! What a model can show of a user: its interests, with the positions of the history that each comes from.
 
+use super::History;
 use crate::graph::Var;
+use crate::nn::extractor::{Extractor, Prompts};
 
 /// The interests of each user of a batch.
 ///
@@ -27,5 +29,16 @@ impl<'g> Interests<'g> {
     /// Interests of which the best counts, and no more.
     pub fn best(vectors: Var<'g>, centres: Var<'g>) -> Interests<'g> {
         Interests { vectors, weights: None, centres, dispersions: None, attention: None, used: None }
+    }
+
+    /// The interests that an [`Extractor`] makes of `h` \[B, T, d\], a history with `prompts`, by its attention `a` \[B, T, K\],
+    /// without weights.
+    pub fn extracted([h, a]: [Var<'g>; 2], prompts: &Prompts, history: &History<'g>, dispersion: f64) -> Interests<'g> {
+        let [centres, deviations] = Extractor::moments(a, h);
+        Interests {
+            dispersions: (dispersion != 0.0).then_some(deviations),
+            attention: Some(prompts.without(a, history.items.shape()[1])),
+            ..Interests::best(Extractor::interests(a, h, dispersion), centres)
+        }
     }
 }

@@ -23,6 +23,14 @@ pub enum Norm {
     Post,
 }
 
+/// The activation inside a feed-forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Inner {
+    Relu,
+    Gelu,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Encoder {
     pub norm: Norm,
@@ -37,6 +45,10 @@ pub struct Encoder {
     pub causal: bool,
     /// Padded positions are attended to as well, as one published implementation has it.
     pub attend_padding: bool,
+    /// Inside the feed-forward.
+    pub activation: Inner,
+    /// Whether a linear map follows the heads of an attention.
+    pub output: bool,
     pub eps: f64,
 }
 
@@ -62,9 +74,12 @@ impl Encoder {
                 "model.heads: found {heads} of width {head}; expected heads of at most {widest}: {least} or more of them"
             )));
         }
-        let (usual, eps) = if norm == Norm::Pre { (dim, 1e-8) } else { (4 * dim, 1e-12) };
-        let inner = inner.unwrap_or(usual);
-        Ok(Encoder { norm, dim, layers, heads, inner, dropout, causal, attend_padding: false, eps })
+        let (usual, activation, eps) = match norm {
+            Norm::Pre => (dim, Inner::Relu, 1e-8),
+            Norm::Post => (4 * dim, Inner::Gelu, 1e-12),
+        };
+        let (inner, attend_padding, output) = (inner.unwrap_or(usual), false, true);
+        Ok(Encoder { norm, dim, layers, heads, inner, dropout, causal, attend_padding, activation, output, eps })
     }
 
     /// Declares the parameters, `encoder.*`.
@@ -77,10 +92,10 @@ impl Encoder {
     /// Declares only the parameters of block `l`.
     pub fn declare_block(&self, l: usize, params: &mut Params, init: Init) {
         let d = self.dim;
-        let parts = [("query", d, d), ("key", d, d), ("value", d, d), ("output", d, d)];
-        let attention = parts.map(|(part, out, width)| (format!("attention.{part}"), out, width));
+        let parts = if self.output { &["query", "key", "value", "output"][..] } else { &["query", "key", "value"] };
+        let attention = parts.iter().map(|part| (format!("attention.{part}"), d, d));
         let inner = [("feed_forward.0".to_string(), self.inner, d), ("feed_forward.1".to_string(), d, self.inner)];
-        for (part, out, width) in attention.into_iter().chain(inner) {
+        for (part, out, width) in attention.chain(inner) {
             params.add(&format!("encoder.{l}.{part}.weight"), [out, width], init);
             params.add(&format!("encoder.{l}.{part}.bias"), [out], Init::Constant(0.0));
         }
@@ -184,6 +199,15 @@ impl<'g> Traced<'_, 'g> {
         x.linear(self.param(&format!("{name}.weight")), Some(self.param(&format!("{name}.bias"))), activation)
     }
 
+    /// The hidden layer of block `l`'s feed-forward.
+    fn hidden(&self, l: usize, x: Var<'g>) -> Var<'g> {
+        let linear = |activation| self.linear(x, &format!("{l}.feed_forward.0"), activation);
+        match self.encoder.activation {
+            Inner::Relu => linear(Activation::Relu),
+            Inner::Gelu => linear(Activation::None).gelu(),
+        }
+    }
+
     fn norm(&self, x: Var<'g>, name: &str) -> Var<'g> {
         let (gain, bias) = (self.param(&format!("{name}.gain")), self.param(&format!("{name}.bias")));
         self.g.scope(name, || x.layer_norm(gain, bias, self.encoder.eps))
@@ -210,7 +234,8 @@ impl<'g> Traced<'_, 'g> {
         } else {
             self.g.scope(&scope, || self.one_query(l, q, to, keep))
         };
-        linear(self.wanted(l, y), "output")
+        let y = self.wanted(l, y);
+        if self.encoder.output { linear(y, "output") } else { y }
     }
 
     /// Attention of one query q \[B, 1, d\] a history x \[B, M, d\], whose kept positions it sees. No keys and values are
@@ -246,8 +271,7 @@ impl<'g> Traced<'_, 'g> {
             let real = self.wanted(l, self.asked(l, real));
             let q = self.norm(self.asked(l, x), &format!("{l}.attention_norm"));
             x = self.add_norm(self.wanted(l, q), self.attention(l, q, x, keep), &format!("{l}.feed_forward_norm"));
-            let inner = self.linear(x, &format!("{l}.feed_forward.0"), Activation::Relu);
-            let inner = self.drop(inner, &format!("{l}.feed_forward.inner"));
+            let inner = self.drop(self.hidden(l, x), &format!("{l}.feed_forward.inner"));
             let y = self.linear(inner, &format!("{l}.feed_forward.1"), Activation::None);
             x = (x + self.drop(y, &format!("{l}.feed_forward"))) * real;
         }
@@ -265,8 +289,7 @@ impl<'g> Traced<'_, 'g> {
     fn post_block(&self, l: usize, x: Var<'g>, keep: Var<'g>) -> Var<'g> {
         let q = self.asked(l, x);
         let x = self.add_norm(self.wanted(l, q), self.attention(l, q, x, keep), &format!("{l}.attention_norm"));
-        let inner = self.linear(x, &format!("{l}.feed_forward.0"), Activation::None).gelu();
-        let y = self.linear(inner, &format!("{l}.feed_forward.1"), Activation::None);
+        let y = self.linear(self.hidden(l, x), &format!("{l}.feed_forward.1"), Activation::None);
         self.add_norm(x, y, &format!("{l}.feed_forward_norm"))
     }
 

@@ -164,6 +164,9 @@ impl TrainStep {
         if let (Some(Output { table, bias: Some(bias), .. }), true) = (&output, loss.kind.gathers()) {
             g.segments_as(*table, *bias);
         }
+        if let Some(second) = model.second_table(g) {
+            g.segments_as(model.item_table(g), second);
+        }
         let Trained { rows, terms, reported } = model.trained(g, &batch);
         let items = model.item_table(g).shape()[0] - 1 - model.hides() as usize;
         let score = |rows, candidates| model.scores(g, rows, candidates);

@@ -70,17 +70,7 @@ pub struct Sized {
 /// SASRec of width 64 in two blocks, with a target among `items` at every position of `samples` windows of `max_len`. Sampled
 /// softmax has 256 negatives that a batch shares, and Adam touches only the rows that a step reads.
 pub fn sized(device: &Device, items: usize, samples: usize, max_len: usize, kind: LossKind) -> Result<Sized> {
-    let encoder = Encoder {
-        norm: Norm::Pre,
-        dim: 64,
-        layers: 2,
-        heads: 1,
-        inner: 64,
-        dropout: 0.2,
-        causal: true,
-        attend_padding: false,
-        eps: 1e-8,
-    };
+    let encoder = Encoder::new(Norm::Pre, true, (64, 2, 1), None, 0.2)?;
     let model = SasRec::new(Parts { items, max_len, encoder, positions: Positions::All, behaviours: 0, hides: false });
     let sampled = kind == LossKind::SampledSoftmax;
     let (negatives, log_q) = if sampled { (256, Some(log_chances(&vec![1; items + 1], 0.0))) } else { (0, None) };
