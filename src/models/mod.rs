@@ -33,6 +33,7 @@ models! {
     comirec,
     mind,
     miner,
+    timirec,
     dpcpl,
     sasrec,
     gru4rec,
