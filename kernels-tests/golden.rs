@@ -71,6 +71,7 @@ type Handler = fn(&Fixture, &Device) -> Result<(), Failed>;
 
 fn handler(name: &str) -> Option<Handler> {
     let handlers: &[(&str, Handler)] = &[
+    let handlers: [(&str, Handler); 16] = [
         ("pomrec_", pomrec),
         ("comirec_", golden_interests::comirec),
         ("mind", golden_interests::mind),
@@ -87,6 +88,7 @@ fn handler(name: &str) -> Option<Handler> {
         ("dpcpl_pfg", prompt_factor_gate),
         ("miner", golden_interests::miner),
         ("pom_miner", golden_interests::miner),
+        ("timirec", golden_interests::timirec),
     ];
     handlers.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| *h)
 }

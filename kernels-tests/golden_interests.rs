@@ -11,6 +11,8 @@ use wgrec::models::comirec::{self, ComiRec, Extraction, Variant};
 use wgrec::models::interests::nearest;
 use wgrec::models::mind::{self, Mind};
 use wgrec::models::miner::{self, Miner};
+use wgrec::models::spec::Settings;
+use wgrec::models::timirec;
 use wgrec::models::{self, Candidates, Loss, LossKind, Model, Task};
 use wgrec::tensor::{Spec, Tensor};
 use wgrec::train::step::{StepConfig, TrainStep};
@@ -68,7 +70,7 @@ pub fn miner(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let disagreement = number(f, "in.lam")?;
     let settings = miner::Settings { dim, attention_dim, interests, disagreement, prompts, dispersion };
     let reported = judge(f, device, &Miner::new(settings, &task), LossKind::Bpr, names, "attention")?;
-    reported.judge("cosine", f, "out.mean_cosine")
+    reported.judge("cosine", f, "out.mean_cosine", 1.0)
 }
 
 /// Scores alone, of items that all rows share. A user of fewer interests repeats the first one.
@@ -116,14 +118,57 @@ fn sizes(f: &Fixture) -> Result<(usize, Task), Failed> {
     Ok((dim, Task { items: rows - 1, max_len, ..Task::default() }))
 }
 
+/// The second phase of TiMiRec.
+pub fn timirec(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let (dim, task) = sizes(f)?;
+    let [interests, attention_dim] = f.dims("p.w2")?;
+    let temperature = number(f, "in.tau")?;
+    let settings =
+        timirec::Settings { dim, attention_dim, interests, layers: 1, temperature, ..timirec::Settings::default() };
+    let phase = settings.phases(false)?.pop().ok_or("a training has a phase")?;
+    let model = settings.build(&Task { phase, ..task })?;
+    let names = [
+        ("item", "item_embedding"),
+        ("pos", "position_embedding"),
+        ("wq", "encoder.0.attention.query.weight"),
+        ("bq", "encoder.0.attention.query.bias"),
+        ("wk", "encoder.0.attention.key.weight"),
+        ("bk", "encoder.0.attention.key.bias"),
+        ("wv", "encoder.0.attention.value.weight"),
+        ("bv", "encoder.0.attention.value.bias"),
+        ("ln1.g", "encoder.0.attention_norm.gain"),
+        ("ln1.b", "encoder.0.attention_norm.bias"),
+        ("fw1", "encoder.0.feed_forward.0.weight"),
+        ("fb1", "encoder.0.feed_forward.0.bias"),
+        ("fw2", "encoder.0.feed_forward.1.weight"),
+        ("fb2", "encoder.0.feed_forward.1.bias"),
+        ("ln2.g", "encoder.0.feed_forward_norm.gain"),
+        ("ln2.b", "encoder.0.feed_forward_norm.bias"),
+        ("w1", "extractor.attention.0.weight"),
+        ("b1", "extractor.attention.0.bias"),
+        ("w2", "extractor.attention.1.weight"),
+        ("b2", "extractor.attention.1.bias"),
+        ("item_gru", "predictor.item_embedding"),
+        ("w_ih", "predictor.gru.input.weight"),
+        ("b_ih", "predictor.gru.input.bias"),
+        ("w_hh", "predictor.gru.state.weight"),
+        ("b_hh", "predictor.gru.state.bias"),
+        ("proj.w", "predictor.layers.0.weight"),
+        ("proj.b", "predictor.layers.0.bias"),
+    ];
+    let reported = judge(f, device, &*model, LossKind::Bpr, &names, "attention")?;
+    reported.judge("distillation", f, "out.kl", temperature * temperature)
+}
+
 /// What a training step reported.
 struct Reported(Vec<(String, f64)>);
 
 impl Reported {
-    /// Judges a value by the mean of the file's `name` over rows, by their weights.
-    fn judge(&self, name: &str, f: &Fixture, theirs: &str) -> Result<(), Failed> {
+    /// Judges a value by `factor` times the mean of the file's `theirs` over rows, by their weights.
+    fn judge(&self, name: &str, f: &Fixture, theirs: &str, factor: f64) -> Result<(), Failed> {
         let (values, weights) = (f.get(theirs)?.to_f64(), f.get("in.weight")?.to_f64());
-        let want = values.iter().zip(&weights).map(|(v, w)| v * w).sum::<f64>() / weights.iter().sum::<f64>();
+        let mean = values.iter().zip(&weights).map(|(v, w)| v * w).sum::<f64>() / weights.iter().sum::<f64>();
+        let want = factor * mean;
         let (_, got) = self.0.iter().find(|(own, _)| own == name).ok_or_else(|| format!("{name} is not reported"))?;
         let close = (got - want).abs() <= 1e-5 + 1e-4 * want.abs();
         if close { Ok(()) } else { Err(format!("{name}: reported {got}, want {want}").into()) }

@@ -17,7 +17,7 @@ use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::pretext::PretextTask;
 use wgrec::models::{FeatureCounts, Task, bert4rec, caser, dpcpl, fmlp, gru4rec, mind, npe, sasrec, spec, stamp};
-use wgrec::models::{History, Loss, LossKind, Model, Views, fpmc, hgn, miner};
+use wgrec::models::{History, Loss, LossKind, Model, Views, fpmc, hgn, miner, timirec};
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::{Init, Params};
 use wgrec::optim::Adam;
@@ -70,6 +70,13 @@ fn dpcpl(phase: usize, change: impl FnOnce(&mut dpcpl::Settings)) -> Box<dyn Mod
     let mut settings = small_dpcpl();
     change(&mut settings);
     behavioural(settings, BEHAVIOURS, phase)
+}
+
+/// A small TiMiRec in one of its phases, its settings changed.
+fn timirec(phase: usize, change: impl FnOnce(&mut timirec::Settings)) -> Box<dyn Model> {
+    let mut settings = timirec::Settings { dim: 12, heads: 2, attention_dim: 5, interests: 3, dropout: 0.1, ..Default::default() };
+    change(&mut settings);
+    behavioural(settings, 0, phase)
 }
 
 /// A small SASRec that reads behaviours.
@@ -155,6 +162,11 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("mind_soft", LossKind::Softmax, || mind(|c| c.power = Some(2.0))),
         ("miner", LossKind::Bpr, || miner(0, 0.0)),
         ("pom_miner", LossKind::Bce, || miner(2, 3.0)),
+        ("timirec", LossKind::Bpr, || timirec(TUNE, |_| {})),
+        ("timirec_pretrain", LossKind::Bpr, || timirec(PRETRAIN, |_| {})),
+        ("pom_timirec", LossKind::Softmax, || {
+            timirec(TUNE, |c| (c.prompts, c.dispersion, c.tables, c.blocks) = (2, 3.0, 1, 2))
+        }),
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
         ("sasrec_post", LossKind::Softmax, || sasrec(Norm::Post, Positions::All)),
         ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),

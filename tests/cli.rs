@@ -449,7 +449,7 @@ fn wrong_settings_are_refused_and_leave_nothing() {
     }
     // Before any data is read.
     let error = bench.refuses(&small("pomerc", "runs/new", &["--data=none.csv"]));
-    assert!(error.contains("no model is called \"pomerc\"; expected one of pomrec, dpcpl, sasrec"), "{error}");
+    assert!(error.contains("no model is called \"pomerc\"; expected one of pomrec, comirec, mind"), "{error}");
     assert!(error.contains("did you mean pomrec?"), "{error}");
     assert!(!bench.path("runs").exists());
 }

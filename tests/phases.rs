@@ -1,5 +1,10 @@
-//! Phases that no model has yet: a training that takes parameters from a run on other data.
+//! Phases that no model has yet: a training that takes parameters from a run on other data. And those of TiMiRec, which learn from
+//! the same events.
 
+mod program;
+
+use program::Bench;
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -110,4 +115,51 @@ fn what_is_not_there_or_does_not_fit_is_refused_before_the_training() {
     refuses(&wider, "model.dim is 8 in ");
     std::fs::remove_file(first.path().join("train.json")).unwrap();
     refuses(&from(first.path()), "the phase train has not come to its end here (there is no train.json)");
+}
+
+/// A run's tensors by name, as its checkpoint has them.
+fn checkpoint(bench: &Bench, run: &str) -> Vec<(String, Vec<u8>)> {
+    let bytes = std::fs::read(bench.path(run).join("checkpoint/last.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut all: Vec<_> = tensors.iter().map(|(name, view)| (name.to_string(), view.data().to_vec())).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn the_second_phase_of_timirec_resumes_to_the_same_bits() {
+    let bench = Bench::new();
+    let steps = |steps: &'static str| [steps, "--set=train.checkpoint_seconds=0"];
+    bench.train("timirec", "whole", &steps("--set=phase.tune.max_steps=30"));
+    bench.train("timirec", "later", &steps("--set=phase.tune.max_steps=17"));
+    assert!(checkpoint(&bench, "whole") != checkpoint(&bench, "later"));
+    bench.train("timirec", "later", &[&steps("--set=phase.tune.max_steps=30")[..], &["--resume"]].concat());
+    assert!(checkpoint(&bench, "whole") == checkpoint(&bench, "later"));
+    assert!(bench.lines("whole").iter().all(|line| line["distillation"].as_f64() >= Some(0.0)));
+}
+
+#[test]
+fn interests_alone_rank_and_are_taken_with_their_settings() {
+    let bench = Bench::new();
+    let first = ["--set=phases=[\"pretrain\"]", "--set=model.prompts=2", "--set=model.dispersion=3"];
+    bench.train("timirec", "first", &first);
+    assert!(!bench.path("first/model.safetensors").exists());
+    bench.ok(&["eval", "--run=first"]);
+    bench.ok(&["recommend", "--run=first", "--output=recs.csv"]);
+    let second = |more: &[&'static str]| {
+        let pom = ["--from=first", "--set=model.prompts=2", "--set=model.dispersion=3", "--set=train.max_steps=3"];
+        program::small("timirec", "second", &[&pom, more].concat())
+    };
+    for (setting, expected) in [
+        ("--set=model.interests=3", "model.interests is 2 in first, whose phase pretrain is taken, not 3"),
+        ("--set=model.prompts=1", "model.prompts is 2 in first"),
+        ("--set=model.blocks=2", "model.blocks is 1 in first"),
+    ] {
+        let error = bench.refuses(&second(&[setting]));
+        assert!(error.contains(expected), "{error}");
+    }
+    // What only the second phase reads.
+    let free = ["--set=model.tables=1", "--set=model.layers=3", "--set=model.dropout=0.2", "--set=model.temperature=1"];
+    bench.ok(&second(&free));
+    bench.ok(&["eval", "--run=second"]);
 }

@@ -81,6 +81,8 @@ fn a_history_gives_the_lists_of_a_known_user() {
         ("pop", "pop", &[][..]),
         ("ease", "ease", &[]),
         ("pomrec", "pomrec", &[]),
+        ("miner", "miner", &[]),
+        ("timirec", "timirec", &[]),
         ("sasrec", "sasrec", &["--set=data.ties=random"]),
         ("gru4rec", "gru4rec", &["--set=data.dedup=pair"]),
         ("bert4rec", "bert4rec", &["--set=data.min_item=50"]),
