@@ -71,7 +71,6 @@ type Handler = fn(&Fixture, &Device) -> Result<(), Failed>;
 
 fn handler(name: &str) -> Option<Handler> {
     let handlers: &[(&str, Handler)] = &[
-    let handlers: [(&str, Handler); 16] = [
         ("pomrec_", pomrec),
         ("comirec_", golden_interests::comirec),
         ("mind", golden_interests::mind),

@@ -74,7 +74,8 @@ fn dpcpl(phase: usize, change: impl FnOnce(&mut dpcpl::Settings)) -> Box<dyn Mod
 
 /// A small TiMiRec in one of its phases, its settings changed.
 fn timirec(phase: usize, change: impl FnOnce(&mut timirec::Settings)) -> Box<dyn Model> {
-    let mut settings = timirec::Settings { dim: 12, heads: 2, attention_dim: 5, interests: 3, dropout: 0.1, ..Default::default() };
+    let mut settings =
+        timirec::Settings { dim: 12, heads: 2, attention_dim: 5, interests: 3, dropout: 0.1, ..Default::default() };
     change(&mut settings);
     behavioural(settings, 0, phase)
 }
@@ -124,7 +125,8 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         Box::new(PomRec::new(Settings { dim, attention_dim, interests, prompts, dispersion, variant }, &task()))
     }
     fn miner(prompts: usize, dispersion: f64) -> Box<dyn Model> {
-        let settings = miner::Settings { dim: 12, attention_dim: 5, interests: 3, disagreement: 0.8, prompts, dispersion };
+        let settings =
+            miner::Settings { dim: 12, attention_dim: 5, interests: 3, disagreement: 0.8, prompts, dispersion };
         Box::new(miner::Miner::new(settings, &task()))
     }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {

@@ -275,8 +275,7 @@ impl Model for TiMiRec {
     }
 
     fn shown<'g>(&self, g: &'g Graph, history: &History<'g>) -> Option<Interests<'g>> {
-        let extracted =
-            Interests::extracted(self.attend(g, history), &self.prompts, history, self.settings.dispersion);
+        let extracted = Interests::extracted(self.attend(g, history), &self.prompts, history, self.settings.dispersion);
         let weights = self.predictor.as_ref().map(|predictor| self.logits(predictor, g, history).softmax(1, None));
         Some(Interests { weights, ..extracted })
     }
