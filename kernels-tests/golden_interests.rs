@@ -246,7 +246,6 @@ fn judge(
         let got = runner.read(name)?;
         if name == "choice" { judge_choice(f, &got) } else { f.judge(&format!("out.{name}"), &got) }?;
     }
-    drop(runner);
 
     let mut step = TrainStep::new(device, &store, model, &config)?;
     step.run(&Batch::new(columns, b, &spec.gathered), 0, 1, 0.0)?;
