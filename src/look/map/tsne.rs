@@ -71,3 +71,71 @@ pub(super) fn trustworthiness(points: &[&[f32]], places: &[Point], k: usize) -> 
     }
     Some(1.0 - 2.0 * cost as f64 / (n * k * (2 * n - 3 * k - 1)) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::philox::Stream;
+
+    /// Points around `centres` centres, in 8 dimensions.
+    fn clusters(n: usize, centres: usize) -> Vec<Vec<f32>> {
+        let mut stream = Stream::new(3, "points", 0);
+        let centres: Vec<Vec<f64>> = (0..centres).map(|_| (0..8).map(|_| 4.0 * stream.normal()).collect()).collect();
+        let mut point = |i: usize| centres[i % centres.len()].iter().map(|x| (x + stream.normal()) as f32).collect();
+        (0..n).map(&mut point).collect()
+    }
+
+    fn borrowed(points: &[Vec<f32>]) -> Vec<&[f32]> {
+        points.iter().map(Vec::as_slice).collect()
+    }
+
+    #[test]
+    fn clusters_stay_together() {
+        let points = clusters(120, 4);
+        let points = borrowed(&points);
+        let places = embed(&points).unwrap();
+        assert!(places.iter().all(|at| at.0.is_finite() && at.1.is_finite()));
+        let trust = trustworthiness(&points, &places, 10).unwrap();
+        assert!(trust > 0.95, "{trust}");
+        let far = |i: usize, j: usize| (places[i].0 - places[j].0).hypot(places[i].1 - places[j].1);
+        for i in 0..120 {
+            let nearest = (0..120).filter(|&j| j != i).min_by(|&a, &b| far(i, a).total_cmp(&far(i, b))).unwrap();
+            assert_eq!(nearest % 4, i % 4, "the nearest of {i} is {nearest}");
+        }
+        assert_eq!(embed(&points).unwrap(), places);
+    }
+
+    #[test]
+    fn few_points_and_equal_ones() {
+        let points = clusters(3, 3);
+        let points = borrowed(&points);
+        let places = embed(&points).unwrap();
+        for (i, j) in [(0, 1), (0, 2), (1, 2)] {
+            let apart = (places[i].0 - places[j].0).hypot(places[i].1 - places[j].1);
+            assert!((apart - super::super::distance(points[i], points[j])).abs() < 1e-5);
+        }
+        for n in [1, 2, 4, 5, 11, 40] {
+            let same = vec![vec![0.5f32; 8]; n];
+            let places = embed(&borrowed(&same)).unwrap();
+            assert!(places.len() == n && places.iter().all(|at| at.0.is_finite() && at.1.is_finite()), "{n}");
+            let line: Vec<Vec<f32>> = (0..n).map(|i| vec![i as f32]).collect();
+            assert_eq!(embed(&borrowed(&line)).unwrap().len(), n);
+        }
+    }
+
+    /// Points on a line, and a map in which one went to the other end.
+    #[test]
+    fn trust_is_lost_by_ranks() {
+        let line: Vec<Vec<f32>> = (0..9).map(|i| vec![(i * i) as f32]).collect();
+        let points = borrowed(&line);
+        let mut places: Vec<Point> = (0..9).map(|i| ((i * i) as f64, 0.0)).collect();
+        assert_eq!(trustworthiness(&points, &places, 4), Some(1.0));
+        assert_eq!(trustworthiness(&points, &places, 5), None);
+        places[0].0 = 100.0;
+        // By hand, k = 2: the nearest of 0 become 8 and 7, of ranks 8 and 7. Point 1 loses 0 and takes 3, of rank 3, and so does 2.
+        // All others keep their neighbours.
+        let cost = (8 - 2) + (7 - 2) + (3 - 2) + (3 - 2);
+        let want = 1.0 - 2.0 * cost as f64 / (9 * 2 * (2 * 9 - 3 * 2 - 1)) as f64;
+        assert_eq!(trustworthiness(&points, &places, 2), Some(want));
+    }
+}
