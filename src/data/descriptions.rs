@@ -232,7 +232,9 @@ fn attributes(path: &Path) -> Result<HashMap<String, Description>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::DataConfig;
     use crate::data::dataset::tests::dataset;
+    use crate::data::synth::WorldConfig;
 
     fn of(name: &str, contents: &[u8]) -> Result<HashMap<String, Description>> {
         let folder = tempfile::tempdir().unwrap();
@@ -296,6 +298,18 @@ mod tests {
         assert!(blank.contains("x.item:1: found blank lines alone; expected a header"), "{blank}");
         for name in ["movies.csv", "items.csv"] {
             assert!(wrong(name, b"a,b\n").contains("a header with a column of titles (title, "), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_world_has_genres() {
+        let config = WorldConfig { users: 30, ..WorldConfig::default() };
+        let (data, world, _) = DataConfig::default().load_world(&config, 5).unwrap();
+        let described = Descriptions::of_world(&world, &data);
+        for item in 1..=data.items() as u32 {
+            let number: usize = data.item_name(item).parse().unwrap();
+            let genre = format!("genre {}", 1 + world.items[number - 1].cluster % config.groups);
+            assert_eq!(described.of(item), &Description { title: None, genres: vec![genre] });
         }
     }
 
