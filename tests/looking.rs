@@ -13,7 +13,8 @@ use wgrec::data::{Columns, HistoryFile, SkipBad};
 use wgrec::look::Pick;
 use wgrec::train::{RunFolder, Session};
 
-const TITLED: [&str; 4] = ["i1,Alien & Aliens,Horror|Sci-Fi", "i2,\"<b>\u{c9}toile</b>\",Drama", "i3,Heat\u{1b}[31m,Crime", "i4,,Drama"];
+const TITLED: [&str; 4] =
+    ["i1,Alien & Aliens,Horror|Sci-Fi", "i2,\"<b>\u{c9}toile</b>\",Drama", "i3,Heat\u{1b}[31m,Crime", "i4,,Drama"];
 
 /// A row of vectors: ids and numbers by column, and the vector.
 struct Row {
@@ -92,7 +93,8 @@ fn exported_vectors_make_the_scores() {
         let best = ["comirec", "mind"].contains(&model);
         for (user, item) in users.iter().flat_map(|user| items.iter().map(move |item| (user, item))) {
             let parts = user.vector.chunks(item.vector.len()).map(|part| dot(part, &item.vector));
-            let (score, want) = (parts.fold(f32::NEG_INFINITY, f32::max) + item.number("bias"), of(user.id("user"), item));
+            let (score, want) =
+                (parts.fold(f32::NEG_INFINITY, f32::max) + item.number("bias"), of(user.id("user"), item));
             assert!(close(score, want), "{run}: {score} {want}");
         }
         if model != "pomrec" && !best {
@@ -123,7 +125,10 @@ fn the_formats_hold_the_same() {
     bench.train("pomrec", "run", &["--set=train.epochs=1"]);
     let want = npy(&bench, "interests", "run");
     let printed = bench.ok(&["export", "interests", "--run", "run", "--output=all.safetensors"]);
-    assert!(printed.ends_with("saved    120 interests, 32 wide: all.safetensors; their ids: all.ids.tsv\n"), "{printed}");
+    assert!(
+        printed.ends_with("saved    120 interests, 32 wide: all.safetensors; their ids: all.ids.tsv\n"),
+        "{printed}"
+    );
     let bytes = fs::read(bench.path("all.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let mut names = tensors.names();
@@ -209,7 +214,8 @@ fn a_user_is_inspected() {
     // The best items, their scores and the interests that they come from, as the exported vectors have them.
     bench.ok(&["recommend", "--run", "run", "-k=5", "--output=best.csv"]);
     let text = fs::read_to_string(bench.path("best.csv")).unwrap();
-    let best: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).filter(|row: &Vec<&str>| row[0] == "u7").collect();
+    let best: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split(',').collect()).filter(|row: &Vec<&str>| row[0] == "u7").collect();
     let shown = plain.rsplit_once("best items").unwrap().1;
     for (line, row) in shown.lines().skip(1).zip(&best) {
         let item = items.iter().find(|item| item.id("item") == row[1]).unwrap();
@@ -229,7 +235,9 @@ fn a_user_is_inspected() {
     let args = ["inspect", "--run", "run", "--user", user, "--svg=user.svg", "--png=user.png", "-k=40"];
     let coloured = bench.command(&args).env("CLICOLOR_FORCE", "1").output().unwrap();
     let coloured = String::from_utf8(coloured.stdout).unwrap();
-    for part in ["titles   items.csv\n", "Alien & Aliens", "Horror, Sci-Fi", "<b>\u{c9}toile</b>", "\u{1b}[34m", "Heat[31m"] {
+    for part in
+        ["titles   items.csv\n", "Alien & Aliens", "Horror, Sci-Fi", "<b>\u{c9}toile</b>", "\u{1b}[34m", "Heat[31m"]
+    {
         assert!(coloured.contains(part), "no {part:?} in {coloured}");
     }
     let (plain, quiet) = (bench.ok(&args), bench.command(&args).env("NO_COLOR", "1").output().unwrap());
@@ -285,11 +293,13 @@ fn interests_are_plotted() {
     let bytes = fs::read(bench.path("all.safetensors")).unwrap();
     let centres = SafeTensors::deserialize(&bytes).unwrap().tensor("centre").unwrap().data().to_vec();
     let centres: Vec<f32> = centres.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-    let apart = |pair: &[f32]| pair[..32].iter().zip(&pair[32..]).map(|(a, b)| (a - b).powi(2) as f64).sum::<f64>().sqrt();
+    let apart =
+        |pair: &[f32]| pair[..32].iter().zip(&pair[32..]).map(|(a, b)| (a - b).powi(2) as f64).sum::<f64>().sqrt();
     let mut spread: Vec<f64> = centres.chunks(64).map(apart).collect();
     let mut folder = RunFolder::open(&bench.path("run")).unwrap();
     let data = bench.path("data.csv");
-    let (session, store, _) = Session::of_run(&mut folder, None, |config| config.data.path = Some(data.clone())).unwrap();
+    let (session, store, _) =
+        Session::of_run(&mut folder, None, |config| config.data.path = Some(data.clone())).unwrap();
     let pick = Pick::new(&session, &store, 10).unwrap();
     for (_, user, distance) in pick.users {
         assert!((spread[user as usize] - distance).abs() < 1e-5);
@@ -321,7 +331,10 @@ fn what_cannot_be_shown_is_refused() {
         (&["plot", "interests", "--run=sasrec"], "model.name: found sasrec"),
         (&["plot", "interests", "--run=sasrec", "--users=u7"], "model.name: found sasrec"),
         (&["plot", "interests", "--run=run", "--users=u7,x"], "no user \"x\""),
-        (&["plot", "interests", "--run=run", "--users=u1,u2,u3,u4,u5,u6,u7"], "--users: found 7 users; expected at most 6"),
+        (
+            &["plot", "interests", "--run=run", "--users=u1,u2,u3,u4,u5,u6,u7"],
+            "--users: found 7 users; expected at most 6",
+        ),
         (&["plot", "interests", "--run=run", "--output=x.pdf"], "x.pdf: expected a name that ends in .svg or .png"),
         (&["plot", "interests", "--run=run"], "0 users have at least 50 events"),
     ] {
@@ -331,7 +344,8 @@ fn what_cannot_be_shown_is_refused() {
 
     // Data that have changed, or are gone.
     let data = fs::read_to_string(bench.path("data.csv")).unwrap();
-    let without: String = data.lines().filter(|line| !line.starts_with("u3,")).map(|line| format!("{line}\n")).collect();
+    let without: String =
+        data.lines().filter(|line| !line.starts_with("u3,")).map(|line| format!("{line}\n")).collect();
     let commands = [
         &["inspect", "--run=run", "--user=u7"][..],
         &["export", "items", "--run=run", "--output=x.npy"],
