@@ -1,5 +1,6 @@
 //! How good is a model? Ranks of held-out items, metrics over them, and whether two models differ.
 
+pub mod agreement;
 pub mod config;
 pub mod copy;
 pub mod evaluator;
