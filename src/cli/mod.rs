@@ -9,6 +9,7 @@ mod export;
 mod inspect;
 mod models;
 mod plan;
+mod planted;
 mod plot;
 mod profile;
 mod read;
@@ -51,6 +52,7 @@ enum Command {
     Export(export::Args),
     Plot(plot::Args),
     Plan(plan::Args),
+    Planted(planted::Args),
     Models(models::Args),
     /// List the CPU and all adapters, with their limits and features, and check every kernel on each
     Devices,
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Planted(args) => planted::run(args),
         Command::Models(args) => models::run(args),
         Command::Devices => devices::run(),
         Command::Data(args) => data::run(args),

@@ -6,12 +6,14 @@ mod export;
 mod inspection;
 mod map;
 mod picture;
+mod planted;
 mod png;
 
 pub use export::{Ending, Vectors};
 pub use inspection::{Inspection, Item, listed};
 pub use map::{Map, Pick};
 pub use picture::Picture;
+pub use planted::Agreement;
 
 use plotters::style::RGBColor;
 

@@ -116,6 +116,11 @@ impl Session {
     /// # Errors
     /// A model that represents a user by one vector; a user without an event; a device that fails.
     pub fn shown(&self, store: &Store, users: &[u32]) -> Result<Vec<Shown>> {
+        self.shown_after(store, &self.whole(users))
+    }
+
+    /// As [`Session::shown`], after the first events of histories; `histories` gives user and number of events.
+    pub fn shown_after(&self, store: &Store, histories: &[(u32, u32)]) -> Result<Vec<Shown>> {
         let declare = |g: &Graph, history: &History| {
             let Some(shown) = self.model.shown(g, history) else {
                 return Err(Error::Usage(format!(
@@ -131,7 +136,7 @@ impl Session {
             Ok(())
         };
         let mut all = vec![];
-        self.over_users(store, users, declare, |batch, results| {
+        self.over_histories(store, histories, declare, |batch, results| {
             let history = batch.columns.u32("history");
             let m = history.len() / batch.users.len();
             let [_, k, d] = [0, 1, 2].map(|axis| results["vectors"].spec().shape[axis]);
@@ -170,7 +175,7 @@ impl Session {
             g.result("user", self.model.user(g, history));
             Ok(())
         };
-        self.over_users(store, users, declare, |batch, results| {
+        self.over_histories(store, &self.whole(users), declare, |batch, results| {
             let values = results["user"].to_f32();
             rows.width = values.len() / batch.users.len();
             rows.values.extend_from_slice(&values[..batch.samples * rows.width]);
@@ -211,20 +216,25 @@ impl Session {
         Ok(Rows { width: table.shape().last_dim(), values: runner.read("rows")?.to_f32() })
     }
 
-    /// Runs what `declare` makes results of, over the whole histories of `users`, and gives each batch's results to `read`.
-    fn over_users(
+    /// Users, and the number of all their events.
+    fn whole(&self, users: &[u32]) -> Vec<(u32, u32)> {
+        users.iter().map(|&user| (user, self.data.history(user).len() as u32)).collect()
+    }
+
+    /// Runs what `declare` makes results of, over the first events of `histories`, and gives each batch's results to `read`.
+    fn over_histories(
         &self,
         store: &Store,
-        users: &[u32],
+        histories: &[(u32, u32)],
         declare: impl for<'g> Fn(&'g Graph, &History<'g>) -> Result<()>,
         mut read: impl FnMut(&EvalBatch, &HashMap<&str, Tensor>),
     ) -> Result<()> {
         let Session { device, model, data, config, .. } = self;
-        if let Some(&user) = users.iter().find(|&&user| data.history(user).is_empty()) {
+        if let Some(&(user, _)) = histories.iter().find(|(_, events)| *events == 0) {
             let name = data.user_name(user);
             return Err(Error::Usage(format!("user {name:?} has no history: no event of an item that the run knows")));
         }
-        let (batch, max_len) = (config.eval.batch.min(users.len()), model.window(config.data.max_len, data.longest()));
+        let (batch, max_len) = (config.eval.batch.min(histories.len()), model.window(config.data.max_len, data.longest()));
         let (padding, reads) = (model.padding(), model.reads());
         let g = Graph::new();
         let sizes = Sizes { batch, max_len, targets: 0, padding };
@@ -233,8 +243,7 @@ impl Session {
         let plan = device.plan(&g, Options::default())?;
         let mut runner = device.compile(&plan, store, RunOptions::default())?;
         let spec = EvalSpec { batch, max_len, padding, reads, features: self.features.clone(), ..EvalSpec::default() };
-        let whole = users.iter().map(|&user| (user, data.history(user).len() as u32)).collect();
-        for batch in EvalBatches::recommend(data.clone(), self.split.clone(), whole, spec)?.batches() {
+        for batch in EvalBatches::recommend(data.clone(), self.split.clone(), histories.to_vec(), spec)?.batches() {
             batch.columns.write(&mut runner)?;
             runner.run()?;
             let results = plan.results.iter().map(|(name, _)| Ok((name.as_str(), runner.read(name)?)));

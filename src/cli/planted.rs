@@ -1,0 +1,71 @@
+//! `wgrec planted`
+
+use super::models::table;
+use serde_json::json;
+use std::io::Write;
+use std::path::PathBuf;
+use wgrec::eval::Comparison;
+use wgrec::files::replace;
+use wgrec::look::Agreement;
+use wgrec::train::{RunFolder, Session};
+use wgrec::{Error, Result};
+
+/// How well the interests of runs on the embedded world agree with those that it planted: adjusted mutual information for each user
+/// between a true click's strongest interest and the planted one, in the window before the test; 1: equal, 0: chance
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folders of runs of one model, as of several worlds (`--set world_seed=N`): their users count together
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Write the values of all users to a JSON file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// auto, cpu, gpu or gpu:N [default: each run's]
+    #[arg(long)]
+    device: Option<String>,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    if let Some(path) = &args.json {
+        super::check_output(path, None)?;
+    }
+    let mut all = Agreement::default();
+    let mut model: Option<String> = None;
+    for path in &args.runs {
+        let (session, store, _) = Session::of_run(&mut RunFolder::open(path)?, None, |config| {
+            config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
+        })?;
+        let (name, first) = (session.model.name(), model.get_or_insert_with(|| session.model.name().to_string()));
+        if name != first {
+            let path = path.display();
+            return Err(Error::Usage(format!("{path}: found a run of {name}; expected runs of {first}, as the first one")));
+        }
+        all.extend(Agreement::of(&session, &store).map_err(|e| match e {
+            Error::Usage(problem) => Error::Usage(format!("{}: {problem}", path.display())),
+            e => e,
+        })?);
+    }
+    let mut rows = table(&["interests of", "agreement", "95% interval over users"]);
+    let parts = [("the model", &all.trained), ("the same, shuffled within users", &all.shuffled), ("its start values", &all.at_start)];
+    for (name, values) in parts {
+        let mean = Comparison::of(&vec![0.0; values.len()], values)?;
+        rows.add_row([name.to_string(), format!("{:.4}", mean.mean), format!("{:.4} to {:.4}", mean.low, mean.high)]);
+    }
+    let against = Comparison::of(&all.at_start, &all.trained)?;
+    let (users, left_out) = (all.trained.len(), all.left_out);
+    let text = format!(
+        "{users} users; {left_out} with fewer than two planted interests or 8 true clicks in their window are left out\n\n{}\n\n\
+         the model less its start values: {:+.4} ({:+.4} to {:+.4}), p = {:.2e}\n",
+        rows.trim_fmt(),
+        against.mean,
+        against.low,
+        against.high,
+        against.p_t
+    );
+    if let Some(path) = &args.json {
+        let runs: Vec<String> = args.runs.iter().map(|run| run.display().to_string()).collect();
+        let all = json!({"runs": runs, "model": model, "agreement": all, "against_start": against});
+        replace(path, |out| write!(out, "{all:#}\n"))?;
+    }
+    super::print(&text)
+}
