@@ -38,7 +38,9 @@ pub fn run(args: Args) -> Result<()> {
         let (name, first) = (session.model.name(), model.get_or_insert_with(|| session.model.name().to_string()));
         if name != first {
             let path = path.display();
-            return Err(Error::Usage(format!("{path}: found a run of {name}; expected runs of {first}, as the first one")));
+            return Err(Error::Usage(format!(
+                "{path}: found a run of {name}; expected runs of {first}, as the first one"
+            )));
         }
         all.extend(Agreement::of(&session, &store).map_err(|e| match e {
             Error::Usage(problem) => Error::Usage(format!("{}: {problem}", path.display())),
@@ -46,7 +48,11 @@ pub fn run(args: Args) -> Result<()> {
         })?);
     }
     let mut rows = table(&["interests of", "agreement", "95% interval over users"]);
-    let parts = [("the model", &all.trained), ("the same, shuffled within users", &all.shuffled), ("its start values", &all.at_start)];
+    let parts = [
+        ("the model", &all.trained),
+        ("the same, shuffled within users", &all.shuffled),
+        ("its start values", &all.at_start),
+    ];
     for (name, values) in parts {
         let mean = Comparison::of(&vec![0.0; values.len()], values)?;
         rows.add_row([name.to_string(), format!("{:.4}", mean.mean), format!("{:.4} to {:.4}", mean.low, mean.high)]);

@@ -41,7 +41,9 @@ impl Agreement {
         let Session { data, split, config, .. } = session;
         let Some(world) = &session.experiment.world else {
             let name = &session.experiment.name;
-            let problem = format!("found {name}; expected a run on the clicks of the embedded world: only there are interests planted");
+            let problem = format!(
+                "found {name}; expected a run on the clicks of the embedded world: only there are interests planted"
+            );
             return Err(Error::Usage(problem));
         };
         let mut start = session.store(None)?;
@@ -55,7 +57,11 @@ impl Agreement {
             let first = events as usize - both.0.items.len();
             let window = world.walk(number(data.user_name(user)) - 1).skip(first).zip(&both.0.items).enumerate();
             let label = |(at, (click, &item)): (usize, (Click, &u32))| {
-                assert_eq!(click.item + 1, number(data.item_name(item)), "the data are the world's clicks, in their order");
+                assert_eq!(
+                    click.item + 1,
+                    number(data.item_name(item)),
+                    "the data are the world's clicks, in their order"
+                );
                 Some((at, click.interest?))
             };
             let planted: Planted = window.filter_map(label).collect();

@@ -234,7 +234,8 @@ impl Session {
             let name = data.user_name(user);
             return Err(Error::Usage(format!("user {name:?} has no history: no event of an item that the run knows")));
         }
-        let (batch, max_len) = (config.eval.batch.min(histories.len()), model.window(config.data.max_len, data.longest()));
+        let (batch, max_len) =
+            (config.eval.batch.min(histories.len()), model.window(config.data.max_len, data.longest()));
         let (padding, reads) = (model.padding(), model.reads());
         let g = Graph::new();
         let sizes = Sizes { batch, max_len, targets: 0, padding };
