@@ -108,6 +108,7 @@ impl Fixture {
             let array = archive.by_name(&name)?.ok_or("an array vanished")?;
             let shape: Vec<usize> = array.shape().iter().map(|&n| n as usize).collect();
             let kind = array.dtype().descr();
+            let columns_first = array.order() == npyz::Order::Fortran;
             if name == "meta" {
                 meta = serde_json::from_slice(&array.into_vec::<u8>()?)?;
                 continue;
@@ -118,6 +119,7 @@ impl Fixture {
                 "|b1" => array.into_vec::<bool>()?.into_iter().map(|x| x as u8 as f64).collect(),
                 other => return Err(format!("{name} is of type {other}").into()),
             };
+            let values = if columns_first { last_axis_first(&shape, &values) } else { values };
             arrays.insert(name, (shape, values));
         }
         Ok(Fixture { arrays, meta })
@@ -170,6 +172,18 @@ impl Fixture {
         // Written so that a NaN fails.
         if apart <= allowed { Ok(()) } else { Err(format!("{name}: off by {apart:e} of {size:e}").into()) }
     }
+}
+
+/// The elements of an array in which the first axis is the fastest, in our order: the last one is.
+fn last_axis_first(shape: &[usize], values: &[f64]) -> Vec<f64> {
+    let place = |mut i: usize| {
+        let mut index = vec![0; shape.len()];
+        for axis in (0..shape.len()).rev() {
+            (index[axis], i) = (i % shape[axis], i / shape[axis]);
+        }
+        index.iter().zip(shape).rev().fold(0, |at, (i, n)| at * n + i)
+    };
+    (0..values.len()).map(|i| values[place(i)]).collect()
 }
 
 /// A graph's results, from inputs by name and states by name, on a device.

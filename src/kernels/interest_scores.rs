@@ -12,7 +12,7 @@ use super::strided::transpose;
 use super::sums::{COLUMNS, Rows};
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
-use crate::tensor::Shape;
+use crate::tensor::{Shape, Spec};
 use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
@@ -366,19 +366,31 @@ impl Op for InterestScoresBackward {
     }
 }
 
-/// A batch of users and the items of a tile: of one interest, which is a plain product, and of four; then each user's own items.
+/// A batch of users and the items of a tile: of one interest, which is a plain product, and of four; each user's own items; and the
+/// gradients of both.
 pub fn examples(scale: Scale) -> Vec<Example> {
-    let [users, items, d] = scale.pick([256, 3706, 64], [19, 70, 50]);
-    let scores = |k: usize| {
-        Example::new("interest scores", format!("{users}x{k}x{d}x{items}"), |_, x| Ok(vec![x[0].interest_scores(x[1])]))
-            .f32([users, k, d], UNIT)
-            .f32([items, d], UNIT)
+    let [users, items, listed, d] = scale.pick([256, 3706, 101, 64], [19, 70, 14, 50]);
+    let (all, own) = (vec![items, d], vec![users, listed, d]);
+    let sizes = |k: usize, shape: &[usize]| format!("{users}x{k}x{d}x{}", shape[shape.len() - 2]);
+    let with =
+        |example: Example, k: usize, shape: &[usize]| example.f32([users, k, d], UNIT).of(Spec::f32(shape), UNIT);
+    let scores = |name: &str, k: usize, shape: &[usize]| {
+        with(Example::new(name, sizes(k, shape), |_, x| Ok(vec![x[0].interest_scores(x[1])])), k, shape)
     };
-    let listed = scale.pick(101, 14);
-    let own = Example::new("interest scores of own items", format!("{users}x4x{d}x{listed}"), |_, x| {
-        Ok(vec![x[0].interest_scores(x[1])])
-    });
-    let own = own.f32([users, 4, d], UNIT).f32([users, listed, d], UNIT);
-    let timed = &["interest choice", "interest scores backward"];
-    [vec![scores(1)], scores(4).both(&[0, 1], timed), own.both(&[0, 1], timed)].concat()
+    // Not as the gradient of a node: it has no value where two interests are equally good.
+    let backward = |name: &str, shape: &[usize]| {
+        let gradients = Example::new(format!("{name} backward"), sizes(4, shape), |g, x| {
+            let choice = g.push(InterestChoice, &x[..2]);
+            g.try_push(InterestScoresBackward, &[x[0], x[1], choice, x[2]])
+        });
+        with(gradients, 4, shape).f32([users, shape[shape.len() - 2]], UNIT)
+    };
+    let (name, of_own) = ("interest scores", "interest scores of own items");
+    vec![
+        scores(name, 1, &all),
+        scores(name, 4, &all),
+        backward(name, &all),
+        scores(of_own, 4, &own),
+        backward(of_own, &own),
+    ]
 }
