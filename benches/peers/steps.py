@@ -1,13 +1,15 @@
-"""Training steps of PoMRec, SASRec and GRU4Rec in PyTorch beside wgrec's, on the same data, batch and cores, in turns in one run.
+"""Training steps of PoMRec, ComiRec, MIND, SASRec and GRU4Rec in PyTorch beside wgrec's, on the same data, batch and cores, in turns in one run.
 
     pip install 'torch<2.6' 'numpy<2'
-    cargo build --release && python benches/peers/steps.py --data PATH/ml-1m [--rows pomrec:20,sasrec:50,sasrec:200,gru4rec-last:50]
+    cargo build --release && python benches/peers/steps.py --data PATH/ml-1m [--rows pomrec:20,comirec:20,mind:20,sasrec:50,sasrec:200,gru4rec-last:50]
                                                            [--steps 20] [--rounds 3] [--threads 2] [--compile] [--device cpu|gpu]
 
 5-core, leave-one-out, B 128, d 64, softmax over all items with a target at every place (SASRec as published: two blocks, one head,
 dropout 0.2; GRU4Rec: one layer, hidden 128).
 `gru4rec-last` and `sasrec-last` are one sample a prefix, B 256, the loss at its end alone. PoMRec is the paper's (equations 1 to 11,
 K 2, N_p 4, lambda 4), one sample a prefix with one negative, B 256, no k-core; the rounds have ten times as many of its steps.
+ComiRec (self-attentive, as released) and MIND have K 4 and the softmax over all items by the interest nearest to the target, and the
+rest as PoMRec has it.
 Making batches counts on both sides. Blocks run over padded places on both sides, losses skip them on both. PyTorch gets denormals
 flushed, an allocator that does not return pages, vectorised numpy for its batches, and with --compile torch.compile as well. Prints
 samples per second, the ratio, and memory: what PyTorch takes beyond its import, what wgrec takes in all. On a GPU (PyTorch: CUDA;
@@ -18,9 +20,11 @@ import argparse, json, math, os, pathlib, resource, subprocess, sys, tempfile, t
 FAIR = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_="9000000000", MALLOC_TOP_PAD_="268435456", THP_MEM_ALLOC_ENABLE="1")
 D, H, WARM = 64, 128, 5
 DP, K, NP, LAMBDA = 8, 2, 4, 4.0  # PoMRec
+INTERESTS, ROUNDS = 4, 3  # ComiRec and MIND
+PREFIXES = ["pomrec", "comirec", "mind"]  # one sample a prefix, no k-core
 args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 args.add_argument("--data", required=True, help="folder with ratings.dat or ratings.dat.gz")
-args.add_argument("--rows", default="pomrec:20,sasrec:50,sasrec:200,gru4rec-last:50")
+args.add_argument("--rows", default="pomrec:20,comirec:20,mind:20,sasrec:50,sasrec:200,gru4rec-last:50")
 args.add_argument("--steps", type=int, default=20, help="PyTorch's steps a round; wgrec's bench takes ten seconds")
 args.add_argument("--rounds", type=int, default=3)
 args.add_argument("--threads", type=int, default=2)
@@ -34,7 +38,7 @@ peak_mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 def split(name):
     """Model, and whether a sample is a prefix."""
-    return name.removesuffix("-last"), name.endswith("-last") or name == "pomrec"
+    return name.removesuffix("-last"), name.endswith("-last") or name in PREFIXES
 
 
 # ---- PyTorch, in a process of its own ----
@@ -52,11 +56,11 @@ def peer(name, window, how):
     batch = 256 if last else 128
 
     def histories():
-        """Items 1..n of each user in order of time; 5-core, except for PoMRec."""
+        """Items 1..n of each user in order of time; 5-core, except for PREFIXES."""
         path = next(p for p in (pathlib.Path(args.data) / n for n in ("ratings.dat", "ratings.dat.gz")) if p.exists())
         import gzip
         rows = np.array([line.split("::") for line in (gzip.open if path.suffix == ".gz" else open)(path, "rt")], dtype=np.int64)
-        least = 1 if model_name == "pomrec" else 5
+        least = 1 if model_name in PREFIXES else 5
         while True:
             users, items = (np.unique(rows[:, i], return_inverse=True, return_counts=True) for i in (0, 1))
             keep = (users[2][users[1]] >= least) & (items[2][items[1]] >= least)
@@ -176,7 +180,51 @@ def peer(name, window, how):
             user = ((mean + LAMBDA * spread) * z[..., None]).sum(1)
             return -F.logsigmoid((user * self.item(positive)).sum(-1) - (user * self.item(negative)).sum(-1)).mean()
 
-    model = {"pomrec": PomRec, "sasrec": SasRec, "gru4rec": Gru4Rec}[model_name]().to(device)
+    def by_nearest(interests, items, positive):
+        """Cross entropy over all items of the interest nearest to the target, of interests (B, K, D)."""
+        with torch.no_grad():
+            choice = (interests @ items.weight[positive][..., None])[..., 0].argmax(1)
+        rows = interests[torch.arange(len(choice), device=device), choice]
+        return F.cross_entropy(rows @ items.weight[1:].T, positive - 1)
+
+    class ComiRec(nn.Module):
+        def __init__(self):
+            super().__init__()
+            p = lambda *shape: nn.Parameter(torch.randn(*shape) * 0.01)
+            self.item, self.pos = nn.Embedding(n + 1, D), p(window, D)
+            nn.init.normal_(self.item.weight, std=0.01)
+            self.w1, self.b1, self.w2, self.b2 = p(DP, D), p(DP), p(INTERESTS, DP), p(INTERESTS)
+
+        def forward(self, history, positive, _):
+            valid = (history > 0)[..., None]
+            e = self.item(history) * valid
+            logits = torch.tanh((e + self.pos) @ self.w1.T + self.b1) @ self.w2.T + self.b2
+            a = torch.softmax(logits.masked_fill(~valid, -torch.inf), 1)
+            return by_nearest(a.transpose(1, 2) @ e, self.item, positive)
+
+    class Mind(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.item, self.map = nn.Embedding(n + 1, D), nn.Parameter(torch.randn(D, D) / math.sqrt(D))
+            nn.init.normal_(self.item.weight, std=0.01)
+            self.register_buffer("logits", torch.randn(INTERESTS, window))
+            self.register_buffer("least", torch.tensor([0.0] + [2.0**k for k in range(2, INTERESTS + 1)]))
+
+        def forward(self, history, positive, _):
+            valid = history > 0
+            votes = (self.item(history) * valid[..., None]) @ self.map.T
+            used = valid.sum(1, keepdim=True) >= self.least
+            squash = lambda s: s * ((q := (s * s).sum(-1, keepdim=True)) / ((1 + q) * torch.sqrt(q + 1e-9)))
+            with torch.no_grad():
+                logits = self.logits.masked_fill(~used[..., None], -torch.inf)
+                for _ in range(ROUNDS - 1):
+                    logits = logits + squash(torch.softmax(logits, 1) @ votes) @ votes.transpose(1, 2)
+                couplings = torch.softmax(logits, 1)
+            interests = squash(couplings @ votes)
+            return by_nearest(torch.where(used[..., None], interests, interests[:, :1]), self.item, positive)
+
+    models = {"pomrec": PomRec, "comirec": ComiRec, "mind": Mind, "sasrec": SasRec, "gru4rec": Gru4Rec}
+    model = models[model_name]().to(device)
     users = model
     if how == "compile":
         users = torch.compile(model)
@@ -186,7 +234,7 @@ def peer(name, window, how):
         samples, begin = 0, time.perf_counter()
         for _ in range(int(line)):
             history, target, other = next(source)
-            if model_name == "pomrec":
+            if model_name in PREFIXES:
                 loss = users(history, target, other)
             else:
                 rows = users(history, other)
@@ -233,6 +281,8 @@ def wgrec(name, window):
         if model == "pomrec":
             settings += [f"model.interests={K}", f"model.prompts={NP}", f"model.dispersion={LAMBDA}",
                          "model.variant=paper"]
+        elif model in PREFIXES:
+            settings += [f"model.interests={INTERESTS}", "loss.kind=softmax"]
         else:
             settings += ["data.min_user=5", "data.min_item=5", "loss.kind=softmax", "model.dropout=0.2",
                          f"model.positions={'last' if last else 'all'}", f"model.layers={2 if model == 'sasrec' else 1}"]
@@ -261,7 +311,7 @@ for row in args.rows.split(","):
     rates, mib, beyond = {side: [] for side in [*peers, "wgrec"]}, {}, {}
     for _ in range(args.rounds):
         for how, process in peers.items():
-            answer = ask(process, args.steps * (10 if name == "pomrec" else 1))
+            answer = ask(process, args.steps * (10 if name in PREFIXES else 1))
             rates[how].append(answer["rate"])
             mib[how], beyond[how] = answer["mib"], answer["beyond_data"]
         rate, mib["wgrec"] = wgrec(name, window)
