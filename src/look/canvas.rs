@@ -85,9 +85,9 @@ impl Canvas<'_> {
     /// A closed line through `points`, with a light tint inside.
     pub fn outline(&self, points: &[Point], colour: RGBColor) -> Result<()> {
         let mut points: Vec<(i32, i32)> = points.iter().copied().map(pixel).collect();
-        self.0.draw(&Polygon::new(points.clone(), colour.mix(0.08))).map_err(failed)?;
+        self.0.draw(&Polygon::new(points.clone(), colour.mix(0.06))).map_err(failed)?;
         points.extend(points.first().copied());
-        self.0.draw(&PathElement::new(points, colour.mix(0.7))).map_err(failed)
+        self.0.draw(&PathElement::new(points, colour.stroke_width(2))).map_err(failed)
     }
 
     /// The mark of user `user`, counted from 0, of this radius.
@@ -97,7 +97,10 @@ impl Canvas<'_> {
             (0..n).map(|i| (at.0 + radius * angle(i).cos(), at.1 + radius * angle(i).sin())).collect()
         };
         let corners = match user % MARKS {
-            0 => corners(24, 0.0),
+            0 => {
+                let disc = |style: ShapeStyle| self.0.draw(&Circle::new(pixel(at), radius.round() as i32, style));
+                return disc(fill.filled()).and_then(|()| disc(edge.into())).map_err(failed);
+            }
             1 => corners(3, 0.75),
             2 => corners(4, 0.125),
             3 => corners(3, 0.25),

@@ -212,7 +212,7 @@ impl Map {
         for (number, user) in self.users.iter().enumerate() {
             let most = user.interests.iter().flat_map(|one| &one.attention).copied().fold(f64::MIN_POSITIVE, f64::max);
             for (at, &(item, k)) in user.items.iter().enumerate() {
-                let radius = 3.5 + 6.0 * (user.interests[k].attention[at] / most).sqrt();
+                let radius = 3.0 + 5.0 * (user.interests[k].attention[at] / most).sqrt();
                 canvas.mark(number, to(self.items[&item]), radius, colour(k).mix(0.55), colour(k))?;
             }
         }

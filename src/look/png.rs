@@ -15,8 +15,10 @@ pub(super) fn from_svg(svg: &str) -> Result<Vec<u8>> {
     fonts.load_system_fonts();
     let sans = fontdb::Query { families: &[fontdb::Family::SansSerif], ..fontdb::Query::default() };
     if fonts.query(&sans).is_none() {
-        // The system names no usual font: any will do.
-        let Some(name) = fonts.faces().find_map(|face| Some(face.families.first()?.0.clone())) else {
+        // The system names no usual font: one that calls itself sans, or any.
+        let names = || fonts.faces().filter_map(|face| Some(&face.families.first()?.0));
+        let sans = names().find(|name| name.contains("Sans") && !name.contains("Mono"));
+        let Some(name) = sans.or_else(|| names().next()).cloned() else {
             return Err(Error::Usage(
                 "a .png needs a font for its texts, and none is installed here; install one (such as fonts-dejavu), or \
                  write a .svg"
