@@ -52,10 +52,11 @@ pub fn run(args: Args) -> Result<()> {
     text += &tables(&inspection);
     if args.svg.is_some() || args.png.is_some() {
         let drawn = inspection.svg(&format!("User {user} by {about}"))?;
+        text.push('\n');
         for (path, picture) in [(&args.svg, Picture::Svg), (&args.png, Picture::Png)] {
             if let Some(path) = path {
                 picture.write(path, &drawn)?;
-                let _ = writeln!(text, "\nsaved    {}", path.display());
+                let _ = writeln!(text, "saved    {}", path.display());
             }
         }
     }

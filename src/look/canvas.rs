@@ -8,8 +8,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);
 
-/// Width of a letter, as a share of the size of the text.
-const LETTER: f64 = 0.56;
+/// Width of a letter, as a share of the size of the text: few fonts have wider ones on average.
+const LETTER: f64 = 0.62;
 
 /// The marks that tell users apart.
 pub(super) const MARKS: usize = 6;

@@ -193,8 +193,8 @@ impl Session {
             return Ok(ItemVectors { vectors: self.item_embeddings(store)?, bias: None });
         };
         let first = output.classes.start;
-        let vectors = self.rows_of_items(store, &g, output.items(), first)?;
-        let bias = output.bias.map(|bias| self.rows_of_items(store, &g, bias, first)).transpose()?;
+        let vectors = self.rows_of_items(store, "vectors", first, output.items())?;
+        let bias = output.bias.map(|bias| self.rows_of_items(store, "bias", first, bias)).transpose()?;
         Ok(ItemVectors { vectors, bias: bias.map(|bias| bias.values) })
     }
 
@@ -204,16 +204,16 @@ impl Session {
     /// A device that fails.
     pub fn item_embeddings(&self, store: &Store) -> Result<Rows> {
         let g = Graph::new();
-        self.rows_of_items(store, &g, self.model.item_table(&g), 1)
+        self.rows_of_items(store, "embeddings", 1, self.model.item_table(&g))
     }
 
-    /// The rows of `table` that are items, of which the first is row `first`.
-    fn rows_of_items(&self, store: &Store, g: &Graph, table: Var, first: usize) -> Result<Rows> {
-        g.result("rows", table.slice(0, first, self.data.items()));
-        let mut runner =
-            self.device.compile(&self.device.plan(g, Options::default())?, store, RunOptions::default())?;
+    /// The rows of `table` that are items, of which the first is row `first`; the result is called `name` in the table's graph.
+    fn rows_of_items(&self, store: &Store, name: &str, first: usize, table: Var) -> Result<Rows> {
+        let g = table.graph();
+        g.result(name, table.slice(0, first, self.data.items()));
+        let mut runner = self.device.compile(&self.device.plan(g, Options::default())?, store, RunOptions::default())?;
         runner.run()?;
-        Ok(Rows { width: table.shape().last_dim(), values: runner.read("rows")?.to_f32() })
+        Ok(Rows { width: table.shape().last_dim(), values: runner.read(name)?.to_f32() })
     }
 
     /// Users, and the number of all their events.
