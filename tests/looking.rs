@@ -241,9 +241,7 @@ fn a_user_is_inspected() {
     let args = ["inspect", "--run", "run", "--user", user, "--svg=user.svg", "--png=user.png", "-k=40"];
     let coloured = bench.command(&args).env("CLICOLOR_FORCE", "1").output().unwrap();
     let coloured = String::from_utf8(coloured.stdout).unwrap();
-    for part in
-        ["items.csv\n", "Alien & Aliens", "Horror, Sci-Fi", "<b>\u{c9}toile</b>", "\u{1b}[34m", "Heat[31m"]
-    {
+    for part in ["items.csv\n", "Alien & Aliens", "Horror, Sci-Fi", "<b>\u{c9}toile</b>", "\u{1b}[34m", "Heat[31m"] {
         assert!(coloured.contains(part), "no {part:?} in {coloured}");
     }
     let (plain, quiet) = (bench.ok(&args), bench.command(&args).env("NO_COLOR", "1").output().unwrap());

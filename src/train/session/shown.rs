@@ -211,7 +211,8 @@ impl Session {
     fn rows_of_items(&self, store: &Store, name: &str, first: usize, table: Var) -> Result<Rows> {
         let g = table.graph();
         g.result(name, table.slice(0, first, self.data.items()));
-        let mut runner = self.device.compile(&self.device.plan(g, Options::default())?, store, RunOptions::default())?;
+        let mut runner =
+            self.device.compile(&self.device.plan(g, Options::default())?, store, RunOptions::default())?;
         runner.run()?;
         Ok(Rows { width: table.shape().last_dim(), values: runner.read(name)?.to_f32() })
     }
