@@ -13,7 +13,7 @@
 //! PoMRec's Table 3 (released: 4 d). The controllable aggregation for diversity is left out. Start values: N(0, .01), and
 //! N(0, 1 / d) for maps.
 
-use super::interests::row;
+use super::interests::Choice;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{Batch, History, Interests, LossKind, Model};
 use crate::error::Result;
@@ -111,6 +111,7 @@ pub static SPEC: ModelSpec = ModelSpec {
 
 pub struct ComiRec {
     settings: Settings,
+    choice: Choice,
     params: Params,
 }
 
@@ -130,7 +131,8 @@ impl ComiRec {
                 params.add("routing.maps", [max_len, interests, dim, dim], Init::Normal(1.0 / (dim as f64).sqrt()));
             }
         }
-        ComiRec { settings, params }
+        let choice = Choice { power: settings.power, cosine: task.cosine };
+        ComiRec { settings, choice, params }
     }
 
     /// ComiRec-SA, of embedded histories `x` \[B, M, d\].
@@ -197,7 +199,7 @@ impl Model for ComiRec {
         let interests = self.user(g, &batch.history);
         g.scope("choice", || {
             let target = self.item_table(g).gather(batch.positive);
-            row(interests, target, self.settings.power, None)
+            self.choice.row(interests, target, None)
         })
     }
 }

@@ -1,20 +1,32 @@
 //! Several interests of a user, of which a training row is made by its target. Ranking knows no target: there every item is scored
 //! by the interest that scores it highest ([`super::Output::scores`]).
 
+use super::scores::unit;
 use crate::graph::Var;
 use crate::tensor::Tensor;
 
-/// A training row \[R, d\] for each user's `interests` \[R, K, d\] and target \[R, d\]: the interest nearest to the target, or their
-/// mean by [`label_aware`] attention with this power, over those where `used` \[R, K\] is 1 and not 0; all without it. Interests
-/// that are not used repeat the first.
-pub fn row<'g>(interests: Var<'g>, target: Var<'g>, power: Option<f64>, used: Option<Var<'g>>) -> Var<'g> {
-    let [r, k, d] = [0, 1, 2].map(|axis| interests.shape()[axis]);
-    let products = (interests * target.reshape([r, 1, d])).sum(2);
-    let weights = match power {
-        None => nearest(products),
-        Some(power) => label_aware(products, power, used),
-    };
-    weights.reshape([r, 1, k]).matmul(interests).reshape([r, d])
+/// What a training row is of a user's interests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// None: the interest nearest to the target. Else the mean of all, by MIND's label-aware attention with this power.
+    pub power: Option<f64>,
+    /// Interests and items are scored with length 1.
+    pub cosine: bool,
+}
+
+impl Choice {
+    /// The rows \[R, d\] of `interests` \[R, K, d\] for the targets \[R, d\]. `used` \[R, K\] is 0 at an interest that a user does not
+    /// have, which repeats the first one, else 1. None: all users have all.
+    pub fn row<'g>(&self, interests: Var<'g>, target: Var<'g>, used: Option<Var<'g>>) -> Var<'g> {
+        let [interests, target] = [interests, target].map(|v| if self.cosine { unit(v) } else { v });
+        let [r, k, d] = [0, 1, 2].map(|axis| interests.shape()[axis]);
+        let products = (interests * target.reshape([r, 1, d])).sum(2);
+        let weights = match self.power {
+            None => nearest(products),
+            Some(power) => label_aware(products, power, used),
+        };
+        weights.reshape([r, 1, k]).matmul(interests).reshape([r, d])
+    }
 }
 
 /// 1 where the products \[R, K\] of a target with interests are largest, and 0 elsewhere; of equals the first has it. No gradient
@@ -46,4 +58,46 @@ const LARGEST: f64 = 8.0;
 /// `logits`, and so much less where `used` is 0 and not 1 that a softmax has exactly 0 there. It fits in an f16.
 pub fn masked<'g>(logits: Var<'g>, used: Var<'g>) -> Var<'g> {
     logits - (used.constant_like(1.0) - used).scale(3e4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Device, RunOptions};
+    use crate::graph::Graph;
+    use crate::graph::plan::Options;
+
+    /// The row of a user with three interests by a target; of the third interest, the user has none.
+    fn row(choice: Choice, interests: [f32; 6], target: [f32; 2]) -> Vec<f64> {
+        let g = Graph::new();
+        let used = g.constant(Tensor::f32([1, 3], vec![1.0, 1.0, 0.0]));
+        let [interests, target] = [Tensor::f32([1, 3, 2], interests.to_vec()), Tensor::f32([1, 2], target.to_vec())];
+        g.result("row", choice.row(g.constant(interests), g.constant(target), Some(used)));
+        let (device, _) = Device::open("cpu").unwrap();
+        let store = device.store(&[]).unwrap();
+        let plan = device.plan(&g, Options::default()).unwrap();
+        let mut runner = device.compile(&plan, &store, RunOptions::default()).unwrap();
+        runner.run().unwrap();
+        runner.read("row").unwrap().to_f64()
+    }
+
+    #[test]
+    fn the_nearest_is_the_first_of_equals_and_by_cosine_where_scores_are() {
+        let by = |cosine, interests| row(Choice { power: None, cosine }, interests, [1.0, 0.0]);
+        assert_eq!(by(false, [1.0, 7.0, 1.0, 2.0, 1.0, 7.0]), [1.0, 7.0]);
+        assert_eq!(by(false, [3.0, 4.0, 2.0, 0.0, 3.0, 4.0]), [3.0, 4.0]);
+        let near = by(true, [3.0, 4.0, 2.0, 0.0, 3.0, 4.0]);
+        assert!((near[0] - 1.0).abs() < 1e-6 && near[1].abs() < 1e-6, "{near:?}");
+    }
+
+    #[test]
+    fn label_aware_attention_leaves_out_what_a_user_has_not_and_keeps_signs() {
+        // Products 2 and -1: softmax of 4 and -1 by power 2.
+        let soft = |power| row(Choice { power: Some(power), cosine: false }, [2.0, 0.0, -1.0, 5.0, 2.0, 0.0], [1.0, 0.0]);
+        let share = 1.0 / (1.0 + (-5.0f64).exp());
+        let (got, want) = (soft(2.0), [3.0 * share - 1.0, 5.0 - 5.0 * share]);
+        assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-5), "{got:?} {want:?}");
+        // The nearest is the limit of a large power, and no power overflows.
+        assert_eq!(soft(100.0), [2.0, 0.0]);
+    }
 }

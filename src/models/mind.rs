@@ -12,7 +12,7 @@
 //! power of the label-aware attention is infinite by default: the interest nearest to the target is trained. Profiles of users, and
 //! the layers that join them to interests, are left out. Start values: N(0, .01) for items, N(0, 1 / d) for the map.
 
-use super::interests::{masked, row};
+use super::interests::{Choice, masked};
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{Batch, History, Interests, LossKind, Model};
 use crate::error::Result;
@@ -69,6 +69,7 @@ pub static SPEC: ModelSpec = ModelSpec {
 
 pub struct Mind {
     settings: Settings,
+    choice: Choice,
     /// What routing starts from, \[K, M\].
     logits: Tensor,
     params: Params,
@@ -86,7 +87,8 @@ impl Mind {
         let mut params = Params::new();
         params.add("item_embedding", [task.items + 1, dim], Init::Normal(0.01));
         params.add("routing.map", [dim, dim], Init::Normal(1.0 / (dim as f64).sqrt()));
-        Mind { settings, logits, params }
+        let choice = Choice { power: settings.power, cosine: task.cosine };
+        Mind { settings, choice, logits, params }
     }
 
     /// 1 for each interest that a user has, else 0, \[B, K\]. Number k, counted from 1, takes 2^k items; the first takes none.
@@ -159,7 +161,7 @@ impl Model for Mind {
         let Interests { vectors, used, .. } = self.interests(g, &batch.history);
         g.scope("choice", || {
             let target = self.item_table(g).gather(batch.positive);
-            row(vectors, target, self.settings.power, used)
+            self.choice.row(vectors, target, used)
         })
     }
 }

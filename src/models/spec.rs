@@ -111,6 +111,8 @@ pub struct Task {
     pub features: FeatureCounts,
     /// Seed of the training, for what a model draws once and keeps.
     pub seed: u64,
+    /// Users and items are scored with length 1 (`model.cosine`).
+    pub cosine: bool,
     pub phase: Phase,
 }
 
@@ -247,8 +249,9 @@ impl ModelConfig {
     /// Settings that do not fit the task; more items than the model can hold in memory.
     pub fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
         self.check()?;
-        let model = (self.spec.settings.build)(&self.values, task)?;
-        if !self.common.cosine || self.spec.loss.is_none() {
+        let cosine = self.common.cosine && self.spec.loss.is_some();
+        let model = (self.spec.settings.build)(&self.values, &Task { cosine, ..task.clone() })?;
+        if !cosine {
             return Ok(model);
         }
         if model.output(&Graph::new()).is_none() {

@@ -17,11 +17,12 @@
 //! With `model.prompts` and `model.dispersion` it is PoM-TiMiRec (PoMRec's table 5): prompts in front of what the first block reads
 //! and of what the GRU reads, dispersions added to the interests. Print has one item table there: `model.tables = 1`.
 
+use super::interests::Choice;
 use super::loss::weighted_mean;
 use super::phase::{Phase, Take};
 use super::scores::unit;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
-use super::{Batch, History, Interests, LossKind, Model, Trained, interests};
+use super::{Batch, History, Interests, LossKind, Model, Trained};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
@@ -125,6 +126,8 @@ pub struct TiMiRec {
     encoder: Encoder,
     prompts: Prompts,
     extractor: Extractor,
+    /// What is trained in the first phase.
+    choice: Choice,
     /// What weighs the interests, in the second phase.
     predictor: Option<Predictor>,
     params: Params,
@@ -169,7 +172,8 @@ impl TiMiRec {
             }
             Predictor { prompts, layers, dropout }
         });
-        TiMiRec { settings, encoder, prompts: of_extractor, extractor, predictor, params }
+        let choice = Choice { power: None, cosine: task.cosine };
+        TiMiRec { settings, encoder, prompts: of_extractor, extractor, choice, predictor, params }
     }
 
     fn var<'g>(&self, g: &'g Graph, name: &str) -> Var<'g> {
@@ -266,7 +270,7 @@ impl Model for TiMiRec {
         // No gradient passes through the choice of an interest, or through the teacher.
         let target = self.item_table(g).gather(batch.positive).stop_gradient();
         let Some(predictor) = &self.predictor else {
-            return Trained::rows(interests::row(interests, target, None, None));
+            return Trained::rows(self.choice.row(interests, target, None));
         };
         let logits = g.scope("predictor", || self.logits(predictor, g, &batch.history));
         let term = g.scope(DISTILLATION, || self.distillation(interests, logits, target, batch.weight));

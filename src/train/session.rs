@@ -108,6 +108,7 @@ impl Experiment {
             features: features.as_deref().map(counts).unwrap_or_default(),
             seed: config.seed,
             phase: phase.clone(),
+            ..Task::default()
         };
         let model = config.model.build(&task)?;
         let session = Session {
