@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn label_aware_attention_leaves_out_what_a_user_has_not_and_keeps_signs() {
         // Products 2 and -1: softmax of 4 and -1 by power 2.
-        let soft = |power| row(Choice { power: Some(power), cosine: false }, [2.0, 0.0, -1.0, 5.0, 2.0, 0.0], [1.0, 0.0]);
+        let soft =
+            |power| row(Choice { power: Some(power), cosine: false }, [2.0, 0.0, -1.0, 5.0, 2.0, 0.0], [1.0, 0.0]);
         let share = 1.0 / (1.0 + (-5.0f64).exp());
         let (got, want) = (soft(2.0), [3.0 * share - 1.0, 5.0 - 5.0 * share]);
         assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-5), "{got:?} {want:?}");
