@@ -3,14 +3,14 @@
 //   choice[r, w] = the first k that gives it, and K where y[r, w] is NaN
 //   dinterests[r, k] = sum_w dy[r, w] items[w]               over the w with choice[r, w] = k
 //   ditems[w] = sum_r dy[r, w] interests[r, choice[r, w]]
-// interests, dinterests: [rows, k, D]; items, ditems: [w, D]; y, dy, choice: [rows, w]. Where OWN, each row has items of its own:
-// items[r, w] and ditems[r, w] stand for items[w] and ditems[w], of [rows, w, D], and nothing is summed over r.
+// interests, dinterests: [rows, k, d]; items, ditems: [w, d]; y, dy, choice: [rows, w]. Where OWN, each row has items of its own:
+// items[r, w] and ditems[r, w] stand for items[w] and ditems[w], of [rows, w, d], and nothing is summed over r.
 // The products [rows, k, w] are never stored.
 //!import index
 //!import math
 //!import sum
 struct Params {
-    rows: u32, k: u32, w: u32,
+    rows: u32, k: u32, w: u32, d: u32,
     begin: u32, end: u32, // the terms of a sum that a launch adds
 }
 var<immediate> p: Params;
@@ -32,8 +32,8 @@ var<workgroup> item_tile: array<vec4<f32>, DEPTH * PITCH>;     // [c, w / 4]
 fn interest_quad(row: u32, k: u32, c: u32) -> vec4<f32> {
     var quad = vec4<f32>();
     for (var i = 0u; i < 4u; i++) {
-        if row + i < p.rows && c < D {
-            quad[i] = interests[((row + i) * p.k + k) * D + c];
+        if row + i < p.rows && c < p.d {
+            quad[i] = interests[((row + i) * p.k + k) * p.d + c];
         }
     }
     return quad;
@@ -42,8 +42,8 @@ fn interest_quad(row: u32, k: u32, c: u32) -> vec4<f32> {
 fn item_quad(item: u32, c: u32) -> vec4<f32> {
     var quad = vec4<f32>();
     for (var j = 0u; j < 4u; j++) {
-        if item + j < p.w && c < D {
-            quad[j] = items[(item + j) * D + c];
+        if item + j < p.w && c < p.d {
+            quad[j] = items[(item + j) * p.d + c];
         }
     }
     return quad;
@@ -52,7 +52,7 @@ fn item_quad(item: u32, c: u32) -> vec4<f32> {
 // The products of interest k of an invocation's rows with its items, in the tile at `corner` = (row, item).
 fn products(corner: vec2<u32>, k: u32, local: u32) -> mat4x4<f32> {
     var sums = mat4x4<f32>();
-    for (var begin = 0u; begin < D; begin += DEPTH) {
+    for (var begin = 0u; begin < p.d; begin += DEPTH) {
         for (var e = local; e < SIDE * DEPTH; e += SIDE * SIDE) {
             let quad = e / DEPTH;
             let c = e % DEPTH;
@@ -83,8 +83,9 @@ fn tiled(me: Invocation) {
     }
     let local = local_index(me, WG);
     let corner = vec2(g / count.y, g % count.y) * TILE;
-    var best = products(corner, 0u, local);
-    for (var k = 1u; k < p.k; k++) {
+    let least = vec4(minus_infinity());
+    var best = mat4x4(least, least, least, least);
+    for (var k = 0u; k < p.k; k++) {
         let next = products(corner, k, local);
         best = mat4x4(larger(best[0], next[0]), larger(best[1], next[1]), larger(best[2], next[2]), larger(best[3], next[3]));
     }
@@ -102,13 +103,13 @@ struct Best { score: f32, interest: u32 }
 
 // Of score e, which is that of row e / w and item e % w.
 fn best_of(e: u32) -> Best {
-    let row = e / p.w * p.k * D;
-    let item = select(e % p.w, e, OWN == 1u) * D;
+    let row = e / p.w * p.k * p.d;
+    let item = select(e % p.w, e, OWN == 1u) * p.d;
     var best = Best();
     for (var k = 0u; k < p.k; k++) {
         var score = 0.0;
-        for (var c = 0u; c < D; c++) {
-            score += interests[row + k * D + c] * items[item + c];
+        for (var c = 0u; c < p.d; c++) {
+            score += interests[row + k * p.d + c] * items[item + c];
         }
         if is_nan(score) {
             return Best(score, p.k);
@@ -155,16 +156,16 @@ fn gradient(e: u32) -> f32 {
 @compute @workgroup_size(WG)
 fn to_interests(me: Invocation) {
     let at = thread_index(me, WG);
-    if at >= p.rows * p.k * D {
+    if at >= p.rows * p.k * p.d {
         return;
     }
-    let row = at / D / p.k;
-    let k = at / D % p.k;
+    let row = at / p.d / p.k;
+    let k = at / p.d % p.k;
     var sum = Sum();
     for (var w = p.begin; w < p.end; w++) {
         let e = row * p.w + w;
         if given_choice[e] == k || given_choice[e] == p.k {
-            add(&sum, gradient(e) * items[select(w, e, OWN == 1u) * D + at % D]);
+            add(&sum, gradient(e) * items[select(w, e, OWN == 1u) * p.d + at % p.d]);
         }
     }
     var value = total(sum);
@@ -177,14 +178,14 @@ fn to_interests(me: Invocation) {
 @compute @workgroup_size(WG)
 fn to_items(me: Invocation) {
     let at = thread_index(me, WG);
-    if at >= p.w * D {
+    if at >= p.w * p.d {
         return;
     }
     var sum = Sum();
     for (var row = p.begin; row < p.end; row++) {
-        let e = row * p.w + at / D;
+        let e = row * p.w + at / p.d;
         let k = min(given_choice[e], p.k - 1u);
-        add(&sum, gradient(e) * interests[(row * p.k + k) * D + at % D]);
+        add(&sum, gradient(e) * interests[(row * p.k + k) * p.d + at % p.d]);
     }
     var value = total(sum);
     if p.begin > 0u {
@@ -196,10 +197,10 @@ fn to_items(me: Invocation) {
 @compute @workgroup_size(WG)
 fn to_own_items(me: Invocation) {
     let at = thread_index(me, WG);
-    let e = at / D;
+    let e = at / p.d;
     if e >= p.rows * p.w {
         return;
     }
     let k = min(given_choice[e], p.k - 1u);
-    ditems[at] = gradient(e) * interests[(e / p.w * p.k + k) * D + at % D];
+    ditems[at] = gradient(e) * interests[(e / p.w * p.k + k) * p.d + at % p.d];
 }

@@ -102,6 +102,7 @@ struct Params {
     rows: u32,
     k: u32,
     w: u32,
+    d: u32,
     begin: u32,
     end: u32,
 }
@@ -121,10 +122,9 @@ fn side(d: &Dims) -> Option<usize> {
 
 /// A launch that adds the terms `begin .. end` of sums, where it has any.
 fn launch(entry: &'static str, dims: &Dims, [begin, end]: [usize; 2]) -> Launch {
-    let [rows, k, w, begin, end] = [dims.rows, dims.interests, dims.items, begin, end].map(|n| n as u32);
+    let [rows, k, w, d] = [dims.rows, dims.interests, dims.items, dims.d].map(|n| n as u32);
     Launch::of("interest_scores", entry)
-        .params(Params { rows, k, w, begin, end })
-        .constant("D", dims.d as u32)
+        .params(Params { rows, k, w, d, begin: begin as u32, end: end as u32 })
         .constant("OWN", dims.own as u32)
         .constant("SIDE", side(dims).unwrap_or(8) as u32)
 }
