@@ -79,6 +79,8 @@ fn exported_vectors_make_the_scores() {
         ("sasrec", "sasrec", &[]),
         ("caser", "caser", &[]),
         ("fpmc", "fpmc", &[]),
+        ("bert4rec", "bert4rec", &[]),
+        ("ease", "ease", &["--set=model.ridge=5"]),
         ("comirec", "comirec", &[]),
         ("routing", "comirec", &["--set=model.extractor=routing"]),
         ("mind", "mind", &[]),
