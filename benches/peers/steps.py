@@ -8,8 +8,8 @@
 dropout 0.2; GRU4Rec: one layer, hidden 128).
 `gru4rec-last` and `sasrec-last` are one sample a prefix, B 256, the loss at its end alone. PoMRec is the paper's (equations 1 to 11,
 K 2, N_p 4, lambda 4), one sample a prefix with one negative, B 256, no k-core; the rounds have ten times as many of its steps.
-ComiRec (self-attentive, as released) and MIND have K 4 and the softmax over all items by the interest nearest to the target, and the
-rest as PoMRec has it.
+ComiRec (self-attentive, as released) and MIND have K 4, and else what PoMRec has; the interest nearest to the target is trained, by the
+softmax over all items, or in `comirec-bpr` and `mind-bpr` with one negative.
 Making batches counts on both sides. Blocks run over padded places on both sides, losses skip them on both. PyTorch gets denormals
 flushed, an allocator that does not return pages, vectorised numpy for its batches, and with --compile torch.compile as well. Prints
 samples per second, the ratio, and memory: what PyTorch takes beyond its import, what wgrec takes in all. On a GPU (PyTorch: CUDA;
@@ -37,8 +37,9 @@ peak_mib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def split(name):
-    """Model, and whether a sample is a prefix."""
-    return name.removesuffix("-last"), name.endswith("-last") or name in PREFIXES
+    """Model, whether a sample is a prefix, and whether it has one negative."""
+    model = name.removesuffix("-last").removesuffix("-bpr")
+    return model, name.endswith("-last") or model in PREFIXES, model == "pomrec" or name.endswith("-bpr")
 
 
 # ---- PyTorch, in a process of its own ----
@@ -52,7 +53,7 @@ def peer(name, window, how):
     torch.set_flush_denormal(True)
     device = torch.device("cuda" if args.device == "gpu" else "cpu")
     imported = peak_mib()
-    model_name, last = split(name)
+    model_name, last, one_negative = split(name)
     batch = 256 if last else 128
 
     def histories():
@@ -80,7 +81,7 @@ def peer(name, window, how):
         """Endless batches of (history, targets, sizes or negatives); GRU4Rec's padded on the right, others' on the left."""
         rng = np.random.default_rng(1)
         back = np.arange(window)
-        if model_name == "pomrec":
+        if one_negative:
             seen = np.zeros((len(lengths), n + 1), dtype=bool)
             for u, l in enumerate(lengths):
                 seen[u, item[starts[u]:starts[u] + l]] = True
@@ -102,7 +103,7 @@ def peer(name, window, how):
                 history = np.where(inside, item[source], 0)
                 target = item[starts[u] + e] if last else np.where(inside, item[source + 1], 0)
                 others = [size]
-                if model_name == "pomrec":
+                if one_negative:
                     negative = rng.integers(1, n + 1, batch)
                     while (bad := seen[u, negative]).any():
                         negative[bad] = rng.integers(1, n + 1, bad.sum())
@@ -180,11 +181,13 @@ def peer(name, window, how):
             user = ((mean + LAMBDA * spread) * z[..., None]).sum(1)
             return -F.logsigmoid((user * self.item(positive)).sum(-1) - (user * self.item(negative)).sum(-1)).mean()
 
-    def by_nearest(interests, items, positive):
-        """Cross entropy over all items of the interest nearest to the target, of interests (B, K, D)."""
+    def by_nearest(interests, items, positive, negative):
+        """The loss of the interest nearest to the target, of interests (B, K, D)."""
         with torch.no_grad():
             choice = (interests @ items.weight[positive][..., None])[..., 0].argmax(1)
         rows = interests[torch.arange(len(choice), device=device), choice]
+        if one_negative:
+            return -F.logsigmoid((rows * items(positive)).sum(-1) - (rows * items(negative)).sum(-1)).mean()
         return F.cross_entropy(rows @ items.weight[1:].T, positive - 1)
 
     class ComiRec(nn.Module):
@@ -195,12 +198,12 @@ def peer(name, window, how):
             nn.init.normal_(self.item.weight, std=0.01)
             self.w1, self.b1, self.w2, self.b2 = p(DP, D), p(DP), p(INTERESTS, DP), p(INTERESTS)
 
-        def forward(self, history, positive, _):
+        def forward(self, history, positive, negative):
             valid = (history > 0)[..., None]
             e = self.item(history) * valid
             logits = torch.tanh((e + self.pos) @ self.w1.T + self.b1) @ self.w2.T + self.b2
             a = torch.softmax(logits.masked_fill(~valid, -torch.inf), 1)
-            return by_nearest(a.transpose(1, 2) @ e, self.item, positive)
+            return by_nearest(a.transpose(1, 2) @ e, self.item, positive, negative)
 
     class Mind(nn.Module):
         def __init__(self):
@@ -210,7 +213,7 @@ def peer(name, window, how):
             self.register_buffer("logits", torch.randn(INTERESTS, window))
             self.register_buffer("least", torch.tensor([0.0] + [2.0**k for k in range(2, INTERESTS + 1)]))
 
-        def forward(self, history, positive, _):
+        def forward(self, history, positive, negative):
             valid = history > 0
             votes = (self.item(history) * valid[..., None]) @ self.map.T
             used = valid.sum(1, keepdim=True) >= self.least
@@ -221,7 +224,7 @@ def peer(name, window, how):
                     logits = logits + squash(torch.softmax(logits, 1) @ votes) @ votes.transpose(1, 2)
                 couplings = torch.softmax(logits, 1)
             interests = squash(couplings @ votes)
-            return by_nearest(torch.where(used[..., None], interests, interests[:, :1]), self.item, positive)
+            return by_nearest(torch.where(used[..., None], interests, interests[:, :1]), self.item, positive, negative)
 
     models = {"pomrec": PomRec, "comirec": ComiRec, "mind": Mind, "sasrec": SasRec, "gru4rec": Gru4Rec}
     model = models[model_name]().to(device)
@@ -275,14 +278,14 @@ def ask(process, steps):
 
 
 def wgrec(name, window):
-    model, last = split(name)
+    model, last, one_negative = split(name)
     with tempfile.TemporaryDirectory() as folder:
         settings = [f"data.max_len={window}", f"train.batch={256 if last else 128}"]
         if model == "pomrec":
             settings += [f"model.interests={K}", f"model.prompts={NP}", f"model.dispersion={LAMBDA}",
                          "model.variant=paper"]
         elif model in PREFIXES:
-            settings += [f"model.interests={INTERESTS}", "loss.kind=softmax"]
+            settings += [f"model.interests={INTERESTS}", f"loss.kind={'bpr' if one_negative else 'softmax'}"]
         else:
             settings += ["data.min_user=5", "data.min_item=5", "loss.kind=softmax", "model.dropout=0.2",
                          f"model.positions={'last' if last else 'all'}", f"model.layers={2 if model == 'sasrec' else 1}"]
@@ -311,7 +314,7 @@ for row in args.rows.split(","):
     rates, mib, beyond = {side: [] for side in [*peers, "wgrec"]}, {}, {}
     for _ in range(args.rounds):
         for how, process in peers.items():
-            answer = ask(process, args.steps * (10 if name in PREFIXES else 1))
+            answer = ask(process, args.steps * (10 if split(name)[0] in PREFIXES else 1))
             rates[how].append(answer["rate"])
             mib[how], beyond[how] = answer["mib"], answer["beyond_data"]
         rate, mib["wgrec"] = wgrec(name, window)
