@@ -124,9 +124,9 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         let (dim, attention_dim, interests) = (12, 5, 3);
         Box::new(PomRec::new(Settings { dim, attention_dim, interests, prompts, dispersion, variant }, &task()))
     }
-    fn miner(prompts: usize, dispersion: f64) -> Box<dyn Model> {
-        let settings =
-            miner::Settings { dim: 12, attention_dim: 5, interests: 3, disagreement: 0.8, prompts, dispersion };
+    fn miner(disagreement: f64, prompts: usize, dispersion: f64) -> Box<dyn Model> {
+        let (dim, attention_dim, interests) = (12, 5, 3);
+        let settings = miner::Settings { dim, attention_dim, interests, disagreement, prompts, dispersion };
         Box::new(miner::Miner::new(settings, &task()))
     }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
@@ -162,8 +162,9 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("mind", LossKind::Softmax, || mind(|_| {})),
         ("mind_all", LossKind::Bpr, || mind(|c| (c.adaptive, c.interests) = (false, 9))),
         ("mind_soft", LossKind::Softmax, || mind(|c| c.power = Some(2.0))),
-        ("miner", LossKind::Bpr, || miner(0, 0.0)),
-        ("pom_miner", LossKind::Bce, || miner(2, 3.0)),
+        // A small weight: 300 updates by one batch leave the interests alike, so that the term alone would be above the limit.
+        ("miner", LossKind::Bpr, || miner(0.05, 0, 0.0)),
+        ("pom_miner", LossKind::Bce, || miner(0.8, 2, 3.0)),
         ("timirec", LossKind::Bpr, || timirec(TUNE, |_| {})),
         ("timirec_pretrain", LossKind::Bpr, || timirec(PRETRAIN, |_| {})),
         ("pom_timirec", LossKind::Softmax, || {
