@@ -1,13 +1,16 @@
 //! What a training step over a large catalogue holds: the bytes that the plan predicts, and no gradient of a table of which
-//! a step reads a few rows.
+//! a step reads a few rows. What a ranking holds, of any number of interests.
 
 mod sized;
 
 use sized::{Sized, held, peak, sized};
+use wgrec::config::Config;
+use wgrec::data::Part;
 use wgrec::device::Device;
 use wgrec::graph::Graph;
 use wgrec::graph::plan::{Options, Plan};
 use wgrec::models::LossKind;
+use wgrec::train::Session;
 use wgrec::train::step::{Role, TrainStep};
 
 const MIB: usize = 1 << 20;
@@ -51,4 +54,36 @@ fn large_catalogues_hold_what_the_plan_foretold() {
         let largest = plan.pool.iter().copied().max().unwrap();
         assert!(largest < 16 * MIB, "a value of {largest} bytes, as large as a dense gradient");
     }
+    drop((run, step));
+
+    rankings_hold_what_was_foretold();
+}
+
+/// Full rankings of 512 users by 1 and 4 interests: more interests take no more memory but that of the users.
+fn rankings_hold_what_was_foretold() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data.csv");
+    let line = |event: usize| format!("{},{},{event}\n", event / 16, event * 7 % 8000);
+    let events: String = (0..512 * 16).map(line).collect();
+    std::fs::write(&path, format!("user,item,time\n{events}")).unwrap();
+    let plans = [1, 4].map(|interests| {
+        let settings = [format!("data.path={}", path.display()), format!("model.interests={interests}")];
+        let config = Config::of("comirec").unwrap().with_setting("device=cpu");
+        let config = settings.iter().fold(config, |config, setting| config?.with_setting(setting)).unwrap();
+        let session = Session::open(config).unwrap();
+        let before = held();
+        let mut store = session.store(None).unwrap();
+        session.model.params().initialise(&mut store, 1).unwrap();
+        let mut evaluator = session.evaluator(&store, Part::Test).unwrap();
+        evaluator.run().unwrap();
+        let held = peak() - before;
+        let options = Options { threads: rayon::current_num_threads(), ..Options::default() };
+        let plans = session.ranking_plans(Part::Test, options).unwrap();
+        let foretold = Plan::peak_of(&plans);
+        println!("ranking by {interests} interests: {held} bytes held, {foretold} foretold");
+        assert!((held as f64 / foretold as f64 - 1.0).abs() < 0.1, "{held} bytes held, {foretold} foretold");
+        plans
+    });
+    let of_scores = plans.map(|plans| plans.last().unwrap().pool_bytes());
+    assert_eq!(of_scores[0], of_scores[1]);
 }

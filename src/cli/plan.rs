@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use wgrec::Result;
 use wgrec::config::Config;
 use wgrec::config::Precision;
+use wgrec::data::Part;
 use wgrec::files::replace;
 use wgrec::graph::Graph;
 use wgrec::graph::dot::dot;
@@ -17,7 +18,8 @@ use wgrec::kernels::Cost;
 use wgrec::train::step::{Role, TrainStep};
 use wgrec::train::{FitOptions, Session};
 
-/// Say what a training step takes, without running it: nodes, buffers, memory, bytes and operations of each kernel
+/// Say what a training step takes, without running it: nodes, buffers, memory, bytes and operations of each kernel; and
+/// what memory a ranking takes
 #[derive(clap::Args)]
 pub struct Args {
     /// One of `wgrec models`, but those without training
@@ -56,14 +58,28 @@ pub fn run(args: Args) -> Result<()> {
     let apart = Plan::new(&graph, Options { no_reuse: true, threads, half, ..Options::default() })?;
     let of = args.items.map(|items| format!(" for {} items", HumanCount(items as u64))).unwrap_or_default();
     super::print(&format!(
-        "{:<8} {}\n{:<8} {}{of}: {}\n{}",
+        "{:<8} {}\n{:<8} {}{of}: {}\n{}{:<8} {}\n{}",
         "data",
         session.describe_data(),
         "model",
         session.model.name(),
         parameters(&session),
-        describe(&plan, apart.pool_bytes())
+        memory(&plan, apart.pool_bytes()),
+        "ranking",
+        ranking(&session, Options { threads, ..Options::default() }),
+        kernels(&plan)
     ))
+}
+
+/// What a ranking of the test part holds by itself.
+fn ranking(session: &Session, options: Options) -> String {
+    match session.ranking_plans(Part::Test, options) {
+        Ok(plans) => {
+            let bytes = DecimalBytes(Plan::peak_of(&plans) as u64);
+            format!("{bytes}: {} users at a time, parameters counted", HumanCount(session.config.eval.batch as u64))
+        }
+        Err(e) => format!("none: {e}"),
+    }
 }
 
 /// How many there are, and where not all are trained, the share of those that are: of all, and of all but the items' table.
@@ -86,17 +102,22 @@ fn parameters(session: &Session) -> String {
     text
 }
 
-/// Memory in parts, then a line a kernel. `apart`: bytes of values if each had a buffer of its own.
-fn describe(plan: &Plan, apart: usize) -> String {
+/// What a step holds, in parts. `apart`: bytes of values if each had a buffer of its own.
+fn memory(plan: &Plan, apart: usize) -> String {
     let [total, states, pool, apart] =
         [plan.peak_bytes(), plan.state_bytes(), plan.pool_bytes(), apart].map(|n| DecimalBytes(n as u64));
     let rest = DecimalBytes((plan.peak_bytes() - plan.state_bytes() - plan.pool_bytes()) as u64);
     let (nodes, buffers) = (plan.nodes.len(), plan.pool.len());
-    let mut text = format!(
+    format!(
         "{:<8} {nodes} nodes, {buffers} buffers\n{:<8} {total}: parameters and moments {states}, values {pool} ({apart} without \
-         reuse), batch and constants {rest}\n\n{:<28} {:>6} {:>10} {:>12}\n",
-        "plan", "memory", "kernel", "nodes", "moved", "operations"
-    );
+         reuse), batch and constants {rest}\n",
+        "plan", "memory"
+    )
+}
+
+/// A line a kernel.
+fn kernels(plan: &Plan) -> String {
+    let mut text = format!("\n{:<28} {:>6} {:>10} {:>12}\n", "kernel", "nodes", "moved", "operations");
     let mut kernels: BTreeMap<&str, (usize, Cost)> = BTreeMap::new();
     for node in &plan.nodes {
         let (count, sum) = kernels.entry(node.op.name()).or_default();
@@ -106,7 +127,7 @@ fn describe(plan: &Plan, apart: usize) -> String {
     }
     let mut kernels: Vec<_> = kernels.into_iter().map(|(name, (count, cost))| (name, count, cost)).collect();
     kernels.sort_by_key(|(.., cost)| std::cmp::Reverse(cost.bytes));
-    kernels.push(("a step", nodes, plan.cost()));
+    kernels.push(("a step", plan.nodes.len(), plan.cost()));
     for (name, count, cost) in kernels {
         let _ = writeln!(
             text,

@@ -2,10 +2,11 @@
 
 use super::config::{EvalConfig, Protocol};
 use super::metrics::{Metric, TieRule};
-use super::ranker::{Candidates, RankSpec, Ranker, Standing, not_finite};
+use super::ranker::{self, Candidates, RankSpec, Ranker, Standing, not_finite};
 use crate::data::{Ask, Dataset, EvalBatches, EvalSpec, Features, LeftOut, Split};
 use crate::device::{Device, RunOptions, Store};
 use crate::error::{Error, Result};
+use crate::graph::plan::{Options, Plan};
 use crate::models::Model;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -92,6 +93,52 @@ pub struct Evaluator {
     ties: TieRule,
 }
 
+/// What is asked for, its data and its split.
+pub type Asked<'a> = (&'a Arc<Dataset>, &'a Arc<Split>, Ask<'a>);
+
+/// The batches of what is asked for, and the shapes in which they are ranked.
+fn batches(
+    model: &dyn Model,
+    (data, split, ask): Asked,
+    features: Option<&Arc<Features>>,
+    max_len: usize,
+    config: &EvalConfig,
+    run: RunOptions,
+) -> Result<(EvalBatches, RankSpec)> {
+    let max_len = model.window(max_len, data.longest());
+    let spec = EvalSpec {
+        batch: config.batch,
+        max_len,
+        padding: model.padding(),
+        // Excluded items are counted apart: one pass ranks with and without them.
+        mask_history: true,
+        reads: model.reads(),
+        features: features.cloned(),
+        sampled: config.sampled(),
+        keep_all: config.ranks_all(),
+        threads: 1,
+    };
+    let batches = EvalBatches::new(data.clone(), split.clone(), ask, spec)?;
+    let (items, exclude_cap) = (data.items(), batches.exclude_cap());
+    Ok((batches, RankSpec { batch: config.batch, max_len, items, exclude_cap, run }))
+}
+
+/// What an [`Evaluator`] compiles for a catalogue of `items`, one plan after the other.
+///
+/// # Errors
+/// A part without targets, or without one that can be ranked.
+pub fn plans(
+    model: &dyn Model,
+    asked: Asked,
+    features: Option<&Arc<Features>>,
+    max_len: usize,
+    config: &EvalConfig,
+    (items, options): (usize, Options),
+) -> Result<Vec<Plan>> {
+    let (_, spec) = batches(model, asked, features, max_len, config, RunOptions::default())?;
+    ranker::plans(model, &RankSpec { items, ..spec }, Candidates::of(config), options)
+}
+
 impl Evaluator {
     /// # Errors
     /// A part without targets, or without one that can be ranked; a device that cannot hold the plan.
@@ -99,31 +146,16 @@ impl Evaluator {
         (device, run): (&Device, RunOptions),
         store: &Store,
         model: &dyn Model,
-        (data, split, ask): (&Arc<Dataset>, &Arc<Split>, Ask),
+        asked: Asked,
         features: Option<&Arc<Features>>,
         max_len: usize,
         config: &EvalConfig,
     ) -> Result<Evaluator> {
-        let sampled = config.sampled();
-        let max_len = model.window(max_len, data.longest());
-        let spec = EvalSpec {
-            batch: config.batch,
-            max_len,
-            padding: model.padding(),
-            // Excluded items are counted apart: one pass ranks with and without them.
-            mask_history: true,
-            reads: model.reads(),
-            features: features.cloned(),
-            sampled,
-            keep_all: config.ranks_all(),
-            threads: 1,
-        };
-        let batches = EvalBatches::new(data.clone(), split.clone(), ask, spec)?;
-        let (items, exclude_cap) = (data.items(), batches.exclude_cap());
-        let spec = RankSpec { batch: config.batch, max_len, items, exclude_cap, run };
+        let data = asked.0.clone();
+        let (batches, spec) = batches(model, asked, features, max_len, config, run)?;
         let ranker = Ranker::new(device, store, model, &spec, Candidates::of(config))?;
         let EvalConfig { protocol, mask_history: masked, ties, .. } = *config;
-        Ok(Evaluator { ranker, batches, data: data.clone(), protocol, masked, ties })
+        Ok(Evaluator { ranker, batches, data, protocol, masked, ties })
     }
 
     /// What is asked for and not ranked.

@@ -5,7 +5,7 @@ use crate::data::Dataset;
 use crate::data::samples::{EvalBatch, Part, Sizes, history};
 use crate::device::{Device, RunOptions, Runner, Store};
 use crate::error::{Error, Result};
-use crate::graph::plan::Options;
+use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Var};
 use crate::kernels::rank::{Pick, Rank, TopK};
 use crate::models::{self, History, Inputs, Model};
@@ -87,43 +87,29 @@ fn prepared<'g>(g: &'g Graph, model: &dyn Model, user: Var<'g>, candidates: Cand
     g.keep_prepared()
 }
 
-/// The users of a batch, computed once for all tiles.
-struct Users {
-    /// Computes what depends only on parameters, if there is something, and what it is.
-    prepare: Option<Runner>,
+/// What the plan that computes the users of a batch hands on to those that score them.
+struct Handed {
+    /// What depends only on parameters.
     prepared: Vec<(String, Spec)>,
-    runner: Runner,
     /// Of all users of a batch.
-    spec: Spec,
+    users: Spec,
 }
 
-impl Users {
-    fn new(
-        device: &Device,
-        store: &Store,
-        model: &dyn Model,
-        spec: &RankSpec,
-        candidates: Candidates,
-    ) -> Result<Users> {
-        let compile = |g: &Graph| device.compile(&device.plan(g, Options::default())?, store, spec.run);
-        let g = Graph::new();
-        let prepared = prepared(&g, model, user(&g, model, spec.batch, spec.max_len), candidates);
-        let prepare = (!prepared.is_empty()).then(|| compile(&g)).transpose()?;
+impl Handed {
+    /// Also the graphs that compute it: what depends only on parameters, if there is something, and the users.
+    fn trace(model: &dyn Model, spec: &RankSpec, candidates: Candidates) -> (Handed, Option<Graph>, Graph) {
+        let prepare = Graph::new();
+        let prepared = prepared(&prepare, model, user(&prepare, model, spec.batch, spec.max_len), candidates);
         let g = Graph::with_prepared(&prepared);
         let user = user(&g, model, spec.batch, spec.max_len);
-        let of_users = Spec::f32(user.shape());
-        g.assign(g.state(USERS, USERS, 0, of_users.clone()), user);
-        Ok(Users { prepare, prepared, runner: compile(&g)?, spec: of_users })
+        let users = Spec::f32(user.shape());
+        g.assign(g.state(USERS, USERS, 0, users.clone()), user);
+        let prepare = (!prepared.is_empty()).then_some(prepare);
+        (Handed { prepared, users }, prepare, g)
     }
 
-    /// Computes what depends only on parameters: they may have changed.
-    fn prepare(&mut self) -> Result<()> {
-        self.prepare.as_mut().map_or(Ok(()), Runner::run)
-    }
-
-    fn run(&mut self, batch: &EvalBatch) -> Result<()> {
-        batch.columns.write(&mut self.runner)?;
-        self.runner.run()
+    fn graph(&self) -> Graph {
+        Graph::with_prepared(&self.prepared)
     }
 
     /// A graph with inputs and scores of a tile: (ids, scores).
@@ -134,7 +120,7 @@ impl Users {
         spec: &RankSpec,
         candidates: Candidates,
     ) -> (Var<'g>, Var<'g>) {
-        let user = g.state(USERS, USERS, 0, self.spec.clone());
+        let user = g.state(USERS, USERS, 0, self.users.clone());
         match candidates {
             Candidates::All => {
                 let ids = g.input("ids", Spec::u32([spec.items.min(TILE)]));
@@ -146,9 +132,37 @@ impl Users {
             }
         }
     }
+}
 
-    fn graph(&self) -> Graph {
-        Graph::with_prepared(&self.prepared)
+/// The users of a batch, computed once for all tiles.
+struct Users {
+    /// Computes what depends only on parameters, if there is something.
+    prepare: Option<Runner>,
+    runner: Runner,
+    handed: Handed,
+}
+
+impl Users {
+    fn new(
+        device: &Device,
+        store: &Store,
+        model: &dyn Model,
+        spec: &RankSpec,
+        candidates: Candidates,
+    ) -> Result<Users> {
+        let compile = |g: &Graph| device.compile(&device.plan(g, Options::default())?, store, spec.run);
+        let (handed, prepare, users) = Handed::trace(model, spec, candidates);
+        Ok(Users { prepare: prepare.as_ref().map(compile).transpose()?, runner: compile(&users)?, handed })
+    }
+
+    /// Computes what depends only on parameters: they may have changed.
+    fn prepare(&mut self) -> Result<()> {
+        self.prepare.as_mut().map_or(Ok(()), Runner::run)
+    }
+
+    fn run(&mut self, batch: &EvalBatch) -> Result<()> {
+        batch.columns.write(&mut self.runner)?;
+        self.runner.run()
     }
 }
 
@@ -191,6 +205,36 @@ impl Standing {
     }
 }
 
+/// The graph that ranks the targets among a tile, and the one that finds their scores, where that takes a pass over the tiles of
+/// its own.
+fn rank_graphs(handed: &Handed, model: &dyn Model, spec: &RankSpec, candidates: Candidates) -> (Graph, Option<Graph>) {
+    let one_pass = candidates != Candidates::All || spec.items <= TILE;
+    fn pick<'g>(g: &'g Graph, (ids, scores): (Var<'g>, Var<'g>)) -> Var<'g> {
+        g.push(Pick, &[scores, ids, g.input("target", Spec::u32([scores.shape()[0]]))])
+    }
+    let g = handed.graph();
+    let (ids, scores) = handed.scores(&g, model, spec, candidates);
+    let target_score =
+        if one_pass { pick(&g, (ids, scores)) } else { g.input("target_score", Spec::f32([spec.batch])) };
+    let offsets = g.input("exclude_offsets", Spec::u32([spec.batch + 1]));
+    let excluded = g.input("exclude_items", Spec::u32([spec.exclude_cap]));
+    g.result("counts", g.push(Rank, &[scores, ids, target_score, offsets, excluded]));
+    let targets = (!one_pass).then(|| {
+        let g = handed.graph();
+        g.result("score", pick(&g, handed.scores(&g, model, spec, candidates)));
+        g
+    });
+    (g, targets)
+}
+
+/// What a [`Ranker`] compiles, one plan after the other.
+pub fn plans(model: &dyn Model, spec: &RankSpec, candidates: Candidates, options: Options) -> Result<Vec<Plan>> {
+    let (handed, prepare, users) = Handed::trace(model, spec, candidates);
+    let (rank, targets) = rank_graphs(&handed, model, spec, candidates);
+    let graphs = prepare.into_iter().chain([users, rank]).chain(targets);
+    graphs.map(|g| Plan::new(&g, options)).collect()
+}
+
 /// The rank of each target among the items.
 pub struct Ranker {
     users: Users,
@@ -208,29 +252,11 @@ impl Ranker {
         spec: &RankSpec,
         candidates: Candidates,
     ) -> Result<Ranker> {
-        let tiles = if candidates == Candidates::All { tiles(spec.items) } else { vec![vec![]] };
-        let one_pass = tiles.len() == 1;
         let compile = |g: &Graph| device.compile(&device.plan(g, Options::default())?, store, spec.run);
         let users = Users::new(device, store, model, spec, candidates)?;
-        let g = users.graph();
-        let (ids, tile_scores) = users.scores(&g, model, spec, candidates);
-        let target_score = if one_pass {
-            g.push(Pick, &[tile_scores, ids, g.input("target", Spec::u32([spec.batch]))])
-        } else {
-            g.input("target_score", Spec::f32([spec.batch]))
-        };
-        let offsets = g.input("exclude_offsets", Spec::u32([spec.batch + 1]));
-        let excluded = g.input("exclude_items", Spec::u32([spec.exclude_cap]));
-        g.result("counts", g.push(Rank, &[tile_scores, ids, target_score, offsets, excluded]));
-        let rank = compile(&g)?;
-        let targets = if one_pass {
-            None
-        } else {
-            let g = users.graph();
-            let (ids, tile_scores) = users.scores(&g, model, spec, candidates);
-            g.result("score", g.push(Pick, &[tile_scores, ids, g.input("target", Spec::u32([spec.batch]))]));
-            Some(compile(&g)?)
-        };
+        let (rank, targets) = rank_graphs(&users.handed, model, spec, candidates);
+        let (rank, targets) = (compile(&rank)?, targets.as_ref().map(compile).transpose()?);
+        let tiles = if candidates == Candidates::All { tiles(spec.items) } else { vec![vec![]] };
         Ok(Ranker { users, targets, rank, tiles })
     }
 
@@ -301,8 +327,8 @@ impl Recommender {
     pub fn new(device: &Device, store: &Store, model: &dyn Model, spec: &RankSpec, k: usize) -> Result<Recommender> {
         let mut users = Users::new(device, store, model, spec, Candidates::All)?;
         users.prepare()?;
-        let g = users.graph();
-        let (ids, tile_scores) = users.scores(&g, model, spec, Candidates::All);
+        let g = users.handed.graph();
+        let (ids, tile_scores) = users.handed.scores(&g, model, spec, Candidates::All);
         if k <= TopK::MAX_K {
             let offsets = g.input("exclude_offsets", Spec::u32([spec.batch + 1]));
             let excluded = g.input("exclude_items", Spec::u32([spec.exclude_cap]));

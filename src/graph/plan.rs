@@ -114,6 +114,26 @@ impl Plan {
         inputs + constants + self.pool_bytes() + self.state_bytes()
     }
 
+    /// Bytes that a GPU holds for `plans`, states included, once they are compiled one after the other over one store.
+    pub fn peak_of(plans: &[Plan]) -> usize {
+        let (mut states, mut shared, mut bytes) = (HashMap::new(), vec![], 0);
+        for plan in plans {
+            for (name, n) in &plan.states {
+                let most: &mut usize = states.entry(name).or_default();
+                *most = n.max(most).to_owned();
+            }
+            bytes += plan.peak_bytes() - plan.state_bytes();
+            for (i, place) in plan.share(&shared).into_iter().enumerate() {
+                match place {
+                    Some(_) => bytes -= plan.pool[i],
+                    None if plan.may_share(i) => shared.push(plan.pool[i]),
+                    None => {}
+                }
+            }
+        }
+        bytes + states.values().map(|n| n * 4).sum::<usize>()
+    }
+
     /// Bytes of values: reused buffers, and in a plan with strips each thread's tile and each tile's sums.
     pub fn pool_bytes(&self) -> usize {
         let tiles = self.threads * self.tile.iter().sum::<usize>();

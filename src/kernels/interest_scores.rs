@@ -187,30 +187,34 @@ impl Op for InterestScores {
     fn cpu_fast(&self, a: &Args<f32>) -> bool {
         const ROWS: usize = 48;
         const ITEMS: usize = 64;
-        let (interests, items) = (a.f("interests"), a.f("items"));
+        const PACKED: usize = 16 * ITEMS;
         let Dims { interests: k, items: w, d, own, .. } = Dims::of(a.shape("interests"), a.shape("items"));
         if own {
             return false;
         }
-        let mut panels = vec![0.0; w * d]; // [d, ITEMS] each
-        par_rows(&mut panels, ITEMS.min(w) * d, ITEMS * d, |i, panel| {
-            transpose(&items[i * ITEMS * d..], d, panel, panel.len() / d);
-        });
-        par_rows(a.out("y"), ROWS * w, ROWS * w * k * d / 8, |block, y| {
-            let mut best = [0.0; ROWS * ITEMS];
-            for (i, panel) in panels.chunks(ITEMS * d).enumerate() {
-                let (m, n) = (y.len() / w, panel.len() / d);
-                for of in 0..k {
-                    let update = if of == 0 { Update::Write } else { Update::Max };
-                    let a = &interests[(block * ROWS * k + of) * d..];
-                    let (a_strides, c) = ([k * d, 1], &mut best);
-                    Product { extents: [m, n, d], a, a_strides, b: panel, b_row: n, c, c_row: ITEMS, update }.run();
+        let (interests, items, y) = (a.f("interests"), a.f("items"), a.out("y"));
+        let mut panels = vec![0.0; PACKED.min(w) * d]; // [d, ITEMS] each
+        for (first, items) in items.chunks(PACKED * d).enumerate().map(|(i, items)| (i * PACKED, items)) {
+            let panels = &mut panels[..items.len()];
+            par_rows(panels, ITEMS * d, ITEMS * d, |i, panel| {
+                transpose(&items[i * ITEMS * d..], d, panel, panel.len() / d);
+            });
+            par_rows(y, ROWS * w, ROWS * items.len() * k / 8, |block, y| {
+                let mut best = [0.0; ROWS * ITEMS];
+                for (i, panel) in panels.chunks(ITEMS * d).enumerate() {
+                    let (m, n) = (y.len() / w, panel.len() / d);
+                    for of in 0..k {
+                        let update = if of == 0 { Update::Write } else { Update::Max };
+                        let a = &interests[(block * ROWS * k + of) * d..];
+                        let (a_strides, c) = ([k * d, 1], &mut best);
+                        Product { extents: [m, n, d], a, a_strides, b: panel, b_row: n, c, c_row: ITEMS, update }.run();
+                    }
+                    for (y, best) in y.chunks_mut(w).zip(best.chunks(ITEMS)) {
+                        y[first + i * ITEMS..][..n].copy_from_slice(&best[..n]);
+                    }
                 }
-                for (y, best) in y.chunks_mut(w).zip(best.chunks(ITEMS)) {
-                    y[i * ITEMS..][..n].copy_from_slice(&best[..n]);
-                }
-            }
-        });
+            });
+        }
         true
     }
 

@@ -7,9 +7,9 @@ use crate::data::samples::negatives::Drawn;
 use crate::data::{Ask, BatchSpec};
 use crate::device::{RunOptions, Store};
 use crate::error::Result;
-use crate::eval::evaluator::Evaluator;
+use crate::eval::evaluator::{self, Evaluator};
 use crate::eval::ranker::{self, Candidates};
-use crate::graph::plan::Options;
+use crate::graph::plan::{Options, Plan};
 use crate::models::loss::log_chances;
 use crate::models::{Loss, LossKind};
 use crate::optim::Adam;
@@ -102,6 +102,16 @@ impl Session {
         let (asked, features, max_len) = ((data, split, ask.into()), self.features.as_ref(), config.data.max_len);
         let run = RunOptions { profile: false, ..run };
         Evaluator::new((device, run), store, &**model, asked, features, max_len, &config.eval)
+    }
+
+    /// What ranks the targets of a part, planned and not compiled.
+    ///
+    /// # Errors
+    /// A part without targets, or without one that can be ranked.
+    pub fn ranking_plans<'a>(&self, ask: impl Into<Ask<'a>>, options: Options) -> Result<Vec<Plan>> {
+        let Session { model, data, split, config, task, .. } = self;
+        let (asked, features, max_len) = ((data, split, ask.into()), self.features.as_ref(), config.data.max_len);
+        evaluator::plans(&**model, asked, features, max_len, &config.eval, (task.items, options))
     }
 
     /// Parameters that are trained in the phase.
