@@ -9,7 +9,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 pub(super) const GREY: RGBColor = RGBColor(110, 110, 110);
 
 /// Width of a letter, as a share of the size of the text: few fonts have wider ones on average.
-const LETTER: f64 = 0.62;
+const LETTER: f64 = 0.65;
 
 /// The marks that tell users apart.
 pub(super) const MARKS: usize = 6;

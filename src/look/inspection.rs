@@ -133,7 +133,7 @@ impl Inspection {
     pub fn svg(&self, title: &str) -> Result<String> {
         const SIZE: f64 = 14.0;
         const LINE: f64 = 21.0;
-        const COLUMN: f64 = 640.0;
+        const COLUMN: f64 = 740.0;
         let right = self.interests.len() + 2 + self.best.len() + 1;
         let height = 70.0 + LINE * (right.max(self.history.len() + 1) as f64 + 0.5);
         svg((2 * COLUMN as u32 + 20, height as u32), |canvas| {
@@ -174,7 +174,7 @@ fn row(canvas: &Canvas, (x, y): (f64, f64), interest: usize, number: &str, item:
     canvas.text((x, y), SIZE, own, Anchor::Left, &(interest + 1).to_string())?;
     canvas.text((x + 22.0, y), SIZE, own, Anchor::Left, number)?;
     let genres = item.genres.join(", ");
-    let wide = if genres.is_empty() { 540.0 } else { 310.0 };
+    let wide = if genres.is_empty() { 650.0 } else { 325.0 };
     canvas.text((x + 70.0, y), SIZE, own, Anchor::Left, &cut(&item.name, SIZE, wide))?;
-    canvas.text((x + 395.0, y), SIZE, own, Anchor::Left, &cut(&genres, SIZE, 225.0))
+    canvas.text((x + 400.0, y), SIZE, own, Anchor::Left, &cut(&genres, SIZE, 330.0))
 }

@@ -20,12 +20,11 @@ pub(super) fn embed(points: &[&[f32]]) -> Result<Vec<Point>> {
     pool.install(|| {
         let start = principal(points)?;
         let perplexity = PERPLEXITY.min((points.len().saturating_sub(1) / 3) as f64);
-        if perplexity < 1.0 {
-            // Three points lie in a plane.
+        let deviation = (start.iter().map(|at| at.0 * at.0).sum::<f64>() / start.len() as f64).sqrt();
+        if perplexity < 2.0 || deviation == 0.0 {
+            // So few points, or equal ones, have no neighbourhoods.
             return Ok(start);
         }
-        let n = start.len() as f64;
-        let deviation = (start.iter().map(|at| at.0 * at.0).sum::<f64>() / n).sqrt().max(f64::MIN_POSITIVE);
         let scaled = start.iter().flat_map(|at| [at.0, at.1]).map(|x| x / deviation * SPREAD);
         let wide: Vec<Vec<f64>> = points.iter().map(|point| point.iter().map(|&x| x as f64).collect()).collect();
         let mut tsne = bhtsne::tSNE::<f64, Vec<f64>, 2>::new(&wide);
@@ -114,12 +113,13 @@ mod tests {
             let apart = (places[i].0 - places[j].0).hypot(places[i].1 - places[j].1);
             assert!((apart - super::super::distance(points[i], points[j])).abs() < 1e-5);
         }
-        for n in [1, 2, 4, 5, 11, 40] {
+        for n in [1, 2, 4, 7, 11, 40] {
             let same = vec![vec![0.5f32; 8]; n];
             let places = embed(&borrowed(&same)).unwrap();
             assert!(places.len() == n && places.iter().all(|at| at.0.is_finite() && at.1.is_finite()), "{n}");
-            let line: Vec<Vec<f32>> = (0..n).map(|i| vec![i as f32]).collect();
-            assert_eq!(embed(&borrowed(&line)).unwrap().len(), n);
+            let line: Vec<Vec<f32>> = (0..n).map(|i| vec![(i / 3) as f32]).collect();
+            let places = embed(&borrowed(&line)).unwrap();
+            assert!(places.len() == n && places.iter().all(|at| at.0.is_finite() && at.1.is_finite()), "{n}");
         }
     }
 
