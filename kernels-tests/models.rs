@@ -113,8 +113,7 @@ fn differentiable(name: &str, make: Make) -> Make {
     match name {
         "comirec_routing" => || comirec(|c| (c.extractor, c.rounds) = (Extraction::Routing, 1)),
         "mind" => || mind(|c| c.rounds = 1),
-        "mind_all" => || mind(|c| (c.rounds, c.adaptive, c.interests) = (1, false, 9)),
-        "mind_soft" => || mind(|c| (c.rounds, c.power) = (1, Some(2.0))),
+        "mind_soft" => || mind(|c| (c.rounds, c.adaptive, c.interests, c.power) = (1, false, 9, Some(2.0))),
         _ => make,
     }
 }
@@ -156,20 +155,10 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("pomrec_prompt", LossKind::Bpr, || pomrec(2, 0.0, Variant::Paper)),
         ("pomrec_dispersion", LossKind::Bpr, || pomrec(0, 3.0, Variant::Paper)),
         ("comirec", LossKind::Softmax, || comirec(|_| {})),
-        // More interests than positions.
-        ("comirec_paper", LossKind::Bpr, || comirec(|c| (c.variant, c.interests) = (comirec::Variant::Paper, 9))),
         ("comirec_routing", LossKind::Softmax, || comirec(|c| c.extractor = Extraction::Routing)),
         ("mind", LossKind::Softmax, || mind(|_| {})),
-        ("mind_all", LossKind::Bpr, || mind(|c| (c.adaptive, c.interests) = (false, 9))),
-        ("mind_soft", LossKind::Softmax, || mind(|c| c.power = Some(2.0))),
-        // A small weight: 300 updates by one batch leave the interests alike, so that the term alone would be above the limit.
-        ("miner", LossKind::Bpr, || miner(0.05, 0, 0.0)),
-        ("pom_miner", LossKind::Bce, || miner(0.8, 2, 3.0)),
-        ("timirec", LossKind::Bpr, || timirec(TUNE, |_| {})),
-        ("timirec_pretrain", LossKind::Bpr, || timirec(PRETRAIN, |_| {})),
-        ("pom_timirec", LossKind::Softmax, || {
-            timirec(TUNE, |c| (c.prompts, c.dispersion, c.tables, c.blocks) = (2, 3.0, 1, 2))
-        }),
+        // More interests than positions.
+        ("mind_soft", LossKind::Softmax, || mind(|c| (c.adaptive, c.interests, c.power) = (false, 9, Some(2.0)))),
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
         ("sasrec_post", LossKind::Softmax, || sasrec(Norm::Post, Positions::All)),
         ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),
@@ -283,7 +272,7 @@ pub fn trials() -> Vec<Trial> {
     trials.push(Trial::test("models::an_infinite_norm_is_not_clipped_to_nothing", infinite_norm));
     trials.push(Trial::test("models::one_place_is_as_among_all", one_place));
     let filtered = ["fmlp", "mb_fmlp", "dpcpl", "dpcpl_pretrain", "dpcpl_items", "dpcpl_attention", "dpcpl_attributes"];
-    let routed = ["comirec", "comirec_paper", "comirec_routing", "mind", "mind_all"];
+    let routed = ["comirec", "comirec_routing", "mind", "mind_soft"];
     for name in filtered.into_iter().chain(routed) {
         trials.push(Trial::test(format!("models::{name}::padding_reaches_no_user"), move || padding_is_nothing(name)));
     }
