@@ -159,6 +159,14 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("mind", LossKind::Softmax, || mind(|_| {})),
         // More interests than positions.
         ("mind_soft", LossKind::Softmax, || mind(|c| (c.adaptive, c.interests, c.power) = (false, 9, Some(2.0)))),
+        // A small weight: 300 updates by one batch leave the interests alike, so that the term alone would be above the limit.
+        ("miner", LossKind::Bpr, || miner(0.05, 0, 0.0)),
+        ("pom_miner", LossKind::Bce, || miner(0.8, 2, 3.0)),
+        ("timirec", LossKind::Bpr, || timirec(TUNE, |_| {})),
+        ("timirec_pretrain", LossKind::Bpr, || timirec(PRETRAIN, |_| {})),
+        ("pom_timirec", LossKind::Softmax, || {
+            timirec(TUNE, |c| (c.prompts, c.dispersion, c.tables, c.blocks) = (2, 3.0, 1, 2))
+        }),
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
         ("sasrec_post", LossKind::Softmax, || sasrec(Norm::Post, Positions::All)),
         ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),
