@@ -2,19 +2,24 @@
 
 use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};
+use wgrec::data::samples::{Batch, Columns};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
 use wgrec::graph::{Graph, Var};
 use wgrec::models::comirec::{self, ComiRec, Extraction};
 use wgrec::models::mind::{self, Mind};
-use wgrec::models::{History, Model, ModelConfig, Task};
+use wgrec::models::spec::Settings;
+use wgrec::models::{History, Loss, LossKind, Model, ModelConfig, Task, timirec};
+use wgrec::nn::params::Param;
 use wgrec::nn::routing::route;
 use wgrec::tensor::philox::Stream;
 use wgrec::tensor::{Shape, Spec, Tensor};
+use wgrec::train::step::{StepConfig, TrainStep};
 
 pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("interests::parameters_are_as_many_as_in_print", parameters),
+        Trial::test("interests::a_shared_table_has_the_gradients_of_both", shared_table),
         Trial::test("interests::routing_of_one_map_against_differences", || differences(&[4, 6, 5])),
         Trial::test("interests::routing_of_own_maps_against_differences", || differences(&[4, 3, 6, 5])),
         Trial::test("interests::first_logits_of_mind_follow_the_seed_alone", seeds),
@@ -50,6 +55,55 @@ fn parameters() -> Result<(), Failed> {
     match maps.shape.elements() {
         327_680 => Ok(()),
         found => Err(format!("the maps of ComiRec-DR are {found} numbers").into()),
+    }
+}
+
+/// TiMiRec of one item table has the loss of two equal tables, and the sum of their gradients.
+fn shared_table() -> Result<(), Failed> {
+    const ITEMS: usize = 70;
+    const B: usize = 5;
+    const M: usize = 6;
+    let device = devices::get("f64")?;
+    let step_of = |tables: usize| -> Result<(f64, Vec<(String, Vec<f64>)>), Failed> {
+        let settings = timirec::Settings { dim: 8, tables, dropout: 0.0, prompts: 2, dispersion: 2.0, ..Default::default() };
+        let phase = settings.phases(false)?.pop().ok_or("a training has a phase")?;
+        let model = settings.build(&Task { items: ITEMS, max_len: M, phase, ..Task::default() })?;
+        let loss = Loss { kind: LossKind::Bpr, ..Loss::default() };
+        let config = StepConfig { batch: B, max_len: M, negatives: 1, loss, keep_gradients: true, ..Default::default() };
+        let params = model.params();
+        let mut store = device.store(&TrainStep::states(params, &config.optimiser))?;
+        for p in params.iter() {
+            // Both tables have the numbers of one name.
+            params.write(&mut store, &p.name, &normal(p.shape.clone(), p.name.trim_start_matches("predictor.")))?;
+        }
+        let spec = config.batches(&*model);
+        let mut columns = Columns::empty(spec.columns().into());
+        let mut r = Stream::new(5, "batch", 0);
+        for (name, len) in [("history", B * M), ("positive", B), ("negative", B)] {
+            let ids: Vec<u32> = (0..len).map(|_| 1 + r.below(ITEMS as u32)).collect();
+            columns.get_mut(name).u32().copy_from_slice(&ids);
+        }
+        columns.get_mut("weight").f32().fill(1.0);
+        let mut step = TrainStep::new(&device, &store, &*model, &config)?;
+        step.run(&Batch::new(columns, B, &spec.gathered), 0, 1, 0.0)?;
+        let gradient = |p: &Param| Ok((p.name.clone(), step.read(&format!("gradient.{}", p.name))?.to_f64()));
+        let gradients = params.iter().map(gradient).collect::<Result<_, Failed>>()?;
+        Ok((step.loss()?, gradients))
+    };
+    let ((one, ours), (two, both)) = (step_of(1)?, step_of(2)?);
+    let of = |list: &[(String, Vec<f64>)], name: &str| {
+        list.iter().find(|(own, _)| own == name).map(|(_, gradient)| gradient.clone()).ok_or(format!("no {name}"))
+    };
+    let sum: Vec<f64> = of(&both, "item_embedding")?
+        .iter()
+        .zip(of(&both, "predictor.item_embedding")?)
+        .map(|(extractor, predictor)| extractor + predictor)
+        .collect();
+    let apart = sum.iter().zip(of(&ours, "item_embedding")?).map(|(sum, own)| (sum - own).abs()).fold(0.0, f64::max);
+    let largest = of(&both, "predictor.item_embedding")?.into_iter().map(f64::abs).fold(0.0, f64::max);
+    match (one - two).abs() < 1e-12 && apart < 1e-12 && largest > 1e-6 {
+        true => Ok(()),
+        false => Err(format!("losses {one} and {two}; gradients {apart:e} apart, of the second table {largest:e}").into()),
     }
 }
 

@@ -162,9 +162,11 @@ fn models() -> Vec<(&'static str, LossKind, Make)> {
         // A small weight: 300 updates by one batch leave the interests alike, so that the term alone would be above the limit.
         ("miner", LossKind::Bpr, || miner(0.05, 0, 0.0)),
         ("pom_miner", LossKind::Bce, || miner(0.8, 2, 3.0)),
-        ("timirec", LossKind::Bpr, || timirec(TUNE, |_| {})),
         ("timirec_pretrain", LossKind::Bpr, || timirec(PRETRAIN, |_| {})),
-        ("pom_timirec", LossKind::Softmax, || {
+        // Without a first phase its interests are alike, and gradients of what weighs them are rounding; prompts and dispersion
+        // tell them apart.
+        ("pom_timirec", LossKind::Softmax, || timirec(TUNE, |c| (c.prompts, c.dispersion, c.blocks) = (2, 3.0, 2))),
+        ("pom_timirec_shared", LossKind::Softmax, || {
             timirec(TUNE, |c| (c.prompts, c.dispersion, c.tables, c.blocks) = (2, 3.0, 1, 2))
         }),
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
@@ -425,6 +427,26 @@ fn states(store: &Store) -> Result<Vec<(String, Tensor)>, Failed> {
     store.states().into_iter().map(read).collect()
 }
 
+/// What differences of the loss say of the gradient by a parameter.
+#[derive(PartialEq)]
+enum Judged {
+    Whole,
+    /// TiMiRec's interests teach by a term of which they have no gradient: it is left out of the loss.
+    Teaching,
+    /// An item table that teaches and is taught. `interests::a_shared_table_has_the_gradients_of_both` judges it.
+    Both,
+}
+
+fn judged(model: &dyn Model, parameter: &str) -> Judged {
+    let predicts = model.params().iter().any(|p| p.name.starts_with("predictor."));
+    let shares = model.second_table(&Graph::new()).is_none();
+    match parameter {
+        _ if !predicts || parameter.starts_with("predictor.") => Judged::Whole,
+        "item_embedding" if shares => Judged::Both,
+        _ => Judged::Teaching,
+    }
+}
+
 /// Each parameter's gradient against finite differences of the loss along a random direction, in f64.
 fn gradients(model: &Subject) -> Result<(), Failed> {
     let device = devices::get("f64")?;
@@ -444,7 +466,10 @@ fn gradients(model: &Subject) -> Result<(), Failed> {
         step.run(&batch, 20, 3, 0.0)?;
         let gradient = |p: &wgrec::nn::params::Param| Ok((p.name.clone(), step.read(&format!("gradient.{}", p.name))?));
         let gradients = params.iter().map(gradient).collect::<Result<Vec<_>, Failed>>()?;
-        Ok((step.loss()?, gradients))
+        let taught = name.is_some_and(|(name, _)| judged(&*model.model, name) == Judged::Teaching);
+        let reported = step.reported()?;
+        let term = reported.iter().find(|(own, _)| own == "distillation").filter(|_| taught).map_or(0.0, |(_, term)| *term);
+        Ok((step.loss()? - term, gradients))
     };
     let (_, gradients) = at(None)?;
     let values: Vec<(String, Tensor)> = {
@@ -454,7 +479,8 @@ fn gradients(model: &Subject) -> Result<(), Failed> {
         }
         params.iter().map(|p| Ok((p.name.clone(), params.read(&fresh, &p.name)?))).collect::<Result<_, Failed>>()?
     };
-    for ((name, value), (_, gradient)) in values.iter().zip(&gradients) {
+    let told = |((name, _), _): &(&(String, Tensor), _)| judged(&*model.model, name) != Judged::Both;
+    for ((name, value), (_, gradient)) in values.iter().zip(&gradients).filter(told) {
         let mut r = Stream::new(9, name, 0);
         let direction: Vec<f64> = (0..value.shape.elements()).map(|_| r.normal()).collect();
         let moved = |h: f64| {
