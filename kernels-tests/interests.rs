@@ -65,11 +65,13 @@ fn shared_table() -> Result<(), Failed> {
     const M: usize = 6;
     let device = devices::get("f64")?;
     let step_of = |tables: usize| -> Result<(f64, Vec<(String, Vec<f64>)>), Failed> {
-        let settings = timirec::Settings { dim: 8, tables, dropout: 0.0, prompts: 2, dispersion: 2.0, ..Default::default() };
+        let settings =
+            timirec::Settings { dim: 8, tables, dropout: 0.0, prompts: 2, dispersion: 2.0, ..Default::default() };
         let phase = settings.phases(false)?.pop().ok_or("a training has a phase")?;
         let model = settings.build(&Task { items: ITEMS, max_len: M, phase, ..Task::default() })?;
         let loss = Loss { kind: LossKind::Bpr, ..Loss::default() };
-        let config = StepConfig { batch: B, max_len: M, negatives: 1, loss, keep_gradients: true, ..Default::default() };
+        let config =
+            StepConfig { batch: B, max_len: M, negatives: 1, loss, keep_gradients: true, ..Default::default() };
         let params = model.params();
         let mut store = device.store(&TrainStep::states(params, &config.optimiser))?;
         for p in params.iter() {
@@ -103,7 +105,9 @@ fn shared_table() -> Result<(), Failed> {
     let largest = of(&both, "predictor.item_embedding")?.into_iter().map(f64::abs).fold(0.0, f64::max);
     match (one - two).abs() < 1e-12 && apart < 1e-12 && largest > 1e-6 {
         true => Ok(()),
-        false => Err(format!("losses {one} and {two}; gradients {apart:e} apart, of the second table {largest:e}").into()),
+        false => {
+            Err(format!("losses {one} and {two}; gradients {apart:e} apart, of the second table {largest:e}").into())
+        }
     }
 }
 

@@ -468,7 +468,8 @@ fn gradients(model: &Subject) -> Result<(), Failed> {
         let gradients = params.iter().map(gradient).collect::<Result<Vec<_>, Failed>>()?;
         let taught = name.is_some_and(|(name, _)| judged(&*model.model, name) == Judged::Teaching);
         let reported = step.reported()?;
-        let term = reported.iter().find(|(own, _)| own == "distillation").filter(|_| taught).map_or(0.0, |(_, term)| *term);
+        let term =
+            reported.iter().find(|(own, _)| own == "distillation").filter(|_| taught).map_or(0.0, |(_, term)| *term);
         Ok((step.loss()? - term, gradients))
     };
     let (_, gradients) = at(None)?;
