@@ -150,13 +150,14 @@ fn interests_alone_rank_and_are_taken_with_their_settings() {
         let pom = ["--from=first", "--set=model.prompts=2", "--set=model.dispersion=3", "--set=train.max_steps=3"];
         program::small("timirec", "second", &[&pom, more].concat())
     };
-    for (setting, expected) in [
-        ("--set=model.interests=3", "model.interests is 2 in first, whose phase pretrain is taken, not 3"),
-        ("--set=model.prompts=1", "model.prompts is 2 in first"),
-        ("--set=model.blocks=2", "model.blocks is 1 in first"),
+    for (setting, key, was, is) in [
+        ("--set=model.interests=3", "model.interests", 2, 3),
+        ("--set=model.prompts=1", "model.prompts", 2, 1),
+        ("--set=model.blocks=2", "model.blocks", 1, 2),
     ] {
         let error = bench.refuses(&second(&[setting]));
-        assert!(error.contains(expected), "{error}");
+        assert!(error.contains(&format!("{key} is {was} in ")), "{error}");
+        assert!(error.contains(&format!("first, whose phase pretrain is taken, not {is}")), "{error}");
     }
     // What only the second phase reads.
     let free = ["--set=model.tables=1", "--set=model.layers=3", "--set=model.dropout=0.2", "--set=model.temperature=1"];
