@@ -8,6 +8,7 @@ use wgrec::graph::plan::Options;
 use wgrec::graph::{Graph, Step, Var};
 use wgrec::kernels::bpr::Bpr;
 use wgrec::kernels::conv::Conv;
+use wgrec::kernels::interest_scores::{InterestChoice, InterestScores, InterestScoresBackward};
 use wgrec::kernels::matmul::{Activation, MatMul};
 use wgrec::kernels::moments::Moments;
 use wgrec::kernels::reduce::{Reduce, Reduction, SumSquares};
@@ -17,7 +18,7 @@ use wgrec::tensor::{Shape, Spec};
 type Build = for<'g> fn(&'g Graph, [usize; 3]) -> Result<Vec<Var<'g>>>;
 
 /// Each op over extents of which some are 0.
-const OPS: [(&str, Build); 12] = [
+const OPS: [(&str, Build); 13] = [
     ("matmul", |g, [m, n, k]| {
         let (a, b, bias) = (x(g, "a", [m, k]), x(g, "b", [k, n]), x(g, "c", [n]));
         let biased = MatMul { bias: true, activation: Activation::Relu, ..MatMul::new(false, false) };
@@ -51,6 +52,12 @@ const OPS: [(&str, Build); 12] = [
     ("moments", |g, [m, n, k]| g.try_push(Moments, &[x(g, "a", [2, m, n]), x(g, "h", [2, m, k])])),
     ("conv", |g, [m, n, k]| g.try_push(Conv, &[x(g, "a", [m, 3, k]), x(g, "w", [n, 2, k]), x(g, "b", [n])])),
     ("bpr", |g, [m, n, _]| g.try_push(Bpr, &[x(g, "p", [m]), x(g, "n", [m, n]), x(g, "w", [m])])),
+    ("interest_scores", |g, [m, n, k]| {
+        let of = [x(g, "v", [m, 2, k]), x(g, "e", [n, k])];
+        let (scores, choice) = (g.try_push(InterestScores, &of)?[0], g.try_push(InterestChoice, &of)?[0]);
+        let gradients = g.try_push(InterestScoresBackward, &[of[0], of[1], choice, x(g, "dy", [m, n])])?;
+        Ok([&[scores, choice], &gradients[..]].concat())
+    }),
     ("attention", |g, [m, n, _]| {
         let (q, keep) = (x(g, "q", [m, n, 8]), g.input("keep", Spec::u32([m, n])));
         Ok(vec![q.attention(q, q, keep, 2, true, 0.0), q.rms_norm(x(g, "gain", [8]), 1e-5)])

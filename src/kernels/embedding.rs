@@ -392,16 +392,18 @@ pub fn examples(scale: Scale) -> Vec<Example> {
         .u32([n], Fill::Below(40))
         .backward(&[0], &["small gather backward"]);
     let [users, listed] = scale.pick([4096, 101], [9, 14]);
-    let dot = Example::new("gather dot", format!("{users}x{listed}x{d}"), |g, x| Ok(vec![g.push(GatherDot, x)]))
-        .f32([users, d], UNIT)
-        .f32([table, d], UNIT)
-        .u32([users, listed], Fill::Below(table as u32));
+    let dot = |name: &str, shape: &[usize]| {
+        let sizes = shape.iter().chain([&listed]).map(usize::to_string).collect::<Vec<_>>().join("x");
+        let example = Example::new(name, sizes, |g, x| Ok(vec![g.push(GatherDot, x)])).of(Spec::f32(shape), UNIT);
+        example.f32([table, d], UNIT).u32([users, listed], Fill::Below(table as u32))
+    };
     vec![
         gather("gather contiguous", Fill::Ascending),
         gather("gather random", Fill::Below(n as u32 + 1)),
         scatter("scatter contiguous", Fill::Given(in_order)),
         scatter("scatter random", Fill::Below(table as u32)),
         small,
-        dot,
+        dot("gather dot", &[users, d]),
+        dot("gather dot of interests", &[users, 4, d]),
     ]
 }
