@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("interests::parameters_are_as_many_as_in_print", parameters),
         Trial::test("interests::a_shared_table_has_the_gradients_of_both", shared_table),
+        Trial::test("interests::weights_of_timirec_against_differences", predictor_against_differences),
         Trial::test("interests::routing_of_one_map_against_differences", || differences(&[4, 6, 5])),
         Trial::test("interests::routing_of_own_maps_against_differences", || differences(&[4, 3, 6, 5])),
         Trial::test("interests::first_logits_of_mind_follow_the_seed_alone", seeds),
@@ -58,57 +59,83 @@ fn parameters() -> Result<(), Failed> {
     }
 }
 
+const ITEMS: usize = 70;
+const USERS: usize = 5;
+const WINDOW: usize = 6;
+
+/// A gradient by name.
+type Gradients = Vec<(String, Vec<f64>)>;
+
+/// The loss of a batch by the second phase of TiMiRec, with large parameters, and its gradients. `moved`: a parameter, and how far it
+/// is moved along its [`direction`].
+fn timirec_step(tables: usize, moved: Option<(&str, f64)>) -> Result<(f64, Gradients), Failed> {
+    let device = devices::get("f64")?;
+    let settings = timirec::Settings { dim: 8, tables, dropout: 0.0, prompts: 2, dispersion: 2.0, ..Default::default() };
+    let phase = settings.phases(false)?.pop().ok_or("a training has a phase")?;
+    let model = settings.build(&Task { items: ITEMS, max_len: WINDOW, phase, ..Task::default() })?;
+    let (batch, max_len, loss) = (USERS, WINDOW, Loss { kind: LossKind::Bpr, ..Loss::default() });
+    let config = StepConfig { batch, max_len, negatives: 1, loss, keep_gradients: true, ..StepConfig::default() };
+    let params = model.params();
+    let mut store = device.store(&TrainStep::states(params, &config.optimiser))?;
+    for p in params.iter() {
+        // Both tables have the numbers of one name.
+        let start = normal(p.shape.clone(), p.name.trim_start_matches("predictor."));
+        let far = moved.filter(|(name, _)| *name == p.name).map_or(0.0, |(_, far)| far);
+        let value = start.to_f64().iter().zip(direction(p)).map(|(x, d)| x + far * d).collect();
+        params.write(&mut store, &p.name, &Tensor::f64(p.shape.clone(), value))?;
+    }
+    let spec = config.batches(&*model);
+    let mut columns = Columns::empty(spec.columns().into());
+    let mut r = Stream::new(5, "batch", 0);
+    for (name, len) in [("history", USERS * WINDOW), ("positive", USERS), ("negative", USERS)] {
+        let ids: Vec<u32> = (0..len).map(|_| 1 + r.below(ITEMS as u32)).collect();
+        columns.get_mut(name).u32().copy_from_slice(&ids);
+    }
+    columns.get_mut("weight").f32().fill(1.0);
+    let mut step = TrainStep::new(&device, &store, &*model, &config)?;
+    step.run(&Batch::new(columns, USERS, &spec.gathered), 0, 1, 0.0)?;
+    let gradient = |p: &Param| Ok((p.name.clone(), step.read(&format!("gradient.{}", p.name))?.to_f64()));
+    let gradients = params.iter().map(gradient).collect::<Result<_, Failed>>()?;
+    Ok((step.loss()?, gradients))
+}
+
+/// Random, of the parameter's shape.
+fn direction(p: &Param) -> Vec<f64> {
+    normal(p.shape.clone(), &format!("direction of {}", p.name)).to_f64()
+}
+
 /// TiMiRec of one item table has the loss of two equal tables, and the sum of their gradients.
 fn shared_table() -> Result<(), Failed> {
-    const ITEMS: usize = 70;
-    const B: usize = 5;
-    const M: usize = 6;
-    let device = devices::get("f64")?;
-    let step_of = |tables: usize| -> Result<(f64, Vec<(String, Vec<f64>)>), Failed> {
-        let settings =
-            timirec::Settings { dim: 8, tables, dropout: 0.0, prompts: 2, dispersion: 2.0, ..Default::default() };
-        let phase = settings.phases(false)?.pop().ok_or("a training has a phase")?;
-        let model = settings.build(&Task { items: ITEMS, max_len: M, phase, ..Task::default() })?;
-        let loss = Loss { kind: LossKind::Bpr, ..Loss::default() };
-        let config =
-            StepConfig { batch: B, max_len: M, negatives: 1, loss, keep_gradients: true, ..Default::default() };
-        let params = model.params();
-        let mut store = device.store(&TrainStep::states(params, &config.optimiser))?;
-        for p in params.iter() {
-            // Both tables have the numbers of one name.
-            params.write(&mut store, &p.name, &normal(p.shape.clone(), p.name.trim_start_matches("predictor.")))?;
-        }
-        let spec = config.batches(&*model);
-        let mut columns = Columns::empty(spec.columns().into());
-        let mut r = Stream::new(5, "batch", 0);
-        for (name, len) in [("history", B * M), ("positive", B), ("negative", B)] {
-            let ids: Vec<u32> = (0..len).map(|_| 1 + r.below(ITEMS as u32)).collect();
-            columns.get_mut(name).u32().copy_from_slice(&ids);
-        }
-        columns.get_mut("weight").f32().fill(1.0);
-        let mut step = TrainStep::new(&device, &store, &*model, &config)?;
-        step.run(&Batch::new(columns, B, &spec.gathered), 0, 1, 0.0)?;
-        let gradient = |p: &Param| Ok((p.name.clone(), step.read(&format!("gradient.{}", p.name))?.to_f64()));
-        let gradients = params.iter().map(gradient).collect::<Result<_, Failed>>()?;
-        Ok((step.loss()?, gradients))
-    };
-    let ((one, ours), (two, both)) = (step_of(1)?, step_of(2)?);
-    let of = |list: &[(String, Vec<f64>)], name: &str| {
+    let ((one, shared), (two, both)) = (timirec_step(1, None)?, timirec_step(2, None)?);
+    let of = |list: &Gradients, name: &str| {
         list.iter().find(|(own, _)| own == name).map(|(_, gradient)| gradient.clone()).ok_or(format!("no {name}"))
     };
-    let sum: Vec<f64> = of(&both, "item_embedding")?
-        .iter()
-        .zip(of(&both, "predictor.item_embedding")?)
-        .map(|(extractor, predictor)| extractor + predictor)
-        .collect();
-    let apart = sum.iter().zip(of(&ours, "item_embedding")?).map(|(sum, own)| (sum - own).abs()).fold(0.0, f64::max);
-    let largest = of(&both, "predictor.item_embedding")?.into_iter().map(f64::abs).fold(0.0, f64::max);
-    match (one - two).abs() < 1e-12 && apart < 1e-12 && largest > 1e-6 {
+    let [table, extractor, predictor] =
+        [of(&shared, "item_embedding")?, of(&both, "item_embedding")?, of(&both, "predictor.item_embedding")?];
+    let largest = |x: &mut dyn Iterator<Item = f64>| x.map(f64::abs).fold(0.0, f64::max);
+    let apart = largest(&mut (0..table.len()).map(|i| table[i] - extractor[i] - predictor[i]));
+    let second = largest(&mut predictor.iter().copied());
+    match (one - two).abs() < 1e-12 && apart < 1e-12 && second > 1e-6 {
         true => Ok(()),
-        false => {
-            Err(format!("losses {one} and {two}; gradients {apart:e} apart, of the second table {largest:e}").into())
+        false => Err(format!("losses {one} and {two}; gradients {apart:e} apart, the second's {second:e}").into()),
+    }
+}
+
+/// What weighs TiMiRec's interests, its two layers included, against differences: the teacher does not depend on it.
+fn predictor_against_differences() -> Result<(), Failed> {
+    const H: f64 = 1e-5;
+    let (_, gradients) = timirec_step(2, None)?;
+    for (name, gradient) in gradients.iter().filter(|(name, _)| name.starts_with("predictor.")) {
+        let [up, down] = [H, -H].map(|h| timirec_step(2, Some((name, h))));
+        let differences = (up?.0 - down?.0) / (2.0 * H);
+        let shape = Shape::from(&[gradient.len()][..]);
+        let along = normal(shape, &format!("direction of {name}")).to_f64();
+        let ours: f64 = gradient.iter().zip(along).map(|(g, d)| g * d).sum();
+        if ours == 0.0 || (ours - differences).abs() > 1e-9 + 1e-5 * ours.abs() {
+            return Err(format!("{name}: gradient {ours:e}, differences {differences:e}").into());
         }
     }
+    Ok(())
 }
 
 fn normal(shape: impl Into<Shape>, name: &str) -> Tensor {
