@@ -70,7 +70,8 @@ type Gradients = Vec<(String, Vec<f64>)>;
 /// is moved along its [`direction`].
 fn timirec_step(tables: usize, moved: Option<(&str, f64)>) -> Result<(f64, Gradients), Failed> {
     let device = devices::get("f64")?;
-    let settings = timirec::Settings { dim: 8, tables, dropout: 0.0, prompts: 2, dispersion: 2.0, ..Default::default() };
+    let settings =
+        timirec::Settings { dim: 8, tables, dropout: 0.0, prompts: 2, dispersion: 2.0, ..Default::default() };
     let phase = settings.phases(false)?.pop().ok_or("a training has a phase")?;
     let model = settings.build(&Task { items: ITEMS, max_len: WINDOW, phase, ..Task::default() })?;
     let (batch, max_len, loss) = (USERS, WINDOW, Loss { kind: LossKind::Bpr, ..Loss::default() });
