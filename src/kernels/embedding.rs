@@ -393,7 +393,8 @@ pub fn examples(scale: Scale) -> Vec<Example> {
         .backward(&[0], &["small gather backward"]);
     let [users, listed] = scale.pick([4096, 101], [9, 14]);
     let dot = |name: &str, shape: &[usize]| {
-        let sizes = shape.iter().chain([&listed]).map(usize::to_string).collect::<Vec<_>>().join("x");
+        let sizes =
+            shape[..shape.len() - 1].iter().chain([&listed, &d]).map(usize::to_string).collect::<Vec<_>>().join("x");
         let example = Example::new(name, sizes, |g, x| Ok(vec![g.push(GatherDot, x)])).of(Spec::f32(shape), UNIT);
         example.f32([table, d], UNIT).u32([users, listed], Fill::Below(table as u32))
     };
