@@ -11,7 +11,7 @@ use wgrec::models::mind::{self, Mind};
 use wgrec::models::spec::Settings;
 use wgrec::models::{History, Loss, LossKind, Model, ModelConfig, Task, timirec};
 use wgrec::nn::params::Param;
-use wgrec::nn::routing::route;
+use wgrec::nn::routing::{Votes, route};
 use wgrec::tensor::philox::Stream;
 use wgrec::tensor::{Shape, Spec, Tensor};
 use wgrec::train::step::{StepConfig, TrainStep};
@@ -21,8 +21,12 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("interests::parameters_are_as_many_as_in_print", parameters),
         Trial::test("interests::a_shared_table_has_the_gradients_of_both", shared_table),
         Trial::test("interests::weights_of_timirec_against_differences", predictor_against_differences),
-        Trial::test("interests::routing_of_one_map_against_differences", || differences(&[4, 6, 5])),
-        Trial::test("interests::routing_of_own_maps_against_differences", || differences(&[4, 3, 6, 5])),
+        Trial::test("interests::routing_by_one_map_against_differences", || {
+            differences(&[4, 6, 5], |x| Votes::Mapped { x, map: x.graph().constant(normal([5, 5], "map")) })
+        }),
+        Trial::test("interests::routing_of_own_votes_against_differences", || {
+            differences(&[4, 3, 6, 5], |votes| Votes::Own(votes))
+        }),
         Trial::test("interests::first_logits_of_mind_follow_the_seed_alone", seeds),
     ]
 }
@@ -145,12 +149,12 @@ fn normal(shape: impl Into<Shape>, name: &str) -> Tensor {
 }
 
 /// The gradient through three rounds of routing is that of a last round whose couplings are given.
-fn differences(votes: &[usize]) -> Result<(), Failed> {
+fn differences(shape: &[usize], votes: for<'g> fn(Var<'g>) -> Votes<'g>) -> Result<(), Failed> {
     const K: usize = 3;
     let device = devices::get("f64")?;
-    let (shape, logits) = (Shape::from(votes), [votes[0], K, votes[votes.len() - 2]]);
-    let (x, direction) = (normal(shape.clone(), "votes"), normal(shape.clone(), "direction").to_f64());
-    let mut store = device.store(&[("votes".to_string(), shape.elements())])?;
+    let (logits, shape) = ([shape[0], K, shape[shape.len() - 2]], Shape::from(shape));
+    let (x, direction) = (normal(shape.clone(), "x"), normal(shape.clone(), "direction").to_f64());
+    let mut store = device.store(&[("x".to_string(), shape.elements())])?;
     fn loss<'g>(interests: Var<'g>) -> Var<'g> {
         let cotangent = normal(interests.shape(), "cotangent");
         (interests * interests.graph().constant(cotangent)).sum_all()
@@ -158,25 +162,25 @@ fn differences(votes: &[usize]) -> Result<(), Failed> {
     let state = Spec::f32(shape.clone());
 
     let g = Graph::new();
-    let votes = g.state("votes", "votes", 0, state.clone());
-    let routed = route(votes, g.constant(normal(logits, "logits")), 3);
+    let rows = g.state("x", "x", 0, state.clone());
+    let routed = route(votes(rows), g.constant(normal(logits, "logits")), 3);
     let whole = loss(routed.interests);
     g.result("couplings", routed.couplings);
     g.result("loss", whole);
-    g.result("gradient", g.gradients(whole, &[votes])?[0].dense(votes));
-    store.write("votes", 0, &x)?;
+    g.result("gradient", g.gradients(whole, &[rows])?[0].dense(rows));
+    store.write("x", 0, &x)?;
     let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
     runner.run()?;
     let [couplings, whole, gradient] = [runner.read("couplings")?, runner.read("loss")?, runner.read("gradient")?];
 
     // A round from the logarithms of the couplings has these couplings.
     let g = Graph::new();
-    let last = route(g.state("votes", "votes", 0, state), g.constant(couplings).log(), 1);
+    let last = route(votes(g.state("x", "x", 0, state)), g.constant(couplings).log(), 1);
     g.result("loss", loss(last.interests));
     let plan = device.plan(&g, Options::default())?;
     let mut at = |h: f64| -> Result<f64, Failed> {
         let moved = x.to_f64().iter().zip(&direction).map(|(x, d)| x + h * d).collect();
-        store.write("votes", 0, &Tensor::f64(shape.clone(), moved))?;
+        store.write("x", 0, &Tensor::f64(shape.clone(), moved))?;
         let mut runner = device.compile(&plan, &store, RunOptions::default())?;
         runner.run()?;
         Ok(runner.read("loss")?.to_f64()[0])

@@ -19,7 +19,7 @@ use super::{Batch, History, Interests, LossKind, Model};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::extractor::Extractor;
-use crate::nn::routing::{centres, route};
+use crate::nn::routing::{Votes, centres, route};
 use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -150,7 +150,7 @@ impl ComiRec {
         let maps = self.params.var(g, "routing.maps").reshape([m, k * d, d]);
         let votes = x.permute(&[1, 0, 2]).matmul_t(maps).reshape([m, b, k, d]).permute(&[1, 2, 0, 3]);
         let logits = g.constant(Tensor::zeros([1, 1, 1])).expand([b, k, m]);
-        let routed = route(votes, logits, self.settings.rounds);
+        let routed = route(Votes::Own(votes), logits, self.settings.rounds);
         let shares = routed.shares(history.items);
         Interests { attention: Some(shares), ..Interests::best(routed.interests, centres(shares, x)) }
     }

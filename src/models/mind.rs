@@ -17,8 +17,7 @@ use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{Batch, History, Interests, LossKind, Model};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::kernels::matmul::Activation;
-use crate::nn::routing::{centres, route};
+use crate::nn::routing::{Votes, centres, route};
 use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
 use crate::tensor::philox::Stream;
@@ -108,7 +107,7 @@ impl Mind {
         let x = g.scope("embed", || history.embed(self.item_table(g)));
         g.scope("routing", || {
             let ([b, m], k) = ([x.shape()[0], x.shape()[1]], self.settings.interests);
-            let votes = x.linear(self.params.var(g, "routing.map"), None, Activation::None);
+            let votes = Votes::Mapped { x, map: self.params.var(g, "routing.map") };
             let (logits, used) = (g.constant(self.logits.clone()).reshape([1, k, m]), self.used(history));
             let routed = route(votes, masked(logits, used.reshape([b, k, 1])), self.settings.rounds);
             let unused = (g.scalar(1.0) - used).reshape([b, k, 1]);

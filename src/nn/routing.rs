@@ -5,6 +5,7 @@
 //! through its sum alone, as released.
 
 use crate::graph::Var;
+use crate::kernels::matmul::Activation;
 
 /// What [`route`] makes of a batch of sequences.
 #[derive(Clone, Copy)]
@@ -30,34 +31,55 @@ pub fn centres<'g>(shares: Var<'g>, x: Var<'g>) -> Var<'g> {
     shares.t_matmul(x) / total.max(total.constant_like(1e-9))
 }
 
-/// Routes `votes`, \[B, K, T, d\] or \[B, T, d\]: the same for all interests, to K interests. `logits` \[B, K, T\] are those of
-/// the first round of `rounds`. A position whose votes are 0 takes no part.
-pub fn route<'g>(votes: Var<'g>, logits: Var<'g>, rounds: usize) -> Routed<'g> {
-    let (constant, mut logits) = (votes.stop_gradient(), logits);
+/// What positions vote for: u_kt.
+#[derive(Clone, Copy)]
+pub enum Votes<'g> {
+    /// For each interest its own, \[B, K, T, d\].
+    Own(Var<'g>),
+    /// The same for all interests: the rows `x` \[B, T, d\] by a `map` S \[d, d\], u_t = S x_t. It is applied to sums over t, which
+    /// are fewer.
+    Mapped { x: Var<'g>, map: Var<'g> },
+}
+
+impl<'g> Votes<'g> {
+    fn constant(self) -> Votes<'g> {
+        match self {
+            Votes::Own(votes) => Votes::Own(votes.stop_gradient()),
+            Votes::Mapped { x, map } => Votes::Mapped { x: x.stop_gradient(), map: map.stop_gradient() },
+        }
+    }
+
+    /// sum_t c_kt u_kt, \[B, K, d\].
+    fn sum(self, couplings: Var<'g>) -> Var<'g> {
+        let [b, k, t] = [0, 1, 2].map(|axis| couplings.shape()[axis]);
+        match self {
+            Votes::Own(votes) => {
+                couplings.reshape([b, k, 1, t]).matmul(votes).reshape([b, k, votes.shape().last_dim()])
+            }
+            Votes::Mapped { x, map } => couplings.matmul(x).linear(map, None, Activation::None),
+        }
+    }
+
+    /// u_kt . v_k, \[B, K, T\].
+    fn agreement(self, interests: Var<'g>) -> Var<'g> {
+        let [b, k, d] = [0, 1, 2].map(|axis| interests.shape()[axis]);
+        match self {
+            Votes::Own(votes) => interests.reshape([b, k, 1, d]).matmul_t(votes).reshape([b, k, votes.shape()[2]]),
+            Votes::Mapped { x, map } => interests.matmul(map).matmul_t(x),
+        }
+    }
+}
+
+/// Routes `votes` to K interests in this number of rounds, the first one by `logits` \[B, K, T\]. A position whose votes are 0 takes
+/// no part.
+pub fn route<'g>(votes: Votes<'g>, logits: Var<'g>, rounds: usize) -> Routed<'g> {
+    let (constant, mut logits) = (votes.constant(), logits);
     for _ in 1..rounds {
-        let interests = squash(sum(constant, logits.softmax(1, None)));
-        logits = logits + agreement(constant, interests);
+        let interests = squash(constant.sum(logits.softmax(1, None)));
+        logits = logits + constant.agreement(interests);
     }
     let couplings = logits.softmax(1, None).stop_gradient();
-    Routed { interests: squash(sum(votes, couplings)), couplings }
-}
-
-/// sum_t c_kt u_kt, \[B, K, d\].
-fn sum<'g>(votes: Var<'g>, couplings: Var<'g>) -> Var<'g> {
-    let [b, k, t] = [0, 1, 2].map(|axis| couplings.shape()[axis]);
-    match votes.shape().len() {
-        3 => couplings.matmul(votes),
-        _ => couplings.reshape([b, k, 1, t]).matmul(votes).reshape([b, k, votes.shape().last_dim()]),
-    }
-}
-
-/// u_kt . v_k, \[B, K, T\].
-fn agreement<'g>(votes: Var<'g>, interests: Var<'g>) -> Var<'g> {
-    let [b, k, d] = [0, 1, 2].map(|axis| interests.shape()[axis]);
-    match votes.shape().len() {
-        3 => interests.matmul_t(votes),
-        _ => interests.reshape([b, k, 1, d]).matmul_t(votes).reshape([b, k, votes.shape()[2]]),
-    }
+    Routed { interests: squash(votes.sum(couplings)), couplings }
 }
 
 /// |s|^2 / (1 + |s|^2) s / |s| of the rows of `s` \[B, K, d\], with [`EPS`] under the root: 0 of 0.
