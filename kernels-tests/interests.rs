@@ -17,16 +17,18 @@ use wgrec::tensor::{Shape, Spec, Tensor};
 use wgrec::train::step::{StepConfig, TrainStep};
 
 pub fn trials() -> Vec<Trial> {
+    fn mapped(x: Var) -> Votes {
+        Votes::Mapped { x, map: x.graph().constant(normal([5, 5], "map")) }
+    }
+    fn own(votes: Var) -> Votes {
+        Votes::Own(votes)
+    }
     vec![
         Trial::test("interests::parameters_are_as_many_as_in_print", parameters),
         Trial::test("interests::a_shared_table_has_the_gradients_of_both", shared_table),
         Trial::test("interests::weights_of_timirec_against_differences", predictor_against_differences),
-        Trial::test("interests::routing_by_one_map_against_differences", || {
-            differences(&[4, 6, 5], |x| Votes::Mapped { x, map: x.graph().constant(normal([5, 5], "map")) })
-        }),
-        Trial::test("interests::routing_of_own_votes_against_differences", || {
-            differences(&[4, 3, 6, 5], |votes| Votes::Own(votes))
-        }),
+        Trial::test("interests::routing_by_one_map_against_differences", || differences(&[4, 6, 5], mapped)),
+        Trial::test("interests::routing_of_own_votes_against_differences", || differences(&[4, 3, 6, 5], own)),
         Trial::test("interests::first_logits_of_mind_follow_the_seed_alone", seeds),
     ]
 }
