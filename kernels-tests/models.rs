@@ -838,7 +838,7 @@ fn padding_is_nothing(name: &str) -> Result<(), Failed> {
     if users[0].iter().all(|&x| x == 0.0) {
         return Err("all users are 0".into());
     }
-    if users[0].iter().enumerate().any(|(i, &x)| (i * B / users[0].len()) % 4 == 0 && x != 0.0) {
+    if users[0].iter().enumerate().any(|(i, &x)| (i * B / users[0].len()).is_multiple_of(4) && x != 0.0) {
         return Err("an empty history is not 0".into());
     }
     if users[1..].iter().any(|user| *user != users[0]) {

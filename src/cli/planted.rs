@@ -71,7 +71,7 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.json {
         let runs: Vec<String> = args.runs.iter().map(|run| run.display().to_string()).collect();
         let all = json!({"runs": runs, "model": model, "agreement": all, "against_start": against});
-        replace(path, |out| write!(out, "{all:#}\n"))?;
+        replace(path, |out| writeln!(out, "{all:#}"))?;
     }
     super::print(&text)
 }
