@@ -8,7 +8,7 @@ use wgrec::graph::plan::Options;
 use wgrec::graph::{Graph, Var};
 use wgrec::kernels::interest_scores::InterestChoice;
 use wgrec::models::comirec::{self, ComiRec, Extraction, Variant};
-use wgrec::models::interests::nearest;
+use wgrec::models::interests::{nearest, repeated};
 use wgrec::models::mind::{self, Mind};
 use wgrec::models::miner::{self, Miner};
 use wgrec::models::spec::Settings;
@@ -85,8 +85,8 @@ pub fn scores(f: &Fixture, device: &Device) -> Result<(), Failed> {
         true => {
             let (counts, [b, k, _]) = (f.get("in.n_interests")?.to_f64(), f.dims("p.interests")?);
             let used = (0..b * k).map(|i| if ((i % k) as f64) < counts[i / k] { 1.0 } else { 0.0 });
-            let used = g.constant(Tensor::f32([b, k, 1], used.collect()));
-            interests * used + interests.slice(1, 0, 1) * (g.scalar(1.0) - used)
+            let used = g.constant(Tensor::f32([b, k], used.collect()));
+            repeated(interests * used.reshape([b, k, 1]), used)
         }
     };
     let cot = f.get("in.cot")?;

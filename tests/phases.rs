@@ -135,7 +135,7 @@ fn the_second_phase_of_timirec_resumes_to_the_same_bits() {
     assert!(checkpoint(&bench, "whole") != checkpoint(&bench, "later"));
     bench.train("timirec", "later", &[&steps("--set=phase.tune.max_steps=30")[..], &["--resume"]].concat());
     assert!(checkpoint(&bench, "whole") == checkpoint(&bench, "later"));
-    assert!(bench.lines("whole").iter().all(|line| line["reported"]["distillation"].as_f64() >= Some(0.0)));
+    assert!(bench.lines("whole").iter().all(|line| line["reported"]["distillation"].as_f64() >= Some(-1e-6)));
 }
 
 #[test]

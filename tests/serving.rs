@@ -81,6 +81,8 @@ fn a_history_gives_the_lists_of_a_known_user() {
         ("pop", "pop", &[][..]),
         ("ease", "ease", &[]),
         ("pomrec", "pomrec", &[]),
+        ("comirec", "comirec", &[]),
+        ("mind", "mind", &[]),
         ("miner", "miner", &[]),
         ("timirec", "timirec", &[]),
         ("sasrec", "sasrec", &["--set=data.ties=random"]),

@@ -20,7 +20,7 @@ pub struct Agreement {
     pub trained: Vec<f64>,
     /// With the same labels in random order within the user: what chance gives.
     pub shuffled: Vec<f64>,
-    /// With the parameters that the training started from.
+    /// With parameters drawn anew, as a training starts from them that takes none from an earlier phase.
     pub at_start: Vec<f64>,
     /// Users whose window has too few true clicks, or clicks of one planted interest alone.
     pub left_out: usize,
@@ -36,7 +36,7 @@ impl Agreement {
     /// Of the windows before the test targets of a run on the clicks of the embedded world; `store`: its parameters.
     ///
     /// # Errors
-    /// Another run; a model without interests, or whose users have one alone; no user with enough to agree on.
+    /// Another run; a model without interests; no user with enough to agree on.
     pub fn of(session: &Session, store: &Store) -> Result<Agreement> {
         let Session { data, split, config, .. } = session;
         let Some(world) = &session.experiment.world else {

@@ -1,6 +1,7 @@
 //! Any model with users and items of length 1: a score is the cosine of the angle between them (`model.cosine`), plus the
 //! item's bias where the model has one. It wants a `loss.temperature` well below 1.
 
+use super::interests::weighted_sum;
 use super::scores::{lengths, unit};
 use super::{Batch, History, Interests, Model, Output, Padding, Reads, Samples, Trained, Views};
 use crate::graph::{Graph, Var};
@@ -86,9 +87,8 @@ impl Model for Cosine {
             None => unit(vectors),
             // The sum of the weighted interests has length 1.
             Some(weights) => {
-                let [b, k, d] = [0, 1, 2].map(|axis| vectors.shape()[axis]);
-                let user = weights.reshape([b, 1, k]).matmul(vectors).reshape([b, d]);
-                vectors / lengths(user).reshape([b, 1, 1])
+                let user = weighted_sum(vectors, weights);
+                vectors / lengths(user).reshape([user.shape()[0], 1, 1])
             }
         };
         Some(Interests { vectors, ..shown })

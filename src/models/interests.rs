@@ -19,14 +19,28 @@ impl Choice {
     /// have, which repeats the first one, else 1. None: all users have all.
     pub fn row<'g>(&self, interests: Var<'g>, target: Var<'g>, used: Option<Var<'g>>) -> Var<'g> {
         let [interests, target] = [interests, target].map(|v| if self.cosine { unit(v) } else { v });
-        let [r, k, d] = [0, 1, 2].map(|axis| interests.shape()[axis]);
+        let [r, d] = [target.shape()[0], target.shape()[1]];
         let products = (interests * target.reshape([r, 1, d])).sum(2);
         let weights = match self.power {
             None => nearest(products),
             Some(power) => label_aware(products, power, used),
         };
-        weights.reshape([r, 1, k]).matmul(interests).reshape([r, d])
+        weighted_sum(interests, weights)
     }
+}
+
+/// The sum of `interests` \[R, K, d\] by `weights` \[R, K\]: \[R, d\].
+pub fn weighted_sum<'g>(interests: Var<'g>, weights: Var<'g>) -> Var<'g> {
+    let [r, k, d] = [0, 1, 2].map(|axis| interests.shape()[axis]);
+    weights.reshape([r, 1, k]).matmul(interests).reshape([r, d])
+}
+
+/// `interests` \[R, K, d\] with the first one also where `used` \[R, K\] is 0 and not 1, and they are 0: the largest product with an
+/// item is then that of the interests that a user has.
+pub fn repeated<'g>(interests: Var<'g>, used: Var<'g>) -> Var<'g> {
+    let [r, k] = [0, 1].map(|axis| interests.shape()[axis]);
+    let unused = (used.constant_like(1.0) - used).reshape([r, k, 1]);
+    interests + interests.slice(1, 0, 1) * unused
 }
 
 /// 1 where the products \[R, K\] of a target with interests are largest, and 0 elsewhere; of equals the first has it. No gradient
@@ -46,14 +60,20 @@ pub fn nearest<'g>(products: Var<'g>) -> Var<'g> {
 /// keeps its sign, where such a power may have no value.
 fn label_aware<'g>(products: Var<'g>, power: f64, used: Option<Var<'g>>) -> Var<'g> {
     let g = products.graph();
-    let logits = products.sign() * products.abs().log().scale(power).min(g.scalar(LARGEST)).exp();
+    let r = products.shape()[0];
+    // Taken apart from the largest, so that a bound on that one leaves their order, and their shares, as they are.
+    let logs = products.abs().max(g.scalar(SMALLEST)).log().scale(power);
+    let most = logs.max_over(1).reshape([r, 1]);
+    let logits = products.sign() * (logs - most).exp() * most.min(g.scalar(LARGEST)).exp();
     let logits = used.map_or(logits, |used| masked(logits, used));
     logits.softmax(1, None)
 }
 
-/// The logarithm of the largest logit of [`label_aware`]: far above any share that a softmax tells apart, far below what
-/// [`masked`] subtracts.
+/// The logarithm of the largest logit of [`label_aware`]: far below what [`masked`] subtracts.
 const LARGEST: f64 = 8.0;
+
+/// Products are taken to be as far from 0, where a logarithm has no value.
+const SMALLEST: f64 = 1e-30;
 
 /// `logits`, and so much less where `used` is 0 and not 1 that a softmax has exactly 0 there. It fits in an f16.
 pub fn masked<'g>(logits: Var<'g>, used: Var<'g>) -> Var<'g> {
@@ -100,5 +120,13 @@ mod tests {
         assert!(got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-5), "{got:?} {want:?}");
         // The nearest is the limit of a large power, and no power overflows.
         assert_eq!(soft(100.0), [2.0, 0.0]);
+        // Among products whose powers are all too large too, and where all are 0.
+        let of = |products: [f32; 2], power| {
+            let interests = [products[0], 1.0, products[1], 2.0, products[0], 1.0];
+            row(Choice { power: Some(power), cosine: false }, interests, [1.0, 0.0])
+        };
+        assert_eq!(of([60.0, 70.0], 2.0), [70.0, 2.0]);
+        assert_eq!(of([1.5, 1.2], 100.0), [1.5, 1.0]);
+        assert_eq!(of([0.0, 0.0], 2.0), [0.0, 1.5]);
     }
 }

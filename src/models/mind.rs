@@ -8,11 +8,11 @@
 //! | an item's score is its largest over interests | [`super::Output`] |
 //!
 //! The logits that routing starts from are drawn from N(0, 1), once for each seed, interest and position: they are constants of the
-//! model, in training and in evaluation. (Public ports draw them anew at each call, in evaluation too.) log2 n is rounded down. The
+//! model, in training and in evaluation, which follow from the run's seed and are not among its parameters. (Public ports draw them anew at each call, in evaluation too.) log2 n is rounded down. The
 //! power of the label-aware attention is infinite by default: the interest nearest to the target is trained. Profiles of users, and
 //! the layers that join them to interests, are left out. Start values: N(0, .01) for items, N(0, 1 / d) for the map.
 
-use super::interests::{Choice, masked};
+use super::interests::{Choice, masked, repeated};
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{Batch, History, Interests, LossKind, Model};
 use crate::error::Result;
@@ -110,8 +110,7 @@ impl Mind {
             let votes = Votes::Mapped { x, map: self.params.var(g, "routing.map") };
             let (logits, used) = (g.constant(self.logits.clone()).reshape([1, k, m]), self.used(history));
             let routed = route(votes, masked(logits, used.reshape([b, k, 1])), self.settings.rounds);
-            let unused = (g.scalar(1.0) - used).reshape([b, k, 1]);
-            let vectors = routed.interests + routed.interests.slice(1, 0, 1) * unused;
+            let vectors = repeated(routed.interests, used);
             let shares = routed.shares(history.items);
             Interests { attention: Some(shares), used: Some(used), ..Interests::best(vectors, centres(shares, x)) }
         })
@@ -136,7 +135,7 @@ impl Model for Mind {
     }
 
     fn widest(&self) -> usize {
-        self.settings.interests.saturating_mul(self.settings.dim)
+        self.settings.interests.max(self.settings.dim)
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {

@@ -79,7 +79,10 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "several interests of a user, by prompts",
     paper: "Dong, Song, Liu, Guan, \"Prompt-based multi-interest learning method for sequential recommendation\"",
     loss: Some(LossKind::Bpr),
-    presets: &[Preset { name: "paper", settings: &["loss.kind=bpr", "model.variant=paper"] }],
+    presets: &[Preset {
+        name: "paper",
+        settings: &["loss.kind=bpr", "model.variant=paper", "model.interests=3", "model.dispersion=3.0"],
+    }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };

@@ -17,7 +17,7 @@
 //! With `model.prompts` and `model.dispersion` it is PoM-TiMiRec (PoMRec's table 5): prompts in front of what the first block reads
 //! and of what the GRU reads, dispersions added to the interests. Print has one item table there: `model.tables = 1`.
 
-use super::interests::Choice;
+use super::interests::{Choice, weighted_sum};
 use super::loss::weighted_mean;
 use super::phase::{Phase, Take};
 use super::scores::unit;
@@ -28,6 +28,7 @@ use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
 use crate::nn::encoder::{Encoder, Inner, Norm, Places};
 use crate::nn::extractor::{Extractor, Prompts, Side};
+use crate::nn::routing::centres;
 use crate::nn::{Init, Params};
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +139,8 @@ struct Predictor {
     prompts: Prompts,
     layers: usize,
     dropout: f64,
+    /// Of the distillation in the loss.
+    weight: f64,
 }
 
 impl TiMiRec {
@@ -154,7 +157,7 @@ impl TiMiRec {
         of_extractor.declare(&mut params, dim, init);
         (0..encoder.layers).for_each(|l| encoder.declare_block(l, &mut params, init));
         extractor.declare(&mut params, init);
-        let predictor = phase.weight(DISTILLATION).map(|_| {
+        let predictor = phase.weight(DISTILLATION).map(|weight| {
             if tables == 2 {
                 params.add("predictor.item_embedding", [items + 1, dim], init);
             }
@@ -170,7 +173,7 @@ impl TiMiRec {
                 params.add(&format!("predictor.layers.{l}.weight"), [out, dim], init);
                 params.add(&format!("predictor.layers.{l}.bias"), [out], init);
             }
-            Predictor { prompts, layers, dropout }
+            Predictor { prompts, layers, dropout, weight }
         });
         let choice = Choice { power: None, cosine: task.cosine };
         TiMiRec { settings, encoder, prompts: of_extractor, extractor, choice, predictor, params }
@@ -275,18 +278,16 @@ impl Model for TiMiRec {
         let logits = g.scope("predictor", || self.logits(predictor, g, &batch.history));
         let term = g.scope(DISTILLATION, || self.distillation(interests, logits, target, batch.weight));
         let rows = weighted_sum(interests, logits.softmax(1, None));
-        Trained { rows, terms: vec![term], reported: vec![(DISTILLATION, term)] }
+        let weighted = if predictor.weight == 1.0 { term } else { term.scale(predictor.weight) };
+        Trained { rows, terms: vec![weighted], reported: vec![(DISTILLATION, term)] }
     }
 
     fn shown<'g>(&self, g: &'g Graph, history: &History<'g>) -> Option<Interests<'g>> {
         let extracted = Interests::extracted(self.attend(g, history), &self.prompts, history, self.settings.dispersion);
         let weights = self.predictor.as_ref().map(|predictor| self.logits(predictor, g, history).softmax(1, None));
-        Some(Interests { weights, ..extracted })
+        // Blocks end in a layer norm: among the embedded events lie means of these.
+        let events = history.embed_with(self.item_table(g), self.var(g, "position_embedding"));
+        let centres = extracted.attention.map_or(extracted.centres, |attention| centres(attention, events));
+        Some(Interests { weights, centres, ..extracted })
     }
-}
-
-/// The sum of `interests` \[B, K, d\] by `weights` \[B, K\], \[B, d\].
-fn weighted_sum<'g>(interests: Var<'g>, weights: Var<'g>) -> Var<'g> {
-    let [b, k, d] = [0, 1, 2].map(|axis| interests.shape()[axis]);
-    weights.reshape([b, 1, k]).matmul(interests).reshape([b, d])
 }

@@ -29,7 +29,7 @@ use crate::kernels::bpr::Bpr;
 use crate::kernels::matmul::Activation;
 use crate::models::loss::{surprise, weighted_mean};
 use crate::models::phase::{Phase, Take};
-use crate::models::{Batch, History, LossKind, Model, Output, Padding, Reads, Trained, Views};
+use crate::models::{Batch, History, Interests, LossKind, Model, Output, Padding, Reads, Trained, Views};
 use crate::nn::{Init, Params};
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
@@ -282,8 +282,20 @@ impl Model for PreTrained {
         self.sasrec.table(g, column)
     }
 
+    fn own_table<'g>(&self, g: &'g Graph, column: &str) -> Option<Var<'g>> {
+        self.sasrec.own_table(g, column)
+    }
+
+    fn second_table<'g>(&self, g: &'g Graph) -> Option<Var<'g>> {
+        self.sasrec.second_table(g)
+    }
+
     fn output<'g>(&self, g: &'g Graph) -> Option<Output<'g>> {
         self.sasrec.output(g)
+    }
+
+    fn shown<'g>(&self, g: &'g Graph, history: &History<'g>) -> Option<Interests<'g>> {
+        self.sasrec.shown(g, history)
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
