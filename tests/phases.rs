@@ -164,3 +164,22 @@ fn interests_alone_rank_and_are_taken_with_their_settings() {
     bench.ok(&second(&free));
     bench.ok(&["eval", "--run=second"]);
 }
+
+/// The later phase of a model without behaviours would take the place of the run that it starts from.
+#[test]
+fn a_run_is_not_trained_over_by_one_that_starts_from_it() {
+    let bench = Bench::new();
+    let few = ["--set=phase.pretrain.max_steps=2", "--set=phase.tune.max_steps=2"];
+    bench.train("timirec", "whole", &few);
+    let before = bench.model("whole");
+    for out in [&[][..], &["--out=whole"]] {
+        let args = [&["train", "timirec", "--from=whole", "--data=data.csv", "--set=train.lr=0.5"][..], out].concat();
+        let error = bench.refuses(&args);
+        assert!(
+            error.contains("--from whole: timirec would be trained in the folder of the run")
+                && error.contains("--out"),
+            "{error}"
+        );
+    }
+    assert!(bench.model("whole") == before && !bench.path("whole/config..toml").exists());
+}

@@ -39,6 +39,11 @@ fn interests_are_compared_with_those_that_were_planted() {
     assert!(error.contains("single: model.name: found gru4rec, which represents a user by one vector"), "{error}");
     let error = bench.refuses(&["planted", "one", "single"]);
     assert!(error.contains("single: found a run of gru4rec; expected runs of pomrec"), "{error}");
+    let error = bench.refuses(&["planted", "one", "one"]);
+    assert!(error.contains("one: world_seed: found 1, as in one, whose users would count twice"), "{error}");
+    train("pomrec", "other", &["--set=model.interests=2", "--set=world_seed=3"]);
+    let error = bench.refuses(&["planted", "one", "other"]);
+    assert!(error.contains("other: model.interests: found 2; expected 3, as in one"), "{error}");
     bench.train("pomrec", "own", &["--set=train.max_steps=1"]);
     let error = bench.refuses(&["planted", "own"]);
     assert!(error.contains("expected a run on the clicks of the embedded world"), "{error}");

@@ -78,10 +78,33 @@ fn check_output<'a>(path: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> 
             return refuse("it lies among the files of the data");
         }
     }
-    let run = ["config.toml", "items.tsv"].iter().all(|kept| folder.join(kept).is_file());
+    if !folder.is_dir() {
+        return Err(Error::Usage(format!(
+            "{}: there is no folder {}; expected one to write in",
+            path.display(),
+            folder.display()
+        )));
+    }
+    let is_run = |folder: &Path| ["config.toml", "items.tsv"].iter().all(|kept| folder.join(kept).is_file());
+    // The folder itself, or that of its checkpoints.
+    let run = is_run(folder) || is_run(&folder.join(".."));
     match run && path.is_file() && RunFolder::keeps(path) {
         true => refuse("the run keeps it"),
         false => Ok(()),
+    }
+}
+
+/// Checks that outputs are not one and the same file.
+fn check_apart(outputs: &[&Path]) -> Result<()> {
+    let again = outputs
+        .iter()
+        .enumerate()
+        .find(|(at, path)| outputs[..*at].iter().any(|other| other == *path || same(other, path)));
+    match again {
+        Some((_, path)) => {
+            Err(Error::Usage(format!("{}: is to be written twice; expected another name", path.display())))
+        }
+        None => Ok(()),
     }
 }
 

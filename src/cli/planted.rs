@@ -3,7 +3,8 @@
 use super::models::table;
 use serde_json::json;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use wgrec::config::Config;
 use wgrec::eval::Comparison;
 use wgrec::files::replace;
 use wgrec::look::Agreement;
@@ -25,23 +26,42 @@ pub struct Args {
     device: Option<String>,
 }
 
+/// An error unless the run in `path` is one of the model of those `seen`, on another world than theirs.
+fn check_with(path: &Path, config: &Config, seen: &[(PathBuf, Config)]) -> Result<()> {
+    let refuse = |problem: String| Err(Error::Usage(format!("{}: {problem}", path.display())));
+    if let Some((first, other)) = seen.first() {
+        let (name, expected) = (config.model.name(), other.model.name());
+        if name != expected {
+            return refuse(format!("found a run of {name}; expected runs of {expected}, as the first one"));
+        }
+        let free = ["seed", "world_seed", "device"];
+        if let Some((key, was, is)) = other.differences(config).into_iter().find(|(key, ..)| !free.contains(&&**key)) {
+            return refuse(format!("{key}: found {is}; expected {was}, as in {}", first.display()));
+        }
+    }
+    match seen.iter().find(|(_, other)| other.world_seed == config.world_seed) {
+        Some((other, _)) => {
+            let (seed, other) = (config.world_seed, other.display());
+            refuse(format!(
+                "world_seed: found {seed}, as in {other}, whose users would count twice; expected another world"
+            ))
+        }
+        None => Ok(()),
+    }
+}
+
 pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.json {
         super::check_output(path, None)?;
     }
     let mut all = Agreement::default();
-    let mut model: Option<String> = None;
+    let mut seen: Vec<(PathBuf, Config)> = vec![];
     for path in &args.runs {
         let (session, store, _) = Session::of_run(&mut RunFolder::open(path)?, None, |config| {
             config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         })?;
-        let (name, first) = (session.model.name(), model.get_or_insert_with(|| session.model.name().to_string()));
-        if name != first {
-            let path = path.display();
-            return Err(Error::Usage(format!(
-                "{path}: found a run of {name}; expected runs of {first}, as the first one"
-            )));
-        }
+        check_with(path, &session.config, &seen)?;
+        seen.push((path.clone(), session.config.clone()));
         all.extend(Agreement::of(&session, &store).map_err(|e| match e {
             Error::Usage(problem) => Error::Usage(format!("{}: {problem}", path.display())),
             e => e,
@@ -70,6 +90,7 @@ pub fn run(args: Args) -> Result<()> {
     );
     if let Some(path) = &args.json {
         let runs: Vec<String> = args.runs.iter().map(|run| run.display().to_string()).collect();
+        let model = seen.first().map(|(_, config)| config.model.name());
         let all = json!({"runs": runs, "model": model, "agreement": all, "against_start": against});
         replace(path, |out| writeln!(out, "{all:#}"))?;
     }

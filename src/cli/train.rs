@@ -131,6 +131,13 @@ fn start_from(args: &Args, from: &Path) -> Result<Start> {
     let taking = phases.iter().filter(|phase| !phase.takes.is_empty()).map(|phase| phase.name.clone());
     let whole = Config { phases: Some(taking.collect()), ..whole };
     let Some(out) = args.out.as_deref().filter(|out| !super::same(out, from)) else {
+        // Only what is named after its behaviour can stand in one folder with others.
+        if !phases.iter().any(|phase| !phase.takes.is_empty() && phase.keeps.contains("{target}")) {
+            let (from, model) = (from.display(), &args.model);
+            return Err(Error::Usage(format!(
+                "--from {from}: {model} would be trained in the folder of the run that it starts from; expected another --out"
+            )));
+        }
         let mut folder = RunFolder::go_on(from)?;
         let config = args.settings.over(Config { from: None, ..whole })?;
         folder.check_data(&config)?;

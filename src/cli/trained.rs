@@ -1,6 +1,6 @@
 //! The flags of commands that look at a trained run, and how people read its items.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wgrec::Result;
 use wgrec::data::Descriptions;
 use wgrec::device::Store;
@@ -46,10 +46,13 @@ impl Trained {
 }
 
 impl Opened {
-    /// Checks that none of the files to write is one that is read or kept.
+    /// Checks that the files to write are different ones, and none is one that is read or kept.
     pub fn check_outputs<'a>(&self, outputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
-        let data = &self.session.config.data.path;
-        outputs.into_iter().try_for_each(|output| super::check_output(output, data.iter().map(PathBuf::as_path)))
+        let outputs: Vec<&Path> = outputs.into_iter().map(PathBuf::as_path).collect();
+        super::check_apart(&outputs)?;
+        let described = self.descriptions().0.and_then(|descriptions| descriptions.file);
+        let read = || self.session.config.data.path.iter().chain(&described).map(PathBuf::as_path);
+        outputs.into_iter().try_for_each(|output| super::check_output(output, read()))
     }
 
     /// The descriptions of the run's items, and a line that says where they come from or why ids are shown.
