@@ -201,7 +201,7 @@ fn a_moment_that_overflows_leaves_the_files_as_they_were() {
     bench.ends(2, &["eval", "--run=run"]);
     fs::remove_dir_all(bench.path("run")).unwrap();
 
-    let of = "--set=loss.kind=softmax --set=train.lr=1e8";
+    let of = "--set=model.variant=paper --set=model.interests=3 --set=model.dispersion=3 --set=loss.kind=softmax --set=train.lr=1e8";
     train(0, "pomrec", &format!("{of} --set=train.max_steps=1"));
     let kept = |mut files: BTreeMap<PathBuf, Vec<u8>>| {
         files.remove(&bench.path("run/config.toml"));
