@@ -7,7 +7,7 @@ use program::Bench;
 #[test]
 fn interests_are_compared_with_those_that_were_planted() {
     let bench = Bench::new();
-    let world = ["--set=world.users=150", "--set=world.items=300", "--set=data.max_len=20"];
+    let world = ["--set=world.users=150", "--set=world.items=400", "--set=data.max_len=20"];
     let short = ["--device=cpu", "--set=train.max_steps=2", "--set=eval.every=9", "--set=model.dim=16"];
     let train = |model: &str, out: &str, more: &[&str]| {
         bench.ok(&[&["train", model, &format!("--out={out}")][..], &world, &short, more].concat())
