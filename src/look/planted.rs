@@ -20,7 +20,7 @@ pub struct Agreement {
     pub trained: Vec<f64>,
     /// With the same labels in random order within the user: what chance gives.
     pub shuffled: Vec<f64>,
-    /// With parameters drawn anew, as a training starts from them that takes none from an earlier phase.
+    /// With initial parameters, as they are before a training; those of an earlier phase are not taken.
     pub at_start: Vec<f64>,
     /// Users whose window has too few true clicks, or clicks of one planted interest alone.
     pub left_out: usize,

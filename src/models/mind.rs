@@ -8,7 +8,7 @@
 //! | an item's score is its largest over interests | [`super::Output`] |
 //!
 //! The logits that routing starts from are drawn from N(0, 1), once for each seed, interest and position: they are constants of the
-//! model, in training and in evaluation, which follow from the run's seed and are not among its parameters. (Public ports draw them anew at each call, in evaluation too.) log2 n is rounded down. The
+//! model, in training and in evaluation, which follow from the run's seed and are not among its parameters. (Public ports draw others at each call, in evaluation too.) log2 n is rounded down. The
 //! power of the label-aware attention is infinite by default: the interest nearest to the target is trained. Profiles of users, and
 //! the layers that join them to interests, are left out. Start values: N(0, .01) for items, N(0, 1 / d) for the map.
 

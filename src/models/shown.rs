@@ -35,11 +35,10 @@ impl<'g> Interests<'g> {
     /// without weights.
     pub fn extracted([h, a]: [Var<'g>; 2], prompts: &Prompts, history: &History<'g>, dispersion: f64) -> Interests<'g> {
         let [centres, deviations] = Extractor::moments(a, h);
-        let vectors = if dispersion == 0.0 { centres } else { centres + deviations.scale(dispersion) };
         Interests {
             dispersions: (dispersion != 0.0).then_some(deviations),
             attention: Some(prompts.without(a, history.items.shape()[1])),
-            ..Interests::best(vectors, centres)
+            ..Interests::best(Extractor::interests(a, h, dispersion), centres)
         }
     }
 }
