@@ -87,7 +87,10 @@ impl<'a> Fit<'a> {
         } else {
             if options.resume {
                 let checkpoint = checkpoint.display();
-                report.line("", &format!("{checkpoint} is not there: nothing is resumed, the training starts from the beginning"));
+                report.line(
+                    "",
+                    &format!("{checkpoint} is not there: nothing is resumed, the training starts from the beginning"),
+                );
             }
             session.start(folder, &mut store)?;
             State::default()
