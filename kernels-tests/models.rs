@@ -439,6 +439,12 @@ enum Judged {
     Both,
 }
 
+/// The gradient's norm among what a step reports.
+fn norm(reported: &[(String, f64)]) -> Result<f64, Failed> {
+    let norm = reported.iter().find(|(name, _)| name == "gradient_norm");
+    norm.map(|(_, norm)| *norm).ok_or_else(|| "no norm of the gradient is reported".into())
+}
+
 fn judged(model: &dyn Model, parameter: &str) -> Judged {
     let predicts = model.params().iter().any(|p| p.name.starts_with("predictor."));
     let shares = model.second_table(&Graph::new()).is_none();
@@ -470,6 +476,11 @@ fn gradients(model: &Subject) -> Result<(), Failed> {
         let gradients = params.iter().map(gradient).collect::<Result<Vec<_>, Failed>>()?;
         let taught = name.is_some_and(|(name, _)| judged(&*model.model, name) == Judged::Teaching);
         let reported = step.reported()?;
+        let squares = gradients.iter().flat_map(|(_, dy)| dy.to_f64()).map(|x| x * x);
+        let (norm, told_norm) = (squares.sum::<f64>().sqrt(), norm(&reported)?);
+        if (norm - told_norm).abs() > 1e-6 * norm {
+            return Err(format!("a gradient of norm {norm} is reported as one of {told_norm}").into());
+        }
         let term =
             reported.iter().find(|(own, _)| own == "distillation").filter(|_| taught).map_or(0.0, |(_, term)| *term);
         Ok((step.loss()? - term, gradients))
@@ -646,9 +657,10 @@ fn scaled_store(model: &Subject, device: &Device) -> Result<Store, Failed> {
 fn loss_scale(device: &Device) -> Result<(), Failed> {
     let (_, kind, make) = models().into_iter().find(|(name, ..)| *name == "sasrec_post").expect("it is listed");
     let model = Subject { make, model: make(), kind };
-    let run = |store: &Store, yes: bool, n: u64| -> Result<(), Failed> {
+    let run = |store: &Store, yes: bool, n: u64| -> Result<f64, Failed> {
         let mut step = TrainStep::new(device, store, &*model.model, &scaled(kind, yes))?;
-        Ok(step.run(&batch(&model, n), n, 3, LR)?)
+        step.run(&batch(&model, n), n, 3, LR)?;
+        norm(&step.reported()?)
     };
     let scale = |store: &Store| -> Result<[f64; 2], Failed> {
         let one = |name: &str| Ok::<f64, Failed>(store.read(name, 0, &Spec::f32([1]))?.to_f64()[0]);
@@ -656,8 +668,10 @@ fn loss_scale(device: &Device) -> Result<(), Failed> {
     };
     let (plain, mut store) = (scaled_store(&model, device)?, scaled_store(&model, device)?);
     for n in 0..3 {
-        run(&plain, false, n)?;
-        run(&store, true, n)?;
+        let (want, got) = (run(&plain, false, n)?, run(&store, true, n)?);
+        if (want - got).abs() > 1e-3 * want {
+            return Err(format!("the norm {want} is {got} once the loss is scaled").into());
+        }
     }
     let params = model.model.params();
     for p in params.iter() {
@@ -679,7 +693,9 @@ fn loss_scale(device: &Device) -> Result<(), Failed> {
 
     params.write(&mut store, "encoder.0.attention.value.weight", &Tensor::f32([12, 12], vec![f32::INFINITY; 144]))?;
     let before = states(&store)?;
-    run(&store, true, 4)?;
+    if !run(&store, true, 4)?.is_nan() {
+        return Err("a gradient that is not finite has a norm".into());
+    }
     after("an overflow", scale(&store)?, [0.0, 0.0])?;
     let adam = scaled(kind, true).optimiser;
     adam.check_scale(&store)?;
@@ -910,6 +926,7 @@ fn accumulated(device: &Device) -> Result<(), Failed> {
     };
     let subject = Subject { make, model: make(), kind: LossKind::Bce };
     let mut after = vec![];
+    let mut norms = vec![];
     for accumulate in [1, 3] {
         let mut config = config(subject.kind, false);
         // Adam forgets a gradient's scale; a decay and a limit that act do not.
@@ -922,6 +939,7 @@ fn accumulated(device: &Device) -> Result<(), Failed> {
             let whole = batch(&subject, n);
             if accumulate == 1 {
                 step.run(&whole, n, 3, LR)?;
+                norms.push(norm(&step.reported()?)?);
                 continue;
             }
             let part = |rows: std::ops::Range<usize>| {
@@ -934,6 +952,10 @@ fn accumulated(device: &Device) -> Result<(), Failed> {
             step.add(&part(0..2), n, 3)?;
             step.add(&part(2..9), n, 3)?;
             step.run(&part(9..B), n, 3, LR)?;
+            let (want, got) = (norms[n as usize], norm(&step.reported()?)?);
+            if (want - got).abs() > 1e-3 * want {
+                return Err(format!("the norm {want} of a batch is {got} in parts").into());
+            }
         }
         let values = params.iter().map(|p| Ok((p.name.clone(), params.read(&store, &p.name)?.to_f64())));
         after.push(values.collect::<Result<Vec<_>, Failed>>()?);

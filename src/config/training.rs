@@ -42,7 +42,8 @@ pub struct TrainConfig {
     pub decoupled: bool,
     /// Leave rows of a table that a step does not gather as they are, their moments included.
     pub lazy: bool,
-    /// Largest Euclidean norm of the whole gradient; a longer one is scaled down. 0: no limit.
+    /// Largest Euclidean norm of the whole gradient; a longer one is scaled down, and the norms before that are reported as
+    /// `gradient_norm` in metrics.jsonl. 0: no limit.
     #[schemars(range(min = 0))]
     pub clip: f64,
     /// Epochs without a better validation after which the training ends. 0: never.

@@ -151,7 +151,7 @@ impl Model for Miner {
         // The sum over pairs is K (K - 1) times the mean.
         let term = |cosine: Var<'g>| cosine.scale(disagreement * (k - 1) as f64 / k as f64);
         let terms = cosine.filter(|_| disagreement != 0.0).map(term).into_iter().collect();
-        let reported = cosine.map(|cosine| ("cosine", cosine)).into_iter().collect();
+        let reported = cosine.map(|cosine| ("cosine".into(), cosine)).into_iter().collect();
         Trained { rows: interests.mean(1), terms, reported }
     }
 

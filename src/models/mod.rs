@@ -64,8 +64,9 @@ pub struct Trained<'g> {
     pub rows: Var<'g>,
     /// Scalars that are added to the loss of the targets, with their weights.
     pub terms: Vec<Var<'g>>,
-    /// Scalars that say how the training goes (an entropy, a share, a norm): their means over an epoch are kept with its loss.
-    pub reported: Vec<(&'static str, Var<'g>)>,
+    /// Scalars that say how the training goes (an entropy, a share, a norm), each a mean over the rows of a batch by their weight:
+    /// their means over an epoch are kept with its loss.
+    pub reported: Vec<(String, Var<'g>)>,
 }
 
 impl<'g> Trained<'g> {

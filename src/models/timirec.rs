@@ -279,7 +279,7 @@ impl Model for TiMiRec {
         let term = g.scope(DISTILLATION, || self.distillation(interests, logits, target, batch.weight));
         let rows = weighted_sum(interests, logits.softmax(1, None));
         let weighted = if predictor.weight == 1.0 { term } else { term.scale(predictor.weight) };
-        Trained { rows, terms: vec![weighted], reported: vec![(DISTILLATION, term)] }
+        Trained { rows, terms: vec![weighted], reported: vec![(DISTILLATION.into(), term)] }
     }
 
     fn shown<'g>(&self, g: &'g Graph, history: &History<'g>) -> Option<Interests<'g>> {

@@ -133,6 +133,9 @@ pub struct Updated<'g> {
     pub gradients: Vec<(String, Gradient<'g>)>,
     /// What gradients are multiplied with; 0 where the update is left out, since they overflowed.
     pub scale: Var<'g>,
+    /// The Euclidean norm of the whole gradient before it is clipped, where something takes it: a limit or a loss scale. NaN
+    /// where it overflowed.
+    pub norm: Option<Var<'g>>,
 }
 
 /// The gradients as the updates take them.
@@ -239,7 +242,7 @@ impl Adam {
             g.assign(sum, g.scalar(0.0).expand([1]));
         }
         let Parts { dense, tables } = parts;
-        let scale = self.scale(g, dense, &tables);
+        let (scale, norm) = self.scale(g, dense, &tables);
         g.scope("adam", || {
             if let Some(dy) = dense {
                 let of_dense = |offset| list.iter().find(|p| p.buffer == Params::DENSE && p.offset == offset).copied();
@@ -267,7 +270,8 @@ impl Adam {
                     }
                 }
             }
-            Ok(Updated { gradients: list.iter().map(|p| p.name.clone()).zip(gradients).collect(), scale })
+            let gradients = list.iter().map(|p| p.name.clone()).zip(gradients).collect();
+            Ok(Updated { gradients, scale, norm })
         })
     }
 
@@ -332,10 +336,15 @@ impl Adam {
     }
 
     /// What gradients are multiplied with: 1, or less where their norm exceeds the limit, by 1 / S where the loss was scaled;
-    /// 0 where they overflowed.
-    fn scale<'g>(&self, g: &'g Graph, dense: Option<Var<'g>>, tables: &[(&Param, Gradient<'g>)]) -> Var<'g> {
+    /// 0 where they overflowed. And their norm, as of [`Updated::norm`].
+    fn scale<'g>(
+        &self,
+        g: &'g Graph,
+        dense: Option<Var<'g>>,
+        tables: &[(&Param, Gradient<'g>)],
+    ) -> (Var<'g>, Option<Var<'g>>) {
         if self.clip.is_none() && !self.scaled {
-            return g.constant(Tensor::f32([], vec![1.0]));
+            return (g.constant(Tensor::f32([], vec![1.0])), None);
         }
         g.scope("clip", || {
             let squares = tables.iter().map(|(_, gradient)| match gradient {
@@ -350,13 +359,15 @@ impl Adam {
             };
             if !self.scaled {
                 // An infinite norm would scale to 0, which would leave the update out and hide the overflow.
-                return clipped(squares.finite_or_nan().sqrt()).reshape([]);
+                let norm = squares.finite_or_nan().sqrt();
+                return (clipped(norm).reshape([]), Some(norm));
             }
             let scale = LossScale::of(g);
             let finite = (squares + g.scalar(1.0)).finite_or_zero().nonzero();
             scale.update(finite);
             let norm = squares.finite_or_zero().sqrt() / scale.scale();
-            (finite * clipped(norm) / scale.scale()).reshape([])
+            let reported = squares.finite_or_nan().sqrt() / scale.scale();
+            ((finite * clipped(norm) / scale.scale()).reshape([]), Some(reported))
         })
     }
 

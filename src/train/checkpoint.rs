@@ -49,7 +49,7 @@ pub struct State {
     pub seconds: f64,
     /// Sum and number of the losses that were read in this epoch.
     pub losses: (f64, u64),
-    /// The same of what the model reports.
+    /// Sums over samples of what is reported, and the numbers of these samples.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reported: BTreeMap<String, (f64, u64)>,
     /// All steps before the next evaluation are done, and it is not.

@@ -43,8 +43,10 @@ pub enum Role {
 pub struct TrainStep {
     runner: Runner,
     /// Of [`Role::Add`], where an update takes several batches, and how many were added.
-    adds: Option<Runner>,
+    adds: Option<(Runner, Plan)>,
     added: u32,
+    /// What the last batch was for.
+    role: Role,
     /// Number of the last update.
     last: u64,
     plan: Plan,
@@ -99,8 +101,11 @@ impl StepConfig {
 /// The result that [`Watch`] gives the host.
 const WATCHED: &str = "watched";
 
-/// What the names of the results begin with that a model reports.
+/// What the names of the results begin with that are reported.
 const REPORTED: &str = "reported.";
+
+/// The norm of the gradient among what is reported.
+const GRADIENT_NORM: &str = "gradient_norm";
 
 /// How far below 0 rounding takes a loss that is a mean of -log of probabilities.
 const ROUNDING: f64 = 1e-3;
@@ -132,12 +137,14 @@ impl TrainStep {
         let adds = (config.optimiser.accumulate > 1).then(|| {
             let g = Graph::new();
             TrainStep::trace(&g, model, config, Role::Add)?;
-            device.compile(&device.plan(&g, config.plan)?, store, config.run)
+            let plan = device.plan(&g, config.plan)?;
+            Ok::<_, Error>((device.compile(&plan, store, config.run)?, plan))
         });
         Ok(TrainStep {
             runner,
             adds: adds.transpose()?,
             added: 0,
+            role: Role::Update,
             last: 0,
             plan,
             betas: config.optimiser.settings.betas(),
@@ -188,6 +195,9 @@ impl TrainStep {
                 for (name, gradient) in updated.gradients.iter().filter(|_| config.keep_gradients) {
                     g.result(&format!("gradient.{name}"), gradient.dense(model.params().var(g, name)));
                 }
+                if let Some(norm) = updated.norm {
+                    g.result(&format!("{REPORTED}{GRADIENT_NORM}"), norm);
+                }
                 updated.scale
             }
         };
@@ -214,17 +224,24 @@ impl TrainStep {
     }
 
     fn go(&mut self, role: Role, batch: &Batch, step: Step) -> Result<()> {
-        let r = match role {
-            Role::Update => &mut self.runner,
-            Role::Add => self.adds.as_mut().expect("an optimiser that accumulates"),
-        };
+        self.role = role;
+        let (r, _) = self.last();
         batch.columns.write(r)?;
         batch.segments.iter().try_for_each(|(name, segments)| r.write_segments(name, segments))?;
         r.write(Step::NAME, &step.tensor())?;
         r.run()
     }
 
-    /// The mean loss of the last batch. It is not finite only where the loss is scaled, and the update was left out for it.
+    /// What ran the last batch, and its plan.
+    fn last(&mut self) -> (&mut Runner, &Plan) {
+        match (self.role, &mut self.adds) {
+            (Role::Update, _) => (&mut self.runner, &self.plan),
+            (Role::Add, Some((runner, plan))) => (runner, plan),
+            (Role::Add, None) => panic!("the optimiser's accumulate is 1"),
+        }
+    }
+
+    /// The mean loss of the batch of the last update. It is not finite only where the loss is scaled, and the update was left out for it.
     ///
     /// # Errors
     /// [`Error::NotFinite`], with the number of the first update (from 1) that a loss went into which was not finite: of all
@@ -245,11 +262,12 @@ impl TrainStep {
         Ok(loss)
     }
 
-    /// What the model reports of the last batch ([`models::Trained::reported`]), by name.
+    /// What the model reports of the last batch ([`models::Trained::reported`]), by name; after an update the gradient's norm
+    /// too, where one is taken ([`crate::optim::Updated::norm`]).
     pub fn reported(&mut self) -> Result<Vec<(String, f64)>> {
-        let names: Vec<&str> = self.plan.results.iter().filter_map(|(name, _)| name.strip_prefix(REPORTED)).collect();
-        let value = |name: &str| Ok((name.to_string(), self.runner.read(&format!("{REPORTED}{name}"))?.to_f64()[0]));
-        names.into_iter().map(value).collect()
+        let (runner, plan) = self.last();
+        let names = plan.results.iter().filter_map(|(name, _)| Some((name, name.strip_prefix(REPORTED)?)));
+        names.map(|(result, name)| Ok((name.to_string(), runner.read(result)?.to_f64()[0]))).collect()
     }
 
     /// Any named result of the last step.
@@ -263,7 +281,7 @@ impl TrainStep {
 
     pub fn timings(&mut self) -> Result<Vec<Timing>> {
         let mut all = self.runner.timings()?;
-        if let Some(adds) = &mut self.adds {
+        if let Some((adds, _)) = &mut self.adds {
             all.extend(adds.timings()?);
         }
         Ok(all)

@@ -320,6 +320,6 @@ impl Model for PreTrained {
             }
         });
         let term = term.scale(weight);
-        Trained { rows: self.scored(g, batch), terms: vec![term], reported: vec![(name, term)] }
+        Trained { rows: self.scored(g, batch), terms: vec![term], reported: vec![(name.into(), term)] }
     }
 }

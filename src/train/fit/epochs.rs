@@ -183,29 +183,32 @@ impl<'a> Fit<'a> {
         let first = self.state.step_in_epoch * each;
         for (number, batch) in (first + 1..).zip(self.batches.epoch(self.state.epoch, first as usize)) {
             self.state.samples += batch.samples as u64;
+            let step = self.state.step + 1;
+            let last = self.state.step_in_epoch + 1 == steps || config.train.max_steps.is_some_and(|most| step >= most);
+            let reads = last || step.is_multiple_of(config.log.every);
             if !number.is_multiple_of(each) && number < batches {
                 let added = self.step.add(&batch, self.state.step, config.seed);
-                added.map_err(|e| self.diverged(Some(self.state.step + 1), e))?;
+                added.map_err(|e| self.diverged(Some(step), e))?;
+                if reads {
+                    self.read_reported(batch.samples)?;
+                }
                 continue;
             }
             let train = &config.train;
             let total = train.epochs.saturating_mul(steps).min(train.max_steps.unwrap_or(u64::MAX));
             let lr = train.lr * train.schedule.factor(self.state.step, train.warmup, total);
             let run = self.step.run(&batch, self.state.step, config.seed, lr);
-            run.map_err(|e| self.diverged(Some(self.state.step + 1), e))?;
+            run.map_err(|e| self.diverged(Some(step), e))?;
             let state = &mut self.state;
-            state.step += 1;
+            state.step = step;
             state.step_in_epoch += 1;
             report.step(state.step_in_epoch);
-            let last = state.step_in_epoch == steps || self.at_last_step();
-            if last || self.state.step.is_multiple_of(config.log.every) {
+            if reads {
                 let loss = self.read_loss()?;
-                let add = |(sum, count): &mut (f64, u64), x: f64| (*sum, *count) = (*sum + x, *count + 1);
                 if loss.is_finite() {
-                    add(&mut self.state.losses, loss);
-                    for (name, x) in self.step.reported()?.into_iter().filter(|(_, x)| x.is_finite()) {
-                        add(self.state.reported.entry(name).or_default(), x);
-                    }
+                    let (sum, count) = &mut self.state.losses;
+                    (*sum, *count) = (*sum + loss, *count + 1);
+                    self.read_reported(batch.samples)?;
                 }
                 report.speed(self.speed_since(start, samples_before), loss);
             } else if report.awaits_speed() {
@@ -224,6 +227,15 @@ impl<'a> Fit<'a> {
             }
         }
         Ok(self.speed_since(start, samples_before))
+    }
+
+    /// Adds what is reported of the last batch, which has `samples`, to the epoch's means.
+    fn read_reported(&mut self, samples: usize) -> Result<()> {
+        for (name, x) in self.step.reported()?.into_iter().filter(|(_, x)| x.is_finite()) {
+            let (sum, all) = self.state.reported.entry(name).or_default();
+            (*sum, *all) = (*sum + x * samples as f64, *all + samples as u64);
+        }
+        Ok(())
     }
 
     /// Samples a second since `start`, from the number at that time.

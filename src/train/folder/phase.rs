@@ -18,7 +18,7 @@ pub struct Line {
     pub step: u64,
     /// Mean of the losses that were read in the epoch; none where all updates that were read were left out (f16).
     pub loss: Option<f64>,
-    /// Means of what the model reports, read with the losses.
+    /// Means, by samples, of what is reported of the batches of the updates whose losses were read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reported: BTreeMap<String, f64>,
     /// Metrics on the validation part; none where the epoch was not evaluated.
