@@ -290,7 +290,8 @@ impl Model for Dpcpl {
             }
             None => ("", None),
         };
-        let (terms, reported) = (term.into_iter().collect(), term.map(|term| (name.into(), term)).into_iter().collect());
+        let (terms, reported) =
+            (term.into_iter().collect(), term.map(|term| (name.into(), term)).into_iter().collect());
         Trained { rows: users, terms, reported }
     }
 }
