@@ -13,7 +13,7 @@ use wgrec::models::mind::{self, Mind};
 use wgrec::models::miner::{self, Miner};
 use wgrec::models::spec::Settings;
 use wgrec::models::timirec;
-use wgrec::models::{self, Candidates, Loss, LossKind, Model, Task};
+use wgrec::models::{self, Candidates, Loss, LossKind, Model, Task, Weights};
 use wgrec::tensor::{Spec, Tensor};
 use wgrec::train::step::{StepConfig, TrainStep};
 
@@ -235,7 +235,8 @@ fn judge(
         results.push(("n_interests", shown.used.ok_or("users have different numbers of interests")?.sum(1)));
     }
     if f.has("out.z") {
-        results.push(("z", shown.weights.ok_or("interests have weights")?));
+        let Weights::Same(weights) = shown.weights else { return Err("interests have weights".into()) };
+        results.push(("z", weights));
     }
     results.iter().for_each(|(name, var)| g.result(name, *var));
     let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;

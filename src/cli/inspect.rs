@@ -7,6 +7,7 @@ use comfy_table::Table;
 use std::fmt::Write;
 use std::path::PathBuf;
 use wgrec::look::{Inspection, Picture, listed};
+use wgrec::train::session::shown::Weight;
 use wgrec::text::counted;
 use wgrec::{Error, Result};
 
@@ -67,8 +68,11 @@ pub fn run(args: Args) -> Result<()> {
 fn tables(inspection: &Inspection) -> String {
     let mut interests = table(&["interest", "weight", "genres of its events, by attention"]);
     for (k, interest) in inspection.interests.iter().enumerate() {
-        let weight = interest.weight.map(|weight| format!("{weight:.4}"));
-        let weight = weight.unwrap_or_else(|| "the best counts".to_string());
+        let weight = match &interest.weight {
+            Weight::Best => "the best counts".to_string(),
+            Weight::Same(weight) => format!("{weight:.4}"),
+            Weight::ByItem(_) => "by the item".to_string(),
+        };
         interests.add_row([(k + 1).to_string(), weight, listed(&interest.genres)]);
     }
     let mut history = table(&["event", "interest", "attention", "history, oldest first", "genres"]);

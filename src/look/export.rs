@@ -90,7 +90,7 @@ impl Vectors {
     }
 
     /// The interests of each user after the whole history, a row each: what items are compared with, centre and dispersion,
-    /// and where the model has them the weights.
+    /// and where the model has the same ones for all items the weights.
     ///
     /// # Errors
     /// A model without interests; a device that fails.
@@ -100,7 +100,7 @@ impl Vectors {
             || shown.iter().flat_map(|user| user.interests.iter().enumerate().map(move |(k, one)| (user, k, one)));
         let ids = each().map(|(user, ..)| session.data.user_name(user.user).to_string()).collect();
         let numbers = each().map(|(_, k, _)| k as u32 + 1).collect();
-        let weights: Vec<f32> = each().filter_map(|(.., one)| one.weight).collect();
+        let weights: Vec<f32> = each().filter_map(|(.., one)| one.weight.same()).collect();
         let weights = (!weights.is_empty()).then_some(("weight", Cells::Reals(weights)));
         let columns = [("user", Cells::Ids(ids)), ("interest", Cells::Numbers(numbers))].into_iter().chain(weights);
         let width = each().next().map_or(0, |(.., one)| one.vector.len());

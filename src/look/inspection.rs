@@ -5,7 +5,7 @@ use crate::data::Descriptions;
 use crate::device::Store;
 use crate::error::Result;
 use crate::train::Session;
-use crate::train::session::shown::{Interest, Rows, Shown};
+use crate::train::session::shown::{Interest, Rows, Shown, Weight};
 use plotters::style::BLACK;
 
 /// A user's interests, history and best items.
@@ -25,8 +25,7 @@ pub struct Inspection {
 /// An interest in a line.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// Its weight in a score. None: the best interest alone counts.
-    pub weight: Option<f32>,
+    pub weight: Weight,
     /// Genres and the attention that events of each have, heaviest first; they sum to 1.
     pub genres: Vec<(String, f64)>,
 }
@@ -101,28 +100,31 @@ impl Inspection {
         k: usize,
         descriptions: Option<&Descriptions>,
     ) -> Result<Inspection> {
-        let shown = session.shown(store, &[user])?.remove(0);
+        let events = session.data.history(user).len();
+        let best = session.recommend(store, &[user], k, true)?.remove(0);
+        let recommended: Vec<u32> = best.iter().map(|(item, _)| *item).collect();
+        let shown = session.shown_after(store, &[(user, events as u32)], &recommended)?.remove(0);
         let items = session.item_vectors(store)?;
         let described = |item| Item::new(session, item, descriptions);
         let event = |(at, &item): (usize, &u32)| {
             let interest = shown.strongest(at, items.of(item));
             Event { item: described(item), interest, attention: shown.attention(at, interest, items.of(item)) }
         };
-        let best = |(item, score)| {
-            let interest = shown.source(items.of(item));
-            let part = shown.interests[interest].part(items.of(item));
+        let recommendation = |(number, (item, score)): (usize, (u32, f32))| {
+            let interest = shown.source(number, items.of(item));
+            let part = shown.interests[interest].part(number, items.of(item));
             Best { item: described(item), score, interest, part }
         };
         let summary = |(k, interest): (usize, &Interest)| Summary {
-            weight: interest.weight,
+            weight: interest.weight.clone(),
             genres: genres(&shown, k, &items.vectors, descriptions),
         };
         Ok(Inspection {
             user: session.data.user_name(user).to_string(),
-            events: session.data.history(user).len(),
+            events,
             interests: shown.interests.iter().enumerate().map(summary).collect(),
             history: shown.items.iter().enumerate().map(event).collect(),
-            best: session.recommend(store, &[user], k, true)?.remove(0).into_iter().map(best).collect(),
+            best: best.into_iter().enumerate().map(recommendation).collect(),
         })
     }
 
@@ -147,7 +149,7 @@ impl Inspection {
             }
             heading(COLUMN, 0, "interests and their genres")?;
             for (k, interest) in self.interests.iter().enumerate() {
-                let weight = interest.weight.map(|weight| format!("{weight:.2}")).unwrap_or_default();
+                let weight = interest.weight.same().map(|weight| format!("{weight:.2}")).unwrap_or_default();
                 let item = Item { name: listed(&interest.genres), genres: vec![] };
                 row(canvas, at(COLUMN, k + 1), k, &weight, &item)?;
             }

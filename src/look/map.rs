@@ -123,7 +123,7 @@ impl Map {
                     attention: (0..shown.items.len())
                         .map(|at| shown.attention(at, k, of(shown.items[at])) as f64)
                         .collect(),
-                    weight: shown.interests[k].weight,
+                    weight: shown.interests[k].weight.same(),
                     genres: genres(shown, k, &vectors, descriptions),
                 })
                 .collect(),

@@ -3,7 +3,7 @@
 
 use super::interests::weighted_sum;
 use super::scores::{lengths, unit};
-use super::{Batch, History, Interests, Model, Output, Padding, Reads, Samples, Trained, Views};
+use super::{Batch, History, Interests, Model, Output, Padding, Reads, Samples, Trained, Views, Weights};
 use crate::graph::{Graph, Var};
 use crate::nn::Params;
 use std::sync::Arc;
@@ -84,14 +84,18 @@ impl Model for Cosine {
         let shown = self.0.shown(graph, history)?;
         let vectors = shown.vectors;
         let vectors = match shown.weights {
-            None => unit(vectors),
+            Weights::Best | Weights::ByItem => unit(vectors),
             // The sum of the weighted interests has length 1.
-            Some(weights) => {
+            Weights::Same(weights) => {
                 let user = weighted_sum(vectors, weights);
                 vectors / lengths(user).reshape([user.shape()[0], 1, 1])
             }
         };
         Some(Interests { vectors, ..shown })
+    }
+
+    fn interest_weights<'g>(&self, graph: &'g Graph, users: Var<'g>, items: Var<'g>) -> Var<'g> {
+        self.0.interest_weights(graph, users, items)
     }
 
     fn positions<'g>(&self, graph: &'g Graph, history: &History<'g>) -> Var<'g> {

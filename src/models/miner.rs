@@ -18,7 +18,7 @@
 use super::loss::weighted_mean;
 use super::scores::unit;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
-use super::{Batch, History, Interests, LossKind, Model, Trained};
+use super::{Batch, History, Interests, LossKind, Model, Trained, Weights};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::extractor::{Extractor, Prompts, Side};
@@ -159,6 +159,6 @@ impl Model for Miner {
         let [b, k] = [history.items.shape()[0], self.settings.interests];
         let weights = g.scalar(1.0 / k as f64).expand([b, k]);
         let extracted = Interests::extracted(self.attend(g, history), &self.prompts, history, self.settings.dispersion);
-        Some(Interests { weights: Some(weights), ..extracted })
+        Some(Interests { weights: Weights::Same(weights), ..extracted })
     }
 }

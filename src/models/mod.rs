@@ -55,7 +55,7 @@ pub use inputs::Inputs;
 pub use loss::{Loss, LossConfig, LossKind};
 pub use phase::Phase;
 pub use scores::{Candidates, Output};
-pub use shown::Interests;
+pub use shown::{Interests, Weights};
 pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Task};
 
 /// What a model computes from a batch.
@@ -160,6 +160,12 @@ pub trait Model: Send + Sync {
     /// The interests of each user in an evaluation. None: the model represents a user by one vector.
     fn shown<'g>(&self, _graph: &'g Graph, _history: &History<'g>) -> Option<Interests<'g>> {
         None
+    }
+
+    /// The weights of the interests of `users` \[B, K, ..\] in the scores of `items`, ids \[W\]: \[B, W, K\]. Only for models
+    /// whose interests are weighted by the item ([`Weights::ByItem`]).
+    fn interest_weights<'g>(&self, _graph: &'g Graph, _users: Var<'g>, _items: Var<'g>) -> Var<'g> {
+        unreachable!("{} weights its interests for all items alike", self.name())
     }
 
     /// The representation at each position of a history, \[B, M, d\]. Only for models whose samples have targets at each.

@@ -15,7 +15,7 @@
 //! paper found best on ML-1M.
 
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
-use super::{History, Interests, LossKind, Model, Padding};
+use super::{History, Interests, LossKind, Model, Padding, Weights};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::embedding::GatherGradDense;
@@ -227,6 +227,6 @@ impl Model for PomRec {
         let Module { prompts, .. } = &self.extractor;
         let attended = self.extractor.attend(&self.params, g, h, history);
         let extracted = Interests::extracted(attended, prompts, history, self.settings.dispersion);
-        Some(Interests { weights: Some(weights), ..extracted })
+        Some(Interests { weights: Weights::Same(weights), ..extracted })
     }
 }

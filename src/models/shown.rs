@@ -4,16 +4,24 @@ use super::History;
 use crate::graph::Var;
 use crate::nn::extractor::{Extractor, Prompts};
 
-/// The interests of each user of a batch.
-///
-/// A user's score of an item is, before the item's bias, the sum over interests of weight x vector . item where the model
-/// weights its interests, and the largest vector . item where it does not.
+/// How interests count in a user's score of an item.
+#[derive(Clone, Copy)]
+pub enum Weights<'g> {
+    /// The best alone counts: the score is the largest vector . item.
+    Best,
+    /// \[B, K\], the same for all items: the score is the sum over interests of weight x vector . item.
+    Same(Var<'g>),
+    /// As `Same`, with other weights for each item: [`super::Model::interest_weights`].
+    ByItem,
+}
+
+/// The interests of each user of a batch. A user's score of an item is, before the item's bias, made of the products of their
+/// vectors with the item's, as `weights` says.
 #[derive(Clone, Copy)]
 pub struct Interests<'g> {
     /// \[B, K, d\]: what items are compared with.
     pub vectors: Var<'g>,
-    /// \[B, K\]: weights of the interests in a score. None: the best interest alone counts.
-    pub weights: Option<Var<'g>>,
+    pub weights: Weights<'g>,
     /// \[B, K, d\]: where each interest lies among the embedded events.
     pub centres: Var<'g>,
     /// \[B, K, d\]: standard deviations around the centres, if the model computes them.
@@ -28,7 +36,7 @@ pub struct Interests<'g> {
 impl<'g> Interests<'g> {
     /// Interests of which the best counts, and no more.
     pub fn best(vectors: Var<'g>, centres: Var<'g>) -> Interests<'g> {
-        Interests { vectors, weights: None, centres, dispersions: None, attention: None, used: None }
+        Interests { vectors, weights: Weights::Best, centres, dispersions: None, attention: None, used: None }
     }
 
     /// The interests that an [`Extractor`] makes of `h` \[B, T, d\], a history with `prompts`, by its attention `a` \[B, T, K\],

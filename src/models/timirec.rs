@@ -22,7 +22,7 @@ use super::loss::weighted_mean;
 use super::phase::{Phase, Take};
 use super::scores::unit;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
-use super::{Batch, History, Interests, LossKind, Model, Trained};
+use super::{Batch, History, Interests, LossKind, Model, Trained, Weights};
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
@@ -284,7 +284,10 @@ impl Model for TiMiRec {
 
     fn shown<'g>(&self, g: &'g Graph, history: &History<'g>) -> Option<Interests<'g>> {
         let extracted = Interests::extracted(self.attend(g, history), &self.prompts, history, self.settings.dispersion);
-        let weights = self.predictor.as_ref().map(|predictor| self.logits(predictor, g, history).softmax(1, None));
+        let weights = match &self.predictor {
+            None => Weights::Best,
+            Some(predictor) => Weights::Same(self.logits(predictor, g, history).softmax(1, None)),
+        };
         // Blocks end in a layer norm: among the embedded events lie means of these.
         let events = history.embed_with(self.item_table(g), self.var(g, "position_embedding"));
         let centres = extracted.attention.map_or(extracted.centres, |attention| centres(attention, events));

@@ -298,6 +298,10 @@ impl Model for PreTrained {
         self.sasrec.shown(g, history)
     }
 
+    fn interest_weights<'g>(&self, g: &'g Graph, users: Var<'g>, items: Var<'g>) -> Var<'g> {
+        self.sasrec.interest_weights(g, users, items)
+    }
+
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         if !self.is_mask() {
             return self.sasrec.user(g, history);

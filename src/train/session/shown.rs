@@ -7,8 +7,9 @@ use crate::device::{RunOptions, Store};
 use crate::error::{Error, Result};
 use crate::graph::plan::Options;
 use crate::graph::{Graph, Var};
-use crate::models::{History, Inputs, Interests};
+use crate::models::{History, Inputs, Interests, Weights};
 use crate::tensor::Tensor;
+use std::cell::Cell;
 use std::collections::HashMap;
 
 /// The interests of a user.
@@ -26,8 +27,7 @@ pub struct Shown {
 pub struct Interest {
     /// What items are compared with, \[d\].
     pub vector: Vec<f32>,
-    /// Its weight in a score. None: the best interest alone counts.
-    pub weight: Option<f32>,
+    pub weight: Weight,
     /// \[d\].
     pub centre: Vec<f32>,
     /// Standard deviations around the centre, \[d\].
@@ -36,17 +36,41 @@ pub struct Interest {
     pub attention: Option<Vec<f32>>,
 }
 
+/// How an interest counts in a score: a user's row of [`Weights`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Weight {
+    /// The best interest alone counts.
+    Best,
+    /// The same for all items.
+    Same(f32),
+    /// Its own for each item: those for the items that were asked for.
+    ByItem(Vec<f32>),
+}
+
+impl Weight {
+    /// The weight for all items, where it is one.
+    pub fn same(&self) -> Option<f32> {
+        if let Weight::Same(weight) = self { Some(*weight) } else { None }
+    }
+}
+
 impl Interest {
-    /// What the interest adds to the score of an item, given as its vector.
-    pub fn part(&self, item: &[f32]) -> f32 {
-        self.weight.unwrap_or(1.0) * dot(&self.vector, item)
+    /// What the interest adds to the score of item `number` of those that were asked for, given as its vector.
+    pub fn part(&self, number: usize, item: &[f32]) -> f32 {
+        let weight = match &self.weight {
+            Weight::Best => 1.0,
+            Weight::Same(weight) => *weight,
+            Weight::ByItem(weights) => weights[number],
+        };
+        weight * dot(&self.vector, item)
     }
 }
 
 impl Shown {
-    /// The interest, counted from 0, that an item's score comes from: the one that adds most to it, or the best.
-    pub fn source(&self, item: &[f32]) -> usize {
-        strongest(self.interests.iter().map(|interest| interest.part(item)))
+    /// The interest, counted from 0, that the score of item `number` of those that were asked for comes from, given as its vector:
+    /// the one that adds most to it, or the best.
+    pub fn source(&self, number: usize, item: &[f32]) -> usize {
+        strongest(self.interests.iter().map(|interest| interest.part(number, item)))
     }
 
     /// The interest, counted from 0, that item `at` of the window contributes most to; of a model without attention the one
@@ -108,7 +132,7 @@ impl ItemVectors {
 }
 
 /// Names of a plan's results.
-const PARTS: [&str; 6] = ["vectors", "weights", "centres", "dispersions", "attention", "used"];
+const PARTS: [&str; 7] = ["vectors", "weights", "weights by item", "centres", "dispersions", "attention", "used"];
 
 impl Session {
     /// The interests of each of `users` after the user's whole history.
@@ -116,11 +140,13 @@ impl Session {
     /// # Errors
     /// A model that represents a user by one vector; a user without an event; a device that fails.
     pub fn shown(&self, store: &Store, users: &[u32]) -> Result<Vec<Shown>> {
-        self.shown_after(store, &self.whole(users))
+        self.shown_after(store, &self.whole(users), &[])
     }
 
-    /// As [`Session::shown`], after the first events of histories; `histories` gives user and number of events.
-    pub fn shown_after(&self, store: &Store, histories: &[(u32, u32)]) -> Result<Vec<Shown>> {
+    /// As [`Session::shown`], after the first events of histories; `histories` gives user and number of events. Interests that are
+    /// weighted by the item get their weights for `items`.
+    pub fn shown_after(&self, store: &Store, histories: &[(u32, u32)], items: &[u32]) -> Result<Vec<Shown>> {
+        let by_item = Cell::new(false);
         let declare = |g: &Graph, history: &History| {
             let Some(shown) = self.model.shown(g, history) else {
                 return Err(Error::Usage(format!(
@@ -130,7 +156,13 @@ impl Session {
                 )));
             };
             let Interests { vectors, weights, centres, dispersions, attention, used } = shown;
-            let parts = [Some(vectors), weights, Some(centres), dispersions, attention, used];
+            by_item.set(matches!(weights, Weights::ByItem));
+            let same = if let Weights::Same(weights) = weights { Some(weights) } else { None };
+            let asked = (by_item.get() && !items.is_empty()).then(|| {
+                let items = g.constant(Tensor::u32([items.len()], items.to_vec()));
+                self.model.interest_weights(g, self.model.user(g, history), items)
+            });
+            let parts = [Some(vectors), same, asked, Some(centres), dispersions, attention, used];
             let given = PARTS.into_iter().zip(parts).filter_map(|(name, part)| Some((name, part?)));
             given.for_each(|(name, part)| g.result(name, part));
             Ok(())
@@ -141,25 +173,33 @@ impl Session {
             let m = history.len() / batch.users.len();
             let [_, k, d] = [0, 1, 2].map(|axis| results["vectors"].spec().shape[axis]);
             let parts = PARTS.map(|name| results.get(name).map(Tensor::to_f32));
-            let [vectors, weights, centres, dispersions, attention, used] = parts.each_ref().map(Option::as_deref);
+            let [vectors, same, asked, centres, dispersions, attention, used] = parts.each_ref().map(Option::as_deref);
             for (row, &user) in batch.users.iter().enumerate().take(batch.samples) {
                 let window = &history[row * m..(row + 1) * m];
                 let positions: Vec<usize> = (0..m).filter(|&at| window[at] != 0).collect();
+                let weight = |at: usize| match same {
+                    Some(weights) => Weight::Same(weights[row * k + at]),
+                    None if by_item.get() => {
+                        let weight = |item| asked.expect("it is declared")[(row * items.len() + item) * k + at];
+                        Weight::ByItem((0..items.len()).map(weight).collect())
+                    }
+                    None => Weight::Best,
+                };
                 let interest = |at: usize| {
                     let of = |rows: &[f32]| rows[(row * k + at) * d..][..d].to_vec();
                     let attended =
                         |all: &[f32]| positions.iter().map(|&position| all[(row * m + position) * k + at]).collect();
                     Interest {
                         vector: of(vectors.expect("it is declared")),
-                        weight: weights.map(|weights| weights[row * k + at]),
+                        weight: weight(at),
                         centre: of(centres.expect("it is declared")),
                         dispersion: dispersions.map(of),
                         attention: attention.map(attended),
                     }
                 };
                 let has = |at: &usize| used.is_none_or(|used| used[row * k + at] != 0.0);
-                let items = positions.iter().map(|&at| window[at]).collect();
-                all.push(Shown { user, items, interests: (0..k).filter(has).map(interest).collect() });
+                let read = positions.iter().map(|&at| window[at]).collect();
+                all.push(Shown { user, items: read, interests: (0..k).filter(has).map(interest).collect() });
             }
         })?;
         Ok(all)
