@@ -7,8 +7,8 @@ use comfy_table::Table;
 use std::fmt::Write;
 use std::path::PathBuf;
 use wgrec::look::{Inspection, Picture, listed};
-use wgrec::train::session::shown::Weight;
 use wgrec::text::counted;
+use wgrec::train::session::shown::Weight;
 use wgrec::{Error, Result};
 
 /// Show a user's interests: the history by the interest that each event feeds, and the best items by the one that each comes from

@@ -49,7 +49,8 @@ impl Agreement {
         let mut start = session.store(None)?;
         session.model.params().initialise(&mut start, config.seed)?;
         let targets: Vec<(u32, u32)> = split.targets(data, Part::Test).collect();
-        let (shown, at_start) = (session.shown_after(store, &targets, &[])?, session.shown_after(&start, &targets, &[])?);
+        let (shown, at_start) =
+            (session.shown_after(store, &targets, &[])?, session.shown_after(&start, &targets, &[])?);
         let vectors = [session.item_vectors(store)?, session.item_vectors(&start)?];
         let number = |name: &str| name.parse::<usize>().expect("ids of the world are numbers");
         let mut agreement = Agreement::default();
