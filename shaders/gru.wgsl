@@ -4,6 +4,7 @@
 // x: [B, T, 3H], the inputs' part of the gates, made outside; h, y, dy, before: [B, T, H]; saved: [B, T, 4H], r, z, n, m.
 // weight: [H, 3H] in `forward`, transposed in `backward`: neighbouring invocations read neighbouring elements in both.
 // keep: [B, T], 0 = a position that keeps the state unchanged, and nothing flows into its gates.
+// WEIGHTED 1: keep weighs each position, and z is the share of the new value: h <- h + keep z (n - h).
 // One workgroup a sequence, its invocations take the H units of a step; 8 H bytes of workgroup memory forward, 16 H backward.
 //!import index
 //!import math
@@ -44,7 +45,10 @@ fn forward(me: Invocation) {
             let z = sigmoid(x[own + H] + sums.y);
             let n = tanh_accurate(x[own + 2u * H] + r * sums.z);
             let h = states[old + j];
-            let next = select(h, n + z * (h - n), keep[place] != 0.0);
+            var next = select(h, n + z * (h - n), keep[place] != 0.0);
+            if WEIGHTED == 1u {
+                next = h + keep[place] * z * (n - h);
+            }
             states[H - old + j] = next;
             y[place * H + j] = next;
             let s = place * 4u * H + j;
@@ -62,7 +66,7 @@ fn forward(me: Invocation) {
 @group(0) @binding(8) var<storage, read> dy: array<f32>;
 @group(0) @binding(9) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(10) var<storage, read_write> dsums: array<f32>;
-@group(0) @binding(11) var<storage, read_write> before: array<f32>;
+@group(0) @binding(11) var<storage, read_write> third: array<f32>;
 
 // The gradient that later steps send to the state; each element belongs to one invocation.
 var<workgroup> carried: array<f32, H>;
@@ -72,7 +76,10 @@ var<workgroup> step_dsums: array<f32, 3u * H>;
 // With dh = dy + carried:
 //   dn' = dh (1 - z) (1 - n^2),   dz' = dh (h - n) z (1 - z),   dr' = dn' m r (1 - r)
 //   dx = [dr', dz', dn'],   dsums = [dr', dz', dn' r],   carried = dh z + dsums W
-// and the state before each step, so that the weight's gradient is one product, before^T dsums, outside.
+// and in `third` the state before each step, so that the weight's gradient is one product, before^T dsums, outside.
+// WEIGHTED 1, with c = keep z:
+//   dn' = dh c (1 - n^2),   dz' = dh keep (n - h) z (1 - z),   carried = dh (1 - c) + dsums W
+// and in `third` dh z (n - h), whose sum over units is the gradient of keep.
 @compute @workgroup_size(WG)
 fn backward(me: Invocation) {
     let b = group_index(me);
@@ -85,20 +92,32 @@ fn backward(me: Invocation) {
     }
     for (var t = p.t; t > 0u; t--) {
         let place = b * p.t + t - 1u;
-        let kept = keep[place] != 0.0;
+        let weight = keep[place];
+        let kept = WEIGHTED == 1u || weight != 0.0;
         for (var j = local; j < H; j += WG) {
             var state = 0.0;
             if t > 1u {
                 state = h[(place - 1u) * H + j];
             }
-            before[place * H + j] = state;
             let s = place * 4u * H + j;
             let r = gates[s];
             let z = gates[s + H];
             let n = gates[s + 2u * H];
             let dh = dy[place * H + j] + carried[j];
-            let dn = dh * (1.0 - z) * (1.0 - n * n);
-            let dz = dh * (state - n) * z * (1.0 - z);
+            // The shares of the new value and of the old one, and the gradient by z.
+            var new_share = 1.0 - z;
+            var old_share = z;
+            var by_z = state - n;
+            if WEIGHTED == 1u {
+                new_share = weight * z;
+                old_share = 1.0 - new_share;
+                by_z = weight * (n - state);
+                third[place * H + j] = dh * z * (n - state);
+            } else {
+                third[place * H + j] = state;
+            }
+            let dn = dh * new_share * (1.0 - n * n);
+            let dz = dh * by_z * z * (1.0 - z);
             let dr = dn * gates[s + 3u * H] * r * (1.0 - r);
             let d = select(vec3(0.0), vec3(dr, dz, dn), kept);
             let own = place * 3u * H + j;
@@ -108,7 +127,7 @@ fn backward(me: Invocation) {
                 dsums[own + gate * H] = sum;
                 step_dsums[gate * H + j] = sum;
             }
-            carried[j] = select(dh, dh * z, kept);
+            carried[j] = select(dh, dh * old_share, kept);
         }
         workgroupBarrier();
         for (var j = local; j < H; j += WG) {

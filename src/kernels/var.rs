@@ -195,7 +195,14 @@ impl<'g> Var<'g> {
     /// PyTorch has them. A position where `keep` \[B, T\] is 0 keeps the state, so that the last position holds the last state
     /// whichever end the padding is at.
     pub fn gru(self, weight: Var<'g>, bias: Var<'g>, keep: Var<'g>) -> Var<'g> {
-        let outputs = self.graph.try_push(Gru, &[self, weight.transpose(), bias, keep.nonzero()]);
+        let outputs = self.graph.try_push(Gru { weighted: false }, &[self, weight.transpose(), bias, keep.nonzero()]);
+        outputs.unwrap_or_else(|e| panic!("{e}"))[0]
+    }
+
+    /// As [`Var::gru`], where each position updates the state by its weight in `keep` \[B, T\], from 0 to 1, which has a gradient:
+    /// h <- h + keep z (n - h). Here z is the share of the new value, in PyTorch that of the old one.
+    pub fn weighted_gru(self, weight: Var<'g>, bias: Var<'g>, keep: Var<'g>) -> Var<'g> {
+        let outputs = self.graph.try_push(Gru { weighted: true }, &[self, weight.transpose(), bias, keep]);
         outputs.unwrap_or_else(|e| panic!("{e}"))[0]
     }
 
