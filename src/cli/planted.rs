@@ -5,14 +5,15 @@ use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use wgrec::config::Config;
-use wgrec::eval::Comparison;
+use wgrec::eval::{Comparison, Correlation};
 use wgrec::files::replace;
-use wgrec::look::Agreement;
+use wgrec::look::{Follows, Numbered, Planted};
 use wgrec::train::{RunFolder, Session};
 use wgrec::{Error, Result};
 
 /// How well the interests of runs on the embedded world agree with those that it planted: adjusted mutual information for each user
-/// between a true click's strongest interest and the planted one, in the window before the test; 1: equal, 0: chance
+/// between a true click's strongest interest and the planted one, in the window before the test; 1: equal, 0: chance. Of a model
+/// that gives each user a number of interests, also how the number follows the planted one: rank correlations over users
 #[derive(clap::Args)]
 pub struct Args {
     /// Folders of runs of one model, as of several worlds (`--set world_seed=N`): their users count together
@@ -50,11 +51,31 @@ fn check_with(path: &Path, config: &Config, seen: &[(PathBuf, Config)]) -> Resul
     }
 }
 
+/// How many users have each number of interests, and what that follows.
+fn of_numbers(numbered: &Numbered) -> String {
+    let Numbered { users, shares, model, shuffled, groups, undefined } = numbered;
+    let shares = shares.iter().map(|(number, share)| format!("{number} for {:.1}%", 100.0 * share)).collect::<Vec<_>>();
+    let mut rows = table(&["rank correlation (95% interval over users) of", "planted in the window", "alive at the test"]);
+    let cell = |correlation: &Option<Correlation>| match correlation {
+        Some(Correlation { value, low, high }) => format!("{value:+.4} ({low:+.4} to {high:+.4})"),
+        None => "not defined".to_string(),
+    };
+    for (name, Follows { planted, alive }) in [
+        ("the model's number of interests", model),
+        ("the same, truth shuffled within deciles of history length", shuffled),
+        ("the number of item groups in the window", groups),
+    ] {
+        rows.add_row([name.to_string(), cell(planted), cell(alive)]);
+    }
+    let undefined: String = undefined.iter().map(|why| format!("{why}\n")).collect();
+    format!("interests of {users} users: {}\n{undefined}\n{}\n\n", shares.join(", "), rows.trim_fmt())
+}
+
 pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.json {
         super::check_output(path, None)?;
     }
-    let mut all = Agreement::default();
+    let mut planted = Planted::default();
     let mut seen: Vec<(PathBuf, Config)> = vec![];
     for path in &args.runs {
         let (session, store, _) = Session::of_run(&mut RunFolder::open(path)?, None, |config| {
@@ -62,11 +83,13 @@ pub fn run(args: Args) -> Result<()> {
         })?;
         check_with(path, &session.config, &seen)?;
         seen.push((path.clone(), session.config.clone()));
-        all.extend(Agreement::of(&session, &store).map_err(|e| match e {
+        planted.extend(Planted::of(&session, &store).map_err(|e| match e {
             Error::Usage(problem) => Error::Usage(format!("{}: {problem}", path.display())),
             e => e,
         })?);
     }
+    let Planted { agreement: all, numbers } = planted;
+    let numbered = numbers.as_ref().map(|numbers| numbers.compared());
     let mut rows = table(&["interests of", "agreement", "95% interval over users"]);
     let parts = [
         ("the model", &all.trained),
@@ -79,8 +102,9 @@ pub fn run(args: Args) -> Result<()> {
     }
     let against = Comparison::of(&all.at_start, &all.trained)?;
     let (users, left_out) = (all.trained.len(), all.left_out);
+    let numbers_text = numbered.as_ref().map(of_numbers).unwrap_or_default();
     let text = format!(
-        "{users} users; {left_out} with fewer than two planted interests or 8 true clicks in their window are left out\n\n{}\n\n\
+        "{numbers_text}{users} users; {left_out} with fewer than two planted interests or 8 true clicks in their window are left out\n\n{}\n\n\
          the model less its start values: {:+.4} ({:+.4} to {:+.4}), p = {:.2e}\n",
         rows.trim_fmt(),
         against.mean,
@@ -91,7 +115,10 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.json {
         let runs: Vec<String> = args.runs.iter().map(|run| run.display().to_string()).collect();
         let model = seen.first().map(|(_, config)| config.model.name());
-        let all = json!({"runs": runs, "model": model, "agreement": all, "against_start": against});
+        let mut all = json!({"runs": runs, "model": model, "agreement": all, "against_start": against});
+        if let (Some(numbers), Some(numbered)) = (&numbers, &numbered) {
+            (all["numbers"], all["number"]) = (json!(numbers), json!(numbered));
+        }
         replace(path, |out| writeln!(out, "{all:#}"))?;
     }
     super::print(&text)

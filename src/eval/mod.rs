@@ -3,6 +3,7 @@
 pub mod agreement;
 pub mod config;
 pub mod copy;
+pub mod correlation;
 pub mod evaluator;
 pub mod lists;
 pub mod metrics;
@@ -11,6 +12,7 @@ pub mod ranker;
 pub mod significance;
 
 pub use config::{EvalConfig, Protocol};
+pub use correlation::Correlation;
 pub use evaluator::{Evaluator, Full, Ranked};
 pub use lists::Lists;
 pub use metrics::{Metric, TieRule};

@@ -5,6 +5,7 @@ mod clouds;
 mod export;
 mod inspection;
 mod map;
+mod numbers;
 mod picture;
 mod planted;
 mod png;
@@ -12,8 +13,9 @@ mod png;
 pub use export::{Ending, Vectors};
 pub use inspection::{Inspection, Item, listed};
 pub use map::{Map, Pick};
+pub use numbers::{Follows, Numbered, Numbers};
 pub use picture::Picture;
-pub use planted::Agreement;
+pub use planted::{Agreement, Planted};
 
 use plotters::style::RGBColor;
 

@@ -4,6 +4,7 @@
 //! contributes most to. How well they agree, beyond chance, is a number for each user:
 //! [`crate::eval::agreement::adjusted_mutual_information`].
 
+use super::numbers::Numbers;
 use crate::data::Part;
 use crate::data::synth::Click;
 use crate::device::Store;
@@ -12,6 +13,14 @@ use crate::eval::agreement::adjusted_mutual_information;
 use crate::tensor::philox::Stream;
 use crate::train::Session;
 use serde::Serialize;
+
+/// A run's interests, next to those that were planted.
+#[derive(Clone, Debug, Default)]
+pub struct Planted {
+    pub agreement: Agreement,
+    /// Of a model that gives each user a number of interests.
+    pub numbers: Option<Numbers>,
+}
 
 /// The agreement of each user whose window has enough to agree on: lists in one order of users.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -29,15 +38,12 @@ pub struct Agreement {
 /// True clicks that a window must have.
 const LEAST_CLICKS: usize = 8;
 
-/// The planted interest of each true click of a window, by its position.
-type Planted = Vec<(usize, usize)>;
-
-impl Agreement {
+impl Planted {
     /// Of the windows before the test targets of a run on the clicks of the embedded world; `store`: its parameters.
     ///
     /// # Errors
     /// Another run; a model without interests; no user with enough to agree on.
-    pub fn of(session: &Session, store: &Store) -> Result<Agreement> {
+    pub fn of(session: &Session, store: &Store) -> Result<Planted> {
         let Session { data, split, config, .. } = session;
         let Some(world) = &session.experiment.world else {
             let name = &session.experiment.name;
@@ -53,19 +59,22 @@ impl Agreement {
             (session.shown_after(store, &targets, &[])?, session.shown_after(&start, &targets, &[])?);
         let vectors = [session.item_vectors(store)?, session.item_vectors(&start)?];
         let number = |name: &str| name.parse::<usize>().expect("ids of the world are numbers");
-        let mut agreement = Agreement::default();
+        let (mut agreement, mut numbers) = (Agreement::default(), None);
         for (&(user, events), both) in targets.iter().zip(shown.iter().zip(&at_start)) {
-            let first = events as usize - both.0.items.len();
-            let window = world.walk(number(data.user_name(user)) - 1).skip(first).zip(&both.0.items).enumerate();
-            let label = |(at, (click, &item)): (usize, (Click, &u32))| {
-                assert_eq!(
-                    click.item + 1,
-                    number(data.item_name(item)),
-                    "the data are the world's clicks, in their order"
-                );
-                Some((at, click.interest?))
-            };
-            let planted: Planted = window.filter_map(label).collect();
+            let (events, read) = (events as usize, both.0.items.len());
+            let mut clicks = world.walk(number(data.user_name(user)) - 1).skip(events - read);
+            let window: Vec<Click> = clicks.by_ref().take(read).collect();
+            let items = window.iter().map(|click| click.item + 1);
+            assert!(
+                items.eq(both.0.items.iter().map(|&item| number(data.item_name(item)))),
+                "the data are the world's clicks, in their order"
+            );
+            if let (Some(found), Some(target)) = (both.0.number, clicks.next()) {
+                numbers.get_or_insert_with(Numbers::default).push(world, found, &window, target, events);
+            }
+            // The planted interest of each true click, by its position.
+            let label = |(at, click): (usize, &Click)| Some((at, click.interest?));
+            let planted: Vec<(usize, usize)> = window.iter().enumerate().filter_map(label).collect();
             if planted.len() < LEAST_CLICKS || planted.iter().all(|(_, interest)| *interest == planted[0].1) {
                 agreement.left_out += 1;
                 continue;
@@ -87,12 +96,21 @@ impl Agreement {
                 agreement.trained.len(),
                 targets.len()
             ))),
-            _ => Ok(agreement),
+            _ => Ok(Planted { agreement, numbers }),
         }
     }
 
     /// The users of another run in addition.
-    pub fn extend(&mut self, other: Agreement) {
+    pub fn extend(&mut self, other: Planted) {
+        self.agreement.extend(other.agreement);
+        if let Some(numbers) = other.numbers {
+            self.numbers.get_or_insert_with(Numbers::default).extend(numbers);
+        }
+    }
+}
+
+impl Agreement {
+    fn extend(&mut self, other: Agreement) {
         self.trained.extend(other.trained);
         self.shuffled.extend(other.shuffled);
         self.at_start.extend(other.at_start);

@@ -20,6 +20,8 @@ pub struct Shown {
     pub items: Vec<u32>,
     /// In the model's order, those that the user has.
     pub interests: Vec<Interest>,
+    /// The number of these, where the model gives each user a number of their own.
+    pub number: Option<usize>,
 }
 
 /// One of a user's interests: a row of each tensor of [`Interests`].
@@ -199,7 +201,9 @@ impl Session {
                 };
                 let has = |at: &usize| used.is_none_or(|used| used[row * k + at] != 0.0);
                 let read = positions.iter().map(|&at| window[at]).collect();
-                all.push(Shown { user, items: read, interests: (0..k).filter(has).map(interest).collect() });
+                let interests: Vec<Interest> = (0..k).filter(has).map(interest).collect();
+                let number = used.map(|_| interests.len());
+                all.push(Shown { user, items: read, interests, number });
             }
         })?;
         Ok(all)
