@@ -55,7 +55,8 @@ fn check_with(path: &Path, config: &Config, seen: &[(PathBuf, Config)]) -> Resul
 fn of_numbers(numbered: &Numbered) -> String {
     let Numbered { users, shares, model, shuffled, groups, undefined } = numbered;
     let shares = shares.iter().map(|(number, share)| format!("{number} for {:.1}%", 100.0 * share)).collect::<Vec<_>>();
-    let mut rows = table(&["rank correlation (95% interval over users) of", "planted in the window", "alive at the test"]);
+    let mut rows =
+        table(&["rank correlation (95% interval over users) of", "planted in the window", "alive at the test"]);
     let cell = |correlation: &Option<Correlation>| match correlation {
         Some(Correlation { value, low, high }) => format!("{value:+.4} ({low:+.4} to {high:+.4})"),
         None => "not defined".to_string(),

@@ -82,7 +82,8 @@ impl Numbers {
             alive: Correlation::of(number, alive, SEED),
         };
         let order = self.order_within_deciles();
-        let [planted, alive] = [&self.planted, &self.alive].map(|truth| order.iter().map(|&user| truth[user]).collect());
+        let [planted, alive] =
+            [&self.planted, &self.alive].map(|truth| order.iter().map(|&user| truth[user]).collect());
         let (planted, alive): (Vec<usize>, Vec<usize>) = (planted, alive);
         Numbered {
             users,
@@ -172,7 +173,9 @@ mod tests {
         assert!(model > 0.98 && (0.9..model).contains(&shuffled), "{model} {shuffled}");
         let order = numbers.order_within_deciles();
         assert_eq!(order.iter().copied().collect::<BTreeSet<usize>>().len(), 1000);
-        assert!(order.iter().enumerate().all(|(user, &other)| numbers.events[user].abs_diff(numbers.events[other]) < 12));
+        assert!(
+            order.iter().enumerate().all(|(user, &other)| numbers.events[user].abs_diff(numbers.events[other]) < 12)
+        );
     }
 
     #[test]
