@@ -21,6 +21,7 @@ use wgrec::kernels::matmul::Activation;
 use wgrec::kernels::rank::{Pick, Rank};
 use wgrec::models::dpcpl::prompts::{PromptConfig, compactness};
 use wgrec::models::dpcpl::{self, Dpcpl};
+use wgrec::models::mcprn::CandidateGates;
 use wgrec::models::pomrec::{self, PomRec};
 use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::{self, SasRec};
@@ -88,6 +89,8 @@ fn handler(name: &str) -> Option<Handler> {
         ("miner", golden_interests::miner),
         ("pom_miner", golden_interests::miner),
         ("timirec", golden_interests::timirec),
+        ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
+        ("mcprn", |f, device| golden_interests::mcprn(f, device, CandidateGates::Cut)),
     ];
     handlers.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| *h)
 }
@@ -129,9 +132,17 @@ impl Fixture {
         self.arrays.contains_key(name)
     }
 
+    /// An array; `NAME[i]` is number i of those that lie along its first axis.
     pub fn get(&self, name: &str) -> Result<Tensor, Failed> {
-        let (shape, values) = self.arrays.get(name).ok_or_else(|| format!("the file has no {name}"))?;
-        Ok(Tensor::f64(Shape::from(&shape[..]), values.clone()))
+        let missing = || format!("the file has no {name}");
+        let (whole, part) = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
+            Some((whole, part)) => (whole, Some(part.parse::<usize>()?)),
+            None => (name, None),
+        };
+        let (shape, values) = self.arrays.get(whole).ok_or_else(missing)?;
+        let Some(part) = part else { return Ok(Tensor::f64(Shape::from(&shape[..]), values.clone())) };
+        let part = values.chunks(values.len() / shape[0]).nth(part).ok_or_else(missing)?;
+        Ok(Tensor::f64(Shape::from(&shape[1..]), part.to_vec()))
     }
 
     pub fn ids(&self, name: &str) -> Result<Tensor, Failed> {

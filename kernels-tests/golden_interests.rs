@@ -3,12 +3,14 @@
 use crate::golden::{Fixture, inputs, parameters, run};
 use libtest_mimic::Failed;
 use wgrec::data::samples::{Batch, Columns};
-use wgrec::device::{Device, RunOptions};
+use wgrec::device::{Device, RunOptions, Store};
 use wgrec::graph::plan::Options;
 use wgrec::graph::{Graph, Var};
 use wgrec::kernels::interest_scores::InterestChoice;
 use wgrec::models::comirec::{self, ComiRec, Extraction, Variant};
 use wgrec::models::interests::{nearest, repeated};
+use wgrec::models::loss::LossConfig;
+use wgrec::models::mcprn::{self, CandidateGates, Mcprn};
 use wgrec::models::mind::{self, Mind};
 use wgrec::models::miner::{self, Miner};
 use wgrec::models::spec::Settings;
@@ -175,6 +177,88 @@ impl Reported {
     }
 }
 
+/// A model with the file's parameters, and the file's batch.
+struct Subject<'a> {
+    f: &'a Fixture,
+    device: &'a Device,
+    model: &'a dyn Model,
+    /// Of parameters, in the file and ours.
+    names: &'a [(&'a str, &'a str)],
+    config: StepConfig,
+    store: Store,
+    columns: Columns,
+}
+
+impl<'a> Subject<'a> {
+    fn new(
+        f: &'a Fixture,
+        device: &'a Device,
+        model: &'a dyn Model,
+        loss: Loss,
+        names: &'a [(&'a str, &'a str)],
+    ) -> Result<Subject<'a>, Failed> {
+        let ([batch, max_len], params, kind) = (f.dims("in.hist")?, model.params(), loss.kind);
+        let ours: Vec<&str> = params.iter().map(|p| p.name.as_str()).collect();
+        if let Some(name) = ours.iter().find(|ours| !names.iter().any(|(_, own)| own == *ours)) {
+            return Err(format!("the file has no {name}").into());
+        }
+        let several = f.has("in.neg_items");
+        let negatives = if several { f.dims::<2>("in.neg_items")?[1] } else { 1 };
+        let config = StepConfig { batch, max_len, negatives, loss, keep_gradients: true, ..StepConfig::default() };
+        let mut store = device.store(&TrainStep::states(params, &config.optimiser))?;
+        for (theirs, ours) in names {
+            params.write(&mut store, ours, &f.get(&format!("p.{theirs}"))?)?;
+        }
+        let mut columns = Columns::empty(config.batches(model).columns().into());
+        let history = f.ids("in.hist")?;
+        let recency = |(at, &item): (usize, &u32)| if item == 0 { 0 } else { (max_len - at % max_len) as u32 };
+        let recency: Vec<u32> = history.as_u32().iter().enumerate().map(recency).collect();
+        columns.get_mut("history").u32().copy_from_slice(history.as_u32());
+        columns.get_mut("recency").u32().copy_from_slice(&recency);
+        columns.get_mut("positive").u32().copy_from_slice(f.ids("in.pos_item")?.as_u32());
+        if kind.is_sampled() {
+            let theirs = f.ids(if several { "in.neg_items" } else { "in.neg_item" })?;
+            columns.get_mut("negative").u32().copy_from_slice(theirs.as_u32());
+        }
+        columns.get_mut("weight").f32().copy_from_slice(&f.get("in.weight")?.to_f32());
+        Ok(Subject { f, device, model, names, config, store, columns })
+    }
+
+    /// The batch as the model sees it, in a graph.
+    fn batch<'g>(&self, g: &'g Graph) -> models::Batch<'g> {
+        models::Batch::of(inputs(g, &self.config.batches(self.model)))
+    }
+
+    /// Items of the file's table, padding included.
+    fn rows(&self) -> Result<usize, Failed> {
+        Ok(self.f.dims::<2>("p.item")?[0])
+    }
+
+    /// What a graph with this batch, and with the rows of the table as the input `ids`, has for each result.
+    fn read(&self, g: &Graph, results: &[(&str, Var)]) -> Result<Vec<Tensor>, Failed> {
+        results.iter().for_each(|(name, var)| g.result(name, *var));
+        let plan = self.device.plan(g, Options::default())?;
+        let mut runner = self.device.compile(&plan, &self.store, RunOptions::default())?;
+        self.columns.write(&mut runner)?;
+        runner.write_u32("ids", &(0..self.rows()? as u32).collect::<Vec<_>>())?;
+        runner.run()?;
+        results.iter().map(|(name, _)| Ok(runner.read(name)?)).collect()
+    }
+
+    /// Judges the loss and the gradients of a training step, which are the file's divided by `factor`.
+    fn judge_step(self, factor: f64) -> Result<Reported, Failed> {
+        let Subject { f, device, model, names, config, store, columns } = self;
+        let scaled = |t: Tensor| Tensor::f64(t.shape.clone(), t.to_f64().iter().map(|x| factor * x).collect());
+        let mut step = TrainStep::new(device, &store, model, &config)?;
+        step.run(&Batch::new(columns, config.batch, &config.batches(model).gathered), 0, 1, 0.0)?;
+        f.judge("out.loss", &scaled(Tensor::f64([1], vec![step.loss()?])))?;
+        for (theirs, ours) in names {
+            f.judge_gradient(&format!("g.{theirs}"), &scaled(step.read(&format!("gradient.{ours}"))?))?;
+        }
+        Ok(Reported(step.reported()?))
+    }
+}
+
 /// A model with the file's parameters, by their names there and ours: what it computes, and by the training step its loss and
 /// gradients. `attention`: what the file calls the part of each position that goes into each interest.
 fn judge(
@@ -185,33 +269,10 @@ fn judge(
     names: &[(&str, &str)],
     attention: &str,
 ) -> Result<Reported, Failed> {
+    let subject = Subject::new(f, device, model, Loss { kind, ..Loss::default() }, names)?;
     let ([b, max_len], [rows, dim]) = (f.dims("in.hist")?, f.dims("p.item")?);
-    let params = model.params();
-    let ours: Vec<&str> = params.iter().map(|p| p.name.as_str()).collect();
-    if let Some(name) = ours.iter().find(|ours| !names.iter().any(|(_, own)| own == *ours)) {
-        return Err(format!("the file has no {name}").into());
-    }
-    let loss = Loss { kind, ..Loss::default() };
-    let config = StepConfig { batch: b, max_len, negatives: 1, loss, keep_gradients: true, ..StepConfig::default() };
-    let mut store = device.store(&TrainStep::states(params, &config.optimiser))?;
-    for (theirs, ours) in names {
-        params.write(&mut store, ours, &f.get(&format!("p.{theirs}"))?)?;
-    }
-    let spec = config.batches(model);
-    let mut columns = Columns::empty(spec.columns().into());
-    let history = f.ids("in.hist")?;
-    let recency = |(at, &item): (usize, &u32)| if item == 0 { 0 } else { (max_len - at % max_len) as u32 };
-    let recency: Vec<u32> = history.as_u32().iter().enumerate().map(recency).collect();
-    columns.get_mut("history").u32().copy_from_slice(history.as_u32());
-    columns.get_mut("recency").u32().copy_from_slice(&recency);
-    columns.get_mut("positive").u32().copy_from_slice(f.ids("in.pos_item")?.as_u32());
-    if kind.is_sampled() {
-        columns.get_mut("negative").u32().copy_from_slice(f.ids("in.neg_item")?.as_u32());
-    }
-    columns.get_mut("weight").f32().copy_from_slice(&f.get("in.weight")?.to_f32());
-
     let g = Graph::new();
-    let batch = models::Batch::of(inputs(&g, &spec));
+    let batch = subject.batch(&g);
     let shown = model.shown(&g, &batch.history).ok_or("a model of several interests shows them")?;
     let k = shown.vectors.shape()[1];
     // The reference has zeros where a user has fewer interests than K.
@@ -238,23 +299,49 @@ fn judge(
         let Weights::Same(weights) = shown.weights else { return Err("interests have weights".into()) };
         results.push(("z", weights));
     }
-    results.iter().for_each(|(name, var)| g.result(name, *var));
-    let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
-    columns.write(&mut runner)?;
-    runner.write_u32("ids", &(0..rows as u32).collect::<Vec<_>>())?;
-    runner.run()?;
-    for (name, _) in results {
-        let got = runner.read(name)?;
-        if name == "choice" { judge_choice(f, &got) } else { f.judge(&format!("out.{name}"), &got) }?;
+    for ((name, _), got) in results.iter().zip(subject.read(&g, &results)?) {
+        if *name == "choice" { judge_choice(f, &got) } else { f.judge(&format!("out.{name}"), &got) }?;
     }
+    subject.judge_step(1.0)
+}
 
-    let mut step = TrainStep::new(device, &store, model, &config)?;
-    step.run(&Batch::new(columns, b, &spec.gathered), 0, 1, 0.0)?;
-    f.judge("out.loss", &Tensor::f64([1], vec![step.loss()?]))?;
-    for (theirs, ours) in names {
-        f.judge_gradient(&format!("g.{theirs}"), &step.read(&format!("gradient.{ours}"))?)?;
+pub fn mcprn(f: &Fixture, device: &Device, candidates: CandidateGates) -> Result<(), Failed> {
+    let (dim, task) = sizes(f)?;
+    let [channels, _] = f.dims("p.w")?;
+    let settings =
+        mcprn::Settings { dim, channels, temperature: number(f, "in.tau")?, cut: number(f, "in.cut")?, candidates };
+    let model = Mcprn::new(settings, &task);
+    let parts = [("w_ih", "input.weight"), ("w_hh", "state.weight"), ("b_ih", "input.bias"), ("b_hh", "state.bias")];
+    let of_channels = (0..channels)
+        .flat_map(|k| parts.map(|(theirs, ours)| (format!("{theirs}[{k}]"), format!("channel.{k}.{ours}"))));
+    let of_channels: Vec<(String, String)> = of_channels.collect();
+    let mut names = vec![("item", "item_embedding"), ("w", "router.weight")];
+    names.extend(of_channels.iter().map(|(theirs, ours)| (&theirs[..], &ours[..])));
+    let config = LossConfig { t: 0.0, prior: false, ..LossConfig::default() };
+    let subject = Subject::new(f, device, &model, Loss { kind: LossKind::Gbce, config, log_q: None }, &names)?;
+
+    let g = Graph::new();
+    let (batch, rows) = (subject.batch(&g), subject.rows()?);
+    let negative = batch.negative.ok_or("the loss has negatives")?;
+    let (ids, users) = (g.input("ids", Spec::u32([rows])), model.user(&g, &batch.history));
+    let shown = model.shown(&g, &batch.history).ok_or("channels are shown")?;
+    // The file has zeros for padding, which is no candidate.
+    let (real, gates) = (ids.nonzero(), model.interest_weights(&g, users, ids).slice(0, 0, 1));
+    let score = |candidates| model.scores(&g, users, candidates);
+    let results = [
+        ("channels", shown.vectors),
+        ("gates", shown.attention.ok_or("channels are of positions")?),
+        ("candidate_gates", gates.reshape([rows, channels]) * real.reshape([rows, 1])),
+        ("scores", score(Candidates::Shared(ids)) * real),
+        ("y_pos", score(Candidates::Each(batch.positive))),
+        ("y_neg", score(Candidates::Own(negative))),
+        ("listed", score(Candidates::Listed(negative))),
+    ];
+    for ((name, _), got) in results.iter().zip(subject.read(&g, &results)?) {
+        f.judge(&format!("out.{}", if *name == "listed" { "y_neg" } else { name }), &got)?;
     }
-    Ok(Reported(step.reported()?))
+    let negatives = subject.config.negatives;
+    subject.judge_step((negatives + 1) as f64).map(drop)
 }
 
 /// The choice is the file's, or an interest whose product with the target is the same but for rounding: a history of one item,

@@ -34,6 +34,7 @@ models! {
     mind,
     miner,
     timirec,
+    mcprn,
     dpcpl,
     sasrec,
     gru4rec,

@@ -27,7 +27,7 @@ pub struct Interests<'g> {
     /// \[B, K, d\]: standard deviations around the centres, if the model computes them.
     pub dispersions: Option<Var<'g>>,
     /// \[B, M, K\]: how much each position of the history contributes to each interest, 0 where padded. By attention the positions
-    /// of an interest sum to 1, or to less where prompts contribute too; by routing the interests of a position sum to 1.
+    /// of an interest sum to 1, or to less where prompts contribute too; by routing the interests of a position do.
     pub attention: Option<Var<'g>>,
     /// \[B, K\]: 0 where a user has fewer than K interests, else 1. None: all users have K.
     pub used: Option<Var<'g>>,
