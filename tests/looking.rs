@@ -258,6 +258,106 @@ fn a_user_is_inspected() {
     assert!(fs::read(bench.path("user.png")).unwrap().starts_with(b"\x89PNG\r\n"));
 }
 
+/// The interest of each event, from 1, and the best items with theirs, after the events of a file.
+fn after(bench: &Bench, run: &str, lines: &[String]) -> (Vec<usize>, Vec<(usize, String)>) {
+    let path = bench.path("after.csv");
+    fs::write(&path, format!("user,item,rating,timestamp\n{}\n", lines.join("\n"))).unwrap();
+    let file = HistoryFile { path, format: None, columns: Some(Columns::default()), skip_bad: SkipBad::NONE };
+    let mut folder = RunFolder::open(&bench.path(run)).unwrap();
+    let (session, store, histories) = Session::to_recommend(&mut folder, None, Some(file), |_| {}).unwrap();
+    let users = histories.unwrap().users;
+    let best = session.recommend(&store, &users, 5, true).unwrap().remove(0);
+    let (shown, items) = (session.shown(&store, &users).unwrap().remove(0), session.item_vectors(&store).unwrap());
+    let history = shown.items.iter().enumerate().map(|(at, &item)| shown.strongest(at, items.of(item)) + 1).collect();
+    let from = |(number, (item, _)): (usize, (u32, f32))| {
+        (shown.source(number, items.of(item)) + 1, session.data.item_name(item).to_string())
+    };
+    (history, best.into_iter().enumerate().map(from).collect())
+}
+
+/// Rows of cells under the line that has `head`, until an empty one.
+fn cells<'a>(printed: &'a str, head: &str) -> Vec<Vec<&'a str>> {
+    let under = printed.lines().skip_while(|line| !line.contains(head)).skip(1);
+    under.take_while(|line| !line.is_empty()).map(|line| line.split_whitespace().collect()).collect()
+}
+
+#[test]
+fn a_history_is_continued() {
+    let bench = Bench::new();
+    // u7 has 7 events, and one more makes log2 of their number 3.
+    let data = fs::read_to_string(bench.path("data.csv")).unwrap();
+    let of = |user: &str| -> Vec<String> {
+        data.lines().filter(|line| line.starts_with(&format!("{user},"))).map(str::to_string).collect()
+    };
+    let gone = &of("u7")[7..];
+    let kept: String = data.lines().filter(|line| !gone.contains(&line.to_string())).map(|line| format!("{line}\n")).collect();
+    fs::write(bench.path("data.csv"), kept).unwrap();
+    bench.train("mind", "numbered", &["--set=model.interests=4", "--set=data.max_len=20"]);
+    bench.train("pomrec", "same", &[]);
+    for (run, user, events, read) in [("numbered", "u7", 7, 7), ("same", "u3", 10, 6)] {
+        let own = &of(user)[..events];
+        let item = |line: &String| line.split(',').nth(1).unwrap().to_string();
+        let new = (0..40).map(|item| format!("i{item}")).filter(|new| own.iter().all(|line| item(line) != *new));
+        let then: Vec<String> = new.take(2).collect();
+        let args = ["inspect", "--run", run, "--user", user, "-k=5", "--then", &then[0], "--then", &then[1]];
+        let printed = bench.ok(&args);
+        assert!(printed.contains(&format!("then 2: with one more event, of {}\n", then[1])), "{printed}");
+        assert_eq!(printed.contains("interests after it"), run == "numbered", "{printed}");
+
+        // What the program says of a file with these events.
+        let longer = |item: &String| [own, &[format!("{user},{item},3,2000000000")]].concat();
+        let all = [own.to_vec(), longer(&then[0]), longer(&then[1])].map(|lines| after(&bench, run, &lines));
+        let mut expected: Vec<Vec<String>> = vec![];
+        for event in events - read..events + 2 {
+            let (number, added) = ((event + 1).min(events + 1), event.checked_sub(events));
+            let mut row = vec![number.to_string()];
+            row.extend((run == "numbered").then(|| number.ilog2().max(1).to_string()));
+            match added {
+                Some(added) => row.extend(["then".to_string(), format!("{}:", added + 1), then[added].clone()]),
+                None => row.push(item(&own[event])),
+            }
+            for (column, (interests, _)) in all.iter().enumerate() {
+                let first = events + (column > 0) as usize - interests.len();
+                let read = added.map_or(event >= first, |added| column == added + 1);
+                row.extend(read.then(|| interests[number - 1 - first].to_string()));
+            }
+            expected.push(row);
+        }
+        assert_eq!(cells(&printed, "history, oldest first"), expected, "{printed}");
+        let best: Vec<Vec<String>> = (0..5)
+            .map(|rank| {
+                let each = all.iter().flat_map(|(_, best)| [best[rank].0.to_string(), best[rank].1.clone()]);
+                [(rank + 1).to_string()].into_iter().chain(each).collect()
+            })
+            .collect();
+        assert_eq!(cells(&printed, "best items as it is"), best, "{printed}");
+    }
+
+    // By title, in colours and as pictures; a title of two, and what is not there.
+    let titled = [&TITLED[..], &["i5,Twice,Drama", "i6,Twice,Drama"]].concat();
+    fs::write(bench.path("items.csv"), format!("id,title,genres\n{}\n", titled.join("\n"))).unwrap();
+    let with = |then: &'static str| ["inspect", "--run=numbered", "--user=u7", "--then", then];
+    let args = [&with("Alien & Aliens")[..], &["--then=Heat[31m", "--svg=then.svg", "--png=then.png"]].concat();
+    let coloured = bench.command(&args).env("CLICOLOR_FORCE", "1").output().unwrap();
+    let coloured = String::from_utf8(coloured.stdout).unwrap();
+    for part in ["then 1: with one more event, of Alien & Aliens\n", "then 2: Heat[31m", "\u{1b}[34m1"] {
+        assert!(coloured.contains(part), "no {part:?} in {coloured}");
+    }
+    let svg = fs::read_to_string(bench.path("then.svg")).unwrap();
+    for part in ["then 1: Alien &amp; Aliens", "as it is", "number of interests after it", "#0072B2"] {
+        assert!(svg.contains(part), "no {part:?} in the picture");
+    }
+    assert!(fs::read(bench.path("then.png")).unwrap().starts_with(b"\x89PNG\r\n"));
+    for (then, part) in [
+        ("i77", "no item \"i77\" in this data set; the nearest is \"i7"),
+        ("Alien and Aliens", "the nearest is \"Alien & Aliens\""),
+        ("Twice", "\"Twice\" is the title of 2 items; expected an id: one of i"),
+    ] {
+        let error = bench.refuses(&with(then));
+        assert!(error.contains(part), "{error}");
+    }
+}
+
 fn points(bench: &Bench, args: &[&str]) -> (String, Vec<Vec<String>>) {
     let printed = bench.ok(&[&["plot", "interests", "--run", "run", "--points=points.csv"], args].concat());
     let text = fs::read_to_string(bench.path("points.csv")).unwrap();

@@ -63,7 +63,7 @@ fn of_numbers(numbered: &Numbered) -> String {
     };
     for (name, Follows { planted, alive }) in [
         ("the model's number of interests", model),
-        ("the same, truth shuffled within deciles of history length", shuffled),
+        ("the same, shuffled within deciles of history length", shuffled),
         ("the number of item groups in the window", groups),
     ] {
         rows.add_row([name.to_string(), cell(planted), cell(alive)]);

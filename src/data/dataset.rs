@@ -199,14 +199,9 @@ impl Dataset {
             .collect()
     }
 
-    /// The error for an id that no user has, with the most similar one, of numbers the nearest.
+    /// The error for an id that no user has, with the nearest one.
     fn unknown_user(&self, name: &str) -> Error {
-        let names = || (0..self.users() as u32).map(|user| self.user_name(user));
-        let near = || {
-            let wanted: u64 = name.parse().ok()?;
-            names().filter_map(|name| Some((name.parse::<u64>().ok()?.abs_diff(wanted), name))).min()
-        };
-        let near = near().map(|(_, name)| name).or_else(|| nearest(name, names()));
+        let near = nearest_id(name, (0..self.users() as u32).map(|user| self.user_name(user)));
         let meant = near.map(|near| format!("; the nearest id is {near:?}")).unwrap_or_default();
         Error::Usage(format!("no user {name:?} in this data set{meant}"))
     }
@@ -222,6 +217,15 @@ impl std::fmt::Debug for Dataset {
         let (users, items, interactions) = (self.users(), self.items(), self.interactions());
         write!(f, "Dataset {{ {users} users, {items} items, {interactions} interactions }}")
     }
+}
+
+/// The id that was most likely meant by `wanted`: of numbers the nearest, else the most similar, if one is near.
+pub(crate) fn nearest_id<'a>(wanted: &str, ids: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let by_number = || {
+        let wanted: u64 = wanted.parse().ok()?;
+        ids.clone().filter_map(|id| Some((id.parse::<u64>().ok()?.abs_diff(wanted), id))).min()
+    };
+    by_number().map(|(_, id)| id).or_else(|| nearest(wanted, ids.clone()))
 }
 
 /// A column in the given order; the column itself goes.

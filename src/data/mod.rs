@@ -31,7 +31,9 @@ pub use filter::{Dedup, Filter, Ties};
 pub use ids::Ids;
 pub use negatives::{LeftOut, Sampler};
 pub use readers::{Clock, Columns, Format, Interactions, SkipBad};
-pub use samples::{Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Padding, Reads, Samples, TrainBatches, Views};
+pub use samples::{
+    Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Padding, Reads, Samples, TrainBatches, Until, Views,
+};
 pub use serving::{Histories, HistoryFile};
 pub use split::{Cut, CutBy, Group, Learn, Part, Split, SplitKind, SplitSpec};
 pub use statistics::Statistics;

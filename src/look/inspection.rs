@@ -1,11 +1,11 @@
 //! What a model makes of one user: which interest each event feeds, and which each recommendation comes from.
 
-use super::canvas::{Anchor, Canvas, GREY, colour, cut, svg};
+use super::canvas::{Anchor, Canvas, GREY, Point, colour, cut, svg};
 use crate::data::Descriptions;
 use crate::device::Store;
 use crate::error::Result;
 use crate::train::Session;
-use crate::train::session::shown::{Interest, Rows, Shown, Weight};
+use crate::train::session::shown::{Interest, ItemVectors, Rows, Shown, Weight};
 use plotters::style::BLACK;
 
 /// A user's interests, history and best items.
@@ -63,10 +63,13 @@ impl Item {
     pub fn new(session: &Session, item: u32, descriptions: Option<&Descriptions>) -> Item {
         let described = descriptions.map(|descriptions| descriptions.of(item).clone()).unwrap_or_default();
         let name = described.title.unwrap_or_else(|| session.data.item_name(item).to_string());
-        // A terminal would take control characters as commands.
-        let plain = |text: String| text.chars().filter(|c| !c.is_control()).collect();
-        Item { name: plain(name), genres: described.genres.into_iter().map(plain).collect() }
+        Item { name: plain(&name), genres: described.genres.iter().map(|genre| plain(genre)).collect() }
     }
+}
+
+/// A text without control characters, which a terminal would take as commands.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// The genres of the items that feed interest `k`, by attention, heaviest first; they sum to 1. `items`: vectors of all items,
@@ -88,6 +91,46 @@ pub(super) fn genres(user: &Shown, k: usize, items: &Rows, descriptions: Option<
     weights
 }
 
+/// What items are compared by, and how people know them.
+pub(super) struct Items<'a> {
+    session: &'a Session,
+    vectors: ItemVectors,
+    descriptions: Option<&'a Descriptions>,
+}
+
+impl<'a> Items<'a> {
+    /// # Errors
+    /// A device that fails.
+    pub fn new(session: &'a Session, store: &Store, descriptions: Option<&'a Descriptions>) -> Result<Items<'a>> {
+        Ok(Items { session, vectors: session.item_vectors(store)?, descriptions })
+    }
+
+    pub fn described(&self, item: u32) -> Item {
+        Item::new(self.session, item, self.descriptions)
+    }
+
+    /// The events of a window, by their interests.
+    pub fn history(&self, shown: &Shown) -> Vec<Event> {
+        let event = |(at, &item): (usize, &u32)| {
+            let vector = self.vectors.of(item);
+            let interest = shown.strongest(at, vector);
+            Event { item: self.described(item), interest, attention: shown.attention(at, interest, vector) }
+        };
+        shown.items.iter().enumerate().map(event).collect()
+    }
+
+    /// Recommended items and their scores, by their interests; `asked`: the items that `shown` was asked for.
+    pub fn best(&self, shown: &Shown, best: Vec<(u32, f32)>, asked: &[u32]) -> Vec<Best> {
+        let one = |(item, score)| {
+            let vector = self.vectors.of(item);
+            let number = asked.iter().position(|asked| *asked == item).expect("it was asked for");
+            let interest = shown.source(number, vector);
+            Best { item: self.described(item), score, interest, part: shown.interests[interest].part(number, vector) }
+        };
+        best.into_iter().map(one).collect()
+    }
+}
+
 impl Inspection {
     /// Of a user, with the `k` best items.
     ///
@@ -101,30 +144,21 @@ impl Inspection {
         descriptions: Option<&Descriptions>,
     ) -> Result<Inspection> {
         let events = session.data.history(user).len();
-        let best = session.recommend(store, &[user], k, true)?.remove(0);
+        let end = [(user, events as u32).into()];
+        let best = session.recommend_after(store, &end, k, true)?.remove(0);
         let recommended: Vec<u32> = best.iter().map(|(item, _)| *item).collect();
-        let shown = session.shown_after(store, &[(user, events as u32)], &recommended)?.remove(0);
-        let items = session.item_vectors(store)?;
-        let described = |item| Item::new(session, item, descriptions);
-        let event = |(at, &item): (usize, &u32)| {
-            let interest = shown.strongest(at, items.of(item));
-            Event { item: described(item), interest, attention: shown.attention(at, interest, items.of(item)) }
-        };
-        let recommendation = |(number, (item, score)): (usize, (u32, f32))| {
-            let interest = shown.source(number, items.of(item));
-            let part = shown.interests[interest].part(number, items.of(item));
-            Best { item: described(item), score, interest, part }
-        };
+        let shown = session.shown_after(store, &end, &recommended)?.remove(0);
+        let items = Items::new(session, store, descriptions)?;
         let summary = |(k, interest): (usize, &Interest)| Summary {
             weight: interest.weight.clone(),
-            genres: genres(&shown, k, &items.vectors, descriptions),
+            genres: genres(&shown, k, &items.vectors.vectors, descriptions),
         };
         Ok(Inspection {
             user: session.data.user_name(user).to_string(),
             events,
             interests: shown.interests.iter().enumerate().map(summary).collect(),
-            history: shown.items.iter().enumerate().map(event).collect(),
-            best: best.into_iter().enumerate().map(recommendation).collect(),
+            history: items.history(&shown),
+            best: items.best(&shown, best, &recommended),
         })
     }
 
@@ -133,8 +167,6 @@ impl Inspection {
     /// # Errors
     /// A picture that cannot be drawn.
     pub fn svg(&self, title: &str) -> Result<String> {
-        const SIZE: f64 = 14.0;
-        const LINE: f64 = 21.0;
         const COLUMN: f64 = 740.0;
         let right = self.interests.len() + 2 + self.best.len() + 1;
         let height = 70.0 + LINE * (right.max(self.history.len() + 1) as f64 + 0.5);
@@ -145,18 +177,18 @@ impl Inspection {
                 |column: f64, line: usize, text: &str| canvas.text(at(column, line), SIZE, GREY, Anchor::Left, text);
             heading(0.0, 0, "history, oldest first, by the strongest interest")?;
             for (line, event) in self.history.iter().enumerate() {
-                row(canvas, at(0.0, line + 1), event.interest, &format!("{:.2}", event.attention), &event.item)?;
+                described(canvas, at(0.0, line + 1), event.interest, &format!("{:.2}", event.attention), &event.item)?;
             }
             heading(COLUMN, 0, "interests and their genres")?;
             for (k, interest) in self.interests.iter().enumerate() {
                 let weight = interest.weight.same().map(|weight| format!("{weight:.2}")).unwrap_or_default();
-                let item = Item { name: listed(&interest.genres), genres: vec![] };
-                row(canvas, at(COLUMN, k + 1), k, &weight, &item)?;
+                row(canvas, at(COLUMN, k + 1), k, &weight, &listed(&interest.genres), 650.0)?;
             }
             let below = self.interests.len() + 2;
             heading(COLUMN, below, "best items, by the interest that each comes from")?;
             for (line, best) in self.best.iter().enumerate() {
-                row(canvas, at(COLUMN, below + line + 1), best.interest, &format!("{:.2}", best.score), &best.item)?;
+                let (at, score) = (at(COLUMN, below + line + 1), format!("{:.2}", best.score));
+                described(canvas, at, best.interest, &score, &best.item)?;
             }
             Ok(())
         })
@@ -169,14 +201,29 @@ pub fn listed(genres: &[(String, f64)]) -> String {
     some.map(|(genre, share)| format!("{genre} {share}%")).collect::<Vec<_>>().join(", ")
 }
 
-/// A line of a picture: interest, number, item and genres.
-fn row(canvas: &Canvas, (x, y): (f64, f64), interest: usize, number: &str, item: &Item) -> Result<()> {
-    const SIZE: f64 = 14.0;
+/// Size of the texts of a picture, and height of a line, in pixels.
+pub(super) const SIZE: f64 = 14.0;
+pub(super) const LINE: f64 = 21.0;
+
+/// A line of a picture: interest, number, and a name that is at most `wide`.
+pub(super) fn row(
+    canvas: &Canvas,
+    (x, y): Point,
+    interest: usize,
+    number: &str,
+    name: &str,
+    wide: f64,
+) -> Result<()> {
     let own = colour(interest);
     canvas.text((x, y), SIZE, own, Anchor::Left, &(interest + 1).to_string())?;
     canvas.text((x + 22.0, y), SIZE, own, Anchor::Left, number)?;
+    canvas.text((x + 70.0, y), SIZE, own, Anchor::Left, &cut(name, SIZE, wide))
+}
+
+/// A line of a picture: interest, number, item and genres.
+fn described(canvas: &Canvas, at: Point, interest: usize, number: &str, item: &Item) -> Result<()> {
     let genres = item.genres.join(", ");
     let wide = if genres.is_empty() { 650.0 } else { 325.0 };
-    canvas.text((x + 70.0, y), SIZE, own, Anchor::Left, &cut(&item.name, SIZE, wide))?;
-    canvas.text((x + 400.0, y), SIZE, own, Anchor::Left, &cut(&genres, SIZE, 330.0))
+    row(canvas, at, interest, number, &item.name, wide)?;
+    canvas.text((at.0 + 400.0, at.1), SIZE, colour(interest), Anchor::Left, &cut(&genres, SIZE, 330.0))
 }

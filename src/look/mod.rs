@@ -2,6 +2,7 @@
 
 mod canvas;
 mod clouds;
+mod continuations;
 mod export;
 mod inspection;
 mod map;
@@ -10,6 +11,7 @@ mod picture;
 mod planted;
 mod png;
 
+pub use continuations::{Continuation, Continuations, Step, item_called};
 pub use export::{Ending, Vectors};
 pub use inspection::{Inspection, Item, listed};
 pub use map::{Map, Pick};

@@ -5,7 +5,7 @@
 //! [`crate::eval::agreement::adjusted_mutual_information`].
 
 use super::numbers::Numbers;
-use crate::data::Part;
+use crate::data::{Part, Until};
 use crate::data::synth::Click;
 use crate::device::Store;
 use crate::error::{Error, Result};
@@ -55,8 +55,8 @@ impl Planted {
         let mut start = session.store(None)?;
         session.model.params().initialise(&mut start, config.seed)?;
         let targets: Vec<(u32, u32)> = split.targets(data, Part::Test).collect();
-        let (shown, at_start) =
-            (session.shown_after(store, &targets, &[])?, session.shown_after(&start, &targets, &[])?);
+        let ends: Vec<Until> = targets.iter().copied().map(Until::from).collect();
+        let (shown, at_start) = (session.shown_after(store, &ends, &[])?, session.shown_after(&start, &ends, &[])?);
         let vectors = [session.item_vectors(store)?, session.item_vectors(&start)?];
         let number = |name: &str| name.parse::<usize>().expect("ids of the world are numbers");
         let (mut agreement, mut numbers) = (Agreement::default(), None);

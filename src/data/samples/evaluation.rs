@@ -49,6 +49,22 @@ impl Default for EvalSpec {
     }
 }
 
+/// The events of a user that are read: the first ones of the history, and one more, of another item, if `then` is given. That
+/// one has the behaviour of the event before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Until {
+    pub user: u32,
+    pub events: u32,
+    pub then: Option<u32>,
+}
+
+impl From<(u32, u32)> for Until {
+    /// User and number of events.
+    fn from((user, events): (u32, u32)) -> Until {
+        Until { user, events, then: None }
+    }
+}
+
 /// An evaluation batch; the last one is filled with empty rows.
 #[derive(Clone, Debug)]
 pub struct EvalBatch {
@@ -87,6 +103,8 @@ struct Evaluation {
     spec: EvalSpec,
     /// User, and length of the history.
     targets: Vec<(u32, u32)>,
+    /// The item that follows each of these histories, if one does; empty when evaluating.
+    then: Vec<Option<u32>>,
     /// What is to be found after each, by user; None when recommending.
     items: Option<Vec<u32>>,
     left_out: LeftOut,
@@ -108,7 +126,7 @@ impl EvalBatches {
         spec: EvalSpec,
     ) -> Result<EvalBatches> {
         let Rankable { targets, items, left_out } = Rankable::asked(&data, &split, ask.into(), &spec)?;
-        EvalBatches::build(data, split, targets, Some((items, left_out)), spec)
+        EvalBatches::build(data, split, (targets, vec![]), Some((items, left_out)), spec)
     }
 
     /// The errors of [`EvalBatches::new`] about what is asked for.
@@ -116,24 +134,26 @@ impl EvalBatches {
         Rankable::asked(data, split, ask.into(), spec).map(drop)
     }
 
-    /// Windows of the first events of users' histories; `histories` gives user and number of events. Events that are done with
-    /// ([`Split::done`]) are excluded if `spec.mask_history`. There are no targets.
+    /// Windows of the ends of histories. Events that are done with ([`Split::done`]) are excluded if `spec.mask_history`, and so is
+    /// an item that follows them. There are no targets.
     ///
     /// # Errors
     /// A batch or window of length 0.
     pub fn recommend(
         data: Arc<Dataset>,
         split: Arc<Split>,
-        histories: Vec<(u32, u32)>,
+        histories: impl IntoIterator<Item = impl Into<Until>>,
         spec: EvalSpec,
     ) -> Result<EvalBatches> {
+        let histories = histories.into_iter().map(Into::into);
+        let histories = histories.map(|Until { user, events, then }| ((user, events), then)).unzip();
         EvalBatches::build(data, split, histories, None, EvalSpec { sampled: None, ..spec })
     }
 
     fn build(
         data: Arc<Dataset>,
         split: Arc<Split>,
-        targets: Vec<(u32, u32)>,
+        (targets, then): (Vec<(u32, u32)>, Vec<Option<u32>>),
         asked: Option<(Vec<u32>, LeftOut)>,
         spec: EvalSpec,
     ) -> Result<EvalBatches> {
@@ -148,7 +168,7 @@ impl EvalBatches {
         let history = History { reads: spec.reads, features: spec.features.clone() };
         let sizes = Sizes { batch: spec.batch, max_len: spec.max_len, targets: 0, padding: spec.padding };
         let (columns, history) = (history.columns(&sizes).into(), history.filler(&sizes)?);
-        let all = Evaluation { data, split, spec, targets, items, left_out, exclude_cap, columns, history };
+        let all = Evaluation { data, split, spec, targets, then, items, left_out, exclude_cap, columns, history };
         Ok(EvalBatches(Arc::new(all)))
     }
 
@@ -183,7 +203,7 @@ impl EvalBatches {
     }
 
     fn make(&self, step: usize, mut candidates: Option<&mut Candidates>) -> EvalBatch {
-        let Evaluation { data, split, spec, targets, items, exclude_cap, columns, history, .. } = &*self.0;
+        let Evaluation { data, split, spec, targets, then, items, exclude_cap, columns, history, .. } = &*self.0;
         let first = step * spec.batch;
         let rows = &targets[first..targets.len().min(first + spec.batch)];
         let mut batch = EvalBatch {
@@ -202,13 +222,20 @@ impl EvalBatches {
         for (row, &(user, len)) in rows.iter().enumerate() {
             let len = len as usize;
             let target = items.as_ref().map_or(0, |items| items[first + row]);
+            let then = then.get(first + row).copied().flatten();
+            let own = (&data.history(user)[..len], data.behaviours(user).map_or(&[][..], |own| &own[..len]));
+            let longer = then.map(|item| {
+                let behaviours: Vec<u8> = own.1.iter().chain(own.1.last()).copied().collect();
+                ([own.0, &[item]].concat(), behaviours)
+            });
+            let (read, behaviours) = longer.as_ref().map_or(own, |(read, behaviours)| (read, behaviours));
             let sample = Sample {
                 number: (first + row) as u64,
                 user,
-                items: &data.history(user)[..len],
-                behaviours: data.behaviours(user).map_or(&[], |own| &own[..len]),
-                read: len.saturating_sub(spec.max_len)..len,
-                before: len,
+                items: read,
+                behaviours,
+                read: read.len().saturating_sub(spec.max_len)..read.len(),
+                before: read.len(),
                 targets: &[],
                 hidden: None,
             };
@@ -218,7 +245,7 @@ impl EvalBatches {
             excluded.clear();
             excluded.extend(Some(target).filter(|&target| target != 0));
             if spec.mask_history {
-                excluded.extend(split.done(data, user, len));
+                excluded.extend(split.done(data, user, len).chain(then));
             }
             excluded.sort_unstable();
             excluded.dedup();

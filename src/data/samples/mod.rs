@@ -34,7 +34,7 @@ pub mod window;
 
 pub use cloze::Cloze;
 pub use column::{Column, Columns, Values};
-pub use evaluation::{EvalBatch, EvalBatches, EvalSpec};
+pub use evaluation::{EvalBatch, EvalBatches, EvalSpec, Until};
 pub use ordered::Ordered;
 pub use prefix::Prefix;
 pub use shuffle::Order;

@@ -1,7 +1,7 @@
 //! The best items of users by a session's model.
 
 use super::Session;
-use crate::data::{Ask, EvalBatches, EvalSpec};
+use crate::data::{Ask, EvalBatches, EvalSpec, Until};
 use crate::device::{RunOptions, Store};
 use crate::error::{Error, Result};
 use crate::eval::ranker::{RankSpec, Recommender, not_finite};
@@ -14,8 +14,7 @@ impl Session {
     /// # Errors
     /// A `k` of 0; a score that is not finite: [`Error::NotFinite`], with the user and the item.
     pub fn recommend(&self, store: &Store, users: &[u32], k: usize, mask: bool) -> Result<Vec<Vec<(u32, f32)>>> {
-        let whole = users.iter().map(|&user| (user, self.data.history(user).len() as u32)).collect();
-        self.best(store, whole, k, mask)
+        self.recommend_after(store, &self.whole(users), k, mask)
     }
 
     /// What each user that is asked about is shown at the user's last target: the `k` best of all items, best first.
@@ -24,17 +23,23 @@ impl Session {
     /// # Errors
     /// As [`Session::recommend`].
     pub fn lists<'a>(&self, store: &Store, ask: impl Into<Ask<'a>>, k: usize) -> Result<Vec<Vec<u32>>> {
-        let mut last: Vec<(u32, u32)> = vec![];
+        let mut last: Vec<Until> = vec![];
         for target in ask.into().targets(&self.data, &self.split) {
-            last.pop_if(|before| before.0 == target.0);
-            last.push(target);
+            last.pop_if(|before| before.user == target.0);
+            last.push(target.into());
         }
-        let best = self.best(store, last, k, self.config.eval.mask_history)?;
+        let best = self.recommend_after(store, &last, k, self.config.eval.mask_history)?;
         Ok(best.into_iter().map(|list| list.into_iter().map(|(item, _)| item).collect()).collect())
     }
 
-    /// The `k` best items after each of `histories`, user and number of events.
-    fn best(&self, store: &Store, histories: Vec<(u32, u32)>, k: usize, mask: bool) -> Result<Vec<Vec<(u32, f32)>>> {
+    /// As [`Session::recommend`], after the ends of histories.
+    pub fn recommend_after(
+        &self,
+        store: &Store,
+        histories: &[Until],
+        k: usize,
+        mask: bool,
+    ) -> Result<Vec<Vec<(u32, f32)>>> {
         let Session { device, model, data, split, config, .. } = self;
         if k == 0 {
             return Err(Error::Usage("found 0 items a user; expected at least 1".to_string()));
@@ -52,7 +57,7 @@ impl Session {
             keep_all: false,
             threads: 1,
         };
-        let batches = EvalBatches::recommend(data.clone(), split.clone(), histories, spec)?;
+        let batches = EvalBatches::recommend(data.clone(), split.clone(), histories.iter().copied(), spec)?;
         let (items, exclude_cap) = (data.items(), batches.exclude_cap());
         let spec = RankSpec { batch, max_len, items, exclude_cap, run: RunOptions::default() };
         let mut recommender = Recommender::new(device, store, &**model, &spec, k)?;

@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::data::samples::{EvalBatch, Part, Sizes, history};
-use crate::data::{EvalBatches, EvalSpec};
+use crate::data::{EvalBatches, EvalSpec, Until};
 use crate::device::{RunOptions, Store};
 use crate::error::{Error, Result};
 use crate::graph::plan::Options;
@@ -145,9 +145,8 @@ impl Session {
         self.shown_after(store, &self.whole(users), &[])
     }
 
-    /// As [`Session::shown`], after the first events of histories; `histories` gives user and number of events. Interests that are
-    /// weighted by the item get their weights for `items`.
-    pub fn shown_after(&self, store: &Store, histories: &[(u32, u32)], items: &[u32]) -> Result<Vec<Shown>> {
+    /// As [`Session::shown`], after the ends of histories. Interests that are weighted by the item get their weights for `items`.
+    pub fn shown_after(&self, store: &Store, histories: &[Until], items: &[u32]) -> Result<Vec<Shown>> {
         let by_item = Cell::new(false);
         let declare = |g: &Graph, history: &History| {
             let Some(shown) = self.model.shown(g, history) else {
@@ -261,21 +260,21 @@ impl Session {
         Ok(Rows { width: table.shape().last_dim(), values: runner.read(name)?.to_f32() })
     }
 
-    /// Users, and the number of all their events.
-    fn whole(&self, users: &[u32]) -> Vec<(u32, u32)> {
-        users.iter().map(|&user| (user, self.data.history(user).len() as u32)).collect()
+    /// The whole history of each of `users`.
+    pub(super) fn whole(&self, users: &[u32]) -> Vec<Until> {
+        users.iter().map(|&user| (user, self.data.history(user).len() as u32).into()).collect()
     }
 
-    /// Runs what `declare` makes results of, over the first events of `histories`, and gives each batch's results to `read`.
+    /// Runs what `declare` makes results of, over the ends of `histories`, and gives each batch's results to `read`.
     fn over_histories(
         &self,
         store: &Store,
-        histories: &[(u32, u32)],
+        histories: &[Until],
         declare: impl for<'g> Fn(&'g Graph, &History<'g>) -> Result<()>,
         mut read: impl FnMut(&EvalBatch, &HashMap<&str, Tensor>),
     ) -> Result<()> {
         let Session { device, model, data, config, .. } = self;
-        if let Some(&(user, _)) = histories.iter().find(|(_, events)| *events == 0) {
+        if let Some(&Until { user, .. }) = histories.iter().find(|history| history.events == 0) {
             let name = data.user_name(user);
             return Err(Error::Usage(format!("user {name:?} has no history: no event of an item that the run knows")));
         }
@@ -289,7 +288,8 @@ impl Session {
         let plan = device.plan(&g, Options::default())?;
         let mut runner = device.compile(&plan, store, RunOptions::default())?;
         let spec = EvalSpec { batch, max_len, padding, reads, features: self.features.clone(), ..EvalSpec::default() };
-        for batch in EvalBatches::recommend(data.clone(), self.split.clone(), histories.to_vec(), spec)?.batches() {
+        let histories = histories.iter().copied();
+        for batch in EvalBatches::recommend(data.clone(), self.split.clone(), histories, spec)?.batches() {
             batch.columns.write(&mut runner)?;
             runner.run()?;
             let results = plan.results.iter().map(|(name, _)| Ok((name.as_str(), runner.read(name)?)));
