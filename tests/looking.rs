@@ -290,7 +290,8 @@ fn a_history_is_continued() {
         data.lines().filter(|line| line.starts_with(&format!("{user},"))).map(str::to_string).collect()
     };
     let gone = &of("u7")[7..];
-    let kept: String = data.lines().filter(|line| !gone.contains(&line.to_string())).map(|line| format!("{line}\n")).collect();
+    let kept: String =
+        data.lines().filter(|line| !gone.contains(&line.to_string())).map(|line| format!("{line}\n")).collect();
     fs::write(bench.path("data.csv"), kept).unwrap();
     bench.train("mind", "numbered", &["--set=model.interests=4", "--set=data.max_len=20"]);
     bench.train("pomrec", "same", &[]);

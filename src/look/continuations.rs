@@ -48,7 +48,8 @@ pub fn item_called(data: &Dataset, descriptions: Option<&Descriptions>, name: &s
         return Ok(item);
     }
     let title = |item: u32| descriptions.and_then(|descriptions| descriptions.of(item).title.as_deref());
-    let titled: Vec<u32> = items.clone().filter(|&item| title(item).is_some_and(|title| plain(title) == name)).collect();
+    let titled: Vec<u32> =
+        items.clone().filter(|&item| title(item).is_some_and(|title| plain(title) == name)).collect();
     match titled[..] {
         [item] => Ok(item),
         [] => {

@@ -206,14 +206,7 @@ pub(super) const SIZE: f64 = 14.0;
 pub(super) const LINE: f64 = 21.0;
 
 /// A line of a picture: interest, number, and a name that is at most `wide`.
-pub(super) fn row(
-    canvas: &Canvas,
-    (x, y): Point,
-    interest: usize,
-    number: &str,
-    name: &str,
-    wide: f64,
-) -> Result<()> {
+pub(super) fn row(canvas: &Canvas, (x, y): Point, interest: usize, number: &str, name: &str, wide: f64) -> Result<()> {
     let own = colour(interest);
     canvas.text((x, y), SIZE, own, Anchor::Left, &(interest + 1).to_string())?;
     canvas.text((x + 22.0, y), SIZE, own, Anchor::Left, number)?;

@@ -5,8 +5,8 @@
 //! [`crate::eval::agreement::adjusted_mutual_information`].
 
 use super::numbers::Numbers;
-use crate::data::{Part, Until};
 use crate::data::synth::Click;
+use crate::data::{Part, Until};
 use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::eval::agreement::adjusted_mutual_information;
