@@ -123,6 +123,48 @@ fn exported_vectors_make_the_scores() {
     }
 }
 
+/// The shares of MCPRN's channels in an item, by the defaults of its temperature and cut.
+fn gates(router: &[f32], item: &[f32]) -> Vec<f32> {
+    let shares: Vec<f32> = router.chunks(item.len()).map(|row| (dot(row, item) / 0.1).exp()).collect();
+    let all: f32 = shares.iter().sum();
+    shares.iter().map(|share| share / all).map(|share| if share < 0.01 { 0.0 } else { share }).collect()
+}
+
+#[test]
+fn channels_are_weighted_by_the_item() {
+    let bench = Bench::new();
+    bench.train("mcprn", "run", &["--set=model.channels=3"]);
+    let (file, want) = (bench.model("run"), scores(&bench, "run"));
+    let router = SafeTensors::deserialize(&file).unwrap().tensor("router.weight").unwrap().data().to_vec();
+    let router: Vec<f32> = router.chunks(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
+    let (items, channels) = (npy(&bench, "items", "run"), npy(&bench, "interests", "run"));
+    let of = |user: &str| channels.iter().filter(|row| row.id("user") == user).collect::<Vec<&Row>>();
+    let parts = |own: &[&Row], item: &Row| -> Vec<f32> {
+        gates(&router, &item.vector).iter().zip(own).map(|(gate, one)| gate * dot(&one.vector, &item.vector)).collect()
+    };
+    assert!(!channels[0].cells.contains_key("weight"));
+    for (user, item) in want.keys() {
+        let item = items.iter().find(|row| row.id("item") == item).unwrap();
+        let (score, want) = (parts(&of(user), item).iter().sum(), want[&(user.clone(), item.id("item").to_string())]);
+        assert!(close(score, want), "{score} {want}");
+    }
+
+    // Each of the best items comes from the channel that adds most to its score.
+    let inspected = bench.ok(&["inspect", "--run", "run", "--user=u7", "-k=20"]);
+    assert_eq!(inspected.matches("by the item").count(), 3, "{inspected}");
+    let mut sources = vec![];
+    for line in inspected.rsplit_once("best items").unwrap().1.lines().skip(1) {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        let (source, part): (usize, f32) = (cells[1].parse().unwrap(), cells[3].parse().unwrap());
+        let parts = parts(&of("u7"), items.iter().find(|item| item.id("item") == cells[4]).unwrap());
+        assert!((parts[source - 1] - part).abs() < 1e-4, "{line}: {parts:?}");
+        assert!(parts.iter().all(|other| *other <= parts[source - 1] + 1e-6), "{line}: {parts:?}");
+        sources.push(source);
+    }
+    assert_eq!(sources.len(), 20);
+    assert!(sources.iter().any(|source| *source != sources[0]), "one channel has all: {sources:?}");
+}
+
 #[test]
 fn the_formats_hold_the_same() {
     let bench = Bench::new();

@@ -85,6 +85,7 @@ fn a_history_gives_the_lists_of_a_known_user() {
         ("mind", "mind", &[]),
         ("miner", "miner", &[]),
         ("timirec", "timirec", &[]),
+        ("mcprn", "mcprn", &[]),
         ("sasrec", "sasrec", &["--set=data.ties=random"]),
         ("gru4rec", "gru4rec", &["--set=data.dedup=pair"]),
         ("bert4rec", "bert4rec", &["--set=data.min_item=50"]),
