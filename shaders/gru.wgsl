@@ -92,8 +92,8 @@ fn backward(me: Invocation) {
     }
     for (var t = p.t; t > 0u; t--) {
         let place = b * p.t + t - 1u;
-        let weight = keep[place];
-        let kept = WEIGHTED == 1u || weight != 0.0;
+        let share = keep[place];
+        let kept = WEIGHTED == 1u || share != 0.0;
         for (var j = local; j < H; j += WG) {
             var state = 0.0;
             if t > 1u {
@@ -109,9 +109,9 @@ fn backward(me: Invocation) {
             var old_share = z;
             var by_z = state - n;
             if WEIGHTED == 1u {
-                new_share = weight * z;
+                new_share = share * z;
                 old_share = 1.0 - new_share;
-                by_z = weight * (n - state);
+                by_z = share * (n - state);
                 third[place * H + j] = dh * z * (n - state);
             } else {
                 third[place * H + j] = state;

@@ -161,7 +161,7 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("pom_timirec_shared", LossKind::Softmax, || {
             timirec(TUNE, |c| (c.prompts, c.dispersion, c.tables, c.layers) = (2, 3.0, 1, 1))
         }),
-        ("mcprn", LossKind::Gbce, || mcprn(CandidateGates::Cut)),
+        ("mcprn", LossKind::Bce, || mcprn(CandidateGates::Cut)),
         ("mcprn_whole", LossKind::InBatch, || mcprn(CandidateGates::Whole)),
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
         ("sasrec_post", LossKind::Softmax, || sasrec(Norm::Post, Positions::All)),
