@@ -75,8 +75,9 @@ impl Numbers {
     /// Shares and correlations.
     pub fn compared(&self) -> Numbered {
         let users = self.found.len();
-        let mut shares = BTreeMap::new();
-        self.found.iter().for_each(|found| *shares.entry(*found).or_insert(0.0) += 1.0 / users as f64);
+        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+        self.found.iter().for_each(|found| *counts.entry(*found).or_default() += 1);
+        let shares = counts.into_iter().map(|(number, own)| (number, own as f64 / users as f64)).collect();
         let follows = |number: &[usize], planted: &[usize], alive: &[usize]| Follows {
             planted: Correlation::of(number, planted, SEED),
             alive: Correlation::of(number, alive, SEED),
