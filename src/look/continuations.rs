@@ -159,7 +159,7 @@ impl Continuations {
                 let then = one.then.as_ref().map(|item| format!(": {}", item.name)).unwrap_or_default();
                 text(0, BLACK, &format!("{}{then}", one.name))?;
                 let after = if one.numbers.is_some() { ", number of interests after it" } else { "" };
-                text(1, GREY, &format!("interest of each event{after}"))?;
+                text(1, GREY, &format!("interest{after}"))?;
                 let first = self.end(one) - one.history.len() - unread + 2;
                 for (place, event) in one.history.iter().enumerate() {
                     let number = one.numbers.as_ref().map(|numbers| numbers[place].to_string()).unwrap_or_default();
