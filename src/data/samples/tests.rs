@@ -2,8 +2,9 @@ use super::negatives::Drawn;
 use super::shuffle::Shuffle;
 use super::*;
 use crate::data::ask::Ask;
+use crate::data::Ties;
 use crate::data::dataset::Dataset;
-use crate::data::dataset::tests::dataset;
+use crate::data::dataset::tests::{dataset, interactions};
 use crate::data::features::Features;
 use crate::data::negatives::{LeftOut, Sampler};
 use crate::data::split::{Part, Split, SplitKind};
@@ -329,6 +330,23 @@ fn recommendation_takes_the_events_it_is_told() {
 }
 
 #[test]
+fn an_event_can_follow_a_history() {
+    let mut log = interactions(&[vec![5, 6, 5], vec![6]]);
+    (log.behaviour, log.behaviours) = (Some(vec![0, 0, 1, 0]), ["click", "buy"].map(String::from).to_vec());
+    let data = Arc::new(Dataset::new(log, Ties::File, vec![]));
+    let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
+    let reads = Reads { behaviours: true, ..Reads::default() };
+    let ends = [(0, 3), (0, 2), (1, 1)].map(|end| Until { then: Some(2), ..end.into() }).into_iter().chain([(1, 1).into()]);
+    let spec = EvalSpec { max_len: 3, reads, ..eval(0) };
+    let batch = EvalBatches::recommend(data, split, ends, spec).unwrap().batches().next().unwrap();
+    let column = |name: &str| batch.columns.u32(name)[..12].to_vec();
+    assert_eq!(column("history"), [2, 1, 2, 1, 2, 2, 2, 2, 0, 2, 0, 0]);
+    assert_eq!(column("recency"), [3, 2, 1, 3, 2, 1, 2, 1, 0, 1, 0, 0]);
+    assert_eq!(column("behaviours"), [1, 2, 2, 1, 1, 1, 1, 1, 0, 1, 0, 0]);
+    assert_eq!([0, 1, 2, 3].map(|row| batch.excluded(row).to_vec()), [vec![1, 2], vec![1, 2], vec![2], vec![2]]);
+}
+
+#[test]
 fn hidden_places_are_what_stood_there() {
     let (data, split) = world();
     for (share, padding) in [(0.2, Padding::Left), (0.2, Padding::Right), (1.0, Padding::Left)] {
@@ -447,7 +465,7 @@ fn views_are_of_the_window() {
 #[test]
 fn behaviours_and_features_stand_beside_their_items() {
     use crate::data::dataset::tests::interactions;
-    use crate::data::{Cut, CutBy, Learn, SplitSpec, Statistics, Ties};
+    use crate::data::{Cut, CutBy, Learn, SplitSpec, Statistics};
     let mut stream = Stream::new(5, "world", 0);
     let histories: Vec<Vec<u32>> =
         (0..40).map(|_| (0..4 + stream.below(20)).map(|_| stream.below(50)).collect()).collect();
