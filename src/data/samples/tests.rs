@@ -1,8 +1,8 @@
 use super::negatives::Drawn;
 use super::shuffle::Shuffle;
 use super::*;
-use crate::data::ask::Ask;
 use crate::data::Ties;
+use crate::data::ask::Ask;
 use crate::data::dataset::Dataset;
 use crate::data::dataset::tests::{dataset, interactions};
 use crate::data::features::Features;
@@ -336,7 +336,8 @@ fn an_event_can_follow_a_history() {
     let data = Arc::new(Dataset::new(log, Ties::File, vec![]));
     let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
     let reads = Reads { behaviours: true, ..Reads::default() };
-    let ends = [(0, 3), (0, 2), (1, 1)].map(|end| Until { then: Some(2), ..end.into() }).into_iter().chain([(1, 1).into()]);
+    let ends =
+        [(0, 3), (0, 2), (1, 1)].map(|end| Until { then: Some(2), ..end.into() }).into_iter().chain([(1, 1).into()]);
     let spec = EvalSpec { max_len: 3, reads, ..eval(0) };
     let batch = EvalBatches::recommend(data, split, ends, spec).unwrap().batches().next().unwrap();
     let column = |name: &str| batch.columns.u32(name)[..12].to_vec();
