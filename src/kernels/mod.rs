@@ -47,9 +47,11 @@ macro_rules! for_each_kernel {
             logdet
             matmul
             moments
+            policy_scores
             random
             rank
             reduce
+            rollout
             softmax
             softmax_loss
             strided
