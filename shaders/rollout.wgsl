@@ -201,14 +201,13 @@ fn context_of(me: Invocation) {
         take(t, taken[at], local);
         workgroupBarrier();
     }
-    let last = ((b + 1u) * p.t - 1u) * K;
     for (var s = local; s < S; s += WG) {
         for (var j = 0u; j < K; j++) {
             var part = select(0.0, event_weight[s], taken_by[s] == j);
             if s == 0u {
                 part = user_weight[j];
             }
-            mix[(b * K + j) * S + s] = part * allowed[last + j];
+            mix[(b * K + j) * S + s] = part;
         }
     }
 }

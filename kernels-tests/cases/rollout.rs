@@ -135,7 +135,5 @@ fn carried(
         sources[j] = moved(&sources[j], &unit(step + 1));
         count[j] += 1.0;
     }
-    let last = row * t + t - 1;
-    let mix = (0..k).flat_map(|j| sources[j].iter().map(move |x| x * allowed[last * k + j])).collect();
-    (attention, mix)
+    (attention, sources.concat())
 }

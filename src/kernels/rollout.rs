@@ -46,8 +46,8 @@ pub struct Rollout {
 /// What the policy sees at each step, for given actions.
 ///
 /// Inputs: products, values and allowed as in [`Rollout`], actions \[B, T\]. Outputs: context \[B, T, W\], c A at each step, 0 where no
-/// interest is allowed; attention \[B, T, K\], alpha; mix \[B, K, S\], the weights of the sources in each interest after the last step,
-/// 0 in interests that are not allowed there. Only the context has a gradient, by products and values.
+/// interest is allowed; attention \[B, T, K\], alpha; mix \[B, K, S\], the weights of the sources in each interest after the last step.
+/// Only the context has a gradient, by products and values.
 #[derive(Debug, Clone, Copy)]
 pub struct RolloutContext {
     pub pooling: Pooling,
@@ -322,12 +322,8 @@ impl RolloutContext {
                 },
             );
             mix.fill(T::ZERO);
-            let last = Dims::row(allowed, (b + 1) * steps - 1, k);
-            for j in (0..k).filter(|&j| last[j] != T::ZERO) {
-                mix[j * sources] = weights.user[j] * last[j];
-                let own = weights.known(steps).filter(|&(_, _, taken)| taken == j);
-                own.for_each(|(s, weight, _)| mix[j * sources + s] = weight * last[j]);
-            }
+            weights.user.iter().enumerate().for_each(|(j, &weight)| mix[j * sources] = weight);
+            weights.known(steps).for_each(|(s, weight, taken)| mix[taken * sources + s] = weight);
         });
     }
 }

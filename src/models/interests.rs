@@ -1,6 +1,7 @@
 //! Several interests of a user, of which a training row is made by its target. Ranking knows no target: there every item is scored
 //! by the interest that scores it highest ([`super::Output::scores`]).
 
+use super::History;
 use super::scores::unit;
 use crate::graph::Var;
 use crate::tensor::Tensor;
@@ -41,6 +42,14 @@ pub fn repeated<'g>(interests: Var<'g>, used: Var<'g>) -> Var<'g> {
     let [r, k] = [0, 1].map(|axis| interests.shape()[axis]);
     let unused = (used.constant_like(1.0) - used).reshape([r, k, 1]);
     interests + interests.slice(1, 0, 1) * unused
+}
+
+/// MIND's number of interests, max(1, min(K, log2 n)) of n items, log2 n rounded down: 1 for each interest that a user has, else 0,
+/// \[B, K\]. Number k, counted from 1, takes 2^k items; the first takes none.
+pub fn used_by_length<'g>(history: &History<'g>, k: usize) -> Var<'g> {
+    let items = history.items.nonzero().sum(1).reshape([history.items.shape()[0], 1]);
+    let least = (1..=k).map(|k| if k == 1 { 0.0 } else { (k.min(64) as f32).exp2() });
+    items.greater(items.graph().constant(Tensor::f32([1, k], least.map(|least| least - 0.5).collect())))
 }
 
 /// 1 where the products \[R, K\] of a target with interests are largest, and 0 elsewhere; of equals the first has it. No gradient

@@ -201,6 +201,14 @@ pub(super) fn surprise<'g>(positive: Var<'g>, negative: Var<'g>, keep: Option<Va
     sum.log() + most
 }
 
+/// The logarithm of the softmax over the columns of `x` \[R, n\].
+pub(super) fn log_softmax(x: Var<'_>) -> Var<'_> {
+    let r = x.shape()[0];
+    let most = x.max_over(1).reshape([r, 1]).stop_gradient();
+    let apart = x - most;
+    apart - apart.exp().sum(1).log().reshape([r, 1])
+}
+
 /// sum w l / sum w; 0 where all weights are 0.
 pub(super) fn weighted_mean<'g>(losses: Var<'g>, weight: Var<'g>) -> Var<'g> {
     (losses * weight).sum(0) / weight.sum(0).max(losses.graph().scalar(1e-9))

@@ -12,7 +12,7 @@
 //! power of the label-aware attention is infinite by default: the interest nearest to the target is trained. Profiles of users, and
 //! the layers that join them to interests, are left out. Start values: N(0, .01) for items, N(0, 1 / d) for the map.
 
-use super::interests::{Choice, masked, repeated};
+use super::interests::{Choice, masked, repeated, used_by_length};
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{Batch, History, Interests, LossKind, Model};
 use crate::error::Result;
@@ -90,16 +90,13 @@ impl Mind {
         Mind { settings, choice, logits, params }
     }
 
-    /// 1 for each interest that a user has, else 0, \[B, K\]. Number k, counted from 1, takes 2^k items; the first takes none.
+    /// 1 for each interest that a user has, else 0, \[B, K\].
     fn used<'g>(&self, history: &History<'g>) -> Var<'g> {
-        let (g, b, k) = (history.items.graph(), history.items.shape()[0], self.settings.interests);
-        if !self.settings.adaptive {
-            return g.scalar(1.0).expand([b, k]);
+        let (b, k) = (history.items.shape()[0], self.settings.interests);
+        match self.settings.adaptive {
+            true => used_by_length(history, k),
+            false => history.items.graph().scalar(1.0).expand([b, k]),
         }
-        let items = history.items.nonzero().sum(1).reshape([b, 1]);
-        let least = (1..=k).map(|k| if k == 1 { 0.0 } else { (k.min(64) as f32).exp2() });
-        let fewer = g.constant(Tensor::f32([1, k], least.map(|least| least - 0.5).collect()));
-        items.greater(fewer)
     }
 
     /// Where a user has fewer interests than K, the first one stands for the others: the largest score stays the same.

@@ -35,6 +35,7 @@ models! {
     miner,
     timirec,
     mcprn,
+    rdrsr,
     dpcpl,
     sasrec,
     gru4rec,

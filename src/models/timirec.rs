@@ -18,7 +18,7 @@
 //! and of what the GRU reads, dispersions added to the interests. Print has one item table there: `model.tables = 1`.
 
 use super::interests::{Choice, weighted_sum};
-use super::loss::weighted_mean;
+use super::loss::{log_softmax, weighted_mean};
 use super::phase::{Phase, Take};
 use super::scores::unit;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
@@ -230,14 +230,6 @@ impl TiMiRec {
         let [teacher, student] = [cosines, logits].map(|x| log_softmax(x.scale(1.0 / tau)));
         weighted_mean((teacher.exp() * (teacher - student)).sum(1), weight).scale(tau * tau)
     }
-}
-
-/// The logarithm of the softmax over the columns of `x` \[R, n\].
-fn log_softmax(x: Var<'_>) -> Var<'_> {
-    let r = x.shape()[0];
-    let most = x.max_over(1).reshape([r, 1]).stop_gradient();
-    let apart = x - most;
-    apart - apart.exp().sum(1).log().reshape([r, 1])
 }
 
 impl Model for TiMiRec {
