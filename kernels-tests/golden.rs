@@ -3,7 +3,7 @@
 //! A file holds inputs `in.*`, parameters `p.*`, outputs `out.*` and gradients `g.*` in f64. Its handler is found by the
 //! file's name; a file without one is a trial that says so and is ignored, never a silent pass.
 
-use crate::golden_interests;
+use crate::{golden_interests, golden_rdrsr};
 use crate::harness::devices;
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
@@ -89,6 +89,9 @@ fn handler(name: &str) -> Option<Handler> {
         ("miner", golden_interests::miner),
         ("pom_miner", golden_interests::miner),
         ("timirec", golden_interests::timirec),
+        ("rdrsr_enum", golden_rdrsr::enumerated),
+        ("rdrsr_rank", golden_rdrsr::ranked),
+        ("rdrsr_", golden_rdrsr::played),
         ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
         ("mcprn", |f, device| golden_interests::mcprn(f, device, CandidateGates::Cut)),
     ];

@@ -7,6 +7,7 @@ mod empty;
 mod finds;
 mod golden;
 mod golden_interests;
+mod golden_rdrsr;
 mod graph;
 mod harness;
 mod interests;

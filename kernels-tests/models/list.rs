@@ -5,10 +5,12 @@ use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
 use wgrec::models::mcprn::{self, CandidateGates};
 use wgrec::models::pomrec::{PomRec, Settings, Variant};
+use wgrec::models::rdrsr;
 use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::pretext::PretextTask;
 use wgrec::models::{FeatureCounts, LossKind, Model, Task, bert4rec, caser, dpcpl, fmlp, fpmc, gru4rec, hgn, mind};
 use wgrec::models::{miner, npe, sasrec, spec, stamp, timirec};
+use wgrec::kernels::rollout::Pooling;
 use wgrec::nn::encoder::{Encoder, Norm};
 
 // Over the 64 rows up to which a table needs no segments, and batches that tiles do not divide.
@@ -93,6 +95,21 @@ pub fn mind(change: impl FnOnce(&mut mind::Settings)) -> Box<dyn Model> {
     Box::new(mind::Mind::new(settings, &task()))
 }
 
+/// A small RDRSR, its settings changed.
+pub fn rdrsr(change: impl FnOnce(&mut rdrsr::Settings)) -> Box<dyn Model> {
+    // As printed, users have no gradient in the pooling, and the discriminator one that is rounding.
+    let (pool, temperature) = (rdrsr::Pool::Tanh, 1.0);
+    let settings = rdrsr::Settings { dim: 12, interests: 3, policy_dim: 9, pool, temperature, ..Default::default() };
+    let mut settings = rdrsr::Settings { dropout: 0.1, ..settings };
+    change(&mut settings);
+    Box::new(rdrsr::Rdrsr::new(settings, &task()).unwrap_or_else(|e| panic!("{e}")))
+}
+
+/// RDRSR with its other number of interests, pooling and attention.
+fn reinforced(r: &mut rdrsr::Settings) {
+    (r.number, r.pooling, r.residual) = (rdrsr::Number::Reinforced, Pooling::Running, true);
+}
+
 /// The model itself, or one whose loss has the gradient that differences of it have: routing holds all rounds but the last
 /// constant, so with one round. (kernels-tests/interests.rs has more rounds, golden_interests.rs whole models of them.)
 pub fn differentiable(name: &str, make: Make) -> Make {
@@ -100,6 +117,14 @@ pub fn differentiable(name: &str, make: Make) -> Make {
         "comirec_routing" => || comirec(|c| (c.extractor, c.rounds) = (Extraction::Routing, 1)),
         "mind" => || mind(|c| c.rounds = 1),
         "mind_soft" => || mind(|c| (c.rounds, c.adaptive, c.interests, c.power) = (1, false, 9, Some(2.0))),
+        // A reward is constant, but differences of the loss see that it changes: the entropy has gradients by all that a policy has.
+        "rdrsr" => || rdrsr(|r| (r.policy_weight, r.entropy_weight) = (0.0, 1.0)),
+        "rdrsr_reinforced" => || {
+            rdrsr(|r| {
+                reinforced(r);
+                (r.policy_weight, r.entropy_weight) = (0.0, 1.0);
+            })
+        },
         _ => make,
     }
 }
@@ -163,6 +188,8 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
         }),
         ("mcprn", LossKind::Bce, || mcprn(CandidateGates::Cut)),
         ("mcprn_whole", LossKind::InBatch, || mcprn(CandidateGates::Whole)),
+        ("rdrsr", LossKind::SampledSoftmax, || rdrsr(|_| {})),
+        ("rdrsr_reinforced", LossKind::InBatch, || rdrsr(reinforced)),
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
         ("sasrec_post", LossKind::Softmax, || sasrec(Norm::Post, Positions::All)),
         ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),

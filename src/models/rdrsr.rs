@@ -12,7 +12,8 @@
 //! | equations 13 and 25, prediction | `scores`, [`crate::kernels::policy_scores`] |
 //!
 //! Nothing is released. Left open by the paper, or unclear there:
-//! - f is a softmax: equation 6 takes the logarithm of probabilities. An event has one weight a_i.
+//! - f is a softmax: equation 6 takes the logarithm of probabilities. An event has one weight a_i; the bias of equation 4, the same
+//!   for all events, cancels in the softmax and is left out. So does the user's part where `model.pool` is linear, as printed.
 //! - W^0 has 2 d + k rows, since z is concatenated. Nothing stands between it and W_p1: their product is taken once.
 //! - Equation 9 is one softmax over the whole expression, of the first h of k logits.
 //! - The average pooling of equation 10 is (p + F) / 2; `model.pooling=running` is the mean of all that the interest has taken.
@@ -109,15 +110,6 @@ pub struct Rewards<'g> {
     pub total: Var<'g>,
 }
 
-/// Noise from outside, in place of what a training draws.
-#[derive(Clone, Copy)]
-pub struct Draws<'g> {
-    /// Gumbel noise of the number of interests, \[B, k\].
-    pub number: Var<'g>,
-    /// Gumbel noise of the actions, \[B, M + 1, k\].
-    pub actions: Var<'g>,
-}
-
 /// A training batch, played through.
 pub struct Played<'g> {
     /// \[B, M, d\], 0 where padded.
@@ -155,7 +147,6 @@ impl Rdrsr {
             params.add("discriminator.event.weight", [d, d], glorot(d, d));
             params.add("discriminator.user.weight", [d, d], glorot(d, d));
             params.add("discriminator.share.weight", [1, d], glorot(1, d));
-            params.add("discriminator.share.bias", [1], Init::Constant(0.0));
             params.add("discriminator.number.weight", [k, d], glorot(k, d));
         }
         Allocator { settings: &settings, params: &Params::new() }.declare(&mut params, glorot);
@@ -166,7 +157,7 @@ impl Rdrsr {
         Ok(Rdrsr { settings, encoder, users: task.users, params })
     }
 
-    fn allocator(&self) -> Allocator<'_> {
+    pub fn allocator(&self) -> Allocator<'_> {
         Allocator { settings: &self.settings, params: &self.params }
     }
 
@@ -196,9 +187,16 @@ impl Rdrsr {
     fn number_logs<'g>(&self, user: Var<'g>, events: Var<'g>, items: Var<'g>) -> Var<'g> {
         let [b, m, d] = [0, 1, 2].map(|axis| events.shape()[axis]);
         let of = |x, part: &str| self.linear(x, &format!("discriminator.{part}"), false, Activation::None);
-        let both = of(events, "event") + of(user, "user").reshape([b, 1, d]);
-        let both = if self.settings.pool == Pool::Tanh { both.tanh() } else { both };
-        let shares = self.linear(both, "discriminator.share", true, Activation::None).reshape([b, m]);
+        let shares = match self.settings.pool {
+            Pool::Tanh => of((of(events, "event") + of(user, "user").reshape([b, 1, d])).tanh(), "share"),
+            // Nothing stands between the maps: they are multiplied first.
+            Pool::Linear => {
+                let var = |part: &str| self.params.var(user.graph(), &format!("discriminator.{part}.weight"));
+                let fold = |x: Var<'g>, part: &str| x.linear(var("share").matmul(var(part)), None, Activation::None);
+                fold(events, "event") + fold(user, "user").reshape([b, 1, 1])
+            }
+        };
+        let shares = shares.reshape([b, m]);
         log_softmax(of(weighted_sum(events, shares.softmax(1, Some(items))), "number"))
     }
 
@@ -244,27 +242,38 @@ impl Rdrsr {
         Discriminated { number, used, state: number, logs: None }
     }
 
-    /// What is known before the roll-out, and the number of interests.
-    fn start<'g>(&self, g: &'g Graph, history: &History<'g>, noise: Option<Var<'g>>) -> (Start<'g>, Discriminated<'g>) {
+    /// What is known before the roll-out, and the number of interests; `noise` as in [`Rdrsr::play`], none for the most probable number.
+    pub fn start<'g>(&self, g: &'g Graph, history: &History<'g>, noise: Option<Var<'g>>) -> (Start<'g>, Discriminated<'g>) {
         let (user, events) = (history.of_users(&self.params), self.events(g, history));
         let discriminated = g.scope("discriminator", || self.discriminate(user, events, history, noise));
         let Discriminated { used, state, .. } = discriminated;
         (Start { user, events, items: history.items, used, number: state }, discriminated)
     }
 
-    /// A training batch; `draws` takes the place of random numbers.
-    pub fn play<'g>(&self, g: &'g Graph, batch: &Batch<'g>, draws: Option<Draws<'g>>) -> Played<'g> {
+    /// A training batch; `number`, Gumbel noise of the number of interests \[B, k\], takes the place of what is drawn.
+    pub fn play<'g>(&self, g: &'g Graph, batch: &Batch<'g>, number: Option<Var<'g>>, actions: Actions<'g>) -> Played<'g> {
         let [b, k] = [batch.history.items.shape()[0], self.settings.interests];
         let drawn = || g.scope("number", || g.noise(Noise::Gumbel, [b, k]));
-        let noise = self.settings.discriminates().then(|| draws.map_or_else(drawn, |draws| draws.number));
+        let noise = self.settings.discriminates().then(|| number.unwrap_or_else(drawn));
         let (start, discriminated) = self.start(g, &batch.history, noise);
         let target = self.item_table(g).gather(batch.positive);
-        let actions = draws.map_or(Actions::Drawn, |draws| Actions::By(draws.actions));
         let episode = g.scope("allocator", || self.allocator().episode(&start, Some(target), actions));
-        let m = start.events.shape()[1];
-        let chosen = episode.actions.slice(1, m, 1).reshape([b, k]);
+        self.judge(g, batch, (start, discriminated), episode, target)
+    }
+
+    /// What an episode with the `target` \[B, d\] as its last step is worth.
+    pub fn judge<'g>(
+        &self,
+        g: &'g Graph,
+        batch: &Batch<'g>,
+        (start, discriminated): (Start<'g>, Discriminated<'g>),
+        episode: Episode<'g>,
+        target: Var<'g>,
+    ) -> Played<'g> {
+        let [b, last, k] = [0, 1, 2].map(|axis| episode.actions.shape()[axis]);
+        let chosen = episode.actions.slice(1, last - 1, 1).reshape([b, k]);
         let row = weighted_sum(episode.interests, chosen);
-        let rewards = g.scope("rewards", || self.rewards(&episode, chosen, discriminated.used, target, batch));
+        let rewards = g.scope("rewards", || self.rewards(&episode, chosen, start.used, target, batch));
         Played { events: start.events, discriminated, episode, row, rewards }
     }
 
@@ -318,6 +327,19 @@ impl Rdrsr {
             gain = gain + (logs * played.discriminated.number).sum(1) * advantage;
         }
         weighted_mean(-gain, weight)
+    }
+
+    /// What is added to the loss of the targets: equation 24.
+    pub fn terms<'g>(&self, g: &'g Graph, played: &Played<'g>, weight: Var<'g>) -> Vec<Var<'g>> {
+        let Settings { policy_weight, entropy_weight, .. } = self.settings;
+        let mut terms = vec![];
+        if policy_weight > 0.0 {
+            terms.push(g.scope("policy", || self.policy_loss(g, played, weight)).scale(policy_weight));
+        }
+        if entropy_weight > 0.0 {
+            terms.push(weighted_mean(played.episode.entropy, weight).scale(-entropy_weight));
+        }
+        terms
     }
 
     /// What says how a training goes.
@@ -434,15 +456,8 @@ impl Model for Rdrsr {
     }
 
     fn trained<'g>(&self, g: &'g Graph, batch: &Batch<'g>) -> Trained<'g> {
-        let played = self.play(g, batch, None);
-        let mut terms = vec![];
-        if self.settings.policy_weight > 0.0 {
-            let loss = g.scope("policy", || self.policy_loss(g, &played, batch.weight));
-            terms.push(loss.scale(self.settings.policy_weight));
-        }
-        if self.settings.entropy_weight > 0.0 {
-            terms.push(weighted_mean(played.episode.entropy, batch.weight).scale(-self.settings.entropy_weight));
-        }
+        let played = self.play(g, batch, None, Actions::Drawn);
+        let terms = self.terms(g, &played, batch.weight);
         Trained { rows: played.row, terms, reported: self.reported(&played, batch.weight) }
     }
 

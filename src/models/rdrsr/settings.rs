@@ -68,7 +68,7 @@ impl TryFrom<String> for Number {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Pool {
-    /// As printed: user and bias are the same for all events, so that the softmax cancels them.
+    /// As printed: the user's part is the same for all events, so that the softmax cancels it.
     #[default]
     Linear,
     /// With a tanh before the last map, so that the user counts.
