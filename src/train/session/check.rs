@@ -50,6 +50,12 @@ impl Session {
             let what = format!("{of_batch} x targets x {} x model.dim", self.key("negatives"));
             check_size(&what, &[batch, targets, negatives, dim])?;
         }
+        if loss.kind.is_sampled() && negatives >= data.items() {
+            let (key, items) = (self.key("negatives"), data.items());
+            return Err(Error::Usage(format!(
+                "{key}: found {negatives}; expected fewer than the {items} items, of which a target is one"
+            )));
+        }
         if let Some((what, factors)) = model.counted(batch, window) {
             check_size(what, &factors)?;
         }
