@@ -53,6 +53,9 @@ pub struct Args {
     /// Write rank and metrics of every user to a CSV file, a line a target where a user has several
     #[arg(long, value_name = "FILE")]
     per_user: Option<PathBuf>,
+    /// Change a setting of the model that says how its parameters are used, as in --set model.ranking=largest
+    #[arg(long, value_name = "model.KEY=VALUE")]
+    set: Vec<String>,
     /// Data, where it is no longer at the path it was trained from
     #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
     data: Option<PathBuf>,
@@ -62,14 +65,23 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    if let Some(setting) = args.set.iter().find(|setting| !setting.starts_with("model.")) {
+        return Err(Error::Usage(format!("--set: found {setting:?}; expected a setting of the model, model.KEY=VALUE")));
+    }
     let mut folder = RunFolder::open(&args.run)?;
+    let mut refused = Ok(());
     let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
         config.eval.protocol = args.protocol.unwrap_or(config.eval.protocol);
         config.eval.mask_history &= !args.unmasked;
         config.eval.targets = args.targets.unwrap_or(config.eval.targets);
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
+        match args.set.iter().try_fold(config.clone(), |config, setting| config.with_setting(setting)) {
+            Ok(changed) => *config = changed,
+            Err(e) => refused = Err(e),
+        }
     })?;
+    refused?;
     let eval = &session.config.eval;
     let items = session.data.items();
     if let Some(k) = args.lists.iter().flatten().find(|k| **k > items) {
