@@ -57,7 +57,9 @@ fn main() -> wgrec::Result<()> {
     }
     let times = &mut times[3..];
     times.sort_by(f64::total_cmp);
-    println!("{name}; {b} windows of {EVENTS} events and a target, d {d}, {k} interests; forward and backward, median of {runs}");
+    println!(
+        "{name}; {b} windows of {EVENTS} events and a target, d {d}, {k} interests; forward and backward, median of {runs}"
+    );
     println!("rollout ms {:.3}", times[runs / 2]);
     Ok(())
 }

@@ -3,8 +3,8 @@
 //! A file holds inputs `in.*`, parameters `p.*`, outputs `out.*` and gradients `g.*` in f64. Its handler is found by the
 //! file's name; a file without one is a trial that says so and is ignored, never a silent pass.
 
-use crate::{golden_interests, golden_rdrsr};
 use crate::harness::devices;
+use crate::{golden_interests, golden_rdrsr};
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

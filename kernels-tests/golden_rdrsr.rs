@@ -70,7 +70,11 @@ impl<'a> Subject<'a> {
         let model = Rdrsr::new(settings, &Task { users, items: items - 1, max_len, ..Task::default() })?;
         let mut store = device.store(&model.params().states())?;
         for (theirs, ours, transposed) in NAMES {
-            model.params().write(&mut store, ours, &ours_of(theirs, &f.get(&format!("p.{theirs}"))?, transposed, max_len))?;
+            model.params().write(
+                &mut store,
+                ours,
+                &ours_of(theirs, &f.get(&format!("p.{theirs}"))?, transposed, max_len),
+            )?;
         }
         Ok(Subject { f, model, device, store, max_len, ids })
     }
@@ -140,13 +144,16 @@ impl<'a> Subject<'a> {
         let got = if transposed { flipped(got) } else { got.clone() };
         let values = got.to_f64();
         let (n, d) = (shape.elements(), shape.last_dim());
-        Ok(Tensor::f64(shape, match theirs {
-            // Without the row of unknown users, which has no gradient.
-            "user" => values[d..].to_vec(),
-            // Places count from the right.
-            "pos" => [vec![0.0; n - values.len()], values].concat(),
-            _ => values,
-        }))
+        Ok(Tensor::f64(
+            shape,
+            match theirs {
+                // Without the row of unknown users, which has no gradient.
+                "user" => values[d..].to_vec(),
+                // Places count from the right.
+                "pos" => [vec![0.0; n - values.len()], values].concat(),
+                _ => values,
+            },
+        ))
     }
 }
 
@@ -195,12 +202,14 @@ fn unrolled<'g>(model: &Rdrsr, g: &'g Graph, start: &Start<'g>, target: Var<'g>,
             true => start.items.slice(1, t, 1).nonzero(),
             false => g.constant(Tensor::f32([b, 1], vec![1.0; b])),
         };
-        let products = (interests * event.reshape([b, 1, d])).sum(2) - (used.constant_like(1.0) - start.used).scale(1e4);
+        let products =
+            (interests * event.reshape([b, 1, d])).sum(2) - (used.constant_like(1.0) - start.used).scale(1e4);
         let shares = products.softmax(1, None);
         let sum = (interests * shares.reshape([b, k, 1])).sum(1);
         let state = linear(g.concat(1, &[sum, event, start.number]), var("state.weight"), None);
         let hidden = linear(state, var("0.weight"), Some(var("0.bias"))).relu();
-        let logits = linear(hidden, var("1.weight"), Some(var("1.bias"))) - (used.constant_like(1.0) - start.used).scale(1e4);
+        let logits =
+            linear(hidden, var("1.weight"), Some(var("1.bias"))) - (used.constant_like(1.0) - start.used).scale(1e4);
         let logs = logits - logits.exp().sum(1).log().reshape([b, 1]);
         let action = actions.slice(1, t, 1).reshape([b, k]);
         log_probability = log_probability + (logs * action).sum(1) * real.reshape([b]);
@@ -243,7 +252,10 @@ fn play(subject: &Subject, fused: bool) -> Result<(), Failed> {
     let played = match fused {
         true => model.play(&g, &batch, number, Actions::By(noise)),
         false => {
-            let taken = g.constant(Tensor::f32([b, m + 1, k], forced(f, &f.get("in.actions")?.to_f64(), [b, *m, k])?.to_f32().iter().map(|x| x / 1e4).collect()));
+            let taken = g.constant(Tensor::f32(
+                [b, m + 1, k],
+                forced(f, &f.get("in.actions")?.to_f64(), [b, *m, k])?.to_f32().iter().map(|x| x / 1e4).collect(),
+            ));
             let target = model.item_table(&g).gather(batch.positive);
             let (start, discriminated) = model.start(&g, &batch.history, number);
             let episode = unrolled(model, &g, &start, target, taken);
@@ -292,7 +304,8 @@ pub fn ranked(f: &Fixture, device: &Device) -> Result<(), Failed> {
         let ([b, m], [n, _]) = (f.dims::<2>("in.ids")?, f.dims::<2>("p.item")?);
         let history = History { training: false, ..batch.history };
         let (users, all) = (model.user(&g, &history), (0..n as u32).collect::<Vec<_>>());
-        let (shared, listed) = (g.constant(Tensor::u32([n], all.clone())), g.constant(Tensor::u32([b, n], all.repeat(b))));
+        let (shared, listed) =
+            (g.constant(Tensor::u32([n], all.clone())), g.constant(Tensor::u32([b, n], all.repeat(b))));
         let shown = model.shown(&g, &history).ok_or("interests are shown")?;
         let k = shown.vectors.shape()[1];
         let numbers = g.constant(Tensor::f32([1, 1, k], (0..k).map(|k| k as f32).collect()));
@@ -314,8 +327,13 @@ pub fn ranked(f: &Fixture, device: &Device) -> Result<(), Failed> {
         let mut runner = subject.compile(&g, &results)?;
         runner.run()?;
         for (name, _) in &results {
-            let name = if ["out.score", "out.listed"].contains(&&name[..]) { (name, format!("out.{score}")) } else { (name, name.clone()) };
-            f.judge(&name.1, &runner.read(name.0)?).map_err(|e| format!("{score}, {}: {}", name.0, e.message().unwrap_or("failed")))?;
+            let name = if ["out.score", "out.listed"].contains(&&name[..]) {
+                (name, format!("out.{score}"))
+            } else {
+                (name, name.clone())
+            };
+            f.judge(&name.1, &runner.read(name.0)?)
+                .map_err(|e| format!("{score}, {}: {}", name.0, e.message().unwrap_or("failed")))?;
         }
     }
     Ok(())
@@ -353,7 +371,8 @@ pub fn enumerated(f: &Fixture, device: &Device) -> Result<(), Failed> {
         }
         // Of sequences that there are, which have a probability.
         for (name, theirs) in [("logp", f.get("out.logp")?.to_f64()), ("R", f.get("in.hold.R")?.to_f64())] {
-            for (row, got) in runner.read(name)?.to_f64().into_iter().enumerate().filter(|(row, _)| counted[*row] > 0.0) {
+            for (row, got) in runner.read(name)?.to_f64().into_iter().enumerate().filter(|(row, _)| counted[*row] > 0.0)
+            {
                 let want = theirs[row * sequences + s];
                 if !((got - want).abs() <= 1e-5 + 1e-4 * want.abs()) {
                     return Err(format!("{name} of row {row}, sequence {s}: got {got}, want {want}").into());
@@ -420,7 +439,9 @@ fn estimated(subject: &Subject, f: &Fixture) -> Result<(), Failed> {
         }
         let ratio = squared * draws as f64 / variance;
         if !(0.5..2.0).contains(&ratio) {
-            return Err(format!("means of {draws} draws: their squared error is {ratio} of the variance over {draws}").into());
+            return Err(
+                format!("means of {draws} draws: their squared error is {ratio} of the variance over {draws}").into()
+            );
         }
     }
     Ok(())

@@ -6,14 +6,16 @@ use wgrec::tensor::Tensor;
 
 pub fn cases() -> Vec<Case> {
     // [rows, interests, items, width]
-    let shapes = [[1, 1, 1, 1], [5, 3, 37, 10], [3, 4, 16, 64], [2, 7, 33, 65], [70, 2, 17, 3], [2, 2, 300, 5], [4, 9, 5, 2]];
+    let shapes =
+        [[1, 1, 1, 1], [5, 3, 37, 10], [3, 4, 16, 64], [2, 7, 33, 65], [70, 2, 17, 3], [2, 2, 300, 5], [4, 9, 5, 2]];
     let score = |own: bool| {
         move |c: Case, s: [usize; 4]| {
             case(c, s, own, |g, x| g.push(PolicyScores, x), |(_, score)| score).tolerance(2e-6, 1e-5)
         }
     };
-    let choice =
-        |c: Case, s: [usize; 4]| case(c, s, false, |g, x| g.push(PolicyChoice, x), |(interest, _)| interest as f64).hides_nan();
+    let choice = |c: Case, s: [usize; 4]| {
+        case(c, s, false, |g, x| g.push(PolicyChoice, x), |(interest, _)| interest as f64).hides_nan()
+    };
     [
         Case::grid("shared", shapes, score(false)),
         Case::grid("own", shapes, score(true)),
@@ -51,7 +53,8 @@ fn case(
                 let product = |j: usize| x[0][(row * k + j) * n + item];
                 let total: f64 = has.iter().map(|&j| product(j).exp()).sum();
                 let hidden = |l: usize| {
-                    let context: f64 = has.iter().map(|&j| product(j).exp() / total * x[1][(row * k + j) * w + l]).sum();
+                    let context: f64 =
+                        has.iter().map(|&j| product(j).exp() / total * x[1][(row * k + j) * w + l]).sum();
                     (context + x[2][(if own { row * n } else { 0 } + item) * w + l]).max(0.0)
                 };
                 let logit = |j: usize| x[4][j] + (0..w).map(|l| hidden(l) * x[3][l * k + j]).sum::<f64>();

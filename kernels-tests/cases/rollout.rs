@@ -5,8 +5,15 @@ use wgrec::tensor::Tensor;
 
 /// [B, T, S, K, W]: one event; a target after the events, more sources than a step has seen, more steps than sources; interests and
 /// widths of a workgroup and one more.
-const SHAPES: [[usize; 5]; 7] =
-    [[1, 1, 1, 1, 1], [3, 4, 4, 3, 7], [5, 6, 7, 2, 10], [2, 9, 3, 4, 65], [2, 11, 11, 7, 64], [1, 70, 70, 2, 5], [9, 2, 2, 65, 3]];
+const SHAPES: [[usize; 5]; 7] = [
+    [1, 1, 1, 1, 1],
+    [3, 4, 4, 3, 7],
+    [5, 6, 7, 2, 10],
+    [2, 9, 3, 4, 65],
+    [2, 11, 11, 7, 64],
+    [1, 70, 70, 2, 5],
+    [9, 2, 2, 65, 3],
+];
 
 pub fn cases() -> Vec<Case> {
     let nobody = |c, s: [usize; 5], pooling| {

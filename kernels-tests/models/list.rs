@@ -1,5 +1,6 @@
 //! The models that are tested, small, and what they are built for.
 
+use wgrec::kernels::rollout::Pooling;
 use wgrec::models::comirec::{self, Extraction};
 use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
@@ -10,7 +11,6 @@ use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::pretext::PretextTask;
 use wgrec::models::{FeatureCounts, LossKind, Model, Task, bert4rec, caser, dpcpl, fmlp, fpmc, gru4rec, hgn, mind};
 use wgrec::models::{miner, npe, sasrec, spec, stamp, timirec};
-use wgrec::kernels::rollout::Pooling;
 use wgrec::nn::encoder::{Encoder, Norm};
 
 // Over the 64 rows up to which a table needs no segments, and batches that tiles do not divide.

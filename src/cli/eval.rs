@@ -66,7 +66,9 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     if let Some(setting) = args.set.iter().find(|setting| !setting.starts_with("model.")) {
-        return Err(Error::Usage(format!("--set: found {setting:?}; expected a setting of the model, model.KEY=VALUE")));
+        return Err(Error::Usage(format!(
+            "--set: found {setting:?}; expected a setting of the model, model.KEY=VALUE"
+        )));
     }
     let mut folder = RunFolder::open(&args.run)?;
     let mut refused = Ok(());

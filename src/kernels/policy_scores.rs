@@ -56,7 +56,8 @@ struct Params {
 }
 
 fn operands() -> Operands {
-    let operands = Operands::new().f32("products", "r k n").f32("values", "r k w").f32("own", ".. n w").f32("weight", "w k");
+    let operands =
+        Operands::new().f32("products", "r k n").f32("values", "r k w").f32("own", ".. n w").f32("weight", "w k");
     operands.f32("bias", "k").f32("offset", "r k").f32("used", "r k")
 }
 

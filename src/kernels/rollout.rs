@@ -124,7 +124,8 @@ impl<T: Real> Weights<T> {
 /// Softmax of `x` in place among the `allowed`; zeros where there are none.
 #[inline(always)]
 fn masked_softmax<T: Real>(x: &mut [T], allowed: &[T]) {
-    let most = x.iter().zip(allowed).filter(|(_, a)| **a != T::ZERO).fold(T::of(f64::NEG_INFINITY), |m, (&x, _)| m.max(x));
+    let most =
+        x.iter().zip(allowed).filter(|(_, a)| **a != T::ZERO).fold(T::of(f64::NEG_INFINITY), |m, (&x, _)| m.max(x));
     let mut total = T::ZERO;
     for (x, &allowed) in x.iter_mut().zip(allowed) {
         *x = if allowed != T::ZERO { (*x - most).exp() * allowed } else { T::ZERO };
@@ -201,14 +202,13 @@ fn launch(entry: &'static str, d: &Dims, pooling: Pooling, caps: &Caps) -> Resul
     let of_interest = 2 * turns_of(sources, 0) + turns_of(width, 0) + 3 * turns_of(interests, 0);
     let of_column = 2 * turns_of(sources, 0) + turns_of(interests, 0);
     let of_source = turns_of(interests, 0) + turns_of(width, 0);
-    let step = 4 * turns_of(by_interest, of_interest) + turns_of(by_column, of_column) + 4 * turns_of(by_source, of_source);
-    let turns = turns_of(steps, step) + turns_of(by_column, turns_of(sources, 0)) + 2 * turns_of(by_source, turns_of(interests, 0));
-    let constants = [
-        ("S", sources),
-        ("K", interests),
-        ("W", width),
-        ("RUNNING", (pooling == Pooling::Running) as usize),
-    ];
+    let step =
+        4 * turns_of(by_interest, of_interest) + turns_of(by_column, of_column) + 4 * turns_of(by_source, of_source);
+    let turns = turns_of(steps, step)
+        + turns_of(by_column, turns_of(sources, 0))
+        + 2 * turns_of(by_source, turns_of(interests, 0));
+    let constants =
+        [("S", sources), ("K", interests), ("W", width), ("RUNNING", (pooling == Pooling::Running) as usize)];
     let launch = Launch::of("rollout", entry).params(Params { batch: batch as u32, t: steps as u32 }).turns(turns);
     let launch = constants.into_iter().fold(launch, |launch, (name, value)| launch.constant(name, value as u32));
     Ok(vec![launch.groups(batch, size, caps)?])
@@ -221,7 +221,8 @@ impl Rollout {
         let d = Dims::of(a.shape("values"), a.shape("allowed"));
         let Dims { steps, sources, width, interests: k, .. } = d;
         par_rows(a.out_u("actions"), steps, d.work(), |b, actions| {
-            let [products, values] = [(products, steps * sources), (values, sources * width)].map(|(x, n)| Dims::row(x, b, n));
+            let [products, values] =
+                [(products, steps * sources), (values, sources * width)].map(|(x, n)| Dims::row(x, b, n));
             let mut weights = Weights::<T>::new(self.pooling, [k, sources]);
             let (mut attention, mut shares) = (vec![T::ZERO; k], vec![T::ZERO; sources]);
             let (mut hidden, mut logits) = (vec![T::ZERO; width], vec![T::ZERO; k]);
@@ -300,7 +301,8 @@ impl RolloutContext {
         let Dims { steps, sources, width, interests: k, .. } = d;
         let outputs = [("context", steps * width), ("attention", steps * k), ("mix", k * sources)];
         par_blocks(outputs.map(|(name, each)| (a.out(name), each)), d.work(), |b, [context, attention, mix]| {
-            let [products, values] = [(products, steps * sources), (values, sources * width)].map(|(x, n)| Dims::row(x, b, n));
+            let [products, values] =
+                [(products, steps * sources), (values, sources * width)].map(|(x, n)| Dims::row(x, b, n));
             let mut weights = Weights::<T>::new(self.pooling, [k, sources]);
             let mut shares = vec![T::ZERO; sources];
             wide(
@@ -334,7 +336,8 @@ impl Op for RolloutContext {
     }
 
     fn operands(&self) -> Operands {
-        let inputs = Operands::new().f32("products", "b t s").f32("values", "b s w").f32("allowed", "b t k").u32("taken", "b t");
+        let inputs =
+            Operands::new().f32("products", "b t s").f32("values", "b s w").f32("allowed", "b t k").u32("taken", "b t");
         inputs.out_f32("context", "b t w").out_f32("attention", "b t k").out_f32("mix", "b k s")
     }
 
@@ -414,7 +417,8 @@ impl Op for RolloutContextBackward {
     }
 
     fn operands(&self) -> Operands {
-        let inputs = Operands::new().f32("values", "b s w").u32("taken", "b t").f32("alpha", "b t k").f32("dcontext", "b t w");
+        let inputs =
+            Operands::new().f32("values", "b s w").u32("taken", "b t").f32("alpha", "b t k").f32("dcontext", "b t w");
         inputs.out_f32("dproducts", "b t s").out_f32("dvalues", "b s w")
     }
 
@@ -439,9 +443,8 @@ pub fn examples(scale: Scale) -> Vec<Example> {
     let actions = Example::new("rollout", sizes.clone(), move |g, x| Ok(vec![g.push(Rollout { pooling }, x)]));
     let actions = actions.f32([b, t, s], UNIT).f32([b, s, w], UNIT).f32([b, t, w], UNIT).f32([w, k], UNIT);
     let actions = actions.f32([b, t, k], UNIT).f32([b, t, k], Fill::Ones);
-    let context = Example::new("rollout context", sizes, move |g, x| {
-        Ok(vec![g.try_push(RolloutContext { pooling }, x)?[0]])
-    });
+    let context =
+        Example::new("rollout context", sizes, move |g, x| Ok(vec![g.try_push(RolloutContext { pooling }, x)?[0]]));
     // Numbers from 1 on: some are no interest, and such a step moves nothing.
     let context = context.f32([b, t, s], UNIT).f32([b, s, w], UNIT).f32([b, t, k], Fill::Ones);
     let context = context.u32([b, t], Fill::Below(k as u32 + 1));

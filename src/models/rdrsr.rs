@@ -173,8 +173,8 @@ impl Rdrsr {
         let y = match &self.encoder {
             Some(encoder) => encoder.encode(&self.params, g, x, history.items, history.training),
             None => g.scope("events", || {
-                let [q, k, v] =
-                    ["query", "key", "value"].map(|part| self.linear(x, &format!("events.{part}"), false, Activation::None));
+                let [q, k, v] = ["query", "key", "value"]
+                    .map(|part| self.linear(x, &format!("events.{part}"), false, Activation::None));
                 let s = q.attention(k, v, history.items, 1, false, 0.0);
                 let inner = self.linear(s, "events.0", true, Activation::Relu);
                 self.linear(inner, "events.1", true, Activation::None)
@@ -215,8 +215,10 @@ impl Rdrsr {
         };
         // A user of number i, counted from 0, has the interests 0 to i; and with these it is of the number that has no next one.
         let with_those_before = |number: Var<'g>| number.matmul(ids(&|number, interest| interest <= number));
-        let last_of = |used: Var<'g>| used.matmul(ids(&|interest, number| interest == number))
-            - used.matmul(ids(&|interest, number| interest == number + 1));
+        let last_of = |used: Var<'g>| {
+            used.matmul(ids(&|interest, number| interest == number))
+                - used.matmul(ids(&|interest, number| interest == number + 1))
+        };
         let (number, used) = match self.settings.number {
             Number::Log2 => {
                 let used = used_by_length(history, k);
@@ -243,7 +245,12 @@ impl Rdrsr {
     }
 
     /// What is known before the roll-out, and the number of interests; `noise` as in [`Rdrsr::play`], none for the most probable number.
-    pub fn start<'g>(&self, g: &'g Graph, history: &History<'g>, noise: Option<Var<'g>>) -> (Start<'g>, Discriminated<'g>) {
+    pub fn start<'g>(
+        &self,
+        g: &'g Graph,
+        history: &History<'g>,
+        noise: Option<Var<'g>>,
+    ) -> (Start<'g>, Discriminated<'g>) {
         let (user, events) = (history.of_users(&self.params), self.events(g, history));
         let discriminated = g.scope("discriminator", || self.discriminate(user, events, history, noise));
         let Discriminated { used, state, .. } = discriminated;
@@ -251,7 +258,13 @@ impl Rdrsr {
     }
 
     /// A training batch; `number`, Gumbel noise of the number of interests \[B, k\], takes the place of what is drawn.
-    pub fn play<'g>(&self, g: &'g Graph, batch: &Batch<'g>, number: Option<Var<'g>>, actions: Actions<'g>) -> Played<'g> {
+    pub fn play<'g>(
+        &self,
+        g: &'g Graph,
+        batch: &Batch<'g>,
+        number: Option<Var<'g>>,
+        actions: Actions<'g>,
+    ) -> Played<'g> {
         let [b, k] = [batch.history.items.shape()[0], self.settings.interests];
         let drawn = || g.scope("number", || g.noise(Noise::Gumbel, [b, k]));
         let noise = self.settings.discriminates().then(|| number.unwrap_or_else(drawn));
@@ -472,7 +485,9 @@ impl Model for Rdrsr {
         let score = |ids: Var<'g>| {
             let items = table.gather(ids);
             match self.settings.ranking {
-                Ranking::Share | Ranking::Product => self.allocator().scores(&ranked, items, self.of_items(g).gather(ids)),
+                Ranking::Share | Ranking::Product => {
+                    self.allocator().scores(&ranked, items, self.of_items(g).gather(ids))
+                }
                 Ranking::Largest => repeated(ranked.interests, ranked.used).interest_scores(items),
             }
         };

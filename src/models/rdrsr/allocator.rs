@@ -152,7 +152,15 @@ impl Allocator<'_> {
     fn asked<'g>(&self, users: &Ranked<'g>, items: Var<'g>, own: Var<'g>) -> [Var<'g>; 7] {
         let g = items.graph();
         let products = products(users.interests, items);
-        [products, users.values, own, self.var(g, "1.weight").transpose(), self.var(g, "1.bias"), users.offset, users.used]
+        [
+            products,
+            users.values,
+            own,
+            self.var(g, "1.weight").transpose(),
+            self.var(g, "1.bias"),
+            users.offset,
+            users.used,
+        ]
     }
 }
 

@@ -44,7 +44,9 @@ impl FromStr for Number {
         let named = [Number::Printed, Number::Reinforced, Number::StraightThrough, Number::Log2];
         let found = named.into_iter().find(|number| number.to_string() == text);
         found.or_else(|| text.strip_prefix("fixed:").and_then(fixed)).ok_or_else(|| {
-            format!("found {text:?}; expected printed, reinforced, straight-through, log2, or fixed:N with N of at least 1")
+            format!(
+                "found {text:?}; expected printed, reinforced, straight-through, log2, or fixed:N with N of at least 1"
+            )
         })
     }
 }
