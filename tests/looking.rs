@@ -383,7 +383,7 @@ fn a_history_is_continued() {
     let args = [&with("Alien & Aliens")[..], &["--then=Heat[31m", "--svg=then.svg", "--png=then.png"]].concat();
     let coloured = bench.command(&args).env("CLICOLOR_FORCE", "1").output().unwrap();
     let coloured = String::from_utf8(coloured.stdout).unwrap();
-    for part in ["then 1: with one more event, of Alien & Aliens\n", "then 2: Heat[31m", "\u{1b}[34m1"] {
+    for part in ["then 1: with one more event, of Alien & Aliens\n", "then 2: Heat[31m", "\u{1b}[34m 1"] {
         assert!(coloured.contains(part), "no {part:?} in {coloured}");
     }
     let svg = fs::read_to_string(bench.path("then.svg")).unwrap();
