@@ -7,14 +7,14 @@
 //! | purpose router: softmax(W v / tau) over the channels, 0 below a least share | `gates`, `cut` |
 //! | a GRU for each channel, its update gate times the router's: h <- h + g z (n - h) | `states`, [`Var::weighted_gru`] |
 //! | the score of an item: v . sum_k g_k(v) h_k | `scores` |
-//! | -log sigmoid of the target, plus the sum over negatives of -log sigmoid of minus theirs | [`super::loss`], kind `gbce` with `loss.t=0` |
+//! | -log sigmoid of the target, plus the sum over negatives of -log sigmoid of minus theirs | [`super::loss`], kind `gbce` with `loss.t=0` and `loss.prior=false` |
 //!
 //! The text of the paper was not at hand. The equations are those of a public port, and these are readings: states start at 0 (there
 //! at random), positions of padding update nothing (there they do), and the gates of an item that is scored are cut as those of the
 //! history are; `model.candidates=whole` leaves them as they are, as the port does. What is cut has no gradient, and the other gates
-//! are not scaled up for it. `gbce` divides the loss by the number of negatives plus 1, which does not change Adam's updates, and
-//! adds its prior to the scores, which changes no ranking; `loss.prior=false` leaves it out, but then the model stays at popularity
-//! (docs/log.md). Start values: N(0, 2 / (rows + columns)) (Glorot), biases 0.
+//! are not scaled up for it. `gbce` divides the loss by the number of negatives plus 1, which does not change Adam's updates. As
+//! published the loss takes long to leave popularity: `loss.prior=true` adds a constant to the scores, which changes no ranking, and
+//! learns faster (docs/log.md). Start values: N(0, 2 / (rows + columns)) (Glorot), biases 0.
 
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{Candidates, History, Interests, LossKind, Model, Output, Weights};
@@ -75,7 +75,10 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "items routed to several recurrent networks, one for each purpose",
     paper: "Wang, Hu, Wang, Sheng, Orgun, Cao, \"Modeling multi-purpose sessions for next-item recommendations via mixture-channel purpose routing networks\" (IJCAI 2019)",
     loss: Some(LossKind::InBatch),
-    presets: &[Preset { name: "paper", settings: &["loss.kind=gbce", "loss.t=0", "train.negatives=99"] }],
+    presets: &[Preset {
+        name: "paper",
+        settings: &["loss.kind=gbce", "loss.t=0", "loss.prior=false", "train.negatives=99"],
+    }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };
