@@ -334,7 +334,7 @@ fn an_event_can_follow_a_history() {
     let mut log = interactions(&[vec![5, 6, 5], vec![6]]);
     (log.behaviour, log.behaviours) = (Some(vec![0, 0, 1, 0]), ["click", "buy"].map(String::from).to_vec());
     let data = Arc::new(Dataset::new(log, Ties::File, vec![]));
-    let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
+    let split = Arc::new(Split::new(&data, "ratio:80,10,10".parse::<SplitKind>().unwrap()).unwrap());
     let reads = Reads { behaviours: true, ..Reads::default() };
     let ends =
         [(0, 3), (0, 2), (1, 1)].map(|end| Until { then: Some(2), ..end.into() }).into_iter().chain([(1, 1).into()]);
