@@ -3,7 +3,7 @@
 //   mean_j(x) = user[j] x[0] + sum over the s that j has taken of weight[s] x[s]
 //   alpha_j = softmax_j(mean_j(products[t])),   context = sum_j alpha_j mean_j(values)
 //   action = the first largest of relu(context + own[t]) weights + noise[t];   event t, source t + 1, goes to it
-// products: [B, T, S], of each step's event with the sources; values: [B, S, W]; own: [B, T, W]; weight: [W, K]; noise, allowed,
+// products: [B, T, S], of each step's event with the sources; values: [B, S, W]; own: [B, T, W]; weight: [K, W]; noise, allowed,
 // attention: [B, T, K]; taken, actions: [B, T], K = no interest. S is T + 1 at most.
 // One workgroup a row. All workgroup memory: 4 (3 S + 4 K + W) bytes.
 //!import index
@@ -147,7 +147,7 @@ fn choose(me: Invocation) {
         for (var j = local; j < K; j += WG) {
             var logit = noise[at * K + j];
             for (var l = 0u; l < W; l++) {
-                logit += hidden[l] * weight[l * K + j];
+                logit += hidden[l] * weight[j * W + l];
             }
             of_interest[j] = logit;
         }

@@ -49,7 +49,7 @@ fn choose(c: Case, [b, t, s, k, w]: [usize; 5], pooling: Pooling, allowed: Recip
     c.fixed(normal([b, t, s]))
         .fixed(normal([b, s, w]))
         .fixed(normal([b, t, w]))
-        .fixed(normal([w, k]).scale(1.0 / (w as f64).sqrt()))
+        .fixed(normal([k, w]).scale(1.0 / (w as f64).sqrt()))
         .fixed(noise)
         .fixed(allowed)
         .op(move |g, x| g.push(Rollout { pooling }, x))
@@ -58,7 +58,7 @@ fn choose(c: Case, [b, t, s, k, w]: [usize; 5], pooling: Pooling, allowed: Recip
             let f: Vec<Vec<f64>> = x.iter().map(Tensor::to_f64).collect();
             let policy = |at: usize, context: &[f64]| {
                 let hidden: Vec<f64> = (0..w).map(|l| (context[l] + f[2][at * w + l]).max(0.0)).collect();
-                (0..k).map(|j| f[4][at * k + j] + (0..w).map(|l| hidden[l] * f[3][l * k + j]).sum::<f64>()).collect()
+                (0..k).map(|j| f[4][at * k + j] + (0..w).map(|l| hidden[l] * f[3][j * w + l]).sum::<f64>()).collect()
             };
             let rows = (0..b).flat_map(|row| {
                 let mut taken = vec![];

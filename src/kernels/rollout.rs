@@ -35,7 +35,7 @@ pub enum Pooling {
 /// The interest that takes the event of each step.
 ///
 /// Inputs: products of each step's event with the sources \[B, T, S\]; values, A times each source \[B, S, W\]; own \[B, T, W\]; weight
-/// \[W, K\]; noise \[B, T, K\], with the bias of the logits; allowed \[B, T, K\], 1 where an interest may take the event of a step and 0
+/// \[K, W\]; noise \[B, T, K\], with the bias of the logits; allowed \[B, T, K\], 1 where an interest may take the event of a step and 0
 /// where not: a factor of its share. S is T + 1 at most: the steps after the last source move nothing.
 /// Output: actions \[B, T\] u32, the first of the largest logits; K where no interest may take the event. No gradient.
 #[derive(Debug, Clone, Copy)]
@@ -239,9 +239,9 @@ impl Rollout {
                         for (s, &share) in shares.iter().enumerate().filter(|(_, share)| **share != T::ZERO) {
                             add_scaled(&mut hidden, share, Dims::row(values, s, width));
                         }
-                        logits.copy_from_slice(noise);
-                        for (&y, weight) in hidden.iter().zip(weight.chunks_exact(k)).filter(|(y, _)| **y > T::ZERO) {
-                            add_scaled(&mut logits, y, weight);
+                        hidden.iter_mut().for_each(|y| *y = if *y < T::ZERO { T::ZERO } else { *y });
+                        for ((logit, &noise), weight) in logits.iter_mut().zip(noise).zip(weight.chunks_exact(width)) {
+                            *logit = noise + dot(&hidden, weight);
                         }
                         let mut best = k;
                         for j in (0..k).filter(|&j| allowed[j] != T::ZERO) {
@@ -265,7 +265,7 @@ impl Op for Rollout {
 
     fn operands(&self) -> Operands {
         let operands = Operands::new().f32("products", "b t s").f32("values", "b s w").f32("own", "b t w");
-        operands.f32("weight", "w k").f32("noise", "b t k").f32("allowed", "b t k").out_u32("actions", "b t")
+        operands.f32("weight", "k w").f32("noise", "b t k").f32("allowed", "b t k").out_u32("actions", "b t")
     }
 
     fn infer(&self, x: &Inputs) -> Result<Outputs> {
@@ -441,7 +441,7 @@ pub fn examples(scale: Scale) -> Vec<Example> {
     let sizes = format!("{b}x{t}x{k}x{w}");
     let pooling = Pooling::Halving;
     let actions = Example::new("rollout", sizes.clone(), move |g, x| Ok(vec![g.push(Rollout { pooling }, x)]));
-    let actions = actions.f32([b, t, s], UNIT).f32([b, s, w], UNIT).f32([b, t, w], UNIT).f32([w, k], UNIT);
+    let actions = actions.f32([b, t, s], UNIT).f32([b, s, w], UNIT).f32([b, t, w], UNIT).f32([k, w], UNIT);
     let actions = actions.f32([b, t, k], UNIT).f32([b, t, k], Fill::Ones);
     let context =
         Example::new("rollout context", sizes, move |g, x| Ok(vec![g.try_push(RolloutContext { pooling }, x)?[0]]));

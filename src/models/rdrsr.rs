@@ -477,9 +477,13 @@ impl Model for Rdrsr {
     /// Rows \[R, d\] of training are scored by dot products, users by the interest that the policy chooses for each item.
     fn scores<'g>(&self, g: &'g Graph, rows: Var<'g>, candidates: Candidates<'g>) -> Var<'g> {
         let table = self.item_table(g);
-        if rows.shape().len() == 2 {
-            let classes = 1..table.shape()[0];
-            return Output { table, bias: None, classes, cosine: false }.scores(rows, candidates);
+        if let [r, d] = rows.shape()[..] {
+            let each = |ids: Var<'g>, n: usize| rows.reshape([r, 1, d]).matmul_t(table.gather(ids).reshape([r, n, d]));
+            return match candidates {
+                Candidates::Shared(ids) => rows.matmul_t(table.gather(ids)),
+                Candidates::Each(ids) => each(ids, 1).reshape([r]),
+                Candidates::Own(ids) | Candidates::Listed(ids) => each(ids, ids.shape()[1]).reshape(ids.shape()),
+            };
         }
         let ranked = Ranked::unpack(rows, self.settings.dim);
         let score = |ids: Var<'g>| {

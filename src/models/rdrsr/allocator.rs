@@ -115,7 +115,7 @@ impl Allocator<'_> {
             Actions::Drawn => g.scope("actions", || g.noise(Noise::Gumbel, [b, t, k])) + last_bias,
             Actions::By(noise) => noise + last_bias,
         };
-        let taken = g.push(Rollout { pooling }, &[products, values, own, last.transpose(), noise, allowed]);
+        let taken = g.push(Rollout { pooling }, &[products, values, own, last, noise, allowed]);
         let seen = g.try_push(RolloutContext { pooling }, &[products, values, allowed, taken]);
         let seen = seen.unwrap_or_else(|e| panic!("{e}"));
         let hidden = (seen[0] + own).relu();
