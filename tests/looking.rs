@@ -350,19 +350,19 @@ fn a_history_is_continued() {
         // What the program says of a file with these events.
         let longer = |item: &String| [own, &[format!("{user},{item},3,2000000000")]].concat();
         let all = [own.to_vec(), longer(&then[0]), longer(&then[1])].map(|lines| after(&bench, run, &lines));
+        // The events that are read, then the added ones, which only their own column has.
+        let read = (events - read..events).map(|at| (at, None, item(&own[at])));
+        let added = then.iter().enumerate().map(|(added, item)| (events, Some(added + 1), item.clone()));
         let mut expected: Vec<Vec<String>> = vec![];
-        for event in events - read..events + 2 {
-            let (number, added) = ((event + 1).min(events + 1), event.checked_sub(events));
-            let mut row = vec![number.to_string()];
-            row.extend((run == "numbered").then(|| number.ilog2().max(1).to_string()));
-            match added {
-                Some(added) => row.extend(["then".to_string(), format!("{}:", added + 1), then[added].clone()]),
-                None => row.push(item(&own[event])),
-            }
+        for (at, then, item) in read.chain(added) {
+            let mut row = vec![(at + 1).to_string()];
+            row.extend((run == "numbered").then(|| (at + 1).ilog2().max(1).to_string()));
+            row.extend(then.into_iter().flat_map(|column| ["then".to_string(), format!("{column}:")]));
+            row.push(item);
             for (column, (interests, _)) in all.iter().enumerate() {
                 let first = events + (column > 0) as usize - interests.len();
-                let read = added.map_or(event >= first, |added| column == added + 1);
-                row.extend(read.then(|| interests[number - 1 - first].to_string()));
+                let reads = then.map_or(at >= first, |own| own == column);
+                row.extend(reads.then(|| interests[at - first].to_string()));
             }
             expected.push(row);
         }

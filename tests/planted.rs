@@ -84,7 +84,8 @@ fn numbers_of_interests_are_compared_with_those_that_were_planted() {
     }
     let lists = ["found", "planted", "alive", "groups", "events"].map(list);
     let mut found: Vec<[usize; 5]> = (0..300).map(|user| [0, 1, 2, 3, 4].map(|number| lists[number][user])).collect();
-    (found.sort_unstable(), expected.sort_unstable());
+    found.sort_unstable();
+    expected.sort_unstable();
     assert!(found == expected && lists.iter().all(|list| list.len() == 300));
     assert!(printed.starts_with("interests of 300 users: 3 for "), "{printed}");
     let correlation = &both["number"]["model"]["planted"];
