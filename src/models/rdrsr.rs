@@ -151,7 +151,7 @@ impl Rdrsr {
         }
         Allocator { settings: &settings, params: &Params::new() }.declare(&mut params, glorot);
         if settings.baseline {
-            params.add(BASELINE, [1], Init::Constant(0.0));
+            params.add_apart(BASELINE, [1], Init::Constant(0.0));
         }
         let encoder = settings.residual.then_some(encoder);
         Ok(Rdrsr { settings, encoder, users: task.users, params })

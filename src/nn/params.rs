@@ -54,16 +54,23 @@ impl Params {
 
     /// Adds a parameter. Names are unique.
     pub fn add(&mut self, name: &str, shape: impl Into<Shape>, init: Init) {
-        assert!(self.find(name).is_err(), "two parameters are called {name}");
         let shape = shape.into();
-        let (buffer, offset) = if shape.elements() <= Params::SMALL {
-            let offset = self.dense;
-            self.dense = (offset + shape.elements()).next_multiple_of(Adam::BLOCK);
-            (Params::DENSE.to_string(), offset)
-        } else {
-            (name.to_string(), 0)
-        };
-        self.list.push(Param { name: name.into(), shape, init, buffer, offset });
+        if shape.elements() > Params::SMALL {
+            return self.add_apart(name, shape, init);
+        }
+        let offset = self.dense;
+        self.dense = (offset + shape.elements()).next_multiple_of(Adam::BLOCK);
+        self.push(name, shape, init, Params::DENSE, offset);
+    }
+
+    /// As [`Params::add`], in a buffer of its own whatever its size: for what is not trained and written by the model itself.
+    pub fn add_apart(&mut self, name: &str, shape: impl Into<Shape>, init: Init) {
+        self.push(name, shape.into(), init, name, 0);
+    }
+
+    fn push(&mut self, name: &str, shape: Shape, init: Init, buffer: &str, offset: usize) {
+        assert!(self.find(name).is_err(), "two parameters are called {name}");
+        self.list.push(Param { name: name.into(), shape, init, buffer: buffer.into(), offset });
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Param> {
