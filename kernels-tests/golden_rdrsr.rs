@@ -374,7 +374,8 @@ pub fn enumerated(f: &Fixture, device: &Device) -> Result<(), Failed> {
             for (row, got) in runner.read(name)?.to_f64().into_iter().enumerate().filter(|(row, _)| counted[*row] > 0.0)
             {
                 let want = theirs[row * sequences + s];
-                if !((got - want).abs() <= 1e-5 + 1e-4 * want.abs()) {
+                let close = (got - want).abs() <= 1e-5 + 1e-4 * want.abs();
+                if !close {
                     return Err(format!("{name} of row {row}, sequence {s}: got {got}, want {want}").into());
                 }
             }

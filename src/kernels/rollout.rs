@@ -165,7 +165,7 @@ impl Dims {
     }
 
     /// Of one row's entries in a list with `each` of them.
-    fn row<'a, T>(x: &'a [T], row: usize, each: usize) -> &'a [T] {
+    fn row<T>(x: &[T], row: usize, each: usize) -> &[T] {
         &x[row * each..][..each]
     }
 }
