@@ -59,16 +59,16 @@ fn large_catalogues_hold_what_the_plan_foretold() {
     rankings_hold_what_was_foretold();
 }
 
-/// Full rankings of 512 users by 1 and 4 interests: more interests take no more memory but that of the users.
+/// Full rankings of 512 users: by 1 and 4 interests, where more take no more memory but that of the users, and by a policy.
 fn rankings_hold_what_was_foretold() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data.csv");
     let line = |event: usize| format!("{},{},{event}\n", event / 16, event * 7 % 8000);
     let events: String = (0..512 * 16).map(line).collect();
     std::fs::write(&path, format!("user,item,time\n{events}")).unwrap();
-    let plans = [1, 4].map(|interests| {
+    let plans = [("comirec", 1), ("comirec", 4), ("rdrsr", 4)].map(|(model, interests)| {
         let settings = [format!("data.path={}", path.display()), format!("model.interests={interests}")];
-        let config = Config::of("comirec").unwrap().with_setting("device=cpu");
+        let config = Config::of(model).unwrap().with_setting("device=cpu");
         let config = settings.iter().fold(config, |config, setting| config?.with_setting(setting)).unwrap();
         let session = Session::open(config).unwrap();
         let before = held();
@@ -80,7 +80,7 @@ fn rankings_hold_what_was_foretold() {
         let options = Options { threads: rayon::current_num_threads(), ..Options::default() };
         let plans = session.ranking_plans(Part::Test, options).unwrap();
         let foretold = Plan::peak_of(&plans);
-        println!("ranking by {interests} interests: {held} bytes held, {foretold} foretold");
+        println!("ranking by {interests} interests of {model}: {held} bytes held, {foretold} foretold");
         assert!((held as f64 / foretold as f64 - 1.0).abs() < 0.1, "{held} bytes held, {foretold} foretold");
         plans
     });
