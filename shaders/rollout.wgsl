@@ -83,8 +83,13 @@ fn share(at: u32, j: u32, most: f32) -> f32 {
     return exp(of_interest[j] - most) * factor;
 }
 
-// alpha_of = softmax(of_interest) among the interests that are allowed, after a barrier; zeros where none is.
-fn attend(at: u32, local: u32) {
+// alpha_of = the softmax of the interests' means of products at step t, number `at` of all; zeros where none is allowed. All
+// invocations have it.
+fn attend(at: u32, t: u32, local: u32) {
+    for (var j = local; j < K; j += WG) {
+        of_interest[j] = mean_of_products(j, t, at * S);
+    }
+    workgroupBarrier();
     for (var j = local; j < K; j += WG) {
         var most = minus_infinity();
         for (var i = 0u; i < K; i++) {
@@ -100,6 +105,7 @@ fn attend(at: u32, local: u32) {
         }
         alpha_of[j] = share(at, j, most) / total;
     }
+    workgroupBarrier();
 }
 
 // The weight of source 0 in the context.
@@ -134,12 +140,7 @@ fn choose(me: Invocation) {
     workgroupBarrier();
     for (var t = 0u; t < p.t; t++) {
         let at = b * p.t + t;
-        for (var j = local; j < K; j += WG) {
-            of_interest[j] = mean_of_products(j, t, at * S);
-        }
-        workgroupBarrier();
-        attend(at, local);
-        workgroupBarrier();
+        attend(at, t, local);
         for (var l = local; l < W; l += WG) {
             hidden[l] = relu(context_at(b, t, l) + own[at * W + l]);
         }
@@ -185,12 +186,7 @@ fn context_of(me: Invocation) {
     workgroupBarrier();
     for (var t = 0u; t < p.t; t++) {
         let at = b * p.t + t;
-        for (var j = local; j < K; j += WG) {
-            of_interest[j] = mean_of_products(j, t, at * S);
-        }
-        workgroupBarrier();
-        attend(at, local);
-        workgroupBarrier();
+        attend(at, t, local);
         for (var j = local; j < K; j += WG) {
             attention[at * K + j] = alpha_of[j];
         }
