@@ -8,7 +8,7 @@ use wgrec::device::{Device, RunOptions, Runner, Store};
 use wgrec::graph::plan::Options;
 use wgrec::graph::{Graph, Step, Var};
 use wgrec::models::rdrsr::allocator::{Actions, Episode, Start};
-use wgrec::models::rdrsr::{Played, Ranking, Rdrsr, Settings};
+use wgrec::models::rdrsr::{Number, Played, Ranking, Rdrsr, Settings};
 use wgrec::models::{Batch, Candidates, History, Inputs, Loss, LossKind, Model, Task};
 use wgrec::tensor::{Spec, Tensor};
 
@@ -55,18 +55,24 @@ struct Given<'g> {
 }
 
 impl<'a> Subject<'a> {
-    fn new(f: &'a Fixture, device: &'a Device, ids: &'static str, ranking: Ranking) -> Result<Subject<'a>, Failed> {
+    fn new(
+        f: &'a Fixture,
+        device: &'a Device,
+        ids: &'static str,
+        change: impl Fn(&mut Settings),
+    ) -> Result<Subject<'a>, Failed> {
         let ([items, dim], [users, _], [interests, _]) = (f.dims("p.item")?, f.dims("p.user")?, f.dims("p.wk")?);
         let ([policy_dim, _], [_, max_len]) = (f.dims("p.wp2")?, f.dims(ids)?);
         let one = |name: &str| f.get(name).map(|t| t.to_f64()[0]);
         let temperature = one("in.temp")?;
-        let mut settings = Settings { dim, interests, policy_dim, temperature, ranking, ..Settings::default() };
+        let mut settings = Settings { dim, interests, policy_dim, temperature, ..Settings::default() };
         if f.has("in.lam_o") {
             settings.orthogonality = one("in.lam_o")?;
         }
         if f.has("in.beta") {
             settings.policy_weight = one("in.beta")?;
         }
+        change(&mut settings);
         let model = Rdrsr::new(settings, &Task { users, items: items - 1, max_len, ..Task::default() })?;
         let mut store = device.store(&model.params().states())?;
         for (theirs, ours, transposed) in NAMES {
@@ -236,11 +242,74 @@ pub fn played(f: &Fixture, device: &Device) -> Result<(), Failed> {
     for &ids in windows {
         for fused in [true, false] {
             let form = if fused { "fused" } else { "unrolled" };
-            play(&Subject::new(f, device, ids, Ranking::Share)?, fused)
+            play(&Subject::new(f, device, ids, |_| {})?, fused)
                 .map_err(|e| format!("{ids}, {form}: {}", e.message().unwrap_or("failed")))?;
         }
     }
-    Ok(())
+    reinforced(f, device)?;
+    straight_through(f, device)
+}
+
+/// A model of other settings on the file's batch, with its noise and actions; what `results` asks of it.
+fn other(
+    f: &Fixture,
+    device: &Device,
+    change: impl Fn(&mut Settings),
+    results: impl for<'g> Fn(&Subject, &'g Graph, &Played<'g>, &Batch<'g>) -> Result<Vec<Var<'g>>, Failed>,
+) -> Result<Vec<Vec<f64>>, Failed> {
+    let (subject, g) = (Subject::new(f, device, "in.ids", change)?, Graph::new());
+    let Given { batch, number } = subject.given(&g)?;
+    let [b, k] = f.dims("out.f")?;
+    let noise = g.constant(forced(f, &f.get("in.actions")?.to_f64(), [b, subject.max_len, k])?);
+    let played = subject.model.play(&g, &batch, number, Actions::By(noise));
+    let results = results(&subject, &g, &played, &batch)?;
+    let results: Vec<_> = results.into_iter().enumerate().map(|(i, var)| (i.to_string(), var)).collect();
+    let mut runner = subject.compile(&g, &results)?;
+    runner.run()?;
+    results.iter().map(|(name, _)| Ok(runner.read(name)?.to_f64())).collect()
+}
+
+fn close(what: &str, got: f64, want: f64) -> Result<(), Failed> {
+    let close = (got - want).abs() <= 1e-5 + 1e-4 * want.abs();
+    if close { Ok(()) } else { Err(format!("{what}: got {got}, want {want}").into()) }
+}
+
+/// The number's own reward is added to equation 22, and all rewards are scaled.
+fn reinforced(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let change = |settings: &mut Settings| (settings.number, settings.reward_scale) = (Number::Reinforced, 3.0);
+    let got = other(f, device, change, |subject, g, played, batch| {
+        Ok(vec![subject.model.terms(g, played, batch.weight)[0]])
+    })?;
+    let [logp, r, share, h] = ["out.logp", "out.R", "out.R_c", "out.h"].map(|name| f.get(name).map(|t| t.to_f64()));
+    let ([logp, r, share, h], [b, k], probabilities) =
+        ([logp?, r?, share?, h?], f.dims::<2>("out.f")?, f.get("out.f")?.to_f64());
+    let mean = share.iter().sum::<f64>() / b as f64;
+    let gain =
+        |row: usize| logp[row] * r[row] + probabilities[row * k + h[row] as usize - 1].ln() * (share[row] - mean);
+    close("the reinforced loss", got[0][0], -3.0 * (0..b).map(gain).sum::<f64>() / b as f64)
+}
+
+/// The policy sees the number that was drawn, with the gradient of the Gumbel softmax.
+fn straight_through(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let of = |number: Number| {
+        other(
+            f,
+            device,
+            |settings| settings.number = number,
+            |subject, g, played, _| {
+                let (state, by) =
+                    (played.discriminated.state, subject.model.params().var(g, "discriminator.number.weight"));
+                let weighted = (0..state.shape().elements()).map(|i| (i as f32).sin()).collect();
+                let loss = (state * g.constant(Tensor::f32(state.shape(), weighted))).sum_all();
+                let gradient = g.gradients(loss, &[by])?.swap_remove(0).dense(by);
+                Ok(vec![state, played.discriminated.number, gradient])
+            },
+        )
+    };
+    let (soft, hard) = (of(Number::Printed)?, of(Number::StraightThrough)?);
+    hard[0].iter().zip(&hard[1]).try_for_each(|(&state, &number)| close("the state", state, number))?;
+    soft[2].iter().zip(&hard[2]).try_for_each(|(&soft, &hard)| close("the gradient", hard, soft))?;
+    if soft[0] == hard[0] { Err("the state is the soft one".into()) } else { Ok(()) }
 }
 
 fn play(subject: &Subject, fused: bool) -> Result<(), Failed> {
@@ -298,7 +367,7 @@ pub fn ranked(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let rankings =
         [(Ranking::Share, "score_eq13"), (Ranking::Product, "score_raw"), (Ranking::Largest, "score_largest")];
     for (ranking, score) in rankings {
-        let subject = Subject::new(f, device, "in.ids", ranking)?;
+        let subject = Subject::new(f, device, "in.ids", |settings| settings.ranking = ranking)?;
         let (model, g) = (&subject.model, Graph::new());
         let Given { batch, .. } = subject.given(&g)?;
         let ([b, m], [n, _]) = (f.dims::<2>("in.ids")?, f.dims::<2>("p.item")?);
@@ -342,7 +411,7 @@ pub fn ranked(f: &Fixture, device: &Device) -> Result<(), Failed> {
 /// The gradient of the expected reward: summed over all sequences of actions it is the file's; of sequences that the model draws, it is
 /// that on average, with the file's squared error over the number of draws.
 pub fn enumerated(f: &Fixture, device: &Device) -> Result<(), Failed> {
-    let subject = Subject::new(f, device, "in.ids", Ranking::Share)?;
+    let subject = Subject::new(f, device, "in.ids", |_| {})?;
     let [b, sequences, steps] = f.dims("in.actions")?;
     let ([_, k], m, actions) = (f.dims::<2>("out.f")?, steps - 1, f.get("in.actions")?.to_f64());
 

@@ -23,7 +23,7 @@ var<workgroup> user_weight: array<f32, K>;
 var<workgroup> event_weight: array<f32, S>;
 var<workgroup> taken_by: array<u32, S>;
 var<workgroup> count: array<u32, K>;
-// Of the step in hand.
+// For the current step.
 var<workgroup> of_interest: array<f32, K>;
 var<workgroup> alpha_of: array<f32, K>;
 var<workgroup> hidden: array<f32, W>;

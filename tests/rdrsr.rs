@@ -69,7 +69,11 @@ fn a_running_baseline_is_kept_and_resumed_to_the_same_bits() {
     bench.train("rdrsr", "later", &[&steps("--set=train.max_steps=30")[..], &["--resume"]].concat());
     let [whole, later] = ["whole", "later"].map(|run| parameters(&bench, run));
     assert_eq!(whole, later);
-    assert!(whole["reward.mean"].iter().any(|&byte| byte != 0));
+    // The first batch leaves a hundredth of its mean.
+    bench.train("rdrsr", "first", &[&steps("--set=train.max_steps=1")[..], &["--set=log.every=1"]].concat());
+    let mean = f32::from_le_bytes(parameters(&bench, "first")["reward.mean"][..4].try_into().unwrap()) as f64;
+    let reward = bench.lines("first")[0]["reported"]["reward"].as_f64().unwrap();
+    assert!(reward != 0.0 && (mean - 0.01 * reward).abs() < 1e-6 * reward.abs(), "{mean} {reward}");
 }
 
 #[test]
@@ -85,6 +89,34 @@ fn rankings_of_one_run_differ_and_are_the_same_twice() {
     assert!(all[0] != all[1] && all[1] != all[2], "{all:?}");
 }
 
+/// The source of a recommendation is the interest that the policy chooses, also where its product is negative.
+#[test]
+fn a_recommendation_comes_from_the_interest_that_the_policy_chooses() {
+    let bench = Bench::new();
+    bench.train("rdrsr", "run", &["--set=model.number=fixed:2", "--set=model.ranking=product"]);
+    let shown = bench.ok(&["inspect", "--run=run", "--user=u3", "-k=30"]);
+    let best = shown.lines().skip_while(|line| !line.starts_with(" rank")).skip(1);
+    let parts: Vec<[f64; 2]> = best
+        .map(|line| {
+            let cells: Vec<&str> = line.split_whitespace().collect();
+            [cells[2].parse().unwrap(), cells[3].parse().unwrap()]
+        })
+        .collect();
+    assert_eq!(parts.len(), 30, "{shown}");
+    assert!(parts.iter().any(|[score, _]| *score < 0.0), "{shown}");
+    assert!(parts.iter().all(|[score, part]| (score - part).abs() < 1e-3), "{shown}");
+}
+
+#[test]
+fn a_reward_that_is_not_finite_is_named() {
+    let bench = Bench::new();
+    let broken = ["--set=model.orthogonality=1e38", "--set=model.reward_scale=1e6", "--set=log.every=1"];
+    let output = bench.run(&small("rdrsr", "run", &broken));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("not finite") && error.contains("reward"), "{error}");
+}
+
 #[test]
 fn wrong_settings_are_named() {
     let bench = Bench::new();
@@ -94,12 +126,13 @@ fn wrong_settings_are_named() {
         ("model.number=fixed:0", "model.number: found \"fixed:0\"; expected printed, reinforced"),
         ("model.number=many", "model.number: found \"many\"; expected printed, reinforced"),
         ("model.temperature=0", "model.temperature: found 0; expected a number of at least 0.0001"),
-        ("train.negatives=40", "train.negatives: found 40; expected fewer than the 40 items"),
+        ("train.negatives=40,loss.kind=bpr", "train.negatives: found 40; expected fewer than the 40 items"),
         ("loss.kind=softmax", "loss.kind: found softmax; expected another"),
         ("model.cosine=true", "model.cosine: found true; expected false"),
     ] {
-        let setting = format!("--set={setting}");
-        let error = bench.refuses(&small("rdrsr", "never", &[&setting]));
+        let settings: Vec<String> = setting.split(',').map(|setting| format!("--set={setting}")).collect();
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let error = bench.refuses(&small("rdrsr", "never", &settings));
         assert!(error.contains(wanted), "{error}");
         assert!(!bench.path("never").exists());
     }

@@ -1,4 +1,4 @@
-"""RDRSR's roll-out and its whole training step in PyTorch, eager, beside wgrec's, in turns in one run.
+"""RDRSR's roll-out and its whole training step in PyTorch, eager, next to wgrec's, in turns in one run.
 
     pip install 'torch<2.6' 'numpy<2'
     cargo build --release && python benches/peers/rdrsr.py --data PATH/ml-100k [--batch 512] [--rounds 3] [--threads 1]

@@ -115,7 +115,9 @@ pub fn run(args: Args) -> Result<()> {
         _ => "",
     };
     let _ = writeln!(text, "{:<8} {about}{apart}", "data");
-    let _ = writeln!(text, "{:<8} {} of {}, epoch {}", "model", session.model.name(), args.run.display(), best.epoch);
+    let with: String = args.set.iter().map(|setting| format!(", {setting}")).collect();
+    let (name, run, epoch) = (session.model.name(), args.run.display(), best.epoch);
+    let _ = writeln!(text, "{:<8} {name} of {run}, epoch {epoch}{with}", "model");
     let mut evaluator = session.evaluator(&store, ask)?;
     let ranked = evaluator.run()?;
     if let Some(path) = &args.per_user {

@@ -153,7 +153,7 @@ struct Dims {
 }
 
 impl Dims {
-    /// Of values \[B, S, W\] and what interests have at each step, \[B, T, K\].
+    /// From values \[B, S, W\] and what interests have at each step, \[B, T, K\].
     fn of(values: &Shape, interests: &Shape) -> Dims {
         let [batch, sources, width] = [0, 1, 2].map(|axis| values[axis]);
         Dims { batch, steps: interests[1], sources, width, interests: interests[2] }
@@ -164,7 +164,7 @@ impl Dims {
         self.steps * (self.sources + self.interests) * (self.width + self.interests)
     }
 
-    /// Of one row's entries in a list with `each` of them.
+    /// The entries of one row, `each` of them.
     fn row<T>(x: &[T], row: usize, each: usize) -> &[T] {
         &x[row * each..][..each]
     }
@@ -199,14 +199,18 @@ fn launch(entry: &'static str, d: &Dims, pooling: Pooling, caps: &Caps) -> Resul
     }
     let size = group_size(width.max(sources), caps);
     let [by_source, by_interest, by_column] = [sources, interests, width].map(|n| n.div_ceil(size));
-    let of_interest = 2 * turns_of(sources, 0) + turns_of(width, 0) + 3 * turns_of(interests, 0);
-    let of_column = 2 * turns_of(sources, 0) + turns_of(interests, 0);
-    let of_source = turns_of(interests, 0) + turns_of(width, 0);
-    let step =
-        4 * turns_of(by_interest, of_interest) + turns_of(by_column, of_column) + 4 * turns_of(by_source, of_source);
-    let turns = turns_of(steps, step)
-        + turns_of(by_column, turns_of(sources, 0))
-        + 2 * turns_of(by_source, turns_of(interests, 0));
+    let [of_sources, of_interests, of_columns] = [sources, interests, width].map(|n| turns_of(n, 0));
+    // What an entry point does in a step is among these, once each.
+    let step = turns_of(by_interest, of_sources)
+        + turns_of(by_interest, 2 * of_interests)
+        + turns_of(by_interest, of_columns)
+        + turns_of(by_column, of_interests + of_sources)
+        + turns_of(by_source, of_columns)
+        + turns_of(by_source, of_interests)
+        + turns_of(by_source, 0)
+        + of_interests;
+    let before = turns_of(by_interest, 0) + turns_of(by_source, 0) + turns_of(by_column, of_sources);
+    let turns = before + turns_of(steps, step) + turns_of(by_source, of_interests);
     let constants =
         [("S", sources), ("K", interests), ("W", width), ("RUNNING", (pooling == Pooling::Running) as usize)];
     let launch = Launch::of("rollout", entry).params(Params { batch: batch as u32, t: steps as u32 }).turns(turns);

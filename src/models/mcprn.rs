@@ -12,7 +12,7 @@
 //! The text of the paper was not at hand. The equations are those of a public port, and these are readings: states start at 0 (there
 //! at random), positions of padding update nothing (there they do), and the gates of an item that is scored are cut as those of the
 //! history are; `model.candidates=whole` leaves them as they are, as the port does. What is cut has no gradient, and the other gates
-//! are not scaled up for it. `gbce` divides the loss by the number of negatives plus 1, which does not change Adam's updates. As
+//! are not scaled up for it. `gbce` divides the loss by the number of negatives plus 1, which does not change Adam's updates (without weight decay or clipping). As
 //! published the loss takes long to leave popularity: `loss.prior=true` adds a constant to the scores, which changes no ranking, and
 //! learns faster (docs/log.md). Start values: N(0, 2 / (rows + columns)) (Glorot), biases 0.
 

@@ -13,12 +13,12 @@
 //!
 //! Nothing is released. Left open by the paper, or unclear there:
 //! - f is a softmax: equation 6 takes the logarithm of probabilities. An event has one weight a_i; the bias of equation 4, the same
-//!   for all events, cancels in the softmax and is left out. So does the user's part where `model.pool` is linear, as printed.
+//!   for all events, cancels in the softmax and is left out. The user's part cancels too where `model.pool` is linear, as printed.
 //! - W^0 has 2 d + k rows, since z is concatenated. Nothing stands between it and W_p1: their product is taken once.
 //! - Equation 9 is one softmax over the whole expression, of the first h of k logits.
 //! - The average pooling of equation 10 is (p + F) / 2; `model.pooling=running` is the mean of all that the interest has taken.
 //! - Equation 14 has the target in the numerator; o counts the negatives beside it. With one interest advantage and orthogonality are 0.
-//! - Padding is masked in attention, pooling and roll-out. Target and candidates are asked with their embeddings as they are.
+//! - Padding is masked in attention, pooling and roll-out. The policy sees the raw embeddings of target and candidates.
 //! - Ranking draws nothing: the number is the most probable one, and so is every action.
 //! - Batches of one user's samples: `train.order=users`.
 //!
@@ -45,7 +45,7 @@ use allocator::{Actions, Allocator, Episode, Ranked, Start, products};
 /// The parameter that holds the running mean of the rewards.
 const BASELINE: &str = "reward.mean";
 
-/// How much of the running mean of the rewards is kept at a step.
+/// How much of the running mean of the rewards a batch leaves.
 const DECAY: f64 = 0.99;
 
 impl spec::Settings for Settings {
@@ -71,7 +71,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     name: "rdrsr",
     title: "a number of interests that differs from user to user, by Gumbel softmax and policy gradient",
     paper: "Shao, Chen, Zhao, Xia, Yin, \"Gumble softmax for user behavior modeling\" (arXiv 2021)",
-    loss: Some(LossKind::SampledSoftmax),
+    loss: Some(LossKind::InBatch),
     presets: &[Preset {
         name: "paper",
         settings: &["loss.kind=sampled-softmax", "train.negatives=99", "train.order=users"],
@@ -213,7 +213,7 @@ impl Rdrsr {
             let value = |i: usize| f(i / k, i % k) as u32 as f32;
             g.constant(Tensor::f32([k, k], (0..k * k).map(value).collect()))
         };
-        // A user of number i, counted from 0, has the interests 0 to i; and with these it is of the number that has no next one.
+        // Both count from 0: a user of number i has the interests 0 to i, and the last interest that a user has is the number.
         let with_those_before = |number: Var<'g>| number.matmul(ids(&|number, interest| interest <= number));
         let last_of = |used: Var<'g>| {
             used.matmul(ids(&|interest, number| interest == number))
@@ -303,7 +303,7 @@ impl Rdrsr {
         let ids = batch.negative.unwrap_or(batch.positive);
         let negative = products(interests, self.item_table(g).gather(ids));
         let n = negative.shape()[2];
-        // Of a list for all rows, neither a row's own target is a negative nor id 0.
+        // In a list for all rows, a row's own target and id 0 are not negatives.
         let kept = (ids.shape().len() == 1).then(|| {
             let (ids, own) = (ids.reshape([1, n]), batch.positive.reshape([b, 1]));
             let kept = ids.nonzero() - own.equal(ids) * ids.nonzero();
@@ -315,8 +315,8 @@ impl Rdrsr {
         let chosen = (shares * chosen).sum(1);
         let mean = (shares * used).sum(1) / count;
         // Interests that a user does not have are 0.
-        let gram = interests.matmul_t(interests).abs();
-        let all = gram.sum(2).sum(1) - interests.square().sum(2).sum(1);
+        let apart = (0..k * k).map(|i| (i / k != i % k) as u32 as f32).collect();
+        let all = (interests.matmul_t(interests).abs() * g.constant(Tensor::f32([1, k, k], apart))).sum(2).sum(1);
         let pairs = (count * (count - g.scalar(1.0))).max(g.scalar(1.0));
         let orthogonal = -(all / pairs);
         let total = chosen - mean + orthogonal.scale(self.settings.orthogonality);
@@ -402,7 +402,7 @@ impl Rdrsr {
     }
 
     /// Users after the most probable episode.
-    fn ranked<'g>(&self, g: &'g Graph, history: &History<'g>) -> (Ranked<'g>, Episode<'g>, Var<'g>) {
+    fn ranked<'g>(&self, g: &'g Graph, history: &History<'g>) -> (Ranked<'g>, Episode<'g>) {
         let (start, _) = self.start(g, history, None);
         let episode = g.scope("allocator", || self.allocator().episode(&start, None, Actions::Greedy));
         let offset = match self.settings.ranking {
@@ -410,7 +410,7 @@ impl Rdrsr {
             Ranking::Product | Ranking::Largest => start.used.scale(0.0),
         };
         let ranked = Ranked { interests: episode.interests, values: episode.values, offset, used: start.used };
-        (ranked, episode, start.events)
+        (ranked, episode)
     }
 
     /// What each item gives to the policy, \[items + 1, d_i\].
@@ -435,7 +435,7 @@ impl Model for Rdrsr {
     /// Products of interests with items are made for all interests.
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
         let Settings { interests, dim, policy_dim, .. } = self.settings;
-        let what = "train.batch x model.interests x the larger of model.dim and model.policy_dim x data.max_len";
+        let what = "train.batch x model.interests x the larger of model.dim and model.policy_dim x (data.max_len + 1)";
         Some((what, vec![batch, interests, dim.max(policy_dim), window + 1]))
     }
 
@@ -457,7 +457,7 @@ impl Model for Rdrsr {
     }
 
     fn shown<'g>(&self, g: &'g Graph, history: &History<'g>) -> Option<Interests<'g>> {
-        let (Ranked { interests, used, .. }, episode, _) = self.ranked(g, history);
+        let (Ranked { interests, used, .. }, episode) = self.ranked(g, history);
         let weights = if self.settings.ranking == Ranking::Largest { Weights::Best } else { Weights::ByItem };
         let own = Interests { weights, attention: Some(episode.actions), ..Interests::best(interests, interests) };
         Some(Interests { used: Some(used), ..own })

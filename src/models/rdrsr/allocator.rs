@@ -194,7 +194,7 @@ impl<'g> Ranked<'g> {
         self.interests.graph().concat(2, &parts)
     }
 
-    /// Of what [`Ranked::pack`] has made, for interests of width `d`.
+    /// Takes apart what [`Ranked::pack`] has made, for interests of width `d`.
     pub fn unpack(packed: Var<'g>, d: usize) -> Ranked<'g> {
         let [b, k, all] = [0, 1, 2].map(|axis| packed.shape()[axis]);
         let column = |at: usize| packed.slice(2, at, 1).reshape([b, k]);

@@ -123,16 +123,16 @@ pub struct Settings {
     /// Weight of the orthogonality of the interests in the reward, lambda_o.
     #[schemars(range(min = 0))]
     pub orthogonality: f64,
-    /// Weight of the policy gradient in the loss, beta; 0: policy and discriminator stay as they start.
+    /// Weight of the policy gradient in the loss, beta. With 0, and no weight of the entropy, policy and discriminator stay as they start.
     #[schemars(range(min = 0))]
     pub policy_weight: f64,
-    /// Weight of the entropy of the policy, which is made large.
+    /// Weight of an entropy bonus for the policy.
     #[schemars(range(min = 0))]
     pub entropy_weight: f64,
     /// Rewards are multiplied by it.
     #[schemars(range(min = 1e-6, max = 1e6))]
     pub reward_scale: f64,
-    /// Subtract a running mean of the rewards (decay .99) from them.
+    /// Subtract a running mean of the rewards (decay .99 a batch) from them.
     pub baseline: bool,
     /// What items are ranked by.
     pub ranking: Ranking,

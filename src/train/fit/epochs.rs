@@ -1,6 +1,7 @@
 //! The epochs of a training: steps, validation, early stopping, checkpoints.
 
 use super::{FitOptions, describe_plan, per_second};
+use crate::config::Precision;
 use crate::data::{Part, TrainBatches};
 use crate::device::{Store, Timing};
 use crate::error::{Error, Result};
@@ -231,7 +232,15 @@ impl<'a> Fit<'a> {
 
     /// Adds what is reported of the last batch, which has `samples`, to the epoch's means.
     fn read_reported(&mut self, samples: usize) -> Result<()> {
-        for (name, x) in self.step.reported()?.into_iter().filter(|(_, x)| x.is_finite()) {
+        for (name, x) in self.step.reported()? {
+            if !x.is_finite() {
+                // A scaled loss may overflow in an update that is left out for it.
+                if self.session.config.precision == Precision::F16 {
+                    continue;
+                }
+                let problem = format!("step {}: {name} is not finite", HumanCount(self.state.step));
+                return Err(self.diverged(None, Error::NotFinite(problem)));
+            }
             let (sum, all) = self.state.reported.entry(name).or_default();
             (*sum, *all) = (*sum + x * samples as f64, *all + samples as u64);
         }
@@ -245,7 +254,16 @@ impl<'a> Fit<'a> {
 
     /// The last batch's loss, if all since the training began were finite. NaN where an update in f16 was left out for it.
     fn read_loss(&mut self) -> Result<f64> {
-        let loss = self.step.loss().map_err(|e| self.diverged(None, e))?;
+        let loss = match self.step.loss() {
+            Ok(loss) => loss,
+            Err(Error::NotFinite(problem)) => {
+                let broken = self.step.reported()?.into_iter().filter(|(_, x)| !x.is_finite()).map(|(name, _)| name);
+                let broken = broken.collect::<Vec<_>>().join(", ");
+                let of_these = if broken.is_empty() { broken } else { format!(" (nor, of the last batch: {broken})") };
+                return Err(self.diverged(None, Error::NotFinite(problem + &of_these)));
+            }
+            Err(e) => return Err(e),
+        };
         self.session.optimiser().check_scale(&self.store)?;
         Ok(loss)
     }

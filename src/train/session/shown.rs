@@ -70,9 +70,12 @@ impl Interest {
 
 impl Shown {
     /// The interest, counted from 0, that the score of item `number` of those that were asked for comes from, given as its vector:
-    /// the one that adds most to it, or the best.
+    /// the one that adds most to it, or the best. An interest that has no weight in the score of the item is not its source.
     pub fn source(&self, number: usize, item: &[f32]) -> usize {
-        strongest(self.interests.iter().map(|interest| interest.part(number, item)))
+        let without =
+            |interest: &Interest| matches!(&interest.weight, Weight::ByItem(weights) if weights[number] == 0.0);
+        let part = |interest| if without(interest) { f32::NEG_INFINITY } else { interest.part(number, item) };
+        strongest(self.interests.iter().map(part))
     }
 
     /// The interest, counted from 0, that item `at` of the window contributes most to; of a model without attention the one
