@@ -17,7 +17,8 @@
 //! - W^0 has 2 d + k rows, since z is concatenated. Nothing stands between it and W_p1: their product is taken once.
 //! - Equation 9 is one softmax over the whole expression, of the first h of k logits.
 //! - The average pooling of equation 10 is (p + F) / 2; `model.pooling=running` is the mean of all that the interest has taken.
-//! - Equation 14 has the target in the numerator; o counts the negatives beside it. With one interest advantage and orthogonality are 0.
+//! - Equation 14 has the target in the numerator; o counts the negatives alone. With one interest advantage and
+//!   orthogonality are 0.
 //! - Padding is masked in attention, pooling and roll-out. The policy sees the raw embeddings of target and candidates.
 //! - Ranking draws nothing: the number is the most probable one, and so is every action.
 //! - Batches of one user's samples: `train.order=users`.
