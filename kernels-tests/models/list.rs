@@ -4,7 +4,7 @@ use wgrec::kernels::rollout::Pooling;
 use wgrec::models::comirec::{self, Extraction};
 use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
-use wgrec::models::mcprn::{self, CandidateGates};
+use wgrec::models::mcprn;
 use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::rdrsr;
 use wgrec::models::sasrec::Positions;
@@ -143,9 +143,8 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
         Box::new(sasrec::SasRec::new(sasrec::Parts { items, max_len, encoder, positions, behaviours: 0, hides: false }))
     }
-    fn mcprn(candidates: CandidateGates) -> Box<dyn Model> {
-        let settings = mcprn::Settings { dim: 12, channels: 3, candidates, ..Default::default() };
-        Box::new(mcprn::Mcprn::new(settings, &task()))
+    fn mcprn() -> Box<dyn Model> {
+        Box::new(mcprn::Mcprn::new(mcprn::Settings { dim: 12, channels: 3, ..Default::default() }, &task()))
     }
     fn caser() -> Box<dyn Model> {
         let (dim, window, horizontal_filters, vertical_filters, dropout) = (12, 4, 5, 2, 0.1);
@@ -187,7 +186,6 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
             timirec(TUNE, |c| (c.prompts, c.dispersion, c.tables, c.layers) = (2, 3.0, 1, 1))
         }),
         ("mcprn", LossKind::Bce, || mcprn(CandidateGates::Cut)),
-        ("mcprn_whole", LossKind::InBatch, || mcprn(CandidateGates::Whole)),
         ("rdrsr", LossKind::SampledSoftmax, || rdrsr(|_| {})),
         ("rdrsr_reinforced", LossKind::InBatch, || rdrsr(reinforced)),
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
