@@ -185,7 +185,7 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("pom_timirec_shared", LossKind::Softmax, || {
             timirec(TUNE, |c| (c.prompts, c.dispersion, c.tables, c.layers) = (2, 3.0, 1, 1))
         }),
-        ("mcprn", LossKind::Bce, || mcprn(CandidateGates::Cut)),
+        ("mcprn", LossKind::Bce, mcprn),
         ("rdrsr", LossKind::SampledSoftmax, || rdrsr(|_| {})),
         ("rdrsr_reinforced", LossKind::InBatch, || rdrsr(reinforced)),
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
