@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use wgrec::config::Config;
 use wgrec::eval::{Comparison, Correlation};
 use wgrec::files::replace;
-use wgrec::look::{Follows, Numbered, Planted};
+use wgrec::look::{Agreement, Follows, Numbered, Planted};
 use wgrec::train::{RunFolder, Session};
 use wgrec::{Error, Result};
 
@@ -91,6 +91,28 @@ pub fn run(args: Args) -> Result<()> {
     }
     let Planted { agreement: all, numbers } = planted;
     let numbered = numbers.as_ref().map(|numbers| numbers.compared());
+    let agreed = if all.trained.len() < 2 { None } else { Some(of_agreement(&all)?) };
+    let numbers_text = numbered.as_ref().map(of_numbers).unwrap_or_default();
+    let (users, left_out) = (all.trained.len(), all.left_out);
+    let text = format!(
+        "{numbers_text}{users} users; {left_out} with fewer than two planted interests or 8 true clicks in their window are left out\n{}",
+        agreed.as_ref().map_or("", |(text, _)| text)
+    );
+    if let Some(path) = &args.json {
+        let runs: Vec<String> = args.runs.iter().map(|run| run.display().to_string()).collect();
+        let model = seen.first().map(|(_, config)| config.model.name());
+        let against = agreed.as_ref().map(|(_, against)| against);
+        let mut all = json!({"runs": runs, "model": model, "agreement": all, "against_start": against});
+        if let (Some(numbers), Some(numbered)) = (&numbers, &numbered) {
+            (all["numbers"], all["number"]) = (json!(numbers), json!(numbered));
+        }
+        replace(path, |out| writeln!(out, "{all:#}"))?;
+    }
+    super::print(&text)
+}
+
+/// The agreement of users, two at least, for people; and the comparison of the model with its start values.
+fn of_agreement(all: &Agreement) -> Result<(String, Comparison)> {
     let mut rows = table(&["interests of", "agreement", "95% interval over users"]);
     let parts = [
         ("the model", &all.trained),
@@ -102,25 +124,13 @@ pub fn run(args: Args) -> Result<()> {
         rows.add_row([name.to_string(), format!("{:.4}", mean.mean), format!("{:.4} to {:.4}", mean.low, mean.high)]);
     }
     let against = Comparison::of(&all.at_start, &all.trained)?;
-    let (users, left_out) = (all.trained.len(), all.left_out);
-    let numbers_text = numbered.as_ref().map(of_numbers).unwrap_or_default();
     let text = format!(
-        "{numbers_text}{users} users; {left_out} with fewer than two planted interests or 8 true clicks in their window are left out\n\n{}\n\n\
-         the model less its start values: {:+.4} ({:+.4} to {:+.4}), p = {:.2e}\n",
+        "\n{}\n\nthe model less its start values: {:+.4} ({:+.4} to {:+.4}), p = {:.2e}\n",
         rows.trim_fmt(),
         against.mean,
         against.low,
         against.high,
         against.p_t
     );
-    if let Some(path) = &args.json {
-        let runs: Vec<String> = args.runs.iter().map(|run| run.display().to_string()).collect();
-        let model = seen.first().map(|(_, config)| config.model.name());
-        let mut all = json!({"runs": runs, "model": model, "agreement": all, "against_start": against});
-        if let (Some(numbers), Some(numbered)) = (&numbers, &numbered) {
-            (all["numbers"], all["number"]) = (json!(numbers), json!(numbered));
-        }
-        replace(path, |out| writeln!(out, "{all:#}"))?;
-    }
-    super::print(&text)
+    Ok((text, against))
 }

@@ -42,7 +42,7 @@ impl Planted {
     /// Of the windows before the test targets of a run on the clicks of the embedded world; `store`: its parameters.
     ///
     /// # Errors
-    /// Another run; a model without interests; no user with enough to agree on.
+    /// Another run; a model without interests; no user with enough to agree on, of a model that gives all users as many interests.
     pub fn of(session: &Session, store: &Store) -> Result<Planted> {
         let Session { data, split, config, .. } = session;
         let Some(world) = &session.experiment.world else {
@@ -90,7 +90,7 @@ impl Planted {
             agreement.shuffled.push(adjusted_mutual_information(&truth, &found));
         }
         match agreement.trained.len() {
-            0 | 1 => Err(Error::Usage(format!(
+            0 | 1 if numbers.is_none() => Err(Error::Usage(format!(
                 "expected users with {LEAST_CLICKS} true clicks of two planted interests in a window; found {} of {}: raise \
                  data.max_len or world.users",
                 agreement.trained.len(),
