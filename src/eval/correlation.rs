@@ -67,7 +67,7 @@ fn of_pairs(pairs: &[(usize, usize)], times: &[usize]) -> Option<f64> {
     (spread > 0.0).then(|| product(&a, &b) / spread.sqrt())
 }
 
-/// The rank of each value among values that occur so many times, from 1; equal ones have the mean of theirs.
+/// The ranks of values from 1, given how often each occurs; equal values share the mean of their ranks.
 pub fn ranks(values: impl Iterator<Item = (usize, usize)>) -> BTreeMap<usize, f64> {
     let mut times: BTreeMap<usize, usize> = BTreeMap::new();
     values.for_each(|(value, more)| *times.entry(value).or_default() += more);

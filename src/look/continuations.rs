@@ -14,8 +14,6 @@ use plotters::style::{BLACK, RGBColor};
 /// The continuations of a user's history: as it is, then with one more event of each item that was asked for, in their order.
 #[derive(Clone, Debug)]
 pub struct Continuations {
-    /// The user's id.
-    pub user: String,
     /// Events of the history as it is.
     pub events: usize,
     pub all: Vec<Continuation>,
@@ -106,7 +104,7 @@ impl Continuations {
             let then = end.then.map(|item| items.described(item));
             all.push(Continuation { name, then, history, numbers, best: items.best(shown, best, &asked) });
         }
-        Ok(Continuations { user: data.user_name(user).to_string(), events: events as usize, all })
+        Ok(Continuations { events: events as usize, all })
     }
 
     /// The events of all windows, oldest first: the number of an event in the history, from 1, its item, the number of interests

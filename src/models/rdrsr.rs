@@ -150,7 +150,7 @@ impl Rdrsr {
             params.add("discriminator.share.weight", [1, d], glorot(1, d));
             params.add("discriminator.number.weight", [k, d], glorot(k, d));
         }
-        Allocator { settings: &settings, params: &Params::new() }.declare(&mut params, glorot);
+        allocator::declare(&settings, &mut params, glorot);
         if settings.baseline {
             params.add_apart(BASELINE, [1], Init::Constant(0.0));
         }
@@ -210,15 +210,14 @@ impl Rdrsr {
         noise: Option<Var<'g>>,
     ) -> Discriminated<'g> {
         let (g, b, k) = (user.graph(), user.shape()[0], self.settings.interests);
-        let ids = |f: &dyn Fn(usize, usize) -> bool| {
-            let value = |i: usize| f(i / k, i % k) as u32 as f32;
-            g.constant(Tensor::f32([k, k], (0..k * k).map(value).collect()))
+        let matrix = |f: &dyn Fn(usize, usize) -> f32| {
+            g.constant(Tensor::f32([k, k], (0..k * k).map(|i| f(i / k, i % k)).collect()))
         };
+        let one_if = |is: bool| is as u32 as f32;
         // Both count from 0: a user of number i has the interests 0 to i, and the last interest that a user has is the number.
-        let with_those_before = |number: Var<'g>| number.matmul(ids(&|number, interest| interest <= number));
+        let with_those_before = |number: Var<'g>| number.matmul(matrix(&|number, interest| one_if(interest <= number)));
         let last_of = |used: Var<'g>| {
-            used.matmul(ids(&|interest, number| interest == number))
-                - used.matmul(ids(&|interest, number| interest == number + 1))
+            used.matmul(matrix(&|interest, number| one_if(interest == number) - one_if(interest == number + 1)))
         };
         let (number, used) = match self.settings.number {
             Number::Log2 => {
@@ -478,17 +477,14 @@ impl Model for Rdrsr {
     /// Rows \[R, d\] of training are scored by dot products, users by the interest that the policy chooses for each item.
     fn scores<'g>(&self, g: &'g Graph, rows: Var<'g>, candidates: Candidates<'g>) -> Var<'g> {
         let table = self.item_table(g);
-        if let [r, d] = rows.shape()[..] {
-            let each = |ids: Var<'g>, n: usize| rows.reshape([r, 1, d]).matmul_t(table.gather(ids).reshape([r, n, d]));
-            return match candidates {
-                Candidates::Shared(ids) => rows.matmul_t(table.gather(ids)),
-                Candidates::Each(ids) => each(ids, 1).reshape([r]),
-                Candidates::Own(ids) | Candidates::Listed(ids) => each(ids, ids.shape()[1]).reshape(ids.shape()),
-            };
-        }
-        let ranked = Ranked::unpack(rows, self.settings.dim);
+        let [r, d] = [rows.shape()[0], self.settings.dim];
         let score = |ids: Var<'g>| {
             let items = table.gather(ids);
+            if rows.shape().len() == 2 {
+                let products = products(rows.reshape([r, 1, d]), items);
+                return products.reshape([r, products.shape()[2]]);
+            }
+            let ranked = Ranked::unpack(rows, d);
             match self.settings.ranking {
                 Ranking::Share | Ranking::Product => {
                     self.allocator().scores(&ranked, items, self.of_items(g).gather(ids))
@@ -497,10 +493,7 @@ impl Model for Rdrsr {
             }
         };
         match candidates {
-            Candidates::Each(ids) => {
-                let r = ids.shape()[0];
-                score(ids.reshape([r, 1])).reshape([r])
-            }
+            Candidates::Each(ids) => score(ids.reshape([r, 1])).reshape([r]),
             Candidates::Shared(ids) | Candidates::Own(ids) | Candidates::Listed(ids) => score(ids),
         }
     }

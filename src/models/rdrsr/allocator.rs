@@ -58,17 +58,18 @@ pub enum Actions<'g> {
     By(Var<'g>),
 }
 
-impl Allocator<'_> {
-    pub fn declare(&self, params: &mut Params, glorot: impl Fn(usize, usize) -> Init) {
-        let Settings { dim: d, interests: k, policy_dim: w, .. } = *self.settings;
-        let mut matrix = |name: &str, out: usize, width: usize| params.add(name, [out, width], glorot(out, width));
-        matrix("policy.state.weight", d, 2 * d + k);
-        matrix("policy.0.weight", w, d);
-        matrix("policy.1.weight", k, w);
-        params.add("policy.0.bias", [w], Init::Constant(0.0));
-        params.add("policy.1.bias", [k], Init::Constant(0.0));
-    }
+/// Declares the parameters, `policy.*`.
+pub fn declare(settings: &Settings, params: &mut Params, glorot: impl Fn(usize, usize) -> Init) {
+    let Settings { dim: d, interests: k, policy_dim: w, .. } = *settings;
+    let mut matrix = |name: &str, out: usize, width: usize| params.add(name, [out, width], glorot(out, width));
+    matrix("policy.state.weight", d, 2 * d + k);
+    matrix("policy.0.weight", w, d);
+    matrix("policy.1.weight", k, w);
+    params.add("policy.0.bias", [w], Init::Constant(0.0));
+    params.add("policy.1.bias", [k], Init::Constant(0.0));
+}
 
+impl Allocator<'_> {
     fn var<'g>(&self, g: &'g Graph, name: &str) -> Var<'g> {
         self.params.var(g, &format!("policy.{name}"))
     }
