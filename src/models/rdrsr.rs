@@ -478,8 +478,8 @@ impl Model for Rdrsr {
     fn scores<'g>(&self, g: &'g Graph, rows: Var<'g>, candidates: Candidates<'g>) -> Var<'g> {
         let table = self.item_table(g);
         let [r, d] = [rows.shape()[0], self.settings.dim];
-        let score = |ids: Var<'g>| {
-            let items = table.gather(ids);
+        // Items [W, d] or [R, W, d], gathered by their ids as the batch has them: so their gradient is made by segments.
+        let score = |items: Var<'g>, ids: Var<'g>| {
             if rows.shape().len() == 2 {
                 let products = products(rows.reshape([r, 1, d]), items);
                 return products.reshape([r, products.shape()[2]]);
@@ -493,8 +493,8 @@ impl Model for Rdrsr {
             }
         };
         match candidates {
-            Candidates::Each(ids) => score(ids.reshape([r, 1])).reshape([r]),
-            Candidates::Shared(ids) | Candidates::Own(ids) | Candidates::Listed(ids) => score(ids),
+            Candidates::Each(ids) => score(table.gather(ids).reshape([r, 1, d]), ids.reshape([r, 1])).reshape([r]),
+            Candidates::Shared(ids) | Candidates::Own(ids) | Candidates::Listed(ids) => score(table.gather(ids), ids),
         }
     }
 }
