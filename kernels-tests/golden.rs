@@ -4,7 +4,7 @@
 //! file's name; a file without one is a trial that says so and is ignored, never a silent pass.
 
 use crate::harness::devices;
-use crate::{golden_interests, golden_rdrsr};
+use crate::{golden_encoders, golden_interests, golden_rdrsr};
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,16 +39,25 @@ pub fn inputs<'g>(g: &'g Graph, spec: &BatchSpec) -> Inputs<'g> {
     Inputs::declare(g, &spec.columns())
 }
 
+/// The folder of reference values.
+pub fn folder() -> PathBuf {
+    std::env::var_os("WGREC_GOLDEN_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/golden"), PathBuf::from)
+}
+
 pub fn trials() -> Vec<Trial> {
-    let folder = std::env::var_os("WGREC_GOLDEN_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-tests/golden"), PathBuf::from);
-    let mut files: Vec<PathBuf> = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries.filter_map(|e| Some(e.ok()?.path())).collect(),
+    let list = |folder: &Path| -> std::io::Result<Vec<PathBuf>> {
+        Ok(std::fs::read_dir(folder)?.filter_map(|e| Some(e.ok()?.path())).collect())
+    };
+    let mut files: Vec<PathBuf> = match list(&folder()) {
+        Ok(files) => files,
         Err(e) => {
-            let message = format!("{}: {e}", folder.display());
+            let message = format!("{}: {e}", folder().display());
             return vec![Trial::test("golden::folder", move || Err(message.into()))];
         }
     };
+    // Each next to the folder of its model.
+    files.extend(list(&folder().join("encoders")).into_iter().flatten());
     files.retain(|f| f.extension().is_some_and(|e| e == "npz"));
     files.sort();
     let trial = |file: PathBuf| {
@@ -93,6 +102,7 @@ fn handler(name: &str) -> Option<Handler> {
         ("rdrsr_rank", golden_rdrsr::ranked),
         ("rdrsr_", golden_rdrsr::played),
         ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
+        ("bert_", golden_encoders::bert),
         ("mcprn", |f, device| golden_interests::mcprn(f, device, CandidateGates::Cut)),
     ];
     handlers.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| *h)
@@ -101,7 +111,7 @@ fn handler(name: &str) -> Option<Handler> {
 /// The arrays of one file.
 pub struct Fixture {
     arrays: BTreeMap<String, (Vec<usize>, Vec<f64>)>,
-    meta: serde_json::Value,
+    pub meta: serde_json::Value,
 }
 
 impl Fixture {

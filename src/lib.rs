@@ -29,6 +29,7 @@
 //! |---|---|
 //! | train, evaluate or recommend as the command line does | `train::Experiment`, `config::Config`, `train::RunFolder` |
 //! | read data of any of the formats | `data::DataConfig`, `data::Dataset` |
+//! | encode texts and images of items | `encoders::Folder`, `encoders::Job` |
 //! | add a model | `models::Model`, `models::ModelSpec` |
 //! | trace a computation and its gradients | [`graph::Graph`], [`graph::Var`], [`nn::Params`], [`optim::Adam`] |
 //! | run it | [`device::Device`], [`device::Store`], [`device::Runner`] |
@@ -58,6 +59,8 @@ pub mod bench;
 pub mod config;
 #[cfg(feature = "train")]
 pub mod data;
+#[cfg(feature = "encode")]
+pub mod encoders;
 #[cfg(feature = "train")]
 pub mod eval;
 #[cfg(feature = "train")]

@@ -316,7 +316,8 @@ fn describe(image: &Path) -> String {
     format!("{events} events, {users} users, {items} items of {}", footer.source.display())
 }
 
-fn hash_file(path: &Path) -> Result<[u8; 32]> {
+/// The SHA-256 of a file's bytes.
+pub(crate) fn hash_file(path: &Path) -> Result<[u8; 32]> {
     let mut file = super::readers::text::open(path)?;
     let mut hash = Hashing(Sha256::new());
     io::copy(&mut io::BufReader::with_capacity(1 << 20, &mut file), &mut hash).map_err(Error::io(path, "read"))?;

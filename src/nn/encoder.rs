@@ -29,6 +29,8 @@ pub enum Norm {
 pub enum Inner {
     Relu,
     Gelu,
+    /// GELU with tanh in place of erf.
+    GeluTanh,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -205,6 +207,7 @@ impl<'g> Traced<'_, 'g> {
         match self.encoder.activation {
             Inner::Relu => linear(Activation::Relu),
             Inner::Gelu => linear(Activation::None).gelu(),
+            Inner::GeluTanh => linear(Activation::None).gelu_tanh(),
         }
     }
 
