@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use indicatif::{DecimalBytes, HumanDuration};
 use std::path::PathBuf;
 use wgrec::data::synth::{DomainName, World, WorldConfig};
-use wgrec::data::{Cache, DataConfig, Dedup, Summary, Ties, known};
+use wgrec::data::{Cache, DataConfig, Dedup, ItemSummary, Summary, Ties, known};
 use wgrec::{Error, Result};
 
 #[derive(Args)]
@@ -125,7 +125,8 @@ pub fn run(args: DataArgs) -> Result<()> {
 
 fn inspect(args: Inspect) -> Result<()> {
     let config = args.config()?;
-    print(&Summary::of(&config.load()?, config.split).to_string())
+    let data = config.load()?;
+    print(&format!("{}{}", Summary::of(&data, config.split), ItemSummary::of(&config, &data)?))
 }
 
 #[cfg(feature = "download")]

@@ -1,7 +1,7 @@
 //! What an evaluation asks for: the targets of a part of the split, or items that a file lists for users.
 
 use super::dataset::Dataset;
-use super::readers::text::{Text, show};
+use super::readers::text::{Text, check_there, show};
 use super::readers::{self, Columns, Format, SkipBad};
 use super::split::{Part, Split};
 use crate::error::{Error, Result};
@@ -113,15 +113,6 @@ impl ListedItems {
             count(self.seen)
         )
     }
-}
-
-/// Readers say of any file that is not there that it should be one of interactions.
-fn check_there(path: &Path, expected: &str) -> Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    let (path, found, expected) = (path.to_path_buf(), "no such file".to_string(), expected.to_string());
-    Err(Error::Input { path, line: None, column: None, found, expected })
 }
 
 /// The ids of users that a file lists, one a line, in its order and each once. A byte order mark and spaces around an id are no

@@ -5,12 +5,15 @@
 //! or changed is found. It is read into memory of its own, once, and then closed: what happens to the file later, a training
 //! does not notice. The hash is XXH3, which runs as fast as memory: it finds damage, not a forger, who could as well change the
 //! source. Numbers are in the machine's own byte order.
+//!
+//! Embeddings of items are kept as rows, with such a footer too; [`super::items`] maps them.
 
 use super::dataset::{Dataset, hex};
 use super::filter::Filter;
 use super::readers::{Clock, Columns, Names, SkipBad, Source};
 use crate::error::{Error, Result};
 use crate::files::{is_running, replace, sweep};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -23,6 +26,7 @@ use twox_hash::XxHash3_64;
 /// Part of every cache key: changes when an image of the same input would.
 const VERSION: u32 = 6;
 const MAGIC: &[u8; 16] = b"wgrec CSR image\n";
+const ROWS_MAGIC: &[u8; 16] = b"wgrec item rows\n";
 /// What follows the footer: its length, its hash, the magic number.
 const TAIL: usize = 8 + 8 + 16;
 /// Bytes that are read and hashed at once: they stay in the processor's cache.
@@ -63,11 +67,15 @@ fn write_image(out: &mut impl Write, data: &Dataset, source: &Path) -> io::Resul
         let (name, hash) = (name.to_string(), XxHash3_64::oneshot(bytes));
         footer.sections.push(Section { name, bytes: bytes.len() as u64, hash });
     }
-    let footer = serde_json::to_vec(&footer)?;
+    write_footer(out, MAGIC, &footer)
+}
+
+fn write_footer(out: &mut impl Write, magic: &[u8; 16], footer: &impl Serialize) -> io::Result<()> {
+    let footer = serde_json::to_vec(footer)?;
     out.write_all(&footer)?;
     out.write_all(&(footer.len() as u64).to_ne_bytes())?;
     out.write_all(&XxHash3_64::oneshot(&footer).to_ne_bytes())?;
-    out.write_all(MAGIC)
+    out.write_all(magic)
 }
 
 /// What is wrong with an image.
@@ -75,14 +83,14 @@ fn damaged(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Reads the footer, and leaves `file` at its start.
-fn read_footer(file: &mut File) -> io::Result<Footer> {
+/// Reads the footer, and leaves `file` at its start. And the number of bytes before the footer.
+fn read_footer<F: DeserializeOwned>(file: &mut File, magic: &[u8; 16]) -> io::Result<(F, u64)> {
     let start = file.metadata()?.len().checked_sub(TAIL as u64).ok_or_else(|| damaged("a file that is cut"))?;
     let mut tail = [0; TAIL];
     file.seek(SeekFrom::Start(start))?;
     file.read_exact(&mut tail)?;
     let number = |at: usize| u64::from_ne_bytes(tail[at..at + 8].try_into().expect("8 bytes"));
-    if &tail[16..] != MAGIC {
+    if &tail[16..] != magic {
         return Err(damaged("a file that is cut or changed at its end"));
     }
     let start = start.checked_sub(number(0)).ok_or_else(|| damaged("a changed end"))?;
@@ -92,12 +100,16 @@ fn read_footer(file: &mut File) -> io::Result<Footer> {
     if XxHash3_64::oneshot(&footer) != number(8) {
         return Err(damaged("a changed footer"));
     }
-    let footer: Footer = serde_json::from_slice(&footer)?;
-    if footer.sections.iter().map(|section| section.bytes).sum::<u64>() != start {
-        return Err(damaged("sections of another length"));
-    }
     file.rewind()?;
-    Ok(footer)
+    Ok((serde_json::from_slice(&footer)?, start))
+}
+
+fn read_image_footer(file: &mut File) -> io::Result<Footer> {
+    let (footer, start) = read_footer::<Footer>(file, MAGIC)?;
+    match footer.sections.iter().map(|section| section.bytes).sum::<u64>() == start {
+        true => Ok(footer),
+        false => Err(damaged("sections of another length")),
+    }
 }
 
 /// Reads the next section of an image and checks it.
@@ -122,7 +134,7 @@ fn read_section<T: bytemuck::Pod>(file: &mut File, section: &Section) -> io::Res
 }
 
 fn read_image(file: &mut File) -> io::Result<Dataset> {
-    let Footer { clock, behaviours: behaviour_names, notes, fingerprint, sections, .. } = read_footer(file)?;
+    let Footer { clock, behaviours: behaviour_names, notes, fingerprint, sections, .. } = read_image_footer(file)?;
     let (mut offsets, mut items, mut times) = (vec![], vec![], vec![]);
     let (mut values, mut behaviours, mut parts) = (None, None, None);
     let [mut user_bytes, mut item_bytes] = [vec![], vec![]];
@@ -158,6 +170,21 @@ fn read_image(file: &mut File) -> io::Result<Dataset> {
         notes,
         fingerprint,
     })
+}
+
+/// What a file of rows says about them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct AboutRows {
+    /// What was read, for people.
+    pub about: String,
+    /// Numbers of a row.
+    pub width: usize,
+    /// Whether they are f16, rather than f32.
+    pub half: bool,
+    /// SHA-256, in hex, by which a run knows them.
+    pub hash: String,
+    /// XXH3 of all bytes before the footer.
+    pub check: u64,
 }
 
 /// A folder of images, each named by the hash of what it was made from.
@@ -236,6 +263,44 @@ impl Cache {
         Ok(())
     }
 
+    /// The file of rows that are made of what `key` is a hash of.
+    pub(super) fn rows_file(&self, key: &[u8]) -> PathBuf {
+        self.folder.join(format!("{}.rows", &hex(key)[..32]))
+    }
+
+    /// Writes a file of rows, whole or not at all: `write` writes the bytes before the footer.
+    pub(super) fn store_rows(
+        &self,
+        file: &Path,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<AboutRows>,
+    ) -> Result<()> {
+        fs::create_dir_all(&self.folder).map_err(Error::io(&self.folder, "create"))?;
+        replace(file, |out| {
+            let about = write(out)?;
+            write_footer(out, ROWS_MAGIC, &about)
+        })?;
+        self.keep_below(LIMIT, file);
+        Ok(())
+    }
+
+    /// Opens a file of rows, and checks each of its bytes. And the number of bytes before its footer.
+    pub(super) fn open_rows(&self, file: &Path) -> io::Result<(File, AboutRows, usize)> {
+        let mut file = File::open(file)?;
+        let (about, bytes) = read_footer::<AboutRows>(&mut file, ROWS_MAGIC)?;
+        let (mut hasher, mut piece, mut left) = (XxHash3_64::new(), vec![0; PIECE], bytes as usize);
+        while left > 0 {
+            let piece = &mut piece[..left.min(PIECE)];
+            file.read_exact(piece)?;
+            hasher.write(piece);
+            left -= piece.len();
+        }
+        let _ = file.set_modified(SystemTime::now());
+        match hasher.finish() == about.check {
+            true => Ok((file, about, bytes as usize)),
+            false => Err(damaged("changed rows")),
+        }
+    }
+
     /// Removes the files that were not used for the longest time, but never `new`, while all take more than `limit` bytes.
     fn keep_below(&self, limit: u64, new: &Path) {
         let mut kept = self.kept();
@@ -255,7 +320,8 @@ impl Cache {
             let (path, name, about) = (entry.path(), entry.file_name(), entry.metadata().ok()?);
             let is_file = about.is_file();
             let about_it = match name.to_str()? {
-                name if is_image(name) && is_file => describe(&path),
+                name if is_named(name, ".csr") && is_file => describe(&path),
+                name if is_named(name, ".rows") && is_file => describe_rows(&path),
                 name if name.starts_with(PIPELINES) && !name.contains('.') && is_file => "compiled shaders".to_string(),
                 _ => return None,
             };
@@ -273,7 +339,7 @@ impl Cache {
             let of_image = name.strip_suffix(".tmp").and_then(|rest| rest.split_once('.'));
             let of_pipelines = name.strip_suffix(".new").and_then(|rest| rest.rsplit_once('.'));
             let pid = match (of_image, of_pipelines) {
-                (Some((image, pid)), _) if is_image(&format!("{image}.csr")) => pid,
+                (Some((image, pid)), _) if is_named(&format!("{image}.csr"), ".csr") => pid,
                 (_, Some((pipelines, pid))) if pipelines.starts_with(PIPELINES) => pid,
                 _ => continue,
             };
@@ -300,13 +366,13 @@ impl Cache {
 /// How the names begin under which drivers' pipelines are kept, in `wgpu::util::pipeline_cache_key`.
 const PIPELINES: &str = "wgpu_pipeline_cache_";
 
-fn is_image(name: &str) -> bool {
-    name.strip_suffix(".csr").is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+fn is_named(name: &str, ending: &str) -> bool {
+    name.strip_suffix(ending).is_some_and(|hash| hash.len() == 32 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// What an image holds, from its footer only.
 fn describe(image: &Path) -> String {
-    let Ok(footer) = File::open(image).and_then(|mut file| read_footer(&mut file)) else {
+    let Ok(footer) = File::open(image).and_then(|mut file| read_image_footer(&mut file)) else {
         return "damaged, or of another version".to_string();
     };
     let count = |name: &str, size: u64| {
@@ -314,6 +380,11 @@ fn describe(image: &Path) -> String {
     };
     let (events, users, items) = (count("items", 4), count("user_ends", 8), count("item_ends", 8));
     format!("{events} events, {users} users, {items} items of {}", footer.source.display())
+}
+
+fn describe_rows(file: &Path) -> String {
+    let about = File::open(file).and_then(|mut file| read_footer::<AboutRows>(&mut file, ROWS_MAGIC));
+    about.map_or_else(|_| "damaged, or of another version".to_string(), |(about, _)| about.about)
 }
 
 /// The SHA-256 of a file's bytes.

@@ -1,7 +1,7 @@
-//! Categories of items: their genres ([`super::descriptions`]) as numbers.
+//! Categories of items: their genres ([`super::items`]) as numbers.
 
 use super::dataset::Dataset;
-use super::descriptions::Descriptions;
+use super::items::Descriptions;
 use std::collections::HashMap;
 use std::path::PathBuf;
 

@@ -4,7 +4,7 @@ use super::filter::{Ties, histories};
 use super::readers::{Clock, Interactions, Names};
 use crate::error::{Error, Result, nearest};
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 /// Interactions as histories: for every user the items in order of time.
@@ -81,6 +81,22 @@ impl Dataset {
         }
         hash.update(self.behaviour_names.join("\n"));
         hex(&hash.finalize())
+    }
+
+    /// Adds items that no interaction has, after the others: their ids, of which those that are there already count once.
+    /// Returns their number. The data set is another one then.
+    pub(super) fn add_items<S: AsRef<str>>(&mut self, ids: impl IntoIterator<Item = S>) -> usize {
+        let before = self.items();
+        let mut known: HashSet<String> = self.item_names.iter().map(str::to_string).collect();
+        for id in ids {
+            if known.insert(id.as_ref().to_string()) {
+                self.item_names.push(id.as_ref());
+            }
+        }
+        if self.items() > before {
+            self.fingerprint = self.hash();
+        }
+        self.items() - before
     }
 
     /// Adds a line to [`Dataset::notes`].
@@ -285,6 +301,18 @@ pub(crate) mod tests {
         assert_eq!((set.notes(), set.behaviour_names()), (&["note".to_string()][..], &data.behaviours[..]));
         assert_eq!(set.users_named(&["2", "0"]).unwrap(), [2, 0]);
         assert!(set.users_named(&["3"]).unwrap_err().to_string().contains("no user \"3\""));
+    }
+
+    #[test]
+    fn items_without_interactions_come_last() {
+        let mut set = dataset(&[vec![30, 10], vec![10]]);
+        let before = set.fingerprint().to_string();
+        assert_eq!(set.add_items(["10"]), 0);
+        assert_eq!(set.fingerprint(), before);
+        assert_eq!(set.add_items(["x", "10", "y", "x"]), 2);
+        assert_eq!((set.items(), set.item_name(3), set.item_name(4)), (4, "x", "y"));
+        assert_ne!(set.fingerprint(), before);
+        assert_eq!(set.history(0), [1, 2]);
     }
 
     #[test]

@@ -5,10 +5,10 @@ pub mod attributes;
 pub mod cache;
 pub mod categories;
 pub mod dataset;
-pub mod descriptions;
 pub mod features;
 pub mod filter;
 pub mod ids;
+pub mod items;
 pub mod known;
 pub mod negatives;
 mod questions;
@@ -25,10 +25,12 @@ pub use attributes::Attributes;
 pub use cache::Cache;
 pub use categories::Categories;
 pub use dataset::Dataset;
-pub use descriptions::{Description, Descriptions};
 pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
 pub use ids::Ids;
+pub use items::{
+    Catalogue, Coverage, Description, Descriptions, Images, ItemSummary, Modality, PriceScale, Prices, Scaling, Texts, Vectors,
+};
 pub use negatives::{LeftOut, Sampler};
 pub use readers::{Clock, Columns, Format, Interactions, SkipBad};
 pub use samples::{
@@ -88,6 +90,34 @@ pub struct DataConfig {
     /// Bins that an attribute of numbers is cut into, of about as many users each.
     #[schemars(range(min = 1, max = 1024))]
     pub bins: usize,
+    /// Which items there are.
+    pub catalogue: Catalogue,
+    /// A table of items: titles, brands, categories, prices; if not given, the one next to the interactions.
+    pub items: Option<PathBuf>,
+    /// The column of that table with the item ids of the interactions; if not given, the usual one.
+    pub item_id: Option<String>,
+    /// Columns that are joined to the text of an item; if not given, title, text, brand and categories as far as they are there.
+    pub text_columns: Option<Vec<String>>,
+    /// Ready embeddings of texts: .safetensors, .npy, or raw floats by .item2index.
+    pub text: Option<PathBuf>,
+    /// Ready embeddings of images, likewise.
+    pub image: Option<PathBuf>,
+    /// Numbers of an image's embedding, where a raw file has several images an item; if not given, an item has one.
+    #[schemars(range(min = 1))]
+    pub image_width: Option<usize>,
+    /// A folder of image files that are called as the items' ids; if not given, `images` next to the interactions.
+    pub images: Option<PathBuf>,
+    /// A table with prices, or a file of numbers; if not given, the table of items.
+    pub price: Option<PathBuf>,
+    /// The column of prices; if not given, the usual one.
+    pub price_column: Option<String>,
+    /// The currency whose prices count, by its ISO code; if not given, all prices must be in one.
+    pub currency: Option<String>,
+    /// How prices are scaled to 0 to 100.
+    pub price_scale: Scaling,
+    /// The share of the prices after which higher ones are taken as the price there.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "maximum" = 1.0))]
+    pub price_clip: f64,
 }
 
 impl Default for DataConfig {
@@ -111,6 +141,19 @@ impl Default for DataConfig {
             learn: Learn::Targets,
             attributes: None,
             bins: 8,
+            catalogue: Catalogue::Interactions,
+            items: None,
+            item_id: None,
+            text_columns: None,
+            text: None,
+            image: None,
+            image_width: None,
+            images: None,
+            price: None,
+            price_column: None,
+            currency: None,
+            price_scale: Scaling::Minmax,
+            price_clip: 1.0,
         }
     }
 }
@@ -134,6 +177,15 @@ impl DataConfig {
 
     /// The same with a given cache, or none.
     pub fn load_with(&self, path: &Path, cache: Option<&Cache>) -> Result<Dataset> {
+        let mut data = self.load_interactions(path, cache)?;
+        if self.catalogue == Catalogue::Features {
+            let more = data.add_items(items::ids(self, path, &data)?);
+            data.note(format!("catalogue: {} that no interaction has", crate::text::counted(more, "item")));
+        }
+        Ok(data)
+    }
+
+    fn load_interactions(&self, path: &Path, cache: Option<&Cache>) -> Result<Dataset> {
         let source = readers::locate(path, self.format, &self.columns)?;
         let filter = self.filter();
         let file = cache.map(|cache| cache.file(&source, &self.columns, self.skip_bad, &filter)).transpose()?;
@@ -181,13 +233,7 @@ impl DataConfig {
         Ok(dataset)
     }
 
-    /// Descriptions of `data`'s items, from a file next to it: see [`Descriptions::beside`].
-    pub fn descriptions(&self, data: &Dataset) -> Result<Option<Descriptions>> {
-        let Some(path) = &self.path else { return Ok(None) };
-        Descriptions::beside(&known::resolve(path)?, data)
-    }
-
-    /// Categories of `data`'s items: their genres in a file next to it.
+    /// Categories of `data`'s items: their genres in a table of items.
     pub fn categories(&self, data: &Dataset) -> Result<Option<Categories>> {
         Ok(self.descriptions(data)?.and_then(|descriptions| Categories::of(&descriptions, data)))
     }

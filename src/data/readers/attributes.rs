@@ -69,7 +69,7 @@ pub fn read_user_attributes(path: &Path, user_column: Option<&str>) -> Result<At
 }
 
 /// A delimited file after its header, and the names there.
-pub(crate) fn open_table(path: &Path) -> Result<(Records, Vec<String>)> {
+fn open_table(path: &Path) -> Result<(Records, Vec<String>)> {
     let mut records = delimited::open(path)?;
     let names = header(&mut records)?;
     Ok((records, names))

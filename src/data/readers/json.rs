@@ -205,12 +205,12 @@ impl Plan {
 }
 
 /// Where an object is no JSON.
-fn place<'a>(object: &'a [u8], e: &serde_json::Error) -> Field<'a> {
+pub(super) fn place<'a>(object: &'a [u8], e: &serde_json::Error) -> Field<'a> {
     Field { text: object, column: e.column().max(1) as u64 }
 }
 
 /// What was expected instead.
-fn syntax(e: &serde_json::Error) -> String {
+pub(super) fn syntax(e: &serde_json::Error) -> String {
     match e.is_eof() {
         true => "a whole JSON object (is the line cut?)".to_string(),
         false => format!("a JSON object ({e})"),
@@ -255,7 +255,7 @@ fn row<'a>(line: u64, own: &'a Texts, event: &'a Texts) -> Row<'a> {
 }
 
 /// The keys of an object; `see` is shown each with its value.
-fn names<'a>(json: &'a [u8], see: impl FnMut(&str, &'a RawValue)) -> Option<Vec<String>> {
+pub(super) fn names<'a>(json: &'a [u8], see: impl FnMut(&str, &'a RawValue)) -> Option<Vec<String>> {
     struct Names<F>(F);
     impl<'de, F: FnMut(&str, &'de RawValue)> Visitor<'de> for Names<F> {
         type Value = Vec<String>;
@@ -287,33 +287,43 @@ fn pick<'a, const N: usize>(
     json: &'a [u8],
     keys: [Option<&str>; N],
 ) -> Result<[Option<&'a RawValue>; N], serde_json::Error> {
-    let mut json = serde_json::Deserializer::from_slice(json);
-    let values = json.deserialize_map(Pick(keys))?;
-    json.end()?;
+    let mut values = [None; N];
+    pick_into(json, &keys, &mut values)?;
     Ok(values)
 }
 
-struct Pick<'k, const N: usize>([Option<&'k str>; N]);
+/// The same for any number of keys; `values` are none before.
+pub(super) fn pick_into<'a>(
+    json: &'a [u8],
+    keys: &[Option<&str>],
+    values: &mut [Option<&'a RawValue>],
+) -> Result<(), serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_slice(json);
+    json.deserialize_map(Pick(keys, values))?;
+    json.end()
+}
 
-impl<'de, const N: usize> Visitor<'de> for Pick<'_, N> {
-    type Value = [Option<&'de RawValue>; N];
+struct Pick<'k, 'v, 'de>(&'k [Option<&'k str>], &'v mut [Option<&'de RawValue>]);
+
+impl<'de> Visitor<'de> for Pick<'_, '_, 'de> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut values = [None; N];
-        while let Some(key) = map.next_key_seed(Key(&self.0))? {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Pick(keys, values) = self;
+        while let Some(key) = map.next_key_seed(Key(keys))? {
             match key {
                 None => drop(map.next_value::<IgnoredAny>()?),
                 Some(at) if values[at].is_some() => {
-                    return Err(A::Error::custom(format!("the key {:?} twice", self.0[at].unwrap_or_default())));
+                    return Err(A::Error::custom(format!("the key {:?} twice", keys[at].unwrap_or_default())));
                 }
                 Some(at) => values[at] = Some(map.next_value()?),
             }
         }
-        Ok(values)
+        Ok(())
     }
 }
 

@@ -16,28 +16,32 @@ mod locate;
 mod mind;
 mod names;
 mod netflix;
+mod objects;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod parts;
 mod python;
 mod role;
+mod rows;
 mod sequences;
 pub(crate) mod text;
 mod times;
 mod unread;
 
 pub use atomic::Kind;
-pub(crate) use attributes::open_table;
 pub use attributes::{AttributeTable, read_attributes, read_user_attributes};
 use builder::Builder;
 pub use builder::{Interactions, LONGEST_ID, SkipBad};
 pub use columns::Columns;
-pub(crate) use fields::Records;
 pub use formats::Format;
 use formats::Shape;
 pub use locate::{Source, locate};
 pub(crate) use locate::{beside, beside_inter, unpacked_name};
+pub(crate) use parts::by_name;
+pub(crate) use python::to_json as python_to_json;
 pub use names::{Interner, Names, Refused};
+pub(crate) use role::Role;
+pub(crate) use rows::{Cell, Rows, Several};
 pub use times::Clock;
 
 use crate::error::{Error, Result};

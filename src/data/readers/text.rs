@@ -123,6 +123,16 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     }
 }
 
+/// The error for a file that is not there and should be what is `expected`: [`open`] says of any that it should be one of
+/// interactions.
+pub(crate) fn check_there(path: &Path, expected: &str) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let (path, found, expected) = (path.to_path_buf(), "no such file".to_string(), expected.to_string());
+    Err(Error::Input { path, line: None, column: None, found, expected })
+}
+
 /// A text file, line by line.
 pub(crate) struct Text {
     pub path: PathBuf,

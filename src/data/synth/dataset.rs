@@ -2,7 +2,7 @@
 
 use super::{Behaviour, Domain, World, WorldConfig};
 use crate::data::readers::Interner;
-use crate::data::{Clock, DataConfig, Dataset, Interactions};
+use crate::data::{Catalogue, Clock, DataConfig, Dataset, Interactions};
 use crate::error::Result;
 
 impl DataConfig {
@@ -31,7 +31,10 @@ impl DataConfig {
         let (filter, drawn) = (self.filter(), interactions.len());
         filter.check(&interactions)?;
         let notes = filter.apply(&mut interactions);
-        let data = Dataset::new(interactions, self.ties, notes);
+        let mut data = Dataset::new(interactions, self.ties, notes);
+        if self.catalogue == Catalogue::Features {
+            data.add_items((1..=world.items.len()).map(|id| id.to_string()));
+        }
         let whole = data.interactions() == drawn;
         Ok((data, world, whole))
     }

@@ -2,6 +2,7 @@
 
 mod cells;
 mod guard;
+pub(crate) mod rows;
 mod thrift;
 
 use super::builder::{Builder, Field, Row};

@@ -1,0 +1,152 @@
+//! Numbers of items in a file, a row each: safetensors, .npy, and raw floats without a header.
+//!
+//! A file is never mapped or read as a whole: its header is checked against its length, and rows are read one by one. So no
+//! header makes wgrec take more memory than a row, and a file that changes meanwhile gives other numbers or an error.
+
+use super::join::Join;
+use super::{Modality, header};
+use crate::data::readers::text::{check_there, open};
+use crate::error::{Error, Result};
+use half::{bf16, f16};
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// How a number is stored, the lowest byte first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    F16,
+    Bf16,
+    F32,
+    F64,
+}
+
+impl Number {
+    pub fn bytes(self) -> usize {
+        match self {
+            Number::F16 | Number::Bf16 => 2,
+            Number::F32 => 4,
+            Number::F64 => 8,
+        }
+    }
+
+    fn read(self, bytes: &[u8]) -> f64 {
+        match self {
+            Number::F16 => f16::from_le_bytes([bytes[0], bytes[1]]).to_f64(),
+            Number::Bf16 => bf16::from_le_bytes([bytes[0], bytes[1]]).to_f64(),
+            Number::F32 => f32::from_le_bytes(bytes.try_into().expect("4 bytes")) as f64,
+            Number::F64 => f64::from_le_bytes(bytes.try_into().expect("8 bytes")),
+        }
+    }
+}
+
+/// \[rows, images, width\] numbers in a file, and what is known of the rows.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub number: Number,
+    /// Where the first number is in the file.
+    pub start: u64,
+    pub rows: usize,
+    /// Vectors of a row, which is their mean.
+    pub images: usize,
+    pub width: usize,
+    /// Of each row, where the file says it.
+    pub missing: Option<Vec<bool>>,
+    /// The id of each row, where the file says it.
+    pub ids: Option<Vec<String>>,
+    /// Rows are of the items 1, 2, 3, ... where nothing else says of which they are.
+    pub counted: bool,
+}
+
+/// A file of rows that is open.
+#[derive(Debug)]
+pub(super) struct Array {
+    pub path: PathBuf,
+    layout: Layout,
+    file: BufReader<File>,
+    /// Where `file` is.
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl std::ops::Deref for Array {
+    type Target = Layout;
+
+    fn deref(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+/// Whether a safetensors file has a tensor of this name.
+pub(super) fn has(path: &Path, tensor: &str) -> Result<bool> {
+    header::has(path, &mut open(path)?, tensor)
+}
+
+impl Array {
+    /// Opens the rows of `modality` in `path`. `width`: that of a vector, where a raw file may have several an item.
+    ///
+    /// # Errors
+    /// A file that is cut, whose header is not sound, or whose size does not fit the index of its rows.
+    pub fn open(path: &Path, modality: Modality, join: &Join, width: Option<usize>) -> Result<Array> {
+        check_there(path, "embeddings of items: a .safetensors or .npy file, or raw floats with an .item2index")?;
+        let mut file = open(path)?;
+        let mut first = vec![];
+        file.by_ref().take(9).read_to_end(&mut first).and_then(|_| file.rewind()).map_err(Error::io(path, "read"))?;
+        let named = path.extension().is_some_and(|ending| ending == "safetensors" || ending == "json");
+        let layout = if first.starts_with(b"\x93NUMPY") {
+            header::npy(path, &mut file)?
+        } else if named || first.get(8) == Some(&b'{') {
+            header::safetensors(path, &mut file, modality)?
+        } else {
+            header::raw(path, &mut file, join.index(), width)?
+        };
+        let bytes = vec![0; layout.images * layout.width * layout.number.bytes()];
+        Ok(Array { path: path.to_path_buf(), layout, file: BufReader::with_capacity(1 << 18, file), at: u64::MAX, bytes })
+    }
+
+    pub fn wrong(&self, found: String, expected: &str) -> Error {
+        let expected = expected.to_string();
+        Error::Input { path: self.path.clone(), line: None, column: None, found, expected }
+    }
+
+    /// Whether the file says that a row is missing.
+    pub fn is_missing(&self, row: usize) -> bool {
+        self.missing.as_ref().is_some_and(|missing| missing[row])
+    }
+
+    /// Reads a row into `out`, \[width\]: the mean of its vectors that are not zeros. Whether there is any.
+    ///
+    /// # Errors
+    /// A number that is not finite, or too large for an f32; a file that has become shorter.
+    pub fn read(&mut self, row: usize, out: &mut [f32]) -> Result<bool> {
+        let Layout { number, start, images, width, .. } = self.layout;
+        let from = start + row as u64 * self.bytes.len() as u64;
+        // Rows that follow one another are read through the buffer.
+        let seek = match self.at == from {
+            true => Ok(()),
+            false => self.file.seek(SeekFrom::Start(from)).map(drop),
+        };
+        self.at = u64::MAX;
+        seek.and_then(|()| self.file.read_exact(&mut self.bytes)).map_err(Error::io(&self.path, "read"))?;
+        self.at = from + self.bytes.len() as u64;
+        let (mut sum, mut some) = (vec![0f64; width], 0);
+        for image in 0..images {
+            let of = |column: usize| {
+                let at = (image * width + column) * number.bytes();
+                number.read(&self.bytes[at..at + number.bytes()])
+            };
+            if let Some(column) = (0..width).find(|&column| !(of(column) as f32).is_finite()) {
+                let within = if images > 1 { format!(" of vector {image}") } else { String::new() };
+                let found = format!("{} in row {row}, column {column}{within} (from 0)", of(column));
+                return Err(self.wrong(found, "finite numbers"));
+            }
+            if (0..width).any(|column| of(column) != 0.0) {
+                some += 1;
+                sum.iter_mut().enumerate().for_each(|(column, sum)| *sum += of(column));
+            }
+        }
+        let count = some.max(1) as f64;
+        out.iter_mut().zip(sum).for_each(|(out, sum)| *out = (sum / count) as f32);
+        Ok(some > 0)
+    }
+}
