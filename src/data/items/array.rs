@@ -101,7 +101,13 @@ impl Array {
             header::raw(path, &mut file, join.index(), width)?
         };
         let bytes = vec![0; layout.images * layout.width * layout.number.bytes()];
-        Ok(Array { path: path.to_path_buf(), layout, file: BufReader::with_capacity(1 << 18, file), at: u64::MAX, bytes })
+        Ok(Array {
+            path: path.to_path_buf(),
+            layout,
+            file: BufReader::with_capacity(1 << 18, file),
+            at: u64::MAX,
+            bytes,
+        })
     }
 
     pub fn wrong(&self, found: String, expected: &str) -> Error {

@@ -3,7 +3,8 @@
 use crate::data::readers::{Cell, Role, Several};
 use crate::error::plain;
 
-pub(super) const TITLES: [&str; 7] = ["title", "movie_title", "item_title", "product_title", "name", "item_name", "app_name"];
+pub(super) const TITLES: [&str; 7] =
+    ["title", "movie_title", "item_title", "product_title", "name", "item_name", "app_name"];
 pub(super) const TEXTS: [&str; 2] = ["text", "item_text"];
 pub(super) const BRANDS: [&str; 4] = ["brand", "store", "brand_name", "manufacturer"];
 pub(super) const GENRES: [&str; 5] = ["class", "genre", "genres", "category", "categories"];

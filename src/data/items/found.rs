@@ -131,15 +131,24 @@ fn belongs(name: &str, interactions: &str) -> bool {
 /// Whether `name` and `other` are one stem, the one with this ending and the other `X.inter` or a part of it.
 fn stem_of(name: &str, ending: &str, other: &str) -> bool {
     let parts = ["train", "valid", "test"].map(|part| format!(".{part}.inter"));
-    let part = parts.iter().any(|part| name.strip_suffix(ending).is_some_and(|stem| other.strip_suffix(part.as_str()) == Some(stem)));
+    let part = parts
+        .iter()
+        .any(|part| name.strip_suffix(ending).is_some_and(|stem| other.strip_suffix(part.as_str()) == Some(stem)));
     part || beside_inter(name, ending, other)
 }
 
 /// Whether `meta_X.json` or `meta_X.jsonl` goes with Amazon's reviews or ratings of X: `X_5.json`, `reviews_X.json`, `ratings_X.csv`.
 fn is_metadata_of(name: &str, interactions: &str) -> bool {
     let ending = |name: &str| [".json", ".jsonl"].iter().find_map(|ending| name.strip_suffix(ending).map(String::from));
-    let Some(category) = ending(name).and_then(|stem| stem.strip_prefix("meta_").map(String::from)) else { return false };
-    let Some(stem) = ending(interactions).or_else(|| interactions.strip_suffix(".csv").map(String::from)) else { return false };
+    let Some(category) = ending(name).and_then(|stem| stem.strip_prefix("meta_").map(String::from)) else {
+        return false;
+    };
+    let Some(stem) = ending(interactions).or_else(|| interactions.strip_suffix(".csv").map(String::from)) else {
+        return false;
+    };
     let stem = ["reviews_", "ratings_"].iter().find_map(|prefix| stem.strip_prefix(prefix)).unwrap_or(&stem);
-    stem == category || stem.rsplit_once('_').is_some_and(|(stem, core)| stem == category && core.bytes().all(|b| b.is_ascii_digit()))
+    stem == category
+        || stem
+            .rsplit_once('_')
+            .is_some_and(|(stem, core)| stem == category && core.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -3,8 +3,8 @@
 use super::Modality;
 use super::array::{Layout, Number};
 use super::index::Index;
-use crate::data::readers::text::show;
 use crate::data::readers::python_to_json;
+use crate::data::readers::text::show;
 use crate::error::{Error, Result};
 use crate::text::counted;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -74,12 +74,16 @@ fn tensors(path: &Path, file: &mut File) -> Result<(Metadata, u64)> {
         return Err(wrong(path, format!("a header of {size} bytes in a file of {len}"), sound));
     }
     let text = take(path, file, size as usize)?;
-    let metadata: Metadata =
-        serde_json::from_slice(&text).map_err(|e| wrong(path, format!("a header that is none of safetensors ({e})"), sound))?;
+    let metadata: Metadata = serde_json::from_slice(&text)
+        .map_err(|e| wrong(path, format!("a header that is none of safetensors ({e})"), sound))?;
     let data = len - 8 - size;
     let end = metadata.tensors().values().map(|info| info.data_offsets.1 as u64).max().unwrap_or(0);
     if end != data {
-        return Err(wrong(path, format!("{data} bytes of tensors, of which the header names {end}"), format!("{sound} (is it cut?)")));
+        return Err(wrong(
+            path,
+            format!("{data} bytes of tensors, of which the header names {end}"),
+            format!("{sound} (is it cut?)"),
+        ));
     }
     Ok((metadata, 8 + size))
 }
@@ -101,7 +105,8 @@ pub(super) fn safetensors(path: &Path, file: &mut File, modality: Modality) -> R
         _ => None,
     };
     let named = ["embeddings", modality.name()].into_iter().find(|name| all.contains_key(*name));
-    let mut floats: Vec<&str> = all.iter().filter(|(_, info)| number(info).is_some()).map(|(name, _)| name.as_str()).collect();
+    let mut floats: Vec<&str> =
+        all.iter().filter(|(_, info)| number(info).is_some()).map(|(name, _)| name.as_str()).collect();
     floats.sort_unstable();
     let name = match (named, &floats[..]) {
         (Some(name), _) => name,
@@ -123,7 +128,8 @@ pub(super) fn safetensors(path: &Path, file: &mut File, modality: Modality) -> R
         }
     };
     let info = all[name];
-    let number = number(info).ok_or_else(|| wrong(path, format!("{name} of {:?}", info.dtype), "f16, bf16, f32 or f64"))?;
+    let number =
+        number(info).ok_or_else(|| wrong(path, format!("{name} of {:?}", info.dtype), "f16, bf16, f32 or f64"))?;
     let [rows, images, width] = shape(path, name, &info.shape)?;
     let begin = place(name, info, number.bytes())?;
     let mask = |mask: &str, is_missing: fn(u8) -> bool| -> Result<Option<Vec<bool>>> {
@@ -143,16 +149,26 @@ pub(super) fn safetensors(path: &Path, file: &mut File, modality: Modality) -> R
         Some(missing) => Some(missing),
         None => mask("mask", |byte| byte == 0)?,
     };
-    let ids = metadata.metadata().as_ref().and_then(|metadata| metadata.get("ids")).map(|ids| ids_of(path, ids, rows)).transpose()?;
+    let ids = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|metadata| metadata.get("ids"))
+        .map(|ids| ids_of(path, ids, rows))
+        .transpose()?;
     Ok(Layout { number, start: begin, rows, images, width, missing, ids, counted: true })
 }
 
 /// The ids in a header: a list in JSON.
 fn ids_of(path: &Path, ids: &str, rows: usize) -> Result<Vec<String>> {
-    let parsed: Vec<String> = serde_json::from_str(ids)
-        .map_err(|e| wrong(path, format!("ids in the metadata that are no list of texts in JSON ({e})"), "the id of each row"))?;
+    let parsed: Vec<String> = serde_json::from_str(ids).map_err(|e| {
+        wrong(path, format!("ids in the metadata that are no list of texts in JSON ({e})"), "the id of each row")
+    })?;
     if parsed.len() != rows {
-        return Err(wrong(path, format!("{} of {}", counted(parsed.len(), "id"), counted(rows, "row")), "an id for each row"));
+        return Err(wrong(
+            path,
+            format!("{} of {}", counted(parsed.len(), "id"), counted(rows, "row")),
+            "an id for each row",
+        ));
     }
     let mut seen = HashSet::new();
     match parsed.iter().find(|id| !seen.insert(id.as_str())) {
@@ -185,8 +201,9 @@ pub(super) fn npy(path: &Path, file: &mut File) -> Result<Layout> {
     }
     let text = take(path, file, size)?;
     let parsed = json(&text).and_then(|json| serde_json::from_slice::<Npy>(&json).ok());
-    let Npy { descr, fortran_order, shape: axes } =
-        parsed.ok_or_else(|| wrong(path, format!("the header {}", show(text.trim_ascii())), "descr, fortran_order and shape"))?;
+    let Npy { descr, fortran_order, shape: axes } = parsed.ok_or_else(|| {
+        wrong(path, format!("the header {}", show(text.trim_ascii())), "descr, fortran_order and shape")
+    })?;
     let number = match descr.as_str() {
         Some("<f2") => Number::F16,
         Some("<f4") => Number::F32,

@@ -31,7 +31,8 @@ impl Images {
         let place = if named || folder.is_dir() {
             for (id, path) in in_folder(&folder)? {
                 // `ID.jpg`, or else `ID_2.jpg`, `ID-2.jpg`.
-                let of_several = || id.rsplit_once(['_', '-']).filter(|(_, n)| n.parse::<u32>().is_ok()).map(|(id, _)| id);
+                let of_several =
+                    || id.rsplit_once(['_', '-']).filter(|(_, n)| n.parse::<u32>().is_ok()).map(|(id, _)| id);
                 let either = |id: &str| join.item(id).or_else(|| join.named(id));
                 if let Some(item) = either(&id).or_else(|| either(of_several()?)) {
                     of[item as usize - 1].push(path);
@@ -62,7 +63,8 @@ impl Images {
         of.iter_mut().for_each(|files| files.truncate(MOST_IMAGES));
         if of.iter().all(Vec::is_empty) {
             let found = "no image file of an item of the data".to_string();
-            let expected = "files called as the items' ids (ID.jpg, ID_2.jpg), or in folders called so (ID/1.jpg)".to_string();
+            let expected =
+                "files called as the items' ids (ID.jpg, ID_2.jpg), or in folders called so (ID/1.jpg)".to_string();
             return Err(Error::Input { path: place, line: None, column: None, found, expected });
         }
         Ok(Some(Images { of, place }))
@@ -90,7 +92,8 @@ fn is_image(path: &Path) -> bool {
 
 fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io(folder, "list"))?;
-    let mut paths = entries.map(|entry| Ok(entry.map_err(Error::io(folder, "list"))?.path())).collect::<Result<Vec<_>>>()?;
+    let mut paths =
+        entries.map(|entry| Ok(entry.map_err(Error::io(folder, "list"))?.path())).collect::<Result<Vec<_>>>()?;
     paths.sort_by(|a, b| by_name(a, b));
     Ok(paths)
 }

@@ -80,7 +80,8 @@ impl Index {
             _ if rows == 0 => "neither the id nor the row of any item of the data".to_string(),
             _ => format!("{} of the data that may be ids or rows", counted(rows, "item")),
         };
-        let expected = "the item ids of the interactions, or their rows where the interactions name items by rows".to_string();
+        let expected =
+            "the item ids of the interactions, or their rows where the interactions name items by rows".to_string();
         Err(Error::Input { path: self.path.clone(), line: None, column: None, found, expected })
     }
 }

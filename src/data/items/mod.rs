@@ -58,7 +58,9 @@ impl Modality {
         let name = self.name();
         let given = match self {
             Modality::Price => "a table of items with prices next to the interactions, or data.price",
-            _ => "a file of embeddings next to the interactions, or data.text and data.image (`wgrec encode` makes them)",
+            _ => {
+                "a file of embeddings next to the interactions, or data.text and data.image (`wgrec encode` makes them)"
+            }
         };
         Error::Usage(format!("the items have no {name}: expected {given}"))
     }

@@ -45,7 +45,8 @@ pub(super) fn price(text: &str) -> Option<Price> {
         return None;
     }
     let text = text.trim();
-    if let Some(value) = text.parse::<f64>().ok().filter(|_| text.starts_with(|c: char| c.is_ascii_digit() || c == '.')) {
+    if let Some(value) = text.parse::<f64>().ok().filter(|_| text.starts_with(|c: char| c.is_ascii_digit() || c == '.'))
+    {
         return value.is_finite().then_some(Price { value: value + 0.0, currency: None });
     }
     let mut parts = text.split(['-', '\u{2013}', '\u{2014}']).map(single);
@@ -104,7 +105,10 @@ fn number_of(text: &str, currency: Option<&str>) -> Option<f64> {
         let mark = &text[at..=at];
         let (before, after) = (&text[..at], &text[at + 1..]);
         let other_before = before.contains(['.', ',']) && !before.contains(mark);
-        let of_thousands = (mark == "," || currency == Some("EUR")) && after.len() == 3 && !before.starts_with('0') && !before.is_empty();
+        let of_thousands = (mark == "," || currency == Some("EUR"))
+            && after.len() == 3
+            && !before.starts_with('0')
+            && !before.is_empty();
         other_before || !(before.contains(mark) || of_thousands)
     });
     let (whole, decimals) = decimal.map_or((text, ""), |at| (&text[..at], &text[at + 1..]));
@@ -115,8 +119,8 @@ fn number_of(text: &str, currency: Option<&str>) -> Option<f64> {
         Some(mark) => whole.split(mark).collect(),
         None => vec![whole],
     };
-    let grouped = groups.len() == 1
-        || (1..=3).contains(&groups[0].len()) && groups[1..].iter().all(|group| group.len() == 3);
+    let grouped =
+        groups.len() == 1 || (1..=3).contains(&groups[0].len()) && groups[1..].iter().all(|group| group.len() == 3);
     let good = grouped && groups.iter().all(|group| is_digits(group)) && is_digits(decimals);
     if !good || whole.is_empty() && decimals.is_empty() {
         return None;
@@ -171,9 +175,34 @@ mod tests {
     fn what_is_no_price_is_missing() {
         let long = format!("$1{}", "0".repeat(LONGEST));
         for text in [
-            "", " ", "\n\t", "—", "-", "None", "nan", "inf", "-5", "$-5", "free", "from $9", "$9 - €10", "$9 -", "9-10-11",
-            "1,29,900", "12.34.5", "1,2345,678", "$", "EUR", "12 pounds", ".a-box{width:10px}", "1e999", "$ 12 $ 13", "0x10",
-            "1 29", "١٢", &long,
+            "",
+            " ",
+            "\n\t",
+            "—",
+            "-",
+            "None",
+            "nan",
+            "inf",
+            "-5",
+            "$-5",
+            "free",
+            "from $9",
+            "$9 - €10",
+            "$9 -",
+            "9-10-11",
+            "1,29,900",
+            "12.34.5",
+            "1,2345,678",
+            "$",
+            "EUR",
+            "12 pounds",
+            ".a-box{width:10px}",
+            "1e999",
+            "$ 12 $ 13",
+            "0x10",
+            "1 29",
+            "١٢",
+            &long,
         ] {
             assert_eq!(price(text), None, "{text:?}");
         }

@@ -64,7 +64,9 @@ fn table_ids(array: &Array, found: &Found) -> Result<Option<Vec<String>>> {
     }
     let mut seen = HashSet::new();
     match ids.iter().find(|id| !seen.insert(id.as_str())) {
-        Some(twice) => Err(array.wrong(format!("two rows for the item {twice:?}, by {}", path.display()), "one row for each item")),
+        Some(twice) => {
+            Err(array.wrong(format!("two rows for the item {twice:?}, by {}", path.display()), "one row for each item"))
+        }
         None => Ok(Some(ids)),
     }
 }

@@ -59,7 +59,9 @@ impl Table {
 
     /// Whether it has texts, brands, prices or images, whatever else it lacks.
     pub fn describes_otherwise(&self) -> bool {
-        [&columns::TEXTS[..], &columns::BRANDS, &columns::PRICES, &columns::IMAGES].iter().any(|usual| self.find(usual).is_some())
+        [&columns::TEXTS[..], &columns::BRANDS, &columns::PRICES, &columns::IMAGES]
+            .iter()
+            .any(|usual| self.find(usual).is_some())
     }
 
     /// The error that none of the columns is one of those `expected`.

@@ -96,7 +96,8 @@ fn npy_of(header: &str, data: &[u8]) -> Vec<u8> {
 type Tensor<'a> = (&'a str, Dtype, Vec<usize>, Vec<u8>);
 
 fn safetensors(tensors: &[Tensor], ids: Option<&str>) -> Vec<u8> {
-    let views = tensors.iter().map(|(name, dtype, shape, data)| (*name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    let views =
+        tensors.iter().map(|(name, dtype, shape, data)| (*name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
     let metadata = ids.map(|ids| HashMap::from([("ids".to_string(), ids.to_string())]));
     ::safetensors::serialize(views, metadata).unwrap()
 }
@@ -161,7 +162,8 @@ fn columns_and_tables_can_be_named() {
 
 #[test]
 fn prices_are_in_one_currency_and_scaled() {
-    let table = |prices: [&str; 4]| format!("id,price\na,{}\nb,{}\nc,{}\nz,{}\n", prices[0], prices[1], prices[2], prices[3]);
+    let table =
+        |prices: [&str; 4]| format!("id,price\na,{}\nb,{}\nc,{}\nz,{}\n", prices[0], prices[1], prices[2], prices[3]);
     let folder = Folder::new().with("items.csv", table(["$12.50", ".a{}", "$2 - $3", "$1"]));
     let prices = folder.prices().unwrap().unwrap();
     assert_eq!((&prices.of[..], prices.currency.as_deref()), (&[Some(12.5), None, Some(2.5)][..], Some("USD")));
@@ -175,7 +177,10 @@ fn prices_are_in_one_currency_and_scaled() {
 
     let folder = Folder::new().with("items.csv", table(["$1", "2 €", "3", "4"]));
     let message = folder.complaint(folder.prices());
-    assert!(message.starts_with("items.csv:3: found a price in EUR, after one in USD in line 2; expected prices in one"), "{message}");
+    assert!(
+        message.starts_with("items.csv:3: found a price in EUR, after one in USD in line 2; expected prices in one"),
+        "{message}"
+    );
     let folder = folder.set(|config| config.currency = Some("EUR".to_string()));
     let prices = folder.prices().unwrap().unwrap();
     assert_eq!((&prices.of[..], prices.currency.as_deref()), (&[None, Some(2.0), Some(3.0)][..], Some("EUR")));
@@ -217,7 +222,8 @@ fn embeddings_of_every_form_are_rows_by_item() {
         assert_eq!(matches!(vectors.numbers(), Numbers::F16(_)), is_half, "{name}");
         assert_eq!(vectors.coverage(), Coverage { items: 3, missing: 1 });
         // The second time it is read from the cache, and without one it is made in memory.
-        let kept = || fs::read_dir(folder.path("cache")).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+        let kept =
+            || fs::read_dir(folder.path("cache")).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
         let [file] = &kept()[..] else { panic!("{:?}", kept()) };
         let written = fs::metadata(file).unwrap().len();
         let again = folder.some_vectors(Modality::Text);
@@ -225,7 +231,9 @@ fn embeddings_of_every_form_are_rows_by_item() {
         for other in [&again, &in_memory] {
             assert_eq!((rows(other), &other.hash, &other.missing), (rows(&vectors), &vectors.hash, &vectors.missing));
         }
-        assert!(Cache { folder: folder.path("cache") }.kept()[0].about.starts_with("text embeddings, 3 items x 2, of "));
+        assert!(
+            Cache { folder: folder.path("cache") }.kept()[0].about.starts_with("text embeddings, 3 items x 2, of ")
+        );
         // A change of any byte is found, and the rows are made again.
         for at in [0, written / 2, written - 1] {
             let mut changed = fs::read(file).unwrap();
@@ -237,7 +245,9 @@ fn embeddings_of_every_form_are_rows_by_item() {
         hashes.push(vectors.hash.clone());
     }
     assert!(hashes[0] == hashes[2] && hashes[0] == hashes[3] && hashes[1] == hashes[4] && hashes[0] != hashes[1]);
-    let other = Folder::new().with("text.npy", npy("<f4", "(3, 2)", &bytes(&[1.0, 2.0, 9.0, 9.0, 0.0, -3.5]))).with(table.0, table.1);
+    let other = Folder::new()
+        .with("text.npy", npy("<f4", "(3, 2)", &bytes(&[1.0, 2.0, 9.0, 9.0, 0.0, -3.5])))
+        .with(table.0, table.1);
     assert_ne!(other.some_vectors(Modality::Text).hash, hashes[0]);
 }
 
@@ -263,7 +273,8 @@ fn several_images_are_averaged_without_zeros() {
     let texts = by_row().with("x.text", "item_id:token\ttext:token_seq\nB\tb &lt; c\nA\t\n");
     assert_eq!(texts.texts(), [None, Some("b < c".to_string())]);
     for ids in [r#"["1", "0"]"#, r#"["B", "A"]"#] {
-        let rows_of = by_row().with("text.safetensors", safetensors(&[("text", Dtype::F32, vec![2, 1], bytes(&[7.0, 8.0]))], Some(ids)));
+        let rows_of = by_row()
+            .with("text.safetensors", safetensors(&[("text", Dtype::F32, vec![2, 1], bytes(&[7.0, 8.0]))], Some(ids)));
         assert_eq!(rows(&rows_of.some_vectors(Modality::Text)), [[0.0], [8.0], [7.0]], "{ids}");
     }
 }

@@ -44,7 +44,13 @@ impl Texts {
             return Err(Table::strange(&file, &id));
         }
         if of.iter().all(Option::is_none) {
-            return Err(Error::Input { path: file, line: None, column: None, found: "no item with a text".to_string(), expected: "a text of one item at least".to_string() });
+            return Err(Error::Input {
+                path: file,
+                line: None,
+                column: None,
+                found: "no item with a text".to_string(),
+                expected: "a text of one item at least".to_string(),
+            });
         }
         Ok(Some(Texts { of, file, columns: names }))
     }

@@ -103,7 +103,8 @@ impl Vectors {
         if vectors.is_none() {
             let size = Size { items: data.items(), width: array.width, half: array.number == Number::F16 };
             let name = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
-            let about = format!("{} embeddings, {} items x {}, of {}", modality.name(), size.items, size.width, name.display());
+            let about =
+                format!("{} embeddings, {} items x {}, of {}", modality.name(), size.items, size.width, name.display());
             let mut row = |item: usize, out: &mut [f32]| match of[item].filter(|&row| !array.is_missing(row)) {
                 Some(row) => array.read(row, out),
                 None => Ok(false),

@@ -47,8 +47,12 @@ pub(crate) fn each(path: &Path, keys: &[&str], mut take: impl FnMut(u64, &[Cell]
         let mut values = vec![None; keys.len()];
         pick_into(object, &wanted, &mut values).map_err(wrong)?;
         let cells = values.into_iter().zip(keys).map(|(value, key)| {
-            let refused = |e: serde_json::Error| {
-                Error::Input { path: path.to_path_buf(), line: Some(text.line), column: None, found: e.to_string(), expected: format!("a value of JSON as {key}") }
+            let refused = |e: serde_json::Error| Error::Input {
+                path: path.to_path_buf(),
+                line: Some(text.line),
+                column: None,
+                found: e.to_string(),
+                expected: format!("a value of JSON as {key}"),
             };
             value.map_or(Ok(Cell::Missing), |value| cell(value).map_err(refused))
         });

@@ -171,7 +171,8 @@ impl Rows {
                 while let Some(line) = records.next()? {
                     if records.len() != columns.len() {
                         let found = format!("{} fields, beginning {}", records.len(), show(records.get(0)));
-                        let expected = format!("as many fields as the header has, {} (is the line cut?)", columns.len());
+                        let expected =
+                            format!("as many fields as the header has, {} (is the line cut?)", columns.len());
                         return Err(at(&path, line)(None, found, expected));
                     }
                     let cell = |&column: &usize| Cell::Text(decoded(records.get(column)));
