@@ -166,6 +166,38 @@ fn inspect_takes_what_train_takes() {
 }
 
 #[test]
+fn inspect_shows_what_is_known_of_items() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, contents: &[u8]| std::fs::write(folder.path().join(name), contents).unwrap();
+    put("log.csv", b"user,item\nu,a\nu,b\nv,a\n");
+    put("items.csv", b"id,title,brand,price\na,Salt &amp; Pepper,Acme,$2.50\nb,,,\nc,Z,Y,$1\n");
+    let vectors = |number: f32| {
+        let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }\n";
+        let numbers = [1.0, 2.0, 0.0, 0.0, number, 6.0f32].map(f32::to_le_bytes).concat();
+        [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..], header.as_bytes(), &numbers].concat()
+    };
+    put("text.npy", &vectors(5.0));
+    let log = folder.path().join("log.csv").display().to_string();
+    let text = inspect(&[&log]).unwrap();
+    for line in [
+        "texts         1 items, 1 missing: the columns title, brand (items.csv)\n              \"Salt & Pepper. Acme\"\n",
+        "text          1 items, 1 missing: embeddings of width 2 in f32 (text.npy)\n",
+        "prices        1 items, 1 missing: 2.5 to 2.5, USD (items.csv)\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(!text.contains("image"), "{text}");
+    let all = inspect(&[&log, "--set=data.catalogue=features"]).unwrap();
+    for line in ["items         3\n", "texts         2 items, 1 missing", "prices        2 items, 1 missing: 1 to 2.5, USD"] {
+        assert!(all.contains(line), "{all}");
+    }
+    put("text.npy", &vectors(f32::NAN));
+    assert!(inspect(&[&log]).is_ok(), "the row of c is not read");
+    let error = inspect(&[&log, "--set=data.catalogue=features"]).unwrap_err();
+    assert!(error.contains("text.npy: found NaN in row 2, column 0 (from 0); expected finite numbers"), "{error}");
+}
+
+#[test]
 fn lists_of_users_with_a_byte_order_mark_and_spaces() {
     use wgrec::data::ask::listed_users;
     let folder = tempfile::tempdir().unwrap();

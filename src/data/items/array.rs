@@ -12,6 +12,9 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+/// More numbers are no embedding.
+const LONGEST_ROW: usize = 1 << 20;
+
 /// How a number is stored, the lowest byte first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
@@ -30,12 +33,17 @@ impl Number {
         }
     }
 
-    fn read(self, bytes: &[u8]) -> f64 {
+    /// Reads all numbers in `bytes`.
+    fn read(self, bytes: &[u8], out: &mut [f64]) {
+        fn all<const N: usize>(bytes: &[u8], out: &mut [f64], number: impl Fn([u8; N]) -> f64) {
+            let numbers = bytes.chunks_exact(N).map(|bytes| number(bytes.try_into().expect("N bytes")));
+            out.iter_mut().zip(numbers).for_each(|(out, x)| *out = x);
+        }
         match self {
-            Number::F16 => f16::from_le_bytes([bytes[0], bytes[1]]).to_f64(),
-            Number::Bf16 => bf16::from_le_bytes([bytes[0], bytes[1]]).to_f64(),
-            Number::F32 => f32::from_le_bytes(bytes.try_into().expect("4 bytes")) as f64,
-            Number::F64 => f64::from_le_bytes(bytes.try_into().expect("8 bytes")),
+            Number::F16 => all(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f64()),
+            Number::Bf16 => all(bytes, out, |bytes| bf16::from_le_bytes(bytes).to_f64()),
+            Number::F32 => all(bytes, out, |bytes| f32::from_le_bytes(bytes) as f64),
+            Number::F64 => all(bytes, out, f64::from_le_bytes),
         }
     }
 }
@@ -66,7 +74,9 @@ pub(super) struct Array {
     file: BufReader<File>,
     /// Where `file` is.
     at: u64,
+    /// A row, and its numbers.
     bytes: Vec<u8>,
+    numbers: Vec<f64>,
 }
 
 impl std::ops::Deref for Array {
@@ -100,14 +110,14 @@ impl Array {
         } else {
             header::raw(path, &mut file, join.index(), width)?
         };
-        let bytes = vec![0; layout.images * layout.width * layout.number.bytes()];
-        Ok(Array {
-            path: path.to_path_buf(),
-            layout,
-            file: BufReader::with_capacity(1 << 18, file),
-            at: u64::MAX,
-            bytes,
-        })
+        let numbers = layout.images.saturating_mul(layout.width);
+        if numbers > LONGEST_ROW {
+            let (found, expected) = (format!("{numbers} numbers a row"), format!("at most {LONGEST_ROW}"));
+            return Err(Error::Input { path: path.to_path_buf(), line: None, column: None, found, expected });
+        }
+        let (bytes, numbers) = (vec![0; numbers * layout.number.bytes()], vec![0.0; numbers]);
+        let file = BufReader::with_capacity(1 << 18, file);
+        Ok(Array { path: path.to_path_buf(), layout, file, at: u64::MAX, bytes, numbers })
     }
 
     pub fn wrong(&self, found: String, expected: &str) -> Error {
@@ -135,24 +145,22 @@ impl Array {
         self.at = u64::MAX;
         seek.and_then(|()| self.file.read_exact(&mut self.bytes)).map_err(Error::io(&self.path, "read"))?;
         self.at = from + self.bytes.len() as u64;
-        let (mut sum, mut some) = (vec![0f64; width], 0);
-        for image in 0..images {
-            let of = |column: usize| {
-                let at = (image * width + column) * number.bytes();
-                number.read(&self.bytes[at..at + number.bytes()])
-            };
-            if let Some(column) = (0..width).find(|&column| !(of(column) as f32).is_finite()) {
-                let within = if images > 1 { format!(" of vector {image}") } else { String::new() };
-                let found = format!("{} in row {row}, column {column}{within} (from 0)", of(column));
-                return Err(self.wrong(found, "finite numbers"));
-            }
-            if (0..width).any(|column| of(column) != 0.0) {
-                some += 1;
-                sum.iter_mut().enumerate().for_each(|(column, sum)| *sum += of(column));
-            }
+        number.read(&self.bytes, &mut self.numbers);
+        if let Some(at) = self.numbers.iter().position(|&x| !(x as f32).is_finite()) {
+            let (image, column) = (at / width, at % width);
+            let within = if images > 1 { format!(" of vector {image}") } else { String::new() };
+            let found = format!("{} in row {row}, column {column}{within} (from 0)", self.numbers[at]);
+            return Err(self.wrong(found, "finite numbers of an f32"));
+        }
+        let (sum, others) = self.numbers.split_at_mut(width);
+        let is_some = |vector: &[f64]| vector.iter().any(|&x| x != 0.0);
+        let mut some = is_some(sum) as usize;
+        for vector in others.chunks_exact(width).filter(|vector| is_some(vector)) {
+            some += 1;
+            sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
         }
         let count = some.max(1) as f64;
-        out.iter_mut().zip(sum).for_each(|(out, sum)| *out = (sum / count) as f32);
+        out.iter_mut().zip(sum).for_each(|(out, sum)| *out = (*sum / count) as f32);
         Ok(some > 0)
     }
 }

@@ -1,5 +1,7 @@
 //! Files of items, read as users have them.
 
+mod refused;
+
 use super::*;
 use crate::data::synth::{World, WorldConfig};
 use ::safetensors::tensor::{Dtype, TensorView};
