@@ -188,7 +188,9 @@ fn inspect_shows_what_is_known_of_items() {
     }
     assert!(!text.contains("image"), "{text}");
     let all = inspect(&[&log, "--set=data.catalogue=features"]).unwrap();
-    for line in ["items         3\n", "texts         2 items, 1 missing", "prices        2 items, 1 missing: 1 to 2.5, USD"] {
+    for line in
+        ["items         3\n", "texts         2 items, 1 missing", "prices        2 items, 1 missing: 1 to 2.5, USD"]
+    {
         assert!(all.contains(line), "{all}");
     }
     put("text.npy", &vectors(f32::NAN));

@@ -31,13 +31,22 @@ fn hostile_headers() {
         (header(&"[".repeat(90_000), 0), "found a header that is none of safetensors ("),
         (whole[..whole.len() - 1].to_vec(), "found 23 bytes of tensors, of which the header names 24"),
         ([&whole[..], b"\0"].concat(), "found 25 bytes of tensors, of which the header names 24"),
-        (header(&tensor("F32", "[3,2]", "[0,20]"), 20), "found text of shape [3, 2] at the bytes 0 to 20; expected as many bytes"),
+        (
+            header(&tensor("F32", "[3,2]", "[0,20]"), 20),
+            "found text of shape [3, 2] at the bytes 0 to 20; expected as many bytes",
+        ),
         (header(&tensor("F32", "[3,2]", "[24,0]"), 0), "safetensors: found"),
         (header(&tensor("F32", &format!("[{huge},{huge}]"), "[0,24]"), 24), "found text of shape"),
         (header(&tensor("F32", "[0,2]", "[0,0]"), 0), "found text of shape [0, 2]; expected [items, width]"),
         (header(&tensor("F32", "[3,0]", "[0,0]"), 0), "found text of shape [3, 0]; expected [items, width]"),
-        (header(&tensor("F32", "[1,1,1,6]", "[0,24]"), 24), "found text of shape [1, 1, 1, 6]; expected [items, width]"),
-        (header(&tensor("F16", "[1,1048577]", "[0,2097154]"), 2_097_154), "found 1048577 numbers a row; expected at most 1048576"),
+        (
+            header(&tensor("F32", "[1,1,1,6]", "[0,24]"), 24),
+            "found text of shape [1, 1, 1, 6]; expected [items, width]",
+        ),
+        (
+            header(&tensor("F16", "[1,1048577]", "[0,2097154]"), 2_097_154),
+            "found 1048577 numbers a row; expected at most 1048576",
+        ),
         (header(&tensor("I64", "[3,1]", "[0,24]"), 24), "found text of I64; expected f16, bf16, f32 or f64"),
         (header("{}", 0), "found the tensors [] of floats; expected one of them called embeddings or text"),
         (header(&masked, 14), "found text_missing of U8 and shape [2]; expected a byte for each of the 3 rows of text"),
@@ -50,7 +59,10 @@ fn hostile_headers() {
         let path = folder.path(name);
         let folder = folder.set(|config| config.text = Some(path));
         let message = folder.complaint(folder.vectors(Modality::Text));
-        assert!(message.contains(&format!("{name}: found a part of safetensors that are split over several files")), "{message}");
+        assert!(
+            message.contains(&format!("{name}: found a part of safetensors that are split over several files")),
+            "{message}"
+        );
     }
     let numbers = bytes(&[1.0; 6]);
     let version = [b"\x93NUMPY\x04\x00", &[0; 16][..]].concat();
@@ -61,7 +73,10 @@ fn hostile_headers() {
         (version, "found version 4 of .npy; expected version 1, 2 or 3"),
         (long, "found a header of 4294967295 bytes in a file of 14"),
         (fortran, "found numbers in Fortran's order; expected C's order"),
-        (npy("<f4", "(3, 2)", &numbers[..23]), "found 23 bytes for the shape [3, 2] of \"<f4\"; expected a whole .npy file"),
+        (
+            npy("<f4", "(3, 2)", &numbers[..23]),
+            "found 23 bytes for the shape [3, 2] of \"<f4\"; expected a whole .npy file",
+        ),
         (npy("<f4", "(3, 2)", &[&numbers[..], b"1"].concat()), "found 25 bytes for the shape [3, 2]"),
         (npy(">f4", "(3, 2)", &numbers), "found numbers of type \">f4\"; expected little-endian floats"),
         (npy("|O", "(3, 2)", &numbers), "found numbers of type \"|O\""),
@@ -78,33 +93,53 @@ fn hostile_headers() {
 
 #[test]
 fn numbers_and_rows_that_do_not_fit() {
-    let of = |numbers: &[f32], ids: &str| safetensors(&[("text", Dtype::F32, vec![3, numbers.len() / 3], bytes(numbers))], Some(ids));
+    let of = |numbers: &[f32], ids: &str| {
+        safetensors(&[("text", Dtype::F32, vec![3, numbers.len() / 3], bytes(numbers))], Some(ids))
+    };
     let ids = r#"["c", "b", "a"]"#;
     for (contents, expected) in [
         (of(&[1.0, 2.0, f32::NAN], ids), "found NaN in row 2, column 0 (from 0); expected finite numbers of an f32"),
         (of(&[1.0, 2.0, 3.0, f32::INFINITY, 5.0, 6.0], ids), "found inf in row 1, column 1 (from 0)"),
-        (of(&[0.0; 6], ids), "found no item of the data with a row that is not zeros; expected the text of one item at least"),
+        (
+            of(&[0.0; 6], ids),
+            "found no item of the data with a row that is not zeros; expected the text of one item at least",
+        ),
         (of(&[1.0; 3], r#"["c", "b"]"#), "found 2 ids of 3 rows; expected an id for each row"),
         (of(&[1.0; 3], r#"["c", "b", "c"]"#), "found two rows for the item \"c\"; expected one row for each item"),
         (of(&[1.0; 3], r#"{"c": 1}"#), "found ids in the metadata that are no list of texts in JSON ("),
-        (of(&[1.0; 3], r#"["x", "y", "z"]"#), "found 3 rows, none of which is of an item of the data; expected the item ids"),
+        (
+            of(&[1.0; 3], r#"["x", "y", "z"]"#),
+            "found 3 rows, none of which is of an item of the data; expected the item ids",
+        ),
     ] {
         let message = of_file("text.safetensors", &contents);
         assert!(message.starts_with("text.safetensors: found") && message.contains(expected), "{message}");
     }
     let doubles: Vec<u8> = [1.0, 2.0, 1e300].iter().flat_map(|x: &f64| x.to_le_bytes()).collect();
-    assert!(of_file("text.npy", npy("<f8", "(3, 1)", &doubles)).contains("found 1000000000000000052504760255204420248704"));
+    assert!(
+        of_file("text.npy", npy("<f8", "(3, 1)", &doubles)).contains("found 1000000000000000052504760255204420248704")
+    );
     let message = of_file("text.npy", npy("<f4", "(2, 1)", &bytes(&[1.0; 2])));
     assert!(message.contains("found 2 rows without ids, for 3 items; expected the ids in the metadata"), "{message}");
     // Items that are numbers count rows only where none is left over.
-    let numbered = Folder::of("log.csv", "user,item\nu,1\nu,2\n").with("text.npy", npy("<f4", "(3, 1)", &bytes(&[1.0; 3])));
+    let numbered =
+        Folder::of("log.csv", "user,item\nu,1\nu,2\n").with("text.npy", npy("<f4", "(3, 1)", &bytes(&[1.0; 3])));
     assert!(numbered.complaint(numbered.vectors(Modality::Text)).contains("found 3 rows without ids, for 2 items"));
-    let twice = Folder::new().with("text.npy", npy("<f4", "(4, 1)", &bytes(&[1.0; 4]))).with("items.csv", "id,title\na,A\nb,B\nc,C\nb,D\n");
+    let twice = Folder::new()
+        .with("text.npy", npy("<f4", "(4, 1)", &bytes(&[1.0; 4])))
+        .with("items.csv", "id,title\na,A\nb,B\nc,C\nb,D\n");
     assert!(twice.complaint(twice.vectors(Modality::Text)).contains("text.npy: found two rows for the item \"b\", by"));
     let both = Folder::new().with("text.npy", "").with("text.safetensors", "");
-    assert!(both.complaint(both.vectors(Modality::Text)).starts_with("data.text is not set, and both text.safetensors and text.npy may be meant"));
+    assert!(
+        both.complaint(both.vectors(Modality::Text))
+            .starts_with("data.text is not set, and both text.safetensors and text.npy may be meant")
+    );
     let missing = Folder::new().set(|config| config.text = Some("none.npy".into()));
-    assert!(missing.complaint(missing.vectors(Modality::Text)).starts_with("none.npy: found no such file; expected embeddings of items"));
+    assert!(
+        missing
+            .complaint(missing.vectors(Modality::Text))
+            .starts_with("none.npy: found no such file; expected embeddings of items")
+    );
 }
 
 #[test]
@@ -117,7 +152,12 @@ fn raw_files_and_their_index() {
     };
     let good = "A\t0\nB\t1\n";
     for (index, contents, width, expected) in [
-        (good, &[1; 12][..], None, "x.feat3cls: found 12 bytes; expected the same number of f32 for each of the 2 rows of x.item2index"),
+        (
+            good,
+            &[1; 12][..],
+            None,
+            "x.feat3cls: found 12 bytes; expected the same number of f32 for each of the 2 rows of x.item2index",
+        ),
         (good, &[], None, "x.feat3cls: found 0 bytes"),
         (good, &bytes(&[1.0; 8]), Some(3), "found 32 bytes; expected the same number of vectors of 3 f32 for each"),
         ("A\t0\nB\t2\n", &[], None, "x.item2index: found the row 2 of 2 item ids; expected the rows 0, 1, 2, ..."),
@@ -130,13 +170,17 @@ fn raw_files_and_their_index() {
         let message = of(index, contents, width);
         assert!(message.contains(expected), "{message}\nfor {expected}");
     }
-    let strange = Folder::new().with("x.inter", "").with("x.item2index", good).set(|config| config.text = Some("x".into()));
+    let strange =
+        Folder::new().with("x.inter", "").with("x.item2index", good).set(|config| config.text = Some("x".into()));
     let message = strange.complaint(strange.config.item_texts(&strange.data()).and(strange.vectors(Modality::Text)));
     assert!(message.contains("x: found no such file"), "{message}");
     let bare = Folder::new().with("vectors.bin", [1; 24]);
     let path = bare.path("vectors.bin");
     let bare = bare.set(|config| config.text = Some(path));
-    assert!(bare.complaint(bare.vectors(Modality::Text)).contains("vectors.bin: found 24 bytes without a header; expected a .safetensors or .npy file"));
+    assert!(
+        bare.complaint(bare.vectors(Modality::Text))
+            .contains("vectors.bin: found 24 bytes without a header; expected a .safetensors or .npy file")
+    );
 }
 
 #[test]
@@ -146,14 +190,38 @@ fn tables() {
         folder.complaint(folder.config.item_texts(&folder.data()))
     };
     for (name, contents, expected) in [
-        ("items.csv", "id,title\na,A\nb,B\na,C\n", "items.csv:4: found a second row for the item \"a\", whose first is in line 2; expected one row"),
-        ("items.csv", "id,title\na,A\nb\n", "items.csv:3: found 1 fields, beginning \"b\"; expected as many fields as the header has"),
-        ("items.csv", "id,title\na,A\n,B\n", "items.csv:3:1: found nothing; expected an item id of 1 to 1024 bytes as id"),
-        ("items.csv", "id,title\nx,A\ny,B\n", "items.csv: found no row of an item of the data, by the ids in the column id"),
-        ("items.csv", "id,title\na, \nb,&nbsp;\n", "items.csv: found no item with a text; expected a text of one item at least"),
+        (
+            "items.csv",
+            "id,title\na,A\nb,B\na,C\n",
+            "items.csv:4: found a second row for the item \"a\", whose first is in line 2; expected one row",
+        ),
+        (
+            "items.csv",
+            "id,title\na,A\nb\n",
+            "items.csv:3: found 1 fields, beginning \"b\"; expected as many fields as the header has",
+        ),
+        (
+            "items.csv",
+            "id,title\na,A\n,B\n",
+            "items.csv:3:1: found nothing; expected an item id of 1 to 1024 bytes as id",
+        ),
+        (
+            "items.csv",
+            "id,title\nx,A\ny,B\n",
+            "items.csv: found no row of an item of the data, by the ids in the column id",
+        ),
+        (
+            "items.csv",
+            "id,title\na, \nb,&nbsp;\n",
+            "items.csv: found no item with a text; expected a text of one item at least",
+        ),
         ("items.csv", "id,title,title\na,A,B\n", "items.csv:1:3: found the column \"title\" a second time"),
         ("items.json", "{\"asin\": \"a\", \"title\": \"A\"}\n{\"asin\": \"b\", \"title\"", "items.json:2:"),
-        ("items.json", "{\"asin\": \"a\", \"title\": \"A\"}\n{\"title\": \"B\"}\n", "items.json:2:1: found nothing; expected an item id"),
+        (
+            "items.json",
+            "{\"asin\": \"a\", \"title\": \"A\"}\n{\"title\": \"B\"}\n",
+            "items.json:2:1: found nothing; expected an item id",
+        ),
         ("items.json", "{\"asin\": \"a\", \"title\": \"A\", \"title\": \"B\"}\n", "items.json:1:"),
         ("items.parquet", "PAR1", "items.parquet: found what is no whole Parquet file (too short)"),
         ("items.csv", "", "items.csv: found an empty file"),
@@ -161,7 +229,8 @@ fn tables() {
         let message = texts(name, contents.as_bytes());
         assert!(message.starts_with(expected), "{message}\nfor {expected}");
     }
-    let deep = format!("{{\"asin\": \"a\", \"title\": \"A\", \"category\": {}}}\n", "[".repeat(30_000) + &"]".repeat(30_000));
+    let deep =
+        format!("{{\"asin\": \"a\", \"title\": \"A\", \"category\": {}}}\n", "[".repeat(30_000) + &"]".repeat(30_000));
     assert!(texts("items.json", deep.as_bytes()).starts_with("items.json:1: found"), "deep lists");
     let missing = Folder::new().set(|config| config.items = Some("none.csv".into()));
     let message = missing.complaint(missing.config.item_texts(&missing.data()));
@@ -170,8 +239,17 @@ fn tables() {
     let path = prices.path("p.csv");
     let prices = prices.set(|config| config.price = Some(path));
     let message = prices.complaint(prices.prices());
-    assert!(message.starts_with("p.csv:1: found the columns [\"id\", \"cost\"]; expected a column of prices (price, item_price)"), "{message}");
+    assert!(
+        message.starts_with(
+            "p.csv:1: found the columns [\"id\", \"cost\"]; expected a column of prices (price, item_price)"
+        ),
+        "{message}"
+    );
     let numbers = safetensors(&[("price", Dtype::F32, vec![3], bytes(&[1.0, -2.0, 3.0]))], Some(r#"["a", "b", "c"]"#));
     let negative = Folder::new().with("features.safetensors", numbers);
-    assert!(negative.complaint(negative.prices()).contains("features.safetensors: found the price -2 in row 1; expected prices of at least 0"));
+    assert!(
+        negative
+            .complaint(negative.prices())
+            .contains("features.safetensors: found the price -2 in row 1; expected prices of at least 0")
+    );
 }
