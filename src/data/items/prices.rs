@@ -28,30 +28,7 @@ pub struct Prices {
 
 impl Prices {
     pub(super) fn read(found: &Found, data: &Dataset, config: &DataConfig) -> Result<Option<Prices>> {
-        let prices = match (&config.price, found.table()?) {
-            (Some(file), _) if is_array(file) => Some(of_array(file, found, data)?),
-            (Some(file), _) => {
-                let table = found.open(file)?;
-                let column = column(&table, config)?.ok_or_else(|| table.lacks(expected()))?;
-                Some(of_table(table, column, found, data, config)?)
-            }
-            (None, Some(file)) if config.items.is_some() || config.price_column.is_some() => {
-                let table = found.open(&file)?;
-                column(&table, config)?.map(|column| of_table(table, column, found, data, config)).transpose()?
-            }
-            (None, Some(file)) => {
-                let table = found.open(&file)?;
-                table.find(&PRICES).map(|column| of_table(table, column, found, data, config)).transpose()?
-            }
-            (None, None) => None,
-        };
-        let prices = match prices {
-            Some(prices) => prices,
-            None => match found.array(Modality::Price)? {
-                Some(file) => of_array(&file, found, data)?,
-                None => return Ok(None),
-            },
-        };
+        let Some(prices) = Prices::any(found, data, config)? else { return Ok(None) };
         match prices.of.iter().any(Option::is_some) {
             true => Ok(Some(prices)),
             false => Err(Error::Input {
@@ -62,6 +39,24 @@ impl Prices {
                 expected: "a price of one item at least".to_string(),
             }),
         }
+    }
+
+    /// Those of the file that is named, else of the table of items, else of a file of numbers.
+    fn any(found: &Found, data: &Dataset, config: &DataConfig) -> Result<Option<Prices>> {
+        let table = match &config.price {
+            Some(file) if is_array(file) => return of_array(file, found, data).map(Some),
+            Some(file) => Some(file.clone()),
+            None => found.table()?,
+        };
+        if let Some(file) = table {
+            let table = found.open(&file)?;
+            match column(&table, config)? {
+                Some(column) => return of_table(table, column, found, data, config).map(Some),
+                None if config.price.is_some() => return Err(table.lacks(expected())),
+                None => {}
+            }
+        }
+        found.array(Modality::Price)?.map(|file| of_array(&file, found, data)).transpose()
     }
 
     pub(super) fn of_world(world: &Domain, data: &Dataset) -> Prices {

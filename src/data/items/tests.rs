@@ -140,6 +140,50 @@ fn tables_of_every_form_give_texts() {
     assert_eq!(folder.texts(), [None, Some("Toy \"Story. Comedy Noir".to_string())]);
 }
 
+/// A table of Parquet: a and b, of which b has neither title nor price, in two row groups.
+#[cfg(feature = "parquet")]
+fn parquet_table() -> Vec<u8> {
+    use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType};
+    use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+    type Levels<'a> = Option<&'a [i16]>;
+    fn write<T: DataType>(column: &mut SerializedColumnWriter, values: &[T::T], levels: Levels, repeats: Levels) {
+        column.typed::<T>().write_batch(values, levels, repeats).unwrap();
+    }
+    let schema = "message x { required binary asin (UTF8); optional binary title (UTF8); optional double price; optional group \
+                  categories (LIST) { repeated group list { required binary element (UTF8); } } }";
+    let schema = parquet::schema::parser::parse_message_type(schema).unwrap();
+    let texts = |texts: &[&str]| texts.iter().map(|text| ByteArray::from(*text)).collect::<Vec<_>>();
+    let mut out = vec![];
+    let mut writer = SerializedFileWriter::new(&mut out, schema.into(), Default::default()).unwrap();
+    for (id, title, price, categories) in [("a", &["A &lt; B"][..], &[1.5][..], &["X", "Y"][..]), ("b", &[], &[], &[])] {
+        let mut group = writer.next_row_group().unwrap();
+        let mut put = |write: &dyn Fn(&mut SerializedColumnWriter)| {
+            let mut column = group.next_column().unwrap().unwrap();
+            write(&mut column);
+            column.close().unwrap();
+        };
+        let there = [title.len() as i16];
+        let (levels, repeats) = if categories.is_empty() { (&[0][..], &[0][..]) } else { (&[2, 2][..], &[0, 1][..]) };
+        put(&|column| write::<ByteArrayType>(column, &texts(&[id]), None, None));
+        put(&|column| write::<ByteArrayType>(column, &texts(title), Some(&there), None));
+        put(&|column| write::<DoubleType>(column, price, Some(&there), None));
+        put(&|column| write::<ByteArrayType>(column, &texts(categories), Some(levels), Some(repeats)));
+        group.close().unwrap();
+    }
+    writer.close().unwrap();
+    out
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn a_table_may_be_parquet() {
+    let folder = Folder::new().with("items.parquet", parquet_table());
+    assert_eq!(folder.texts(), [Some("A < B. X, Y".to_string()), None, None]);
+    assert_eq!(folder.prices().unwrap().unwrap().of, [Some(1.5), None, None]);
+    let folder = folder.set(|config| config.text_columns = Some(vec!["title".to_string()]));
+    assert_eq!(folder.texts()[0].as_deref(), Some("A < B"));
+}
+
 #[test]
 fn columns_and_tables_can_be_named() {
     let table = "a_id,b_id,title,note\nx,a,T,N\ny,b,,M\n";

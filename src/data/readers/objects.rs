@@ -4,11 +4,12 @@ use super::json::{names, pick_into, place, syntax};
 use super::python;
 use super::rows::Cell;
 use super::text::{Text, at, show};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use serde_json::Value;
-use serde_json::value::RawValue;
-use std::borrow::Cow;
 use std::path::Path;
+
+/// Longer lists describe no item.
+const LONGEST_LIST: usize = 1 << 20;
 
 /// Objects from the beginning of a file whose keys count.
 const FIRST: usize = 1000;
@@ -47,14 +48,12 @@ pub(crate) fn each(path: &Path, keys: &[&str], mut take: impl FnMut(u64, &[Cell]
         let mut values = vec![None; keys.len()];
         pick_into(object, &wanted, &mut values).map_err(wrong)?;
         let cells = values.into_iter().zip(keys).map(|(value, key)| {
-            let refused = |e: serde_json::Error| Error::Input {
-                path: path.to_path_buf(),
-                line: Some(text.line),
-                column: None,
-                found: e.to_string(),
-                expected: format!("a value of JSON as {key}"),
-            };
-            value.map_or(Ok(Cell::Missing), |value| cell(value).map_err(refused))
+            let wrong = |found: String| at(path, text.line)(None, found, format!("a text, a number or a short list as {key}"));
+            match value.map(|value| value.get()) {
+                None => Ok(Cell::Missing),
+                Some(list) if list.starts_with('[') && list.len() > LONGEST_LIST => Err(wrong(show(list.as_bytes()))),
+                Some(json) => cell(json).map_err(|e| wrong(e.to_string())),
+            }
         });
         take(text.line, &cells.collect::<Result<Vec<_>>>()?)?;
     }
@@ -68,13 +67,13 @@ fn as_json<'a>(line: &[u8], json: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     is_python.then_some(json)
 }
 
-fn cell(value: &RawValue) -> serde_json::Result<Cell> {
-    Ok(match value.get().as_bytes()[0] {
-        b'"' => Cell::Text(serde_json::from_str::<Cow<str>>(value.get())?.into_owned()),
-        b'-' | b'0'..=b'9' | b't' | b'f' => Cell::Text(value.get().to_string()),
+fn cell(json: &str) -> serde_json::Result<Cell> {
+    Ok(match json.as_bytes()[0] {
+        b'"' => Cell::Text(serde_json::from_str(json)?),
+        b'-' | b'0'..=b'9' | b't' | b'f' => Cell::Text(json.to_string()),
         b'[' => {
             let mut texts = vec![];
-            flatten(serde_json::from_str(value.get())?, &mut texts);
+            flatten(serde_json::from_str(json)?, &mut texts);
             Cell::List(texts)
         }
         _ => Cell::Missing,

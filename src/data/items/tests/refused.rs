@@ -1,6 +1,7 @@
 //! Files of items that are refused, with the message of each; nothing is left in the cache.
 
 use super::*;
+use crate::tensor::philox::Stream;
 
 /// The message for embeddings of a, b, c in `text.NAME`.
 fn of_file(name: &str, contents: impl AsRef<[u8]>) -> String {
@@ -252,4 +253,60 @@ fn tables() {
             .complaint(negative.prices())
             .contains("features.safetensors: found the price -2 in row 1; expected prices of at least 0")
     );
+}
+
+/// Changed bytes, pieces that are cut or doubled: read or refused, without a panic.
+#[test]
+fn mutants_are_read_or_refused() {
+    let mask = ("text_missing", Dtype::U8, vec![3], vec![0, 1, 0]);
+    let tensors = safetensors(&[("text", Dtype::F32, vec![3, 2], bytes(&[1.0; 6])), mask], Some(r#"["a", "b", "c"]"#));
+    let json = br#"{"asin": "a", "title": "A &amp; B", "category": ["X", ["Y"]], "price": "$1.50"}
+{"asin": "b", "title": null, "price": 2}
+"#;
+    let mut files = vec![
+        ("text.safetensors", tensors),
+        ("text.npy", npy("<f4", "(3, 2)", &bytes(&[1.0; 6]))),
+        ("items.json", json.to_vec()),
+        ("items.csv", b"asin,title,price,images\na,\"A, B\",$1,x.png|y.png\nb,,\"1.299,00 EUR\",\nc,C,,\n".to_vec()),
+    ];
+    #[cfg(feature = "parquet")]
+    files.push(("items.parquet", parquet_table()));
+    let (mut read, mut refused) = (0, 0);
+    for (name, contents) in files {
+        let folder = match name {
+            "text.npy" => Folder::new().with("items.csv", "id,title\na,A\nb,B\nc,C\n"),
+            _ => Folder::new(),
+        };
+        let data = folder.data();
+        for number in 0..500 {
+            let (mut stream, mut contents) = (Stream::new(1, name, number), contents.clone());
+            for _ in 0..1 + stream.below(3) {
+                let at = stream.below(contents.len() as u32) as usize;
+                let end = (at + stream.below(20) as usize).min(contents.len());
+                match stream.below(4) {
+                    0 => contents[at] ^= 1 << stream.below(8),
+                    1 => contents[at] = stream.below(256) as u8,
+                    2 if at > 0 => contents.truncate(at),
+                    _ => contents.extend_from_within(at..end),
+                }
+            }
+            fs::write(folder.path(name), contents).unwrap();
+            for result in [
+                folder.config.item_texts(&data).map(drop),
+                folder.config.item_prices(&data, None).map(drop),
+                folder.config.item_images(&data).map(drop),
+                folder.config.descriptions(&data).map(drop),
+                folder.config.item_vectors_with(Modality::Text, &data, None, None).map(drop),
+            ] {
+                match result {
+                    Ok(()) => read += 1,
+                    Err(e) => {
+                        assert_eq!(e.exit_code(), 2, "{e}");
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
 }
