@@ -155,7 +155,8 @@ fn parquet_table() -> Vec<u8> {
     let texts = |texts: &[&str]| texts.iter().map(|text| ByteArray::from(*text)).collect::<Vec<_>>();
     let mut out = vec![];
     let mut writer = SerializedFileWriter::new(&mut out, schema.into(), Default::default()).unwrap();
-    for (id, title, price, categories) in [("a", &["A &lt; B"][..], &[1.5][..], &["X", "Y"][..]), ("b", &[], &[], &[])] {
+    for (id, title, price, categories) in [("a", &["A &lt; B"][..], &[1.5][..], &["X", "Y"][..]), ("b", &[], &[], &[])]
+    {
         let mut group = writer.next_row_group().unwrap();
         let mut put = |write: &dyn Fn(&mut SerializedColumnWriter)| {
             let mut column = group.next_column().unwrap().unwrap();

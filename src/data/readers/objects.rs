@@ -48,7 +48,8 @@ pub(crate) fn each(path: &Path, keys: &[&str], mut take: impl FnMut(u64, &[Cell]
         let mut values = vec![None; keys.len()];
         pick_into(object, &wanted, &mut values).map_err(wrong)?;
         let cells = values.into_iter().zip(keys).map(|(value, key)| {
-            let wrong = |found: String| at(path, text.line)(None, found, format!("a text, a number or a short list as {key}"));
+            let wrong =
+                |found: String| at(path, text.line)(None, found, format!("a text, a number or a short list as {key}"));
             match value.map(|value| value.get()) {
                 None => Ok(Cell::Missing),
                 Some(list) if list.starts_with('[') && list.len() > LONGEST_LIST => Err(wrong(show(list.as_bytes()))),
