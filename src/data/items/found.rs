@@ -34,6 +34,13 @@ impl<'a> Found<'a> {
         if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
     }
 
+    /// The file that belongs to the interactions; or, where none belongs to their file, to another one in the folder.
+    fn beside(&self, belongs: impl Fn(&str, &str) -> bool) -> Result<Option<PathBuf>> {
+        let own = unpacked_name(&self.data);
+        let to_own = if self.data.is_dir() { None } else { beside(&self.data, |name, other| other == own && belongs(name, other))? };
+        if to_own.is_some() { Ok(to_own) } else { beside(&self.data, belongs) }
+    }
+
     /// The table of items.
     pub fn table(&self) -> Result<Option<PathBuf>> {
         if let Some(path) = &self.config.items {
@@ -41,13 +48,13 @@ impl<'a> Found<'a> {
         }
         // The interactions may be called items.csv themselves.
         let own = if self.data.is_file() { unpacked_name(&self.data) } else { String::new() };
-        beside(&self.data, |name, other| name != own && belongs(name, other))
+        self.beside(|name, other| name != own && belongs(name, other))
     }
 
     /// The table of texts: `X.text`, else the table of items.
     pub fn texts(&self) -> Result<Option<PathBuf>> {
         if self.config.items.is_none()
-            && let Some(path) = beside(&self.data, |name, other| stem_of(name, ".text", other))?
+            && let Some(path) = self.beside(|name, other| stem_of(name, ".text", other))?
         {
             return Ok(Some(path));
         }
@@ -60,7 +67,7 @@ impl<'a> Found<'a> {
 
     /// The items of the data by the ids of these files.
     pub fn join(&self, data: &Dataset) -> Result<Join> {
-        let index = beside(&self.data, |name, other| stem_of(name, ".item2index", other))?;
+        let index = self.beside(|name, other| stem_of(name, ".item2index", other))?;
         Join::new(data, index.map(|path| Index::read(&path)).transpose()?)
     }
 
@@ -90,7 +97,7 @@ impl<'a> Found<'a> {
             Modality::Price => None,
         };
         if let Some(ending) = raw {
-            found.extend(beside(&self.data, |name, other| stem_of(name, ending, other))?);
+            found.extend(self.beside(|name, other| stem_of(name, ending, other))?);
         }
         match &found[..] {
             [] => Ok(None),

@@ -23,6 +23,12 @@ pub struct Images {
 }
 
 impl Images {
+    /// The error that nothing gives the items image files.
+    pub fn absent() -> Error {
+        let expected = "the folder images (ID.jpg, ID_2.jpg or ID/1.jpg) next to the interactions, or data.images";
+        Error::Usage(format!("the items have no image files: expected {expected}"))
+    }
+
     /// Those in the folder of images, else those that the table of items names.
     pub(super) fn read(found: &Found, data: &Dataset) -> Result<Option<Images>> {
         let join = found.join(data)?;

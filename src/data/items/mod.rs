@@ -55,14 +55,12 @@ impl Modality {
 
     /// The error that nothing gives the items this.
     pub fn absent(self) -> Error {
-        let name = self.name();
         let given = match self {
+            Modality::Text => "text.safetensors next to the interactions, or data.text (`wgrec encode text` makes it)",
+            Modality::Image => "image.safetensors next to the interactions, or data.image (`wgrec encode image` makes it)",
             Modality::Price => "a table of items with prices next to the interactions, or data.price",
-            _ => {
-                "a file of embeddings next to the interactions, or data.text and data.image (`wgrec encode` makes them)"
-            }
         };
-        Error::Usage(format!("the items have no {name}: expected {given}"))
+        Error::Usage(format!("the items have no {}: expected {given}", self.name()))
     }
 }
 

@@ -20,6 +20,12 @@ pub struct Texts {
 }
 
 impl Texts {
+    /// The error that nothing gives the items texts.
+    pub fn absent() -> Error {
+        let expected = "a table of items (items.csv, X.item, meta_X.json, ...) next to the interactions, or data.items";
+        Error::Usage(format!("the items have no texts: expected {expected}"))
+    }
+
     pub(super) fn read(found: &Found, data: &Dataset, named: Option<&[String]>) -> Result<Option<Texts>> {
         let Some(file) = found.texts()? else { return Ok(None) };
         let table = found.open(&file)?;
