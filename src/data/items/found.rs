@@ -37,7 +37,11 @@ impl<'a> Found<'a> {
     /// The file that belongs to the interactions; or, where none belongs to their file, to another one in the folder.
     fn beside(&self, belongs: impl Fn(&str, &str) -> bool) -> Result<Option<PathBuf>> {
         let own = unpacked_name(&self.data);
-        let to_own = if self.data.is_dir() { None } else { beside(&self.data, |name, other| other == own && belongs(name, other))? };
+        let to_own = if self.data.is_dir() {
+            None
+        } else {
+            beside(&self.data, |name, other| other == own && belongs(name, other))?
+        };
         if to_own.is_some() { Ok(to_own) } else { beside(&self.data, belongs) }
     }
 

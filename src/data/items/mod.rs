@@ -57,7 +57,9 @@ impl Modality {
     pub fn absent(self) -> Error {
         let given = match self {
             Modality::Text => "text.safetensors next to the interactions, or data.text (`wgrec encode text` makes it)",
-            Modality::Image => "image.safetensors next to the interactions, or data.image (`wgrec encode image` makes it)",
+            Modality::Image => {
+                "image.safetensors next to the interactions, or data.image (`wgrec encode image` makes it)"
+            }
             Modality::Price => "a table of items with prices next to the interactions, or data.price",
         };
         Error::Usage(format!("the items have no {}: expected {given}", self.name()))
