@@ -4,6 +4,8 @@ mod bench;
 mod compare;
 mod data;
 mod devices;
+#[cfg(feature = "encode")]
+mod encode;
 mod eval;
 mod export;
 mod inspect;
@@ -50,6 +52,9 @@ enum Command {
     Recommend(recommend::Args),
     Inspect(inspect::Args),
     Export(export::Args),
+    /// Turn texts or images of items into vectors, by models in Hugging Face's folders
+    #[cfg(feature = "encode")]
+    Encode(encode::Args),
     Plot(plot::Args),
     Plan(plan::Args),
     Planted(planted::Args),
@@ -130,6 +135,8 @@ pub fn main() -> ExitCode {
         Command::Recommend(args) => recommend::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Export(args) => export::run(args),
+        #[cfg(feature = "encode")]
+        Command::Encode(args) => encode::run(args),
         Command::Plot(args) => plot::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Planted(args) => planted::run(args),

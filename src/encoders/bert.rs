@@ -60,6 +60,11 @@ impl Bert {
         Ok(Bert { vocabulary, positions, types, width, params, encoder, parts })
     }
 
+    /// The number of blocks.
+    pub fn blocks(&self) -> usize {
+        self.encoder.layers
+    }
+
     /// Reads the tensors into a store.
     pub fn load(&self, folder: &Folder, store: &mut Store) -> Result<()> {
         self.parts.iter().try_for_each(|Part { param, tensor, shape }| {

@@ -80,9 +80,11 @@ pub struct Done {
     pub items: usize,
     /// Items without a vector.
     pub missing: usize,
-    /// Inputs without a vector.
+    /// Distinct inputs.
+    pub inputs: usize,
+    /// Those without a vector.
     pub skipped: usize,
-    /// Batches that an earlier run had made.
+    /// Those that an earlier run had encoded.
     pub resumed: usize,
 }
 
@@ -113,7 +115,8 @@ impl Job<'_> {
             items: self.ids.len(),
             missing: missing.iter().filter(|missing| **missing).count(),
             skipped: partial.places.values().filter(|place| place.is_none()).count(),
-            resumed,
+            inputs: partial.places.len(),
+            resumed: self.batches[..resumed].iter().map(Vec::len).sum(),
         };
         if done.missing == done.items {
             partial.remove();
@@ -383,7 +386,7 @@ mod tests {
     fn vectors_by_item() {
         let items = Items::new();
         let done = items.run(Numbers::F32, 9).unwrap().0;
-        assert_eq!(done, Done { items: 5, missing: 2, skipped: 1, resumed: 0 });
+        assert_eq!(done, Done { items: 5, missing: 2, inputs: 4, skipped: 1, resumed: 0 });
         let bytes = fs::read(items.path()).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let text: Vec<f32> = bytemuck::pod_collect_to_vec(file.tensor("text").unwrap().data());
@@ -417,7 +420,7 @@ mod tests {
             fs::write(items.partial(), &partial[..len]).unwrap();
             let (done, made) = items.run(Numbers::F32, 9).unwrap();
             let kept = (len >= first) as usize + (len >= second) as usize;
-            assert_eq!((done.resumed, &made[..]), (kept, &items.batches[kept..]), "{len} bytes");
+            assert_eq!((done.resumed, &made[..]), ([0, 2, 3][kept], &items.batches[kept..]), "{len} bytes");
             assert_eq!(fs::read(items.path()).unwrap(), whole, "{len} bytes");
         }
         let mut damaged = partial.clone();

@@ -7,10 +7,12 @@ use crate::error::Result;
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Var};
 use crate::tensor::Spec;
+use crate::text::counted;
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// What is asked of an encoder; what is not given is taken from the folder.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +41,8 @@ pub struct TextEncoder {
     store: Store,
     /// The plan in use, for batches of this many texts of this length.
     compiled: Option<([usize; 2], Runner)>,
+    /// Tokens encoded so far, padding not among them, and the time that it took.
+    pub encoded: (usize, Duration),
 }
 
 impl TextEncoder {
@@ -78,7 +82,20 @@ impl TextEncoder {
             device,
             store,
             compiled: None,
+            encoded: (0, Duration::ZERO),
         })
+    }
+
+    /// The folder's name, the model, and how its hidden states become a vector, for people.
+    pub fn describe(&self) -> String {
+        let pooling = match self.pooling {
+            Pooling::Cls => "the first token",
+            Pooling::Mean => "the mean of all tokens",
+        };
+        let (blocks, normalized) =
+            (counted(self.bert.blocks(), "block"), if self.normalize { ", normalised" } else { "" });
+        let (name, width, most) = (&self.name, self.width(), self.max_length);
+        format!("{name}: BERT, {blocks}, {width} wide; {pooling}{normalized}; at most {most} tokens")
     }
 
     /// The numbers of a vector.
@@ -120,6 +137,7 @@ impl TextEncoder {
     /// # Errors
     /// A device that cannot hold the plan, or fails.
     pub fn encode(&mut self, batch: &[&Tokenized]) -> Result<Vec<Vec<f32>>> {
+        let start = Instant::now();
         let length = batch.iter().map(|text| self.padded(text.ids.len())).max().unwrap_or(0);
         let shape = [batch.len(), length];
         let mut runner = match self.compiled.take() {
@@ -139,6 +157,8 @@ impl TextEncoder {
         runner.run()?;
         let vectors = runner.read("vectors")?.to_f32();
         self.compiled = Some((shape, runner));
+        self.encoded.0 += batch.iter().map(|text| text.ids.len()).sum::<usize>();
+        self.encoded.1 += start.elapsed();
         Ok(vectors.chunks(self.width()).map(<[f32]>::to_vec).collect())
     }
 
@@ -158,7 +178,7 @@ impl TextEncoder {
     }
 
     /// Writes the vectors of items' texts to `output`, in the form of [`Job`]; an item without a text, or with one of blanks, is missing.
-    /// Equal texts are encoded once. `progress` is told the texts of each batch that is done, and how many there are.
+    /// Equal texts are encoded once. `progress` is told the tokens of each batch that is done, and how many there are.
     ///
     /// # Errors
     /// Those of [`TextEncoder::tokens`], [`TextEncoder::encode`] and [`Job::run`].
@@ -208,7 +228,9 @@ impl TextEncoder {
             let texts: Vec<&Tokenized> = batch.iter().map(|&text| &distinct[text as usize]).collect();
             Ok(self.encode(&texts)?.into_iter().map(Some).collect())
         };
-        job.run(&mut encode, &mut |batch| progress(batch.len(), distinct.len()))
+        let tokens = |batch: &[u32]| batch.iter().map(|&text| distinct[text as usize].ids.len()).sum::<usize>();
+        let all = batches.iter().map(|batch| tokens(batch)).sum();
+        job.run(&mut encode, &mut |batch| progress(tokens(batch), all))
     }
 }
 

@@ -1,0 +1,64 @@
+//! `wgrec encode text`
+
+use super::{Items, Target, advance, bar};
+use crate::cli::print;
+use crate::cli::read::word;
+use indicatif::HumanCount;
+use std::path::{Path, PathBuf};
+use wgrec::Result;
+use wgrec::data::items::Modality;
+use wgrec::encoders::{Pooling, TextEncoder, TextOptions};
+use wgrec::text::counted;
+
+/// Write a vector of each item's text, by a BERT in Hugging Face's form
+///
+/// The texts are those that `wgrec data inspect` shows: of a table of items next to the interactions, or of data.items. An item
+/// without a text has no vector, and is marked as missing. Killed, the same command continues where it was, to the same bytes.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Folder of the model: config.json, model.safetensors and tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    #[command(flatten)]
+    items: Items,
+    #[command(flatten)]
+    target: Target,
+    /// How tokens become one vector [default: as sentence-transformers' files in the folder say, else mean]
+    #[arg(long, value_parser = word::<Pooling>())]
+    pooling: Option<Pooling>,
+    /// Divide each vector by its length, or with =false do not [default: as the folder says]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    normalize: Option<bool>,
+    /// Tokens of a text at most, special ones among them; the rest is cut off [default: the folder's]
+    #[arg(long, value_name = "N")]
+    max_length: Option<usize>,
+    /// Texts that are encoded at once [default: as many as have 4,096 tokens]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    let (config, data) = args.items.open()?;
+    let texts = config.item_texts(&data)?.ok_or_else(|| Modality::Text.absent())?;
+    let read = [Some(&texts.file), config.path.as_ref()];
+    let device = args.target.open(read.into_iter().flatten().map(PathBuf::as_path).chain([args.model.as_path()]))?;
+    let options = TextOptions {
+        pooling: args.pooling,
+        normalize: args.normalize,
+        max_length: args.max_length,
+        batch: args.batch.map(|batch| batch as usize),
+    };
+    let mut encoder = TextEncoder::open(&args.model, device, options)?;
+    print(&format!("encoder  {}\n", encoder.describe()))?;
+    let ids: Vec<String> = (1..=data.items() as u32).map(|item| data.item_name(item).to_string()).collect();
+    let bar = bar("tokens");
+    let (output, numbers): (&Path, _) = (&args.target.output, args.target.dtype);
+    let done = encoder.write(&ids, &texts.of, (output, numbers), &mut |more, all| advance(&bar, more, all))?;
+    bar.finish_and_clear();
+    let (tokens, time) = encoder.encoded;
+    let speed = HumanCount((tokens as f64 / time.as_secs_f64().max(1e-9)) as u64);
+    let [given, tokens] = [counted(done.items - done.missing, "text"), counted(tokens, "token")];
+    let (distinct, file) = (HumanCount(done.inputs as u64), texts.file.display());
+    print(&format!("texts    {given} of {file}, {distinct} distinct; {tokens} encoded, {speed} tokens/s\n"))?;
+    args.target.saved(done, encoder.width())
+}
