@@ -242,7 +242,7 @@ pub fn half(case: &Case) -> Result<(), Failed> {
     Ok(())
 }
 
-const HALVES: Options = Options { half: true, no_fuse: true, no_reuse: false, threads: 0 };
+const HALVES: Options = Options { half: true, no_fuse: true, no_reuse: false, threads: 0, tile: 0 };
 
 /// Whether anything of `case` is as wide as a row of features, and so stored as f16.
 fn has_halves(case: &Case) -> bool {

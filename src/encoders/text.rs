@@ -49,6 +49,9 @@ impl TextEncoder {
     /// Tokens of a batch by default, padding among them.
     pub const TOKENS: usize = 4096;
 
+    /// Tokens at least that a CPU takes through all blocks at once.
+    const TILE: usize = 128;
+
     /// Opens a folder, and loads its parameters.
     ///
     /// # Errors
@@ -174,7 +177,7 @@ impl TextEncoder {
             Pooling::Mean => mean(self.bert.hidden(&g, ids, types, mask), mask),
         };
         g.result("vectors", if self.normalize { normalized(vectors) } else { vectors });
-        self.device.plan(&g, Options::default())
+        self.device.plan(&g, Options { tile: TextEncoder::TILE.div_ceil(length), ..Options::default() })
     }
 
     /// Writes the vectors of items' texts to `output`, in the form of [`Job`]; an item without a text, or with one of blanks, is missing.

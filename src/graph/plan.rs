@@ -72,6 +72,8 @@ pub struct Options {
     pub half: bool,
     /// For the CPU device with this many threads: strips ([`super::strips`]) instead of scratch. 0: none.
     pub threads: usize,
+    /// Parts of a strip's tile at least, whatever they take: a product by a large weight spends a small tile's time on packing it.
+    pub tile: usize,
 }
 
 /// What a device compiles once and runs many times.
@@ -101,7 +103,7 @@ impl Plan {
     /// # Errors
     /// A state of which a node needs both the old and the new value; two inputs of one name.
     pub(crate) fn of(nodes: &[Node], live: &[bool], results: &[(String, Value)], options: Options) -> Result<Plan> {
-        let mut strips = Builder::new(nodes, live, options.threads > 0);
+        let mut strips = Builder::new(nodes, live, options.threads > 0, options.tile);
         let order = order(nodes, live, &mut strips)?;
         let plan = Placing::new(nodes, options, strips.finish()).place(&order, results);
         Ok(Plan { unread: unread(nodes, &plan)?, ..plan })

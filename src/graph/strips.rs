@@ -41,14 +41,16 @@ pub(super) struct Builder<'a> {
     strips: Vec<Vec<NodeId>>,
     open: HashSet<NodeId>,
     parts: usize,
+    /// Parts of a tile at least.
+    least: usize,
 }
 
 impl<'a> Builder<'a> {
-    /// No node ever joins a strip unless `enabled`.
-    pub fn new(nodes: &'a [Node], live: &[bool], enabled: bool) -> Builder<'a> {
+    /// No node ever joins a strip unless `enabled`. Tiles have `least` parts at least.
+    pub fn new(nodes: &'a [Node], live: &[bool], enabled: bool, least: usize) -> Builder<'a> {
         let candidates = (0..nodes.len()).filter(|&n| enabled && live[n] && runs(nodes, n));
         let splits = candidates.filter_map(|n| Some((n, split_of(nodes, n)?))).collect();
-        Builder { nodes, splits, strips: vec![], open: HashSet::new(), parts: 0 }
+        Builder { nodes, splits, strips: vec![], open: HashSet::new(), parts: 0, least }
     }
 
     /// The node to run next of those that could: what costs nothing, what fits the open strip, else the first.
@@ -130,7 +132,7 @@ impl<'a> Builder<'a> {
             let over = last_use.iter().filter(|(v, last)| **last == time && nodes.contains(&v.node));
             alive -= over.map(|(&v, _)| bytes(v)).sum::<usize>().min(alive);
         }
-        (TILE_BYTES / most).clamp(1, parts.div_ceil(TILES))
+        (TILE_BYTES / most).clamp(1, parts.div_ceil(TILES)).max(self.least.min(parts))
     }
 }
 
