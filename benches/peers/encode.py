@@ -2,14 +2,15 @@
 and cores, in turns in one run.
 
     pip install 'torch<2.6' 'transformers<5'
-    cargo build --release && python benches/peers/encode.py --model DIR --data PATH/Scientific.text [--rounds 3] [--threads 2]
+    cargo build --release && python benches/peers/encode.py --model DIR --data FOLDER --texts FOLDER/Scientific.text [--rounds 3] [--threads 2]
 
-DATA is a table of tab-separated columns, the ids of items and their texts, under a header. Both sides pad a text to a multiple of
+TEXTS is a table of tab-separated columns, the ids of items and their texts, under a header; DATA has the interactions next to it. Both sides pad a text to a multiple of
 8 tokens, sort the texts by that length, and take 4,096 tokens a batch. Prints tokens a second without padding, of encoding
 alone: neither side's loading and cutting into tokens is in it. Vectors must agree to 1e-4.
 """
 
 import argparse
+import html
 import json
 import pathlib
 import re
@@ -21,6 +22,7 @@ import time
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--model", required=True)
 parser.add_argument("--data", required=True)
+parser.add_argument("--texts", required=True)
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--max-length", type=int, default=256)
@@ -43,6 +45,13 @@ def batches(ids):
             yield same[start : start + size], length[same[0]]
 
 
+def rows():
+    """The items' ids and texts, white space as wgrec reads it."""
+    with open(args.texts, encoding="utf-8") as file:
+        lines = [line.rstrip("\n").split("\t") for line in file][1:]
+    return {line[0]: " ".join(html.unescape(line[1]).split()) for line in lines}
+
+
 def peer():
     import numpy as np
     import torch
@@ -50,8 +59,7 @@ def peer():
 
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
-    with open(args.data, encoding="utf-8") as file:
-        texts = [line.rstrip("\n").split("\t")[1] for line in file][1:]
+    texts = list(rows().values())
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
     ids = tokenizer(texts, truncation=True, max_length=args.max_length)["input_ids"]
     # Equal texts once, as wgrec has it.
@@ -102,9 +110,11 @@ def main():
             speeds["PyTorch"].append(float(subprocess.run(theirs, check=True, capture_output=True, text=True).stdout))
         data = (folder / "ours.safetensors").read_bytes()
         size = int.from_bytes(data[:8], "little")
-        about = json.loads(data[8 : 8 + size])["text"]
+        header = json.loads(data[8 : 8 + size])
+        about, place = header["text"], {id: row for row, id in enumerate(rows())}
+        order = [place[id] for id in json.loads(header["__metadata__"]["ids"])]
         ours = np.frombuffer(data[8 + size :][slice(*about["data_offsets"])], "<f4").reshape(about["shape"])
-        apart = np.abs(ours - np.load(folder / "theirs.npy")).max()
+        apart = np.abs(ours - np.load(folder / "theirs.npy")[order]).max()
     for name, rounds in speeds.items():
         print(f"{name:8} {np.median(rounds):8,.0f} tokens/s  (" + ", ".join(f"{speed:,.0f}" for speed in rounds) + ")")
     print(f"ratio    {np.median(speeds['wgrec']) / np.median(speeds['PyTorch']):.2f}; vectors differ by at most {apart:.1e}")
