@@ -328,6 +328,19 @@ fn several_images_are_averaged_without_zeros() {
     assert_eq!(one.some_vectors(Modality::Image).width, 6);
     let single = by_row().with("x.feat1CLS", bytes(&[0.1, 0.2, 0.3, 0.4]));
     assert_eq!(rows(&single.some_vectors(Modality::Text)), [[0.0, 0.0], [0.1, 0.2], [0.3, 0.4]]);
+    // Raw f64 are told from f32 by their bits, though most are zeros.
+    for (first, numbers) in [(0, 24), (1 << 18, 24), (0, 8)] {
+        let of = |at: usize| if at >= first && matches!(at % 4, 1 | 2) { 0.1 + at as f64 / 7.0 } else { 0.0 };
+        let numbers: Vec<f64> = (0..first + numbers).map(of).collect();
+        let doubles = numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<_>>();
+        let singles = bytes(&numbers.iter().map(|&x| x as f32).collect::<Vec<_>>());
+        for raw in [doubles, singles] {
+            let vectors = by_row().with("x.feat1CLS", raw).some_vectors(Modality::Text);
+            assert_eq!(vectors.width, numbers.len() / 2);
+            let last: Vec<f32> = numbers[numbers.len() - 4..].iter().map(|&x| x as f32).collect();
+            assert_eq!(rows(&vectors)[2][vectors.width - 4..], last);
+        }
+    }
     // Texts are by the ids of the index, and so is what is called as interactions call items.
     let texts = by_row().with("x.text", "item_id:token\ttext:token_seq\nB\tb &lt; c\nA\t\n");
     assert_eq!(texts.texts(), [None, Some("b < c".to_string())]);

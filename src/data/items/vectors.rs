@@ -109,35 +109,29 @@ impl Vectors {
                 Some(row) => array.read(row, out),
                 None => Ok(false),
             };
+            let mut failed = None;
             if let Some((cache, kept)) = &place {
-                let mut failed = None;
                 let stored = cache.store_rows(kept, |out| match size.write(out, &mut row)? {
-                    Ok((hash, check)) => Ok(AboutRows { about, width: size.width, half: size.half, hash, check }),
-                    Err(e) => {
-                        failed = Some(e);
+                    Ok(Some((hash, check))) => Ok(AboutRows { about, width: size.width, half: size.half, hash, check }),
+                    other => {
+                        failed = Some(other.err());
                         Err(io::ErrorKind::InvalidData.into())
                     }
                 });
-                match failed {
-                    Some(e) => return Err(e),
-                    None => vectors = stored.ok().and_then(|()| self::Vectors::open(cache, kept, data.items()).ok()),
-                }
+                vectors = stored.ok().and_then(|()| Vectors::open(cache, kept, data.items()).ok());
             }
-            if vectors.is_none() {
-                vectors = Some(size.in_memory(&mut row)?);
-            }
+            // What is wrong with the rows would be wrong in memory too; a cache that cannot be written is not.
+            vectors = match (vectors, failed) {
+                (None, Some(Some(e))) => return Err(e),
+                (None, None) => size.in_memory(&mut row)?,
+                (vectors, _) => vectors,
+            };
         }
-        let vectors = Vectors { file: Some(file.to_path_buf()), ..vectors.expect("they were read or made") };
-        match vectors.coverage().present() {
-            0 => Err(Error::Input {
-                path: file.to_path_buf(),
-                line: None,
-                column: None,
-                found: "no item of the data with a row that is not zeros".to_string(),
-                expected: format!("the {} of one item at least", modality.name()),
-            }),
-            _ => Ok(vectors),
-        }
+        let source = Some(file.to_path_buf());
+        vectors.map(|vectors| Vectors { file: source, ..vectors }).ok_or_else(|| {
+            let found = "no item of the data with a row that is not zeros".to_string();
+            array.wrong(found, &format!("the {} of one item at least", modality.name()))
+        })
     }
 
     /// Those of the embedded world, which may lack some.
@@ -156,7 +150,7 @@ impl Vectors {
             row.into_iter().for_each(|row| out.copy_from_slice(row));
             Ok(row.is_some())
         };
-        Size { items: data.items(), width, half: false }.in_memory(&mut row).map(Some)
+        Size { items: data.items(), width, half: false }.in_memory(&mut row)
     }
 
     /// Maps what was kept.
@@ -194,9 +188,9 @@ impl Size {
         Vectors { width, missing, hash, file: None, half, rows }
     }
 
-    /// Writes the rows and their mask to `out`; gives the hash by which runs know them, and that of the bytes. The inner error is
-    /// that of a row.
-    fn write(self, out: &mut dyn Write, row: Row) -> io::Result<Result<(String, u64)>> {
+    /// Writes the rows and their mask to `out`; gives the hash by which runs know them, and that of the bytes. None if all are
+    /// missing. The inner error is that of a row.
+    fn write(self, out: &mut dyn Write, row: Row) -> io::Result<Result<Option<(String, u64)>>> {
         let (mut hash, mut check) = (Sha256::new(), XxHash3_64::new());
         hash.update(format!("{} {} ", self.half, self.width));
         let mut put = |bytes: &[u8]| {
@@ -224,13 +218,14 @@ impl Size {
             }
         }
         put(&missing)?;
-        Ok(Ok((hex(&hash.finalize()), check.finish())))
+        let some = missing.contains(&0);
+        Ok(Ok(some.then(|| (hex(&hash.finalize()), check.finish()))))
     }
 
-    fn in_memory(self, row: Row) -> Result<Vectors> {
+    fn in_memory(self, row: Row) -> Result<Option<Vectors>> {
         let refused = |e: io::Error| Error::Failed(format!("{} bytes of embeddings: {e}", self.bytes()));
         let mut map = MmapMut::map_anon(self.bytes()).map_err(refused)?;
-        let (hash, _) = self.write(&mut &mut map[..], row).map_err(refused)??;
-        Ok(self.vectors(map.make_read_only().map_err(refused)?, hash))
+        let Some((hash, _)) = self.write(&mut &mut map[..], row).map_err(refused)?? else { return Ok(None) };
+        Ok(Some(self.vectors(map.make_read_only().map_err(refused)?, hash)))
     }
 }

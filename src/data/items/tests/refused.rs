@@ -34,10 +34,10 @@ fn hostile_headers() {
         ([&whole[..], b"\0"].concat(), "found 25 bytes of tensors, of which the header names 24"),
         (
             header(&tensor("F32", "[3,2]", "[0,20]"), 20),
-            "found text of shape [3, 2] at the bytes 0 to 20; expected as many bytes",
+            "found a header that is none of safetensors (",
         ),
-        (header(&tensor("F32", "[3,2]", "[24,0]"), 0), "safetensors: found"),
-        (header(&tensor("F32", &format!("[{huge},{huge}]"), "[0,24]"), 24), "found text of shape"),
+        (header(&tensor("F32", "[3,2]", "[24,0]"), 0), "found a header that is none of safetensors ("),
+        (header(&tensor("F32", &format!("[{huge},{huge}]"), "[0,24]"), 24), "found a header that is none of safetensors ("),
         (header(&tensor("F32", "[0,2]", "[0,0]"), 0), "found text of shape [0, 2]; expected [items, width]"),
         (header(&tensor("F32", "[3,0]", "[0,0]"), 0), "found text of shape [3, 0]; expected [items, width]"),
         (
@@ -171,10 +171,9 @@ fn raw_files_and_their_index() {
         let message = of(index, contents, width);
         assert!(message.contains(expected), "{message}\nfor {expected}");
     }
-    let strange =
-        Folder::new().with("x.inter", "").with("x.item2index", good).set(|config| config.text = Some("x".into()));
-    let message = strange.complaint(strange.config.item_texts(&strange.data()).and(strange.vectors(Modality::Text)));
-    assert!(message.contains("x: found no such file"), "{message}");
+    let strange = Folder::new().with("x.inter", "").with("x.item2index", good).with("items.csv", "id,title\na,A\n");
+    let message = strange.complaint(strange.config.item_texts(&strange.data()));
+    assert!(message.starts_with("x.item2index: found neither the id nor the row of any item of the data"), "{message}");
     let bare = Folder::new().with("vectors.bin", [1; 24]);
     let path = bare.path("vectors.bin");
     let bare = bare.set(|config| config.text = Some(path));
