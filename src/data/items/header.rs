@@ -259,7 +259,8 @@ fn is_f64(path: &Path, file: &mut File, len: u64) -> Result<bool> {
     while left > 0 {
         let piece = take(path, file, left.min(1 << 20) as usize)?;
         left -= piece.len() as u64;
-        let words: Vec<u32> = piece.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes"))).collect();
+        let words: Vec<u32> =
+            piece.chunks_exact(4).map(|word| u32::from_le_bytes(word.try_into().expect("4 bytes"))).collect();
         let lower: Vec<u32> = words.iter().step_by(2).copied().filter(|bits| bits << 1 != 0).collect();
         if words.iter().all(|bits| bits << 1 == 0) {
             continue;
