@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use wgrec::device::Device;
-use wgrec::encoders::{TextEncoder, TextOptions};
+use wgrec::encoders::{TextEncoder, TextOptions, Tokenized};
 
 /// A folder of the reference values.
 fn reference(name: &str) -> PathBuf {
@@ -108,6 +108,36 @@ fn a_kill_changes_no_byte() {
     assert!(printed.contains("resumed  "), "{printed}");
     assert!(fs::read(output).unwrap() == fs::read(bench.path("whole.safetensors")).unwrap());
     assert!(!partial.exists());
+}
+
+/// Bits of a vector are the same in a batch of one, of many, and of others of its length.
+#[test]
+fn a_vector_depends_on_its_text_alone() {
+    for (name, batch) in [("bert_a", 1), ("bert_a", 3), ("bert_b", 7)] {
+        let open = |batch| {
+            let options = TextOptions { batch, ..TextOptions::default() };
+            TextEncoder::open(&reference(name), Device::open("cpu").unwrap().0, options).unwrap()
+        };
+        let texts: Vec<String> = (0..200).map(|item| format!("{} {}", text(item), text(item * 31))).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let vectors = |encoder: &mut TextEncoder, tokens: &[Tokenized]| {
+            let mut of = vec![vec![]; tokens.len()];
+            for batch in encoder.batches(tokens) {
+                let texts: Vec<&Tokenized> = batch.iter().map(|&text| &tokens[text as usize]).collect();
+                for (&text, vector) in batch.iter().zip(encoder.encode(&texts).unwrap()) {
+                    of[text as usize] = vector;
+                }
+            }
+            of
+        };
+        let (mut all, mut few) = (open(None), open(Some(batch)));
+        let tokens = all.tokens(&texts).unwrap();
+        let mut back: Vec<Tokenized> = tokens.iter().rev().cloned().collect();
+        back.truncate(90);
+        let mut found = vectors(&mut few, &back);
+        found.reverse();
+        assert!(vectors(&mut all, &tokens)[110..] == found[..], "{name}, batches of {batch}");
+    }
 }
 
 /// The vector of a text by the model in a folder.

@@ -49,7 +49,7 @@ impl TextEncoder {
     /// Tokens of a batch by default, padding among them.
     pub const TOKENS: usize = 4096;
 
-    /// Tokens at least that a CPU takes through all blocks at once.
+    /// Tokens that a CPU takes through all blocks at once. Products of more rows are cut.
     const TILE: usize = 128;
 
     /// Opens a folder, and loads its parameters.
@@ -121,6 +121,12 @@ impl TextEncoder {
         length.next_multiple_of(STEP).min(self.max_length)
     }
 
+    /// Texts of this padded length that a CPU takes at once. Plans have a multiple of it, so that each product has as many rows in
+    /// any batch, and the same bits.
+    fn tile(length: usize) -> usize {
+        (TextEncoder::TILE / length).max(1)
+    }
+
     /// All texts in batches of one padded length, longest first: the first plan is the largest, and the others lie in its
     /// memory.
     pub fn batches(&self, texts: &[Tokenized]) -> Vec<Vec<u32>> {
@@ -142,18 +148,20 @@ impl TextEncoder {
     pub fn encode(&mut self, batch: &[&Tokenized]) -> Result<Vec<Vec<f32>>> {
         let start = Instant::now();
         let length = batch.iter().map(|text| self.padded(text.ids.len())).max().unwrap_or(0);
-        let shape = [batch.len(), length];
+        let shape @ [rows, _] = [batch.len().next_multiple_of(TextEncoder::tile(length.max(1))), length];
         let mut runner = match self.compiled.take() {
             Some((compiled, runner)) if compiled == shape => runner,
             _ => self.device.compile(&self.plan(shape)?, &self.store, RunOptions::default())?,
         };
-        let [mut ids, mut types, mut mask] = [(); 3].map(|()| vec![0; batch.len() * length]);
+        let [mut ids, mut types, mut mask] = [(); 3].map(|()| vec![0; rows * length]);
         for (row, text) in batch.iter().enumerate() {
             let at = row * length..row * length + text.ids.len();
             ids[at.clone()].copy_from_slice(&text.ids);
             types[at.clone()].copy_from_slice(&text.types);
             mask[at].fill(1);
         }
+        // What no text fills has one token: a mean over none would be no number.
+        (batch.len()..rows).for_each(|row| mask[row * length] = 1);
         for (name, values) in [("ids", &ids), ("types", &types), ("mask", &mask)] {
             runner.write_u32(name, values)?;
         }
@@ -162,7 +170,7 @@ impl TextEncoder {
         self.compiled = Some((shape, runner));
         self.encoded.0 += batch.iter().map(|text| text.ids.len()).sum::<usize>();
         self.encoded.1 += start.elapsed();
-        Ok(vectors.chunks(self.width()).map(<[f32]>::to_vec).collect())
+        Ok(vectors.chunks(self.width()).take(batch.len()).map(<[f32]>::to_vec).collect())
     }
 
     /// The plan for batches of `rows` texts of `length` tokens.
@@ -177,7 +185,7 @@ impl TextEncoder {
             Pooling::Mean => mean(self.bert.hidden(&g, ids, types, mask), mask),
         };
         g.result("vectors", if self.normalize { normalized(vectors) } else { vectors });
-        self.device.plan(&g, Options { tile: TextEncoder::TILE.div_ceil(length), ..Options::default() })
+        self.device.plan(&g, Options { tile: TextEncoder::tile(length), ..Options::default() })
     }
 
     /// Writes the vectors of items' texts to `output`, in the form of [`Job`]; an item without a text, or with one of blanks, is missing.

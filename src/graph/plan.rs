@@ -72,7 +72,8 @@ pub struct Options {
     pub half: bool,
     /// For the CPU device with this many threads: strips ([`super::strips`]) instead of scratch. 0: none.
     pub threads: usize,
-    /// Parts of a strip's tile at least, whatever they take: a product by a large weight spends a small tile's time on packing it.
+    /// Parts of a strip's tile, whatever they take; 0: by what stays in a cache. A product by a large weight spends a small tile's
+    /// time on packing it, and one of as many rows in any batch has the same bits in any batch.
     pub tile: usize,
 }
 

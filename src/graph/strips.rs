@@ -41,16 +41,16 @@ pub(super) struct Builder<'a> {
     strips: Vec<Vec<NodeId>>,
     open: HashSet<NodeId>,
     parts: usize,
-    /// Parts of a tile at least.
-    least: usize,
+    /// Parts of a tile; 0: by what stays in a cache.
+    tile: usize,
 }
 
 impl<'a> Builder<'a> {
-    /// No node ever joins a strip unless `enabled`. Tiles have `least` parts at least.
-    pub fn new(nodes: &'a [Node], live: &[bool], enabled: bool, least: usize) -> Builder<'a> {
+    /// No node ever joins a strip unless `enabled`. Tiles have `tile` parts unless that is 0.
+    pub fn new(nodes: &'a [Node], live: &[bool], enabled: bool, tile: usize) -> Builder<'a> {
         let candidates = (0..nodes.len()).filter(|&n| enabled && live[n] && runs(nodes, n));
         let splits = candidates.filter_map(|n| Some((n, split_of(nodes, n)?))).collect();
-        Builder { nodes, splits, strips: vec![], open: HashSet::new(), parts: 0, least }
+        Builder { nodes, splits, strips: vec![], open: HashSet::new(), parts: 0, tile }
     }
 
     /// The node to run next of those that could: what costs nothing, what fits the open strip, else the first.
@@ -119,6 +119,9 @@ impl<'a> Builder<'a> {
 
     /// Parts of a tile, by the bytes that are alive at once in one part.
     fn tile(&self, nodes: &[NodeId], parts: usize) -> usize {
+        if self.tile > 0 {
+            return self.tile.min(parts);
+        }
         let mut last_use: HashMap<Value, usize> = HashMap::new();
         for (time, &n) in nodes.iter().enumerate() {
             last_use.extend(self.nodes[n].inputs.iter().map(|&v| (memory_of(self.nodes, v), time)));
@@ -132,7 +135,7 @@ impl<'a> Builder<'a> {
             let over = last_use.iter().filter(|(v, last)| **last == time && nodes.contains(&v.node));
             alive -= over.map(|(&v, _)| bytes(v)).sum::<usize>().min(alive);
         }
-        (TILE_BYTES / most).clamp(1, parts.div_ceil(TILES)).max(self.least.min(parts))
+        (TILE_BYTES / most).clamp(1, parts.div_ceil(TILES))
     }
 }
 
