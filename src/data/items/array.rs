@@ -149,7 +149,7 @@ impl Array {
         if let Some(at) = self.numbers.iter().position(|&x| !(x as f32).is_finite()) {
             let (image, column) = (at / width, at % width);
             let within = if images > 1 { format!(" of vector {image}") } else { String::new() };
-            let found = format!("{} in row {row}, column {column}{within} (from 0)", self.numbers[at]);
+            let found = format!("{:?} in row {row}, column {column}{within} (from 0)", self.numbers[at]);
             return Err(self.wrong(found, "finite numbers of an f32"));
         }
         let (sum, others) = self.numbers.split_at_mut(width);

@@ -117,9 +117,8 @@ fn numbers_and_rows_that_do_not_fit() {
         assert!(message.starts_with("text.safetensors: found") && message.contains(expected), "{message}");
     }
     let doubles: Vec<u8> = [1.0, 2.0, 1e300].iter().flat_map(|x: &f64| x.to_le_bytes()).collect();
-    assert!(
-        of_file("text.npy", npy("<f8", "(3, 1)", &doubles)).contains("found 1000000000000000052504760255204420248704")
-    );
+    let message = of_file("text.npy", npy("<f8", "(3, 1)", &doubles));
+    assert!(message.contains("found 1e300 in row 2, column 0 (from 0); expected finite numbers of an f32"), "{message}");
     let message = of_file("text.npy", npy("<f4", "(2, 1)", &bytes(&[1.0; 2])));
     assert!(message.contains("found 2 rows without ids, for 3 items; expected the ids in the metadata"), "{message}");
     // Items that are numbers count rows only where none is left over.
@@ -277,7 +276,7 @@ fn mutants_are_read_or_refused() {
             _ => Folder::new(),
         };
         let data = folder.data();
-        for number in 0..500 {
+        for number in 0..300 {
             let (mut stream, mut contents) = (Stream::new(1, name, number), contents.clone());
             for _ in 0..1 + stream.below(3) {
                 let at = stream.below(contents.len() as u32) as usize;
@@ -307,5 +306,5 @@ fn mutants_are_read_or_refused() {
             }
         }
     }
-    assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
+    assert!(read > 500 && refused > 500, "{read} read, {refused} refused");
 }
