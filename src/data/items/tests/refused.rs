@@ -118,7 +118,10 @@ fn numbers_and_rows_that_do_not_fit() {
     }
     let doubles: Vec<u8> = [1.0, 2.0, 1e300].iter().flat_map(|x: &f64| x.to_le_bytes()).collect();
     let message = of_file("text.npy", npy("<f8", "(3, 1)", &doubles));
-    assert!(message.contains("found 1e300 in row 2, column 0 (from 0); expected finite numbers of an f32"), "{message}");
+    assert!(
+        message.contains("found 1e300 in row 2, column 0 (from 0); expected finite numbers of an f32"),
+        "{message}"
+    );
     let message = of_file("text.npy", npy("<f4", "(2, 1)", &bytes(&[1.0; 2])));
     assert!(message.contains("found 2 rows without ids, for 3 items; expected the ids in the metadata"), "{message}");
     // Items that are numbers count rows only where none is left over.
