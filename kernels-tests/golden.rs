@@ -103,6 +103,7 @@ fn handler(name: &str) -> Option<Handler> {
         ("rdrsr_", golden_rdrsr::played),
         ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
         ("bert_", golden_encoders::bert),
+        ("swin", golden_encoders::swin),
         ("mcprn", |f, device| golden_interests::mcprn(f, device, CandidateGates::Cut)),
     ];
     handlers.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, h)| *h)
@@ -139,6 +140,11 @@ impl Fixture {
             arrays.insert(name, (shape, values));
         }
         Ok(Fixture { arrays, meta })
+    }
+
+    /// What follows `prefix` in the names of the arrays that begin with it.
+    pub fn names<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        self.arrays.keys().filter_map(move |name| name.strip_prefix(prefix))
     }
 
     pub fn has(&self, name: &str) -> bool {

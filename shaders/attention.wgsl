@@ -1,7 +1,8 @@
 // Scaled dot-product attention (Vaswani et al., 2017), fused: the L x L weights never exist in memory.
-//   s[i, j] = scale q_i . k_j,   w[i, j] = f[i, j] exp(s[i, j] - lse_i),   lse_i = log sum_j exp(s[i, j]),   y_i = sum_j w[i, j] v_j
+//   s[i, j] = scale q_i . k_j + c[j, i],   w[i, j] = f[i, j] exp(s[i, j] - lse_i),   lse_i = log sum_j exp(s[i, j]),   y_i = sum_j w[i, j] v_j
 // over the keys j with keep[b, j] != 0 and, where CAUSAL, j <= i. f: the factors of dropout where DROPOUT, else 1; their
 // counter is the element of [B, H, L, L]. A query with no key gives y = 0 and lse = MASKED.
+// c: where BIAS, bias[b % groups, h, j, i], else 0; the gradients are those without one.
 //   delta_i = dy_i . y_i,   ds[i, j] = scale exp(s[i, j] - lse_i) (f[i, j] dy_i . v_j - delta_i)
 //   dq_i = sum_j ds[i, j] k_j,   dk_j = sum_i ds[i, j] q_i,   dv_j = sum_i w[i, j] dy_i
 // q, k, v, y and their gradients: [B, L, H * HEAD_DIM], heads side by side. keep: [B, L]. lse: [B, H, L].
@@ -13,7 +14,7 @@
 //!import index
 //!import math
 //!import words
-struct Params { batch: u32, heads: u32, len: u32, key: u32, scale: f32, rate: f32, kept_scale: f32 }
+struct Params { batch: u32, heads: u32, len: u32, groups: u32, key: u32, scale: f32, rate: f32, kept_scale: f32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> q: array<f32>;
 @group(0) @binding(1) var<storage, read> k: array<f32>;
@@ -22,6 +23,7 @@ var<immediate> p: Params;
 @group(0) @binding(4) var<storage, read> step: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 @group(0) @binding(6) var<storage, read_write> lse: array<f32>;
+@group(0) @binding(7) var<storage, read> bias: array<f32>;
 
 const SHARERS: u32 = 4u;
 const ROWS: u32 = WG / SHARERS;
@@ -159,6 +161,9 @@ fn forward(me: Invocation) {
             var f = 0.0;
             if reaches(i, j) && keep[at.b * p.len + j] != 0u {
                 s = p.scale * product_a(r, c);
+                if BIAS == 1u {
+                    s += bias[((at.b % p.groups * p.heads + at.h) * p.len + j) * p.len + i];
+                }
                 f = factor(at, i, j);
             }
             pairs_a[r * PAIR_PITCH + c] = s;
@@ -211,11 +216,11 @@ fn forward(me: Invocation) {
     }
 }
 
-@group(0) @binding(7) var<storage, read> given_y: array<f32>;
-@group(0) @binding(8) var<storage, read> given_lse: array<f32>;
-@group(0) @binding(9) var<storage, read> dy: array<f32>;
+@group(0) @binding(8) var<storage, read> given_y: array<f32>;
+@group(0) @binding(9) var<storage, read> given_lse: array<f32>;
+@group(0) @binding(10) var<storage, read> dy: array<f32>;
 // [B, H, L, 3]: lse and delta of a query, and 1 for a key that is kept: one binding, of the eight there are, for three.
-@group(0) @binding(10) var<storage, read_write> terms: array<f32>;
+@group(0) @binding(11) var<storage, read_write> terms: array<f32>;
 
 // One invocation a row of a head.
 @compute @workgroup_size(WG)
@@ -236,9 +241,9 @@ fn row_terms(me: Invocation) {
     terms[row * 3u + 2u] = select(0.0, 1.0, keep[head / p.heads * p.len + i] != 0u);
 }
 
-@group(0) @binding(11) var<storage, read_write> dq: array<f32>;
-@group(0) @binding(12) var<storage, read_write> dk: array<f32>;
-@group(0) @binding(13) var<storage, read_write> dv: array<f32>;
+@group(0) @binding(12) var<storage, read_write> dq: array<f32>;
+@group(0) @binding(13) var<storage, read_write> dk: array<f32>;
+@group(0) @binding(14) var<storage, read_write> dv: array<f32>;
 
 fn dy_quad(at: Place, i: u32, c: u32) -> vec4<f32> {
     var x = vec4<f32>();

@@ -50,12 +50,14 @@ pub fn cases() -> Vec<Case> {
     let far = Case::grid("outlying_exponents", [[2, 33, 1, 8], [1, 70, 1, 20]], |c, s| {
         both(c, op(s, true, 0.1), s, |x| normal(x).outliers(3)).tolerance(1e-3, 1e-4)
     });
+    // Windows of Swin: biases of one group for all sequences, and of several.
+    let bias = Case::grid("bias", [[1, 1, 1, 8], [4, 9, 2, 20], [6, 49, 3, 8], [2, 33, 1, 128]], |c, s| biased(c, s, s[0].div_ceil(2)));
     let longest = Case::grid("longest", [[1, 2048, 1, 8]], |c, s| both(c, op(s, true, 0.0), s, normal));
-    [vec![plain, causal], long.into(), padded.into(), dropout.into(), vec![outliers, far, longest]].concat().concat()
+    [vec![plain, causal], long.into(), padded.into(), dropout.into(), vec![outliers, far, bias, longest]].concat().concat()
 }
 
 fn op([_, _, heads, head_dim]: [usize; 4], causal: bool, p: f32) -> Attention {
-    Attention { heads, causal, scale: 1.0 / (head_dim as f64).sqrt(), p, key: key(SCOPE) }
+    Attention { heads, causal, bias: false, scale: 1.0 / (head_dim as f64).sqrt(), p, key: key(SCOPE) }
 }
 
 /// A step of a large seed, far into a run.
@@ -98,6 +100,23 @@ fn both(c: Case, op: Attention, [b, l, heads, head_dim]: [usize; 4], x: impl Fn(
         .step(now())
 }
 
+/// y and lse of sequences with the biases of `groups`.
+fn biased(c: Case, [b, l, heads, head_dim]: [usize; 4], groups: usize) -> Case {
+    let op = Attention { bias: true, ..op([b, l, heads, head_dim], false, 0.0) };
+    let x = || normal([b, l, heads * head_dim]);
+    c.fixed(x())
+        .fixed(x())
+        .fixed(x())
+        .fixed(keep([b, l], 0.9))
+        .fixed(normal([groups, heads, l, l]))
+        .ops(move |g, x| g.try_push(op, x).expect("the shapes fit"))
+        .reference(move |x| {
+            let (y, lse) = reference(op, x, now());
+            vec![y, lse]
+        })
+        .tolerance(2e-6, 1e-5)
+}
+
 pub fn trials() -> Vec<Trial> {
     vec![
         Trial::test("attention::refuses_what_it_cannot_do", refuses),
@@ -106,7 +125,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 fn refuses() -> Result<(), Failed> {
-    let with = |heads: usize, p: f32| Attention { heads, causal: false, scale: 1.0, p, key: key(SCOPE) };
+    let with = |heads: usize, p: f32| Attention { heads, causal: false, bias: false, scale: 1.0, p, key: key(SCOPE) };
     let cases = [
         ([2, 5, 12], [2, 5], with(5, 0.0), "12 do not make 5 heads"),
         ([2, 5, 258], [2, 5], with(2, 0.0), "258 do not make 2 heads of 1 to 128"),
@@ -124,6 +143,15 @@ fn refuses() -> Result<(), Failed> {
             Err(e) if e.to_string().contains(text) => {}
             Err(e) => return Err(format!("the error does not say {text:?}: {e}").into()),
             Ok(_) => return Err(format!("no error that says {text:?}").into()),
+        }
+    }
+    let g = Graph::new();
+    let (x, keep) = (g.input("x", Spec::f32([4, 5, 12])), g.input("keep", Spec::u32([4, 5])));
+    for shape in [[3, 2, 5, 5], [2, 3, 5, 5]] {
+        let op = Attention { bias: true, ..with(2, 0.0) };
+        match g.try_push(op, &[x, x, x, keep, g.input("bias", Spec::f32(shape))]) {
+            Err(e) if e.to_string().contains("biases must be those of 2 heads and of a divisor of 4 groups") => {}
+            other => return Err(format!("no error, or another: {:?}", other.err().map(|e| e.to_string())).into()),
         }
     }
     let g = Graph::new();
@@ -146,13 +174,18 @@ fn no_gradient_by_lse() -> Result<(), Failed> {
 fn weights(op: Attention, x: &[Tensor], step: Step) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
     let [b, l, dim] = [0, 1, 2].map(|i| x[0].shape[i]);
     let (q, k, keep) = (x[0].to_f64(), x[1].to_f64(), x[3].as_u32());
+    let biases = if op.bias { x[4].to_f64() } else { vec![] };
     let head_dim = dim / op.heads;
     let (mut weights, mut factors, mut all_lse) = (vec![], vec![], vec![]);
     for row in 0..b * op.heads * l {
         let (b, h, i) = (row / l / op.heads, row / l % op.heads, row % l);
         let at = |i: usize| (b * l + i) * dim + h * head_dim;
         let allowed = |j: usize| keep[b * l + j] != 0 && (!op.causal || j <= i);
-        let exponent = |j: usize| op.scale * (0..head_dim).map(|c| q[at(i) + c] * k[at(j) + c]).sum::<f64>();
+        let bias = |j: usize| match op.bias {
+            false => 0.0,
+            true => biases[((b % x[4].shape[0] * op.heads + h) * l + j) * l + i],
+        };
+        let exponent = |j: usize| op.scale * (0..head_dim).map(|c| q[at(i) + c] * k[at(j) + c]).sum::<f64>() + bias(j);
         let exponents: Vec<f64> = (0..l).map(|j| if allowed(j) { exponent(j) } else { f64::NEG_INFINITY }).collect();
         let largest = exponents.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let lse = if largest > f64::NEG_INFINITY {

@@ -1,19 +1,25 @@
 //! Encoders of texts and images: models in Hugging Face's folders, run forward only, and the files of vectors that they make.
 //!
-//! [`Folder`] reads a model's settings and tensors. [`TextEncoder`] runs BERT on texts. [`Job`] is the part that encoders share: the file of vectors by item, made
+//! [`Folder`] reads a model's settings and tensors. [`TextEncoder`] runs BERT on texts, [`ImageEncoder`] a Swin
+//! Transformer on images. [`Job`] is the part that encoders share: the file of vectors by item, made
 //! in batches and resumed after a kill.
 
 mod bert;
 mod folder;
+mod image;
 mod job;
+pub mod pixels;
 mod sentence;
+mod swin;
 mod text;
 mod tokens;
 
 pub use bert::Bert;
 pub use folder::Folder;
+pub use image::ImageEncoder;
 pub use job::{Done, Job, Numbers};
 pub use sentence::{Pooling, Sentence};
+pub use swin::Swin;
 pub use text::{TextEncoder, TextOptions};
 pub use tokens::{Tokenized, Tokens};
 

@@ -15,10 +15,13 @@ use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
 /// Inputs q, k, v \[B, L, H * head_dim\], heads side by side as a linear layer leaves them, keep u32 \[B, L\] (0: a padded
-/// key) and, where `p` > 0, step. Outputs y \[B, L, H * head_dim\] and lse \[B, H, L\], the log of each query's sum of
+/// key), with `bias` the biases of all pairs, and, where `p` > 0, step. Outputs y \[B, L, H * head_dim\] and lse \[B, H, L\], the log of each query's sum of
 /// exponentials, for the backward pass alone:
 ///
-/// `y_i = sum_j f_ij exp(scale q_i . k_j - lse_i) v_j` over the keys that are kept and, if `causal`, not after i.
+/// `y_i = sum_j f_ij exp(scale q_i . k_j + c_ji - lse_i) v_j` over the keys that are kept and, if `causal`, not after i.
+///
+/// Biases are \[G, H, L, L\], by key and then by query; sequence b has those of group b modulo G, and without `bias` c is 0. With
+/// biases there is no gradient.
 ///
 /// f is dropout on the weights: 0 with probability `p`, else 1 / (1 - p); its counter is the element of \[B, H, L, L\]. A
 /// query with nothing to attend to gives 0.
@@ -26,6 +29,7 @@ use bytemuck::{Pod, Zeroable};
 pub struct Attention {
     pub heads: usize,
     pub causal: bool,
+    pub bias: bool,
     /// Usually 1 / sqrt(head_dim).
     pub scale: f64,
     pub p: f32,
@@ -42,6 +46,7 @@ struct Params {
     batch: u32,
     heads: u32,
     len: u32,
+    groups: u32,
     key: u32,
     scale: f32,
     rate: f32,
@@ -118,6 +123,9 @@ impl Attention {
             let most = Attention::LARGEST_HEAD;
             return x.fail(format!("{dim} do not make {} heads of 1 to {most}", self.heads));
         }
+        if self.bias && (x.extent("h") != self.heads || x.extent("g") == 0 || batch % x.extent("g") != 0) {
+            return x.fail(format!("biases must be those of {} heads and of a divisor of {batch} groups", self.heads));
+        }
         if !(0.0..1.0).contains(&self.p) {
             return x.fail(format!("a probability of {} must be at least 0 and less than 1", self.p));
         }
@@ -134,6 +142,13 @@ impl Attention {
         (self.p > 0.0).then(|| Mask { step: a.u("step"), key: self.key, p: self.p })
     }
 
+    /// The biases of each head of sequence `b`, \[H, L, L\], if it has some. `first` is the number of the operands' first sequence.
+    fn biases<'a, T: Real>(&self, a: &Args<'a, T>, first: usize, b: usize) -> Option<&'a [T]> {
+        let all = self.bias.then(|| a.f("bias"))?;
+        let of_group: usize = a.shape("bias")[1..].iter().product();
+        Some(&all[(first + b) % (all.len() / of_group) * of_group..][..of_group])
+    }
+
     /// Keys before this one are within reach of query `i`.
     fn reach(&self, i: usize, len: usize) -> usize {
         if self.causal { i + 1 } else { len }
@@ -148,12 +163,16 @@ impl Attention {
         par_rows2((a.out("y"), n.sequence()), (a.out("lse"), n.heads * n.len), n.sequence() * n.len, |b, y, lse| {
             let [q, k, v] = [q, k, v].map(|x| &x[b * n.sequence()..][..n.sequence()]);
             let keep = &keep[b * n.len..][..n.len];
+            let biases = self.biases(a, first / (n.heads * n.len), b);
             let mut weights = vec![T::ZERO; n.len];
             for (h, i) in (0..n.heads).flat_map(|h| (0..n.len).map(move |i| (h, i))) {
                 let keys = || (0..self.reach(i, n.len)).filter(|&j| keep[j] != 0);
                 let mut m = T::MASKED;
                 for j in keys() {
                     weights[j] = scale * product(&q[n.row(h, i)], &k[n.row(h, j)]);
+                    if let Some(biases) = biases {
+                        weights[j] += biases[(h * n.len + j) * n.len + i];
+                    }
                     m = m.max(weights[j]);
                 }
                 let mut z = T::ZERO;
@@ -181,17 +200,18 @@ impl Attention {
     }
 
     /// A launch of a workgroup for each block of rows that `tile` allows.
-    fn launch(&self, entry: &'static str, n: Heads, caps: &Caps) -> Result<Launch> {
+    fn launch(&self, entry: &'static str, n: Heads, bias_groups: usize, caps: &Caps) -> Result<Launch> {
         let (own, others) = tile(n.head_dim, caps)?;
         let groups = n.batch * n.heads * n.len.div_ceil(own);
-        self.prepare(entry, n, others).turns(turns(n, own, others)).groups(groups, own * SHARERS, caps)
+        self.prepare(entry, n, bias_groups, others).turns(turns(n, own, others)).groups(groups, own * SHARERS, caps)
     }
 
-    fn prepare(&self, entry: &'static str, n: Heads, others: usize) -> Launch {
+    fn prepare(&self, entry: &'static str, n: Heads, groups: usize, others: usize) -> Launch {
         let params = Params {
             batch: n.batch as u32,
             heads: n.heads as u32,
             len: n.len as u32,
+            groups: groups as u32,
             key: self.key,
             scale: self.scale as f32,
             rate: self.p,
@@ -203,6 +223,7 @@ impl Attention {
             .constant("OTHERS", others as u32)
             .constant("OWN_QUADS", n.head_dim.div_ceil(4).div_ceil(SHARERS) as u32)
             .constant("CAUSAL", self.causal as u32)
+            .constant("BIAS", self.bias as u32)
             .constant("DROPOUT", (self.p > 0.0) as u32)
     }
 }
@@ -292,6 +313,8 @@ impl Op for Attention {
             .f32("k", "b l d")
             .f32("v", "b l d")
             .u32("keep", "b l")
+            .f32("bias", "g h l l")
+            .when(self.bias)
             .u32("step", "8")
             .when(self.p > 0.0)
             .out_f32("y", "b l d")
@@ -306,7 +329,7 @@ impl Op for Attention {
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
         // lse is for the backward pass; no rule is written for a use of it.
-        let (Some(dy), None) = (node.grad("y"), node.grad("lse")) else { return Ok(Grads::not_differentiable()) };
+        let (Some(dy), None, false) = (node.grad("y"), node.grad("lse"), self.bias) else { return Ok(Grads::not_differentiable()) };
         let given = ["q", "k", "v", "keep"].map(|name| node.input(name));
         let inputs: Vec<_> = given.iter().chain(&node.outputs).chain(&[dy]).copied().chain(node.get("step")).collect();
         let dx = dy.graph().try_push(AttentionBackward(*self), &inputs)?;
@@ -324,6 +347,7 @@ impl Op for Attention {
         par_rows2((a.out("y"), n.sequence()), (a.out("lse"), n.heads * n.len), n.sequence() * n.len, |b, y, lse| {
             let [q, k, v] = [q, k, v].map(|x| &x[b * n.sequence()..][..n.sequence()]);
             let keep = &keep[b * n.len..][..n.len];
+            let biases = self.biases(a, first / (n.heads * n.len), b);
             let mut weights = vec![0.0f32; n.len * BLOCK];
             let mut queries = vec![0.0f32; n.head_dim * BLOCK];
             for (h, block) in (0..n.heads).flat_map(|h| self.blocks(n, h).map(move |block| (h, block))) {
@@ -337,6 +361,11 @@ impl Op for Attention {
                     #[inline(always)]
                     || {
                         let weights = &mut weights.as_chunks_mut::<BLOCK>().0[..keys];
+                        if let Some(biases) = biases {
+                            for (s, c) in weights.iter_mut().zip(biases[h * n.len * n.len..].chunks_exact(n.len)) {
+                                s.iter_mut().zip(&c[start..start + rows]).for_each(|(s, c)| *s += c);
+                            }
+                        }
                         for (j, s) in weights.iter_mut().enumerate().filter(|(j, _)| keep[*j] != 0) {
                             s[..self.early(&block, j)].fill(f32::MASKED);
                             m.iter_mut().zip(&*s).for_each(|(m, &s)| *m = if s > *m { s } else { *m });
@@ -372,7 +401,8 @@ impl Op for Attention {
     }
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
-        Ok(vec![self.launch("forward", self.heads(s.input("q")), caps)?])
+        let groups = s.get("bias").map_or(0, |bias| bias.shape[0]);
+        Ok(vec![self.launch("forward", self.heads(s.input("q")), groups, caps)?])
     }
 
     // The log-sum-exp.
@@ -527,11 +557,11 @@ impl Op for AttentionBackward {
         let n = self.0.heads(s.input("q"));
         Ok(vec![
             self.0
-                .prepare("row_terms", n, SHARERS)
+                .prepare("row_terms", n, 0, SHARERS)
                 .turns(turns_of(n.head_dim, 0))
                 .threads(n.batch * n.heads * n.len, caps)?,
-            self.0.launch("backward_queries", n, caps)?,
-            self.0.launch("backward_keys", n, caps)?,
+            self.0.launch("backward_queries", n, 0, caps)?,
+            self.0.launch("backward_keys", n, 0, caps)?,
         ])
     }
 
@@ -545,7 +575,7 @@ impl Op for AttentionBackward {
     }
 }
 
-/// Causal, as SASRec has it; and with dropout.
+/// Causal, as SASRec has it; with dropout; and with biases within windows, as Swin has them.
 pub fn examples(scale: Scale) -> Vec<Example> {
     let [b, l, heads, d] = scale.pick([128, 200, 2, 64], [3, 37, 2, 20]);
     let of = |name: &str, causal: bool, dropout: f64| {
@@ -559,5 +589,12 @@ pub fn examples(scale: Scale) -> Vec<Example> {
         .u32([b, l], if causal { Fill::Ones } else { Fill::Keep })
         .both(&[0, 1, 2], &["attention backward"])
     };
-    [of("attention", true, 0.0), of("attention dropout", false, 0.2)].concat()
+    let [windows, positions] = scale.pick([512, 49], [6, 9]);
+    let sizes = format!("{windows}x{positions}x{d}, {heads} heads");
+    let windows = Example::new("attention bias", sizes, move |_, x| Ok(vec![x[0].biased_attention(x[1], x[2], x[3], heads)]))
+        .f32([windows, positions, d], UNIT)
+        .f32([windows, positions, d], UNIT)
+        .f32([windows, positions, d], UNIT)
+        .f32([windows / 2, heads, positions, positions], UNIT);
+    [of("attention", true, 0.0), of("attention dropout", false, 0.2), vec![windows]].concat()
 }

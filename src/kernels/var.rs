@@ -255,7 +255,17 @@ impl<'g> Var<'g> {
         let key = random::key(&self.graph.scope_name());
         let step = (dropout > 0.0).then(|| self.graph.step());
         let inputs: Vec<_> = [self, keys, values, keep].into_iter().chain(step).collect();
-        self.graph.push(Attention { heads, causal, scale, p: dropout as f32, key }, &inputs)
+        self.graph.push(Attention { heads, causal, bias: false, scale, p: dropout as f32, key }, &inputs)
+    }
+
+    /// As [`Var::attention`] of all positions of short sequences, with `bias` \[G, heads, L, L\] added to the exponents: at \[.., j, i\]
+    /// that of key j for query i. Sequence b has the biases of group b modulo G. Has no gradient.
+    pub fn biased_attention(self, keys: Var<'g>, values: Var<'g>, bias: Var<'g>, heads: usize) -> Var<'g> {
+        let [batch, len, dim] = [0, 1, 2].map(|axis| self.shape()[axis]);
+        let keep = self.graph.constant(Tensor::u32([batch, len], vec![1; batch * len]));
+        let scale = 1.0 / (dim as f64 / heads as f64).sqrt();
+        let op = Attention { heads, causal: false, bias: true, scale, p: 0.0, key: 0 };
+        self.graph.push(op, &[self, keys, values, keep, bias])
     }
 
     /// `gain (self - mean) / sqrt(variance + eps) + bias` over the last axis, \[d\] wide as gain and bias are.
