@@ -51,9 +51,13 @@ pub fn cases() -> Vec<Case> {
         both(c, op(s, true, 0.1), s, |x| normal(x).outliers(3)).tolerance(1e-3, 1e-4)
     });
     // Windows of Swin: biases of one group for all sequences, and of several.
-    let bias = Case::grid("bias", [[1, 1, 1, 8], [4, 9, 2, 20], [6, 49, 3, 8], [2, 33, 1, 128]], |c, s| biased(c, s, s[0].div_ceil(2)));
+    let bias = Case::grid("bias", [[1, 1, 1, 8], [4, 9, 2, 20], [6, 49, 3, 8], [2, 33, 1, 128]], |c, s| {
+        biased(c, s, s[0].div_ceil(2))
+    });
     let longest = Case::grid("longest", [[1, 2048, 1, 8]], |c, s| both(c, op(s, true, 0.0), s, normal));
-    [vec![plain, causal], long.into(), padded.into(), dropout.into(), vec![outliers, far, bias, longest]].concat().concat()
+    [vec![plain, causal], long.into(), padded.into(), dropout.into(), vec![outliers, far, bias, longest]]
+        .concat()
+        .concat()
 }
 
 fn op([_, _, heads, head_dim]: [usize; 4], causal: bool, p: f32) -> Attention {

@@ -329,7 +329,9 @@ impl Op for Attention {
 
     fn grad<'g>(&self, node: &NodeView<'g>) -> Result<Grads<'g>> {
         // lse is for the backward pass; no rule is written for a use of it.
-        let (Some(dy), None, false) = (node.grad("y"), node.grad("lse"), self.bias) else { return Ok(Grads::not_differentiable()) };
+        let (Some(dy), None, false) = (node.grad("y"), node.grad("lse"), self.bias) else {
+            return Ok(Grads::not_differentiable());
+        };
         let given = ["q", "k", "v", "keep"].map(|name| node.input(name));
         let inputs: Vec<_> = given.iter().chain(&node.outputs).chain(&[dy]).copied().chain(node.get("step")).collect();
         let dx = dy.graph().try_push(AttentionBackward(*self), &inputs)?;
@@ -591,10 +593,11 @@ pub fn examples(scale: Scale) -> Vec<Example> {
     };
     let [windows, positions] = scale.pick([512, 49], [6, 9]);
     let sizes = format!("{windows}x{positions}x{d}, {heads} heads");
-    let windows = Example::new("attention bias", sizes, move |_, x| Ok(vec![x[0].biased_attention(x[1], x[2], x[3], heads)]))
-        .f32([windows, positions, d], UNIT)
-        .f32([windows, positions, d], UNIT)
-        .f32([windows, positions, d], UNIT)
-        .f32([windows / 2, heads, positions, positions], UNIT);
+    let windows =
+        Example::new("attention bias", sizes, move |_, x| Ok(vec![x[0].biased_attention(x[1], x[2], x[3], heads)]))
+            .f32([windows, positions, d], UNIT)
+            .f32([windows, positions, d], UNIT)
+            .f32([windows, positions, d], UNIT)
+            .f32([windows / 2, heads, positions, positions], UNIT);
     [of("attention", true, 0.0), of("attention dropout", false, 0.2), vec![windows]].concat()
 }
