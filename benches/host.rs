@@ -81,7 +81,7 @@ fn batch(bencher: Bencher, samples: &str) {
         _ => Arc::new(Cloze { share: 0.2 }),
     };
     let (name, rows) = ("items".to_string(), data.items() + 2);
-    let gathered = vec![Gathered { name, rows, columns: vec!["history", "positive", "negative"] }];
+    let gathered = vec![Gathered { name, rows, columns: vec!["history", "positive", "negative"], listed: None }];
     let spec = BatchSpec { samples, gathered, ..BatchSpec::default() };
     let batches = TrainBatches::new(data, split, spec).unwrap();
     let step = std::cell::Cell::new(0);

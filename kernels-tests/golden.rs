@@ -4,7 +4,7 @@
 //! file's name; a file without one is a trial that says so and is ignored, never a silent pass.
 
 use crate::harness::devices;
-use crate::{golden_encoders, golden_interests, golden_rdrsr};
+use crate::{golden_encoders, golden_interests, golden_rdrsr, golden_tower};
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ use wgrec::models::pomrec::{self, PomRec};
 use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::{self, SasRec};
 use wgrec::models::{self, Candidates, History, Inputs, Loss, LossKind, Model, Task, Trained};
+use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::filter::{complex_mlp, filter_layer};
 use wgrec::nn::miner::Miner;
@@ -101,6 +102,9 @@ fn handler(name: &str) -> Option<Handler> {
         ("rdrsr_enum", golden_rdrsr::enumerated),
         ("rdrsr_rank", golden_rdrsr::ranked),
         ("rdrsr_", golden_rdrsr::played),
+        ("ant_irl_", golden_tower::items),
+        ("ant_missing_", golden_tower::items),
+        ("ant_moe", golden_tower::mixture),
         ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
         ("bert_", golden_encoders::bert),
         ("swin", golden_encoders::swin),
@@ -355,7 +359,7 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let encoder = Encoder { attend_padding: pre, eps, ..encoder };
     let positions = if pre { Positions::All } else { Positions::Last };
     let model =
-        SasRec::new(sasrec::Parts { items: rows - 1, max_len: m, encoder, positions, behaviours: 0, hides: false });
+        SasRec::new(sasrec::Parts { items: rows - 1, max_len: m, encoder, positions, behaviours: 0, hides: false }, Params::new());
     let of = |theirs: String, ours: String| {
         [(format!("{theirs}.g"), format!("{ours}.gain")), (format!("{theirs}.b"), format!("{ours}.bias"))]
     };
@@ -660,7 +664,7 @@ fn behaviour_miner(f: &Fixture, device: &Device) -> Result<(), Failed> {
         next_behaviour: 1.0,
         compactness: 0.0,
         prompter: None,
-    });
+    }, Params::new());
     let same = [
         ("item", "item_embedding"),
         ("pos", "position_embedding"),

@@ -231,7 +231,7 @@ fn unrolled<'g>(model: &Rdrsr, g: &'g Graph, start: &Start<'g>, target: Var<'g>,
 fn loss<'g>(model: &Rdrsr, g: &'g Graph, played: &Played<'g>, batch: &Batch<'g>) -> Var<'g> {
     let score = |rows, candidates| model.scores(g, rows, candidates);
     let items = model.item_table(g).shape()[0] - 1;
-    let scored = wgrec::models::loss::Scored { score: &score, output: None, items };
+    let scored = wgrec::models::loss::Scored { score: &score, output: None, items, listed: None };
     let of_targets = Loss { kind: LossKind::SampledSoftmax, ..Loss::default() }.trace(played.row, &scored, batch);
     model.terms(g, played, batch.weight).into_iter().fold(of_targets, |loss, term| loss + term)
 }

@@ -11,6 +11,7 @@ use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::pretext::PretextTask;
 use wgrec::models::{FeatureCounts, LossKind, Model, Task, bert4rec, caser, dpcpl, fmlp, fpmc, gru4rec, hgn, mind};
 use wgrec::models::{miner, npe, sasrec, spec, stamp, timirec};
+use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
 
 // Over the 64 rows up to which a table needs no segments, and batches that tiles do not divide.
@@ -141,7 +142,7 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
     }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
-        Box::new(sasrec::SasRec::new(sasrec::Parts { items, max_len, encoder, positions, behaviours: 0, hides: false }))
+        Box::new(sasrec::SasRec::new(sasrec::Parts { items, max_len, encoder, positions, behaviours: 0, hides: false }, Params::new()))
     }
     fn mcprn() -> Box<dyn Model> {
         Box::new(mcprn::Mcprn::new(mcprn::Settings { dim: 12, channels: 3, ..Default::default() }, &task()))
@@ -204,7 +205,7 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
                 hidden_share,
                 behaviours,
                 target,
-            }))
+            }, Params::new()))
         }),
         ("fmlp", LossKind::Bpr, fmlp),
         ("stamp", LossKind::Softmax, || Box::new(stamp::Stamp::new(stamp::Settings { dim: 12 }, &task()))),

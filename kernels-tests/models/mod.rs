@@ -21,6 +21,7 @@ use wgrec::models::dpcpl::prompts::Source;
 use wgrec::models::loss::log_chances;
 use wgrec::models::sasrec::{self, Positions};
 use wgrec::models::{History, Loss, LossKind, Model};
+use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
@@ -263,7 +264,7 @@ fn one_place() -> Result<(), Failed> {
             positions: Positions::All,
             behaviours: 0,
             hides: false,
-        }))
+        }, Params::new()))
     }
     let mut all = models();
     all.retain(|(name, ..)| name.contains("sasrec") || name.contains("bert4rec"));
@@ -361,7 +362,7 @@ fn accumulated(device: &Device) -> Result<(), Failed> {
             positions: Positions::All,
             behaviours: 0,
             hides: false,
-        }))
+        }, Params::new()))
     };
     let subject = Subject { make, model: make(), kind: LossKind::Bce };
     let mut after = vec![];

@@ -10,6 +10,7 @@ use crate::kernels::Cost;
 use crate::tensor::segments::Segments;
 use crate::tensor::{Spec, Tensor};
 use crate::threads;
+use std::sync::Arc;
 
 pub mod check;
 pub mod cpu;
@@ -152,6 +153,9 @@ fn unknown(name: &str) -> impl Fn() -> Error {
     move || Error::Usage(format!("no device is called {name:?}: use auto, cpu, gpu or gpu:N (see `wgrec devices`)"))
 }
 
+/// Words that a device reads and never writes, such as the features of items: in a file that is mapped, or in memory.
+pub type Words = Arc<dyn AsRef<[u32]> + Send + Sync>;
+
 /// Named states on a device.
 pub enum Store {
     Cpu(cpu::Store),
@@ -165,6 +169,19 @@ impl Store {
             Store::Cpu(s) => s.write(name, offset, tensor),
             Store::Gpu(s) => s.write(name, offset, tensor),
         }
+    }
+
+    /// Adds a state that is only read: a CPU reads the words where they lie, a GPU a copy of them.
+    ///
+    /// # Errors
+    /// More bytes than the GPU binds at once, or has.
+    pub fn lend(&mut self, device: &Device, name: &str, words: &Words) -> Result<()> {
+        match (self, device) {
+            (Store::Cpu(s), _) => s.lend(name, words.clone()),
+            (Store::Gpu(s), Device::Gpu(d)) => d.lend(s, name, (**words).as_ref())?,
+            (Store::Gpu(_), Device::Cpu(_)) => panic!("the states lie on another device"),
+        }
+        Ok(())
     }
 
     /// Reads `spec` from element `offset` of state `name`: f64 where the device runs in f64.

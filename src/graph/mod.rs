@@ -89,6 +89,9 @@ pub(crate) struct Inner {
     prepared: HashMap<String, Value>,
     /// The ones that another plan has computed, which are states here.
     kept: HashMap<String, Spec>,
+    /// Values that whoever runs the graph gives to whoever traces it.
+    offered: HashMap<String, Value>,
+    training: bool,
 }
 
 /// The index lists of one table, concatenated in this order, and the sorted segments that the batch builder made of them.
@@ -236,6 +239,27 @@ impl Graph {
     /// The name of the state that keeps a prepared value.
     pub fn prepared_name(name: &str) -> String {
         format!("prepared.{name}")
+    }
+
+    /// Marks the graph as that of a training step: what is drawn in training alone is drawn.
+    pub fn train(&self) {
+        self.inner.borrow_mut().training = true;
+    }
+
+    /// Whether the graph is that of a training step.
+    pub fn is_training(&self) -> bool {
+        self.inner.borrow().training
+    }
+
+    /// Makes a value known by name to what is traced from now on.
+    pub fn offer(&self, name: &str, var: Var) {
+        self.inner.borrow_mut().offered.insert(name.into(), var.value);
+    }
+
+    /// The value that was offered by this name.
+    pub fn offered(&self, name: &str) -> Option<Var<'_>> {
+        let value = self.inner.borrow().offered.get(name).copied();
+        value.map(|value| self.var(value))
     }
 
     /// Names the nodes that `f` adds.

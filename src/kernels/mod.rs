@@ -39,6 +39,7 @@ macro_rules! for_each_kernel {
             conv
             cooperative
             embedding
+            experts
             fft
             filter
             gru

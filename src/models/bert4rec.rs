@@ -53,7 +53,7 @@ impl spec::Settings for Settings {
         let Task { items, max_len, target, .. } = *task;
         let encoder = Encoder::new(Norm::Post, false, (dim, layers, heads), inner, dropout)?;
         let behaviours = task.behaviours_if(self.behaviours)?;
-        Ok(Box::new(Bert4Rec::new(Parts { items, max_len, encoder, hidden_share, behaviours, target })))
+        Ok(Box::new(Bert4Rec::new(Parts { items, max_len, encoder, hidden_share, behaviours, target }, task.params())))
     }
 }
 
@@ -93,11 +93,11 @@ pub struct Bert4Rec {
 }
 
 impl Bert4Rec {
-    pub fn new(parts: Parts) -> Bert4Rec {
+    /// `params`: as [`Task::params`] gives them.
+    pub fn new(parts: Parts, mut params: Params) -> Bert4Rec {
         let Parts { items, max_len, encoder, behaviours, .. } = parts;
         let d = encoder.dim;
-        let mut params = Params::new();
-        // Row items + 1 is a hidden position.
+                // Row items + 1 is a hidden position.
         params.add("item_embedding", [items + 2, d], Init::Normal(0.02));
         params.add("item_bias", [items + 2, 1], Init::Constant(0.0));
         params.add("position_embedding", [max_len, d], Init::Normal(0.02));

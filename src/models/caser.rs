@@ -84,7 +84,7 @@ impl Caser {
         let settings = Settings { window: settings.window.min(task.max_len), ..settings };
         let Settings { dim, window, horizontal_filters: horizontal, vertical_filters: vertical, .. } = settings;
         let items = task.items;
-        let mut params = Params::new();
+        let mut params = task.params();
         let glorot = |rows: usize, columns: usize| Init::Normal((2.0 / (rows + columns) as f64).sqrt());
         for name in ["item_embedding", "output_embedding"] {
             params.add(name, [items + 1, dim], Init::Normal(1.0 / (dim as f64).sqrt()));

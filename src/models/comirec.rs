@@ -119,7 +119,7 @@ impl ComiRec {
     pub fn new(settings: Settings, task: &Task) -> ComiRec {
         let Task { items, max_len, .. } = *task;
         let Settings { dim, interests, extractor, .. } = settings;
-        let mut params = Params::new();
+        let mut params = task.params();
         let init = Init::Normal(0.01);
         params.add("item_embedding", [items + 1, dim], init);
         match extractor {

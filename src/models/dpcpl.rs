@@ -107,11 +107,11 @@ pub struct Dpcpl {
 }
 
 impl Dpcpl {
-    pub fn new(parts: Parts) -> Dpcpl {
+    /// `params`: as [`super::Task::params`] gives them.
+    pub fn new(parts: Parts, mut params: Params) -> Dpcpl {
         let Parts { items, max_len, dim, layers, behaviours, block, .. } = parts;
         let init = Init::Normal(0.02);
-        let mut params = Params::new();
-        params.add("item_embedding", [items + 1, dim], init);
+                params.add("item_embedding", [items + 1, dim], init);
         params.add("position_embedding", [max_len, dim], init);
         if behaviours > 0 {
             params.add("behaviour_embedding", [behaviours + 1, dim], init);

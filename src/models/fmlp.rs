@@ -84,7 +84,7 @@ impl Fmlp {
         let Settings { dim, layers, .. } = settings;
         let inner = settings.inner.unwrap_or(4 * dim);
         let Task { items, max_len, behaviours, .. } = *task;
-        let mut params = Params::new();
+        let mut params = task.params();
         let init = Init::Normal(0.02);
         let norm = |params: &mut Params, name: &str| {
             params.add(&format!("{name}.gain"), [dim], Init::Constant(1.0));

@@ -57,7 +57,7 @@ impl Fpmc {
     pub fn new(settings: Settings, task: &Task) -> Fpmc {
         let (&Task { users, items, .. }, d) = (task, settings.dim);
         let init = |rows: usize| Init::Normal((2.0 / (rows + d) as f64).sqrt());
-        let mut params = Params::new();
+        let mut params = task.params();
         params.add("user_embedding", [users + 1, d], init(users));
         params.add("item_embedding", [items + 1, d], init(items));
         params.add("output_embedding", [items + 1, 2 * d], init(items));

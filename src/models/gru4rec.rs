@@ -77,7 +77,7 @@ impl Gru4Rec {
     pub fn new(settings: Settings, task: &Task) -> Gru4Rec {
         let Settings { dim, hidden, layers, .. } = settings;
         let Task { items, behaviours, .. } = *task;
-        let mut params = Params::new();
+        let mut params = task.params();
         let mut weight = |name: &str, rows: usize, columns: usize| {
             params.add(name, [rows, columns], Init::Normal((2.0 / (rows + columns) as f64).sqrt()));
         };

@@ -76,7 +76,7 @@ pub struct Hgn {
 impl Hgn {
     pub fn new(settings: Settings, task: &Task) -> Hgn {
         let (&Task { users, items, max_len, .. }, d) = (task, settings.dim);
-        let mut params = Params::new();
+        let mut params = task.params();
         for (name, rows) in [("user", users), ("item", items), ("output", items)] {
             params.add(&format!("{name}_embedding"), [rows + 1, d], Init::Normal(1.0 / d as f64));
         }

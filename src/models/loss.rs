@@ -105,6 +105,8 @@ pub struct Scored<'s, 'g> {
     pub output: Option<&'s Output<'g>>,
     /// Items of the catalogue.
     pub items: usize,
+    /// What the batch's numbers of targets and negatives number, where those are not all items: \[n\], see [`crate::nn::Tower::LISTED`].
+    pub listed: Option<Var<'g>>,
 }
 
 impl Loss {
@@ -147,7 +149,8 @@ impl Loss {
                 mean(((-positive).softplus().scale(beta) + negative.softplus().sum(1)).scale(1.0 / (n + 1) as f64))
             }
             LossKind::SampledSoftmax | LossKind::InBatch => {
-                let (positive, negative) = (self.correct(positive, batch.positive), self.correct(negative, ids));
+                let correct = |scores, ids| self.correct(scored.listed, scores, ids);
+                let (positive, negative) = (correct(positive, batch.positive), correct(negative, ids));
                 // Among negatives for all rows neither a row's own target is one, nor id 0: another row without a target.
                 // What is subtracted from them leaves nothing of their exponentials, and fits in an f16.
                 let negative = match ids.shape().len() {
@@ -170,7 +173,7 @@ impl Loss {
     /// As [`Loss::trace`], of rows that are scored by dot products.
     pub fn of_products<'g>(&self, rows: Var<'g>, output: &Output<'g>, batch: &Batch<'g>) -> Var<'g> {
         let score = |rows, candidates| output.scores(rows, candidates);
-        self.trace(rows, &Scored { score: &score, output: Some(output), items: output.classes.len() }, batch)
+        self.trace(rows, &Scored { score: &score, output: Some(output), items: output.classes.len(), listed: None }, batch)
     }
 
     /// gSASRec's exponent: alpha (t (1 - 1 / alpha) + 1 / alpha), where alpha is the share of the items that is sampled, 1
@@ -181,9 +184,10 @@ impl Loss {
     }
 
     /// `scores` of the items `ids`, less log Q.
-    fn correct<'g>(&self, scores: Var<'g>, ids: Var<'g>) -> Var<'g> {
+    fn correct<'g>(&self, listed: Option<Var<'g>>, scores: Var<'g>, ids: Var<'g>) -> Var<'g> {
         let Some(log_q) = &self.log_q else { return scores };
         let table = scores.graph().constant(log_q.clone()).reshape([log_q.shape.elements(), 1]);
+        let table = listed.map_or(table, |listed| table.gather(listed));
         scores - table.gather(ids).reshape(ids.shape())
     }
 }

@@ -91,7 +91,7 @@ pub struct Mcprn {
 impl Mcprn {
     pub fn new(settings: Settings, task: &Task) -> Mcprn {
         let Settings { dim, channels, .. } = settings;
-        let mut params = Params::new();
+        let mut params = task.params();
         let mut weight = |name: &str, rows: usize, columns: usize| {
             params.add(name, [rows, columns], Init::Normal((2.0 / (rows + columns) as f64).sqrt()));
         };

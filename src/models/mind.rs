@@ -83,7 +83,7 @@ impl Mind {
     /// With other first logits of the routing, \[K, M\].
     pub fn with_logits(settings: Settings, task: &Task, logits: Tensor) -> Mind {
         let dim = settings.dim;
-        let mut params = Params::new();
+        let mut params = task.params();
         params.add("item_embedding", [task.items + 1, dim], Init::Normal(0.01));
         params.add("routing.map", [dim, dim], Init::Normal(1.0 / (dim as f64).sqrt()));
         let choice = Choice { power: settings.power, cosine: task.cosine };

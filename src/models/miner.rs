@@ -89,7 +89,7 @@ impl Miner {
         let (name, init) = ("extractor", Init::Normal(0.01));
         let prompts = Prompts { name, count: prompts, least: 0, side: Side::Front };
         let extractor = Extractor { name, dim, attention_dim, interests, biases: false };
-        let mut params = Params::new();
+        let mut params = task.params();
         params.add("item_embedding", [items + 1, dim], init);
         params.add("position_embedding", [max_len, dim], init);
         prompts.declare(&mut params, dim, init);

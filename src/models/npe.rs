@@ -53,7 +53,7 @@ pub struct Npe {
 
 impl Npe {
     pub fn new(settings: Settings, task: &Task) -> Npe {
-        let mut params = Params::new();
+        let mut params = task.params();
         params.add("item_embedding", [task.items + 1, settings.dim], Init::Normal(0.01));
         Npe { settings, params }
     }

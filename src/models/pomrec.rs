@@ -134,7 +134,7 @@ impl PomRec {
         let Task { items, max_len, .. } = *task;
         let Settings { dim, attention_dim, interests, variant, .. } = settings;
         let (released, init) = (variant == Variant::Released, Init::Normal(0.01));
-        let mut params = Params::new();
+        let mut params = task.params();
         params.add("item_embedding", [items + 1, dim], init);
         params.add("position_embedding", [max_len + released as usize, dim], init);
         let extractor = Module::new("extractor", interests, &settings);

@@ -128,7 +128,7 @@ impl Rdrsr {
     pub fn new(settings: Settings, task: &Task) -> Result<Rdrsr> {
         let Settings { dim: d, interests: k, dropout, .. } = settings;
         let glorot = |out: usize, width: usize| Init::Normal((2.0 / (out + width) as f64).sqrt());
-        let mut params = Params::new();
+        let mut params = task.params();
         for (name, rows) in [("item", task.items + 1), ("user", task.users + 1), ("position", task.max_len)] {
             params.add(&format!("{name}_embedding"), [rows, d], glorot(rows, d));
         }

@@ -111,14 +111,15 @@ impl spec::Settings for Settings {
         let Settings { dim, layers, heads, inner, dropout, norm, positions, hidden_share, .. } = *self;
         let pretext = self.pretext.of_phase(&task.phase, hidden_share);
         let causal = !pretext.is_some_and(|pretext| pretext.is_mask());
-        let sasrec = SasRec::new(Parts {
+        let parts = Parts {
             items: task.items,
             max_len: task.max_len,
             encoder: Encoder::new(norm, causal, (dim, layers, heads), inner, dropout)?,
             positions,
             behaviours: task.behaviours_if(self.behaviours)?,
             hides: self.pretext.hides(),
-        });
+        };
+        let sasrec = SasRec::new(parts, task.params());
         Ok(match pretext {
             Some(pretext) => Box::new(PreTrained::new(sasrec, pretext)),
             None => Box::new(sasrec),
@@ -169,10 +170,10 @@ pub struct SasRec {
 }
 
 impl SasRec {
-    pub fn new(parts: Parts) -> SasRec {
+    /// `params`: as [`Task::params`] gives them.
+    pub fn new(parts: Parts, mut params: Params) -> SasRec {
         let Parts { items, max_len, encoder, behaviours, hides, .. } = parts;
-        let mut params = Params::new();
-        params.add("item_embedding", [items + 1 + hides as usize, encoder.dim], Init::Normal(0.02));
+                params.add("item_embedding", [items + 1 + hides as usize, encoder.dim], Init::Normal(0.02));
         params.add("position_embedding", [max_len, encoder.dim], Init::Normal(0.02));
         if behaviours > 0 {
             params.add("behaviour_embedding", [behaviours + 1, encoder.dim], Init::Normal(0.02));

@@ -3,15 +3,19 @@
 
 use super::MODELS;
 use super::cosine::Cosine;
+use super::items::ItemSettings;
 use super::phase::Phase;
 use super::{LossKind, Model};
 use crate::error::{Error, Result, nearest};
 use crate::graph::Graph;
 use crate::kernels::embedding::GatherGradDense;
+use crate::nn::tower::Known;
+use crate::nn::{Params, Tower};
 use crate::settings::{self, Given, Schema};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// A model's declaration.
 pub struct ModelSpec {
@@ -113,10 +117,19 @@ pub struct Task {
     pub seed: u64,
     /// Users and items are scored with length 1 (`model.cosine`).
     pub cosine: bool,
+    /// What is known of the items, where `model.features` names some of it.
+    pub known: Arc<Vec<Known>>,
+    /// What computes the items from that.
+    pub tower: Option<Tower>,
     pub phase: Phase,
 }
 
 impl Task {
+    /// Parameters to add those of a model to. That of items is called `item_embedding`.
+    pub fn params(&self) -> Params {
+        Params::with_tower(self.tower.clone())
+    }
+
     /// The number of behaviours that a model reads which is asked to (`model.behaviours`).
     ///
     /// # Errors
@@ -149,6 +162,8 @@ pub struct FeatureCounts {
 struct Common {
     /// Users and items are scaled to length 1 before they are scored.
     cosine: bool,
+    #[serde(flatten)]
+    items: ItemSettings,
 }
 
 /// A model and its settings: what is under `model.`.
@@ -186,7 +201,17 @@ impl ModelConfig {
 
     /// With users and items of length 1, or not.
     pub fn with_cosine(self, cosine: bool) -> ModelConfig {
-        ModelConfig { common: Common { cosine }, ..self }
+        ModelConfig { common: Common { cosine, ..self.common }, ..self }
+    }
+
+    /// With an item tower of these settings.
+    pub fn with_items(self, items: ItemSettings) -> ModelConfig {
+        ModelConfig { common: Common { items, ..self.common }, ..self }
+    }
+
+    /// Settings of the item tower.
+    pub fn items(&self) -> &ItemSettings {
+        &self.common.items
     }
 
     /// The same model with its defaults.
@@ -217,6 +242,7 @@ impl ModelConfig {
 
     /// Checks what is more than the range of a single setting; the error names the setting.
     pub fn check(&self) -> Result<()> {
+        self.common.items.check()?;
         (self.spec.settings.check)(&self.values)
     }
 
@@ -250,7 +276,8 @@ impl ModelConfig {
     pub fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
         self.check()?;
         let cosine = self.common.cosine && self.spec.loss.is_some();
-        let model = (self.spec.settings.build)(&self.values, &Task { cosine, ..task.clone() })?;
+        let tower = self.common.items.tower(&task.known, task.items)?.filter(|_| self.spec.loss.is_some());
+        let model = (self.spec.settings.build)(&self.values, &Task { cosine, tower, ..task.clone() })?;
         if !cosine {
             return Ok(model);
         }
@@ -297,10 +324,13 @@ impl<'de> Deserialize<'de> for ModelConfig {
         let mut table = serde_json::Map::deserialize(deserializer)?;
         let name = table.remove("name").ok_or_else(|| D::Error::missing_field("name"))?;
         let spec = find(name.as_str().unwrap_or_default()).map_err(D::Error::custom)?;
-        let common = match table.remove("cosine").filter(|_| spec.loss.is_some()) {
-            Some(cosine) => Common { cosine: Deserialize::deserialize(cosine).map_err(D::Error::custom)? },
-            None => Common::default(),
-        };
+        let mut common = serde_json::Map::new();
+        if spec.loss.is_some() {
+            let schema = settings::schema_of::<Common>();
+            let keys = schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key);
+            common.extend(keys.filter_map(|key| table.remove_entry(key)));
+        }
+        let common = serde_json::from_value(Value::Object(common)).map_err(D::Error::custom)?;
         let values = (spec.settings.parse)(Value::Object(table)).map_err(D::Error::custom)?;
         Ok(ModelConfig { spec, values, common })
     }

@@ -59,7 +59,7 @@ pub struct Stamp {
 impl Stamp {
     pub fn new(settings: Settings, task: &Task) -> Stamp {
         let (items, dim) = (task.items, settings.dim);
-        let mut params = Params::new();
+        let mut params = task.params();
         params.add("item_embedding", [items + 1, dim], Init::Normal(0.002));
         for part in ["attention.item", "attention.last", "attention.mean", "mlp.history", "mlp.last"] {
             params.add(&format!("{part}.weight"), [dim, dim], Init::Normal(0.05));

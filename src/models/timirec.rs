@@ -151,7 +151,7 @@ impl TiMiRec {
         let prompts = |name| Prompts { name, count, least: 0, side: Side::Front };
         let (of_extractor, name) = (prompts("extractor"), "extractor");
         let extractor = Extractor { name, dim, attention_dim, interests, biases: true };
-        let mut params = Params::new();
+        let mut params = task.params();
         params.add("item_embedding", [items + 1, dim], init);
         params.add("position_embedding", [max_len, dim], init);
         of_extractor.declare(&mut params, dim, init);

@@ -8,5 +8,7 @@ pub mod params;
 pub mod prompt;
 pub mod rate;
 pub mod routing;
+pub mod tower;
 
 pub use params::{Init, Params};
+pub use tower::Tower;

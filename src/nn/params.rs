@@ -1,11 +1,13 @@
 //! Named parameters: where each lies in the state buffers, and how it starts.
 
-use crate::device::Store;
+use super::Tower;
+use crate::device::{Device, Store, Words};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::adam::Adam;
 use crate::tensor::philox::Stream;
 use crate::tensor::{Shape, Spec, Tensor};
+use std::sync::Arc;
 
 /// How a parameter starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,10 +38,20 @@ impl Param {
 
 /// The parameters of a model. Small ones share one buffer, so that clipping and Adam are one launch for all of them;
 /// large tables have one each.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Params {
     list: Vec<Param>,
     dense: usize,
+    leaves: Vec<Leaf>,
+    tower: Option<Arc<Tower>>,
+}
+
+/// A state that is only read and belongs to no checkpoint.
+#[derive(Clone)]
+struct Leaf {
+    name: String,
+    len: usize,
+    words: Option<Words>,
 }
 
 impl Params {
@@ -52,9 +64,44 @@ impl Params {
         Params::default()
     }
 
+    /// Parameters of which `tower` computes that of items, [`Tower::ITEMS`], if there is one: added and asked for as all others, but not
+    /// itself a parameter.
+    pub fn with_tower(tower: Option<Tower>) -> Params {
+        Params { tower: tower.map(Arc::new), ..Params::default() }
+    }
+
+    /// What computes the items, if they are no parameter.
+    pub fn tower(&self) -> Option<&Tower> {
+        self.tower.as_deref()
+    }
+
+    /// Declares a state of `len` words that is only read.
+    pub fn lend(&mut self, name: &str, len: usize, words: Option<Words>) {
+        self.leaves.push(Leaf { name: name.into(), len, words });
+    }
+
+    /// Adds the states that are only read to a store. Those whose words are not known are left out.
+    ///
+    /// # Errors
+    /// Words that the device cannot hold.
+    pub fn lend_to(&self, device: &Device, store: &mut Store) -> Result<()> {
+        for Leaf { name, len, words } in &self.leaves {
+            let Some(words) = words else { continue };
+            assert_eq!((**words).as_ref().len(), *len, "words of {name}");
+            store.lend(device, name, words)?;
+        }
+        Ok(())
+    }
+
     /// Adds a parameter. Names are unique.
     pub fn add(&mut self, name: &str, shape: impl Into<Shape>, init: Init) {
         let shape = shape.into();
+        if let Some(tower) = self.tower.take_if(|_| name == Tower::ITEMS) {
+            let tower = tower.of(&shape);
+            tower.declare(self, init);
+            self.tower = Some(Arc::new(tower));
+            return;
+        }
         if shape.elements() > Params::SMALL {
             return self.add_apart(name, shape, init);
         }
@@ -94,8 +141,16 @@ impl Params {
         found.ok_or_else(|| Error::unknown("parameter", name, self.list.iter().map(|p| p.name.as_str())))
     }
 
-    /// The parameter in a graph; the same node each time. Panics on an unknown name, which is a bug of the model.
+    /// The parameter in a graph, or what computes it; the same node each time. Panics on an unknown name, which is a bug of the model.
     pub fn var<'g>(&self, graph: &'g Graph, name: &str) -> Var<'g> {
+        match self.tower.as_deref().filter(|_| name == Tower::ITEMS) {
+            Some(tower) => graph.prepared("items", || tower.table(self, graph).items),
+            None => self.stored(graph, name),
+        }
+    }
+
+    /// A parameter itself: of items, their own vectors, which a tower may add to what it computes.
+    pub fn stored<'g>(&self, graph: &'g Graph, name: &str) -> Var<'g> {
         let p = self.find(name).unwrap_or_else(|e| panic!("{e}"));
         graph.state(&p.name, &p.buffer, p.offset, p.spec())
     }
@@ -122,6 +177,12 @@ impl Params {
             }
         }
         Ok(())
+    }
+
+    /// # Panics
+    /// On an unknown name.
+    pub fn shape(&self, name: &str) -> Shape {
+        self.find(name).unwrap_or_else(|e| panic!("{e}")).shape.clone()
     }
 
     pub fn read(&self, store: &Store, name: &str) -> Result<Tensor> {

@@ -87,6 +87,12 @@ impl Segments {
         self.counts = [rows as u32, chunks as u32, self.keys.len() as u32, 0];
     }
 
+    /// Positions in the concatenated list of the entries of row number `row` of [`Segments::rows`].
+    pub fn entries(&self, row: usize) -> &[u32] {
+        let chunk = |at: usize| self.chunk_starts[self.row_chunks[at] as usize] as usize;
+        &self.order[chunk(row)..chunk(row + 1)]
+    }
+
     /// `self.keys`: (row, position) of every index but padding, sorted. Least significant digit first, so that positions,
     /// which start in order, stay in order within a row.
     fn sort(&mut self, indices: &[&[u32]], table_rows: usize) {

@@ -2,7 +2,7 @@
 
 use crate::data::negatives::Sampler;
 use crate::data::samples::negatives::Drawn;
-use crate::data::samples::{Batch, BatchSpec, Column, Gathered};
+use crate::data::samples::{Batch, BatchSpec, Column, Gathered, Listed};
 use crate::device::{Device, RunOptions, Runner, Store, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Options, Plan};
@@ -10,7 +10,7 @@ use crate::graph::{Graph, Step, Var};
 use crate::kernels::watch::Watch;
 use crate::models::loss::Scored;
 use crate::models::{self, Inputs, Loss, LossKind, Model, Output, Trained};
-use crate::nn::Params;
+use crate::nn::{Params, Tower};
 use crate::optim::Adam;
 use crate::tensor::{Spec, Tensor};
 
@@ -88,15 +88,44 @@ impl StepConfig {
         let (batch, max_len) = (*batch, *max_len);
         let mut spec = BatchSpec { batch, max_len, padding, samples, reads, views, negatives, ..BatchSpec::default() };
         let g = Graph::new();
-        let tables = Gathers::of(&g, model, loss.kind, &spec.columns()).0.into_iter();
-        let gathered = |(table, columns): (Var, Vec<_>)| {
-            let (name, rows) = (Gathers::name(&columns), table.shape()[0]);
-            Gathered { name, rows, columns }
+        let columns = spec.columns();
+        let tower = model.params().tower().filter(|tower| tower.config.listed);
+        let tables = Gathers::of(&g, model, loss.kind, &columns).0.into_iter();
+        let gathered = |(table, names): (Var, Vec<&'static str>)| {
+            let (name, rows) = (Gathers::name(&names), table.shape()[0]);
+            let listed = tower.filter(|_| table.is(model.item_table(&g))).map(|tower| {
+                let of_column = |column: &&Column| names.contains(&column.name);
+                let named: usize = columns.iter().filter(of_column).map(|column| column.spec.shape.elements()).sum();
+                let segments = tower.config.own.then(|| OWN_SEGMENTS.to_string());
+                Listed { name: Tower::LISTED, len: 1 + named.min(rows - 1), segments }
+            });
+            Gathered { name, rows, columns: names, listed }
         };
         spec.gathered = tables.map(gathered).collect();
         spec
     }
+
+    /// # Errors
+    /// A tower of the items that a batch names, for a model or a loss that asks for others too.
+    fn check_tower(&self, g: &Graph, model: &dyn Model) -> Result<()> {
+        if !model.params().tower().is_some_and(|tower| tower.config.listed) {
+            return Ok(());
+        }
+        let why = match () {
+            _ if !self.loss.kind.gathers() => format!("loss.kind={} is over all items", self.loss.kind),
+            _ if model.hides() => format!("{} hides items", model.name()),
+            _ if model.second_table(g).is_some() => format!("{} has a second table of items", model.name()),
+            _ if model.output(g).is_some_and(|output| output.bias.is_some() && output.table.is(model.item_table(g))) => {
+                format!("{} has a bias for each item", model.name())
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Usage(format!("model.tower: found batch; expected all, since {why}")))
+    }
 }
+
+/// The name of the inputs that carry the segments of items' own vectors, gathered by a list.
+const OWN_SEGMENTS: &str = "tower.items.segments";
 
 /// The result that [`Watch`] gives the host.
 const WATCHED: &str = "watched";
@@ -160,9 +189,20 @@ impl TrainStep {
             let name = model.name();
             return Err(Error::Usage(format!("{name} is not trained: it has no training step")));
         }
+        g.train();
+        config.check_tower(&Graph::new(), model)?;
         let loss = &config.loss;
-        let columns = config.batches(model).columns();
+        let batches = config.batches(model);
+        let columns = batches.columns();
         let inputs = Inputs::declare(g, &columns);
+        let listed = batches.gathered.iter().find_map(|of| Some((of, of.listed.as_ref()?)));
+        let list = listed.map(|(_, listed)| g.input(listed.name, Spec::u32([listed.len])));
+        if let (Some((_, Listed { name, segments, .. })), Some(list)) = (listed, list) {
+            g.offer(name, list);
+            if let Some(segments) = segments {
+                g.segments(segments, model.params().stored(g, Tower::ITEMS), &[list]);
+            }
+        }
         for (table, columns) in Gathers::of(g, model, loss.kind, &columns).0 {
             let lists: Vec<Var> = columns.iter().map(|column| inputs.get(column)).collect();
             g.segments(&Gathers::name(&columns), table, &lists);
@@ -175,9 +215,11 @@ impl TrainStep {
             g.segments_as(model.item_table(g), second);
         }
         let Trained { rows, terms, reported } = model.trained(g, &batch);
-        let items = model.item_table(g).shape()[0] - 1 - model.hides() as usize;
+        let rows_of_items = model.params().tower().map_or(model.item_table(g).shape()[0], |tower| tower.rows());
+        let items = rows_of_items - 1 - model.hides() as usize;
         let score = |rows, candidates| model.scores(g, rows, candidates);
-        let scored = Scored { score: &score, output: output.as_ref(), items };
+        let of_targets_listed = listed.is_some_and(|(of, _)| of.columns.contains(&"positive"));
+        let scored = Scored { score: &score, output: output.as_ref(), items, listed: list.filter(|_| of_targets_listed) };
         let of_targets = g.scope("loss", || loss.trace(rows, &scored, &batch));
         let loss = terms.into_iter().fold(of_targets, |loss, term| loss + term);
         g.result("loss", loss);
@@ -228,6 +270,7 @@ impl TrainStep {
         let (r, _) = self.last();
         batch.columns.write(r)?;
         batch.segments.iter().try_for_each(|(name, segments)| r.write_segments(name, segments))?;
+        batch.lists.iter().try_for_each(|(name, list)| r.write_u32(name, list))?;
         r.write(Step::NAME, &step.tensor())?;
         r.run()
     }

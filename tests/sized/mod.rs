@@ -11,6 +11,7 @@ use wgrec::device::{Device, Store};
 use wgrec::models::loss::{LossConfig, LossKind, log_chances};
 use wgrec::models::sasrec::{Parts, Positions, SasRec};
 use wgrec::models::{Loss, Model};
+use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
 use wgrec::tensor::philox::Stream;
@@ -71,7 +72,10 @@ pub struct Sized {
 /// softmax has 256 negatives that a batch shares, and Adam touches only the rows that a step reads.
 pub fn sized(device: &Device, items: usize, samples: usize, max_len: usize, kind: LossKind) -> Result<Sized> {
     let encoder = Encoder::new(Norm::Pre, true, (64, 2, 1), None, 0.2)?;
-    let model = SasRec::new(Parts { items, max_len, encoder, positions: Positions::All, behaviours: 0, hides: false });
+    let model = SasRec::new(
+        Parts { items, max_len, encoder, positions: Positions::All, behaviours: 0, hides: false },
+        Params::new(),
+    );
     let sampled = kind == LossKind::SampledSoftmax;
     let (negatives, log_q) = if sampled { (256, Some(log_chances(&vec![1; items + 1], 0.0))) } else { (0, None) };
     let loss = Loss { kind, config: LossConfig { shared: sampled, ..LossConfig::default() }, log_q };

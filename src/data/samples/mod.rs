@@ -39,7 +39,7 @@ pub use ordered::Ordered;
 pub use prefix::Prefix;
 pub use shuffle::Order;
 pub use source::Source;
-pub use training::{Batch, BatchSpec, Gathered, TrainBatches};
+pub use training::{Batch, BatchSpec, Gathered, Listed, TrainBatches};
 pub use views::Views;
 pub use window::Window;
 

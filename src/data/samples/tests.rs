@@ -34,7 +34,7 @@ fn drawn(each: usize) -> Option<Drawn> {
 
 /// Segments of one table that all of `columns` are gathered from.
 fn gathered(rows: usize, columns: &[&'static str]) -> Vec<Gathered> {
-    vec![Gathered { name: "items".to_string(), rows, columns: columns.to_vec() }]
+    vec![Gathered { name: "items".to_string(), rows, columns: columns.to_vec(), listed: None }]
 }
 
 /// The user of a row of a training batch.

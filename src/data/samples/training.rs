@@ -50,6 +50,18 @@ pub struct Gathered {
     /// Rows of the table.
     pub rows: usize,
     pub columns: Vec<&'static str>,
+    /// The table has rows for those alone that the columns name. The columns hold their numbers in a list of them, from 1 on.
+    pub listed: Option<Listed>,
+}
+
+/// The list of the rows that columns name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The name of the input that carries it: 0, the rows in ascending order, and 0 up to its length.
+    pub name: &'static str,
+    pub len: usize,
+    /// Another table is gathered from by the list: the name of the inputs that carry its segments.
+    pub segments: Option<String>,
 }
 
 impl Default for BatchSpec {
@@ -108,21 +120,61 @@ pub struct Batch {
     pub columns: Columns,
     /// Of each table that is gathered from, by name: of its columns, concatenated in their order.
     pub segments: Vec<(String, Segments)>,
+    /// The rows that columns name, by the name of their input: see [`Listed`].
+    pub lists: Vec<(&'static str, Vec<u32>)>,
     /// Rows that do not only fill the batch.
     pub samples: usize,
 }
 
 impl Batch {
     /// A batch with these columns.
-    pub fn new(columns: Columns, samples: usize, gathered: &[Gathered]) -> Batch {
-        let segments = gathered.iter().map(|Gathered { name, rows, columns: lists }| {
-            let lists: Vec<&[u32]> = lists.iter().map(|list| columns.u32(list)).collect();
-            let mut segments = Segments::default();
-            segments.build(&lists, *rows);
-            (name.clone(), segments)
-        });
-        let segments = segments.collect();
-        Batch { columns, segments, samples }
+    pub fn new(mut columns: Columns, samples: usize, gathered: &[Gathered]) -> Batch {
+        let (mut segments, mut lists) = (vec![], vec![]);
+        for Gathered { name, rows, columns: names, listed } in gathered {
+            let mut own = segments_of(&columns, names, *rows);
+            if let Some(Listed { name: list_name, len, segments: by_list }) = listed {
+                let list = columns.number(names, &own, *len);
+                own = segments_of(&columns, names, *len);
+                if let Some(name) = by_list {
+                    let mut by_list = Segments::default();
+                    by_list.build(&[&list], *rows);
+                    segments.push((name.clone(), by_list));
+                }
+                lists.push((*list_name, list));
+            }
+            segments.push((name.clone(), own));
+        }
+        Batch { columns, segments, lists, samples }
+    }
+}
+
+/// The segments of columns, one after the other, of a table of `rows` rows.
+fn segments_of(columns: &Columns, names: &[&'static str], rows: usize) -> Segments {
+    let lists: Vec<&[u32]> = names.iter().map(|name| columns.u32(name)).collect();
+    let mut segments = Segments::default();
+    segments.build(&lists, rows);
+    segments
+}
+
+impl Columns {
+    /// Gives the rows that columns name, in order, the numbers from 1 on, and the columns these instead: the list of the rows, filled
+    /// up with 0 to `len`. `segments` are those of the columns.
+    fn number(&mut self, names: &[&'static str], segments: &Segments, len: usize) -> Vec<u32> {
+        let count = segments.counts[0] as usize;
+        let mut all: Vec<u32> = vec![0; names.iter().map(|name| self.u32(name).len()).sum()];
+        for row in 0..count {
+            segments.entries(row).iter().for_each(|&at| all[at as usize] = row as u32 + 1);
+        }
+        let mut rest = &all[..];
+        for name in names {
+            let column = self.get_mut(name).u32();
+            let (own, others) = rest.split_at(column.len());
+            column.copy_from_slice(own);
+            rest = others;
+        }
+        let mut list = vec![0; len];
+        list[1..=count].copy_from_slice(&segments.rows[..count]);
+        list
     }
 }
 

@@ -3,7 +3,7 @@
 mod strip;
 
 use super::inputs::Inputs;
-use super::{RunOptions, Timing};
+use super::{RunOptions, Timing, Words};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Memory, Plan, Planned, Slot};
 use crate::graph::{Args, Operand, Operands};
@@ -90,6 +90,10 @@ impl Cpu {
             }
             memory.states.push(b.clone());
         }
+        let leaf = |slot: &Slot| matches!(slot.memory, Memory::State(i) if matches!(memory.states[i], Block::Leaf(_)));
+        if let Some(node) = plan.nodes.iter().find(|node| node.outputs.iter().any(leaf)) {
+            return Err(Error::shape(&node.scope, "writes to a leaf, which is only read"));
+        }
         let wide = self.precision == Precision::F64;
         for (t, b) in plan.constants.iter().zip(&memory.constants) {
             b.write(0, (&t.data).into(), wide);
@@ -159,7 +163,11 @@ impl<'a> From<&'a Data> for Values<'a> {
 /// A piece of memory, aligned for any element, that nodes reach by pointer. One runner at a time writes to it: those that
 /// share a store refuse to run at the same time.
 #[derive(Clone)]
-struct Block(Arc<[UnsafeCell<u64>]>);
+enum Block {
+    Own(Arc<[UnsafeCell<u64>]>),
+    /// Only read: no op writes to what is no state that it assigns.
+    Leaf(Words),
+}
 
 // SAFETY: see above; no two threads run plans over one store at once, and within a run each output is written by one node.
 unsafe impl Send for Block {}
@@ -167,11 +175,21 @@ unsafe impl Sync for Block {}
 
 impl Block {
     fn zeroed(bytes: usize) -> Block {
-        Block((0..bytes.div_ceil(8)).map(|_| UnsafeCell::new(0)).collect())
+        Block::Own((0..bytes.div_ceil(8)).map(|_| UnsafeCell::new(0)).collect())
     }
 
     fn at(&self) -> *mut u8 {
-        self.0.as_ptr() as *mut u8
+        match self {
+            Block::Own(own) => own.as_ptr() as *mut u8,
+            Block::Leaf(words) => (**words).as_ref().as_ptr() as *mut u8,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Block::Own(own) => own.len() * 8,
+            Block::Leaf(words) => (**words).as_ref().len() * 4,
+        }
     }
 
     /// Writes `data` from element `offset` on, floats as f64 if `wide`.
@@ -181,7 +199,8 @@ impl Block {
             Values::F32(v) => (v.len(), if wide { 8 } else { 4 }),
             Values::F64(v) => (v.len(), if wide { 8 } else { 4 }),
         };
-        assert!((offset + n) * bytes <= self.0.len() * 8, "write past the end of a buffer");
+        assert!(matches!(self, Block::Own(_)), "a leaf is only read");
+        assert!((offset + n) * bytes <= self.bytes(), "write past the end of a buffer");
         let at = self.at().wrapping_add(offset * bytes);
         // SAFETY: the range lies within the block, which is aligned to 8 bytes and holds plain numbers.
         unsafe {
@@ -204,7 +223,7 @@ impl Block {
     fn read(&self, offset: usize, spec: &Spec, wide: bool) -> Tensor {
         let n = spec.shape.elements();
         let bytes = if spec.dtype != DType::U32 && wide { 8 } else { 4 };
-        assert!((offset + n) * bytes <= self.0.len() * 8, "read past the end of a buffer");
+        assert!((offset + n) * bytes <= self.bytes(), "read past the end of a buffer");
         // SAFETY: as in `write`.
         unsafe { tensor(self.at().wrapping_add(offset * bytes), spec, wide) }
     }
@@ -259,6 +278,10 @@ impl Store {
     pub(super) fn read(&self, name: &str, offset: usize, spec: &Spec) -> Result<Tensor> {
         let _at_work = AtWork::begin(&self.busy);
         Ok(self.range(name, offset, spec.shape.elements())?.read(offset, spec, self.wide))
+    }
+
+    pub(super) fn lend(&mut self, name: &str, words: Words) {
+        self.states.push((name.to_string(), (*words).as_ref().len(), Block::Leaf(words)));
     }
 
     pub(super) fn shared_bytes(&self) -> usize {

@@ -210,6 +210,21 @@ impl Store {
         self.range(name, offset, spec.shape.elements())?.block.read(offset, spec)
     }
 
+    pub(super) fn lend(&mut self, shared: &Arc<Shared>, name: &str, words: &[u32]) -> Result<()> {
+        // The queue keeps a copy of what is written until it is on the device.
+        const PART: usize = 4 << 20;
+        let block = Block::new(shared, name, words.len() * 4, shared.options.guard)?;
+        for (i, part) in words.chunks(PART).enumerate() {
+            shared.queue.write_buffer(&block.buffer, (i * PART * 4) as u64, bytemuck::cast_slice(part));
+            shared.queue.submit([]);
+        }
+        if shared.options.guard {
+            block.guard();
+        }
+        self.states.push(State { name: name.to_string(), elements: words.len(), block: Arc::new(block) });
+        Ok(())
+    }
+
     pub(in crate::device) fn shared_bytes(&self) -> usize {
         self.shared.lock().expect("no one panicked with it").iter().map(|(bytes, _)| bytes).sum()
     }

@@ -168,6 +168,10 @@ impl Gpu {
         Store::new(&self.shared, states)
     }
 
+    pub(super) fn lend(&self, store: &mut Store, name: &str, words: &[u32]) -> Result<()> {
+        store.lend(&self.shared, name, words)
+    }
+
     pub(super) fn compile(&self, plan: &Plan, store: &Store, options: RunOptions) -> Result<Runner> {
         let mut caps = self.shared.caps.clone();
         if caps.cooperative.is_some() {

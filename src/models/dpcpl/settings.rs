@@ -131,7 +131,7 @@ impl spec::Settings for Settings {
         let compactness = compactness.unwrap_or(0.0);
         let parts =
             Parts { items, max_len, dim, layers, behaviours, block, dropout, next_behaviour, compactness, prompter };
-        Ok(Box::new(Dpcpl::new(parts)))
+        Ok(Box::new(Dpcpl::new(parts, task.params())))
     }
 }
 

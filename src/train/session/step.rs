@@ -88,7 +88,9 @@ impl Session {
         let max_len = self.model.window(self.config.data.max_len, self.data.longest());
         let candidates = Candidates::of(&self.config.eval);
         states.extend(ranker::states(&*self.model, self.config.eval.batch, max_len, candidates));
-        self.device.store(&states)
+        let mut store = self.device.store(&states)?;
+        params.lend_to(&self.device, &mut store)?;
+        Ok(store)
     }
 
     /// What ranks the targets of a part, or listed items, by the parameters in `store`.
