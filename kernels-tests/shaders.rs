@@ -158,6 +158,8 @@ fn binds_and_translates(cases: &[Case]) -> Result<(), Failed> {
             }
             let cooperative = shader.file == "shaders/cooperative.wgsl";
             let mut allowed = Capabilities::IMMEDIATES | Capabilities::SUBGROUP | Capabilities::SHADER_FLOAT16;
+            // What WebGPU itself has: reading two halves of a word.
+            allowed |= Capabilities::SHADER_FLOAT16_IN_FLOAT32;
             allowed.set(Capabilities::COOPERATIVE_MATRIX, cooperative);
             let info = Validator::new(ValidationFlags::all(), allowed).validate(&module);
             let info = info.map_err(|e| fail(e.emit_to_string(shader.text())))?;

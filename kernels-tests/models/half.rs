@@ -115,6 +115,7 @@ fn scaled_store(model: &Subject, device: &Device) -> Result<Store, Failed> {
     let optimiser = scaled(model.kind, true).optimiser;
     let mut store = device.store(&TrainStep::states(params, &optimiser))?;
     params.initialise(&mut store, 3)?;
+    params.lend_to(device, &mut store)?;
     Ok(store)
 }
 

@@ -1,9 +1,14 @@
 //! The models that are tested, small, and what they are built for.
 
+use half::f16;
+use std::sync::Arc;
+use wgrec::kernels::experts::Packed;
 use wgrec::kernels::rollout::Pooling;
 use wgrec::models::comirec::{self, Extraction};
 use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
+use wgrec::models::ItemSettings;
+use wgrec::models::items::{Feature, Fusion, Listed};
 use wgrec::models::mcprn;
 use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::rdrsr;
@@ -13,6 +18,8 @@ use wgrec::models::{FeatureCounts, LossKind, Model, Task, bert4rec, caser, dpcpl
 use wgrec::models::{miner, npe, sasrec, spec, stamp, timirec};
 use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
+use wgrec::nn::tower::Known;
+use wgrec::tensor::philox::Stream;
 
 // Over the 64 rows up to which a table needs no segments, and batches that tiles do not divide.
 pub const ITEMS: usize = 90;
@@ -80,6 +87,40 @@ pub fn pretrained(task: PretextTask) -> Box<dyn Model> {
     let mut settings = mb_sasrec();
     settings.pretext.task = Some(task);
     behavioural(settings, BEHAVIOURS, PRETRAIN)
+}
+
+/// Text in halves, image in floats, and price, of the items of a small world; some are missing.
+fn known() -> Vec<Known> {
+    let of = |name: &'static str, width: usize, half: bool| {
+        let (rows, mut r) = (ITEMS + 1, Stream::new(5, name, 0));
+        let missing: Vec<u32> = (0..rows as u32).map(|row| (row == 0 || r.below(4) == 0) as u32).collect();
+        let value = |e: usize, x: f64| if missing[e / width] == 1 { 0.0 } else { x };
+        let values: Vec<f16> = (0..rows * width).map(|e| f16::from_f64(value(e, 0.3 * r.normal()))).collect();
+        let features = Packed { rows, width, half };
+        let mut words = vec![0u32; features.words()];
+        for (e, x) in values.iter().enumerate() {
+            match half {
+                true => words[e / 2] |= (x.to_bits() as u32) << (16 * (e % 2)),
+                false => words[e] = x.to_f32().to_bits(),
+            }
+        }
+        Known { name, features, words: Some(Arc::new(words)), missing: Some(Arc::new(missing)) }
+    };
+    vec![of("text", 5, true), of("image", 4, false), of("price", 4, false)]
+}
+
+/// Experts over all that is known.
+pub fn experts(tower: Listed) -> ItemSettings {
+    let features = vec![Feature::Text, Feature::Image, Feature::Price];
+    ItemSettings { features, fusion: Fusion::Experts, experts: 3, tower, ..ItemSettings::default() }
+}
+
+/// A small SASRec on an item tower.
+pub fn tower_sasrec(items: ItemSettings) -> Box<dyn Model> {
+    let tower = items.tower(&known(), ITEMS).unwrap_or_else(|e| panic!("{e}"));
+    let (encoder, positions) = (encoder(Norm::Pre, true), Positions::All);
+    let parts = sasrec::Parts { items: ITEMS, max_len: M, encoder, positions, behaviours: 0, hides: false };
+    Box::new(sasrec::SasRec::new(parts, Task { tower, ..task() }.params()))
 }
 
 /// A small ComiRec, its settings changed.
@@ -192,6 +233,10 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("sasrec_pre", LossKind::Bce, || sasrec(Norm::Pre, Positions::All)),
         ("sasrec_post", LossKind::Softmax, || sasrec(Norm::Post, Positions::All)),
         ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),
+        ("sasrec_experts", LossKind::Softmax, || tower_sasrec(experts(Listed::All))),
+        ("sasrec_features", LossKind::InBatch, || {
+            tower_sasrec(ItemSettings { fusion: Fusion::Linear, own_embedding: false, ..experts(Listed::Batch) })
+        }),
         ("gru4rec", LossKind::Gbce, || gru4rec(2, Positions::All)),
         ("gru4rec_in_batch", LossKind::InBatch, || gru4rec(1, Positions::Last)),
         ("bert4rec", LossKind::Softmax, || {

@@ -9,7 +9,7 @@ use crate::harness::devices;
 use batch::batch;
 use half::{half, infinite_norm, loss_scale, short_lengths, short_rows};
 use libtest_mimic::{Failed, Trial};
-use list::{B, ITEMS, M, Make, PRETRAIN, TUNE, differentiable, dpcpl, encoder, models};
+use list::{B, ITEMS, M, Make, PRETRAIN, TUNE, differentiable, dpcpl, encoder, experts, models, tower_sasrec};
 use padding::{padding_alone, padding_is_nothing};
 use std::sync::Arc;
 use wgrec::data::samples::hidden;
@@ -18,9 +18,10 @@ use wgrec::graph::Graph;
 use wgrec::graph::plan::{Memory, Options, Plan, Planned, Slot};
 use wgrec::kernels::elementwise::{Chain, Fun};
 use wgrec::models::dpcpl::prompts::Source;
+use wgrec::models::items::Listed;
 use wgrec::models::loss::log_chances;
 use wgrec::models::sasrec::{self, Positions};
-use wgrec::models::{History, Loss, LossKind, Model};
+use wgrec::models::{History, ItemSettings, Loss, LossKind, Model};
 use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::optim::Adam;
@@ -82,6 +83,7 @@ pub fn trials() -> Vec<Trial> {
     for name in filtered.into_iter().chain(routed) {
         trials.push(Trial::test(format!("models::{name}::padding_reaches_no_user"), move || padding_is_nothing(name)));
     }
+    trials.push(Trial::test("models::a_tower_of_listed_items_is_that_of_all", listed_items));
     trials.push(Trial::test("models::prompts_are_tuned_on_a_frozen_network", frozen_backbone));
     for device in devices::all() {
         trials.push(Trial::test(format!("models::several_batches_make_one_update::{device}"), move || {
@@ -111,6 +113,7 @@ fn store(model: &Subject, device: &Device) -> Result<Store, Failed> {
     let params = model.model.params();
     let mut store = device.store(&TrainStep::states(params, &config(model.kind, false).optimiser))?;
     params.initialise(&mut store, 3)?;
+    params.lend_to(device, &mut store)?;
     Ok(store)
 }
 
@@ -312,6 +315,38 @@ fn one_place() -> Result<(), Failed> {
         let [among, alone] = [runner.read("among")?.to_f64(), runner.read("alone")?.to_f64()];
         if let Some(i) = (0..among.len()).find(|&i| (among[i] - alone[i]).abs() > 1e-12) {
             return Err(format!("{name}: element {i} is {} among all, {} alone", among[i], alone[i]).into());
+        }
+    }
+    Ok(())
+}
+
+/// A step that computes the vectors of the batch's items alone has the loss and the gradients of one that computes all, under every loss
+/// that draws negatives.
+fn listed_items() -> Result<(), Failed> {
+    let device = devices::get("f64")?;
+    for kind in [LossKind::Bce, LossKind::SampledSoftmax, LossKind::InBatch] {
+        let run = |make: Make| -> Result<(f64, Vec<(String, Tensor)>), Failed> {
+            let subject = Subject { make, model: make(), kind };
+            let store = store(&subject, &device)?;
+            train(&subject, &device, &store, 0, 5)?;
+            let mut step = TrainStep::new(&device, &store, &*subject.model, &config(kind, true))?;
+            step.run(&batch(&subject, 7), 7, 3, 0.0)?;
+            let names = subject.model.params().iter().map(|p| p.name.clone());
+            let read = |name: String| Ok((name.clone(), step.read(&format!("gradient.{name}"))?));
+            let gradients = names.map(read).collect::<Result<Vec<_>, Failed>>()?;
+            Ok((step.loss()?, gradients))
+        };
+        // Noise of gates is drawn for a row of what is computed: without it.
+        let (want, wanted) = run(|| tower_sasrec(ItemSettings { gate_noise: false, ..experts(Listed::All) }))?;
+        let (got, gotten) = run(|| tower_sasrec(ItemSettings { gate_noise: false, ..experts(Listed::Batch) }))?;
+        if (want - got).abs() > 1e-12 {
+            return Err(format!("{kind}: the loss is {want} over all items, {got} over those of the batch").into());
+        }
+        for ((name, want), (_, got)) in wanted.iter().zip(&gotten) {
+            let apart = want.to_f64().iter().zip(got.to_f64()).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            if apart.is_nan() || apart > 1e-10 {
+                return Err(format!("{kind}: the gradients of {name} are {apart:e} apart").into());
+            }
         }
     }
     Ok(())

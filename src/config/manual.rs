@@ -18,6 +18,13 @@ pub struct Row {
     pub meaning: String,
 }
 
+impl Row {
+    /// Whether all models that are trained have the setting.
+    fn is_shared(&self) -> bool {
+        self.key.strip_prefix("model.").is_some_and(ModelSpec::is_shared)
+    }
+}
+
 impl Config {
     /// Every setting in the section `name`, with its value here.
     pub fn rows(&self, name: &str) -> Vec<Row> {
@@ -113,6 +120,8 @@ pub fn markdown() -> String {
     for (name, heading) in SHARED {
         section(&mut text, &format!("{heading}: `[{name}]`"), &any.rows(name), name);
     }
+    let shared: Vec<Row> = any.rows("model").into_iter().filter(Row::is_shared).collect();
+    section(&mut text, "Every model that is trained: `[model]`", &shared, "model");
     for spec in MODELS {
         of_model(&mut text, spec);
     }
@@ -121,7 +130,8 @@ pub fn markdown() -> String {
 
 fn of_model(text: &mut String, spec: &'static ModelSpec) {
     let config = Config::with_model(ModelConfig::default_of(spec));
-    let rows: Vec<Row> = config.rows("model").into_iter().filter(|row| row.key != "model.name").collect();
+    let rows = config.rows("model").into_iter().filter(|row| row.key != "model.name" && !row.is_shared());
+    let rows: Vec<Row> = rows.collect();
     section(text, &format!("Model: {}", spec.name), &rows, "model");
     let paper = if spec.paper.is_empty() { String::new() } else { format!(" {}.", spec.paper) };
     let loss = spec.loss.map_or("It has no training.".to_string(), |loss| format!("Loss: `{loss}`."));

@@ -200,7 +200,7 @@ impl Store {
         }
     }
 
-    /// Name and number of elements of each state.
+    /// Name and number of elements of each state that can be written.
     pub fn states(&self) -> Vec<(String, usize)> {
         match self {
             Store::Cpu(s) => s.states(),

@@ -156,7 +156,7 @@ pub struct FeatureCounts {
     pub rows: usize,
 }
 
-/// Settings of every model that learns, under `model.` like its own.
+/// Settings of every model that is trained, under `model.` like its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 struct Common {
@@ -385,6 +385,11 @@ impl ModelSpec {
         properties.extend(more.map(|(key, schema)| (key.clone(), schema.clone())));
         properties.insert("name".to_string(), name);
         schema
+    }
+
+    /// Whether the setting with this key under `model.` is one that all models have which are trained.
+    pub fn is_shared(key: &str) -> bool {
+        settings::find(&settings::schema_of::<Common>(), key).is_some()
     }
 
     /// Whether the model has the setting with this key under `model.`.

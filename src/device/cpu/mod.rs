@@ -289,7 +289,8 @@ impl Store {
     }
 
     pub(super) fn states(&self) -> Vec<(String, usize)> {
-        self.states.iter().map(|(name, n, _)| (name.clone(), *n)).collect()
+        let own = self.states.iter().filter(|(_, _, block)| matches!(block, Block::Own(_)));
+        own.map(|(name, n, _)| (name.clone(), *n)).collect()
     }
 }
 

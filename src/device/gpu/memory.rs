@@ -175,6 +175,8 @@ pub(super) struct State {
     pub name: String,
     pub elements: usize,
     pub block: Arc<Block>,
+    /// It is only read.
+    pub leaf: bool,
 }
 
 impl Store {
@@ -184,7 +186,7 @@ impl Store {
             if shared.options.guard {
                 block.guard();
             }
-            Ok(State { name: name.clone(), elements: *elements, block: Arc::new(block) })
+            Ok(State { name: name.clone(), elements: *elements, block: Arc::new(block), leaf: false })
         };
         Ok(Store { states: states.iter().map(state).collect::<Result<_>>()?, shared: Mutex::default() })
     }
@@ -221,7 +223,7 @@ impl Store {
         if shared.options.guard {
             block.guard();
         }
-        self.states.push(State { name: name.to_string(), elements: words.len(), block: Arc::new(block) });
+        self.states.push(State { name: name.to_string(), elements: words.len(), block: Arc::new(block), leaf: true });
         Ok(())
     }
 
@@ -230,6 +232,6 @@ impl Store {
     }
 
     pub(in crate::device) fn states(&self) -> Vec<(String, usize)> {
-        self.states.iter().map(|s| (s.name.clone(), s.elements)).collect()
+        self.states.iter().filter(|s| !s.leaf).map(|s| (s.name.clone(), s.elements)).collect()
     }
 }
