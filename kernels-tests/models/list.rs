@@ -2,13 +2,14 @@
 
 use half::f16;
 use std::sync::Arc;
+use wgrec::data::items::Modality;
 use wgrec::kernels::experts::Packed;
 use wgrec::kernels::rollout::Pooling;
 use wgrec::models::comirec::{self, Extraction};
 use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
 use wgrec::models::ItemSettings;
-use wgrec::models::items::{Feature, Fusion, Listed};
+use wgrec::models::items::{Fusion, Listed};
 use wgrec::models::mcprn;
 use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::rdrsr;
@@ -111,7 +112,7 @@ fn known() -> Vec<Known> {
 
 /// Experts over all that is known.
 pub fn experts(tower: Listed) -> ItemSettings {
-    let features = vec![Feature::Text, Feature::Image, Feature::Price];
+    let features = vec![Modality::Text, Modality::Image, Modality::Price];
     ItemSettings { features, fusion: Fusion::Experts, experts: 3, tower, ..ItemSettings::default() }
 }
 

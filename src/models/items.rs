@@ -1,34 +1,12 @@
 //! What models know of items besides their numbers: settings of the item tower ([`crate::nn::tower`]), which every model that is trained
 //! can have.
 
+use crate::data::items::Modality;
 use crate::error::{Error, Result};
 use crate::nn::Tower;
 use crate::nn::tower::{ExpertsConfig, Known, TowerConfig};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// A kind of what is known of items.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Feature {
-    /// Vectors of texts (`data.text`).
-    Text,
-    /// Vectors of images (`data.image`).
-    Image,
-    /// Prices.
-    Price,
-}
-
-impl Feature {
-    pub fn name(self) -> &'static str {
-        match self {
-            Feature::Text => "text",
-            Feature::Image => "image",
-            Feature::Price => "price",
-        }
-    }
-}
 
 /// How features become the vector of an item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -71,7 +49,7 @@ pub enum Listed {
 #[serde(default)]
 pub struct ItemSettings {
     /// What is known of items and read, of `text`, `image` and `price`; none: an item is its own vector alone.
-    pub features: Vec<Feature>,
+    pub features: Vec<Modality>,
     /// How features become the vector of an item.
     pub fusion: Fusion,
     /// Whether each item's own vector is added to what its features give.
@@ -148,12 +126,10 @@ impl ItemSettings {
         if self.features.is_empty() {
             return Ok(None);
         }
-        let of = |feature: &Feature| {
+        let of = |feature: &Modality| {
             let name = feature.name();
             let found = known.iter().find(|known| known.name == name).map(|known| known.of_rows(items + 1));
-            found.ok_or_else(|| {
-                Error::Usage(format!("model.features: found {name:?}, but nothing of that kind is known of the items"))
-            })
+            found.ok_or_else(|| feature.absent())
         };
         let known = self.features.iter().map(of).collect::<Result<Vec<_>>>()?;
         let experts = ExpertsConfig {

@@ -33,6 +33,9 @@ pub struct Origin {
     /// Of the attributes of users, in a model that reads some.
     #[serde(default)]
     pub features: Option<String>,
+    /// Of the features of items, in a model that reads some.
+    #[serde(default)]
+    pub items: Option<String>,
 }
 
 /// The numbers that belong to the parameters of a training that is to be resumed.
@@ -284,6 +287,13 @@ pub fn check_origin(path: &Path, found: &Origin, expected: &Origin) -> Result<()
             "those of the data given: is the file of users next to it another one now?".to_string(),
         ));
     }
+    if apart(&found.items, &expected.items) {
+        return Err(not(
+            path,
+            "parameters trained with other features of items".to_string(),
+            "those of the files given: have texts, images, prices or their settings changed since?".to_string(),
+        ));
+    }
     if found.data != expected.data {
         let short = |hash: &str| hash.chars().take(12).collect::<String>();
         let found = format!("parameters trained on another data set (fingerprint {}...)", short(&found.data));
@@ -325,7 +335,7 @@ mod tests {
     }
 
     fn origin() -> Origin {
-        Origin { wgrec: "1".into(), model: "m".into(), data: "0123456789abcdef".into(), features: None }
+        Origin { wgrec: "1".into(), model: "m".into(), data: "0123456789abcdef".into(), features: None, items: None }
     }
 
     fn store(seed: u64) -> Store {

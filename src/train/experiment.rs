@@ -1,5 +1,6 @@
 //! What all phases of a training share, opened once: a device, the data, and the phases of the model on these data.
 
+use super::known::KnownItems;
 use crate::config::Config;
 use crate::data::synth::{Behaviour, Domain};
 use crate::data::{Attributes, Dataset, Features, Learn, Statistics};
@@ -24,6 +25,8 @@ pub struct Experiment {
     pub world: Option<Domain>,
     /// Features of users, if a phase reads them.
     pub(super) features: Option<Arc<Features>>,
+    /// What is known of the items, of what `model.features` names.
+    pub known: KnownItems,
     /// Fingerprint of the data that the parameters are of: `data`, except in serving.
     pub(super) trained_on: String,
     /// The number of users of those data.
@@ -145,6 +148,7 @@ impl Opening {
             (false, Some(trained)) => trained.attributes.clone(),
         };
         let features = reads_features.then(|| Arc::new(Features::new(attributes, Statistics::new(behaviours.len()))));
+        let known = KnownItems::new(&config, &loaded.data, loaded.world.as_ref())?;
         let serves = trained.is_some();
         let own = || (loaded.data.fingerprint().to_string(), loaded.data.users());
         let (trained_on, users) = trained.map_or_else(own, |trained| (trained.fingerprint, trained.users));
@@ -159,6 +163,7 @@ impl Opening {
             data,
             world,
             features,
+            known,
             trained_on,
             users,
             serves,

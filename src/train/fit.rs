@@ -81,6 +81,9 @@ impl Session {
         report.line("device", &self.experiment.device_note);
         report.line("data", &self.describe_data());
         self.data.notes().iter().for_each(|note| report.line("", note));
+        if !self.experiment.known.about.is_empty() {
+            report.line("items", &self.experiment.known.describe());
+        }
         if let Some(features) = &self.features {
             features.notes().iter().for_each(|note| report.line("", note));
             report.line("features", &features.names(self.data.behaviour_names()).join(", "));

@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod experiment;
 pub mod fit;
 pub mod folder;
+pub mod known;
 pub mod options;
 pub mod report;
 pub mod session;

@@ -107,6 +107,7 @@ impl Experiment {
             target: target.map(|target| target as u32 + 1),
             features: features.as_deref().map(counts).unwrap_or_default(),
             seed: config.seed,
+            known: self.known.kinds.clone(),
             phase: phase.clone(),
             ..Task::default()
         };

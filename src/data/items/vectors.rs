@@ -38,6 +38,15 @@ pub struct Vectors {
     rows: Mmap,
 }
 
+/// The numbers as they lie, in words of two halves or one float; an odd half has something else beside it.
+impl AsRef<[u32]> for Vectors {
+    fn as_ref(&self) -> &[u32] {
+        let numbers = self.missing.len() * self.width;
+        let words = if self.half { numbers.div_ceil(2) } else { numbers };
+        bytemuck::cast_slice(&self.rows[..4 * words])
+    }
+}
+
 /// The numbers of [`Vectors`], \[items + 1, width\].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Numbers<'a> {
@@ -58,6 +67,11 @@ impl Vectors {
             true => Numbers::F16(bytemuck::cast_slice::<u8, u16>(&self.rows[..2 * numbers]).reinterpret_cast()),
             false => Numbers::F32(bytemuck::cast_slice(&self.rows[..4 * numbers])),
         }
+    }
+
+    /// Whether the numbers are halves.
+    pub fn is_half(&self) -> bool {
+        self.half
     }
 
     /// Copies the row of an item, \[width\].

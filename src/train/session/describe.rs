@@ -70,8 +70,8 @@ impl Session {
 
     /// What is next to every metric in metrics.json.
     pub fn circumstances(&self) -> Value {
-        let Session { config, data, .. } = self;
-        json!({
+        let Session { config, data, experiment, .. } = self;
+        let mut all = json!({
             "model": self.model.name(),
             "data": {
                 "name": self.experiment.name,
@@ -97,6 +97,10 @@ impl Session {
             "parameters": self.model.params().elements(),
             "tuned_parameters": self.tuned(),
             "wgrec": env!("CARGO_PKG_VERSION"),
-        })
+        });
+        if !experiment.known.about.is_empty() {
+            all["item_features"] = json!(experiment.known.about);
+        }
+        all
     }
 }

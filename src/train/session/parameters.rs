@@ -22,6 +22,7 @@ impl Session {
             model: self.model.name().to_string(),
             data: self.experiment.trained_on.clone(),
             features: self.features.as_ref().and_then(|features| features.fingerprint()),
+            items: self.experiment.known.fingerprint(),
         }
     }
 
