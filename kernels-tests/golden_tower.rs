@@ -30,7 +30,7 @@ fn known(name: &'static str, vectors: &Tensor, has: Option<Tensor>) -> Known {
     let words = values.iter().enumerate().map(|(e, x)| if missing[e / width] == 1 { 0 } else { x.to_bits() });
     let words: Vec<u32> = words.collect();
     let features = Packed { rows, width, half: false };
-    Known { name, features, words: Some(Arc::new(words)), missing: Some(Arc::new(missing)) }
+    Known { name, features, words: Some(Arc::new(words)), missing: Some(Arc::new(missing)), length: 1.0 }
 }
 
 /// The parameters of kind `ours`, as theirs are called.

@@ -105,7 +105,7 @@ fn known() -> Vec<Known> {
                 false => words[e] = x.to_f32().to_bits(),
             }
         }
-        Known { name, features, words: Some(Arc::new(words)), missing: Some(Arc::new(missing)) }
+        Known { name, features, words: Some(Arc::new(words)), missing: Some(Arc::new(missing)), length: 1.0 }
     };
     vec![of("text", 5, true), of("image", 4, false), of("price", 4, false)]
 }

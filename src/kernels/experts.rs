@@ -34,6 +34,17 @@ impl Packed {
         if self.half { elements.div_ceil(2) } else { elements }
     }
 
+    /// The root mean square length of the rows that have a number other than 0; 1 if none has.
+    pub fn length(self, words: &[u32]) -> f64 {
+        let mut x = vec![0.0; self.width];
+        let squares = (0..self.rows).map(|row| {
+            self.widen(words, row, &mut x);
+            x.iter().map(|&x| (x as f64).powi(2)).sum::<f64>()
+        });
+        let (sum, count) = squares.filter(|&square| square > 0.0).fold((0.0, 0), |(sum, n), square| (sum + square, n + 1));
+        if count == 0 { 1.0 } else { (sum / count as f64).sqrt() }
+    }
+
     /// Element `e` of `words`.
     #[inline(always)]
     fn element(self, words: &[u32], e: usize) -> f32 {

@@ -30,6 +30,8 @@ pub struct Known {
     pub words: Option<Words>,
     /// For each row 1 where the kind is missing, else 0.
     pub missing: Option<Words>,
+    /// The root mean square length of the rows that are there.
+    pub length: f64,
 }
 
 impl Known {
@@ -121,36 +123,37 @@ impl Tower {
         self.known[0].features.rows + self.hidden
     }
 
-    /// Adds the parameters; `own`: how items' own vectors start.
-    pub fn declare(&self, params: &mut Params, own: Init) {
+    /// Adds the parameters. `init`: how vectors start; maps start so that what they make of the features has that spread.
+    pub fn declare(&self, params: &mut Params, init: Init) {
         let d = self.dim;
-        let xavier = |a: usize| Init::Normal((2.0 / (a + d) as f64).sqrt());
-        let all: usize = self.known.iter().map(|known| known.features.width).sum();
+        let spread = if let Init::Normal(std) = init { std } else { 1.0 } / (self.known.len() as f64).sqrt();
         for known in self.known.iter() {
             let (name, a) = (known.name, known.features.width);
+            let param = |name: &str| format!("tower.{}.{name}", known.name);
+            let start = |maps: usize| Init::Normal(spread * (maps as f64).sqrt() / known.length);
             match &self.config.experts {
-                None => params.add(&format!("tower.{name}.weight"), [1, a, d], xavier(all)),
+                None => params.add(&param("weight"), [1, a, d], start(1)),
+                // Gates that are all alike take the mean of K maps.
                 Some(ExpertsConfig { count, noise, .. }) => {
-                    params.add(&format!("tower.{name}.weight"), [*count, a, d], xavier(a));
-                    let bias = if whitens(name) { a } else { d };
-                    params.add(&format!("tower.{name}.bias"), [*count, bias], Init::Constant(0.0));
-                    params.add(&format!("tower.{name}.gate"), [a, *count], Init::Constant(0.0));
+                    params.add(&param("weight"), [*count, a, d], start(*count));
+                    params.add(&param("bias"), [*count, if whitens(name) { a } else { d }], Init::Constant(0.0));
+                    params.add(&param("gate"), [a, *count], Init::Constant(0.0));
                     if noise.is_some() {
-                        params.add(&format!("tower.{name}.spread"), [a, *count], Init::Constant(0.0));
+                        params.add(&param("spread"), [a, *count], Init::Constant(0.0));
                     }
                 }
             }
             if self.config.learned {
-                params.add(&format!("tower.{name}.missing"), [1, a], Init::Constant(0.0));
+                params.add(&param("missing"), [1, a], Init::Constant(0.0));
             }
         }
         if self.config.experts.is_none() {
             params.add("tower.bias", [d], Init::Constant(0.0));
         }
         match (self.config.own, self.hidden) {
-            (true, _) => params.add(Tower::ITEMS, [self.rows(), d], own),
+            (true, _) => params.add(Tower::ITEMS, [self.rows(), d], init),
             (false, 0) => {}
-            (false, hidden) => params.add("tower.hidden", [hidden, d], own),
+            (false, hidden) => params.add("tower.hidden", [hidden, d], init),
         }
         for known in self.known.iter() {
             params.lend(&leaf(known.name), known.features.words(), known.words.clone());

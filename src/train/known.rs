@@ -5,6 +5,7 @@ use crate::data::dataset::hex;
 use crate::data::items::{Modality, PriceScale};
 use crate::data::synth::Domain;
 use crate::data::{DataConfig, Dataset};
+use crate::device::Words;
 use crate::error::Result;
 use crate::kernels::experts::Packed;
 use crate::models::ItemSettings;
@@ -85,6 +86,11 @@ fn words_of(missing: impl Iterator<Item = bool>) -> Vec<u32> {
     missing.map(|missing| missing as u32).collect()
 }
 
+fn known(feature: Modality, features: Packed, words: Words, missing: Vec<u32>) -> Known {
+    let length = features.length((*words).as_ref());
+    Known { name: feature.name(), features, words: Some(words), missing: Some(Arc::new(missing)), length }
+}
+
 fn vectors(feature: Modality, config: &DataConfig, data: &Dataset, world: Option<&Domain>) -> Result<(Known, About)> {
     let vectors = config.item_vectors(feature, data, world)?.ok_or_else(|| feature.absent())?;
     let coverage = vectors.coverage();
@@ -99,9 +105,7 @@ fn vectors(feature: Modality, config: &DataConfig, data: &Dataset, world: Option
     };
     let missing = words_of(vectors.missing.iter().copied());
     let features = Packed { rows, width, half };
-    let known =
-        Known { name: feature.name(), features, words: Some(Arc::new(vectors)), missing: Some(Arc::new(missing)) };
-    Ok((known, about))
+    Ok((known(feature, features, Arc::new(vectors), missing), about))
 }
 
 fn prices(
@@ -132,7 +136,5 @@ fn prices(
         sha256: hex(&Sha256::new().chain_update(of_words).chain_update(of_missing).finalize()),
     };
     let features = Packed { rows: missing.len(), width, half: false };
-    let known =
-        Known { name: feature.name(), features, words: Some(Arc::new(words)), missing: Some(Arc::new(missing)) };
-    Ok((known, about))
+    Ok((known(feature, features, Arc::new(words), missing), about))
 }
