@@ -9,7 +9,7 @@ use wgrec::models::comirec::{self, Extraction};
 use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
 use wgrec::models::ItemSettings;
-use wgrec::models::items::{Fusion, Listed};
+use wgrec::models::items::{Fusion, Listed, Missing};
 use wgrec::models::mcprn;
 use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::rdrsr;
@@ -236,7 +236,8 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("sasrec_last", LossKind::SampledSoftmax, || sasrec(Norm::Post, Positions::Last)),
         ("sasrec_experts", LossKind::Softmax, || tower_sasrec(experts(Listed::All))),
         ("sasrec_features", LossKind::InBatch, || {
-            tower_sasrec(ItemSettings { fusion: Fusion::Linear, own_embedding: false, ..experts(Listed::Batch) })
+            let (fusion, missing, feature_dropout) = (Fusion::Linear, Missing::Zeros, 0.0);
+            tower_sasrec(ItemSettings { fusion, missing, feature_dropout, ..experts(Listed::All) })
         }),
         ("gru4rec", LossKind::Gbce, || gru4rec(2, Positions::All)),
         ("gru4rec_in_batch", LossKind::InBatch, || gru4rec(1, Positions::Last)),
