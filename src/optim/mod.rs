@@ -299,7 +299,7 @@ impl Adam {
             return Err(Error::Usage("no parameter is left to train".into()));
         }
         let g = loss.graph();
-        let vars: Vec<Var> = list.iter().map(|p| params.var(g, &p.name)).collect();
+        let vars: Vec<Var> = list.iter().map(|p| params.stored(g, &p.name)).collect();
         let loss = if self.scaled { loss * LossScale::of(g).scale() } else { loss };
         let gradients = g.gradients(loss, &vars)?;
         for gradient in &gradients {
@@ -331,7 +331,7 @@ impl Adam {
         let len = params.states().iter().find(|(name, _)| name == Params::DENSE)?.1;
         let small = list.iter().zip(gradients).filter(|(p, _)| p.buffer == Params::DENSE);
         let (offsets, parts): (Vec<usize>, Vec<Var>) =
-            small.map(|(p, d)| (p.offset, d.dense(params.var(g, &p.name)))).unzip();
+            small.map(|(p, d)| (p.offset, d.dense(params.stored(g, &p.name)))).unzip();
         (!parts.is_empty()).then(|| g.push(Pack { offsets, len }, &parts))
     }
 

@@ -235,7 +235,7 @@ impl TrainStep {
             Role::Update => {
                 let updated = config.optimiser.update(loss, weight, model.params())?;
                 for (name, gradient) in updated.gradients.iter().filter(|_| config.keep_gradients) {
-                    g.result(&format!("gradient.{name}"), gradient.dense(model.params().var(g, name)));
+                    g.result(&format!("gradient.{name}"), gradient.dense(model.params().stored(g, name)));
                 }
                 if let Some(norm) = updated.norm {
                     g.result(&format!("{REPORTED}{GRADIENT_NORM}"), norm);

@@ -71,11 +71,20 @@ pub struct Sized {
 /// SASRec of width 64 in two blocks, with a target among `items` at every position of `samples` windows of `max_len`. Sampled
 /// softmax has 256 negatives that a batch shares, and Adam touches only the rows that a step reads.
 pub fn sized(device: &Device, items: usize, samples: usize, max_len: usize, kind: LossKind) -> Result<Sized> {
-    let encoder = Encoder::new(Norm::Pre, true, (64, 2, 1), None, 0.2)?;
-    let model = SasRec::new(
-        Parts { items, max_len, encoder, positions: Positions::All, behaviours: 0, hides: false },
-        Params::new(),
-    );
+    sized_with(device, Params::new(), [items, 64], [samples, max_len], kind)
+}
+
+/// As [`sized`], of another width; `params` may have a tower.
+pub fn sized_with(
+    device: &Device,
+    params: Params,
+    [items, dim]: [usize; 2],
+    [samples, max_len]: [usize; 2],
+    kind: LossKind,
+) -> Result<Sized> {
+    let encoder = Encoder::new(Norm::Pre, true, (dim, 2, 1), None, 0.2)?;
+    let parts = Parts { items, max_len, encoder, positions: Positions::All, behaviours: 0, hides: false };
+    let model = SasRec::new(parts, params);
     let sampled = kind == LossKind::SampledSoftmax;
     let (negatives, log_q) = if sampled { (256, Some(log_chances(&vec![1; items + 1], 0.0))) } else { (0, None) };
     let loss = Loss { kind, config: LossConfig { shared: sampled, ..LossConfig::default() }, log_q };
@@ -83,6 +92,7 @@ pub fn sized(device: &Device, items: usize, samples: usize, max_len: usize, kind
     let config = StepConfig { batch: samples, max_len, negatives, loss, optimiser, ..StepConfig::default() };
     let mut store = device.store(&TrainStep::states(model.params(), &config.optimiser))?;
     model.params().initialise(&mut store, 1)?;
+    model.params().lend_to(device, &mut store)?;
 
     let mut r = Stream::new(1, "sized", 0);
     let mut draw = |n: usize| (0..n).map(|_| 1 + r.below(items as u32)).collect::<Vec<_>>();
