@@ -358,8 +358,10 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let encoder = Encoder::new(norm, true, (dim, layers, heads), Some(inner), 0.0)?;
     let encoder = Encoder { attend_padding: pre, eps, ..encoder };
     let positions = if pre { Positions::All } else { Positions::Last };
-    let model =
-        SasRec::new(sasrec::Parts { items: rows - 1, max_len: m, encoder, positions, behaviours: 0, hides: false }, Params::new());
+    let model = SasRec::new(
+        sasrec::Parts { items: rows - 1, max_len: m, encoder, positions, behaviours: 0, hides: false },
+        Params::new(),
+    );
     let of = |theirs: String, ours: String| {
         [(format!("{theirs}.g"), format!("{ours}.gain")), (format!("{theirs}.b"), format!("{ours}.bias"))]
     };
@@ -653,18 +655,21 @@ fn behaviour_miner(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let [rows, dim] = f.dims("p.item")?;
     let [b, m] = f.dims("in.ids")?;
     let ([behaviours, _], [inner, _], [blocks, _, _]) = (f.dims("p.beh")?, f.dims("p.fw1")?, f.dims("p.w1r")?);
-    let model = Dpcpl::new(dpcpl::Parts {
-        items: rows - 1,
-        max_len: m,
-        dim,
-        layers: 1,
-        behaviours,
-        block: dpcpl::Block::Filter(Miner { dim, blocks, inner, streams: 1 + behaviours, dropout: 0.0 }),
-        dropout: 0.0,
-        next_behaviour: 1.0,
-        compactness: 0.0,
-        prompter: None,
-    }, Params::new());
+    let model = Dpcpl::new(
+        dpcpl::Parts {
+            items: rows - 1,
+            max_len: m,
+            dim,
+            layers: 1,
+            behaviours,
+            block: dpcpl::Block::Filter(Miner { dim, blocks, inner, streams: 1 + behaviours, dropout: 0.0 }),
+            dropout: 0.0,
+            next_behaviour: 1.0,
+            compactness: 0.0,
+            prompter: None,
+        },
+        Params::new(),
+    );
     let same = [
         ("item", "item_embedding"),
         ("pos", "position_embedding"),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use wgrec::data::items::Modality;
 use wgrec::kernels::experts::Packed;
 use wgrec::kernels::rollout::Pooling;
+use wgrec::models::ItemSettings;
 use wgrec::models::comirec::{self, Extraction};
 use wgrec::models::dpcpl::MinerKind;
 use wgrec::models::dpcpl::prompts::{PromptConfig, Source};
-use wgrec::models::ItemSettings;
 use wgrec::models::items::{Fusion, Listed, Missing};
 use wgrec::models::mcprn;
 use wgrec::models::pomrec::{PomRec, Settings, Variant};
@@ -184,7 +184,10 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
     }
     fn sasrec(norm: Norm, positions: Positions) -> Box<dyn Model> {
         let (items, max_len, encoder) = (ITEMS, M, encoder(norm, true));
-        Box::new(sasrec::SasRec::new(sasrec::Parts { items, max_len, encoder, positions, behaviours: 0, hides: false }, Params::new()))
+        Box::new(sasrec::SasRec::new(
+            sasrec::Parts { items, max_len, encoder, positions, behaviours: 0, hides: false },
+            Params::new(),
+        ))
     }
     fn mcprn() -> Box<dyn Model> {
         Box::new(mcprn::Mcprn::new(mcprn::Settings { dim: 12, channels: 3, ..Default::default() }, &task()))
@@ -245,14 +248,10 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
             let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Post, false) };
             let (items, max_len, hidden_share) = (ITEMS, M, 0.4);
             let (behaviours, target) = (0, None);
-            Box::new(bert4rec::Bert4Rec::new(bert4rec::Parts {
-                items,
-                max_len,
-                encoder,
-                hidden_share,
-                behaviours,
-                target,
-            }, Params::new()))
+            Box::new(bert4rec::Bert4Rec::new(
+                bert4rec::Parts { items, max_len, encoder, hidden_share, behaviours, target },
+                Params::new(),
+            ))
         }),
         ("fmlp", LossKind::Bpr, fmlp),
         ("stamp", LossKind::Softmax, || Box::new(stamp::Stamp::new(stamp::Settings { dim: 12 }, &task()))),

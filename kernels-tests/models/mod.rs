@@ -263,14 +263,10 @@ fn one_place() -> Result<(), Failed> {
     let device = devices::get("f64")?;
     fn of(norm: Norm, heads: usize, layers: usize, attend_padding: bool) -> Box<dyn Model> {
         let encoder = Encoder { heads, layers, attend_padding, ..encoder(norm, true) };
-        Box::new(sasrec::SasRec::new(sasrec::Parts {
-            items: ITEMS,
-            max_len: M,
-            encoder,
-            positions: Positions::All,
-            behaviours: 0,
-            hides: false,
-        }, Params::new()))
+        Box::new(sasrec::SasRec::new(
+            sasrec::Parts { items: ITEMS, max_len: M, encoder, positions: Positions::All, behaviours: 0, hides: false },
+            Params::new(),
+        ))
     }
     let mut all = models();
     all.retain(|(name, ..)| name.contains("sasrec") || name.contains("bert4rec"));
@@ -396,14 +392,10 @@ fn frozen_backbone() -> Result<(), Failed> {
 fn accumulated(device: &Device) -> Result<(), Failed> {
     let make: Make = || {
         let encoder = Encoder { dropout: 0.0, ..encoder(Norm::Pre, true) };
-        Box::new(sasrec::SasRec::new(sasrec::Parts {
-            items: ITEMS,
-            max_len: M,
-            encoder,
-            positions: Positions::All,
-            behaviours: 0,
-            hides: false,
-        }, Params::new()))
+        Box::new(sasrec::SasRec::new(
+            sasrec::Parts { items: ITEMS, max_len: M, encoder, positions: Positions::All, behaviours: 0, hides: false },
+            Params::new(),
+        ))
     };
     let subject = Subject { make, model: make(), kind: LossKind::Bce };
     let mut after = vec![];

@@ -41,7 +41,8 @@ impl Packed {
             self.widen(words, row, &mut x);
             x.iter().map(|&x| (x as f64).powi(2)).sum::<f64>()
         });
-        let (sum, count) = squares.filter(|&square| square > 0.0).fold((0.0, 0), |(sum, n), square| (sum + square, n + 1));
+        let (sum, count) =
+            squares.filter(|&square| square > 0.0).fold((0.0, 0), |(sum, n), square| (sum + square, n + 1));
         if count == 0 { 1.0 } else { (sum / count as f64).sqrt() }
     }
 

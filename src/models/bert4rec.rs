@@ -97,7 +97,7 @@ impl Bert4Rec {
     pub fn new(parts: Parts, mut params: Params) -> Bert4Rec {
         let Parts { items, max_len, encoder, behaviours, .. } = parts;
         let d = encoder.dim;
-                // Row items + 1 is a hidden position.
+        // Row items + 1 is a hidden position.
         params.add("item_embedding", [items + 2, d], Init::Normal(0.02));
         params.add("item_bias", [items + 2, 1], Init::Constant(0.0));
         params.add("position_embedding", [max_len, d], Init::Normal(0.02));

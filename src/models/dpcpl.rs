@@ -111,7 +111,7 @@ impl Dpcpl {
     pub fn new(parts: Parts, mut params: Params) -> Dpcpl {
         let Parts { items, max_len, dim, layers, behaviours, block, .. } = parts;
         let init = Init::Normal(0.02);
-                params.add("item_embedding", [items + 1, dim], init);
+        params.add("item_embedding", [items + 1, dim], init);
         params.add("position_embedding", [max_len, dim], init);
         if behaviours > 0 {
             params.add("behaviour_embedding", [behaviours + 1, dim], init);

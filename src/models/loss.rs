@@ -173,7 +173,11 @@ impl Loss {
     /// As [`Loss::trace`], of rows that are scored by dot products.
     pub fn of_products<'g>(&self, rows: Var<'g>, output: &Output<'g>, batch: &Batch<'g>) -> Var<'g> {
         let score = |rows, candidates| output.scores(rows, candidates);
-        self.trace(rows, &Scored { score: &score, output: Some(output), items: output.classes.len(), listed: None }, batch)
+        self.trace(
+            rows,
+            &Scored { score: &score, output: Some(output), items: output.classes.len(), listed: None },
+            batch,
+        )
     }
 
     /// gSASRec's exponent: alpha (t (1 - 1 / alpha) + 1 / alpha), where alpha is the share of the items that is sampled, 1

@@ -173,7 +173,7 @@ impl SasRec {
     /// `params`: as [`Task::params`] gives them.
     pub fn new(parts: Parts, mut params: Params) -> SasRec {
         let Parts { items, max_len, encoder, behaviours, hides, .. } = parts;
-                params.add("item_embedding", [items + 1 + hides as usize, encoder.dim], Init::Normal(0.02));
+        params.add("item_embedding", [items + 1 + hides as usize, encoder.dim], Init::Normal(0.02));
         params.add("position_embedding", [max_len, encoder.dim], Init::Normal(0.02));
         if behaviours > 0 {
             params.add("behaviour_embedding", [behaviours + 1, encoder.dim], Init::Normal(0.02));

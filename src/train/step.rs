@@ -115,7 +115,10 @@ impl StepConfig {
             _ if !self.loss.kind.gathers() => format!("loss.kind={} is over all items", self.loss.kind),
             _ if model.hides() => format!("{} hides items", model.name()),
             _ if model.second_table(g).is_some() => format!("{} has a second table of items", model.name()),
-            _ if model.output(g).is_some_and(|output| output.bias.is_some() && output.table.is(model.item_table(g))) => {
+            _ if model
+                .output(g)
+                .is_some_and(|output| output.bias.is_some() && output.table.is(model.item_table(g))) =>
+            {
                 format!("{} has a bias for each item", model.name())
             }
             _ => return Ok(()),
@@ -219,7 +222,8 @@ impl TrainStep {
         let items = rows_of_items - 1 - model.hides() as usize;
         let score = |rows, candidates| model.scores(g, rows, candidates);
         let of_targets_listed = listed.is_some_and(|(of, _)| of.columns.contains(&"positive"));
-        let scored = Scored { score: &score, output: output.as_ref(), items, listed: list.filter(|_| of_targets_listed) };
+        let scored =
+            Scored { score: &score, output: output.as_ref(), items, listed: list.filter(|_| of_targets_listed) };
         let of_targets = g.scope("loss", || loss.trace(rows, &scored, &batch));
         let loss = terms.into_iter().fold(of_targets, |loss, term| loss + term);
         g.result("loss", loss);
