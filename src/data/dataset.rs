@@ -3,9 +3,21 @@
 use super::filter::{Ties, histories};
 use super::readers::{Clock, Interactions, Names};
 use crate::error::{Error, Result, nearest};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+
+/// Which items a data set has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Catalogue {
+    /// Those that interactions have.
+    #[default]
+    Interactions,
+    /// Also those that only files of items have.
+    Features,
+}
 
 /// Interactions as histories: for every user the items in order of time.
 ///

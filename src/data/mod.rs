@@ -24,12 +24,12 @@ pub use ask::{Ask, ListedItems};
 pub use attributes::Attributes;
 pub use cache::Cache;
 pub use categories::Categories;
-pub use dataset::Dataset;
+pub use dataset::{Catalogue, Dataset};
 pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
 pub use ids::Ids;
 pub use items::{
-    Catalogue, Coverage, Description, Descriptions, Images, ItemSummary, Modality, PriceScale, Prices, Scaling, Texts,
+    Coverage, Description, Descriptions, Images, ItemSummary, Modality, PriceScale, Prices, Scaling, Texts,
     Vectors,
 };
 pub use negatives::{LeftOut, Sampler};

@@ -6,7 +6,7 @@ use crate::cli::read::word;
 use indicatif::HumanCount;
 use std::path::{Path, PathBuf};
 use wgrec::Result;
-use wgrec::data::items::Modality;
+use wgrec::data::Texts;
 use wgrec::encoders::{Pooling, TextEncoder, TextOptions};
 use wgrec::text::counted;
 
@@ -39,7 +39,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let (config, data) = args.items.open()?;
-    let texts = config.item_texts(&data)?.ok_or_else(|| Modality::Text.absent())?;
+    let texts = config.item_texts(&data)?.ok_or_else(|| Texts::absent())?;
     let read = [Some(&texts.file), config.path.as_ref()];
     let device = args.target.open(read.into_iter().flatten().map(PathBuf::as_path).chain([args.model.as_path()]))?;
     let options = TextOptions {

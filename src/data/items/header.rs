@@ -1,8 +1,8 @@
 //! Headers of files of numbers. Whatever one says is checked against the length of the file before it is believed.
 
 use super::Modality;
-use super::array::{Layout, Number};
 use super::index::Index;
+use super::layout::{Layout, Number};
 use crate::data::readers::python_to_json;
 use crate::data::readers::text::show;
 use crate::error::{Error, Result};

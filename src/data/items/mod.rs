@@ -11,6 +11,7 @@ mod header;
 mod images;
 mod index;
 mod join;
+mod layout;
 mod price;
 mod prices;
 mod rows;
@@ -75,17 +76,6 @@ pub enum Scaling {
     Minmax,
     /// The same of ln(1 + price).
     Log,
-}
-
-/// Which items a data set has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Catalogue {
-    /// Those that interactions have.
-    #[default]
-    Interactions,
-    /// Also those that only files of items have.
-    Features,
 }
 
 /// How many items have a feature.

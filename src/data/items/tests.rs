@@ -3,6 +3,7 @@
 mod refused;
 
 use super::*;
+use crate::data::Catalogue;
 use crate::data::synth::{World, WorldConfig};
 use ::safetensors::tensor::{Dtype, TensorView};
 use std::collections::HashMap;

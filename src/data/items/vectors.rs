@@ -4,8 +4,9 @@
 //! Only this file is mapped, never one of the user's: nothing but wgrec writes it, and wgrec replaces it instead of changing it.
 //! So a mapping keeps what was checked, even when the file is removed. (Whoever truncates it by hand ends the process.)
 
-use super::array::{Array, Number};
+use super::array::Array;
 use super::found::Found;
+use super::layout::Number;
 use super::{Coverage, Modality, rows};
 use crate::data::cache::{AboutRows, Cache, hash_file};
 use crate::data::dataset::{Dataset, hex};

@@ -2,7 +2,7 @@
 
 use super::json::{names, pick_into, place, syntax};
 use super::python;
-use super::rows::Cell;
+use super::cell::Cell;
 use super::text::{Text, at, show};
 use crate::error::Result;
 use serde_json::Value;

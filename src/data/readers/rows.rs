@@ -2,6 +2,7 @@
 
 use super::atomic::{self, Kind};
 use super::builder::LONGEST_ID;
+use super::cell::{Cell, Several};
 use super::columns::distinct;
 use super::fields::{Records, header};
 use super::locate::unpacked_name;
@@ -33,26 +34,6 @@ const FLAGS: [&str; 19] = [
     "War",
     "Western",
 ];
-
-/// A cell of a row.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Cell {
-    /// Null, or neither text nor number nor a list of them.
-    #[default]
-    Missing,
-    Text(String),
-    List(Vec<String>),
-}
-
-/// How the text of a cell lists several values, where it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Several {
-    Never,
-    /// `A B`, as RecBole's `token_seq`.
-    Spaces,
-    /// `A|B`, or `'A', 'B'`.
-    Marks,
-}
 
 /// A table whose columns are known and whose rows are still to be read.
 pub(crate) struct Rows {
