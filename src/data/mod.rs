@@ -29,8 +29,7 @@ pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
 pub use ids::Ids;
 pub use items::{
-    Coverage, Description, Descriptions, Images, ItemSummary, Modality, PriceScale, Prices, Scaling, Texts,
-    Vectors,
+    Coverage, Description, Descriptions, Images, ItemSummary, Modality, PriceScale, Prices, Scaling, Texts, Vectors,
 };
 pub use negatives::{LeftOut, Sampler};
 pub use readers::{Clock, Columns, Format, Interactions, SkipBad};

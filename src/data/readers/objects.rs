@@ -1,8 +1,8 @@
 //! JSON lines (and Python literals) as rows of cells.
 
+use super::cell::Cell;
 use super::json::{names, pick_into, place, syntax};
 use super::python;
-use super::cell::Cell;
 use super::text::{Text, at, show};
 use crate::error::Result;
 use serde_json::Value;

@@ -3,8 +3,8 @@
 use super::cells::{self, Cell as Read, Cells};
 use super::guard::{self, DELTA_BLOCK, Elements};
 use super::{BLOCK, LIST_BLOCK, damaged, seekable};
-use crate::data::readers::role::Role;
 use crate::data::readers::cell::Cell;
+use crate::data::readers::role::Role;
 use crate::data::readers::text::at;
 use crate::error::Result;
 use std::path::Path;
