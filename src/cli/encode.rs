@@ -1,5 +1,6 @@
 //! `wgrec encode`: what items are known by, as vectors.
 
+mod image;
 mod text;
 
 use super::read::{Read, word};
@@ -23,11 +24,13 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     Text(text::Args),
+    Image(image::Args),
 }
 
 pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Text(args) => text::run(args),
+        Command::Image(args) => image::run(args),
     }
 }
 

@@ -15,8 +15,9 @@ pub struct Read {
     pub format: Option<Format>,
     #[command(flatten)]
     pub columns: ColumnFlags,
-    /// Leave out up to N rows that do not parse, or all of them, and count them [default: 0]
-    #[arg(long, value_name = "N|all")]
+    /// Leave out up to N rows that do not parse, or all of them, and count them; `encode image` does the same with images that
+    /// it cannot read [default: 0]
+    #[arg(long, value_name = "N|all", num_args = 0..=1, default_missing_value = "all")]
     pub skip_bad: Option<SkipBad>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::pixels::{Pixels, Preprocessor};
 use super::{Done, Folder, Job, Numbers, Swin, wrong};
+use crate::data::SkipBad;
 use crate::data::cache::hash_file;
 use crate::data::dataset::hex;
 use crate::device::Device;
@@ -59,7 +60,7 @@ impl ImageEncoder {
     }
 
     /// Writes the vectors of items' image files to `output`, in the form of [`Job`]: the mean over an item's. Files of equal contents
-    /// are encoded once, `batch` of them at a time. With `skip_bad` one that is no image that can be read is left out. `progress` is told the
+    /// are encoded once, `batch` of them at a time. Up to `skip_bad` of those that are no images that can be read are left out in one run. `progress` is told the
     /// images of each batch that is done, and how many there are.
     ///
     /// # Errors
@@ -68,14 +69,14 @@ impl ImageEncoder {
         &mut self,
         ids: &[String],
         files: &[Vec<PathBuf>],
-        (batch, skip_bad): (usize, bool),
+        (batch, skip_bad): (usize, SkipBad),
         (output, numbers): (&Path, Numbers),
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Done> {
         let all: Vec<&Path> = files.iter().flatten().map(PathBuf::as_path).collect();
         let hash = |path: &&Path| match hash_file(path) {
             // Left out when it is decoded.
-            Err(_) if skip_bad => Ok([0; 32]),
+            Err(_) if skip_bad.allows(1) => Ok([0; 32]),
             hash => hash,
         };
         let mut hashes = all.par_iter().map(hash).collect::<Result<Vec<_>>>()?.into_iter();
@@ -94,18 +95,21 @@ impl ImageEncoder {
         let contents = hex(&Sha256::digest(contents.concat()));
         let about = Map::from_iter([
             ("encoder".to_string(), json!({"name": self.name, "sha256": self.hash})),
-            ("skip_bad".to_string(), skip_bad.into()),
+            ("skip_bad".to_string(), json!(skip_bad)),
             ("device".to_string(), self.device.clone().into()),
             ("images".to_string(), json!({"distinct": distinct.len(), "sha256": contents})),
         ]);
         let (name, width) = ("image", self.width());
         let job = Job { output, name, numbers, width, about, ids, inputs: &inputs, batches: &batches };
+        let mut bad = 0;
         let mut encode = |batch: &[u32]| {
-            let read = |&input: &u32| match self.read(&distinct[input as usize].0) {
-                Err(_) if skip_bad => Ok(None),
-                pixels => pixels.map(Some),
+            let read: Vec<Result<Pixels>> =
+                batch.par_iter().map(|&input| self.read(&distinct[input as usize].0)).collect();
+            let or_left_out = |pixels: Result<Pixels>| {
+                bad += u64::from(pixels.is_err());
+                if skip_bad.allows(bad) { Ok(pixels.ok()) } else { pixels.map(Some) }
             };
-            let pixels = batch.par_iter().map(read).collect::<Result<Vec<Option<Pixels>>>>()?;
+            let pixels = read.into_iter().map(or_left_out).collect::<Result<Vec<Option<Pixels>>>>()?;
             let vectors = self.swin.encode(&pixels.iter().flatten().collect::<Vec<_>>())?;
             let mut vectors = vectors.into_iter();
             Ok(pixels.iter().map(|pixels| pixels.as_ref().and_then(|_| vectors.next())).collect())

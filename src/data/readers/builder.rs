@@ -87,6 +87,11 @@ impl SkipBad {
     pub fn at_most(rows: u64) -> SkipBad {
         SkipBad(rows)
     }
+
+    /// Whether so many bad rows are left out.
+    pub fn allows(self, bad: u64) -> bool {
+        bad <= self.0
+    }
 }
 
 /// What stands for a [`SkipBad`] in settings.

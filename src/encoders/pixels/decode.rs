@@ -6,7 +6,7 @@
 
 use crate::error::{Error, Result};
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader};
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
+use libjpeg_turbo_rs::{Decoder, JpegError, PixelFormat};
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -64,8 +64,8 @@ fn check_size(width: u64, height: u64) -> Result<[usize; 2], String> {
 }
 
 fn jpeg(data: &[u8]) -> Result<Rgb, String> {
-    let failed = |e: libjpeg_turbo_rs::JpegError| format!("a JPEG image that cannot be decoded ({e})");
-    let mut decoder = Decoder::new_header_only(data, DecodeLimits::default()).map_err(failed)?;
+    let failed = |e: JpegError| format!("a JPEG image that cannot be decoded ({e})");
+    let mut decoder = Decoder::new(data).map_err(failed)?;
     let (header, components) = (decoder.header(), decoder.header().components.len());
     let size = check_size(header.width.into(), header.height.into())?;
     decoder.set_output_format(if components == 4 { PixelFormat::Cmyk } else { PixelFormat::Rgb });
@@ -115,4 +115,45 @@ fn limits() -> image::Limits {
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(2 << 30);
     limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libjpeg_turbo_rs::{Subsampling, compress, compress_progressive};
+
+    /// The same coefficients in one scan and in several, with colours of half the width and height.
+    #[test]
+    fn jpeg_of_several_scans() {
+        let [height, width] = [29, 43];
+        let pixels: Vec<u8> = (0..3 * height * width).map(|i| (i * i / 7 % 251) as u8).collect();
+        let encode = |f: fn(&[u8], usize, usize, PixelFormat, u8, Subsampling) -> libjpeg_turbo_rs::Result<Vec<u8>>| {
+            f(&pixels, width, height, PixelFormat::Rgb, 80, Subsampling::S420).unwrap()
+        };
+        let image = decode(&encode(compress)).unwrap();
+        assert_eq!((image.size, image.bytes.len()), ([height, width], pixels.len()));
+        assert_eq!(decode(&encode(compress_progressive)).unwrap(), image);
+    }
+
+    /// As Pillow 12.3 converts pixels of mode CMYK that are stored inverted.
+    #[test]
+    fn inks() {
+        let rgb = [[255; 4], [0; 4], [200, 100, 0, 128]].map(|pixel| of_inverted_cmyk(&pixel));
+        assert_eq!(rgb, [[255, 255, 255], [0, 0, 0], [100, 50, 0]]);
+    }
+
+    #[test]
+    fn grey_and_colours_of_16_bits() {
+        let encode = |image: DynamicImage| {
+            let mut bytes = Cursor::new(vec![]);
+            image.write_to(&mut bytes, ImageFormat::Png).unwrap();
+            decode(&bytes.into_inner()).unwrap().bytes
+        };
+        let grey = image::ImageBuffer::from_raw(3, 1, vec![7u16, 255, 1000]).unwrap();
+        assert_eq!(encode(DynamicImage::ImageLuma16(grey)), [7, 7, 7, 255, 255, 255, 255, 255, 255]);
+        let colours = image::ImageBuffer::from_raw(2, 1, vec![7u16, 255, 256, 1000, 65_279, 65_535]).unwrap();
+        assert_eq!(encode(DynamicImage::ImageRgb16(colours)), [0, 0, 1, 3, 254, 255]);
+        let alpha = image::ImageBuffer::from_raw(1, 1, vec![9u8, 8, 7, 0]).unwrap();
+        assert_eq!(encode(DynamicImage::ImageRgba8(alpha)), [9, 8, 7]);
+    }
 }

@@ -1,4 +1,5 @@
-//! Pillow's resize: an antialiased separable convolution in fixed point, from left to right first, with bytes in between.
+//! The resize of Pillow up to 12.3: an antialiased separable convolution in fixed point, across first, with bytes in between. (13.0
+//! begins with the axis that shrinks more; some bytes are off by 1 then.)
 //!   y[o] = clip((sum_i k[o, i] x[i] + 1/2)),   k[o, i] = filter((i + 1/2 - c[o]) / s) / sum,   c[o] = (o + 1/2) n_in / n_out
 //! with s = max(1, n_in / n_out), and k rounded to 22 binary places. Every byte is the one that Pillow gives.
 
@@ -120,7 +121,7 @@ fn down(image: &Rgb, height: usize, filter: Filter) -> Rgb {
 mod tests {
     use super::*;
 
-    /// Bytes of Pillow 13.0 for a row of one channel, `Image.fromarray(..).resize((n, 1), resample)`.
+    /// Bytes of Pillow 12.3 for a row of one channel, `Image.fromarray(..).resize((n, 1), resample)`.
     #[test]
     fn the_bytes_of_pillow() {
         let x = [0, 255, 3, 200, 90, 17, 250, 128, 64, 255];
