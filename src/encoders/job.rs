@@ -88,6 +88,9 @@ pub struct Done {
     pub resumed: usize,
 }
 
+/// A vector for each input of a batch, or none for one that is left out.
+pub type Encoded = Vec<Option<Vec<f32>>>;
+
 impl Job<'_> {
     /// Makes the vectors that are not made yet, and writes the file. `encode` gives a vector for each input of a batch, or none for one that
     /// is left out. `progress` is told each batch that is done, those of an earlier run too.
@@ -97,7 +100,7 @@ impl Job<'_> {
     /// is not finite. No item with a vector, or a number that f16 cannot hold.
     pub fn run(
         &self,
-        encode: &mut dyn FnMut(&[u32]) -> Result<Vec<Option<Vec<f32>>>>,
+        encode: &mut dyn FnMut(&[u32]) -> Result<Encoded>,
         progress: &mut dyn FnMut(&[u32]),
     ) -> Result<Done> {
         let (mut partial, resumed) = Partial::open(self)?;

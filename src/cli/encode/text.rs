@@ -39,7 +39,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let (config, data) = args.items.open()?;
-    let texts = config.item_texts(&data)?.ok_or_else(|| Texts::absent())?;
+    let texts = config.item_texts(&data)?.ok_or_else(Texts::absent)?;
     let read = [Some(&texts.file), config.path.as_ref()];
     let device = args.target.open(read.into_iter().flatten().map(PathBuf::as_path).chain([args.model.as_path()]))?;
     let options = TextOptions {

@@ -46,12 +46,15 @@ pub(crate) struct Rows {
 
 enum Form {
     /// Lines of MovieLens, which have no header: what was expected, and the cells of a line.
-    Lines(Text, &'static str, fn(&str) -> Option<[Cell; 3]>),
+    Lines(Text, &'static str, Cells),
     Fields(Records),
     Objects,
     #[cfg(feature = "parquet")]
     Parquet,
 }
+
+/// Id, title and genres of a line without a header.
+type Cells = fn(&str) -> Option<[Cell; 3]>;
 
 impl Rows {
     /// Opens a table: `movies.dat` and `u.item` of MovieLens by these names, RecBole's by its name or header; CSV, TSV, JSON lines
@@ -66,7 +69,7 @@ impl Rows {
         };
         let all = |several: Several, columns: &[String]| vec![several; columns.len()];
         let name = unpacked_name(path);
-        let lines: Option<(&str, fn(&str) -> Option<[Cell; 3]>)> = match name.as_str() {
+        let lines: Option<(&str, Cells)> = match name.as_str() {
             "movies.dat" => Some(("id::title::A|B", movie)),
             "u.item" => Some(("id|title|...| and 19 flags, 0 or 1", flagged)),
             _ => None,
