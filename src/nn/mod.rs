@@ -8,7 +8,6 @@ pub mod params;
 pub mod prompt;
 pub mod rate;
 pub mod routing;
-pub mod tower;
 
+pub use params::tower::{self, Tower};
 pub use params::{Init, Params};
-pub use tower::Tower;

@@ -1,6 +1,5 @@
 //! Named parameters: where each lies in the state buffers, and how it starts.
 
-use super::Tower;
 use crate::device::{Device, Store, Words};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
@@ -8,6 +7,9 @@ use crate::kernels::adam::Adam;
 use crate::tensor::philox::Stream;
 use crate::tensor::{Shape, Spec, Tensor};
 use std::sync::Arc;
+use tower::Tower;
+
+pub mod tower;
 
 /// How a parameter starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
