@@ -127,9 +127,8 @@ mod tests {
     fn jpeg_of_several_scans() {
         let [height, width] = [29, 43];
         let pixels: Vec<u8> = (0..3 * height * width).map(|i| (i * i / 7 % 251) as u8).collect();
-        let encode = |f: fn(&[u8], usize, usize, PixelFormat, u8, Subsampling) -> libjpeg_turbo_rs::Result<Vec<u8>>| {
-            f(&pixels, width, height, PixelFormat::Rgb, 80, Subsampling::S420).unwrap()
-        };
+        type Encode = fn(&[u8], usize, usize, PixelFormat, u8, Subsampling) -> libjpeg_turbo_rs::Result<Vec<u8>>;
+        let encode = |f: Encode| f(&pixels, width, height, PixelFormat::Rgb, 80, Subsampling::S420).unwrap();
         let image = decode(&encode(compress)).unwrap();
         assert_eq!((image.size, image.bytes.len()), ([height, width], pixels.len()));
         assert_eq!(decode(&encode(compress_progressive)).unwrap(), image);
