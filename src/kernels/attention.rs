@@ -15,8 +15,8 @@ use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
 /// Inputs q, k, v \[B, L, H * head_dim\], heads side by side as a linear layer leaves them, keep u32 \[B, L\] (0: a padded
-/// key), with `bias` the biases of all pairs, and, where `p` > 0, step. Outputs y \[B, L, H * head_dim\] and lse \[B, H, L\], the log of each query's sum of
-/// exponentials, for the backward pass alone:
+/// key), with `bias` the biases of all pairs, and, where `p` > 0, step. Outputs y \[B, L, H * head_dim\] and lse \[B, H, L\], the
+/// log of each query's sum of exponentials, for the backward pass alone:
 ///
 /// `y_i = sum_j f_ij exp(scale q_i . k_j + c_ji - lse_i) v_j` over the keys that are kept and, if `causal`, not after i.
 ///

@@ -3,8 +3,8 @@
 use super::elementwise::Fun;
 use super::example::{Example, Fill, Scale, UNIT};
 use super::launch::turns_of;
-use super::parallel::{par_rows, span};
-use super::real::Real;
+use super::parallel::par_rows;
+use super::real::{self, Real};
 use super::sums::join;
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
 use crate::error::Result;
@@ -124,7 +124,15 @@ fn product(
         let (mut left, mut result) = (vec![0.0f32; count * 2 * terms], vec![0.0f32; count * 2 * outputs]);
         for (n, real) in real.chunks_exact(4 * terms * outputs).enumerate() {
             gather(x, from, n, terms, &mut left);
-            multiply(&mut result, &left, [2 * terms, 1], real, [count, 2 * outputs, 2 * terms]);
+            real::product(
+                [count, 2 * outputs, 2 * terms],
+                &mut result,
+                &left,
+                [2 * terms, 1],
+                real,
+                [2 * outputs, 1],
+                false,
+            );
             for (y, result) in y.chunks_exact_mut(to).zip(result.chunks_exact(2 * outputs)) {
                 y[n * outputs..][..outputs].copy_from_slice(&result[..outputs]);
                 y[to / 2 + n * outputs..][..outputs].copy_from_slice(&result[outputs..]);
@@ -132,14 +140,6 @@ fn product(
         }
         y.chunks_exact_mut(to).for_each(&finish);
     });
-}
-
-/// c \[m, n\] = a b, b \[k, n\], element (i, l) of a at `i strides\[0\] + l strides\[1\]`.
-fn multiply(c: &mut [f32], a: &[f32], strides: [usize; 2], b: &[f32], [m, n, k]: [usize; 3]) {
-    assert!(c.len() == m * n && b.len() == k * n && a.len() >= span([m, k], strides));
-    let (rows, strides) = ([n as isize, 1], strides.map(|s| s as isize));
-    // SAFETY: the lengths were checked against the extents; c is exclusive.
-    unsafe { f32::gemm(m, n, k, c.as_mut_ptr(), rows, false, a.as_ptr(), strides, b.as_ptr(), rows) }
 }
 
 /// The same in plain loops, for twins.
@@ -365,7 +365,7 @@ impl Op for ComplexLinearWeight {
             for (n, part) in part.chunks_exact_mut(4 * s.a * s.b).enumerate() {
                 gather(x, wx, n, s.a, &mut left);
                 gather(dz, wz, n, s.b, &mut right);
-                multiply(part, &left, [1, 2 * s.a], &right, [2 * s.a, 2 * s.b, count]);
+                real::product([2 * s.a, 2 * s.b, count], part, &left, [1, 2 * s.a], &right, [2 * s.b, 1], false);
             }
         });
         true

@@ -5,9 +5,9 @@
 use super::example::{Example, Fill, Scale};
 use super::fast::wide;
 use super::launch::turns_of;
-use super::parallel::{par_rows, span};
+use super::parallel::par_rows;
 use super::random::{Mask, ROUNDS};
-use super::real::Real;
+use super::real::{Real, product};
 use super::sums::join;
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::Result;
@@ -253,14 +253,6 @@ fn side_by_side(weight: &[f32], Dims { a, experts, d, .. }: Dims) -> Vec<f32> {
     all
 }
 
-/// c \[m, n\] (+)= a b, element (i, l) of a at `i strides[0] + l strides[1]`, b \[k, n\].
-fn multiply(c: &mut [f32], accumulate: bool, a: &[f32], strides: [usize; 2], b: &[f32], [m, n, k]: [usize; 3]) {
-    assert!(c.len() == m * n && b.len() == k * n && a.len() >= span([m, k], strides));
-    let (rows, strides) = ([n as isize, 1], strides.map(|s| s as isize));
-    // SAFETY: the lengths were checked against the extents; c is exclusive.
-    unsafe { f32::gemm(m, n, k, c.as_mut_ptr(), rows, accumulate, a.as_ptr(), strides, b.as_ptr(), rows) }
-}
-
 /// For each tile of rows of `out` \[n, width\], what each expert makes of them, \[rows, K d\]: `finish(first row, that, rows of out)`.
 fn of_experts(
     (a, read, d): (&Args<f32>, &Read, Dims),
@@ -272,7 +264,7 @@ fn of_experts(
         let count = out.len() / width;
         let (mut x, mut made) = (vec![0.0; count * d.a], vec![0.0; count * across]);
         read.tile(a, tile * TILE, &mut x);
-        multiply(&mut made, false, &x, [d.a, 1], &weight, [count, across, d.a]);
+        product([count, across, d.a], &mut made, &x, [d.a, 1], &weight, [across, 1], false);
         wide(
             #[inline(always)]
             || finish(tile * TILE, &made, out),
@@ -473,7 +465,7 @@ impl ExpertsWeight {
                     scaled.iter_mut().zip(dy).for_each(|(s, &dy)| *s = gate * dy);
                 }
             }
-            multiply(sums, first > rows.start, x, [1, d.a], scaled, [d.a, across, count]);
+            product([d.a, across, count], sums, x, [1, d.a], scaled, [across, 1], first > rows.start);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The arithmetic that twins are written in: f32 on the CPU device, f64 as the oracle.
 
+use super::parallel::span;
 use rustfft::{FftPlanner, num_complex::Complex};
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
@@ -135,3 +136,19 @@ macro_rules! real {
 }
 real!(f32, libm::erff);
 real!(f64, libm::erf);
+
+/// `y = a b`, or `y += a b`, of extents \[m, n, k\] with the row and column strides of a and b; y is contiguous.
+pub(super) fn product(
+    [m, n, k]: [usize; 3],
+    y: &mut [f32],
+    a: &[f32],
+    sa: [usize; 2],
+    b: &[f32],
+    sb: [usize; 2],
+    add: bool,
+) {
+    assert!(y.len() >= m * n && a.len() >= span([m, k], sa) && b.len() >= span([k, n], sb));
+    let [sa, sb] = [sa, sb].map(|s| s.map(|x| x as isize));
+    // SAFETY: the lengths were checked against the strides; y is exclusive.
+    unsafe { f32::gemm(m, n, k, y.as_mut_ptr(), [n as isize, 1], add, a.as_ptr(), sa, b.as_ptr(), sb) }
+}

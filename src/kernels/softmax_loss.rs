@@ -4,8 +4,8 @@ use super::example::{Example, Fill, Scale, UNIT};
 use super::fast::{self, wide};
 use super::launch::{TREE, group_size, turns_of};
 use super::matmul::{Dims, First, GpuProduct, MatMul};
-use super::parallel::{par_rows, span};
-use super::real::Real;
+use super::parallel::par_rows;
+use super::real::{Real, product};
 use super::sums::{COLUMNS, Rows, add_up, sum_chunks};
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes};
 use crate::error::{Error, Result};
@@ -414,14 +414,6 @@ impl Op for SoftmaxLoss {
     fn cost(&self, s: &Shapes) -> Cost {
         Cost { bytes: s.bytes(), flops: 6 * (s.input("x").elements() * self.classes) as u64 }
     }
-}
-
-/// `y = a b`, or `y += a b`, of extents \[m, n, k\] with the row and column strides of a and b; y is contiguous.
-fn product([m, n, k]: [usize; 3], y: &mut [f32], a: &[f32], sa: [usize; 2], b: &[f32], sb: [usize; 2], add: bool) {
-    assert!(y.len() >= m * n && a.len() >= span([m, k], sa) && b.len() >= span([k, n], sb));
-    let [sa, sb] = [sa, sb].map(|s| s.map(|x| x as isize));
-    // SAFETY: the lengths were checked against the strides; y is exclusive.
-    unsafe { f32::gemm(m, n, k, y.as_mut_ptr(), [n as isize, 1], add, a.as_ptr(), sa, b.as_ptr(), sb) }
 }
 
 /// The loss, with the gradients of rows and table, which one kernel makes.

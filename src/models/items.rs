@@ -1,5 +1,5 @@
-//! What models know of items besides their numbers: settings of the item tower ([`crate::nn::tower`]), which every model that is trained
-//! can have.
+//! What models know of items in addition to their numbers: settings of the item tower ([`crate::nn::tower`]), which every model
+//! that is trained can have.
 
 use crate::data::items::Modality;
 use crate::error::{Error, Result};

@@ -105,7 +105,8 @@ pub struct Scored<'s, 'g> {
     pub output: Option<&'s Output<'g>>,
     /// Items of the catalogue.
     pub items: usize,
-    /// What the batch's numbers of targets and negatives number, where those are not all items: \[n\], see [`crate::nn::Tower::LISTED`].
+    /// What the batch's numbers of targets and negatives number, where those are not all items: \[n\]
+    /// ([`crate::nn::Tower::LISTED`]).
     pub listed: Option<Var<'g>>,
 }
 

@@ -66,8 +66,8 @@ impl Params {
         Params::default()
     }
 
-    /// Parameters of which `tower` computes that of items, [`Tower::ITEMS`], if there is one: added and asked for as all others, but not
-    /// itself a parameter.
+    /// Parameters of which `tower` computes that of items, [`Tower::ITEMS`], if there is one: added and asked for as all others, but
+    /// not itself a parameter.
     pub fn with_tower(tower: Option<Tower>) -> Params {
         Params { tower: tower.map(Arc::new), ..Params::default() }
     }
@@ -143,7 +143,8 @@ impl Params {
         found.ok_or_else(|| Error::unknown("parameter", name, self.list.iter().map(|p| p.name.as_str())))
     }
 
-    /// The parameter in a graph, or what computes it; the same node each time. Panics on an unknown name, which is a bug of the model.
+    /// The parameter in a graph, or what computes it; the same node each time. Panics on an unknown name, which is a bug of the
+    /// model.
     pub fn var<'g>(&self, graph: &'g Graph, name: &str) -> Var<'g> {
         match self.tower.as_deref().filter(|_| name == Tower::ITEMS) {
             Some(tower) => graph.prepared("items", || tower.table(self, graph).items),

@@ -107,20 +107,17 @@ impl StepConfig {
 
     /// # Errors
     /// A tower of the items that a batch names, for a model or a loss that asks for others too.
-    fn check_tower(&self, g: &Graph, model: &dyn Model) -> Result<()> {
+    fn check_tower(&self, model: &dyn Model) -> Result<()> {
         if !model.params().tower().is_some_and(|tower| tower.config.listed) {
             return Ok(());
         }
+        let g = &Graph::new();
+        let own_bias = |output: Output| output.bias.is_some() && output.table.is(model.item_table(g));
         let why = match () {
             _ if !self.loss.kind.gathers() => format!("loss.kind={} is over all items", self.loss.kind),
             _ if model.hides() => format!("{} hides items", model.name()),
             _ if model.second_table(g).is_some() => format!("{} has a second table of items", model.name()),
-            _ if model
-                .output(g)
-                .is_some_and(|output| output.bias.is_some() && output.table.is(model.item_table(g))) =>
-            {
-                format!("{} has a bias for each item", model.name())
-            }
+            _ if model.output(g).is_some_and(own_bias) => format!("{} has a bias for each item", model.name()),
             _ => return Ok(()),
         };
         Err(Error::Usage(format!("model.tower: found batch; expected all, since {why}")))
@@ -193,7 +190,7 @@ impl TrainStep {
             return Err(Error::Usage(format!("{name} is not trained: it has no training step")));
         }
         g.train();
-        config.check_tower(&Graph::new(), model)?;
+        config.check_tower(model)?;
         let loss = &config.loss;
         let batches = config.batches(model);
         let columns = batches.columns();

@@ -3,9 +3,10 @@
 use super::{Items, Target, advance, bar};
 use crate::cli::print;
 use std::path::{Path, PathBuf};
+use wgrec::Result;
+use wgrec::data::items::Images;
 use wgrec::encoders::ImageEncoder;
 use wgrec::text::counted;
-use wgrec::{Error, Result};
 
 /// Write a vector of each item's images, by a Swin Transformer in Hugging Face's form
 ///
@@ -33,11 +34,7 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let (mut config, data) = args.items.open()?;
     config.images = args.images.or(config.images);
-    let images = config.item_images(&data)?.ok_or_else(|| {
-        let expected =
-            "--images, data.images, a folder images next to the interactions, or a table of items that names files";
-        Error::Usage(format!("the items have no image files: expected {expected}"))
-    })?;
+    let images = config.item_images(&data)?.ok_or_else(Images::absent)?;
     let read = [Some(&images.place), config.path.as_ref()];
     let device = args.target.open(read.into_iter().flatten().map(PathBuf::as_path).chain([args.model.as_path()]))?;
     let mut encoder = ImageEncoder::open(&args.model, &device)?;

@@ -88,7 +88,7 @@ impl SkipBad {
         SkipBad(rows)
     }
 
-    /// Whether so many bad rows are left out.
+    /// Whether this many bad rows may be left out.
     pub fn allows(self, bad: u64) -> bool {
         bad <= self.0
     }

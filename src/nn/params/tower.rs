@@ -1,15 +1,16 @@
 //! The item tower: vectors of items computed from what is known of them (text, image, price), by one linear map of all features
-//! side by side, or by a mixture of experts for each kind (ANT, equations 4 to 9: Gaussian routing, whitening and linear experts, and
-//! the product of text and image).
+//! side by side, or by a mixture of experts for each kind (ANT, equations 4 to 9: Gaussian routing, whitening and linear experts,
+//! and the product of text and image).
 //!
 //! | of ANT | here |
 //! |---|---|
-//! | equations 4 and 5, experts (x - b_k) W_k, of prices x W_k + b_k | [`Tower::mixed`]: sum_k alpha_k x W_k by one kernel, sum_k alpha_k (-b_k W_k) by a small product |
-//! | equations 6 and 7, alpha = softmax(x B + noise (softplus(x U) + floor)) | [`Tower::gates`]; the noise in training only |
+//! | equations 4 and 5, experts (x - b_k) W_k, of prices x W_k + b_k | `mixed` |
+//! | equations 6 and 7, alpha = softmax(x B + noise (softplus(x U) + floor)) | `gates`; the noise in training only |
 //! | equations 8 and 9, sum of all, and product of text and image | [`Tower::table`] |
 //!
-//! Where a kind is missing, a learned vector (or zeros) stands for x, before experts and gates. All of this is linear in x but the gates, so what a
-//! missing row gives is added to rows of zeros, and no matrix of filled rows exists.
+//! The kernel gives sum_k alpha_k x W_k; sum_k alpha_k (-b_k W_k) is a small product. Where a kind is missing, a learned vector (or
+//! zeros) stands for x, before experts and gates. All of this is linear in x but the gates, so what a missing row gives is added to
+//! rows of zeros, and no matrix of filled rows exists.
 
 use super::{Init, Params};
 use crate::device::Words;
