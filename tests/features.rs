@@ -11,7 +11,7 @@ const PRICE: &str = "--set=model.features=[\"price\"]";
 /// The small data set, with a price for three in four of its items.
 fn priced() -> Bench {
     let bench = Bench::new();
-    let price = |item: u32| if item % 4 == 0 { String::new() } else { format!("${}.50", 3 * item) };
+    let price = |item: u32| if item.is_multiple_of(4) { String::new() } else { format!("${}.50", 3 * item) };
     let rows: String = (0..40).map(|item| format!("i{item},Item {item},{}\n", price(item))).collect();
     fs::write(bench.path("items.csv"), format!("id,title,price\n{rows}")).unwrap();
     bench
