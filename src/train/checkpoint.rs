@@ -34,7 +34,7 @@ pub struct Origin {
     #[serde(default)]
     pub features: Option<String>,
     /// Of the features of items, in a model that reads some.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<String>,
 }
 
