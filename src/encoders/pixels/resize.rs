@@ -1,6 +1,10 @@
 //! The resize of Pillow up to 12.3: an antialiased separable convolution in fixed point, across first, with bytes in between. (13.0
 //! begins with the axis that shrinks more; some bytes are off by 1 then.)
-//!   y[o] = clip((sum_i k[o, i] x[i] + 1/2)),   k[o, i] = filter((i + 1/2 - c[o]) / s) / sum,   c[o] = (o + 1/2) n_in / n_out
+//!
+//! ```text
+//! y[o] = clip(sum_i k[o, i] x[i] + 1/2),   k[o, i] = filter((i + 1/2 - c[o]) / s) / sum,   c[o] = (o + 1/2) n_in / n_out
+//! ```
+//!
 //! with s = max(1, n_in / n_out), and k rounded to 22 binary places. Every byte is the one that Pillow gives.
 
 use super::decode::Rgb;
