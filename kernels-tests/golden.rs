@@ -4,7 +4,7 @@
 //! file's name; a file without one is a trial that says so and is ignored, never a silent pass.
 
 use crate::harness::devices;
-use crate::{golden_encoders, golden_interests, golden_rdrsr, golden_tower};
+use crate::{golden_ant, golden_encoders, golden_interests, golden_rdrsr, golden_tower};
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -105,6 +105,7 @@ fn handler(name: &str) -> Option<Handler> {
         ("ant_irl_", golden_tower::items),
         ("ant_missing_", golden_tower::items),
         ("ant_moe", golden_tower::mixture),
+        ("ant_", golden_ant::ant),
         ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
         ("bert_", golden_encoders::bert),
         ("swin", golden_encoders::swin),
@@ -345,6 +346,39 @@ fn pomrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Their names of a SASRec's positions and encoder, and ours.
+pub fn encoder_names(norm: Norm, layers: usize) -> Vec<(String, String)> {
+    let of = |theirs: String, ours: String| {
+        [(format!("{theirs}.g"), format!("{ours}.gain")), (format!("{theirs}.b"), format!("{ours}.bias"))]
+    };
+    let mut names = vec![("pos".into(), "position_embedding".into())];
+    names.extend(match norm {
+        Norm::Post => of("ln0".into(), "encoder.embedding_norm".into()),
+        _ => of("lnf".into(), "encoder.norm".into()),
+    });
+    for l in 0..layers {
+        let parts =
+            [("q", "attention.query"), ("k", "attention.key"), ("v", "attention.value"), ("o", "attention.output")];
+        let inner = [("1", "feed_forward.0"), ("2", "feed_forward.1")];
+        for (short, long) in parts.into_iter().chain(inner) {
+            names.push((format!("l{l}.w{short}"), format!("encoder.{l}.{long}.weight")));
+            names.push((format!("l{l}.b{short}"), format!("encoder.{l}.{long}.bias")));
+        }
+        names.extend(of(format!("l{l}.ln1"), format!("encoder.{l}.attention_norm")));
+        names.extend(of(format!("l{l}.ln2"), format!("encoder.{l}.feed_forward_norm")));
+    }
+    names
+}
+
+/// The column `recency` of histories of `m` positions.
+pub fn recency(ids: &[u32], m: usize) -> Vec<u32> {
+    let newest_first = |row: &[u32]| {
+        let last = row.iter().rposition(|&id| id != 0).map_or(0, |at| at + 1);
+        row.iter().enumerate().map(|(i, &id)| if id == 0 { 0 } else { (last - i) as u32 }).collect::<Vec<_>>()
+    };
+    ids.chunks(m).flat_map(newest_first).collect()
+}
+
 /// SASRec as first published, with binary cross-entropy at each position, or post-norm with a softmax at the last item.
 fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let pre = f.has("p.lnf.g");
@@ -362,25 +396,8 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
         sasrec::Parts { items: rows - 1, max_len: m, encoder, positions, behaviours: 0, hides: false },
         Params::new(),
     );
-    let of = |theirs: String, ours: String| {
-        [(format!("{theirs}.g"), format!("{ours}.gain")), (format!("{theirs}.b"), format!("{ours}.bias"))]
-    };
-    let mut names = vec![("item".into(), "item_embedding".into()), ("pos".into(), "position_embedding".into())];
-    names.extend(of(
-        if pre { "lnf" } else { "ln0" }.into(),
-        format!("encoder.{}", if pre { "norm" } else { "embedding_norm" }),
-    ));
-    for l in 0..layers {
-        let parts =
-            [("q", "attention.query"), ("k", "attention.key"), ("v", "attention.value"), ("o", "attention.output")];
-        let inner = [("1", "feed_forward.0"), ("2", "feed_forward.1")];
-        for (short, long) in parts.into_iter().chain(inner) {
-            names.push((format!("l{l}.w{short}"), format!("encoder.{l}.{long}.weight")));
-            names.push((format!("l{l}.b{short}"), format!("encoder.{l}.{long}.bias")));
-        }
-        names.extend(of(format!("l{l}.ln1"), format!("encoder.{l}.attention_norm")));
-        names.extend(of(format!("l{l}.ln2"), format!("encoder.{l}.feed_forward_norm")));
-    }
+    let mut names = encoder_names(norm, layers);
+    names.push(("item".into(), "item_embedding".into()));
 
     let ids = f.ids("in.ids")?;
     let (positive, negative) = match pre {
@@ -423,12 +440,8 @@ fn sasrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     }
     let plan = device.plan(&g, Options::default())?;
     let mut runner = device.compile(&plan, &store, RunOptions::default())?;
-    let newest_first = |row: &[u32]| {
-        let last = row.iter().rposition(|&id| id != 0).map_or(0, |at| at + 1);
-        row.iter().enumerate().map(|(i, &id)| if id == 0 { 0 } else { (last - i) as u32 }).collect::<Vec<_>>()
-    };
     runner.write("history", &ids)?;
-    runner.write_u32("recency", &ids.as_u32().chunks(m).flat_map(newest_first).collect::<Vec<_>>())?;
+    runner.write_u32("recency", &recency(ids.as_u32(), m))?;
     runner.write_u32("positive", positive.as_u32())?;
     runner.write_u32("negative", negative.as_u32())?;
     runner.write_f32(

@@ -13,14 +13,14 @@ use wgrec::nn::{Init, Params, Tower};
 use wgrec::tensor::{Spec, Tensor};
 
 /// Our names of kinds; theirs of features, and the letter that their parameters and outputs end in.
-const KINDS: [(&str, &str, &str); 3] = [("text", "text", "t"), ("image", "image", "m"), ("price", "price", "p")];
+pub const KINDS: [(&str, &str, &str); 3] = [("text", "text", "t"), ("image", "image", "m"), ("price", "price", "p")];
 
-fn number(f: &Fixture, name: &str) -> Result<f64, Failed> {
+pub fn number(f: &Fixture, name: &str) -> Result<f64, Failed> {
     Ok(f.get(name)?.to_f64()[0])
 }
 
 /// Vectors \[n, width\] as a leaf, with zeros where `has` is 0.
-fn known(name: &'static str, vectors: &Tensor, has: Option<Tensor>) -> Known {
+pub fn known(name: &'static str, vectors: &Tensor, has: Option<Tensor>) -> Known {
     let [rows, width] = [vectors.shape[0], vectors.shape[1]];
     let missing: Vec<u32> = match has {
         Some(has) => has.to_f64().iter().map(|&has| (has == 0.0) as u32).collect(),
@@ -34,7 +34,7 @@ fn known(name: &'static str, vectors: &Tensor, has: Option<Tensor>) -> Known {
 }
 
 /// The parameters of kind `ours`, as theirs are called.
-fn names(ours: &str, theirs: &str) -> Vec<(String, String)> {
+pub fn names(ours: &str, theirs: &str) -> Vec<(String, String)> {
     let of = [("weight", "W"), ("bias", "b"), ("gate", "B"), ("spread", "U"), ("missing", "miss")];
     let theirs = |name: &str| if theirs.is_empty() { name.to_string() } else { format!("{name}_{theirs}") };
     of.into_iter().map(|(our, their)| (format!("tower.{ours}.{our}"), theirs(their))).collect()

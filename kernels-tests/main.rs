@@ -6,6 +6,7 @@ mod edges;
 mod empty;
 mod finds;
 mod golden;
+mod golden_ant;
 mod golden_encoders;
 mod golden_interests;
 mod golden_rdrsr;

@@ -5,7 +5,7 @@
 //! back to the same.
 
 use crate::data::DataConfig;
-use crate::data::synth::WorldConfig;
+use crate::data::synth::{DomainName, WorldConfig};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
 use crate::models::{LossConfig, MODELS, ModelConfig};
@@ -32,7 +32,7 @@ pub use manual::{Row, markdown};
 use names::nearest;
 pub use phases::Overrides;
 pub use recbole::Line;
-pub use training::TrainConfig;
+pub use training::{Keep, TrainConfig};
 use yaml::Yaml;
 
 /// The format of run folders: raised when a setting or a file changes its name or meaning. Format 1 does not say so.
@@ -128,8 +128,13 @@ impl Config {
 
     /// This configuration, with what a run without data starts from: the embedded world is small, and a first run should take a
     /// minute or two.
+    ///
+    /// A model that is pre-trained on other data learns from domains A to D and is adapted to E.
     pub fn embedded(mut self) -> Config {
         self.data.max_len = 20;
+        if self.model.all_phases().iter().any(|phase| phase.auxiliary) {
+            self.world.domain = DomainName::E;
+        }
         if self.model.spec().loss.is_some() {
             self.train.epochs = 30;
         }

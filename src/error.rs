@@ -73,6 +73,14 @@ impl Error {
         Error::Shape { op: op.into(), message: message.into() }
     }
 
+    /// The same of the data set called `name`, where several are read; what names a file says enough.
+    pub(crate) fn of(self, name: &str) -> Error {
+        match self {
+            Error::Usage(problem) => Error::Usage(format!("{name}: {problem}")),
+            other => other,
+        }
+    }
+
     /// There is no `what` (an input, a state) called `name`, with the one that was probably meant and all that there are.
     pub(crate) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
         let mut known: Vec<&str> = known.collect();

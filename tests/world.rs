@@ -37,7 +37,7 @@ fn shuffled(session: &Session, store: &Store) -> f64 {
     let spec = EvalSpec { batch, max_len, padding: model.padding(), ..EvalSpec::default() };
     let batches = EvalBatches::new(data.clone(), session.split.clone(), Part::Test, spec).unwrap();
     let (items, exclude_cap) = (data.items(), batches.exclude_cap());
-    let spec = RankSpec { batch, max_len, items, exclude_cap, run: RunOptions::default() };
+    let spec = RankSpec { batch, max_len, items, sets: vec![], exclude_cap, run: RunOptions::default() };
     let mut ranker = Ranker::new(&session.device, store, &**model, &spec, Candidates::All).unwrap();
     let mut stream = Stream::new(1, "shuffled histories", 0);
     let mut ranks = vec![];

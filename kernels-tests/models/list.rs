@@ -15,7 +15,9 @@ use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::rdrsr;
 use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::pretext::PretextTask;
-use wgrec::models::{FeatureCounts, LossKind, Model, Task, bert4rec, caser, dpcpl, fmlp, fpmc, gru4rec, hgn, mind};
+use wgrec::models::{
+    FeatureCounts, LossKind, Model, ModelConfig, Task, ant, bert4rec, caser, dpcpl, fmlp, fpmc, gru4rec, hgn, mind,
+};
 use wgrec::models::{miner, npe, sasrec, spec, stamp, timirec};
 use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
@@ -122,6 +124,28 @@ pub fn tower_sasrec(items: ItemSettings) -> Box<dyn Model> {
     let (encoder, positions) = (encoder(Norm::Pre, true), Positions::All);
     let parts = sasrec::Parts { items: ITEMS, max_len: M, encoder, positions, behaviours: 0, hides: false };
     Box::new(sasrec::SasRec::new(parts, Task { tower, ..task() }.params()))
+}
+
+/// A small ANT in one of its phases.
+pub fn ant(phase: usize) -> Box<dyn Model> {
+    let settings = ant::Settings {
+        dim: 12,
+        layers: 1,
+        heads: 2,
+        inner: 9,
+        dropout: 0.1,
+        temperature: 0.5,
+        alignment: 0.1,
+        ..Default::default()
+    };
+    let phase = spec::Settings::phases(&settings, false).unwrap_or_else(|e| panic!("{e}")).swap_remove(phase);
+    let items = ItemSettings { own_embedding: phase.takes.is_empty(), ..experts(Listed::All) };
+    let task = Task { known: Arc::new(known()), phase, ..task() };
+    ModelConfig::new(&ant::SPEC, settings)
+        .with_items(items)
+        .with_cosine(false)
+        .build(&task)
+        .unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A small ComiRec, its settings changed.
@@ -242,6 +266,7 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
             let (fusion, missing, feature_dropout) = (Fusion::Linear, Missing::Zeros, 0.0);
             tower_sasrec(ItemSettings { fusion, missing, feature_dropout, ..experts(Listed::All) })
         }),
+        ("ant", LossKind::Softmax, || ant(PRETRAIN)),
         ("gru4rec", LossKind::Gbce, || gru4rec(2, Positions::All)),
         ("gru4rec_in_batch", LossKind::InBatch, || gru4rec(1, Positions::Last)),
         ("bert4rec", LossKind::Softmax, || {

@@ -57,8 +57,8 @@ impl Opened {
 
     /// The descriptions of the run's items, and a line that says where they come from or why ids are shown.
     pub fn descriptions(&self) -> (Option<Descriptions>, String) {
-        let Session { config, data, experiment, .. } = &self.session;
-        if let Some(world) = &experiment.world {
+        let Session { config, data, corpus, .. } = &self.session;
+        if let Some(world) = &corpus.world {
             return (
                 Some(Descriptions::of_world(world, data)),
                 "genres of the embedded world; ids are shown".to_string(),

@@ -129,9 +129,12 @@ pub fn markdown() -> String {
 }
 
 fn of_model(text: &mut String, spec: &'static ModelSpec) {
-    let config = Config::with_model(ModelConfig::default_of(spec));
-    let rows = config.rows("model").into_iter().filter(|row| row.key != "model.name" && !row.is_shared());
-    let rows: Vec<Row> = rows.collect();
+    let rows = |spec| Config::with_model(ModelConfig::default_of(spec)).rows("model").into_iter();
+    // Of the settings that models share, those of which this one has other defaults.
+    let usual: Vec<(String, String)> = rows(MODELS[0]).map(|row| (row.key, row.default)).collect();
+    let own =
+        |row: &Row| !row.is_shared() || usual.iter().any(|(key, default)| *key == row.key && *default != row.default);
+    let rows: Vec<Row> = rows(spec).filter(|row| row.key != "model.name" && own(row)).collect();
     section(text, &format!("Model: {}", spec.name), &rows, "model");
     let paper = if spec.paper.is_empty() { String::new() } else { format!(" {}.", spec.paper) };
     let loss = spec.loss.map_or("It has no training.".to_string(), |loss| format!("Loss: `{loss}`."));

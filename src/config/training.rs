@@ -48,6 +48,8 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Epochs without a better validation after which the training ends. 0: never.
     pub patience: u64,
+    /// Which epoch's parameters are kept.
+    pub keep: Keep,
     /// The order of an epoch's samples: all in random order, or user by user.
     pub order: Order,
     /// Negatives of each sample, of a loss that draws some.
@@ -67,6 +69,18 @@ pub struct TrainConfig {
     pub checkpoint_seconds: f64,
 }
 
+/// Which of the epochs that are validated is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Keep {
+    /// The one that validates best.
+    #[default]
+    Best,
+    /// The last one.
+    Last,
+}
+
 impl Default for TrainConfig {
     fn default() -> TrainConfig {
         TrainConfig {
@@ -84,6 +98,7 @@ impl Default for TrainConfig {
             lazy: false,
             clip: 0.0,
             patience: 20,
+            keep: Keep::Best,
             order: Order::Samples,
             negatives: 1,
             sampler: Sampler::Uniform,

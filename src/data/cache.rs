@@ -169,6 +169,7 @@ fn read_image(file: &mut File) -> io::Result<Dataset> {
         clock,
         notes,
         fingerprint,
+        sets: vec![],
     })
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Which items a data set has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -37,6 +38,17 @@ pub struct Dataset {
     pub(super) clock: Clock,
     pub(super) notes: Vec<String>,
     pub(super) fingerprint: String,
+    /// The data sets that it is joined from; empty if it is one.
+    pub(super) sets: Vec<Set>,
+}
+
+/// One of the data sets that another is joined from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    pub name: String,
+    pub users: Range<u32>,
+    /// From 1.
+    pub items: Range<u32>,
 }
 
 impl Dataset {
@@ -60,9 +72,57 @@ impl Dataset {
             clock,
             notes,
             fingerprint: String::new(),
+            sets: vec![],
         };
         dataset.fingerprint = dataset.hash();
         dataset
+    }
+
+    /// Data sets as one, each with users and items of its own, whose ids begin with the name of the set. Only histories and their
+    /// times are kept.
+    pub fn joined(sets: &[(String, Arc<Dataset>)]) -> Dataset {
+        let (mut offsets, mut items, mut times) = (vec![0], vec![], vec![]);
+        let (mut user_names, mut item_names, mut notes) = (Names::default(), Names::default(), vec![]);
+        let mut ranges: Vec<Set> = vec![];
+        for (name, set) in sets {
+            let (users, first, events) = (user_names.len() as u32, item_names.len() as u32, items.len() as u64);
+            offsets.extend(set.offsets[1..].iter().map(|end| events + end));
+            items.extend(set.items.iter().map(|item| first + item));
+            times.extend_from_slice(&set.times);
+            set.user_names.iter().for_each(|user| user_names.push(&format!("{name}:{user}")));
+            set.item_names.iter().for_each(|item| item_names.push(&format!("{name}:{item}")));
+            notes.extend(set.notes.iter().map(|note| format!("{name}: {note}")));
+            let ends = (user_names.len() as u32, item_names.len() as u32);
+            ranges.push(Set { name: name.clone(), users: users..ends.0, items: first + 1..ends.1 + 1 });
+        }
+        let mut dataset = Dataset {
+            offsets,
+            items,
+            times,
+            values: None,
+            behaviours: None,
+            parts: None,
+            user_names,
+            item_names,
+            behaviour_names: vec![],
+            clock: sets.first().map_or(Clock::Seconds, |(_, set)| set.clock),
+            notes,
+            fingerprint: String::new(),
+            sets: ranges,
+        };
+        dataset.fingerprint = dataset.hash();
+        dataset
+    }
+
+    /// The data sets that it is joined from; empty if it is one.
+    pub fn sets(&self) -> &[Set] {
+        &self.sets
+    }
+
+    /// The items that compete for a user: those of the user's own data set.
+    pub fn competing(&self, user: u32) -> Range<u32> {
+        let own = self.sets.iter().find(|set| set.users.contains(&user));
+        own.map_or(1..self.items() as u32 + 1, |set| set.items.clone())
     }
 
     /// The arrays, as bytes, under their names in images and in the fingerprint.
@@ -182,6 +242,11 @@ impl Dataset {
     /// Whether the data comes cut in files: see [`Dataset::parts`].
     pub fn has_parts(&self) -> bool {
         self.parts.is_some()
+    }
+
+    /// The names of the behaviours that the events have; none where they have no behaviours.
+    pub fn behaviours_in_use(&self) -> &[String] {
+        if self.behaviours.is_some() { &self.behaviour_names } else { &[] }
     }
 
     pub fn behaviour_names(&self) -> &[String] {
@@ -313,6 +378,18 @@ pub(crate) mod tests {
         assert_eq!((set.notes(), set.behaviour_names()), (&["note".to_string()][..], &data.behaviours[..]));
         assert_eq!(set.users_named(&["2", "0"]).unwrap(), [2, 0]);
         assert!(set.users_named(&["3"]).unwrap_err().to_string().contains("no user \"3\""));
+    }
+
+    #[test]
+    fn joined_sets_have_users_and_items_of_their_own() {
+        let sets = [("a", [vec![30, 10], vec![10]]), ("b", [vec![10, 20], vec![20, 30]])];
+        let sets = sets.map(|(name, histories)| (name.to_string(), Arc::new(dataset(&histories))));
+        let joined = Dataset::joined(&sets);
+        assert_eq!((joined.users(), joined.items(), joined.interactions()), (4, 5, 7));
+        assert_eq!((joined.history(0), joined.history(2), joined.history(3)), (&[1, 2][..], &[3, 4][..], &[4, 5][..]));
+        assert_eq!((joined.user_name(2), joined.item_name(2), joined.item_name(3)), ("b:0", "a:10", "b:10"));
+        assert_eq!((joined.competing(1), joined.competing(2)), (1..3, 3..6));
+        assert_ne!(joined.fingerprint(), Dataset::joined(&sets[..1]).fingerprint());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod ask;
 pub mod attributes;
+pub mod auxiliary;
 pub mod cache;
 pub mod categories;
 pub mod dataset;
@@ -22,6 +23,7 @@ pub mod synth;
 
 pub use ask::{Ask, ListedItems};
 pub use attributes::Attributes;
+pub use auxiliary::Auxiliary;
 pub use cache::Cache;
 pub use categories::Categories;
 pub use dataset::{Catalogue, Dataset};
@@ -51,6 +53,9 @@ use std::path::{Path, PathBuf};
 pub struct DataConfig {
     /// A file or folder of interactions, or the name of a known data set that was fetched; none for the embedded world.
     pub path: Option<PathBuf>,
+    /// Data sets to pre-train on: paths or names as in `path`, or tables of what is in this section, for what is another setting
+    /// there. None, and no `path`: domains A to D of the embedded world.
+    pub auxiliary: Vec<Auxiliary>,
     /// Detected from the contents if not given.
     pub format: Option<Format>,
     /// Which column means what, where the header does not say.
@@ -124,6 +129,7 @@ impl Default for DataConfig {
     fn default() -> DataConfig {
         DataConfig {
             path: None,
+            auxiliary: vec![],
             format: None,
             columns: Columns::default(),
             skip_bad: SkipBad::NONE,

@@ -4,6 +4,7 @@ use super::dataset::Dataset;
 use crate::error::{Error, Result};
 use crate::tensor::philox::Stream;
 use indicatif::HumanCount;
+use std::sync::Arc;
 
 mod spec;
 
@@ -127,6 +128,27 @@ impl Split {
         let (all, inside) = (asked(Group::All), asked(split.spec.only));
         (split.left_out, split.outside) = (data.users() - all, all - inside);
         Ok(split)
+    }
+
+    /// Of data sets that were joined in this order, each split by itself.
+    ///
+    /// # Errors
+    /// Those of [`Split::new`], with the name of the data set.
+    pub fn joined(sets: &[(String, Arc<Dataset>)], spec: impl Into<SplitSpec>) -> Result<Split> {
+        let spec = spec.into();
+        let mut all = Split { spec, first: None, train: vec![], valid: vec![], left_out: 0, outside: 0 };
+        for (name, set) in sets {
+            let split = Split::new(set, spec).map_err(|e| e.of(name))?;
+            all.spec = split.spec;
+            all.train.extend(split.train);
+            all.valid.extend(split.valid);
+            if let Some(first) = split.first {
+                all.first.get_or_insert_default().extend(first);
+            }
+            all.left_out += split.left_out;
+            all.outside += split.outside;
+        }
+        Ok(all)
     }
 
     /// Histories without targets, of which nothing is held out, to recommend from. `target`: the number of the behaviour that is

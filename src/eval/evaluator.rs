@@ -119,8 +119,8 @@ fn batches(
         threads: 1,
     };
     let batches = EvalBatches::new(data.clone(), split.clone(), ask, spec)?;
-    let (items, exclude_cap) = (data.items(), batches.exclude_cap());
-    Ok((batches, RankSpec { batch: config.batch, max_len, items, exclude_cap, run }))
+    let (items, sets, exclude_cap) = (data.items(), data.sets().to_vec(), batches.exclude_cap());
+    Ok((batches, RankSpec { batch: config.batch, max_len, items, sets, exclude_cap, run }))
 }
 
 /// What an [`Evaluator`] compiles for a catalogue of `items`, one plan after the other.
@@ -135,8 +135,11 @@ pub fn plans(
     config: &EvalConfig,
     (items, options): (usize, Options),
 ) -> Result<Vec<Plan>> {
-    let (_, spec) = batches(model, asked, features, max_len, config, RunOptions::default())?;
-    ranker::plans(model, &RankSpec { items, ..spec }, Candidates::of(config), options)
+    let (_, mut spec) = batches(model, asked, features, max_len, config, RunOptions::default())?;
+    if items != spec.items {
+        (spec.items, spec.sets) = (items, vec![]);
+    }
+    ranker::plans(model, &spec, Candidates::of(config), options)
 }
 
 impl Evaluator {
@@ -192,7 +195,7 @@ impl Evaluator {
             for (row, standing) in self.ranker.ranks(&batch)?.into_iter().enumerate() {
                 let item = |item| if item == 0 { batch.target[row] } else { item };
                 standings.push(standing.map_err(|broken| not_finite(&self.data, batch.users[row], item(broken)))?);
-                opposed.push(batch.excluded(row).len() < self.data.items());
+                opposed.push(batch.excluded(row).len() < self.data.competing(batch.users[row]).len());
             }
         }
         let ranks = |counts: &[(u32, u32)]| counts.iter().map(|&(above, level)| self.ties.rank(above, level)).collect();

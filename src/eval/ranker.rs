@@ -2,6 +2,7 @@
 
 use super::config::EvalConfig;
 use crate::data::Dataset;
+use crate::data::dataset::Set;
 use crate::data::samples::{EvalBatch, Part, Sizes, history};
 use crate::device::{Device, RunOptions, Runner, Store};
 use crate::error::{Error, Result};
@@ -11,6 +12,7 @@ use crate::kernels::rank::{Pick, Rank, TopK};
 use crate::models::{self, History, Inputs, Model};
 use crate::tensor::{Spec, Tensor};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Items scored at once. The scores of a tile are \[B, tile\].
 const TILE: usize = 8192;
@@ -33,7 +35,7 @@ impl Candidates {
 }
 
 /// Shapes of a ranking, and how it is run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RankSpec {
     /// Rows of a batch, B.
     pub batch: usize,
@@ -41,9 +43,44 @@ pub struct RankSpec {
     pub max_len: usize,
     /// Items of the catalogue, without padding.
     pub items: usize,
+    /// The data sets of which the catalogue is joined, whose users are ranked by their own items alone; empty if it is one.
+    pub sets: Vec<Set>,
     /// Length of a batch's `exclude_items`.
     pub exclude_cap: usize,
     pub run: RunOptions,
+}
+
+impl RankSpec {
+    /// Items that are scored at once.
+    fn tile(&self) -> usize {
+        self.largest().min(TILE)
+    }
+
+    /// The most items that compete with a target.
+    fn largest(&self) -> usize {
+        self.sets.iter().map(|set| set.items.len()).max().unwrap_or(self.items)
+    }
+
+    /// All tiles of the catalogue: each of the items of one data set.
+    fn tiles(&self) -> Vec<Tile> {
+        let of = |users: Range<u32>, items: Range<u32>| {
+            let ids: Vec<u32> = items.collect();
+            let tile = |chunk: &[u32]| chunk.iter().copied().chain(std::iter::repeat(0)).take(self.tile()).collect();
+            ids.chunks(self.tile()).map(|chunk| Tile { users: users.clone(), ids: tile(chunk) }).collect::<Vec<_>>()
+        };
+        match &self.sets[..] {
+            [] => of(0..u32::MAX, 1..self.items as u32 + 1),
+            sets => sets.iter().flat_map(|set| of(set.users.clone(), set.items.clone())).collect(),
+        }
+    }
+}
+
+/// Items that are scored at once.
+struct Tile {
+    /// The users who are ranked by them.
+    users: Range<u32>,
+    /// Filled with 0.
+    ids: Vec<u32>,
 }
 
 /// The state that holds the users of the batch in hand, from the plan that computes them to those that score them.
@@ -123,7 +160,7 @@ impl Handed {
         let user = g.state(USERS, USERS, 0, self.users.clone());
         match candidates {
             Candidates::All => {
-                let ids = g.input("ids", Spec::u32([spec.items.min(TILE)]));
+                let ids = g.input("ids", Spec::u32([spec.tile()]));
                 (ids, model.scores(g, user, models::Candidates::Shared(ids)))
             }
             Candidates::Listed(n) => {
@@ -166,14 +203,6 @@ impl Users {
     }
 }
 
-/// The ids of each tile of the catalogue, the last one filled with 0.
-fn tiles(items: usize) -> Vec<Vec<u32>> {
-    let width = items.min(TILE);
-    let ids: Vec<u32> = (1..=items as u32).collect();
-    let tile = |chunk: &[u32]| chunk.iter().copied().chain(std::iter::repeat(0)).take(width).collect();
-    ids.chunks(width).map(tile).collect()
-}
-
 fn write_excluded(runner: &mut Runner, batch: &EvalBatch) -> Result<()> {
     runner.write_u32("exclude_offsets", &batch.exclude_offsets)?;
     runner.write_u32("exclude_items", &batch.exclude_items)
@@ -208,7 +237,7 @@ impl Standing {
 /// The graph that ranks the targets among a tile, and the one that finds their scores, where that takes a pass over the tiles of
 /// its own.
 fn rank_graphs(handed: &Handed, model: &dyn Model, spec: &RankSpec, candidates: Candidates) -> (Graph, Option<Graph>) {
-    let one_pass = candidates != Candidates::All || spec.items <= TILE;
+    let one_pass = candidates != Candidates::All || spec.largest() <= TILE;
     fn pick<'g>(g: &'g Graph, (ids, scores): (Var<'g>, Var<'g>)) -> Var<'g> {
         g.push(Pick, &[scores, ids, g.input("target", Spec::u32([scores.shape()[0]]))])
     }
@@ -241,7 +270,7 @@ pub struct Ranker {
     /// Finds the targets' scores, where that takes a pass over the tiles of its own.
     targets: Option<Runner>,
     rank: Runner,
-    tiles: Vec<Vec<u32>>,
+    tiles: Vec<Tile>,
 }
 
 impl Ranker {
@@ -256,7 +285,10 @@ impl Ranker {
         let users = Users::new(device, store, model, spec, candidates)?;
         let (rank, targets) = rank_graphs(&users.handed, model, spec, candidates);
         let (rank, targets) = (compile(&rank)?, targets.as_ref().map(compile).transpose()?);
-        let tiles = if candidates == Candidates::All { tiles(spec.items) } else { vec![vec![]] };
+        let tiles = match candidates {
+            Candidates::All => spec.tiles(),
+            Candidates::Listed(_) => vec![Tile { users: 0..u32::MAX, ids: vec![] }],
+        };
         Ok(Ranker { users, targets, rank, tiles })
     }
 
@@ -279,10 +311,12 @@ impl Ranker {
     pub fn ranks(&mut self, batch: &EvalBatch) -> Result<Vec<Result<Standing, u32>>> {
         self.users.run(batch)?;
         let Ranker { targets, rank, tiles, .. } = self;
+        let users = &batch.users[..batch.samples];
+        let tiles = || tiles.iter().filter(|tile| users.iter().any(|user| tile.users.contains(user)));
         if let Some(runner) = targets {
             let mut score = vec![0.0f32; batch.target.len()];
             runner.write_u32("target", &batch.target)?;
-            for ids in tiles.iter() {
+            for Tile { ids, .. } in tiles() {
                 runner.write_u32("ids", ids)?;
                 runner.run()?;
                 score.iter_mut().zip(runner.read("score")?.to_f32()).for_each(|(s, x)| *s += x);
@@ -293,11 +327,12 @@ impl Ranker {
         }
         write_excluded(rank, batch)?;
         let mut standings = vec![Ok(Standing::default()); batch.samples];
-        for ids in tiles.iter() {
-            rank.write_u32("ids", batch.candidates.as_deref().unwrap_or(ids))?;
+        for tile in tiles() {
+            rank.write_u32("ids", batch.candidates.as_deref().unwrap_or(&tile.ids))?;
             rank.run()?;
             let counts = rank.read("counts")?;
-            for (standing, c) in standings.iter_mut().zip(counts.as_u32().chunks(Rank::COUNTS)) {
+            let rows = standings.iter_mut().zip(users).zip(counts.as_u32().chunks(Rank::COUNTS));
+            for ((standing, _), c) in rows.filter(|((_, user), _)| tile.users.contains(user)) {
                 *standing = standing.and_then(|Standing { competing, excluded }| match c[0] {
                     Rank::NOT_FINITE => Err(c[1]),
                     _ => Ok(Standing {
@@ -318,7 +353,7 @@ pub struct Recommender {
     users: Users,
     /// Of k that the kernel takes the best so far and of a tile, of more the scores of a tile.
     runner: Runner,
-    tiles: Vec<Vec<u32>>,
+    tiles: Vec<Tile>,
     k: usize,
 }
 
@@ -341,7 +376,7 @@ impl Recommender {
             g.result("scores", tile_scores);
         }
         let runner = device.compile(&device.plan(&g, Options::default())?, store, spec.run)?;
-        Ok(Recommender { users, runner, tiles: tiles(spec.items), k })
+        Ok(Recommender { users, runner, tiles: spec.tiles(), k })
     }
 
     /// For each real row the best items and their scores, best first, equal scores by lower item; fewer than k where fewer
@@ -356,7 +391,7 @@ impl Recommender {
         write_excluded(runner, batch)?;
         let n = batch.target.len() * *k;
         let (mut scores, mut ids) = (Tensor::zeros([n]), Tensor::u32([n], vec![0; n]));
-        for tile in tiles {
+        for Tile { ids: tile, .. } in tiles {
             runner.write_u32("ids", tile)?;
             runner.write("best_scores", &scores)?;
             runner.write("best_ids", &ids)?;
@@ -373,7 +408,7 @@ impl Recommender {
         let Recommender { runner, tiles, k, .. } = self;
         let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
         let mut lists: Vec<Vec<(u32, f32)>> = vec![vec![]; batch.samples];
-        for tile in tiles {
+        for Tile { ids: tile, .. } in tiles {
             runner.write_u32("ids", tile)?;
             runner.run()?;
             let scores = runner.read("scores")?.to_f32();

@@ -20,6 +20,11 @@ pub struct Batch<'g> {
 }
 
 impl<'g> Batch<'g> {
+    /// Targets of each history.
+    pub fn targets(&self) -> usize {
+        self.positive.shape()[0] / self.history.items.shape()[0]
+    }
+
     /// # Panics
     /// If a column is missing that every training batch has.
     pub fn of(inputs: Inputs<'g>) -> Batch<'g> {

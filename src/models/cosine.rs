@@ -63,6 +63,10 @@ impl Model for Cosine {
         self.0.own_table(graph, column)
     }
 
+    fn target_table<'g>(&self, graph: &'g Graph) -> Option<Var<'g>> {
+        self.0.target_table(graph)
+    }
+
     fn output<'g>(&self, graph: &'g Graph) -> Option<Output<'g>> {
         self.0.output(graph).map(|output| Output { cosine: true, ..output })
     }

@@ -18,6 +18,7 @@ pub mod phase;
 pub mod scores;
 pub mod shown;
 pub mod spec;
+pub mod transfer;
 
 /// Declares the module of each model and lists their declarations.
 macro_rules! models {
@@ -38,6 +39,7 @@ models! {
     mcprn,
     rdrsr,
     dpcpl,
+    ant,
     sasrec,
     gru4rec,
     bert4rec,
@@ -60,7 +62,7 @@ pub use loss::{Loss, LossConfig, LossKind};
 pub use phase::Phase;
 pub use scores::{Candidates, Output};
 pub use shown::{Interests, Weights};
-pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Task};
+pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Shared, Task};
 
 /// What a model computes from a batch.
 pub struct Trained<'g> {
@@ -148,6 +150,11 @@ pub trait Model: Send + Sync {
 
     /// As [`Model::table`], for columns that only this model gathers by.
     fn own_table<'g>(&self, _graph: &'g Graph, _column: &str) -> Option<Var<'g>> {
+        None
+    }
+
+    /// Another table with a row for each item, made like the item table, that a training step gathers its targets from.
+    fn target_table<'g>(&self, _graph: &'g Graph) -> Option<Var<'g>> {
         None
     }
 

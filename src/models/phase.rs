@@ -27,10 +27,14 @@ pub struct Phase {
     /// The events that are learned from, and the share of all events before the cut where `data.cut` is not set. None: the
     /// events that `data.learn` names.
     pub learns: Option<(Learn, f64)>,
+    /// Whether the phase learns from the data sets that `data.auxiliary` names instead of the data themselves.
+    pub auxiliary: bool,
     /// Whether the model reads features of users.
     pub features: bool,
     /// The loss of the targets where no setting names one. None: the model's.
     pub loss: Option<LossKind>,
+    /// What scores are divided by before the loss, where no setting says it. None: 1.
+    pub temperature: Option<f64>,
     /// What is added to the loss of the targets, by name, with its weight.
     pub terms: Vec<(String, f64)>,
     /// Patterns of the parameters that are trained where `train.only` is not set. Empty: all.
@@ -76,8 +80,10 @@ impl Phase {
             keeps: format!("{name}.safetensors"),
             name,
             learns: None,
+            auxiliary: false,
             features: false,
             loss: None,
+            temperature: None,
             terms: vec![],
             trains: vec![],
             takes: vec![],
@@ -91,12 +97,21 @@ impl Phase {
         Phase { learns: Some((events, cut)), ..self }
     }
 
+    /// Learns from the data sets that `data.auxiliary` names.
+    pub fn auxiliary(self) -> Phase {
+        Phase { auxiliary: true, ..self }
+    }
+
     pub fn reads_features(self) -> Phase {
         Phase { features: true, ..self }
     }
 
     pub fn loss(self, kind: LossKind) -> Phase {
         Phase { loss: Some(kind), ..self }
+    }
+
+    pub fn temperature(self, temperature: f64) -> Phase {
+        Phase { temperature: Some(temperature), ..self }
     }
 
     /// Adds `weight` times a term of the model to the loss of the targets.

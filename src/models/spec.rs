@@ -52,6 +52,7 @@ pub enum Behaviours {
 /// A type of settings, without its type: what [`ModelSpec`] needs of it.
 pub struct SettingsType {
     default: fn() -> Value,
+    shared: fn() -> Shared,
     schema: fn() -> Schema,
     /// All settings, from those that are given.
     parse: fn(Value) -> Result<Value, serde_json::Error>,
@@ -64,6 +65,7 @@ impl SettingsType {
     pub const fn of<S: Settings>() -> SettingsType {
         SettingsType {
             default: || serde_json::to_value(S::default()).expect("settings are plain data"),
+            shared: S::shared,
             schema: settings::schema_of::<S>,
             parse: |values| serde_json::to_value(serde_json::from_value::<S>(values)?),
             check: |values| read::<S>(values).check(),
@@ -82,6 +84,11 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned + schemars::J
     /// Checks what is more than the range of a single setting; the error names the setting.
     fn check(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Defaults of the settings that all models share, where the model has others.
+    fn shared() -> Shared {
+        Shared::default()
     }
 
     /// The phases of a training, in order. `behaviours`: whether the data have behaviours in use.
@@ -159,11 +166,11 @@ pub struct FeatureCounts {
 /// Settings of every model that is trained, under `model.` like its own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
-struct Common {
+pub struct Shared {
     /// Users and items are scaled to length 1 before they are scored.
-    cosine: bool,
+    pub cosine: bool,
     #[serde(flatten)]
-    items: ItemSettings,
+    pub items: ItemSettings,
 }
 
 /// A model and its settings: what is under `model.`.
@@ -172,7 +179,7 @@ pub struct ModelConfig {
     spec: &'static ModelSpec,
     /// All settings of the model, as plain data of their types.
     values: Value,
-    common: Common,
+    shared: Shared,
 }
 
 impl ModelConfig {
@@ -186,7 +193,7 @@ impl ModelConfig {
 
     /// The defaults of a model.
     pub fn default_of(spec: &'static ModelSpec) -> ModelConfig {
-        ModelConfig { spec, values: (spec.settings.default)(), common: Common::default() }
+        ModelConfig { spec, values: (spec.settings.default)(), shared: (spec.settings.shared)() }
     }
 
     /// A model by its declaration, with these settings.
@@ -196,22 +203,22 @@ impl ModelConfig {
     pub fn new<S: Settings>(spec: &'static ModelSpec, settings: S) -> ModelConfig {
         let values = serde_json::to_value(settings).expect("settings are plain data");
         assert!((spec.settings.schema)() == settings::schema_of::<S>(), "settings of another model than {}", spec.name);
-        ModelConfig { spec, values, common: Common::default() }
+        ModelConfig { spec, values, shared: (spec.settings.shared)() }
     }
 
     /// With users and items of length 1, or not.
     pub fn with_cosine(self, cosine: bool) -> ModelConfig {
-        ModelConfig { common: Common { cosine, ..self.common }, ..self }
+        ModelConfig { shared: Shared { cosine, ..self.shared }, ..self }
     }
 
     /// With an item tower of these settings.
     pub fn with_items(self, items: ItemSettings) -> ModelConfig {
-        ModelConfig { common: Common { items, ..self.common }, ..self }
+        ModelConfig { shared: Shared { items, ..self.shared }, ..self }
     }
 
     /// Settings of the item tower.
     pub fn items(&self) -> &ItemSettings {
-        &self.common.items
+        &self.shared.items
     }
 
     /// The same model with its defaults.
@@ -242,7 +249,7 @@ impl ModelConfig {
 
     /// Checks what is more than the range of a single setting; the error names the setting.
     pub fn check(&self) -> Result<()> {
-        self.common.items.check()?;
+        self.shared.items.check()?;
         (self.spec.settings.check)(&self.values)
     }
 
@@ -275,8 +282,8 @@ impl ModelConfig {
     /// Settings that do not fit the task; more items than the model can hold in memory.
     pub fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
         self.check()?;
-        let cosine = self.common.cosine && self.spec.loss.is_some();
-        let tower = self.common.items.tower(&task.known, task.items)?.filter(|_| self.spec.loss.is_some());
+        let cosine = self.shared.cosine && self.spec.loss.is_some();
+        let tower = self.shared.items.tower(&task.known, task.items)?.filter(|_| self.spec.loss.is_some());
         let model = (self.spec.settings.build)(&self.values, &Task { cosine, tower, ..task.clone() })?;
         if !cosine {
             return Ok(model);
@@ -294,8 +301,8 @@ impl ModelConfig {
         let mut table = serde_json::Map::from_iter([("name".to_string(), self.spec.name.into())]);
         table.extend(self.values.as_object().cloned().unwrap_or_default());
         if self.spec.loss.is_some() {
-            let common = serde_json::to_value(&self.common).expect("settings are plain data");
-            table.extend(common.as_object().cloned().unwrap_or_default());
+            let shared = serde_json::to_value(&self.shared).expect("settings are plain data");
+            table.extend(shared.as_object().cloned().unwrap_or_default());
         }
         Value::Object(table)
     }
@@ -324,15 +331,13 @@ impl<'de> Deserialize<'de> for ModelConfig {
         let mut table = serde_json::Map::deserialize(deserializer)?;
         let name = table.remove("name").ok_or_else(|| D::Error::missing_field("name"))?;
         let spec = find(name.as_str().unwrap_or_default()).map_err(D::Error::custom)?;
-        let mut common = serde_json::Map::new();
-        if spec.loss.is_some() {
-            let schema = settings::schema_of::<Common>();
-            let keys = schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key);
-            common.extend(keys.filter_map(|key| table.remove_entry(key)));
+        let mut shared = serde_json::to_value((spec.settings.shared)()).expect("settings are plain data");
+        for (key, value) in shared.as_object_mut().filter(|_| spec.loss.is_some()).into_iter().flatten() {
+            *value = table.remove(key).unwrap_or(value.take());
         }
-        let common = serde_json::from_value(Value::Object(common)).map_err(D::Error::custom)?;
+        let shared = serde_json::from_value(shared).map_err(D::Error::custom)?;
         let values = (spec.settings.parse)(Value::Object(table)).map_err(D::Error::custom)?;
-        Ok(ModelConfig { spec, values, common })
+        Ok(ModelConfig { spec, values, shared })
     }
 }
 
@@ -379,8 +384,8 @@ impl ModelSpec {
     pub fn schema(&self) -> Schema {
         let mut schema = (self.settings.schema)();
         let name = serde_json::json!({ "description": "The model.", "const": self.name });
-        let common = self.loss.map(|_| settings::schema_of::<Common>());
-        let more = common.iter().flat_map(|schema| schema["properties"].as_object()).flatten();
+        let shared = self.loss.map(|_| settings::schema_of::<Shared>());
+        let more = shared.iter().flat_map(|schema| schema["properties"].as_object()).flatten();
         let properties = schema["properties"].as_object_mut().expect("settings are a table");
         properties.extend(more.map(|(key, schema)| (key.clone(), schema.clone())));
         properties.insert("name".to_string(), name);
@@ -389,7 +394,7 @@ impl ModelSpec {
 
     /// Whether the setting with this key under `model.` is one that all models have which are trained.
     pub fn is_shared(key: &str) -> bool {
-        settings::find(&settings::schema_of::<Common>(), key).is_some()
+        settings::find(&settings::schema_of::<Shared>(), key).is_some()
     }
 
     /// Whether the model has the setting with this key under `model.`.

@@ -1,13 +1,13 @@
-//! What all phases of a training share, opened once: a device, the data, and the phases of the model on these data.
+//! What all phases of a training share, opened once: a device, data, and the phases of the model on them.
 
-use super::known::KnownItems;
+use super::corpus::{Corpus, Loaded, Trained};
 use crate::config::Config;
-use crate::data::synth::{Behaviour, Domain};
-use crate::data::{Attributes, Dataset, Features, Learn, Statistics};
+use crate::data::synth::Behaviour;
+use crate::data::{Attributes, Features, Learn, Statistics};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::models::Phase;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A training, before it begins.
 pub struct Experiment {
@@ -18,19 +18,12 @@ pub struct Experiment {
     pub device: Device,
     /// What the device is, and why it was taken.
     pub device_note: String,
-    /// What the data set is called.
-    pub name: String,
-    pub data: Arc<Dataset>,
-    /// What the data were drawn from, if they are the clicks of the embedded world, nothing filtered out.
-    pub world: Option<Domain>,
+    /// The data themselves, if a phase that is run learns from them.
+    own: Option<Arc<Corpus>>,
+    /// What data.auxiliary names, once it is asked for.
+    auxiliary: OnceLock<Arc<Corpus>>,
     /// Features of users, if a phase reads them.
     pub(super) features: Option<Arc<Features>>,
-    /// What is known of the items, of what `model.features` names.
-    pub known: KnownItems,
-    /// Fingerprint of the data that the parameters are of: `data`, except in serving.
-    pub(super) trained_on: String,
-    /// The number of users of those data.
-    pub(super) users: usize,
     /// The data are histories to recommend from, of which nothing is held out.
     pub(super) serves: bool,
 }
@@ -44,23 +37,6 @@ pub(super) struct Opening {
     device_note: String,
 }
 
-/// Data, and where they come from.
-pub(super) struct Loaded {
-    pub name: String,
-    pub data: Arc<Dataset>,
-    pub world: Option<Domain>,
-    /// The data are all clicks of the world.
-    pub clicks: bool,
-}
-
-/// What is known of the data that parameters were trained on, where other data are used instead.
-pub(super) struct Trained {
-    pub fingerprint: String,
-    pub users: usize,
-    /// Attributes of the users, if the model reads some.
-    pub attributes: Option<Attributes>,
-}
-
 impl Experiment {
     /// Checks the settings, opens the device and reads the data.
     ///
@@ -68,8 +44,8 @@ impl Experiment {
     /// A setting that is out of range, or does not fit the model's phases or the data; a device or data that cannot be opened.
     pub fn open(config: Config) -> Result<Arc<Experiment>> {
         let opening = Opening::new(config)?;
-        let loaded = Loaded::new(&opening.config)?;
-        opening.experiment(loaded, None)
+        let own = opening.runs(|phase| !phase.auxiliary).then(|| Loaded::new(&opening.config)).transpose()?;
+        opening.experiment(own, None)
     }
 
     /// The phases that are run, in order.
@@ -78,9 +54,21 @@ impl Experiment {
         self.phases.iter().filter(|phase| chosen.contains(&phase.name.as_str())).collect()
     }
 
-    /// Names of the behaviours in use.
-    pub(super) fn behaviours(&self) -> &[String] {
-        behaviours_of(&self.data)
+    /// What a phase that is run learns from.
+    ///
+    /// # Errors
+    /// Those of [`Corpus::auxiliary`], when it is first asked for.
+    pub fn corpus(&self, phase: &Phase) -> Result<Arc<Corpus>> {
+        if !phase.auxiliary {
+            return Ok(self.own.clone().expect("a phase that is run learns from the data"));
+        }
+        match self.auxiliary.get() {
+            Some(corpus) => Ok(corpus.clone()),
+            None => {
+                let corpus = Arc::new(Corpus::auxiliary(&self.config)?);
+                Ok(self.auxiliary.get_or_init(|| corpus).clone())
+            }
+        }
     }
 }
 
@@ -100,12 +88,32 @@ impl Opening {
             }
             _ => {}
         }
+        if !config.data.auxiliary.is_empty() {
+            let of_own = |phase: &Phase| !phase.auxiliary && config.chosen(&phases).contains(&phase.name.as_str());
+            let why = match phases.iter().any(|phase| phase.auxiliary) {
+                false => format!("but {model} is trained on the data themselves alone here"),
+                true if config.data.path.is_none() && phases.iter().any(of_own) => {
+                    "but no data to adapt to; name them by --data, or pre-train only: phases = [\"pretrain\"]"
+                        .to_string()
+                }
+                true => String::new(),
+            };
+            if !why.is_empty() {
+                return Err(Error::Usage(format!("data.auxiliary is set, {why}")));
+            }
+        }
         let (device, device_note) = Device::open(&config.device)?;
         let of_behaviours = learn_apart(&phases) || config.data.target.is_some();
         if of_behaviours && config.data.path.is_none() && config.data.behaviours.is_empty() {
             config.data.behaviours = Behaviour::ALL.iter().map(|b| b.name().to_string()).collect();
         }
         Ok(Opening { config, phases, device, device_note })
+    }
+
+    /// Whether a phase of this kind is run.
+    pub fn runs(&self, kind: impl Fn(&Phase) -> bool) -> bool {
+        let chosen = self.config.chosen(&self.phases);
+        self.phases.iter().any(|phase| kind(phase) && chosen.contains(&phase.name.as_str()))
     }
 
     /// Whether a phase reads features of users.
@@ -127,16 +135,19 @@ impl Opening {
         }
     }
 
-    /// `trained`: what the parameters were trained on, if on other data than are `loaded`.
-    pub fn experiment(self, loaded: Loaded, trained: Option<Trained>) -> Result<Arc<Experiment>> {
+    /// `own`: the data themselves, if a phase that is run learns from them. `trained`: what the parameters were trained on, if on
+    /// other data than these.
+    pub fn experiment(self, own: Option<Loaded>, trained: Option<Trained>) -> Result<Arc<Experiment>> {
         let reads_features = self.reads_features();
         let Opening { mut config, phases: of_behaviours, device, device_note } = self;
-        let behaviours = behaviours_of(&loaded.data);
+        let behaviours = own.as_ref().map_or(&[][..], |own| own.data.behaviours_in_use());
         let phases = match behaviours {
             [] => config.model.phases(false)?,
             _ => of_behaviours,
         };
-        config.check_phases_on(&phases, &loaded.name)?;
+        if let Some(own) = &own {
+            config.check_phases_on(&phases, &own.name)?;
+        }
         let cut = phases.iter().find_map(|phase| phase.learns);
         if let (Some((_, cut)), Some(gravest)) = (cut, behaviours.last()) {
             config.data.target.get_or_insert(gravest.clone());
@@ -144,60 +155,17 @@ impl Opening {
         }
         let attributes = match (behaviours.is_empty() || !reads_features, &trained) {
             (true, _) => None,
-            (false, None) => loaded.attributes(&config)?,
+            (false, None) => own.as_ref().map(|own| own.attributes(&config)).transpose()?.flatten(),
             (false, Some(trained)) => trained.attributes.clone(),
         };
         let features = reads_features.then(|| Arc::new(Features::new(attributes, Statistics::new(behaviours.len()))));
-        let known = KnownItems::new(&config, &loaded.data, loaded.world.as_ref())?;
-        let serves = trained.is_some();
-        let own = || (loaded.data.fingerprint().to_string(), loaded.data.users());
-        let (trained_on, users) = trained.map_or_else(own, |trained| (trained.fingerprint, trained.users));
-        let Loaded { name, data, world, clicks } = loaded;
-        let world = world.filter(|_| clicks);
-        Ok(Arc::new(Experiment {
-            config,
-            phases,
-            device,
-            device_note,
-            name,
-            data,
-            world,
-            features,
-            known,
-            trained_on,
-            users,
-            serves,
-        }))
-    }
-}
-
-impl Loaded {
-    pub fn new(config: &Config) -> Result<Loaded> {
-        if let Some(path) = &config.data.path {
-            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-            let data = Arc::new(config.data.load()?);
-            return Ok(Loaded { name, data, world: None, clicks: false });
-        }
-        let (data, world, whole) = config.data.load_world(&config.world, config.world_seed)?;
-        let clicks = whole && config.data.behaviours.is_empty();
-        let name = format!("embedded world, seed {}", config.world_seed);
-        Ok(Loaded { name, data: Arc::new(data), world: Some(world), clicks })
-    }
-
-    /// Attributes of users, of the data or of the world.
-    fn attributes(&self, config: &Config) -> Result<Option<Attributes>> {
-        match &self.world {
-            Some(world) => Attributes::of_world(world, &self.data, &config.data).map(Some),
-            None => config.data.user_attributes(&self.data),
-        }
+        let (serves, auxiliary) = (trained.is_some(), OnceLock::new());
+        let own = own.map(|own| Corpus::new(&config, own, trained)).transpose()?.map(Arc::new);
+        Ok(Arc::new(Experiment { config, phases, device, device_note, own, auxiliary, features, serves }))
     }
 }
 
 /// Whether phases learn from other events than each other, by their behaviours and a cut in time.
 fn learn_apart(phases: &[Phase]) -> bool {
     phases.iter().any(|phase| phase.learns.is_some())
-}
-
-fn behaviours_of(data: &Dataset) -> &[String] {
-    if data.behaviours(0).is_some() { data.behaviour_names() } else { &[] }
 }

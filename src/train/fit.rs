@@ -7,6 +7,7 @@ use super::options::FitOptions;
 use super::report::Report;
 use super::session::Session;
 use crate::config::{Config, Precision};
+use crate::data::dataset::Set;
 use crate::data::negatives::Candidates;
 use crate::data::{Group, Part};
 use crate::device::{RunOptions, Store, Timing};
@@ -81,8 +82,8 @@ impl Session {
         report.line("device", &self.experiment.device_note);
         report.line("data", &self.describe_data());
         self.data.notes().iter().for_each(|note| report.line("", note));
-        if !self.experiment.known.about.is_empty() {
-            report.line("items", &self.experiment.known.describe());
+        if !self.corpus.known.about.is_empty() {
+            report.line("items", &self.corpus.known.describe());
         }
         if let Some(features) = &self.features {
             features.notes().iter().for_each(|note| report.line("", note));
@@ -111,7 +112,7 @@ impl Session {
     fn describe_phase(&self, report: &mut Report) {
         let phases = |behaviours| self.config.model.phases(behaviours).map_or(0, |phases| phases.len());
         if self.experiment.phases.len() < phases(true) {
-            let (name, model) = (&self.experiment.name, self.model.name());
+            let (name, model) = (&self.corpus.name, self.model.name());
             report.line("", &format!("{name} has no behaviours: {model} is trained in one phase"));
         }
     }
@@ -133,8 +134,7 @@ impl Session {
         let parameters = read_parameters(self.model.params(), &|_| true, &store)?;
         folder.begin(&self.experiment.config, &self.data)?;
         let ranked = self.evaluator_with(&store, Part::Valid, run)?.run()?;
-        let metric = self.config.eval.metric;
-        let best = Best { epoch: 0, step: 0, value: metric.mean(&ranked.ranks), valid: ranked.metrics(metric) };
+        let best = Best { epoch: 0, step: 0, value: self.value(&ranked), valid: self.metrics(&ranked) };
         save(&self.files(folder).parameters, &self.origin(), &best, &parameters)?;
         Ok(Some((State { best: Some(best), ..State::default() }, store)))
     }
@@ -167,8 +167,9 @@ impl Session {
         let copy = self.copy(&ranked.targets);
         let epochs = epochs(state);
         let mut found = json!({
-            "test": ranked.metrics(metric),
+            "test": self.metrics(&ranked),
             "groups": self.groups(&ranked),
+            "items": self.by_items(&ranked),
             "pop": {"test": floor.metrics(metric)},
             "copy": copy.as_ref().map(|copy| json!({"test": copy.metrics(metric), "groups": self.groups(copy)})),
             "oracle": oracle.as_ref().map(|oracle| json!({"test": oracle.metrics(metric)})),
@@ -257,6 +258,49 @@ impl Session {
         Some(Value::Object(groups.into_iter().collect()))
     }
 
+    /// Metrics of the targets that training never saw and of the others, if there are both.
+    fn by_items(&self, ranked: &Ranked) -> Option<Value> {
+        let counts = self.split.popularity(&self.data);
+        let cold = |&(user, place): &(u32, u32)| counts[self.data.history(user)[place as usize] as usize] == 0;
+        let of = |some: Ranked| {
+            let mut metrics = some.metrics(self.config.eval.metric);
+            metrics["targets"] = some.ranks.len().into();
+            (!some.ranks.is_empty()).then_some(metrics)
+        };
+        let (cold, warm) = (of(ranked.filtered(cold))?, of(ranked.filtered(|target| !cold(target)))?);
+        Some(json!({ "cold": cold, "warm": warm }))
+    }
+
+    /// What decides over the epoch: a mean over targets, or of several data sets the mean of theirs.
+    pub(super) fn value(&self, ranked: &Ranked) -> f64 {
+        let metric = self.config.eval.metric;
+        let sets: Vec<f64> = self.by_set(ranked).map(|(_, of_set)| metric.mean(&of_set.ranks)).collect();
+        if sets.is_empty() { metric.mean(&ranked.ranks) } else { sets.iter().sum::<f64>() / sets.len() as f64 }
+    }
+
+    /// Metrics by name; of several data sets the means of theirs, and those of each under `sets`.
+    pub(super) fn metrics(&self, ranked: &Ranked) -> Value {
+        let metric = self.config.eval.metric;
+        let sets: Vec<(String, Value)> =
+            self.by_set(ranked).map(|(name, of_set)| (name.to_string(), of_set.metrics(metric))).collect();
+        let mut all = ranked.metrics(metric);
+        if sets.is_empty() {
+            return all;
+        }
+        for (name, value) in all.as_object_mut().into_iter().flatten() {
+            let of_sets = sets.iter().filter_map(|(_, metrics)| metrics[name].as_f64());
+            *value = (of_sets.sum::<f64>() / sets.len() as f64).into();
+        }
+        all["sets"] = Value::Object(sets.into_iter().collect());
+        all
+    }
+
+    /// The targets of each of the data sets that the data are joined from, by its name: of those that have some.
+    fn by_set<'a>(&'a self, ranked: &'a Ranked) -> impl Iterator<Item = (&'a str, Ranked)> {
+        let of_set = |set: &'a Set| (set.name.as_str(), ranked.filtered(|(user, _)| set.users.contains(user)));
+        self.data.sets().iter().map(of_set).filter(|(_, of_set)| !of_set.ranks.is_empty())
+    }
+
     /// Ranks of targets of the test part by the copy rule, if a behaviour is predicted from others: a baseline for every table.
     fn copy(&self, targets: &[(u32, u32)]) -> Option<Ranked> {
         let Session { data, split, config, .. } = self;
@@ -285,7 +329,7 @@ impl Session {
     /// Ranks of targets of the test part by the truth, where it is known: nothing can do better.
     fn oracle(&self, targets: &[(u32, u32)]) -> Option<Ranked> {
         let Session { data, config, .. } = self;
-        let world = self.experiment.world.as_ref().filter(|_| config.eval.protocol == Protocol::Full)?;
+        let world = self.corpus.world.as_ref().filter(|_| config.eval.protocol == Protocol::Full)?;
         Some(oracle::rank(world, data, targets, config.eval.ties))
     }
 

@@ -6,7 +6,7 @@ use crate::data::items::{Modality, PriceScale};
 use crate::data::synth::Domain;
 use crate::data::{DataConfig, Dataset};
 use crate::device::Words;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::experts::Packed;
 use crate::models::ItemSettings;
 use crate::nn::tower::Known;
@@ -24,6 +24,9 @@ pub struct KnownItems {
 /// A kind, as metrics.json has it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct About {
+    /// The data set, where several are joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set: Option<String>,
     pub feature: Modality,
     pub width: usize,
     /// Items that have it, and that lack it.
@@ -65,6 +68,23 @@ impl KnownItems {
         Ok(all)
     }
 
+    /// The same of the items of data sets, by name, that are joined in this order.
+    ///
+    /// # Errors
+    /// Embeddings of one kind that are not equally wide in all.
+    pub fn joined(sets: Vec<(String, KnownItems)>) -> Result<KnownItems> {
+        let mut kinds = vec![];
+        for number in 0..sets.first().map_or(0, |(_, first)| first.kinds.len()) {
+            let of_kind: Vec<(&str, &Known)> =
+                sets.iter().map(|(name, set)| (name.as_str(), &set.kinds[number])).collect();
+            kinds.push(join(&of_kind)?);
+        }
+        let named = |(name, set): (String, KnownItems)| {
+            set.about.into_iter().map(move |about| About { set: Some(name.clone()), ..about })
+        };
+        Ok(KnownItems { kinds: Arc::new(kinds), about: sets.into_iter().flat_map(named).collect() })
+    }
+
     /// A hash of all kinds; none where there are none.
     pub fn fingerprint(&self) -> Option<String> {
         let all: Vec<&str> = self.about.iter().map(|about| about.sha256.as_str()).collect();
@@ -75,9 +95,62 @@ impl KnownItems {
     pub fn describe(&self) -> String {
         let one = |about: &About| {
             let [items, missing] = [about.items, about.missing].map(|n| indicatif::HumanCount(n as u64));
-            format!("{} {} wide ({items} items have it, {missing} lack it)", about.feature.name(), about.width)
+            let set = about.set.as_ref().map(|set| format!("{set}: ")).unwrap_or_default();
+            format!("{set}{} {} wide ({items} items have it, {missing} lack it)", about.feature.name(), about.width)
         };
         self.about.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// One kind of several data sets, one after the other. Halves stay halves where all are.
+fn join(sets: &[(&str, &Known)]) -> Result<Known> {
+    let (first, known) = sets[0];
+    let width = known.features.width;
+    if let Some((other, of)) = sets.iter().find(|(_, of)| of.features.width != width) {
+        let (kind, wide) = (known.name, of.features.width);
+        return Err(Error::Usage(format!(
+            "data.auxiliary: embeddings of {kind} are {width} wide in {first} and {wide} in {other}; expected those of one encoder"
+        )));
+    }
+    let half = sets.iter().all(|(_, of)| of.features.half);
+    // Row 0 of the first is everybody's padding.
+    let own = |(number, of): (usize, &Known)| (number > 0) as usize * width..of.features.rows * width;
+    let sets = || sets.iter().map(|(_, of)| *of).enumerate();
+    let words: Vec<u32> = match half {
+        true => {
+            let all: Vec<u16> = sets().flat_map(|set| halves(set.1)[own(set)].to_vec()).collect();
+            let pair = |two: &[u16]| two[0] as u32 | (two.get(1).copied().unwrap_or(0) as u32) << 16;
+            all.chunks(2).map(pair).collect()
+        }
+        false => sets().flat_map(|set| floats(set.1)[own(set)].to_vec()).map(f32::to_bits).collect(),
+    };
+    let missing = sets().flat_map(|(number, of)| lent(&of.missing)[(number > 0) as usize..].to_vec());
+    let missing: Vec<u32> = missing.collect();
+    // Of as many rows as each has, row by row.
+    let (squares, rows) = sets().fold((0.0, 0.0), |(squares, rows), (_, of)| {
+        let there = lent(&of.missing).iter().filter(|missing| **missing == 0).count() as f64;
+        (squares + there * of.length * of.length, rows + there)
+    });
+    let features = Packed { rows: missing.len(), width, half };
+    let (words, missing): (Words, Words) = (Arc::new(words), Arc::new(missing));
+    let length = (squares / f64::max(rows, 1.0)).sqrt();
+    Ok(Known { name: known.name, features, words: Some(words), missing: Some(missing), length })
+}
+
+fn lent(words: &Option<Words>) -> &[u32] {
+    words.as_ref().map_or(&[], |words| (**words).as_ref())
+}
+
+/// The features of a kind of halves, row after row; more may follow.
+fn halves(known: &Known) -> &[u16] {
+    bytemuck::cast_slice(lent(&known.words))
+}
+
+/// The features of a kind, row after row.
+fn floats(known: &Known) -> Vec<f32> {
+    match known.features.half {
+        true => halves(known).iter().map(|bits| half::f16::from_bits(*bits).to_f32()).collect(),
+        false => lent(&known.words).iter().map(|bits| f32::from_bits(*bits)).collect(),
     }
 }
 
@@ -96,6 +169,7 @@ fn vectors(feature: Modality, config: &DataConfig, data: &Dataset, world: Option
     let coverage = vectors.coverage();
     let (rows, width, half) = (vectors.missing.len(), vectors.width, vectors.is_half());
     let about = About {
+        set: None,
         feature,
         width,
         items: coverage.present(),
@@ -128,6 +202,7 @@ fn prices(
     let [of_words, of_missing] = [&words, &missing].map(|words| bytemuck::cast_slice::<u32, u8>(words));
     let lacking = prices.of.iter().filter(|price| price.is_none()).count();
     let about = About {
+        set: None,
         feature,
         width,
         items: prices.of.len() - lacking,

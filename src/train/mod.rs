@@ -1,6 +1,7 @@
 //! Training: the step, the loop around it, and the folder of a run.
 
 pub mod checkpoint;
+pub mod corpus;
 pub mod experiment;
 pub mod fit;
 pub mod folder;
@@ -11,6 +12,7 @@ pub mod session;
 pub mod step;
 pub mod stop;
 
+pub use corpus::Corpus;
 pub use experiment::Experiment;
 pub use folder::RunFolder;
 pub use options::FitOptions;

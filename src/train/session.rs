@@ -1,10 +1,12 @@
 //! One phase of a training: its settings, split and model on the data and the device that all phases share.
 
+use super::corpus::Corpus;
 use super::experiment::Experiment;
 use crate::config::Config;
 use crate::data::{Cut, DataConfig, Dataset, Features, Learn, Split, SplitSpec};
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::eval::Protocol;
 use crate::models::{FeatureCounts, Model, Phase, Task};
 use std::sync::Arc;
 
@@ -21,7 +23,9 @@ pub struct Session {
     pub experiment: Arc<Experiment>,
     /// The experiment's.
     pub device: Device,
-    /// The experiment's.
+    /// What the phase learns from.
+    pub corpus: Arc<Corpus>,
+    /// The corpus's.
     pub data: Arc<Dataset>,
     /// The settings in effect in the phase.
     pub config: Config,
@@ -91,23 +95,31 @@ impl Experiment {
         if let Some(metric) = &phase.select {
             config.eval.metric = metric.parse().map_err(Error::Usage)?;
         }
-        let behaviours = self.behaviours();
+        let corpus = self.corpus(phase)?;
+        let data = &corpus.data;
+        let behaviours = data.behaviours_in_use();
         let target = config.data.target.as_deref().map(|target| number_of(target, behaviours)).transpose()?;
         let split = match self.serves {
-            false => Split::new(&self.data, config.split_spec(target))?,
+            false => corpus.split(config.split_spec(target))?,
             // What learns from the earlier events is done with whatever was seen.
-            true => Split::whole(&self.data, target.filter(|_| config.data.learn != Learn::Earlier)),
+            true => Split::whole(data, target.filter(|_| config.data.learn != Learn::Earlier)),
         };
+        if !data.sets().is_empty() && config.eval.protocol != Protocol::Full {
+            let protocol = config.eval.protocol;
+            let why =
+                format!("found {protocol}; expected full: each of several data sets is ranked among its own items");
+            return Err(Error::Usage(format!("eval.protocol: {why}")));
+        }
         let features = self.features.clone().filter(|_| phase.features);
         let task = Task {
-            users: self.users,
-            items: self.data.items(),
+            users: corpus.users,
+            items: data.items(),
             max_len: config.data.max_len,
             behaviours: behaviours.len(),
             target: target.map(|target| target as u32 + 1),
             features: features.as_deref().map(counts).unwrap_or_default(),
             seed: config.seed,
-            known: self.known.kinds.clone(),
+            known: corpus.known.kinds.clone(),
             phase: phase.clone(),
             ..Task::default()
         };
@@ -115,7 +127,8 @@ impl Experiment {
         let session = Session {
             experiment: self.clone(),
             device: self.device.clone(),
-            data: self.data.clone(),
+            corpus: corpus.clone(),
+            data: data.clone(),
             config,
             split: Arc::new(split),
             features: features.filter(|_| model.reads().features > 0),

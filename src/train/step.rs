@@ -69,12 +69,14 @@ impl<'g> Gathers<'g> {
                 None => tables.push((table, vec![column.name])),
             }
         }
+        tables.extend(model.target_table(g).map(|table| (table, vec!["positive"])));
         Gathers(tables)
     }
 
-    /// The name of the inputs that carry the segments of a table which `columns` are gathered from.
-    fn name(columns: &[&str]) -> String {
-        format!("{}.segments", columns[0])
+    /// Tables, the names of the inputs that carry their segments, and the columns that they are gathered by.
+    fn named(self) -> impl Iterator<Item = (Var<'g>, String, Vec<&'static str>)> {
+        let tables = self.0.into_iter().enumerate();
+        tables.map(|(number, (table, columns))| (table, format!("{}.segments.{number}", columns[0]), columns))
     }
 }
 
@@ -90,15 +92,20 @@ impl StepConfig {
         let g = Graph::new();
         let columns = spec.columns();
         let tower = model.params().tower().filter(|tower| tower.config.listed);
-        let tables = Gathers::of(&g, model, loss.kind, &columns).0.into_iter();
-        let gathered = |(table, names): (Var, Vec<&'static str>)| {
-            let (name, rows) = (Gathers::name(&names), table.shape()[0]);
+        let (tables, mut list) = (Gathers::of(&g, model, loss.kind, &columns).named(), None);
+        let targets = model.target_table(&g);
+        let gathered = |(table, name, names): (Var, String, Vec<&'static str>)| {
+            let rows = table.shape()[0];
             let listed = tower.filter(|_| table.is(model.item_table(&g))).map(|tower| {
                 let of_column = |column: &&Column| names.contains(&column.name);
                 let named: usize = columns.iter().filter(of_column).map(|column| column.spec.shape.elements()).sum();
                 let segments = tower.config.own.then(|| OWN_SEGMENTS.to_string());
-                Listed { name: Tower::LISTED, len: 1 + named.min(rows - 1), segments }
+                let len = 1 + named.min(rows - 1);
+                list = Some(len);
+                Listed { name: Tower::LISTED, len, segments }
             });
+            // It has the rows of the list then; the items come first.
+            let rows = list.filter(|_| targets.is_some_and(|targets| targets.is(table))).unwrap_or(rows);
             Gathered { name, rows, columns: names, listed }
         };
         spec.gathered = tables.map(gathered).collect();
@@ -203,9 +210,9 @@ impl TrainStep {
                 g.segments(segments, model.params().stored(g, Tower::ITEMS), &[list]);
             }
         }
-        for (table, columns) in Gathers::of(g, model, loss.kind, &columns).0 {
+        for (table, name, columns) in Gathers::of(g, model, loss.kind, &columns).named() {
             let lists: Vec<Var> = columns.iter().map(|column| inputs.get(column)).collect();
-            g.segments(&Gathers::name(&columns), table, &lists);
+            g.segments(&name, table, &lists);
         }
         let (batch, output) = (models::Batch::of(inputs), model.output(g));
         if let (Some(Output { table, bias: Some(bias), .. }), true) = (&output, loss.kind.gathers()) {

@@ -304,8 +304,10 @@ impl Rankable {
         let mut kept = Rankable { targets: vec![], items: vec![], left_out };
         let (mut marks, mut most) = (Marks::new(data.items()), 0);
         // Most users are far from having everything: that their events are too few says so.
-        let mut enough = |events: usize, taken: &mut dyn Iterator<Item = u32>| {
-            let left = if events + needed <= data.items() { needed } else { marks.set(taken) };
+        let mut enough = |user: u32, events: usize, taken: &mut dyn Iterator<Item = u32>| {
+            let competing = data.competing(user).len();
+            let others = data.items() - competing;
+            let left = if events + needed <= competing { needed } else { marks.set(taken) - others };
             most = most.max(left);
             left >= needed
         };
@@ -313,12 +315,12 @@ impl Rankable {
         for own in targets.chunk_by(|a, b| a.0 == b.0) {
             let (user, asked) = (own[0].0, &items[first..first + own.len()]);
             first += own.len();
-            let of_user =
-                sampled.map(|_| enough(split.known(data, user) + asked.len(), &mut taken(data, split, (user, asked))));
+            let of_user = sampled
+                .map(|_| enough(user, split.known(data, user) + asked.len(), &mut taken(data, split, (user, asked))));
             let before = kept.targets.len();
             for (&(user, events), &item) in own.iter().zip(asked) {
                 let len = events as usize;
-                if of_user.unwrap_or_else(|| enough(len + 1, &mut split.done(data, user, len).chain([item]))) {
+                if of_user.unwrap_or_else(|| enough(user, len + 1, &mut split.done(data, user, len).chain([item]))) {
                     kept.targets.push((user, events));
                     kept.items.push(item);
                 }

@@ -1,5 +1,6 @@
 //! Every number of the world, with its default.
 
+use super::DomainName;
 use crate::error::{Error, Result, nearest};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ pub enum Noise {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
+    /// The domain whose users and items are the data.
+    pub domain: DomainName,
     /// Users of the default domain.
     pub users: usize,
     /// Users of each auxiliary domain, A to D.
@@ -118,6 +121,9 @@ pub struct WorldConfig {
     pub affinity_spread: f64,
     /// Share of the variance of text and image preferences that all users have in common.
     pub shared_taste: f64,
+    /// How much users' affinity decides what they click: an item's weight among those of an interest is multiplied by
+    /// exp(`taste` x affinity). 0: not at all.
+    pub taste: f64,
     /// Conflict, 0 to 1: in E the text preferences are turned by kappa * 90 degrees against the other domains.
     pub kappa: f64,
 
@@ -149,6 +155,7 @@ pub struct WorldConfig {
 impl Default for WorldConfig {
     fn default() -> WorldConfig {
         WorldConfig {
+            domain: DomainName::Default,
             users: 2000,
             auxiliary_users: 800,
             target_users: 500,
@@ -196,6 +203,7 @@ impl Default for WorldConfig {
             rating_noise: 0.7,
             affinity_spread: 1.0,
             shared_taste: 0.5,
+            taste: 0.0,
             kappa: 0.5,
             ages: 5,
             genders: 2,
@@ -281,6 +289,7 @@ impl WorldConfig {
             ("affinity_spread", self.affinity_spread),
             ("domain_offset", self.domain_offset),
             ("feature_noise", self.feature_noise),
+            ("taste", self.taste),
         ] {
             check(key, value, value >= 0.0 && value.is_finite(), "a number of at least 0")?;
         }

@@ -23,7 +23,8 @@
 //! all readers:
 //! - The default task is the log of *clicks*, true ones and noise mixed, in order of time. Leave-one-out on it holds out
 //!   clicks that are noise with probability `rho`, and the oracle accounts for that.
-//! - Affinity decides ratings, and price fit decides what follows a click; neither decides what is clicked.
+//! - Affinity decides ratings, and price fit decides what follows a click; neither decides what is clicked, unless
+//!   `taste` lets affinity do so.
 //! - Every entity draws from Philox streams of its own, so a world with more users holds the smaller one unchanged.
 
 mod config;
@@ -51,14 +52,34 @@ use std::sync::Arc;
 use walk::Catalogue;
 
 /// The domains of a world. Texts of different domains differ by an offset; E's users prefer other texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 #[non_exhaustive]
 pub enum DomainName {
+    /// The one that stands alone.
+    #[default]
+    #[serde(rename = "default")]
     Default,
+    /// The first auxiliary one.
     A,
+    /// The second.
     B,
+    /// The third.
     C,
+    /// The fourth.
     D,
+    /// The target, with cold items and other tastes.
     E,
 }
 
@@ -117,9 +138,9 @@ pub struct World {
 }
 
 impl World {
-    /// The world of `seed` with its default domain. Settings that make no world are an [`Error::Usage`].
+    /// The world of `seed` with the domain that the settings name. Settings that make no world are an [`Error::Usage`].
     pub fn generate(config: &WorldConfig, seed: u64) -> Result<World> {
-        World::with_domains(config, seed, &[DomainName::Default])
+        World::with_domains(config, seed, &[config.domain])
     }
 
     /// The world of `seed` with some of its domains; each is the same whichever others are asked for.
@@ -214,7 +235,11 @@ impl Domain {
     pub fn walk(&self, user: usize) -> Walk<'_> {
         let Shared { config, seed, geometry } = &*self.shared;
         let stream = Stream::new(*seed, "clicks", entity(self.name, user));
-        Walk::new(config, geometry, &self.catalogue, &self.users[user], stream)
+        let tastes = (config.taste != 0.0).then(|| {
+            let affinity = |item| config.taste * events::affinity(config, &self.users[user], item);
+            self.items.iter().map(affinity).collect()
+        });
+        Walk::new(config, geometry, &self.catalogue, (&self.users[user], tastes), stream)
     }
 
     /// The oracle: ln of the exact probability that each item, \[items\] for ids 1..=n, is the click at `position` (from 0)

@@ -72,6 +72,8 @@ pub struct Walk<'a> {
     geometry: &'a Geometry,
     catalogue: &'a Catalogue,
     user: &'a User,
+    /// Where users' tastes decide too: what each item's affinity adds to the logarithm of its weight, \[items\].
+    tastes: Option<Vec<f64>>,
     stream: Stream,
     /// Clicks so far, and how many of them were true.
     position: usize,
@@ -87,7 +89,7 @@ impl<'a> Walk<'a> {
         config: &'a WorldConfig,
         geometry: &'a Geometry,
         catalogue: &'a Catalogue,
-        user: &'a User,
+        (user, tastes): (&'a User, Option<Vec<f64>>),
         stream: Stream,
     ) -> Walk<'a> {
         let state = State { drift: vec![0.0; config.dim], last: None };
@@ -96,6 +98,7 @@ impl<'a> Walk<'a> {
             geometry,
             catalogue,
             user,
+            tastes,
             stream,
             position: 0,
             done: 0,
@@ -217,6 +220,9 @@ impl<'a> Walk<'a> {
         for (column, m) in self.catalogue.coordinates.iter().zip(centre) {
             let m = m / (s * s);
             weights.iter_mut().zip(column).for_each(|(w, v)| *w += v * m);
+        }
+        if let Some(tastes) = &self.tastes {
+            weights.iter_mut().zip(tastes).for_each(|(w, taste)| *w += taste);
         }
         weights.iter_mut().enumerate().filter(|(i, _)| !self.on_offer(*i)).for_each(|(_, w)| *w = f64::NEG_INFINITY);
         let top = weights.iter().fold(f64::MIN, |top, w| top.max(*w));

@@ -290,6 +290,10 @@ impl Model for PreTrained {
         self.sasrec.second_table(g)
     }
 
+    fn target_table<'g>(&self, g: &'g Graph) -> Option<Var<'g>> {
+        self.sasrec.target_table(g)
+    }
+
     fn output<'g>(&self, g: &'g Graph) -> Option<Output<'g>> {
         self.sasrec.output(g)
     }

@@ -165,11 +165,7 @@ impl Tower {
     /// The vector of each row, or of the rows that [`Tower::LISTED`] lists.
     pub fn table<'g>(&self, params: &Params, g: &'g Graph) -> Vectors<'g> {
         g.scope("tower", || {
-            let listed = g.offered(Tower::LISTED);
-            let kinds = self.known.iter().map(|known| {
-                let kind = Kind { tower: self, known, params, g, listed };
-                (known.name, g.scope(known.name, || kind.vectors()))
-            });
+            let kinds = self.known.iter().map(|known| (known.name, self.kind(known, params, g).once()));
             let kinds: Vec<(&str, Var)> = kinds.collect();
             let sum = kinds.iter().map(|(_, z)| *z).reduce(|a, b| a + b).expect("a tower reads something");
             let of = |name: &str| kinds.iter().find(|(kind, _)| *kind == name).map(|(_, z)| *z);
@@ -180,8 +176,20 @@ impl Tower {
                 }
                 _ => sum,
             };
-            Vectors { items: self.with_own(joined, params, g, listed), kinds }
+            Vectors { items: self.with_own(joined, params, g, g.offered(Tower::LISTED)), kinds }
         })
+    }
+
+    fn kind<'a, 'g>(&'a self, known: &'a Known, params: &'a Params, g: &'g Graph) -> Kind<'a, 'g> {
+        Kind { tower: self, known, params, g, listed: g.offered(Tower::LISTED) }
+    }
+
+    /// What one kind gives to the rows of [`Tower::table`] in training, \[rows, d\], and where it is missing, 1, else 0: \[rows, 1\].
+    /// None where the tower does not read it.
+    pub fn of_kind<'g>(&self, name: &str, params: &Params, g: &'g Graph) -> Option<(Var<'g>, Var<'g>)> {
+        let known = self.known.iter().find(|known| known.name == name)?;
+        let kind = self.kind(known, params, g);
+        Some((g.scope("tower", || kind.once()), kind.missing()))
     }
 
     /// The vectors of items, with their own added, and those of hidden ones after them.
@@ -264,6 +272,16 @@ impl<'g> Kind<'_, 'g> {
         let [k, a, b] = [0, 1, 2].map(|axis| weight.shape()[axis]);
         let vector = self.tower.config.learned.then(|| self.param("missing"))?;
         Some(vector.reshape([1, 1, a]).expand([k, 1, a]).matmul(weight).reshape([k, b]))
+    }
+
+    /// As [`Kind::vectors`], traced once in a training step.
+    fn once(&self) -> Var<'g> {
+        let vectors = || self.g.scope(self.known.name, || self.vectors());
+        // What an evaluation prepares it keeps, and it needs the sum alone.
+        match self.g.is_training() {
+            true => self.g.prepared(&format!("items.{}", self.known.name), vectors),
+            false => vectors(),
+        }
     }
 
     /// What the kind gives to each row, \[rows, d\].

@@ -1,7 +1,7 @@
 //! The epochs of a training: steps, validation, early stopping, checkpoints.
 
 use super::{FitOptions, describe_plan, per_second};
-use crate::config::Precision;
+use crate::config::{Keep, Precision};
 use crate::data::{Part, TrainBatches};
 use crate::device::{Store, Timing};
 use crate::error::{Error, Result};
@@ -286,10 +286,10 @@ impl<'a> Fit<'a> {
         // All that is saved is checked before the first file is touched.
         let training = self.read_training()?;
         if let Some(ranked) = ranked {
-            let value = metric.mean(&ranked.ranks);
-            best = self.state.best.as_ref().is_none_or(|best| value > best.value);
+            let (value, metrics) = (self.session.value(&ranked), self.session.metrics(&ranked));
+            let last = config.train.keep == Keep::Last;
+            best = last || self.state.best.as_ref().is_none_or(|best| value > best.value);
             text += &format!("  valid {metric} {value:.4}{}", if best { " (best)" } else { "" });
-            let metrics = ranked.metrics(metric);
             if best {
                 let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
                 self.files.remove_metrics()?;

@@ -14,7 +14,7 @@ impl Session {
 
     /// As [`Session::describe_data`]; `asked`: what is asked for, in words.
     pub fn describe_asked(&self, asked: &str) -> String {
-        let (name, data) = (&self.experiment.name, &self.data);
+        let (name, data) = (&self.corpus.name, &self.data);
         let counts = [data.users(), data.items(), data.interactions()].map(|n| HumanCount(n as u64));
         let [users, items, events] = counts;
         format!("{name}: {users} users, {items} items, {events} events; {asked}; {}", self.describe_ranking())
@@ -70,11 +70,11 @@ impl Session {
 
     /// What is next to every metric in metrics.json.
     pub fn circumstances(&self) -> Value {
-        let Session { config, data, experiment, .. } = self;
+        let Session { config, data, corpus, .. } = self;
         let mut all = json!({
             "model": self.model.name(),
             "data": {
-                "name": self.experiment.name,
+                "name": self.corpus.name,
                 "users": data.users(),
                 "items": data.items(),
                 "interactions": data.interactions(),
@@ -98,8 +98,8 @@ impl Session {
             "tuned_parameters": self.tuned(),
             "wgrec": env!("CARGO_PKG_VERSION"),
         });
-        if !experiment.known.about.is_empty() {
-            all["item_features"] = json!(experiment.known.about);
+        if !corpus.known.about.is_empty() {
+            all["item_features"] = json!(corpus.known.about);
         }
         all
     }

@@ -59,7 +59,7 @@ impl Session {
         };
         let batches = EvalBatches::recommend(data.clone(), split.clone(), histories.iter().copied(), spec)?;
         let (items, exclude_cap) = (data.items(), batches.exclude_cap());
-        let spec = RankSpec { batch, max_len, items, exclude_cap, run: RunOptions::default() };
+        let spec = RankSpec { batch, max_len, items, sets: vec![], exclude_cap, run: RunOptions::default() };
         let mut recommender = Recommender::new(device, store, &**model, &spec, k)?;
         let mut all = vec![];
         for batch in batches.batches() {

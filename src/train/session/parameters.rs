@@ -20,9 +20,9 @@ impl Session {
         Origin {
             wgrec: env!("CARGO_PKG_VERSION").to_string(),
             model: self.model.name().to_string(),
-            data: self.experiment.trained_on.clone(),
+            data: self.corpus.trained_on.clone(),
             features: self.features.as_ref().and_then(|features| features.fingerprint()),
-            items: self.experiment.known.fingerprint(),
+            items: self.corpus.known.fingerprint(),
         }
     }
 
@@ -59,10 +59,10 @@ impl Session {
             return Ok(());
         }
         let path = self.source(take, folder)?;
-        let data = checkpoint::origin(&path)?.data;
+        let there = checkpoint::origin(&path)?;
         let mut rows = vec![];
-        if take.other_data && data != origin.data {
-            (origin.data, rows) = (data, self.rows_of_data()?);
+        if take.other_data && there.data != origin.data {
+            (origin.data, origin.items, rows) = (there.data, there.items, self.rows_of_data()?);
         }
         let taken = |name: &str| wanted(name) && take.has(name) && rows.iter().all(|row| row != name);
         checkpoint::load_parameters::<Value>(&path, &origin, params, &taken, store).map(drop)
@@ -126,7 +126,7 @@ impl Session {
             let (origin, mut expected) = (checkpoint::origin(&files.parameters)?, self.origin());
             let other_data = take.other_data && origin.data != expected.data;
             if other_data {
-                expected.data.clone_from(&origin.data);
+                (expected.data, expected.items) = (origin.data.clone(), origin.items.clone());
             }
             check_origin(&files.parameters, &origin, &expected)?;
             self.experiment.config.check_taken(&from.config()?, path, take, other_data)?;

@@ -6,7 +6,8 @@ use crate::data::{DataConfig, Histories, HistoryFile};
 use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::train::checkpoint::{self, Best, Origin};
-use crate::train::experiment::{Loaded, Opening, Trained};
+use crate::train::corpus::{Loaded, Trained};
+use crate::train::experiment::Opening;
 use crate::train::folder::RunFolder;
 
 /// Settings of a run, and where its parameters come from.
@@ -66,6 +67,13 @@ impl Session {
     ) -> Result<(Session, Store, Option<Histories>)> {
         let run = Run::open(folder, behaviour, change)?;
         let opening = Opening::new(run.config.clone())?;
+        if !opening.runs(|phase| !phase.auxiliary) {
+            let (path, model) = (folder.path().display(), &run.origin.model);
+            return Err(Error::Usage(format!(
+                "{path}: the run is pre-trained on several data sets and serves none of them; adapt it to yours by `wgrec train \
+                 {model} --from {path} --data PATH`"
+            )));
+        }
         let ids = folder.ids()?;
         let (fingerprint, users) = (run.origin.data.clone(), ids.users.len());
         let mut trained = Trained { fingerprint, users, attributes: None };
@@ -82,7 +90,7 @@ impl Session {
                     Some(path) => HistoryFile { path, format, columns: Some(columns), skip_bad },
                     None => {
                         let (session, store, _) =
-                            Session::last_of(&opening.experiment(loaded, None)?)?.with_parameters(folder)?;
+                            Session::last_of(&opening.experiment(Some(loaded), None)?)?.with_parameters(folder)?;
                         return Ok((session, store, None));
                     }
                 }
@@ -92,7 +100,7 @@ impl Session {
         let histories = Histories::read(&file, &opening.config.data, &ids, read)?;
         let loaded = Loaded { name: histories.name.clone(), data: histories.data.clone(), world: None, clicks: false };
         let (session, store, _) =
-            Session::last_of(&opening.experiment(loaded, Some(trained))?)?.with_parameters(folder)?;
+            Session::last_of(&opening.experiment(Some(loaded), Some(trained))?)?.with_parameters(folder)?;
         Ok((session, store, Some(histories)))
     }
 
