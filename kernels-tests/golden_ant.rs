@@ -57,7 +57,7 @@ pub fn ant(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let output = model.output(&g).ok_or("scores are dot products")?;
     let trained = model.trained(&g, &batch);
     let of = |kind: LossKind| {
-        let config = LossConfig { temperature: Some(temperature), ..LossConfig::default() };
+        let config = LossConfig { temperature, ..LossConfig::default() };
         Loss { kind, config, log_q: None }.of_products(trained.rows, &output, &batch)
     };
     let (full, in_batch) = (of(LossKind::Softmax), of(LossKind::InBatch));

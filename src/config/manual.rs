@@ -137,7 +137,11 @@ fn of_model(text: &mut String, spec: &'static ModelSpec) {
     let rows: Vec<Row> = rows(spec).filter(|row| row.key != "model.name" && own(row)).collect();
     section(text, &format!("Model: {}", spec.name), &rows, "model");
     let paper = if spec.paper.is_empty() { String::new() } else { format!(" {}.", spec.paper) };
-    let loss = spec.loss.map_or("It has no training.".to_string(), |loss| format!("Loss: `{loss}`."));
+    let temperature = match spec.temperature() {
+        1.0 => String::new(),
+        temperature => format!(", `loss.temperature={temperature}`"),
+    };
+    let loss = spec.loss.map_or("It has no training.".to_string(), |loss| format!("Loss: `{loss}`{temperature}."));
     let mut about = format!("{}.{paper} {loss}", sentence(spec.title));
     for preset in spec.presets {
         let settings: Vec<String> = preset.settings.iter().map(|setting| format!("`{setting}`")).collect();

@@ -23,17 +23,12 @@ impl Config {
     }
 
     /// Those of `all` that a run uses: none of the world where there are data, none of a training where the model has none;
-    /// the loss by name and its temperature, also where they are the model's own.
+    /// the loss by name, also where it is the model's own.
     pub(super) fn used(&self, mut all: Value) -> Value {
         let loss = self.model.spec().loss;
-        let phases = self.model.phases(true).unwrap_or_default();
         // One of several phases can have a loss of its own.
-        if self.loss.kind.is_none() && phases.len() == 1 {
+        if self.loss.kind.is_none() && self.model.phases(true).is_ok_and(|phases| phases.len() == 1) {
             all["loss"]["kind"] = serde_json::to_value(loss).expect("settings are plain data");
-        }
-        let temperature = phases.first().and_then(|phase| phase.temperature);
-        if self.loss.temperature.is_none() && phases.iter().all(|phase| phase.temperature == temperature) {
-            all["loss"]["temperature"] = temperature.unwrap_or(1.0).into();
         }
         let unused = [
             (self.data.path.is_some(), &["world", "world_seed"][..]),

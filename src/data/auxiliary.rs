@@ -1,7 +1,6 @@
 //! Data sets that are read in addition to the one that a training is for.
 
 use super::DataConfig;
-use crate::config::Config;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -33,17 +32,17 @@ const OF_FILES: [&str; 11] = [
 ];
 
 impl Auxiliary {
-    /// What the data set is called, and `config` with its settings in place of those of the data themselves.
+    /// What the data set is called, and its settings: those of the data themselves but of their files, and its own over them.
     ///
     /// # Errors
     /// A table without a path, or with a setting that is none of data.
-    pub(crate) fn of(&self, config: &Config) -> Result<(String, Config)> {
+    pub fn of(&self, data: &DataConfig) -> Result<(String, DataConfig)> {
         let own = match self {
             Auxiliary::Path(path) => Map::from_iter([("path".to_string(), serde_json::json!(path))]),
             Auxiliary::Settings(own) => own.clone(),
         };
         let plain = |data: &DataConfig| serde_json::to_value(data).expect("settings are plain data");
-        let (mut all, usual) = (plain(&config.data), plain(&DataConfig::default()));
+        let (mut all, usual) = (plain(data), plain(&DataConfig::default()));
         for key in OF_FILES.into_iter().chain(["path", "auxiliary"]) {
             all[key] = usual[key].clone();
         }
@@ -60,6 +59,6 @@ impl Auxiliary {
             data.path.clone().ok_or_else(|| wrong("a table without a path; expected path = \"..\"".to_string()))?;
         let last = || path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let name = name.unwrap_or_else(last);
-        Ok((name, Config { data, ..config.clone() }))
+        Ok((name, data))
     }
 }

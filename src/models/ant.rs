@@ -6,7 +6,7 @@
 //! | equation 3, prices | [`super::ItemSettings::code_price`] |
 //! | equations 4 to 9, items | [`crate::nn::tower`], `model.fusion = "experts"` |
 //! | equations 10 to 12, encoder | [`super::sasrec`], `norm = "post"` |
-//! | equations 13, 16 and 17, cosines over tau | `model.cosine`, `model.temperature` |
+//! | equations 13, 16 and 17, cosines over tau | `model.cosine`, `loss.temperature` |
 //! | equation 14, alignment of image and text | `alignment` |
 //! | equation 15, the sum of both in pre-training | the phase's term |
 //! | equations 18 and 19, ANT_e | `model.own_embedding` |
@@ -33,6 +33,9 @@ use std::sync::Arc;
 
 /// The term of pre-training, and the name of what is reported of it.
 const ALIGNMENT: &str = "alignment";
+
+/// The default of both temperatures.
+const TEMPERATURE: f64 = 0.07;
 
 /// Which items' texts an image is told apart from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -67,7 +70,7 @@ pub struct Settings {
     pub dropout: f64,
     /// Which positions of a window have a target in training.
     pub positions: Positions,
-    /// Cosines are divided by it, tau: in the alignment, and in the loss where `loss.temperature` is not given.
+    /// Cosines are divided by it in the alignment, tau; in the loss by `loss.temperature`.
     #[schemars(range(min = 1e-4, max = 1e6))]
     pub temperature: f64,
     /// Weight of the alignment of image and text in pre-training, lambda.
@@ -90,7 +93,7 @@ impl Default for Settings {
             inner: 256,
             dropout: 0.5,
             positions: Positions::All,
-            temperature: 0.07,
+            temperature: TEMPERATURE,
             alignment: 1e-3,
             aligned: Aligned::Batch,
             adapt: Adapt::Rel,
@@ -107,10 +110,13 @@ impl spec::Settings for Settings {
         Shared { cosine: true, items }
     }
 
+    fn temperature() -> f64 {
+        TEMPERATURE
+    }
+
     fn phases(&self, _behaviours: bool) -> Result<Vec<Phase>> {
-        let phase = |name: &str| Phase::new(name).temperature(self.temperature);
-        let pretrain = phase(transfer::PRETRAIN).auxiliary().term(ALIGNMENT, self.alignment);
-        Ok(transfer::phases(self.adapt, self.released, pretrain, phase("adapt").keeps("model.safetensors")))
+        let pretrain = Phase::new(transfer::PRETRAIN).auxiliary().term(ALIGNMENT, self.alignment);
+        Ok(transfer::phases(self.adapt, self.released, pretrain, Phase::new("adapt").keeps("model.safetensors")))
     }
 
     fn build(&self, task: &Task) -> Result<Box<dyn Model>> {

@@ -28,9 +28,9 @@ use serde::{Deserialize, Serialize};
 pub struct LossConfig {
     /// What is minimised. Not given: the model's own.
     pub kind: Option<LossKind>,
-    /// Scores are divided by it before the loss. Not given: the model's own, which is 1 where it does not say.
+    /// Scores are divided by it before the loss.
     #[schemars(range(min = 1e-4, max = 1e6))]
-    pub temperature: Option<f64>,
+    pub temperature: f64,
     /// Calibration of `gbce`, t (gSASRec, RecSys 2023): at 0 beta is 1, as in `bce`; at 1 scores are unbiased.
     #[schemars(range(min = 0, max = 1))]
     pub t: f64,
@@ -44,7 +44,7 @@ pub struct LossConfig {
 
 impl Default for LossConfig {
     fn default() -> LossConfig {
-        LossConfig { kind: None, temperature: None, t: 0.75, prior: true, log_q: true, shared: false }
+        LossConfig { kind: None, temperature: 1.0, t: 0.75, prior: true, log_q: true, shared: false }
     }
 }
 
@@ -118,8 +118,8 @@ impl Loss {
     pub fn trace<'g>(&self, rows: Var<'g>, scored: &Scored<'_, 'g>, batch: &Batch<'g>) -> Var<'g> {
         let g = rows.graph();
         let tempered = |v: Var<'g>| match self.config.temperature {
-            None | Some(1.0) => v,
-            Some(temperature) => v.scale(1.0 / temperature),
+            1.0 => v,
+            temperature => v.scale(1.0 / temperature),
         };
         if self.kind == LossKind::Softmax {
             let output = scored.output.expect("scores that are dot products");

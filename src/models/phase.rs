@@ -33,8 +33,6 @@ pub struct Phase {
     pub features: bool,
     /// The loss of the targets where no setting names one. None: the model's.
     pub loss: Option<LossKind>,
-    /// What scores are divided by before the loss, where no setting says it. None: 1.
-    pub temperature: Option<f64>,
     /// What is added to the loss of the targets, by name, with its weight.
     pub terms: Vec<(String, f64)>,
     /// Patterns of the parameters that are trained where `train.only` is not set. Empty: all.
@@ -83,7 +81,6 @@ impl Phase {
             auxiliary: false,
             features: false,
             loss: None,
-            temperature: None,
             terms: vec![],
             trains: vec![],
             takes: vec![],
@@ -108,10 +105,6 @@ impl Phase {
 
     pub fn loss(self, kind: LossKind) -> Phase {
         Phase { loss: Some(kind), ..self }
-    }
-
-    pub fn temperature(self, temperature: f64) -> Phase {
-        Phase { temperature: Some(temperature), ..self }
     }
 
     /// Adds `weight` times a term of the model to the loss of the targets.

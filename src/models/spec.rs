@@ -53,6 +53,7 @@ pub enum Behaviours {
 pub struct SettingsType {
     default: fn() -> Value,
     shared: fn() -> Shared,
+    temperature: fn() -> f64,
     schema: fn() -> Schema,
     /// All settings, from those that are given.
     parse: fn(Value) -> Result<Value, serde_json::Error>,
@@ -66,6 +67,7 @@ impl SettingsType {
         SettingsType {
             default: || serde_json::to_value(S::default()).expect("settings are plain data"),
             shared: S::shared,
+            temperature: S::temperature,
             schema: settings::schema_of::<S>,
             parse: |values| serde_json::to_value(serde_json::from_value::<S>(values)?),
             check: |values| read::<S>(values).check(),
@@ -89,6 +91,11 @@ pub trait Settings: Clone + Default + Serialize + DeserializeOwned + schemars::J
     /// Defaults of the settings that all models share, where the model has others.
     fn shared() -> Shared {
         Shared::default()
+    }
+
+    /// The default of `loss.temperature`.
+    fn temperature() -> f64 {
+        1.0
     }
 
     /// The phases of a training, in order. `behaviours`: whether the data have behaviours in use.
@@ -390,6 +397,11 @@ impl ModelSpec {
         properties.extend(more.map(|(key, schema)| (key.clone(), schema.clone())));
         properties.insert("name".to_string(), name);
         schema
+    }
+
+    /// The default of `loss.temperature`.
+    pub fn temperature(&self) -> f64 {
+        (self.settings.temperature)()
     }
 
     /// Whether the setting with this key under `model.` is one that all models have which are trained.

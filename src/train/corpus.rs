@@ -124,7 +124,10 @@ impl Config {
                  model.adapt=gb, which trains on the data themselves alone",
                 model = self.model.name()
             ))),
-            (sets, _) => sets.iter().map(|set| set.of(self)).collect(),
+            (sets, _) => {
+                let of = |(name, data)| (name, Config { data, ..self.clone() });
+                sets.iter().map(|set| set.of(&self.data).map(of)).collect()
+            }
         }
     }
 

@@ -103,13 +103,16 @@ pub fn small<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str>
     args
 }
 
-/// The arguments without those that set what `model` has not.
+/// The arguments without those that set what `model` has not. A model that is pre-trained on other data, and knows items by what
+/// is known of them, is trained on these alone.
 pub fn fitting<'a>(model: &str, args: &[&'a str]) -> Vec<&'a str> {
+    let has = |key: &str| wgrec::models::spec::find(model).is_ok_and(|spec| spec.has(key));
     let fits = |arg: &&str| {
         let key = arg.strip_prefix("--set=model.").and_then(|setting| setting.split('=').next());
-        key.is_none_or(|key| wgrec::models::spec::find(model).is_ok_and(|spec| spec.has(key)))
+        key.is_none_or(has)
     };
-    args.iter().copied().filter(fits).collect()
+    let alone = ["--set=model.adapt=gb", "--set=model.features=[]"].into_iter().filter(|_| has("adapt"));
+    args.iter().copied().filter(fits).chain(alone).collect()
 }
 
 /// Users with 10 events each over 40 items, the next item often the one after the last.

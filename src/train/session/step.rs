@@ -37,7 +37,7 @@ impl Session {
     /// The loss that the settings, or else the model, name.
     pub fn loss(&self) -> Loss {
         let mut config = self.config.loss.clone();
-        config.temperature = self.config.train.temperature.or(config.temperature).or(self.phase().temperature);
+        config.temperature = self.config.train.temperature.unwrap_or(config.temperature);
         let published = self.config.model.spec().loss.unwrap_or_default();
         let kind = self.config.train.loss_kind.or(config.kind).or(self.phase().loss).unwrap_or(published);
         let corrected = config.log_q && matches!(kind, LossKind::SampledSoftmax | LossKind::InBatch);
