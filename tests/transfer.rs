@@ -78,6 +78,20 @@ fn without_data_on_the_embedded_world() {
     assert!(kept.iter().any(|name| name == "encoder.0.attention.query.weight"), "{kept:?}");
     assert!(!kept.iter().any(learned), "{kept:?}");
     let encoder = tensors(&bench, "rel/model.safetensors");
+    // Texts of the domains have offsets; images have none.
+    let told = bench.ok(&["analyse", "transfer", "rel", "--json=told.json"]);
+    assert!(told.contains("embedded world, seed 1, domain E"), "{told}");
+    let told = bench.json("told.json");
+    let pairs = told["pairs"].as_array().unwrap();
+    let raw = |kind: &str| -> f64 {
+        let of_kind =
+            pairs.iter().filter(|pair| pair["kind"] == kind).map(|pair| pair["raw"]["value"].as_f64().unwrap());
+        of_kind.sum::<f64>() / 10.0
+    };
+    assert!(pairs.len() == 30 && raw("text") > 0.9 && raw("image") < 0.75, "{told}");
+    let error = bench.refuses(&["analyse", "transfer", "none"]);
+    assert!(error.contains("no run is here"), "{error}");
+
     let of_encoder = |(name, _): &&(String, Vec<u8>)| name.starts_with("encoder.");
     assert_eq!(kept.len(), encoder.iter().filter(of_encoder).count());
 

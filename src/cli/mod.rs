@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, and what they share.
 
+mod analyse;
 mod bench;
 mod compare;
 mod data;
@@ -58,6 +59,8 @@ enum Command {
     Plot(plot::Args),
     Plan(plan::Args),
     Planted(planted::Args),
+    /// Look into what runs learned from
+    Analyse(analyse::Args),
     Models(models::Args),
     /// List the CPU and all adapters, with their limits and features, and check every kernel on each
     Devices,
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "encode")]
         Command::Encode(args) => encode::run(args),
         Command::Plot(args) => plot::run(args),
+        Command::Analyse(args) => analyse::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Planted(args) => planted::run(args),
         Command::Models(args) => models::run(args),

@@ -10,6 +10,7 @@ mod numbers;
 mod picture;
 mod planted;
 mod png;
+mod transfer;
 
 pub use continuations::{Continuation, Continuations, Step, item_called};
 pub use export::{Ending, Vectors};
@@ -18,6 +19,7 @@ pub use map::{Map, Pick};
 pub use numbers::{Follows, Numbered, Numbers};
 pub use picture::Picture;
 pub use planted::{Agreement, Planted};
+pub use transfer::{Accuracy, Counted, Told, Transfer};
 
 use plotters::style::RGBColor;
 

@@ -146,8 +146,13 @@ fn halves(known: &Known) -> &[u16] {
     bytemuck::cast_slice(lent(&known.words))
 }
 
+/// Whether each row has the kind.
+pub fn present(known: &Known) -> Vec<bool> {
+    lent(&known.missing).iter().map(|missing| *missing == 0).collect()
+}
+
 /// The features of a kind, row after row.
-fn floats(known: &Known) -> Vec<f32> {
+pub fn floats(known: &Known) -> Vec<f32> {
     match known.features.half {
         true => halves(known).iter().map(|bits| half::f16::from_bits(*bits).to_f32()).collect(),
         false => lent(&known.words).iter().map(|bits| f32::from_bits(*bits)).collect(),
