@@ -134,6 +134,7 @@ impl Config {
         self.data.max_len = 20;
         if self.model.all_phases().iter().any(|phase| phase.auxiliary) {
             self.world.domain = DomainName::E;
+            self.train.batch = 64;
         }
         if self.model.spec().loss.is_some() {
             self.train.epochs = 30;

@@ -42,7 +42,7 @@ const TEMPERATURE: f64 = 0.07;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Aligned {
-    /// Those of the batch's targets: of up to 2,048 of them, or of one of each window.
+    /// Those of the batch's targets: of up to 512 of them, or of one of each window.
     #[default]
     Batch,
     /// Those of all items.
@@ -160,7 +160,7 @@ impl Alignment {
     const MOST_ITEMS: usize = 20_000;
 
     /// Targets of a batch that are compared, at most, if one of each window may be.
-    const MOST_TARGETS: usize = 2048;
+    const MOST_TARGETS: usize = 512;
 
     fn check(&self, task: &Task) -> Result<()> {
         let (items, most) = (task.items, Alignment::MOST_ITEMS);
