@@ -105,8 +105,7 @@ impl Default for Settings {
 impl spec::Settings for Settings {
     fn shared() -> Shared {
         let features = vec![Modality::Text, Modality::Image, Modality::Price];
-        let items =
-            ItemSettings { features, fusion: Fusion::Experts, own_embedding: false, ..ItemSettings::default() };
+        let items = ItemSettings { features, fusion: Fusion::Experts, own_embedding: false, ..ItemSettings::default() };
         Shared { cosine: true, items }
     }
 
@@ -188,7 +187,8 @@ impl Alignment {
     /// Places of a window between two targets that are compared: so many that no more than [`Alignment::MOST_TARGETS`] are,
     /// if one of each of `windows` may be, of `targets` each.
     fn stride(windows: usize, targets: usize) -> usize {
-        let fits = |stride: &usize| targets.is_multiple_of(*stride) && windows * targets / stride <= Alignment::MOST_TARGETS;
+        let fits =
+            |stride: &usize| targets.is_multiple_of(*stride) && windows * targets / stride <= Alignment::MOST_TARGETS;
         (1..targets).find(fits).unwrap_or(targets)
     }
 
