@@ -90,6 +90,9 @@ pub struct DataConfig {
     pub cut_by: CutBy,
     /// Which events of the training part are learned to predict.
     pub learn: Learn,
+    /// Users that are learned from: the first of the data; the others are evaluated alone. Not given: all.
+    #[schemars(range(min = 1))]
+    pub learn_users: Option<usize>,
     /// Columns of the attribute file of users that are features of them; if not given, all of few categories.
     pub attributes: Option<Vec<String>>,
     /// Bins that an attribute of numbers is cut into, of about as many users each.
@@ -145,6 +148,7 @@ impl Default for DataConfig {
             cut: None,
             cut_by: CutBy::Time,
             learn: Learn::Targets,
+            learn_users: None,
             attributes: None,
             bins: 8,
             catalogue: Catalogue::Interactions,

@@ -170,13 +170,20 @@ impl Split {
 
     /// Whether every event of the training part but a user's first is learned to predict.
     pub fn learns_all(&self) -> bool {
-        self.first.is_none() && (self.spec.target.is_none() || self.spec.learn == Learn::Any)
+        self.first.is_none()
+            && self.spec.users.is_none()
+            && (self.spec.target.is_none() || self.spec.learn == Learn::Any)
+    }
+
+    /// Whether the user is learned from.
+    fn is_learned(&self, user: u32) -> bool {
+        self.spec.users.is_none_or(|users| (user as usize) < users)
     }
 
     /// Whether the event at `position` of the user's training part is learned to predict. It is not a user's first.
     pub fn learns(&self, data: &Dataset, user: u32, position: u32) -> bool {
         let late = self.first.as_ref().is_none_or(|first| position >= first[user as usize]);
-        late && (self.spec.learn == Learn::Any || self.is_target(data, user, position))
+        late && self.is_learned(user) && (self.spec.learn == Learn::Any || self.is_target(data, user, position))
     }
 
     /// Whether the event is of the behaviour that is asked for.
@@ -195,9 +202,10 @@ impl Split {
         &data.history(user)[..self.train_len(user)]
     }
 
-    /// The training parts of all users.
+    /// The training parts of all users, empty where nothing is learned from one.
     pub fn training<'a>(&self, data: &'a Dataset) -> Vec<&'a [u32]> {
-        (0..data.users() as u32).map(|user| self.train(data, user)).collect()
+        let of_user = |user| if self.is_learned(user) { self.train(data, user) } else { &[] };
+        (0..data.users() as u32).map(of_user).collect()
     }
 
     /// What is asked of the user in `part`, of a group: positions in the history, each with something before it.
@@ -267,15 +275,15 @@ impl Split {
     /// How often each item occurs in the training part: \[items + 1\], 0 for padding.
     pub fn popularity(&self, data: &Dataset) -> Vec<u32> {
         let mut counts = vec![0; data.items() + 1];
-        for user in 0..data.users() as u32 {
-            self.train(data, user).iter().for_each(|&item| counts[item as usize] += 1);
+        for part in self.training(data) {
+            part.iter().for_each(|&item| counts[item as usize] += 1);
         }
         counts
     }
 
     /// One line for people: the kind, the users evaluated and those left out, and why.
     pub fn describe(&self, data: &Dataset) -> String {
-        let SplitSpec { kind, target, cut, learn, only } = self.spec;
+        let SplitSpec { kind, target, cut, learn, users, only } = self.spec;
         let name = target.map(|b| data.behaviour_names()[b as usize].as_str());
         let event = || name.map_or("event".to_string(), |name| format!("{name} event"));
         let after = cut.map(|cut| format!(" after the first {}%", percent(cut.share))).unwrap_or_default();
@@ -311,7 +319,8 @@ impl Split {
         };
         let kind = if cut_in_files { "as the files are cut".to_string() } else { kind.to_string() };
         let evaluated = count(self.train.len() - self.left_out - self.outside);
-        format!("{kind}{of}{only}: {evaluated} users evaluated, {left_out}{outside}")
+        let learned = users.map(|users| format!(", learned from the first {} alone", count(users))).unwrap_or_default();
+        format!("{kind}{of}{only}: {evaluated} users evaluated, {left_out}{outside}{learned}")
     }
 }
 
@@ -608,6 +617,20 @@ mod tests {
             let message = wrong.parse::<SplitKind>().unwrap_err();
             assert!(message.starts_with(&format!("split {wrong:?}: expected ")), "{message}");
         }
+    }
+
+    #[test]
+    fn some_users_are_evaluated_alone() {
+        let data = dataset(&[vec![1, 2, 3, 4], vec![5, 1, 2, 3], vec![6, 1, 2, 3]]);
+        let split = Split::new(&data, SplitSpec { users: Some(1), ..SplitSpec::default() }).unwrap();
+        assert!(split.learns(&data, 0, 1) && !split.learns(&data, 1, 1) && !split.learns_all());
+        assert_eq!(split.targets(&data, Part::Test).count(), 3);
+        assert_eq!(split.popularity(&data).iter().sum::<u32>(), 2);
+        assert!(split.describe(&data).ends_with("learned from the first 1 alone"), "{}", split.describe(&data));
+        assert!(
+            Split::new(&dataset(&[vec![1], vec![1, 2, 3, 4]]), SplitSpec { users: Some(1), ..SplitSpec::default() })
+                .is_err()
+        );
     }
 
     #[test]

@@ -92,6 +92,9 @@ impl Experiment {
         let mut config = self.config.clone();
         config.train = config.train_of(&phase.name);
         config.data.learn = phase.learns.map_or(config.data.learn, |(learn, _)| learn);
+        if phase.auxiliary {
+            config.data.learn_users = None;
+        }
         if let Some(metric) = &phase.select {
             config.eval.metric = metric.parse().map_err(Error::Usage)?;
         }
@@ -143,9 +146,9 @@ impl Experiment {
 impl Config {
     /// `target`: number of data.target.
     pub(super) fn split_spec(&self, target: Option<u8>) -> SplitSpec {
-        let DataConfig { split, cut, cut_by, learn, .. } = self.data;
+        let DataConfig { split, cut, cut_by, learn, learn_users: users, .. } = self.data;
         let cut = cut.map(|share| Cut { share, by: cut_by });
-        SplitSpec { kind: split, target, cut, learn, only: self.eval.targets }
+        SplitSpec { kind: split, target, cut, learn, users, only: self.eval.targets }
     }
 }
 

@@ -168,6 +168,8 @@ pub struct SplitSpec {
     pub target: Option<u8>,
     pub cut: Option<Cut>,
     pub learn: Learn,
+    /// The number of users that are learned from, the first ones. None: all.
+    pub users: Option<usize>,
     pub only: Group,
 }
 
