@@ -22,6 +22,8 @@ use windows::{Windows, merged, repeat};
 
 /// Of the norms after the patches and before a merge, whatever the folder says of the others.
 const EPS: f64 = 1e-5;
+/// Windows at least, or groups of as many rows, that a CPU takes through a block at once.
+const TILE: usize = 2;
 /// Image sizes whose plans are kept.
 const PLANS: usize = 8;
 
@@ -146,7 +148,8 @@ impl Swin {
         let g = Graph::new();
         let traced = Traced { config: &self.config, params: &self.params, g: &g, images: Swin::IMAGES, windows };
         g.result("vectors", traced.run(grid));
-        self.device.compile(&self.device.plan(&g, Options::default())?, &self.store, RunOptions::default())
+        let plan = self.device.plan(&g, Options { tile: TILE, ..Options::default() })?;
+        self.device.compile(&plan, &self.store, RunOptions::default())
     }
 }
 
@@ -164,8 +167,7 @@ struct Traced<'e, 'g> {
 /// How a grid is cut into windows, as the graph reads it.
 #[derive(Clone, Copy)]
 struct Cut<'g> {
-    /// Windows of all images.
-    windows: usize,
+    /// \[windows of all images, L\]
     rows: Var<'g>,
     back: Var<'g>,
     mask: Option<Var<'g>>,
@@ -174,8 +176,9 @@ struct Cut<'g> {
 impl<'g> Traced<'_, 'g> {
     /// The vectors of the images, \[images, width\].
     fn run(&self, mut grid: [usize; 2]) -> Var<'g> {
-        let patches = [self.images * grid[0] * grid[1], self.config.patch_pixels()];
-        let mut x = self.linear(PATCHES, self.g.input("patches", Spec::f32(patches)), true);
+        let [groups, rows] = self.groups(grid);
+        let patches = Spec::f32([groups, rows, self.config.patch_pixels()]);
+        let mut x = self.linear(PATCHES, self.g.input("patches", patches), true);
         x = self.norm("embeddings.norm", EPS, x, None)[0];
         let mut rest = None;
         for (s, stage) in self.config.stages.iter().enumerate() {
@@ -192,6 +195,14 @@ impl<'g> Traced<'_, 'g> {
         }
         let x = self.norm("layernorm", self.config.eps, x, rest)[0];
         x.reshape([self.images, grid[0] * grid[1], self.config.width()]).mean(1)
+    }
+
+    /// How the rows of all images' grids are grouped: \[groups, rows\], at most a window's, so that a CPU's tiles have as many rows
+    /// between windows as within them.
+    fn groups(&self, grid: [usize; 2]) -> [usize; 2] {
+        let n = self.images * grid[0] * grid[1];
+        let rows = (1..=self.config.window.pow(2)).rev().find(|&rows| n.is_multiple_of(rows)).unwrap_or(1);
+        [n / rows, rows]
     }
 
     fn param(&self, name: &str) -> Var<'g> {
@@ -219,11 +230,11 @@ impl<'g> Traced<'_, 'g> {
         let window = self.config.window;
         let cut = (self.windows)(grid, window, if grid[0].min(grid[1]) > window { shift } else { 0 });
         let positions = window * window;
-        let list = |rows: Vec<u32>| self.g.constant(Tensor::u32([rows.len()], rows));
+        let list = |shape: [usize; 2], rows: Vec<u32>| self.g.constant(Tensor::u32(shape, rows));
+        let windows = self.images * cut.count;
         Cut {
-            windows: self.images * cut.count,
-            rows: list(repeat(&cut.rows, self.images, grid[0] * grid[1])),
-            back: list(repeat(&cut.back, self.images, cut.count * positions)),
+            rows: list([windows, positions], repeat(&cut.rows, self.images, grid[0] * grid[1])),
+            back: list(self.groups(grid), repeat(&cut.back, self.images, cut.count * positions)),
             mask: cut.mask.map(|mask| self.g.constant(Tensor::f32([cut.count, 1, positions, positions], mask))),
         }
     }
@@ -252,26 +263,29 @@ impl<'g> Traced<'_, 'g> {
 
     /// softmax(q k^T / sqrt(d) + bias) v within each window (equation 4), of the rows of a grid \[rows, d\].
     fn attention(&self, name: &str, heads: usize, cut: Cut<'g>, x: Var<'g>) -> Var<'g> {
-        let (d, l) = (x.shape().last_dim(), self.config.window.pow(2));
-        let rows = x.gather(cut.rows);
-        let part = |part: &str| {
-            let y = self.linear(&format!("{name}.attention.self.{part}"), rows, self.config.biases);
-            y.reshape([cut.windows, l, d])
-        };
+        let l = self.config.window.pow(2);
+        let rows = flat(x).gather(cut.rows);
+        let part = |part: &str| self.linear(&format!("{name}.attention.self.{part}"), rows, self.config.biases);
         let bias = self.param(&format!("{name}.{BIASES}"));
         let bias = cut.mask.map_or_else(|| bias.reshape([1, heads, l, l]), |mask| bias + mask);
         let y = part("query").biased_attention(part("key"), part("value"), bias, heads);
-        self.linear(&format!("{name}.attention.output.dense"), y.reshape([cut.windows * l, d]).gather(cut.back), true)
+        self.linear(&format!("{name}.attention.output.dense"), flat(y).gather(cut.back), true)
     }
 
     /// Four neighbours side by side, mapped to twice the width: a grid of half the height and width.
     fn merge(&self, name: &str, grid: [usize; 2], x: Var<'g>) -> Var<'g> {
         let rows = repeat(&merged(grid), self.images, grid[0] * grid[1]);
-        let (n, d) = (rows.len() / 4, x.shape().last_dim());
-        let x = x.gather(self.g.constant(Tensor::u32([rows.len()], rows))).reshape([n, 4 * d]);
+        let [groups, n] = self.groups(grid.map(|n| n.div_ceil(2)));
+        let rows = self.g.constant(Tensor::u32([groups, 4 * n], rows));
+        let x = flat(x).gather(rows).reshape([groups, n, 4 * x.shape().last_dim()]);
         let x = self.norm(&format!("{name}.norm"), EPS, x, None)[0];
         self.linear(&format!("{name}.reduction"), x, false)
     }
+}
+
+/// Rows without their groups.
+fn flat(x: Var) -> Var {
+    x.reshape([x.shape().rows(), x.shape().last_dim()])
 }
 
 #[cfg(test)]
