@@ -9,6 +9,7 @@ use wgrec::device::{Device, RunOptions};
 use wgrec::graph::plan::Options;
 use wgrec::graph::{Graph, Var};
 use wgrec::models::items::{Fusion, Missing};
+use wgrec::models::sasrec::Positions;
 use wgrec::models::{Batch, Candidates, ItemSettings, Loss, LossConfig, LossKind, ModelConfig, Task, ant, spec};
 use wgrec::nn::Tower;
 use wgrec::nn::encoder::Norm;
@@ -24,8 +25,17 @@ pub fn ant(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let whole = |name: &str| Ok::<usize, Failed>(number(f, name)? as usize);
     let (layers, heads) = (whole("in.L")?, whole("in.H")?);
     let (temperature, alignment) = (number(f, "in.tau")?, number(f, "in.lam")?);
-    let settings =
-        ant::Settings { dim, layers, heads, inner, dropout: 0.0, temperature, alignment, ..ant::Settings::default() };
+    let settings = ant::Settings {
+        dim,
+        layers,
+        heads,
+        inner,
+        dropout: 0.0,
+        positions: Positions::Last,
+        temperature,
+        alignment,
+        ..ant::Settings::default()
+    };
     let items = ItemSettings {
         features: Modality::ALL.to_vec(),
         fusion: Fusion::Experts,

@@ -32,6 +32,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wgrec::config::Config;
+use wgrec::data::synth::WorldConfig;
 use wgrec::models::MODELS;
 use wgrec::train::{RunFolder, Stop};
 use wgrec::{Error, Result};
@@ -350,7 +351,8 @@ impl Settings {
             self.put_over(lower(preset?)?)
         };
         let config = over(Config::of(model)?)?;
-        if config.data.path.is_some() { Ok(config) } else { over(Config::of(model)?.embedded()) }
+        let has_data = config.data.path.is_some() || !config.data.auxiliary.is_empty();
+        if has_data { Ok(config) } else { over(Config::of(model)?.embedded()) }
     }
 
     /// These settings, a preset among them, over those of a run, their ranges checked.
@@ -358,7 +360,11 @@ impl Settings {
         if let Some(preset) = &self.layers.preset {
             base = base.with_preset(preset)?;
         }
-        let config = self.put_over(base)?;
+        let mut config = self.put_over(base.clone())?;
+        if config.data.path.is_some() && base.data.path.is_none() {
+            // From the embedded world to data: the world's settings stay behind.
+            config = self.put_over(Config { world: WorldConfig::default(), ..base })?;
+        }
         config.check()?;
         Ok(config)
     }

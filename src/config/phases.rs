@@ -118,7 +118,7 @@ impl Config {
 
     /// A setting that only a training of several phases has, if one is set.
     fn key_of_phases(&self) -> Option<String> {
-        let set = [("phases", self.phases.is_some()), ("from", self.from.is_some())];
+        let set = [("from", self.from.is_some()), ("phases", self.phases.is_some())];
         let own = self.phase.keys().next().map(|name| format!("phase.{name}"));
         set.iter().find(|(_, set)| *set).map(|(key, _)| key.to_string()).or(own)
     }
