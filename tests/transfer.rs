@@ -190,9 +190,12 @@ fn what_is_refused() {
         (&[e, AUXILIARY, "--set=model.adapt=gb"], "data.auxiliary is set, but ant is trained on the data themselves"),
         (&[AUXILIARY], "data.auxiliary is set, but no data to adapt to; name them by --data"),
         (&[e, AUXILIARY, "--set=eval.protocol=sampled:9"], "eval.protocol: found sampled:9; expected full"),
-        (&[e, "--from=pre", "--set=model.dim=16"], "model.dim is 12 in pre"),
-        (&[e, "--from=pre", "--set=model.layers=2"], "model.layers is 1 in pre"),
-        (&[e, "--from=text", "--set=model.adapt=ft"], "model.features is [\"text\"] in text"),
+        (&[e, "--from=pre", "--set=model.dim=16"], "model.dim is 12 in"),
+        (&[e, "--from=pre", "--set=model.layers=2"], "model.layers is 1 in"),
+        (
+            &[e, "--from=text", "--set=model.adapt=ft", "--set=model.features=[\"text\", \"image\"]"],
+            "model.features is [\"text\"] in",
+        ),
         (&[e, "--from=world"], "no run is here"),
         (&[e, AUXILIARY, "--set=model.aligned=all", "--set=model.tower=batch"], "model.aligned: found all"),
     ] {
