@@ -57,7 +57,8 @@ impl Corpus {
     /// # Errors
     /// None, or two of one name; whatever is wrong with one of them; items of which other things are known.
     pub(super) fn auxiliary(config: &Config) -> Result<Corpus> {
-        let (mut members, mut known): (Vec<(String, Arc<Dataset>)>, Vec<(String, KnownItems)>) = (vec![], vec![]);
+        let mut members: Vec<(String, Arc<Dataset>)> = vec![];
+        let mut known: Vec<(String, KnownItems)> = vec![];
         for (name, config) in config.auxiliary()? {
             if members.iter().any(|(other, _)| *other == name) {
                 let why = format!("found two data sets that are called {name:?}; expected each once");
