@@ -4,7 +4,7 @@
 //! file's name; a file without one is a trial that says so and is ignored, never a silent pass.
 
 use crate::harness::devices;
-use crate::{golden_ant, golden_encoders, golden_interests, golden_rdrsr, golden_tower};
+use crate::{golden_ant, golden_encoders, golden_interests, golden_opponents, golden_rdrsr, golden_tower};
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -106,6 +106,9 @@ fn handler(name: &str) -> Option<Handler> {
         ("ant_missing_", golden_tower::items),
         ("ant_moe", golden_tower::mixture),
         ("ant_", golden_ant::ant),
+        ("nova", golden_opponents::nova),
+        ("sasrecpp", golden_opponents::sasrecpp),
+        ("fdsa", golden_opponents::fdsa),
         ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
         ("bert_", golden_encoders::bert),
         ("swin", golden_encoders::swin),

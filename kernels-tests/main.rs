@@ -9,6 +9,7 @@ mod golden;
 mod golden_ant;
 mod golden_encoders;
 mod golden_interests;
+mod golden_opponents;
 mod golden_rdrsr;
 mod golden_tower;
 mod graph;

@@ -41,9 +41,21 @@ fn models_train_on_the_items_of_a_batch_or_say_why_not() {
             "bert4rec" => {
                 assert!(bench.refuses(&args).contains("model.tower: found batch; expected all, since bert4rec"))
             }
-            "timirec" => assert!(bench.refuses(&args).contains("timirec has a second table of items")),
+            name @ ("timirec" | "nova" | "fdsa") => {
+                assert!(bench.refuses(&args).contains(&format!("{name} has a second table of items")))
+            }
             _ => drop(bench.ok(&args)),
         }
+    }
+}
+
+/// Their values, or scores, are items' own vectors.
+#[test]
+fn models_of_own_vectors_say_that_they_need_them() {
+    let bench = priced();
+    for model in ["nova", "fdsa"] {
+        let error = bench.refuses(&small(model, "none", &[PRICE, "--set=model.own_embedding=false"]));
+        assert!(error.contains("model.own_embedding: found false; expected true"), "{model}: {error}");
     }
 }
 

@@ -18,7 +18,7 @@ use wgrec::models::sasrec::pretext::PretextTask;
 use wgrec::models::{
     FeatureCounts, LossKind, Model, ModelConfig, Task, ant, bert4rec, caser, dpcpl, fmlp, fpmc, gru4rec, hgn, mind,
 };
-use wgrec::models::{miner, npe, sasrec, spec, stamp, timirec};
+use wgrec::models::{fdsa, miner, nova, npe, sasrec, spec, stamp, timirec};
 use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::tower::Known;
@@ -148,6 +148,13 @@ pub fn ant(phase: usize) -> Box<dyn Model> {
         .unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// A task with all that is known of items.
+fn known_task() -> Task {
+    let features = Modality::ALL.to_vec();
+    let items = ItemSettings { features, feature_dropout: 0.0, ..ItemSettings::default() };
+    Task { tower: items.tower(&known(), ITEMS).unwrap_or_else(|e| panic!("{e}")), ..task() }
+}
+
 /// A small ComiRec, its settings changed.
 pub fn comirec(change: impl FnOnce(&mut comirec::Settings)) -> Box<dyn Model> {
     let mut settings = comirec::Settings { dim: 12, interests: 3, attention_dim: 5, ..Default::default() };
@@ -267,6 +274,16 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
             tower_sasrec(ItemSettings { fusion, missing, feature_dropout, ..experts(Listed::All) })
         }),
         ("ant", LossKind::Softmax, || ant(PRETRAIN)),
+        ("nova", LossKind::Softmax, || {
+            let (dim, layers, heads, inner, dropout, positions) = (12, 2, 2, Some(9), 0.1, Positions::All);
+            let settings = nova::Settings { dim, layers, heads, inner, dropout, positions };
+            Box::new(nova::Nova::new(&settings, &known_task()).unwrap_or_else(|e| panic!("{e}")))
+        }),
+        ("fdsa", LossKind::SampledSoftmax, || {
+            let (dim, layers, heads, inner, dropout, positions) = (12, 1, 2, Some(9), 0.1, Positions::Last);
+            let settings = fdsa::Settings { dim, layers, heads, inner, attention_dim: Some(5), dropout, positions };
+            Box::new(fdsa::Fdsa::new(&settings, &known_task()).unwrap_or_else(|e| panic!("{e}")))
+        }),
         ("gru4rec", LossKind::Gbce, || gru4rec(2, Positions::All)),
         ("gru4rec_in_batch", LossKind::InBatch, || gru4rec(1, Positions::Last)),
         ("bert4rec", LossKind::Softmax, || {

@@ -129,7 +129,8 @@ fn encoder(folder: &Folder) -> Result<Encoder> {
     }
     let inner = extent(folder, "intermediate_size")?;
     let (norm, dropout, causal, attend_padding, output) = (Norm::Post, 0.0, false, false, true);
-    Ok(Encoder { norm, dim, layers, heads, inner, dropout, causal, attend_padding, activation, output, eps })
+    let name = "encoder";
+    Ok(Encoder { name, norm, dim, layers, heads, inner, dropout, causal, attend_padding, activation, output, eps })
 }
 
 /// A whole number of config.json that is not 0.

@@ -41,6 +41,8 @@ models! {
     dpcpl,
     ant,
     sasrec,
+    nova,
+    fdsa,
     gru4rec,
     bert4rec,
     fmlp,

@@ -35,6 +35,8 @@ pub enum Inner {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Encoder {
+    /// What the names of its parameters begin with.
+    pub name: &'static str,
     pub norm: Norm,
     pub dim: usize,
     pub layers: usize,
@@ -80,29 +82,29 @@ impl Encoder {
             Norm::Pre => (dim, Inner::Relu, 1e-8),
             Norm::Post => (4 * dim, Inner::Gelu, 1e-12),
         };
-        let (inner, attend_padding, output) = (inner.unwrap_or(usual), false, true);
-        Ok(Encoder { norm, dim, layers, heads, inner, dropout, causal, attend_padding, activation, output, eps })
+        let (name, inner, attend_padding, output) = ("encoder", inner.unwrap_or(usual), false, true);
+        Ok(Encoder { name, norm, dim, layers, heads, inner, dropout, causal, attend_padding, activation, output, eps })
     }
 
-    /// Declares the parameters, `encoder.*`.
+    /// Declares the parameters, `NAME.*`.
     pub fn declare(&self, params: &mut Params, init: Init) {
         let norm = if self.norm == Norm::Pre { "norm" } else { "embedding_norm" };
-        declare_norm(params, &format!("encoder.{norm}"), self.dim);
+        declare_norm(params, &format!("{}.{norm}", self.name), self.dim);
         (0..self.layers).for_each(|l| self.declare_block(l, params, init));
     }
 
     /// Declares only the parameters of block `l`.
     pub fn declare_block(&self, l: usize, params: &mut Params, init: Init) {
-        let d = self.dim;
+        let (d, name) = (self.dim, self.name);
         let parts = if self.output { &["query", "key", "value", "output"][..] } else { &["query", "key", "value"] };
         let attention = parts.iter().map(|part| (format!("attention.{part}"), d, d));
         let inner = [("feed_forward.0".to_string(), self.inner, d), ("feed_forward.1".to_string(), d, self.inner)];
         for (part, out, width) in attention.chain(inner) {
-            params.add(&format!("encoder.{l}.{part}.weight"), [out, width], init);
-            params.add(&format!("encoder.{l}.{part}.bias"), [out], Init::Constant(0.0));
+            params.add(&format!("{name}.{l}.{part}.weight"), [out, width], init);
+            params.add(&format!("{name}.{l}.{part}.bias"), [out], Init::Constant(0.0));
         }
         for part in ["attention_norm", "feed_forward_norm"] {
-            declare_norm(params, &format!("encoder.{l}.{part}"), d);
+            declare_norm(params, &format!("{name}.{l}.{part}"), d);
         }
     }
 
@@ -141,7 +143,7 @@ impl Encoder {
         keep: Var<'g>,
     ) -> Var<'g> {
         let traced = Traced { encoder: self, params, g, dropout: self.dropout, positions };
-        g.scope("encoder", || traced.post_block(l, x, keep))
+        g.scope(self.name, || traced.post_block(l, x, keep))
     }
 }
 
@@ -171,7 +173,7 @@ struct Traced<'e, 'g> {
 
 impl<'g> Traced<'_, 'g> {
     fn run(&self, x: Var<'g>, items: Var<'g>) -> Var<'g> {
-        self.g.scope("encoder", || match self.encoder.norm {
+        self.g.scope(self.encoder.name, || match self.encoder.norm {
             Norm::Pre => self.pre(x, items),
             Norm::Post => self.post(x, items),
         })
@@ -194,7 +196,7 @@ impl<'g> Traced<'_, 'g> {
     }
 
     fn param(&self, name: &str) -> Var<'g> {
-        self.params.var(self.g, &format!("encoder.{name}"))
+        self.params.var(self.g, &format!("{}.{name}", self.encoder.name))
     }
 
     fn linear(&self, x: Var<'g>, name: &str, activation: Activation) -> Var<'g> {

@@ -16,6 +16,7 @@ use super::{Init, Params};
 use crate::device::Words;
 use crate::graph::{Graph, Var};
 use crate::kernels::experts::{Experts, Packed, Read};
+use crate::kernels::matmul::Activation;
 use crate::kernels::random::{self, Noise};
 use crate::tensor::{Shape, Spec};
 use std::sync::Arc;
@@ -93,6 +94,18 @@ pub struct Tower {
     dim: usize,
     /// Rows after the items', each with a vector of its own: of a hidden item.
     hidden: usize,
+    join: Join,
+}
+
+/// How a model uses a tower.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Join {
+    /// Items are the sum of what all kinds give, and of their own vectors.
+    Sum,
+    /// As that, with their own vectors by a linear map.
+    MappedOwn,
+    /// The model joins kinds itself, and its items are none of the tower's.
+    Apart,
 }
 
 /// A tower's vectors, and those of each kind before they are joined: \[rows, d\].
@@ -110,7 +123,17 @@ impl Tower {
 
     /// A tower over what is known of items, once its vectors are asked for.
     pub fn new(config: TowerConfig, known: Arc<Vec<Known>>) -> Tower {
-        Tower { config, known, dim: 0, hidden: 0 }
+        Tower { config, known, dim: 0, hidden: 0, join: Join::Sum }
+    }
+
+    /// Adds items' own vectors by a linear map, as one kind more. They are themselves [`Params::stored`].
+    pub fn mapping_own(self) -> Tower {
+        Tower { join: Join::MappedOwn, ..self }
+    }
+
+    /// Of vectors \[items + 1, dim\] of each kind, [`Tower::kinds`], that the model joins itself.
+    pub fn apart(self, dim: usize) -> Tower {
+        Tower { join: Join::Apart, dim, ..self }
     }
 
     /// For vectors of this shape: \[items + 1 + hidden, d\].
@@ -148,6 +171,18 @@ impl Tower {
                 params.add(&param("missing"), [1, a], Init::Constant(0.0));
             }
         }
+        if self.join != Join::Apart {
+            self.declare_sum(params, init);
+        }
+        for known in self.known.iter() {
+            params.lend(&leaf(known.name), known.features.words(), known.words.clone());
+            params.lend(&missing_leaf(known.name), known.features.rows, known.missing.clone());
+        }
+    }
+
+    /// Adds the parameters of the sum of kinds and own vectors.
+    fn declare_sum(&self, params: &mut Params, init: Init) {
+        let d = self.dim;
         if self.config.experts.is_none() {
             params.add("tower.bias", [d], Init::Constant(0.0));
         }
@@ -156,9 +191,8 @@ impl Tower {
             (false, 0) => {}
             (false, hidden) => params.add("tower.hidden", [hidden, d], init),
         }
-        for known in self.known.iter() {
-            params.lend(&leaf(known.name), known.features.words(), known.words.clone());
-            params.lend(&missing_leaf(known.name), known.features.rows, known.missing.clone());
+        if self.join == Join::MappedOwn {
+            params.add("tower.own.weight", [d, d], Init::Normal((1.0 / d as f64).sqrt()));
         }
     }
 
@@ -201,6 +235,10 @@ impl Tower {
             };
         }
         let own = params.stored(g, Tower::ITEMS);
+        let own = match self.join {
+            Join::MappedOwn => own.linear(params.var(g, "tower.own.weight"), None, Activation::None),
+            _ => own,
+        };
         match listed {
             Some(list) => items + own.gather(list),
             None if self.hidden == 0 => items + own,
@@ -209,6 +247,15 @@ impl Tower {
                 g.concat(0, &[items + own.slice(0, 0, n), own.slice(0, n, self.hidden)])
             }
         }
+    }
+}
+
+/// The kinds of a tower that is [`Tower::apart`].
+impl Tower {
+    /// What each kind gives to each row, \[rows, d\].
+    pub fn kinds<'g>(&self, params: &Params, g: &'g Graph) -> Vec<Var<'g>> {
+        let kind = |known| Kind { tower: self, known, params, g, listed: None };
+        g.scope("tower", || self.known.iter().map(|known| g.scope(known.name, || kind(known).vectors())).collect())
     }
 }
 

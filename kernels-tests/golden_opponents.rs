@@ -1,0 +1,232 @@
+//! Reference values of models on items with text, image and price: NOVA, SASRec on a linear tower (SASRec++), FDSA.
+
+use crate::golden::{Fixture, inputs};
+use crate::golden_tower::{known, number};
+use libtest_mimic::Failed;
+use std::collections::BTreeMap;
+use wgrec::data::BatchSpec;
+use wgrec::data::items::Modality;
+use wgrec::device::{Device, RunOptions};
+use wgrec::graph::plan::Options;
+use wgrec::graph::{Graph, Var};
+use wgrec::models::cosine::Cosine;
+use wgrec::models::items::Missing;
+use wgrec::models::sasrec::{Parts, Positions, SasRec};
+use wgrec::models::{Batch, Candidates, ItemSettings, Loss, LossConfig, LossKind, Model, Output, Task, fdsa, nova};
+use wgrec::nn::encoder::{Encoder, Norm};
+use wgrec::nn::{Params, Tower};
+use wgrec::tensor::Tensor;
+
+/// A parameter of ours, and where theirs has it: columns of a matrix \[out, columns\], the first being `at`.
+struct Piece {
+    theirs: String,
+    ours: String,
+    at: usize,
+    /// Ours is \[in, out\].
+    transposed: bool,
+}
+
+impl Piece {
+    fn new(theirs: impl Into<String>, ours: impl Into<String>) -> Piece {
+        Piece { theirs: theirs.into(), ours: ours.into(), at: 0, transposed: false }
+    }
+
+    /// For each element of ours its place in theirs, of these shapes.
+    fn places(&self, ours: &[usize], theirs: &[usize]) -> Vec<usize> {
+        let [width, columns] = [ours, theirs].map(|shape| *shape.last().expect("parameters have axes"));
+        let place = |e: usize| {
+            let (row, column) = (e / width, e % width);
+            let (out, input) = if self.transposed { (column, row) } else { (row, column) };
+            out * columns + self.at + input
+        };
+        (0..ours.iter().product()).map(place).collect()
+    }
+}
+
+/// Linear maps and norms, theirs and ours, in front of which these names stand.
+fn block(theirs: &str, ours: &str, norms: &[(&str, &str)]) -> Vec<Piece> {
+    let parts = [("q", "attention.query"), ("k", "attention.key"), ("v", "attention.value"), ("o", "attention.output")];
+    let maps = parts.into_iter().chain([("1", "feed_forward.0"), ("2", "feed_forward.1")]);
+    let maps = maps.flat_map(|(short, long)| [("w", "weight"), ("b", "bias")].map(|of| (short, long, of)));
+    let maps = maps.map(|(short, long, (t, o))| Piece::new(format!("{theirs}.{t}{short}"), format!("{ours}.{long}.{o}")));
+    maps.chain(norms.iter().flat_map(|(short, long)| norm(&format!("{theirs}.{short}"), &format!("{ours}.{long}"))))
+        .collect()
+}
+
+fn norm(theirs: &str, ours: &str) -> [Piece; 2] {
+    [("g", "gain"), ("b", "bias")].map(|(t, o)| Piece::new(format!("{theirs}.{t}"), format!("{ours}.{o}")))
+}
+
+const POST: [(&str, &str); 2] = [("ln1", "attention_norm"), ("ln2", "feed_forward_norm")];
+
+/// What the file knows of items, and the tower over it; `own`: items have vectors of their own.
+fn tower(f: &Fixture, own: bool) -> Result<Tower, Failed> {
+    let given = |kind: &Modality| f.has(&format!("in.{}", kind.name()));
+    let features: Vec<Modality> = Modality::ALL.into_iter().filter(given).collect();
+    let of = |kind: &Modality| Ok::<_, Failed>(known(kind.name(), &f.get(&format!("in.{}", kind.name()))?, None));
+    let known = features.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+    let (items, missing) = (known[0].features.rows - 1, Missing::Zeros);
+    let settings =
+        ItemSettings { features, own_embedding: own, missing, feature_dropout: 0.0, ..ItemSettings::default() };
+    Ok(settings.tower(&known, items)?.expect("features are named"))
+}
+
+/// The columns of `wfuse` after the first `at`: a map of each kind.
+fn fused(f: &Fixture, mut at: usize) -> Result<Vec<Piece>, Failed> {
+    let mut pieces = vec![Piece::new("bfuse", "tower.bias")];
+    for kind in Modality::ALL.map(Modality::name) {
+        let ours = format!("tower.{kind}.weight");
+        pieces.push(Piece { at, transposed: true, ..Piece::new("wfuse", ours) });
+        at += f.dims::<2>(&format!("in.{kind}"))?[1];
+    }
+    Ok(pieces)
+}
+
+/// The cosine of users and items over the temperature: a model's own part is `model.0`.
+fn cosines(f: &Fixture, device: &Device, model: &Cosine, table: &str, pieces: &[Piece]) -> Result<(), Failed> {
+    let items = model.item_table(&Graph::new()).shape()[0] - 1;
+    let temperature = number(f, "in.tau")?;
+    judge(f, device, model, pieces, &|g, batch| {
+        let output = model.output(g).expect("cosines are products");
+        let (rows, user) = (model.user(g, &batch.history), model.0.user(g, &batch.history));
+        let config = LossConfig { temperature, ..LossConfig::default() };
+        let loss = Loss { kind: LossKind::Softmax, config, log_q: None }.of_products(rows, &output, batch);
+        let ids = g.constant(Tensor::u32([items], (1..=items as u32).collect()));
+        vec![
+            (table.to_string(), model.item_table(g)),
+            ("hidden".into(), model.0.positions(g, &batch.history)),
+            ("user".into(), user),
+            ("scores".into(), model.scores(g, rows, Candidates::Shared(ids))),
+            ("loss".into(), loss),
+        ]
+    })
+}
+
+pub fn nova(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let ([rows, dim], [_, max_len], [inner, _]) = (f.dims("p.item")?, f.dims("in.ids")?, f.dims("p.l0.w1")?);
+    let [layers, heads] = [number(f, "in.L")? as usize, number(f, "in.H")? as usize];
+    let (dropout, positions) = (0.0, Positions::Last);
+    let settings = nova::Settings { dim, layers, heads, inner: Some(inner), dropout, positions };
+    let task = Task { items: rows - 1, max_len, tower: Some(tower(f, true)?), ..Task::default() };
+    let model = Cosine(Box::new(nova::Nova::new(&settings, &task)?));
+    let mut pieces = fused(f, dim)?;
+    pieces.extend([
+        Piece::new("wfuse", "tower.own.weight"),
+        Piece::new("item", Tower::ITEMS),
+        Piece::new("pos", "position_embedding"),
+    ]);
+    let norms = [("lnk", "key_norm"), ("lnv", "value_norm"), ("lnf", "feed_forward_norm")];
+    pieces.extend((0..layers).flat_map(|l| block(&format!("l{l}"), &format!("encoder.{l}"), &norms)));
+    cosines(f, device, &model, "fused", &pieces)
+}
+
+pub fn sasrecpp(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let ([max_len, dim], [rows, _], [inner, _]) = (f.dims("p.pos")?, f.dims("in.text")?, f.dims("p.l0.w1")?);
+    let [layers, heads] = [number(f, "in.L")? as usize, number(f, "in.H")? as usize];
+    let encoder = Encoder::new(Norm::Post, true, (dim, layers, heads), Some(inner), 0.0)?;
+    let encoder = Encoder { eps: number(f, "in.eps")?, ..encoder };
+    let (items, positions) = (rows - 1, Positions::Last);
+    let parts = Parts { items, max_len, encoder, positions, behaviours: 0, hides: false };
+    let model = Cosine(Box::new(SasRec::new(parts, Params::with_tower(Some(tower(f, false)?)))));
+    let mut pieces = fused(f, 0)?;
+    pieces.push(Piece::new("pos", "position_embedding"));
+    pieces.extend(norm("ln0", "encoder.embedding_norm"));
+    pieces.extend((0..layers).flat_map(|l| block(&format!("l{l}"), &format!("encoder.{l}"), &POST)));
+    cosines(f, device, &model, "item", &pieces)
+}
+
+pub fn fdsa(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let ([rows, dim], [b, max_len]) = (f.dims("p.item")?, f.dims("in.ids")?);
+    let ([inner, _], [attention, _]) = (f.dims("p.i.l0.w1")?, f.dims("p.att.w1")?);
+    let [layers, heads] = [number(f, "in.L")? as usize, number(f, "in.H")? as usize];
+    let (inner, attention_dim, dropout, positions) = (Some(inner), Some(attention), 0.0, Positions::Last);
+    let settings = fdsa::Settings { dim, layers, heads, inner, attention_dim, dropout, positions };
+    let task = Task { items: rows - 1, max_len, tower: Some(tower(f, true)?), ..Task::default() };
+    let model = fdsa::Fdsa::new(&settings, &task)?;
+    let mut pieces = vec![
+        Piece::new("item", "item_embedding"),
+        Piece::new("pos", "position_embedding"),
+        Piece::new("att.w1", "features.attention.0.weight"),
+        Piece::new("att.b1", "features.attention.0.bias"),
+        Piece::new("att.w2", "features.attention.1.weight"),
+        Piece::new("cat.w", "output.weight"),
+        Piece::new("cat.b", "output.bias"),
+    ];
+    for kind in ["text", "image"] {
+        let weight = Piece::new(format!("ad_{kind}.w"), format!("tower.{kind}.weight"));
+        pieces.push(Piece { transposed: true, ..weight });
+        pieces.push(Piece::new(format!("ad_{kind}.b"), format!("features.{kind}.bias")));
+    }
+    pieces.extend(norm("ln", "norm"));
+    for l in 0..layers {
+        pieces.extend(block(&format!("i.l{l}"), &format!("encoder.{l}"), &POST));
+        pieces.extend(block(&format!("f.l{l}"), &format!("features.encoder.{l}"), &POST));
+    }
+    judge(f, device, &model, &pieces, &|g, batch| {
+        // The reference takes padding for an item like any other.
+        let output = Output { classes: 0..rows, ..model.output(g).expect("scores are dot products") };
+        let (user, history) = (model.user(g, &batch.history), batch.history.items);
+        let loss = Loss { kind: LossKind::Softmax, ..Loss::default() }.of_products(user, &output, batch);
+        let features = model.features(g).expect("some are given");
+        let weights = features.weights.expect("there are two kinds");
+        let last = model.positions(g, &batch.history);
+        vec![
+            ("feature".into(), features.vectors.gather(history)),
+            ("weight".into(), weights.gather(history).reshape([b, max_len, 2])),
+            ("user".into(), user),
+            ("user".into(), batch.history.most_recent(last)),
+            ("logits".into(), user.matmul_t(model.item_table(g))),
+            ("loss".into(), loss),
+        ]
+    })
+}
+
+/// What is judged of a batch, by the names of the file's outputs: the last one is the loss.
+type Judged<'a> = &'a dyn for<'g> Fn(&'g Graph, &Batch<'g>) -> Vec<(String, Var<'g>)>;
+
+fn judge(f: &Fixture, device: &Device, model: &dyn Model, pieces: &[Piece], of: Judged) -> Result<(), Failed> {
+    let [b, m] = f.dims("in.ids")?;
+    let (g, params) = (Graph::new(), model.params());
+    let batch = BatchSpec { batch: b, max_len: m, negatives: None, ..BatchSpec::default() };
+    let outputs = of(&g, &Batch::of(inputs(&g, &batch)));
+    outputs.iter().enumerate().for_each(|(i, (_, var))| g.result(&format!("out.{i}"), *var));
+    let vars: Vec<Var> = pieces.iter().map(|piece| params.stored(&g, &piece.ours)).collect();
+    let (_, loss) = outputs.last().expect("a loss");
+    for (piece, (var, gradient)) in pieces.iter().zip(vars.iter().zip(g.gradients(*loss, &vars)?)) {
+        g.result(&format!("g.{}", piece.ours), gradient.dense(*var));
+    }
+    assert_eq!(params.iter().count(), pieces.len(), "every parameter has a reference");
+
+    let mut store = device.store(&params.states())?;
+    params.lend_to(device, &mut store)?;
+    for piece in pieces {
+        let (value, shape) = (f.get(&format!("p.{}", piece.theirs))?, params.shape(&piece.ours));
+        let theirs = value.to_f64();
+        let ours = piece.places(&shape, &value.shape).into_iter().map(|at| theirs[at]).collect();
+        params.write(&mut store, &piece.ours, &Tensor::f64(shape, ours))?;
+    }
+    let plan = device.plan(&g, Options::default())?;
+    let mut runner = device.compile(&plan, &store, RunOptions::default())?;
+    let (ids, lengths) = (f.ids("in.ids")?, f.ids("in.lengths")?);
+    let recency = (0..b * m).map(|at| (lengths.as_u32()[at / m] as usize).saturating_sub(at % m) as u32);
+    runner.write("history", &ids)?;
+    runner.write_u32("recency", &recency.collect::<Vec<_>>())?;
+    runner.write("positive", &f.ids("in.target")?)?;
+    runner.write_f32("weight", &vec![1.0; b])?;
+    runner.run()?;
+    for (i, (name, _)) in outputs.iter().enumerate() {
+        f.judge(&format!("out.{name}"), &runner.read(&format!("out.{i}"))?)?;
+    }
+    let mut gradients: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for piece in pieces {
+        let theirs = f.get(&format!("g.{}", piece.theirs))?;
+        let own = runner.read(&format!("g.{}", piece.ours))?;
+        let whole = gradients.entry(&piece.theirs).or_insert_with(|| vec![f64::NAN; theirs.shape.elements()]);
+        let places = piece.places(&params.shape(&piece.ours), &theirs.shape);
+        places.into_iter().zip(own.to_f64()).for_each(|(at, x)| whole[at] = x);
+    }
+    gradients.into_iter().try_for_each(|(theirs, whole)| {
+        let name = format!("g.{theirs}");
+        f.judge_gradient(&name, &Tensor::f64([whole.len()], whole))
+    })
+}
