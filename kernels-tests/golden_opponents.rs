@@ -48,7 +48,8 @@ fn block(theirs: &str, ours: &str, norms: &[(&str, &str)]) -> Vec<Piece> {
     let parts = [("q", "attention.query"), ("k", "attention.key"), ("v", "attention.value"), ("o", "attention.output")];
     let maps = parts.into_iter().chain([("1", "feed_forward.0"), ("2", "feed_forward.1")]);
     let maps = maps.flat_map(|(short, long)| [("w", "weight"), ("b", "bias")].map(|of| (short, long, of)));
-    let maps = maps.map(|(short, long, (t, o))| Piece::new(format!("{theirs}.{t}{short}"), format!("{ours}.{long}.{o}")));
+    let maps =
+        maps.map(|(short, long, (t, o))| Piece::new(format!("{theirs}.{t}{short}"), format!("{ours}.{long}.{o}")));
     maps.chain(norms.iter().flat_map(|(short, long)| norm(&format!("{theirs}.{short}"), &format!("{ours}.{long}"))))
         .collect()
 }

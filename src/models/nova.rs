@@ -118,9 +118,8 @@ impl Nova {
     fn block<'g>(&self, l: usize, g: &'g Graph, fused: Var<'g>, x: Var<'g>, history: &History<'g>) -> Var<'g> {
         let Encoder { heads, eps, .. } = self.encoder;
         let dropout = if history.training { self.encoder.dropout } else { 0.0 };
-        let both = |part: &str, names: [&str; 2]| {
-            names.map(|name| self.params.var(g, &format!("encoder.{l}.{part}.{name}")))
-        };
+        let both =
+            |part: &str, names: [&str; 2]| names.map(|name| self.params.var(g, &format!("encoder.{l}.{part}.{name}")));
         let linear = |x: Var<'g>, part: &str| {
             let [weight, bias] = both(part, ["weight", "bias"]);
             x.linear(weight, Some(bias), Activation::None)
@@ -130,7 +129,8 @@ impl Nova {
         let keys = fused.layer_norm(gain, bias, eps);
         let [gain, bias] = norm("value_norm");
         let values = x.layer_norm(gain, bias, eps);
-        let (q, k, v) = (linear(keys, "attention.query"), linear(keys, "attention.key"), linear(values, "attention.value"));
+        let (q, k, v) =
+            (linear(keys, "attention.query"), linear(keys, "attention.key"), linear(values, "attention.value"));
         let attended = g.scope("attention", || q.attention(k, v, history.items, heads, true, dropout));
         let [gain, bias] = norm("feed_forward_norm");
         let a = values.add_layer_norm(linear(attended, "attention.output"), dropout, gain, bias, eps)[0];
