@@ -72,6 +72,22 @@ fn texts_of_items_become_vectors() {
     let about = SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone().unwrap();
     assert_eq!(about["ids"], r#"["i0","i1","i2","i3","i4","i5","i6","i7"]"#);
 
+    let printed = bench.ok(&encode(&model, "dropped.safetensors", &["--drop-words=0.5", "--seed=3"]));
+    assert!(printed.contains("words    each is dropped with chance 0.5, seed 3"), "{printed}");
+    let dropped = fs::read(bench.path("dropped.safetensors")).unwrap();
+    let about = SafeTensors::read_metadata(&dropped).unwrap().1.metadata().clone().unwrap();
+    assert!(about["wgrec"].contains(r#""drop_words":{"share":0.5,"seed":3}"#), "{about:?}");
+    let of = |bytes: &[u8]| SafeTensors::deserialize(bytes).unwrap().tensor("text").unwrap().data().to_vec();
+    assert_ne!(of(&dropped), of(&bytes));
+    bench.ok(&encode(&model, "other.safetensors", &["--drop-words=0.5", "--seed=4"]));
+    assert_ne!(of(&fs::read(bench.path("other.safetensors")).unwrap()), of(&dropped));
+    for (flag, expected) in
+        [("--drop-words=1", "expected a number of at least 0 and below 1"), ("--seed=2", "--drop-words")]
+    {
+        let error = bench.refuses(&encode(&model, "no.safetensors", &[flag]));
+        assert!(error.contains(expected), "{error}");
+    }
+
     // Flags come before what the folder says.
     let flags = ["--pooling=cls", "--normalize=false", "--max-length=4", "--dtype=f16"];
     let printed = bench.ok(&encode(&model, "cls.safetensors", &flags));

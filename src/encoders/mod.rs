@@ -13,6 +13,7 @@ mod sentence;
 mod swin;
 mod text;
 mod tokens;
+mod words;
 
 pub use bert::Bert;
 pub use folder::Folder;
@@ -22,6 +23,7 @@ pub use sentence::{Pooling, Sentence};
 pub use swin::Swin;
 pub use text::{TextEncoder, TextOptions};
 pub use tokens::{Tokenized, Tokens};
+pub use words::DropWords;
 
 use crate::error::{Error, Result};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Texts as vectors: the tokenizer, BERT and the pooling of one folder, on a device.
 
-use super::{Bert, Done, Folder, Job, Numbers, Pooling, Sentence, Tokenized, Tokens, wrong};
+use super::{Bert, Done, DropWords, Folder, Job, Numbers, Pooling, Sentence, Tokenized, Tokens, wrong};
 use crate::data::dataset::hex;
 use crate::device::{Device, RunOptions, Runner, Store};
 use crate::error::Result;
@@ -10,6 +10,7 @@ use crate::tensor::Spec;
 use crate::text::counted;
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ pub struct TextOptions {
     pub max_length: Option<usize>,
     /// Texts of a batch; by default as many as have [`TextEncoder::TOKENS`] tokens.
     pub batch: Option<usize>,
+    /// Words that are dropped from the texts of items.
+    pub drop_words: Option<DropWords>,
 }
 
 /// An encoder whose parameters lie on a device.
@@ -35,6 +38,7 @@ pub struct TextEncoder {
     tokens: Tokens,
     lowercase: bool,
     batch: Option<usize>,
+    drop_words: Option<DropWords>,
     name: String,
     hash: String,
     device: Device,
@@ -79,6 +83,7 @@ impl TextEncoder {
             tokens,
             lowercase: sentence.lowercase,
             batch: options.batch,
+            drop_words: options.drop_words,
             name: folder.name(),
             hash: folder.hash(&[sentence.model.join("tokenizer.json")])?,
             bert,
@@ -200,9 +205,13 @@ impl TextEncoder {
         (output, numbers): (&Path, Numbers),
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Done> {
-        let given: Vec<&str> =
-            texts.iter().flatten().map(String::as_str).filter(|text| !text.trim().is_empty()).collect();
-        let mut tokens = self.tokens(&given)?.into_iter();
+        let given = ids.iter().zip(texts).filter_map(|(id, text)| Some((id, text.as_deref()?)));
+        let given = given.filter(|(_, text)| !text.trim().is_empty()).map(|(id, text)| match self.drop_words {
+            Some(words) => Cow::from(words.of(id, text)),
+            None => Cow::from(text),
+        });
+        let given: Vec<Cow<str>> = given.collect();
+        let mut tokens = self.tokens(&given.iter().map(|text| &**text).collect::<Vec<_>>())?.into_iter();
         let (mut distinct, mut known) = (vec![], HashMap::new());
         let inputs = texts.iter().map(|text| match text {
             Some(text) if !text.trim().is_empty() => {
@@ -224,7 +233,7 @@ impl TextEncoder {
             Device::Cpu(_) => "cpu".to_string(),
             gpu => gpu.describe(),
         };
-        let about = Map::from_iter([
+        let mut about = Map::from_iter([
             ("encoder".to_string(), json!({"name": self.name, "sha256": self.hash})),
             ("pooling".to_string(), json!(self.pooling)),
             ("normalize".to_string(), self.normalize.into()),
@@ -233,6 +242,9 @@ impl TextEncoder {
             ("device".to_string(), device.into()),
             ("texts".to_string(), json!({"distinct": distinct.len(), "sha256": hash})),
         ]);
+        if let Some(DropWords { share, seed }) = self.drop_words {
+            about.insert("drop_words".to_string(), json!({"share": share, "seed": seed}));
+        }
         let (name, width) = ("text", self.width());
         let job = Job { output, name, numbers, width, about, ids, inputs: &inputs, batches: &batches };
         let mut encode = |batch: &[u32]| {

@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use std::path::{Path, PathBuf};
 use wgrec::Result;
 use wgrec::data::Texts;
-use wgrec::encoders::{Pooling, TextEncoder, TextOptions};
+use wgrec::encoders::{DropWords, Pooling, TextEncoder, TextOptions};
 use wgrec::text::counted;
 
 /// Write a vector of each item's text, by a BERT in Hugging Face's form
@@ -35,6 +35,19 @@ pub struct Args {
     /// Texts that are encoded at once [default: as many as have 4,096 tokens]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
+    /// Drop each word of a text with this chance, one at least is left: the texts that UniSRec's pre-training compares with whole
+    /// ones (data.text_dropped)
+    #[arg(long, value_name = "SHARE", value_parser = chance)]
+    drop_words: Option<f64>,
+    /// Which words are dropped
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "drop_words")]
+    seed: u64,
+}
+
+/// From 0 to below 1.
+fn chance(word: &str) -> std::result::Result<f64, String> {
+    let chance = word.parse().ok().filter(|chance| (0.0..1.0).contains(chance));
+    chance.ok_or_else(|| "expected a number of at least 0 and below 1".to_string())
 }
 
 pub fn run(args: Args) -> Result<()> {
@@ -47,9 +60,13 @@ pub fn run(args: Args) -> Result<()> {
         normalize: args.normalize,
         max_length: args.max_length,
         batch: args.batch.map(|batch| batch as usize),
+        drop_words: args.drop_words.map(|share| DropWords { share, seed: args.seed }),
     };
     let mut encoder = TextEncoder::open(&args.model, device, options)?;
     print(&format!("encoder  {}\n", encoder.describe()))?;
+    if let Some(DropWords { share, seed }) = options.drop_words {
+        print(&format!("words    each is dropped with chance {share}, seed {seed}\n"))?;
+    }
     let ids: Vec<String> = (1..=data.items() as u32).map(|item| data.item_name(item).to_string()).collect();
     let bar = bar("tokens");
     let (output, numbers): (&Path, _) = (&args.target.output, args.target.dtype);
