@@ -4,7 +4,9 @@
 //! file's name; a file without one is a trial that says so and is ignored, never a silent pass.
 
 use crate::harness::devices;
-use crate::{golden_ant, golden_encoders, golden_interests, golden_opponents, golden_rdrsr, golden_tower};
+use crate::{
+    golden_ant, golden_encoders, golden_interests, golden_opponents, golden_rdrsr, golden_s3rec, golden_tower,
+};
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -109,6 +111,8 @@ fn handler(name: &str) -> Option<Handler> {
         ("nova", golden_opponents::nova),
         ("sasrecpp", golden_opponents::sasrecpp),
         ("fdsa", golden_opponents::fdsa),
+        ("unisrec_losses", golden_opponents::unisrec),
+        ("s3rec_", golden_s3rec::s3rec),
         ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
         ("bert_", golden_encoders::bert),
         ("swin", golden_encoders::swin),

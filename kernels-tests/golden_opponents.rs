@@ -1,4 +1,5 @@
-//! Reference values of models on items with text, image and price: NOVA, SASRec on a linear tower (SASRec++), FDSA.
+//! Reference values of models on items with text, image and price: NOVA, SASRec on a linear tower (SASRec++), FDSA,
+//! UniSRec's losses.
 
 use crate::golden::{Fixture, inputs};
 use crate::golden_tower::{known, number};
@@ -11,23 +12,25 @@ use wgrec::graph::plan::Options;
 use wgrec::graph::{Graph, Var};
 use wgrec::models::cosine::Cosine;
 use wgrec::models::items::Missing;
+use wgrec::models::loss::Scored;
 use wgrec::models::sasrec::{Parts, Positions, SasRec};
+use wgrec::models::unisrec::contrast;
 use wgrec::models::{Batch, Candidates, ItemSettings, Loss, LossConfig, LossKind, Model, Output, Task, fdsa, nova};
 use wgrec::nn::encoder::{Encoder, Norm};
-use wgrec::nn::{Params, Tower};
+use wgrec::nn::{Init, Params, Tower};
 use wgrec::tensor::Tensor;
 
 /// A parameter of ours, and where theirs has it: columns of a matrix \[out, columns\], the first being `at`.
-struct Piece {
-    theirs: String,
-    ours: String,
-    at: usize,
+pub struct Piece {
+    pub theirs: String,
+    pub ours: String,
+    pub at: usize,
     /// Ours is \[in, out\].
-    transposed: bool,
+    pub transposed: bool,
 }
 
 impl Piece {
-    fn new(theirs: impl Into<String>, ours: impl Into<String>) -> Piece {
+    pub fn new(theirs: impl Into<String>, ours: impl Into<String>) -> Piece {
         Piece { theirs: theirs.into(), ours: ours.into(), at: 0, transposed: false }
     }
 
@@ -44,7 +47,7 @@ impl Piece {
 }
 
 /// Linear maps and norms, theirs and ours, in front of which these names stand.
-fn block(theirs: &str, ours: &str, norms: &[(&str, &str)]) -> Vec<Piece> {
+pub fn block(theirs: &str, ours: &str, norms: &[(&str, &str)]) -> Vec<Piece> {
     let parts = [("q", "attention.query"), ("k", "attention.key"), ("v", "attention.value"), ("o", "attention.output")];
     let maps = parts.into_iter().chain([("1", "feed_forward.0"), ("2", "feed_forward.1")]);
     let maps = maps.flat_map(|(short, long)| [("w", "weight"), ("b", "bias")].map(|of| (short, long, of)));
@@ -54,11 +57,11 @@ fn block(theirs: &str, ours: &str, norms: &[(&str, &str)]) -> Vec<Piece> {
         .collect()
 }
 
-fn norm(theirs: &str, ours: &str) -> [Piece; 2] {
+pub fn norm(theirs: &str, ours: &str) -> [Piece; 2] {
     [("g", "gain"), ("b", "bias")].map(|(t, o)| Piece::new(format!("{theirs}.{t}"), format!("{ours}.{o}")))
 }
 
-const POST: [(&str, &str); 2] = [("ln1", "attention_norm"), ("ln2", "feed_forward_norm")];
+pub const POST: [(&str, &str); 2] = [("ln1", "attention_norm"), ("ln2", "feed_forward_norm")];
 
 /// What the file knows of items, and the tower over it; `own`: items have vectors of their own.
 fn tower(f: &Fixture, own: bool) -> Result<Tower, Failed> {
@@ -182,17 +185,66 @@ pub fn fdsa(f: &Fixture, device: &Device) -> Result<(), Failed> {
     })
 }
 
+/// UniSRec's two contrasts, of given sequences, changed ones and items of targets.
+pub fn unisrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
+    let [b, dim] = f.dims("p.h")?;
+    let temperature = number(f, "in.tau")?;
+    let mut params = Params::new();
+    ["h", "h_aug", "v"].iter().for_each(|name| params.add(name, [b, dim], Init::Constant(0.0)));
+    let g = Graph::new();
+    let batch = Batch::of(inputs(&g, &BatchSpec { batch: b, max_len: 1, negatives: None, ..BatchSpec::default() }));
+    let [h, changed, v] = ["h", "h_aug", "v"].map(|name| params.var(&g, name));
+    let output = Output { table: v, bias: None, classes: 0..b, cosine: true };
+    let rows = g.constant(Tensor::u32([b], (0..b as u32).collect()));
+    // The item of each row's target is a row of v.
+    let score = |x, candidates| match candidates {
+        Candidates::Each(_) => output.scores(x, Candidates::Each(rows)),
+        _ => output.scores(x, Candidates::Shared(rows)),
+    };
+    let scored = Scored { score: &score, output: None, items: b, listed: None };
+    let config = LossConfig { temperature, ..LossConfig::default() };
+    let h_unit = h / h.square().sum(1).sqrt().reshape([b, 1]);
+    let items = Loss { kind: LossKind::InBatch, config, log_q: None }.trace(h_unit, &scored, &batch);
+    let sequences = contrast(h, changed, batch.positive, batch.weight, temperature);
+    let loss = items + sequences.scale(number(f, "in.lam")?);
+    let outputs = [("seq_item".into(), items), ("seq_seq".into(), sequences), ("loss".into(), loss)];
+    let pieces = ["h", "h_aug", "v"].map(|name| Piece::new(name, name));
+    let given = [("positive", f.ids("in.target")?), ("weight", Tensor::f32([b], vec![1.0; b]))];
+    compare(f, device, &params, &pieces, &outputs, &given)
+}
+
 /// What is judged of a batch, by the names of the file's outputs: the last one is the loss.
 type Judged<'a> = &'a dyn for<'g> Fn(&'g Graph, &Batch<'g>) -> Vec<(String, Var<'g>)>;
 
 fn judge(f: &Fixture, device: &Device, model: &dyn Model, pieces: &[Piece], of: Judged) -> Result<(), Failed> {
     let [b, m] = f.dims("in.ids")?;
-    let (g, params) = (Graph::new(), model.params());
+    let g = Graph::new();
     let batch = BatchSpec { batch: b, max_len: m, negatives: None, ..BatchSpec::default() };
     let outputs = of(&g, &Batch::of(inputs(&g, &batch)));
-    outputs.iter().enumerate().for_each(|(i, (_, var))| g.result(&format!("out.{i}"), *var));
-    let vars: Vec<Var> = pieces.iter().map(|piece| params.stored(&g, &piece.ours)).collect();
+    let lengths = f.ids("in.lengths")?;
+    let recency = (0..b * m).map(|at| (lengths.as_u32()[at / m] as usize).saturating_sub(at % m) as u32);
+    let inputs = [
+        ("history", f.ids("in.ids")?),
+        ("recency", Tensor::u32([b, m], recency.collect())),
+        ("positive", f.ids("in.target")?),
+        ("weight", Tensor::f32([b], vec![1.0; b])),
+    ];
+    compare(f, device, model.params(), pieces, &outputs, &inputs)
+}
+
+/// Values of a graph against the outputs of these names, the last of which is the loss, and its gradients.
+pub fn compare(
+    f: &Fixture,
+    device: &Device,
+    params: &Params,
+    pieces: &[Piece],
+    outputs: &[(String, Var)],
+    inputs: &[(&str, Tensor)],
+) -> Result<(), Failed> {
     let (_, loss) = outputs.last().expect("a loss");
+    let g = loss.graph();
+    outputs.iter().enumerate().for_each(|(i, (_, var))| g.result(&format!("out.{i}"), *var));
+    let vars: Vec<Var> = pieces.iter().map(|piece| params.stored(g, &piece.ours)).collect();
     for (piece, (var, gradient)) in pieces.iter().zip(vars.iter().zip(g.gradients(*loss, &vars)?)) {
         g.result(&format!("g.{}", piece.ours), gradient.dense(*var));
     }
@@ -206,14 +258,9 @@ fn judge(f: &Fixture, device: &Device, model: &dyn Model, pieces: &[Piece], of: 
         let ours = piece.places(&shape, &value.shape).into_iter().map(|at| theirs[at]).collect();
         params.write(&mut store, &piece.ours, &Tensor::f64(shape, ours))?;
     }
-    let plan = device.plan(&g, Options::default())?;
+    let plan = device.plan(g, Options::default())?;
     let mut runner = device.compile(&plan, &store, RunOptions::default())?;
-    let (ids, lengths) = (f.ids("in.ids")?, f.ids("in.lengths")?);
-    let recency = (0..b * m).map(|at| (lengths.as_u32()[at / m] as usize).saturating_sub(at % m) as u32);
-    runner.write("history", &ids)?;
-    runner.write_u32("recency", &recency.collect::<Vec<_>>())?;
-    runner.write("positive", &f.ids("in.target")?)?;
-    runner.write_f32("weight", &vec![1.0; b])?;
+    inputs.iter().try_for_each(|(name, value)| runner.write(name, value))?;
     runner.run()?;
     for (i, (name, _)) in outputs.iter().enumerate() {
         f.judge(&format!("out.{name}"), &runner.read(&format!("out.{i}"))?)?;

@@ -11,6 +11,7 @@ mod golden_encoders;
 mod golden_interests;
 mod golden_opponents;
 mod golden_rdrsr;
+mod golden_s3rec;
 mod golden_tower;
 mod graph;
 mod harness;

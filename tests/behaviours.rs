@@ -553,7 +553,6 @@ fn what_makes_no_sense_is_refused() {
         &["--set=loss.temperature=0"],
         "loss.temperature: found 0; expected a number of at least 0.0001 and at most 1000000",
     );
-    refuses("sasrec", own, &["--set=model.pretext.task=mask", "--set=model.norm=post"], "model.norm: found post");
     let task = ["--set=model.pretext.task=contrast"];
     refuses("sasrec", "--data=ratings.csv", &task, "model.pretext.task is set, but the data have no behaviours");
     refuses("sasrec", own, &["--set=data.learn=later"], "needs a data.cut");

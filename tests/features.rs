@@ -41,9 +41,10 @@ fn models_train_on_the_items_of_a_batch_or_say_why_not() {
             "bert4rec" => {
                 assert!(bench.refuses(&args).contains("model.tower: found batch; expected all, since bert4rec"))
             }
-            name @ ("timirec" | "nova" | "fdsa") => {
+            name @ ("timirec" | "nova") => {
                 assert!(bench.refuses(&args).contains(&format!("{name} has a second table of items")))
             }
+            "fdsa" => assert!(bench.refuses(&args).contains("model.tower: found batch; expected all, since")),
             _ => drop(bench.ok(&args)),
         }
     }
@@ -56,6 +57,42 @@ fn models_of_own_vectors_say_that_they_need_them() {
     for model in ["nova", "fdsa"] {
         let error = bench.refuses(&small(model, "none", &[PRICE, "--set=model.own_embedding=false"]));
         assert!(error.contains("model.own_embedding: found false; expected true"), "{model}: {error}");
+    }
+}
+
+/// S3-Rec on data without behaviours: attributes of items, and tuning on the same events.
+#[test]
+fn attributes_are_predicted_in_pre_training() {
+    let bench = priced();
+    let rows: String = (0..40).map(|item| format!("i{item},Item {item},G{}|G{}\n", item % 5, item % 7)).collect();
+    fs::write(bench.path("items.csv"), format!("id,title,genres\n{rows}")).unwrap();
+    let s3rec = ["--preset=s3rec", "--set=model.pretext.attributes=true", "--set=model.features=[\"category\"]"];
+    bench.train("sasrec", "s3rec", &s3rec);
+    let names = |file: &str| {
+        let bytes = fs::read(bench.path(file)).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        file.names().iter().map(|name| name.to_string()).collect::<Vec<_>>()
+    };
+    let of_attributes = |name: &String| name.starts_with("tower.") || name.starts_with("pretext.");
+    let (pretrained, tuned) = (names("s3rec/pretrain.safetensors"), names("s3rec/model.safetensors"));
+    assert_eq!(pretrained.iter().filter(|name| of_attributes(name)).count(), 9, "{pretrained:?}");
+    assert!(!tuned.iter().any(of_attributes), "{tuned:?}");
+    let epochs = fs::read_to_string(bench.path("s3rec/pretrain.jsonl")).unwrap();
+    assert!(["segments", "attribute", "hidden_attribute"].iter().all(|term| epochs.contains(term)), "{epochs}");
+    bench.ok(&["eval", "--run=s3rec"]);
+    bench.ok(&["recommend", "--run=s3rec", "--output=recs.csv"]);
+    for (more, expected) in [
+        (&["--set=model.features=[]"][..], "model.features: found []; expected [\"category\"] or [\"text\"]"),
+        (&["--set=model.fusion=experts"], "model.fusion: found experts; expected linear"),
+        (&["--set=model.own_embedding=false"], "model.own_embedding: found false; expected true"),
+        (&["--set=model.pretext.task=next"], "model.pretext.attributes: found true; expected model.pretext.task=mask"),
+        (
+            &["--set=train.batch=8000000", "--set=model.dim=4", "--set=model.inner=4"],
+            "x attributes (model.pretext.attributes) x 16 bytes: found",
+        ),
+    ] {
+        let error = bench.refuses(&small("sasrec", "none", &[&s3rec[..], more].concat()));
+        assert!(error.contains(expected), "{more:?}: {error}");
     }
 }
 

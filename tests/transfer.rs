@@ -174,6 +174,47 @@ fn data_sets_of_ones_own() {
     assert_eq!(tensors(&bench, "adapted/model.safetensors"), tensors(&bench, "whole/model.safetensors"));
 }
 
+/// The same arguments for UniSRec.
+fn unisrec<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    ant(out, more).into_iter().map(|arg| if arg == "ant" { "unisrec" } else { arg }).collect()
+}
+
+#[test]
+fn unisrec_compares_sequences_with_their_changed_forms() {
+    let bench = files();
+    let e = "--data=world/E/clicks.inter";
+    let auxiliary = ["A", "B"].map(|name| format!("{{path = \"world/{name}/clicks.inter\", name = \"{name}\"}}"));
+    let auxiliary = format!("--set=data.auxiliary=[{}]", auxiliary.join(", "));
+    let auxiliary = auxiliary.as_str();
+    bench.ok(&unisrec("rel", &[e, auxiliary]));
+    let pretrain = fs::read_to_string(bench.path("rel/pretrain.jsonl")).unwrap();
+    assert!(pretrain.contains("\"contrast\""), "{pretrain}");
+    let kept = equal(&bench, "rel/model.safetensors", "rel/pretrain.safetensors");
+    assert!(kept.iter().any(|name| name == "encoder.0.attention.query.weight"), "{kept:?}");
+    assert!(!kept.iter().any(|name| name.starts_with("tower.")), "{kept:?}");
+    bench.ok(&unisrec("own", &[e, "--from=rel", "--set=model.own_embedding=true"]));
+
+    // Other embeddings of the texts are read where they are asked for, and are needed in pre-training alone.
+    let texts = ["--set=model.changed_texts=0.5"];
+    let error = bench.refuses(&unisrec("texts", &[&[e, auxiliary], &texts[..]].concat()));
+    assert!(
+        error.contains("the items have no text_dropped: expected") && error.contains("data.text_dropped"),
+        "{error}"
+    );
+    for set in ["A", "B"] {
+        let bytes = fs::read(bench.path(&format!("world/{set}/features.safetensors"))).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let of_text = file.tensors().into_iter().filter(|(name, _)| name.starts_with("text"));
+        let about = safetensors::SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone();
+        let dropped = safetensors::serialize(of_text, about).unwrap();
+        fs::write(bench.path(&format!("world/{set}/text_dropped.safetensors")), dropped).unwrap();
+    }
+    bench.ok(&unisrec("texts", &[&[e, auxiliary], &texts[..]].concat()));
+    assert_ne!(tensors(&bench, "texts/pretrain.safetensors"), tensors(&bench, "rel/pretrain.safetensors"));
+    let error = bench.refuses(&unisrec("all", &[e, auxiliary, "--set=model.positions=all"]));
+    assert!(error.contains("model.positions: found all; expected last"), "{error}");
+}
+
 #[test]
 fn what_is_refused() {
     let bench = files();

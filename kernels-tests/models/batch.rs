@@ -83,7 +83,7 @@ fn views(
     for (row, of) in (0..count * B).map(|view| (view % B, (view % B + view / (2 * B)) % B)) {
         let real = weight[row * targets..(row + 1) * targets].iter().any(|&weight| weight > 0.0);
         for at in of * M..(of + 1) * M {
-            let hides = history[at] != 0 && r.below(3) == 0;
+            let hides = subject.model.hides() && history[at] != 0 && r.below(3) == 0;
             let (item, behaviour) = if hides { (hidden(ITEMS), 0) } else { (history[at], behaviours[at]) };
             for (view, value) in views.iter_mut().zip([item, recency[at], behaviour]) {
                 view.push(if real { value } else { 0 });
@@ -94,5 +94,6 @@ fn views(
         for (name, view) in ["views.history", "views.recency", "views.behaviours"].into_iter().zip(views) {
             write(name, view);
         }
+        write("views.changed_texts", (0..(count * B) as u32).map(|view| view % 2).collect());
     }
 }

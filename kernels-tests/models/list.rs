@@ -15,6 +15,7 @@ use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::rdrsr;
 use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::pretext::PretextTask;
+use wgrec::models::unisrec;
 use wgrec::models::{
     FeatureCounts, LossKind, Model, ModelConfig, Task, ant, bert4rec, caser, dpcpl, fmlp, fpmc, gru4rec, hgn, mind,
 };
@@ -148,6 +149,31 @@ pub fn ant(phase: usize) -> Box<dyn Model> {
         .unwrap_or_else(|e| panic!("{e}"))
 }
 
+/// A small UniSRec while it is pre-trained, half of its changed sequences read with changed texts.
+fn unisrec() -> Box<dyn Model> {
+    let settings = unisrec::Settings {
+        dim: 12,
+        layers: 1,
+        inner: 9,
+        dropout: 0.1,
+        contrast: 0.1,
+        temperature: 0.5,
+        changed_texts: 0.5,
+        ..Default::default()
+    };
+    let phase = spec::Settings::phases(&settings, false).unwrap_or_else(|e| panic!("{e}")).swap_remove(PRETRAIN);
+    let mut known = known();
+    known.truncate(1);
+    // Other embeddings of the same texts, the words in another order.
+    let words: Vec<u32> = known[0].words.iter().flat_map(|words| (**words).as_ref().to_vec()).rev().collect();
+    known.push(Known { name: "text_dropped", words: Some(Arc::new(words)), ..known[0].clone() });
+    // Five numbers of a text, which some items lack, tell too few of them apart.
+    let items = ItemSettings { features: vec![Modality::Text], own_embedding: true, ..experts(Listed::All) };
+    let task = Task { known: Arc::new(known), phase, ..task() };
+    let config = ModelConfig::new(&unisrec::SPEC, settings).with_items(items).with_cosine(false);
+    config.build(&task).unwrap_or_else(|e| panic!("{e}"))
+}
+
 /// A task with all that is known of items.
 fn known_task() -> Task {
     let features = Modality::ALL.to_vec();
@@ -274,6 +300,7 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
             tower_sasrec(ItemSettings { fusion, missing, feature_dropout, ..experts(Listed::All) })
         }),
         ("ant", LossKind::Softmax, || ant(PRETRAIN)),
+        ("unisrec", LossKind::InBatch, unisrec),
         ("nova", LossKind::Softmax, || {
             let (dim, layers, heads, inner, dropout, positions) = (12, 2, 2, Some(9), 0.1, Positions::All);
             let settings = nova::Settings { dim, layers, heads, inner, dropout, positions };
@@ -318,6 +345,17 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
         }),
         ("mb_sasrec", LossKind::Bce, || behavioural(mb_sasrec(), BEHAVIOURS, 0)),
         ("s3rec", LossKind::Bpr, || pretrained(PretextTask::Mask)),
+        // Of texts, on data without behaviours.
+        ("s3rec_released", LossKind::Bpr, || {
+            let mut settings = sasrec::Settings { norm: Norm::Post, layers: 1, behaviours: false, ..mb_sasrec() };
+            settings.pretext.task = Some(PretextTask::Mask);
+            (settings.pretext.attributes, settings.pretext.released) = (true, true);
+            let phase =
+                spec::Settings::phases(&settings, false).unwrap_or_else(|e| panic!("{e}")).swap_remove(PRETRAIN);
+            let items = ItemSettings { features: vec![Modality::Text], ..ItemSettings::default() };
+            let tower = items.tower(&known(), ITEMS).unwrap_or_else(|e| panic!("{e}"));
+            spec::Settings::build(&settings, &Task { tower, phase, ..task() }).unwrap_or_else(|e| panic!("{e}"))
+        }),
         ("cl4srec", LossKind::Bce, || pretrained(PretextTask::Contrast)),
         ("mb_gru4rec", LossKind::Bce, || {
             let settings = gru4rec::Settings {

@@ -160,8 +160,8 @@ fn lists(session: &Session, store: &Store, ask: Ask, lengths: &[usize]) -> Resul
         let _ = writeln!(text, "{:<8} no distances: {e}", "");
     }
     let categories = categories.ok().flatten();
-    if let Some(categories) = &categories {
-        let _ = writeln!(text, "{:<8} categories of {}", "", categories.file.display());
+    if let Some(file) = categories.as_ref().and_then(|categories| categories.file.as_ref()) {
+        let _ = writeln!(text, "{:<8} categories of {}", "", file.display());
     }
     for &k in lengths {
         let Lists { coverage, gini, novelty, diversity, .. } = Lists::of(&lists, k, &popularity, categories.as_ref());

@@ -8,14 +8,16 @@ use std::path::PathBuf;
 /// Which categories each item has.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Categories {
-    /// Where they were read.
-    pub file: PathBuf,
+    /// Where they were read; none for the embedded world.
+    pub file: Option<PathBuf>,
+    /// How many there are.
+    pub count: usize,
     /// Ascending, of item 0 (padding, none) to the last.
     of: Vec<Vec<u32>>,
 }
 
 impl Categories {
-    /// The categories of `data`'s items, if `descriptions` from a file have any.
+    /// The categories of `data`'s items, if `descriptions` have any.
     pub fn of(descriptions: &Descriptions, data: &Dataset) -> Option<Categories> {
         let mut numbers: HashMap<&str, u32> = HashMap::new();
         let mut of = vec![vec![]];
@@ -29,8 +31,13 @@ impl Categories {
             own.dedup();
             of.push(own);
         }
-        let file = descriptions.file.clone()?;
-        (!numbers.is_empty()).then_some(Categories { file, of })
+        let (file, count) = (descriptions.file.clone(), numbers.len());
+        (count > 0).then_some(Categories { file, count, of })
+    }
+
+    /// The numbers of an item's categories, from 0, ascending.
+    pub fn of_item(&self, item: u32) -> &[u32] {
+        &self.of[item as usize]
     }
 
     /// 1 less the Jaccard similarity of two items' categories; none where either has none.
@@ -45,7 +52,8 @@ impl Categories {
 
     #[cfg(test)]
     pub fn new(of: Vec<Vec<u32>>) -> Categories {
-        Categories { file: PathBuf::new(), of }
+        let count = of.iter().flatten().max().map_or(0, |most| *most as usize + 1);
+        Categories { file: None, count, of }
     }
 }
 

@@ -46,6 +46,7 @@ pub use summary::Summary;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use synth::Domain;
 
 /// Settings under `data.` in a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -108,6 +109,8 @@ pub struct DataConfig {
     pub text_columns: Option<Vec<String>>,
     /// Ready embeddings of texts: .safetensors, .npy, or raw floats by .item2index.
     pub text: Option<PathBuf>,
+    /// Ready embeddings of texts that have lost words, likewise; for models that compare both.
+    pub text_dropped: Option<PathBuf>,
     /// Ready embeddings of images, likewise.
     pub image: Option<PathBuf>,
     /// Numbers of an image's embedding, where a raw file has several images an item; if not given, an item has one.
@@ -156,6 +159,7 @@ impl Default for DataConfig {
             item_id: None,
             text_columns: None,
             text: None,
+            text_dropped: None,
             image: None,
             image_width: None,
             images: None,
@@ -246,6 +250,14 @@ impl DataConfig {
     /// Categories of `data`'s items: their genres in a table of items.
     pub fn categories(&self, data: &Dataset) -> Result<Option<Categories>> {
         Ok(self.descriptions(data)?.and_then(|descriptions| Categories::of(&descriptions, data)))
+    }
+
+    /// The same, or those of the embedded `world`.
+    pub fn item_categories(&self, data: &Dataset, world: Option<&Domain>) -> Result<Option<Categories>> {
+        match world {
+            Some(world) => Ok(Categories::of(&Descriptions::of_world(world, data), data)),
+            None => self.categories(data),
+        }
     }
 
     /// Attributes of `data`'s users, from a file next to it: see [`Attributes::beside`].

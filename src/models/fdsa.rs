@@ -14,7 +14,7 @@
 use super::sasrec::Positions;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Padding, Samples};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
 use crate::nn::encoder::{Encoder, Norm, Places, declare_norm};
@@ -93,14 +93,10 @@ pub struct Fdsa {
 
 impl Fdsa {
     /// # Errors
-    /// Heads that do not divide the width; items without vectors of their own.
+    /// Heads that do not divide the width; settings of a tower that computes the items.
     pub fn new(settings: &Settings, task: &Task) -> Result<Fdsa> {
         let Settings { dim, layers, heads, inner, attention_dim, dropout, positions } = *settings;
-        if task.tower.as_ref().is_some_and(|tower| !tower.config.own) {
-            let problem = "model.own_embedding: found false; expected true: fdsa reads and scores items' own vectors";
-            return Err(Error::Usage(problem.to_string()));
-        }
-        let tower = task.tower.clone().map(|tower| tower.apart(dim));
+        let tower = task.tower.clone().map(|tower| tower.apart(dim)).transpose()?;
         let encoder = Encoder::new(Norm::Post, true, (dim, layers, heads), inner, dropout)?;
         let streams = if tower.is_some() { &["encoder", "features.encoder"][..] } else { &["encoder"] };
         let encoders: Vec<Encoder> = streams.iter().map(|name| Encoder { name, ..encoder }).collect();

@@ -48,7 +48,7 @@ pub enum Listed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct ItemSettings {
-    /// What is known of items and read, of `text`, `image` and `price`; none: an item is its own vector alone.
+    /// What is known of items and read, of `text`, `image`, `price` and `category`; none: an item is its own vector alone.
     pub features: Vec<Modality>,
     /// How features become the vector of an item.
     pub fusion: Fusion,

@@ -8,10 +8,10 @@
 //!
 //! The fused input is the same in every block, with a norm of its own; positions are added to it and to the ids. A block is
 //! k = norm(fused), v = norm(x), a = norm(v + attention(k, k, v)), x = a + feed-forward(a) with GELU. A history is scored against
-//! the fused items. Without `model.features` queries and keys are of ids too. Start values: N(0, .02).
+//! the fused items, by cosines over a temperature of .07. Without `model.features` queries and keys are of ids too. Start values: N(0, .02).
 
 use super::sasrec::Positions;
-use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Shared, Task};
 use super::{History, LossKind, Model, Padding, Samples};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
@@ -51,6 +51,14 @@ impl Default for Settings {
 }
 
 impl spec::Settings for Settings {
+    fn shared() -> Shared {
+        Shared { cosine: true, ..Shared::default() }
+    }
+
+    fn temperature() -> f64 {
+        0.07
+    }
+
     fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
         Ok(Box::new(Nova::new(self, task)?))
     }
@@ -65,8 +73,6 @@ pub static SPEC: ModelSpec = ModelSpec {
         name: "paper",
         settings: &[
             "loss.kind=softmax",
-            "loss.temperature=0.07",
-            "model.cosine=true",
             "model.dim=256",
             "model.inner=256",
             "model.dropout=0.5",

@@ -33,6 +33,10 @@ pub struct Phase {
     pub features: bool,
     /// The loss of the targets where no setting names one. None: the model's.
     pub loss: Option<LossKind>,
+    /// Whether `loss.log_q` is followed: scores are corrected by the chance of a negative.
+    pub corrects: bool,
+    /// Whether the model reads changed texts of items, `data.text_dropped`.
+    pub changed_texts: bool,
     /// What is added to the loss of the targets, by name, with its weight.
     pub terms: Vec<(String, f64)>,
     /// Patterns of the parameters that are trained where `train.only` is not set. Empty: all.
@@ -81,6 +85,8 @@ impl Phase {
             auxiliary: false,
             features: false,
             loss: None,
+            corrects: true,
+            changed_texts: false,
             terms: vec![],
             trains: vec![],
             takes: vec![],
@@ -105,6 +111,15 @@ impl Phase {
 
     pub fn loss(self, kind: LossKind) -> Phase {
         Phase { loss: Some(kind), ..self }
+    }
+
+    /// Without the correction by log Q, whatever `loss.log_q` says.
+    pub fn uncorrected(self) -> Phase {
+        Phase { corrects: false, ..self }
+    }
+
+    pub fn reads_changed_texts(self) -> Phase {
+        Phase { changed_texts: true, ..self }
     }
 
     /// Adds `weight` times a term of the model to the loss of the targets.

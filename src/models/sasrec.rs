@@ -9,20 +9,22 @@
 //! | equation 7, cross entropy at each position | [`super::loss`], kind `bce` |
 //!
 //! `pre` scales item embeddings by sqrt(d), pads on the left and reads padded positions as zeros that are not attended to; `post`
-//! pads on the right. Behaviours of events, where they are read, are added as positions are. Training looks at every position of
+//! pads on the right, but for the pretext task `mask`. Behaviours of events, where they are read, are added as positions are. Training looks at every position of
 //! a window at once, or (`model.positions = "last"`) only at its end. Start values: N(0, .02).
 
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::{History, LossKind, Model, Padding, Phase, Reads};
 use crate::data::samples::{Prefix, Samples, Window};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::encoder::{Encoder, Norm, Places};
 use crate::nn::{Init, Params};
+use attributes::Attributes;
 use pretext::{PreTrained, PretextConfig, PretextTask};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
+pub mod attributes;
 pub mod pretext;
 
 /// Which positions of a window have a target in training.
@@ -94,11 +96,6 @@ impl Default for Settings {
 
 impl spec::Settings for Settings {
     fn check(&self) -> Result<()> {
-        if self.pretext.task == Some(PretextTask::Mask) && self.norm == Norm::Post {
-            // A hidden position is put after the history, which needs the padding on the left.
-            let problem = "model.norm: found post; expected pre with model.pretext.task = \"mask\"";
-            return Err(Error::Usage(problem.to_string()));
-        }
         self.pretext.check()
     }
 
@@ -119,9 +116,19 @@ impl spec::Settings for Settings {
             behaviours: task.behaviours_if(self.behaviours)?,
             hides: self.pretext.hides(),
         };
-        let sasrec = SasRec::new(parts, task.params());
+        let sasrec = SasRec::new(parts, if self.pretext.attributes { Params::new() } else { task.params() });
+        let sasrec = match self.pretext.task {
+            // A hidden position is put after the history.
+            Some(PretextTask::Mask) => sasrec.padded(Padding::Left),
+            _ => sasrec,
+        };
         Ok(match pretext {
-            Some(pretext) => Box::new(PreTrained::new(sasrec, pretext)),
+            Some(pretext) => {
+                let attributes = pretext
+                    .attribute_weights(&task.phase)
+                    .map(|weights| Attributes::new(task.tower.as_ref(), dim, weights, self.pretext.released));
+                Box::new(PreTrained::new(sasrec, pretext, attributes.transpose()?))
+            }
             None => Box::new(sasrec),
         })
     }
@@ -134,6 +141,19 @@ pub static SPEC: ModelSpec = ModelSpec {
     loss: Some(LossKind::Softmax),
     presets: &[
         Preset { name: "paper", settings: &["loss.kind=bce", "model.dim=50", "train.batch=128"] },
+        Preset {
+            name: "s3rec",
+            settings: &[
+                "model.norm=post",
+                "model.heads=2",
+                "model.inner=256",
+                "model.pretext.task=mask",
+                "model.pretext.released=true",
+                "model.pretext.attribute_weight=5",
+                "model.pretext.hidden_attribute_weight=5",
+                "model.pretext.segment_weight=2.5",
+            ],
+        },
         Preset {
             name: "recbole",
             settings: &[
@@ -166,6 +186,7 @@ pub struct Parts {
 
 pub struct SasRec {
     parts: Parts,
+    padding: Padding,
     params: Params,
 }
 
@@ -179,7 +200,13 @@ impl SasRec {
             params.add("behaviour_embedding", [behaviours + 1, encoder.dim], Init::Normal(0.02));
         }
         encoder.declare(&mut params, Init::Normal(0.02));
-        SasRec { parts, params }
+        let padding = if encoder.norm == Norm::Pre { Padding::Left } else { Padding::Right };
+        SasRec { parts, padding, params }
+    }
+
+    /// With the padding at this end.
+    pub fn padded(self, padding: Padding) -> SasRec {
+        SasRec { padding, ..self }
     }
 
     /// Width of items and positions, d.
@@ -187,12 +214,27 @@ impl SasRec {
         self.parts.encoder.dim
     }
 
-    /// \[B, M, d\].
-    fn embed<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let items = self.item_table(g).gather(history.items);
+    /// What blocks read of `items`, the vectors of a history's items: both \[B, M, d\].
+    fn embed<'g>(&self, g: &'g Graph, history: &History<'g>, items: Var<'g>) -> Var<'g> {
         let Encoder { norm, dim, .. } = self.parts.encoder;
         let items = if norm == Norm::Pre { items.scale((dim as f64).sqrt()) } else { items };
         history.add_behaviours(&self.params, items + self.params.var(g, "position_embedding"))
+    }
+
+    /// As [`Model::user`], with these vectors of the history's items, \[B, M, d\].
+    pub fn user_of<'g>(&self, g: &'g Graph, history: &History<'g>, items: Var<'g>) -> Var<'g> {
+        let x = g.scope("embed", || self.embed(g, history, items));
+        let [b, d] = [x.shape()[0], self.parts.encoder.dim];
+        let pick = |x: Var<'g>| history.most_recent(x).reshape([b, 1, x.shape().last_dim()]);
+        let last = Places::Last(&pick);
+        let last = self.parts.encoder.encode_at(last, &self.params, g, x, history.items, history.training);
+        // An empty history has no most recent item, and is 0.
+        last.reshape([b, d]) * history.most_recent(history.items.nonzero().reshape([b, x.shape()[1], 1]))
+    }
+
+    /// The vectors of a history's items, \[B, M, d\].
+    fn items<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        g.scope("embed", || self.item_table(g).gather(history.items))
     }
 }
 
@@ -206,7 +248,7 @@ impl Model for SasRec {
     }
 
     fn padding(&self) -> Padding {
-        if self.parts.encoder.norm == Norm::Pre { Padding::Left } else { Padding::Right }
+        self.padding
     }
 
     fn reads(&self) -> Reads {
@@ -230,17 +272,12 @@ impl Model for SasRec {
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let x = g.scope("embed", || self.embed(g, history));
-        let [b, d] = [x.shape()[0], self.parts.encoder.dim];
-        let pick = |x: Var<'g>| history.most_recent(x).reshape([b, 1, x.shape().last_dim()]);
-        let last = Places::Last(&pick);
-        let last = self.parts.encoder.encode_at(last, &self.params, g, x, history.items, history.training);
-        // An empty history has no most recent item, and is 0.
-        last.reshape([b, d]) * history.most_recent(history.items.nonzero().reshape([b, x.shape()[1], 1]))
+        self.user_of(g, history, self.items(g, history))
     }
 
     fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let x = g.scope("embed", || self.embed(g, history));
+        let items = self.items(g, history);
+        let x = g.scope("embed", || self.embed(g, history, items));
         let at_targets = |x: Var<'g>| history.at_targets(x);
         let positions = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
         self.parts.encoder.encode_at(positions, &self.params, g, x, history.items, history.training)

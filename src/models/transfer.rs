@@ -37,7 +37,7 @@ const POSITIONS: &str = "position_embedding";
 const INPUT_NORM: &str = "encoder.embedding_norm.*";
 
 /// Settings that may differ from those of the pre-training, whatever is taken.
-const FREE: [&str; 9] = [
+const FREE: [&str; 12] = [
     "adapt",
     "released",
     "dropout",
@@ -45,6 +45,9 @@ const FREE: [&str; 9] = [
     "feature_dropout",
     "alignment",
     "aligned",
+    "contrast",
+    "drop",
+    "changed_texts",
     "positions",
     "temperature",
 ];

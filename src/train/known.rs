@@ -58,9 +58,26 @@ impl KnownItems {
         let mut kinds = vec![];
         for &feature in &settings.features {
             let (known, about) = match feature {
-                Modality::Text | Modality::Image => vectors(feature, &config.data, data, world)?,
+                Modality::Text | Modality::Image | Modality::TextDropped => {
+                    vectors(feature, &config.data, data, world)?.ok_or_else(|| feature.absent())?
+                }
                 Modality::Price => prices(settings, &config.data, data, world)?,
+                Modality::Category => categories(&config.data, data, world)?,
             };
+            kinds.push(known);
+            all.about.push(about);
+        }
+        if config.model.all_phases().iter().any(|phase| phase.changed_texts)
+            && let Some((known, about)) = vectors(Modality::TextDropped, &config.data, data, world)?
+        {
+            if let Some(text) = kinds.iter().find(|kind| kind.name == Modality::Text.name())
+                && text.features.width != about.width
+            {
+                let (found, expected) = (about.width, text.features.width);
+                return Err(Error::Usage(format!(
+                    "data.text_dropped: found embeddings {found} wide; expected {expected}, as those of the whole texts are"
+                )));
+            }
             kinds.push(known);
             all.about.push(about);
         }
@@ -74,10 +91,16 @@ impl KnownItems {
     /// Embeddings of one kind that are not equally wide in all.
     pub fn joined(sets: Vec<(String, KnownItems)>) -> Result<KnownItems> {
         let mut kinds = vec![];
-        for number in 0..sets.first().map_or(0, |(_, first)| first.kinds.len()) {
-            let of_kind: Vec<(&str, &Known)> =
-                sets.iter().map(|(name, set)| (name.as_str(), &set.kinds[number])).collect();
-            kinds.push(join(&of_kind)?);
+        for kind in sets.first().iter().flat_map(|(_, first)| first.kinds.iter()) {
+            let of_kind = sets.iter().flat_map(|(name, set)| {
+                let known = set.kinds.iter().find(|known| known.name == kind.name);
+                known.map(|known| (name.as_str(), known))
+            });
+            let of_kind: Vec<(&str, &Known)> = of_kind.collect();
+            // Changed texts are read where all have them.
+            if of_kind.len() == sets.len() {
+                kinds.push(join(&of_kind)?);
+            }
         }
         let named = |(name, set): (String, KnownItems)| {
             set.about.into_iter().map(move |about| About { set: Some(name.clone()), ..about })
@@ -106,6 +129,12 @@ impl KnownItems {
 fn join(sets: &[(&str, &Known)]) -> Result<Known> {
     let (first, known) = sets[0];
     let width = known.features.width;
+    if known.name == Modality::Category.name() {
+        let why = "each data set has categories of its own";
+        return Err(Error::Usage(format!(
+            "model.features: found category; expected text, image or price, since {why}"
+        )));
+    }
     if let Some((other, of)) = sets.iter().find(|(_, of)| of.features.width != width) {
         let (kind, wide) = (known.name, of.features.width);
         return Err(Error::Usage(format!(
@@ -159,6 +188,9 @@ pub fn floats(known: &Known) -> Vec<f32> {
     }
 }
 
+/// Items times categories: a gigabyte of numbers that are 0 or 1.
+const MOST_CATEGORIES: usize = 1 << 28;
+
 /// Row 0 is padding, of which nothing is known.
 fn words_of(missing: impl Iterator<Item = bool>) -> Vec<u32> {
     missing.map(|missing| missing as u32).collect()
@@ -169,8 +201,14 @@ fn known(feature: Modality, features: Packed, words: Words, missing: Vec<u32>) -
     Known { name: feature.name(), features, words: Some(words), missing: Some(Arc::new(missing)), length }
 }
 
-fn vectors(feature: Modality, config: &DataConfig, data: &Dataset, world: Option<&Domain>) -> Result<(Known, About)> {
-    let vectors = config.item_vectors(feature, data, world)?.ok_or_else(|| feature.absent())?;
+/// None where nothing gives the items such vectors.
+fn vectors(
+    feature: Modality,
+    config: &DataConfig,
+    data: &Dataset,
+    world: Option<&Domain>,
+) -> Result<Option<(Known, About)>> {
+    let Some(vectors) = config.item_vectors(feature, data, world)? else { return Ok(None) };
     let coverage = vectors.coverage();
     let (rows, width, half) = (vectors.missing.len(), vectors.width, vectors.is_half());
     let about = About {
@@ -184,7 +222,39 @@ fn vectors(feature: Modality, config: &DataConfig, data: &Dataset, world: Option
     };
     let missing = words_of(vectors.missing.iter().copied());
     let features = Packed { rows, width, half };
-    Ok((known(feature, features, Arc::new(vectors), missing), about))
+    Ok(Some((known(feature, features, Arc::new(vectors), missing), about)))
+}
+
+/// A column for each category, 1 where an item has it.
+fn categories(config: &DataConfig, data: &Dataset, world: Option<&Domain>) -> Result<(Known, About)> {
+    let feature = Modality::Category;
+    let categories = config.item_categories(data, world)?.ok_or_else(|| feature.absent())?;
+    let (rows, width) = (data.items() + 1, categories.count);
+    if rows * width > MOST_CATEGORIES {
+        return Err(Error::Usage(format!(
+            "model.features: found category, with {width} categories of {} items; expected at most {MOST_CATEGORIES} for items \
+             times categories",
+            rows - 1
+        )));
+    }
+    let mut words = vec![0u32; rows * width];
+    for item in 1..rows as u32 {
+        for &category in categories.of_item(item) {
+            words[item as usize * width + category as usize] = 1f32.to_bits();
+        }
+    }
+    let missing = words_of((0..rows as u32).map(|item| categories.of_item(item).is_empty()));
+    let lacking = missing[1..].iter().sum::<u32>() as usize;
+    let about = About {
+        set: None,
+        feature,
+        width,
+        items: rows - 1 - lacking,
+        missing: lacking,
+        scale: None,
+        sha256: hex(&Sha256::digest(bytemuck::cast_slice::<u32, u8>(&words))),
+    };
+    Ok((known(feature, Packed { rows, width, half: false }, Arc::new(words), missing), about))
 }
 
 fn prices(

@@ -84,6 +84,8 @@ impl<'a> Found<'a> {
             Modality::Text => &self.config.text,
             Modality::Image => &self.config.image,
             Modality::Price => &self.config.price,
+            Modality::TextDropped => &self.config.text_dropped,
+            Modality::Category => return Ok(None),
         };
         if let Some(path) = named {
             return Ok(Some(path.clone()));
@@ -98,7 +100,7 @@ impl<'a> Found<'a> {
         let raw = match modality {
             Modality::Text => Some(".feat1cls"),
             Modality::Image => Some(".feat3cls"),
-            Modality::Price => None,
+            Modality::Price | Modality::Category | Modality::TextDropped => None,
         };
         if let Some(ending) = raw {
             found.extend(self.beside(|name, other| stem_of(name, ending, other))?);

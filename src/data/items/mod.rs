@@ -45,13 +45,19 @@ pub enum Modality {
     Image,
     /// Prices.
     Price,
+    /// Categories, of which an item can have several.
+    Category,
+    /// Embeddings of texts that have lost words: read beside the others by a model that compares both, and never by themselves.
+    #[serde(rename = "text_dropped", skip_deserializing)]
+    TextDropped,
 }
 
 impl Modality {
+    /// Those that are numbers.
     pub const ALL: [Modality; 3] = [Modality::Text, Modality::Image, Modality::Price];
 
     pub fn name(self) -> &'static str {
-        ["text", "image", "price"][self as usize]
+        ["text", "image", "price", "category", "text_dropped"][self as usize]
     }
 
     /// The error that nothing gives the items this.
@@ -62,6 +68,11 @@ impl Modality {
                 "image.safetensors next to the interactions, or data.image (`wgrec encode image` makes it)"
             }
             Modality::Price => "a table of items with prices next to the interactions, or data.price",
+            Modality::TextDropped => {
+                "text_dropped.safetensors next to the interactions, or data.text_dropped (`wgrec encode text --drop-words 0.15` \
+                 makes it); or model.changed_texts=0"
+            }
+            Modality::Category => "a table of items with genres or categories next to the interactions, or data.items",
         };
         Error::Usage(format!("the items have no {}: expected {given}", self.name()))
     }

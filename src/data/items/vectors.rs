@@ -156,7 +156,7 @@ impl Vectors {
             match modality {
                 Modality::Text => item.text.as_deref(),
                 Modality::Image => item.image.as_deref(),
-                Modality::Price => None,
+                Modality::Price | Modality::Category | Modality::TextDropped => None,
             }
         };
         let Some(width) = (0..data.items()).find_map(|item| Some(of(item)?.len())) else { return Ok(None) };

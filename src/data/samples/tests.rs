@@ -419,7 +419,9 @@ fn views_are_of_the_window() {
     let (data, split) = world();
     let hidden = hidden(data.items());
     let augmented = Views::Augmented { crop: 0.5, mask: 0.5, reorder: 0.5 };
-    let cases: [(Views, Arc<dyn Samples>, Padding); 3] = [
+    let cases: [(Views, Arc<dyn Samples>, Padding); 5] = [
+        (Views::Dropped { drop: 0.5, texts: 0.0 }, Arc::new(Prefix), Padding::Left),
+        (Views::Dropped { drop: 0.5, texts: 0.3 }, Arc::new(Prefix), Padding::Right),
         (augmented, Arc::new(Window), Padding::Left),
         (augmented, Arc::new(Prefix), Padding::Right),
         (Views::Segments, Arc::new(Cloze { share: 0.4 }), Padding::Left),
@@ -427,7 +429,7 @@ fn views_are_of_the_window() {
     for (views, samples, padding) in cases {
         let gathered = gathered(data.items() + 2, &["history", "views.history", "positive", "negative"]);
         let spec = BatchSpec { samples: samples.clone(), padding, views: Some(views), gathered, ..spec(0) };
-        let (t, mut changed, mut strange) = (samples.targets(5), 0, 0);
+        let (t, mut changed, mut strange, mut texts) = (samples.targets(5), 0, 0, 0);
         for batch in TrainBatches::new(data.clone(), split.clone(), spec).unwrap().epoch(1, 0) {
             let lists = [
                 batch.columns.u32("history"),
@@ -457,9 +459,15 @@ fn views_are_of_the_window() {
                     _ => assert!(view.iter().all(known), "{view:?} of {window:?}"),
                 }
                 changed += (view != window) as usize;
+                if batch.columns.has("views.changed_texts") {
+                    let is_changed = batch.columns.u32("views.changed_texts")[number] == 1;
+                    assert!(!is_changed || view == window, "{view:?} of {window:?}");
+                    texts += is_changed as usize;
+                }
             }
         }
         assert!(changed > 50 && (strange > 50) == (views == Views::Segments), "{changed} {strange}");
+        assert_eq!(texts > 10, views.changed_texts() > 0.0, "{texts}");
     }
 }
 

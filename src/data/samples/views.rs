@@ -1,5 +1,6 @@
-//! Views of a training sample's window, which pre-training compares: augmented sequences, and segments. Columns `views.history`,
-//! `views.recency` and `views.behaviours`.
+//! Views of a training sample's window, which pre-training compares: augmented sequences, segments, and windows of which something
+//! was dropped. Columns `views.history`, `views.recency`, `views.behaviours`, and of the last `views.changed_texts`: 1 where a window
+//! is to be read with the texts of items changed instead.
 
 use super::history::write_recency;
 use super::{Column, Fill, Part, Sample, Sizes, Source, Values, hidden, training_part};
@@ -19,6 +20,9 @@ pub enum Views {
     /// Three (S3-Rec's segment prediction: Zhou et al., CIKM 2020): the events with a stretch of at most half of them
     /// hidden; only that stretch, the others hidden; and a stretch of another sample's events in its positions.
     Segments,
+    /// One (UniSRec: Hou et al., KDD 2022): the events, each of which is dropped with chance `drop`, while one is left; or, for a
+    /// share `texts` of the windows, all of them, and the texts of items are changed.
+    Dropped { drop: f64, texts: f64 },
 }
 
 /// Item, and behaviour from 1 (0 where none is read).
@@ -30,7 +34,13 @@ impl Views {
         match self {
             Views::Augmented { .. } => 2,
             Views::Segments => 3,
+            Views::Dropped { .. } => 1,
         }
+    }
+
+    /// The share of the windows that are read with changed texts.
+    pub fn changed_texts(self) -> f64 {
+        if let Views::Dropped { texts, .. } = self { texts } else { 0.0 }
     }
 
     /// The views of the events `own`; `other` are another sample's. Both have at least one event. A hidden event is `hidden`.
@@ -75,6 +85,10 @@ impl Views {
                 wrong[at..at + len].copy_from_slice(&other[from..from + len]);
                 vec![context, segment, wrong]
             }
+            Views::Dropped { drop, .. } => {
+                let left: Vec<Event> = own.iter().filter(|_| stream.uniform() >= drop).copied().collect();
+                vec![if left.is_empty() { vec![own[stream.below(n as u32) as usize]] } else { left }]
+            }
         }
     }
 }
@@ -92,6 +106,8 @@ impl Part for Viewed {
         let column = |name| Column::u32(name, [self.views.count() * batch, max_len]);
         let mut columns = vec![column("views.history"), column("views.recency")];
         columns.extend(self.behaviours.then(|| column("views.behaviours")));
+        let of_windows = || Column::u32("views.changed_texts", [self.views.count() * batch]);
+        columns.extend((self.views.changed_texts() > 0.0).then(of_windows));
         columns
     }
 
@@ -130,7 +146,15 @@ impl Fill for Filler {
         let (items, behaviours) = training_part(data, split, user);
         let other = self.events(items, behaviours, samples.read(end, *max_len));
         let own = self.events(sample.items, sample.behaviours, sample.read.clone());
-        let views = self.of.views.make(&own, &other, (hidden(data.items()), 0), stream);
+        let texts = self.of.views.changed_texts();
+        let changes_texts = texts > 0.0 && stream.uniform() < texts;
+        let views = match changes_texts {
+            true => vec![own.clone()],
+            false => self.of.views.make(&own, &other, (hidden(data.items()), 0), stream),
+        };
+        if changes_texts {
+            columns.last_mut().expect("a declared column").u32()[row] = 1;
+        }
         let Sizes { batch, max_len, padding, .. } = self.sizes;
         for (v, view) in views.iter().enumerate() {
             let place = padding.place(view.len(), max_len);
@@ -139,8 +163,8 @@ impl Fill for Filler {
             let (items, behaviours): (Vec<u32>, Vec<u32>) = view.iter().copied().unzip();
             columns[0].u32()[at.clone()].copy_from_slice(&items);
             write_recency(&mut columns[1].u32()[at.clone()]);
-            if let Some(column) = columns.get_mut(2) {
-                column.u32()[at].copy_from_slice(&behaviours);
+            if self.of.behaviours {
+                columns[2].u32()[at].copy_from_slice(&behaviours);
             }
         }
     }
@@ -190,6 +214,24 @@ mod tests {
         // Of one event nothing but itself is left.
         let one = Views::Augmented { crop: 0.1, mask: 0.9, reorder: 1.0 }.make(&own[..1], &own, HIDDEN, &mut stream);
         assert_eq!(one, [&own[..1], &own[..1]]);
+    }
+
+    #[test]
+    fn dropped() {
+        let (own, mut stream) = (events(1..101), Stream::new(1, "views", 0));
+        let views = Views::Dropped { drop: 0.2, texts: 0.0 };
+        let lengths: Vec<usize> = (0..100)
+            .map(|_| {
+                let [view] = &views.make(&own, &own, HIDDEN, &mut stream)[..] else { panic!("one view") };
+                assert!(view.windows(2).all(|two| two[0].0 < two[1].0) && view.iter().all(|event| own.contains(event)));
+                view.len()
+            })
+            .collect();
+        let mean = lengths.iter().sum::<usize>() as f64 / 100.0;
+        assert!((mean - 80.0).abs() < 2.0 && lengths.iter().any(|&len| len != lengths[0]), "{mean}");
+        let most = Views::Dropped { drop: 1.0, texts: 0.0 };
+        let left: BTreeSet<_> = (0..200).map(|_| most.make(&own[..3], &own, HIDDEN, &mut stream).remove(0)).collect();
+        assert_eq!(left, own[..3].iter().map(|event| vec![*event]).collect());
     }
 
     #[test]

@@ -14,6 +14,7 @@
 
 use super::{Init, Params};
 use crate::device::Words;
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::experts::{Experts, Packed, Read};
 use crate::kernels::matmul::Activation;
@@ -95,6 +96,8 @@ pub struct Tower {
     /// Rows after the items', each with a vector of its own: of a hidden item.
     hidden: usize,
     join: Join,
+    /// Other texts of the items.
+    changed: Option<Known>,
 }
 
 /// How a model uses a tower.
@@ -123,7 +126,12 @@ impl Tower {
 
     /// A tower over what is known of items, once its vectors are asked for.
     pub fn new(config: TowerConfig, known: Arc<Vec<Known>>) -> Tower {
-        Tower { config, known, dim: 0, hidden: 0, join: Join::Sum }
+        Tower { config, known, dim: 0, hidden: 0, join: Join::Sum, changed: None }
+    }
+
+    /// With other texts of the items, which the maps of their texts read too: [`Tower::changed`].
+    pub fn with_changed(self, texts: Known) -> Tower {
+        Tower { changed: Some(texts), ..self }
     }
 
     /// Adds items' own vectors by a linear map, as one kind more. They are themselves [`Params::stored`].
@@ -131,15 +139,31 @@ impl Tower {
         Tower { join: Join::MappedOwn, ..self }
     }
 
-    /// Of vectors \[items + 1, dim\] of each kind, [`Tower::kinds`], that the model joins itself.
-    pub fn apart(self, dim: usize) -> Tower {
-        Tower { join: Join::Apart, dim, ..self }
+    /// Of vectors \[items + 1, dim\] of each kind, [`Tower::kinds`], for a model that joins them itself and whose items are vectors of
+    /// their own.
+    ///
+    /// # Errors
+    /// Settings of a tower that computes the items.
+    pub fn apart(self, dim: usize) -> Result<Tower> {
+        let why = "the model reads features beside items' own vectors";
+        if !self.config.own {
+            return Err(Error::Usage(format!("model.own_embedding: found false; expected true, since {why}")));
+        }
+        if self.config.listed {
+            return Err(Error::Usage(format!("model.tower: found batch; expected all, since {why}")));
+        }
+        Ok(Tower { join: Join::Apart, dim, ..self })
     }
 
     /// For vectors of this shape: \[items + 1 + hidden, d\].
     pub(super) fn of(&self, shape: &Shape) -> Tower {
         let hidden = shape[0].checked_sub(self.known[0].features.rows).expect("a row for each item");
         Tower { dim: shape[1], hidden, ..self.clone() }
+    }
+
+    /// Width of the vectors, d.
+    pub fn dim(&self) -> usize {
+        self.dim
     }
 
     /// Rows of the table: padding, items and what is hidden.
@@ -174,7 +198,7 @@ impl Tower {
         if self.join != Join::Apart {
             self.declare_sum(params, init);
         }
-        for known in self.known.iter() {
+        for known in self.known.iter().chain(&self.changed) {
             params.lend(&leaf(known.name), known.features.words(), known.words.clone());
             params.lend(&missing_leaf(known.name), known.features.rows, known.missing.clone());
         }
@@ -198,8 +222,26 @@ impl Tower {
 
     /// The vector of each row, or of the rows that [`Tower::LISTED`] lists.
     pub fn table<'g>(&self, params: &Params, g: &'g Graph) -> Vectors<'g> {
+        self.table_of(|known| known, params, g)
+    }
+
+    /// As [`Tower::table`], of the changed texts where there are some.
+    pub fn changed<'g>(&self, params: &Params, g: &'g Graph) -> Option<Var<'g>> {
+        let texts = self.changed.as_ref()?;
+        let of = |known: &Known| known.name == "text";
+        let of = |known| if of(known) { texts } else { known };
+        Some(g.prepared("items.changed", || self.table_of(of, params, g).items))
+    }
+
+    /// The vectors of what `of` says is known in the place of each kind.
+    fn table_of<'a, 'g>(
+        &'a self,
+        of: impl Fn(&'a Known) -> &'a Known,
+        params: &'a Params,
+        g: &'g Graph,
+    ) -> Vectors<'g> {
         g.scope("tower", || {
-            let kinds = self.known.iter().map(|known| (known.name, self.kind(known, params, g).once()));
+            let kinds = self.known.iter().map(|known| (known.name, self.kind(of(known), params, g).once()));
             let kinds: Vec<(&str, Var)> = kinds.collect();
             let sum = kinds.iter().map(|(_, z)| *z).reduce(|a, b| a + b).expect("a tower reads something");
             let of = |name: &str| kinds.iter().find(|(kind, _)| *kind == name).map(|(_, z)| *z);
@@ -288,7 +330,9 @@ struct Kind<'a, 'g> {
 
 impl<'g> Kind<'_, 'g> {
     fn param(&self, name: &str) -> Var<'g> {
-        self.params.var(self.g, &format!("tower.{}.{name}", self.known.name))
+        // Maps of texts read changed ones too.
+        let kind = self.known.name.trim_end_matches("_dropped");
+        self.params.var(self.g, &format!("tower.{kind}.{name}"))
     }
 
     /// \[rows, 1\]: 1 where the kind is missing.

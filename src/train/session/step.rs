@@ -40,7 +40,8 @@ impl Session {
         config.temperature = self.config.train.temperature.unwrap_or(config.temperature);
         let published = self.config.model.spec().loss.unwrap_or_default();
         let kind = self.config.train.loss_kind.or(config.kind).or(self.phase().loss).unwrap_or(published);
-        let corrected = config.log_q && matches!(kind, LossKind::SampledSoftmax | LossKind::InBatch);
+        let corrects = config.log_q && self.phase().corrects;
+        let corrected = corrects && matches!(kind, LossKind::SampledSoftmax | LossKind::InBatch);
         let alpha = match (kind, self.config.train.sampler) {
             // Other rows' targets come as often as they are chosen.
             (LossKind::InBatch, _) => 1.0,
