@@ -74,6 +74,7 @@ impl Error {
     }
 
     /// The same of the data set called `name`, where several are read; what names a file says enough.
+    #[cfg(feature = "train")]
     pub(crate) fn of(self, name: &str) -> Error {
         match self {
             Error::Usage(problem) => Error::Usage(format!("{name}: {problem}")),
