@@ -66,10 +66,13 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "self-attention over the items of a history, and over their features",
     paper: "Zhang, Zhao, Liu, Sheng, Xu, Wang, Liu, Zhou, \"Feature-level deeper self-attention network for sequential recommendation\" (IJCAI 2019)",
     loss: Some(LossKind::Softmax),
-    presets: &[Preset {
-        name: "recbole",
-        settings: &["loss.kind=softmax", "model.inner=256", "model.dropout=0.5", "model.positions=last"],
-    }],
+    presets: &[
+        Preset { name: "paper", settings: &["loss.kind=bce", "model.dim=100"] },
+        Preset {
+            name: "recbole",
+            settings: &["loss.kind=softmax", "model.inner=256", "model.dropout=0.5", "model.positions=last"],
+        },
+    ],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };
