@@ -60,7 +60,7 @@ fn presets_stand_in_the_place_of_defaults() {
     assert!(config("paper").contains("dim = 32"), "{}", config("paper"));
     assert!(!config("paper").contains("[world]") && !config("paper").contains("[phase"));
     let error = bench.refuses(&["train", "sasrec", "--data=data.csv", "--preset=papper"]);
-    assert!(error.contains("expected a preset of sasrec: paper, recbole; did you mean paper?"), "{error}");
+    assert!(error.contains("expected a preset of sasrec: paper, s3rec, recbole; did you mean paper?"), "{error}");
     let planned = bench.ok(&["plan", "stamp", "--data=data.csv", "--preset=paper"]);
     assert!(planned.contains("stamp: "), "{planned}");
 }
