@@ -51,7 +51,8 @@ mod tests {
             assert_eq!(published_loss(spec).is_some(), spec.loss.is_some(), "{}", spec.name);
         }
         let error = Config::of_preset("sasrec", Some("papr")).unwrap_err().to_string();
-        let expected = "--preset: found \"papr\"; expected a preset of sasrec: paper, s3rec, recbole; did you mean paper?";
+        let expected =
+            "--preset: found \"papr\"; expected a preset of sasrec: paper, s3rec, recbole; did you mean paper?";
         assert_eq!(error, expected);
         assert_eq!(Config::of_preset("sasrec", None).unwrap(), Config::of("sasrec").unwrap());
     }
