@@ -57,7 +57,7 @@ impl Experiment {
     /// What a phase that is run learns from.
     ///
     /// # Errors
-    /// Those of [`Corpus::auxiliary`], when it is first asked for.
+    /// When data.auxiliary is first asked for: whatever is wrong with one of its data sets.
     pub fn corpus(&self, phase: &Phase) -> Result<Arc<Corpus>> {
         if !phase.auxiliary {
             return Ok(self.own.clone().expect("a phase that is run learns from the data"));
