@@ -89,8 +89,10 @@ fn without_data_on_the_embedded_world() {
         of_kind.sum::<f64>() / 10.0
     };
     assert!(pairs.len() == 30 && raw("text") > 0.9 && raw("image") < 0.75, "{told}");
-    let error = bench.refuses(&["analyse", "transfer", "none"]);
-    assert!(error.contains("no run is here"), "{error}");
+    for (run, expected) in [("none", "no run is here"), ("ft", "the pre-training that it takes is that of")] {
+        let error = bench.refuses(&["analyse", "transfer", run]);
+        assert!(error.contains(expected), "{error}");
+    }
 
     let of_encoder = |(name, _): &&(String, Vec<u8>)| name.starts_with("encoder.");
     assert_eq!(kept.len(), encoder.iter().filter(of_encoder).count());
@@ -225,9 +227,25 @@ fn what_is_refused() {
     for (args, expected) in [
         (&[e][..], "data.auxiliary is not set; expected data sets to pre-train ant on"),
         (&[e, "--set=data.auxiliary=[\"world/A\", \"world/A\"]"], "found two data sets that are called \"A\""),
-        (&[e, "--set=data.auxiliary=[{path = \"world/A\", pth = 3}]"], "data.auxiliary: unknown field `pth`"),
-        (&[e, "--set=data.auxiliary=[{name = \"A\"}]"], "data.auxiliary: a table without a path"),
+        (
+            &[e, "--set=data.auxiliary=[{path = \"world/A\", pth = 3}]"],
+            "data.auxiliary: found the key \"pth\"; a data set can have name, path, format",
+        ),
+        (&[e, "--set=data.auxiliary=[{name = \"A\"}]"], "data.auxiliary: found a table without a path"),
         (&[e, "--set=data.auxiliary=[\"world/none\"]"], "world/none"),
+        (&[e, "--set=data.auxiliary=[5]"], "found 5 in the list; expected a path, or a table with one"),
+        (&[e, "--set=data.auxiliary=[\"\"]"], "found \"\" in the list; expected a path"),
+        (
+            &[e, "--set=data.auxiliary=[{path = \"world/A\", name = 5}]"],
+            "data.auxiliary: name: found 5; expected a text",
+        ),
+        (&[e, "--set=data.auxiliary=[{path = \"world/A\", split = \"ratio:60,20,20\"}]"], "found the key \"split\""),
+        (&[e, "--set=data.auxiliary=[{path = \"world/A\", price_clip = 2}]"], "data.auxiliary: price_clip: found 2"),
+        (&[e, AUXILIARY, "--set=data.learn_users=1000"], "data.learn_users: found 1000; the data have 40 users"),
+        // What was pre-trained on is not tested on.
+        (&["--data=world/B", "--from=pre", "--set=data.split=ratio:40,20,40"], "data.split or data.cut is another"),
+        (&["--data=world/B", "--from=pre", "--set=data.learn_users=9"], "data.learn_users is set, but the backbone"),
+        (&["--data=world/B", AUXILIARY, "--set=data.learn_users=9"], "data.learn_users is set, but the backbone"),
         (&[e, AUXILIARY, "--set=model.adapt=gb"], "data.auxiliary is set, but ant is trained on the data themselves"),
         (&[AUXILIARY], "data.auxiliary is set, but no data to adapt to; name them by --data"),
         (&[e, AUXILIARY, "--set=eval.protocol=sampled:9"], "eval.protocol: found sampled:9; expected full"),

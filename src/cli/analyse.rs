@@ -46,7 +46,10 @@ pub fn run(args: Args) -> Result<()> {
         sets.add_row([vec![set.name.clone()], counts.to_vec(), vec![missing.collect::<Vec<_>>().join(", ")]].concat());
     }
     let mut pairs = table(&["by", "told apart", "items of each", "as they are (95% interval)", "transformed"]);
-    let share = |a: &Accuracy| format!("{:.3} ({:.3} to {:.3})", a.value, a.low, a.high);
+    let share = |told: &Option<Accuracy>| match told {
+        Some(Accuracy { value, low, high, .. }) => format!("{value:.3} ({low:.3} to {high:.3})"),
+        None => "too few".to_string(),
+    };
     for told in &transfer.pairs {
         let both = format!("{} and {}", told.a, told.b);
         pairs.add_row([

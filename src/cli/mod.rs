@@ -362,7 +362,7 @@ impl Settings {
         }
         let mut config = self.put_over(base.clone())?;
         if config.data.path.is_some() && base.data.path.is_none() {
-            // From the embedded world to data: the world's settings stay behind.
+            // Real data in place of the embedded world: the world's settings do not apply.
             config = self.put_over(Config { world: WorldConfig::default(), ..base })?;
         }
         config.check()?;

@@ -77,7 +77,7 @@ pub enum Keep {
     /// The one that validates best.
     #[default]
     Best,
-    /// The last one.
+    /// The last one; `train.patience` then ends nothing.
     Last,
 }
 

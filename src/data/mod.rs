@@ -54,8 +54,8 @@ use synth::Domain;
 pub struct DataConfig {
     /// A file or folder of interactions, or the name of a known data set that was fetched; none for the embedded world.
     pub path: Option<PathBuf>,
-    /// Data sets to pre-train on: paths or names as in `path`, or tables of what is in this section, for what is another setting
-    /// there. None, and no `path`: domains A to D of the embedded world.
+    /// Data sets to pre-train on: paths or names as in `path`, or tables with a path, a `name` and settings of this section about how a
+    /// data set is read. None, and no `path`: domains A to D of the embedded world.
     pub auxiliary: Vec<Auxiliary>,
     /// Detected from the contents if not given.
     pub format: Option<Format>,

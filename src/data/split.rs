@@ -47,6 +47,10 @@ impl Split {
         if let (Some(_), Some(None)) = (target, (data.users() > 0).then(|| data.behaviours(0))) {
             return Err(Error::Usage("data.target is set, but the data has no behaviours".to_string()));
         }
+        if let Some(found) = spec.users.filter(|users| *users > data.users()) {
+            let there = data.users();
+            return Err(Error::Usage(format!("data.learn_users: found {found}; the data have {there} users")));
+        }
         let users = 0..data.users() as u32;
         let length = |user: u32| data.history(user).len() as u32;
         let cut: Option<Vec<u32>> = match spec.cut {

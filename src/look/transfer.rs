@@ -47,12 +47,14 @@ pub struct Told {
     pub b: String,
     /// Items of each: as many of both, drawn at random from those that have the kind.
     pub items: usize,
-    pub raw: Accuracy,
-    pub transformed: Accuracy,
+    /// None where a set has fewer than 20 items with the kind.
+    pub raw: Option<Accuracy>,
+    pub transformed: Option<Accuracy>,
 }
 
 /// One kind of a data set's items: rows of those that have it.
 struct Rows {
+    kind: &'static str,
     raw: Vec<Vec<f64>>,
     transformed: Vec<Vec<f64>>,
 }
@@ -67,8 +69,7 @@ impl Transfer {
     /// Of the pre-training in `folder`, and of the data that it was adapted to, if it was in that folder.
     ///
     /// # Errors
-    /// A run without pre-training on other data, or whose pre-training has no parameters yet; a data set with fewer than 20 items
-    /// that have a kind.
+    /// A run without pre-training on other data, one that took it from another run, or one whose pre-training has no parameters yet.
     pub fn of(folder: &mut RunFolder, device: Option<&str>) -> Result<Transfer> {
         let config = folder.config()?;
         let phases = config.model.phases(false)?;
@@ -77,6 +78,12 @@ impl Transfer {
             let why = "it is trained on no other data; expected a run that is pre-trained on data.auxiliary";
             return Err(Error::Usage(format!("{path}: a run of {model}: {why}")));
         };
+        if let Some(from) = &config.from {
+            let (path, from) = (folder.path().display(), from.display());
+            return Err(Error::Usage(format!(
+                "{path}: the pre-training that it takes is that of {from}; expected a run with its own, as that one"
+            )));
+        }
         let adapts = config.chosen(&phases).iter().any(|name| *name != pretrain.name);
         let only = |name: &str| {
             let (name, device) = (name.to_string(), device.unwrap_or(&config.device).to_string());
@@ -102,11 +109,9 @@ impl Transfer {
             sets.push(Set::adapted(&session, &store, &own)?);
         }
         let mut pairs = vec![];
-        for (number, known) in session.corpus.known.kinds.iter().enumerate() {
+        for number in 0..sets.first().map_or(0, |set| set.kinds.len()) {
             for (at, a) in sets.iter().enumerate() {
-                for b in &sets[at + 1..] {
-                    pairs.push(told(known.name, number, (a, b), seed)?);
-                }
+                pairs.extend(sets[at + 1..].iter().map(|b| told(number, (a, b), seed)));
             }
         }
         Ok(Transfer { sets: sets.into_iter().map(|set| set.counted).collect(), pairs })
@@ -124,8 +129,10 @@ impl Set {
         let (mut kinds, mut missing) = (vec![], vec![]);
         for kind in known {
             let g = Graph::new();
-            let tower = model.params().tower().expect("a model with features has a tower");
-            let (transformed, _) = tower.of_kind(kind.name, model.params(), &g).expect("a kind of the tower");
+            // Texts that have lost words are no kind of their own.
+            let tower = model.params().tower();
+            let of_kind = tower.and_then(|tower| tower.of_kind(kind.name, model.params(), &g));
+            let Some((transformed, _)) = of_kind else { continue };
             g.result("kind", transformed);
             let mut runner = device.compile(&device.plan(&g, Options::default())?, store, RunOptions::default())?;
             runner.run()?;
@@ -138,7 +145,7 @@ impl Set {
             };
             let width = transformed.shape.last_dim();
             let (raw, transformed) = (pick(&raw, kind.features.width), pick(&transformed.to_f32(), width));
-            kinds.push(Rows { raw, transformed });
+            kinds.push(Rows { kind: kind.name, raw, transformed });
         }
         Ok(Set { counted: Counted { name: name.to_string(), users, items: items.len(), events, missing }, kinds })
     }
@@ -159,14 +166,10 @@ impl Set {
 }
 
 /// How well two data sets are told apart by kind `number` of what is known of their items.
-fn told(kind: &'static str, number: usize, (a, b): (&Set, &Set), seed: u64) -> Result<Told> {
+fn told(number: usize, (a, b): (&Set, &Set), seed: u64) -> Told {
     let [of_a, of_b] = [a, b].map(|set| &set.kinds[number]);
     let (name_a, name_b) = (&a.counted.name, &b.counted.name);
     let items = of_a.raw.len().min(of_b.raw.len());
-    if items < LEAST {
-        let why = format!("found {items} items with {kind} in {name_a} or {name_b}; expected {LEAST} at least");
-        return Err(Error::Usage(why));
-    }
     // As many of both, the same for both embeddings.
     let draw = |rows: usize, name: &str| {
         let mut all: Vec<usize> = (0..rows).collect();
@@ -177,14 +180,14 @@ fn told(kind: &'static str, number: usize, (a, b): (&Set, &Set), seed: u64) -> R
     let (from_a, from_b) = (draw(of_a.raw.len(), name_a), draw(of_b.raw.len(), name_b));
     let of = |a: &[Vec<f64>], b: &[Vec<f64>]| {
         let rows = |all: &[Vec<f64>], drawn: &[usize]| drawn.iter().map(|row| all[*row].clone()).collect::<Vec<_>>();
-        linear::tell([rows(a, &from_a), rows(b, &from_b)])
+        (items >= LEAST).then(|| linear::tell([rows(a, &from_a), rows(b, &from_b)]))
     };
-    Ok(Told {
-        kind,
+    Told {
+        kind: of_a.kind,
         a: name_a.clone(),
         b: name_b.clone(),
         items,
         raw: of(&of_a.raw, &of_b.raw),
         transformed: of(&of_a.transformed, &of_b.transformed),
-    })
+    }
 }

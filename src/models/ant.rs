@@ -12,11 +12,13 @@
 //! | equations 18 and 19, ANT_e | `model.own_embedding` |
 //! | re-learning, fine-tuning | [`super::transfer`] |
 //!
-//! A window has a target at each position here (`model.positions`); the paper makes a sample of each prefix. Both terms are means; a batch without an item that has both text and image adds 0. The norms' epsilon is 1e-8, as in the
-//! released code, which has dropout .5 too.
+//! A window has a target at each position here (`model.positions`); the paper makes a sample of each prefix. With a target at each
+//! position the alignment compares those at some positions of a window, the same in every epoch ([`Aligned::Batch`]). Both terms are
+//! means; a batch without an item that has both text and image adds 0. The norms' epsilon is 1e-8, as in the released code, which has
+//! dropout .5 too.
 
 use super::items::{Fusion, Listed};
-use super::loss::{surprise, weighted_mean};
+use super::loss::contrast;
 use super::sasrec::{Parts, Positions, SasRec};
 use super::scores::unit;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Shared, Task};
@@ -42,7 +44,8 @@ const TEMPERATURE: f64 = 0.07;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Aligned {
-    /// Those of the batch's targets: of up to 512 of them, or of one of each window.
+    /// Those of the batch's targets: of up to 512 of them, or of one of each window. With a target at each position these are at the
+    /// same positions of a window in every epoch, and items that are never a target there are not aligned.
     #[default]
     Batch,
     /// Those of all items.
@@ -80,7 +83,7 @@ pub struct Settings {
     pub aligned: Aligned,
     /// What is taken from pre-training, and what is trained.
     pub adapt: Adapt,
-    /// Train the norm of the encoder's input too in adaptation, and draw positions anew in `ft`, as the released code does.
+    /// Train the norm of the encoder's input too in adaptation, and re-initialise positions in `ft`, as the released code does.
     pub released: bool,
 }
 
@@ -184,8 +187,8 @@ impl Alignment {
         Some((both(), g.prepared("items.aligned", || g.concat(1, &[text, image]))))
     }
 
-    /// Places of a window between two targets that are compared: so many that no more than [`Alignment::MOST_TARGETS`] are,
-    /// if one of each of `windows` may be, of `targets` each.
+    /// The distance, in positions, of two targets of a window that are compared: the least that divides `targets` and leaves at most
+    /// [`Alignment::MOST_TARGETS`] of all `windows`; `targets` if none does.
     fn stride(windows: usize, targets: usize) -> usize {
         let fits =
             |stride: &usize| targets.is_multiple_of(*stride) && windows * targets / stride <= Alignment::MOST_TARGETS;
@@ -206,17 +209,13 @@ impl Alignment {
         let ids = some(batch.positive).reshape([r]);
         let weight = some(both.gather(batch.positive)).reshape([r]) * some(batch.weight).reshape([r]).nonzero();
         let [text, image] = halves(some(wide.gather(batch.positive)));
-        let other = g.scalar(1.0) - ids.reshape([r, 1]).equal(ids.reshape([1, r]));
-        let keep = other * weight.reshape([1, r]);
-        let over = 1.0 / self.temperature;
-        let (positive, negative) = ((image * text).sum(1).scale(over), image.matmul_t(text).scale(over));
-        Some(weighted_mean(surprise(positive, negative, Some(keep)), weight))
+        Some(contrast(image, text, ids, weight, self.temperature))
     }
 
     /// Among all items that have both.
     fn of_all<'g>(&self, params: &Params, g: &'g Graph) -> Option<Var<'g>> {
         let (both, wide) = Alignment::both(params, g)?;
-        let (rows, [text, image]) = (wide.shape()[0], halves(wide));
+        let (rows, [text, image]) = (wide.shape()[0], halves(wide).map(unit));
         let both = both.reshape([rows]);
         // What is subtracted from the others leaves nothing of their exponentials.
         let bias = (both - g.scalar(1.0)).scale(3e4);
@@ -227,10 +226,10 @@ impl Alignment {
     }
 }
 
-/// The two halves of rows \[R, 2 d\], each of length 1.
+/// The two halves of rows \[R, 2 d\].
 fn halves(wide: Var<'_>) -> [Var<'_>; 2] {
     let d = wide.shape()[1] / 2;
-    [0, d].map(|at| unit(wide.slice(1, at, d)))
+    [0, d].map(|at| wide.slice(1, at, d))
 }
 
 pub struct Ant {

@@ -16,6 +16,7 @@
 //! constant is added to its scores, log(beta / n): where the loss is least while nothing is known of the items. A
 //! constant ranks nothing. RetinaNet (ICCV 2017) starts its classifier so.
 
+use super::scores::unit;
 use super::{Batch, Candidates, Output};
 use crate::graph::Var;
 use crate::kernels::bpr::Bpr;
@@ -208,6 +209,16 @@ pub(super) fn surprise<'g>(positive: Var<'g>, negative: Var<'g>, keep: Option<Va
     let most = apart.max_over(1).max(g.scalar(0.0)).stop_gradient();
     let sum = kept((apart - column(most)).exp()).sum(1) + (-most).exp();
     sum.log() + most
+}
+
+/// The mean of -log softmax of each row's own counterpart among all counterparts, by cosines over `temperature`: `rows` and `others`
+/// are \[R, d\]. Counterparts of equal `keys` \[R\] and those of weight 0 are not compared; rows count by their weights \[R\], 0 or 1.
+pub fn contrast<'g>(rows: Var<'g>, others: Var<'g>, keys: Var<'g>, weight: Var<'g>, temperature: f64) -> Var<'g> {
+    let (g, r) = (rows.graph(), keys.shape()[0]);
+    let (rows, others) = (unit(rows).scale(1.0 / temperature), unit(others));
+    let other = g.scalar(1.0) - keys.reshape([r, 1]).equal(keys.reshape([1, r]));
+    let keep = other * weight.nonzero().reshape([1, r]);
+    weighted_mean(surprise((rows * others).sum(1), rows.matmul_t(others), Some(keep)), weight)
 }
 
 /// The logarithm of the softmax over the columns of `x` \[R, n\].

@@ -9,7 +9,8 @@
 //! | equation 7, cross entropy at each position | [`super::loss`], kind `bce` |
 //!
 //! `pre` scales item embeddings by sqrt(d), pads on the left and reads padded positions as zeros that are not attended to; `post`
-//! pads on the right, but for the pretext task `mask`. Behaviours of events, where they are read, are added as positions are. Training looks at every position of
+//! pads on the right, except for the pretext task `mask`. Behaviours of events, where they are read, are added as positions are.
+//! Training looks at every position of
 //! a window at once, or (`model.positions = "last"`) only at its end. Start values: N(0, .02).
 
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};

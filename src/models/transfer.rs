@@ -5,10 +5,10 @@
 //! |---|---|---|
 //! | `gb` | nothing (there is no pre-training) | all |
 //! | `ft` | all | the item tower |
-//! | `rel` | the encoder | the item tower and the positions, drawn anew |
+//! | `rel` | the encoder | the item tower and the positions, re-initialised |
 //!
 //! This is ANT's comparison (Re-learn, Fine-Tune, and none). Items' own vectors, where there are some, are always trained. In
-//! ANT's released code the norm of the encoder's input is trained as well, and `ft` draws the positions anew (`model.released`).
+//! ANT's released code the norm of the encoder's input is trained as well, and `ft` re-initialises the positions (`model.released`).
 
 use super::Phase;
 use super::phase::Take;
@@ -23,7 +23,7 @@ pub enum Adapt {
     Gb,
     /// All is taken, and the item tower is tuned.
     Ft,
-    /// The encoder is taken and frozen; the item tower and the positions are learned anew.
+    /// The encoder is taken and frozen; the item tower and the positions are re-initialised and trained.
     #[default]
     Rel,
 }
@@ -52,7 +52,7 @@ const FREE: [&str; 12] = [
     "temperature",
 ];
 
-/// The settings of a tower that is drawn anew.
+/// The settings of a tower that is re-initialised.
 const OF_TOWER: [&str; 10] = [
     "features",
     "fusion",

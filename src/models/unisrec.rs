@@ -5,7 +5,7 @@
 //! |---|---|
 //! | whitening and mixture of experts over text | [`crate::nn::tower`], `model.fusion = "experts"` |
 //! | sequence and item contrast | the loss `in-batch` of pre-training, without log Q |
-//! | sequence and sequence contrast | [`contrast`], `model.contrast` |
+//! | sequence and sequence contrast | [`super::loss::contrast`], `model.contrast` |
 //! | with items' own vectors, UniSRec_e | `model.own_embedding` |
 //! | adaptation | [`super::transfer`]; all items, by their cosines |
 //!
@@ -14,9 +14,8 @@
 //! code counts exp(0) = 1 for each of them. Blocks are those of `sasrec` with `norm = "post"`.
 
 use super::items::Fusion;
-use super::loss::{surprise, weighted_mean};
+use super::loss::contrast;
 use super::sasrec::{Parts, Positions, SasRec};
-use super::scores::unit;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Shared, Task};
 use super::transfer::{self, Adapt};
 use super::{Batch, History, ItemSettings, LossKind, Model, Padding, Phase, Samples, Trained, Views};
@@ -175,16 +174,6 @@ impl UniSRec {
         };
         self.sasrec.user_of(g, &views, items)
     }
-}
-
-/// -log softmax of each sequence's changed form among those of the batch, by cosines over the temperature: h and `changed` are \[B, d\].
-/// Those of other rows of the same target \[B\] are left out, and rows of weight 0.
-pub fn contrast<'g>(h: Var<'g>, changed: Var<'g>, targets: Var<'g>, weight: Var<'g>, temperature: f64) -> Var<'g> {
-    let (g, b) = (h.graph(), targets.shape()[0]);
-    let (h, changed) = (unit(h).scale(1.0 / temperature), unit(changed));
-    let other = g.scalar(1.0) - targets.reshape([b, 1]).equal(targets.reshape([1, b]));
-    let keep = other * weight.nonzero().reshape([1, b]);
-    weighted_mean(surprise((h * changed).sum(1), h.matmul_t(changed), Some(keep)), weight)
 }
 
 impl Model for UniSRec {

@@ -36,6 +36,9 @@ pub struct Origin {
     /// Of the features of items, in a model that reads some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<String>,
+    /// Fingerprints of the data sets that the data were joined from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<String>,
 }
 
 /// The numbers that belong to the parameters of a training that is to be resumed.
@@ -335,7 +338,14 @@ mod tests {
     }
 
     fn origin() -> Origin {
-        Origin { wgrec: "1".into(), model: "m".into(), data: "0123456789abcdef".into(), features: None, items: None }
+        Origin {
+            wgrec: "1".into(),
+            model: "m".into(),
+            data: "0123456789abcdef".into(),
+            features: None,
+            items: None,
+            sets: vec![],
+        }
     }
 
     fn store(seed: u64) -> Store {

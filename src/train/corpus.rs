@@ -76,6 +76,11 @@ impl Corpus {
         Ok(Corpus { name, data, world: None, known, trained_on, users, members })
     }
 
+    /// Fingerprints of the data sets that it is joined from.
+    pub(super) fn sets(&self) -> Vec<String> {
+        self.members.iter().map(|(_, set)| set.fingerprint().to_string()).collect()
+    }
+
     /// The split of the data: of several data sets each has its own.
     ///
     /// # Errors
@@ -115,7 +120,7 @@ impl Config {
     /// The data sets to pre-train on: what each is called, and the settings to read it by.
     ///
     /// # Errors
-    /// None, where there are data of one's own; a setting that is none of data.
+    /// No data set is named, although `data.path` is; those of [`crate::data::Auxiliary::of`].
     fn auxiliary(&self) -> Result<Vec<(String, Config)>> {
         let of_world = [DomainName::A, DomainName::B, DomainName::C, DomainName::D];
         match (&self.data.auxiliary[..], &self.data.path) {

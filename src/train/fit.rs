@@ -37,6 +37,12 @@ pub fn open(config: &Config, folder: Option<&RunFolder>) -> Result<Vec<Session>>
         session.check_training()?;
         session.check_asked()?;
         session.check_taken(folder)?;
+        let pretrains = chosen.iter().find(|pretrains| pretrains.auxiliary && !phase.auxiliary);
+        if let Some(pretrains) = pretrains
+            && experiment.corpus(pretrains)?.sets().contains(&session.corpus.trained_on)
+        {
+            session.check_held_out(config)?;
+        }
         Ok(session)
     };
     chosen.iter().map(session).collect()
@@ -134,7 +140,8 @@ impl Session {
         let parameters = read_parameters(self.model.params(), &|_| true, &store)?;
         folder.begin(&self.experiment.config, &self.data)?;
         let ranked = self.evaluator_with(&store, Part::Valid, run)?.run()?;
-        let best = Best { epoch: 0, step: 0, value: self.value(&ranked), valid: self.metrics(&ranked) };
+        let (value, valid) = self.judged(&ranked);
+        let best = Best { epoch: 0, step: 0, value, valid };
         save(&self.files(folder).parameters, &self.origin(), &best, &parameters)?;
         Ok(Some((State { best: Some(best), ..State::default() }, store)))
     }
@@ -250,10 +257,7 @@ impl Session {
         self.split.target()?;
         let groups = [Group::Cold, Group::Warm, Group::Seen, Group::New].map(|group| {
             let inside = |&(user, place): &(u32, u32)| self.split.is_in(&self.data, group, user, place);
-            let some = ranked.filtered(inside);
-            let mut metrics = some.metrics(self.config.eval.metric);
-            metrics["targets"] = some.ranks.len().into();
-            (group.to_string(), metrics)
+            (group.to_string(), self.counted(&ranked.filtered(inside)))
         });
         Some(Value::Object(groups.into_iter().collect()))
     }
@@ -262,24 +266,27 @@ impl Session {
     fn by_items(&self, ranked: &Ranked) -> Option<Value> {
         let counts = self.split.popularity(&self.data);
         let cold = |&(user, place): &(u32, u32)| counts[self.data.history(user)[place as usize] as usize] == 0;
-        let of = |some: Ranked| {
-            let mut metrics = some.metrics(self.config.eval.metric);
-            metrics["targets"] = some.ranks.len().into();
-            (!some.ranks.is_empty()).then_some(metrics)
-        };
-        let (cold, warm) = (of(ranked.filtered(cold))?, of(ranked.filtered(|target| !cold(target)))?);
-        Some(json!({ "cold": cold, "warm": warm }))
+        let (cold, warm) = (ranked.filtered(cold), ranked.filtered(|target| !cold(target)));
+        let both = !cold.ranks.is_empty() && !warm.ranks.is_empty();
+        both.then(|| json!({ "cold": self.counted(&cold), "warm": self.counted(&warm) }))
     }
 
-    /// What decides over the epoch: a mean over targets, or of several data sets the mean of theirs.
-    pub(super) fn value(&self, ranked: &Ranked) -> f64 {
-        let metric = self.config.eval.metric;
-        let sets: Vec<f64> = self.by_set(ranked).map(|(_, of_set)| metric.mean(&of_set.ranks)).collect();
-        if sets.is_empty() { metric.mean(&ranked.ranks) } else { sets.iter().sum::<f64>() / sets.len() as f64 }
+    /// Metrics by name, and the number of targets.
+    fn counted(&self, ranked: &Ranked) -> Value {
+        let mut metrics = ranked.metrics(self.config.eval.metric);
+        metrics["targets"] = ranked.ranks.len().into();
+        metrics
+    }
+
+    /// The value of `eval.metric`, by which an epoch is picked, and all metrics ([`Session::metrics`]).
+    fn judged(&self, ranked: &Ranked) -> (f64, Value) {
+        let metrics = self.metrics(ranked);
+        let value = metrics[self.config.eval.metric.to_string()].as_f64();
+        (value.expect("the metric is among those reported"), metrics)
     }
 
     /// Metrics by name; of several data sets the means of theirs, and those of each under `sets`.
-    pub(super) fn metrics(&self, ranked: &Ranked) -> Value {
+    fn metrics(&self, ranked: &Ranked) -> Value {
         let metric = self.config.eval.metric;
         let sets: Vec<(String, Value)> =
             self.by_set(ranked).map(|(name, of_set)| (name.to_string(), of_set.metrics(metric))).collect();

@@ -286,10 +286,11 @@ impl<'a> Fit<'a> {
         // All that is saved is checked before the first file is touched.
         let training = self.read_training()?;
         if let Some(ranked) = ranked {
-            let (value, metrics) = (self.session.value(&ranked), self.session.metrics(&ranked));
+            let (value, metrics) = self.session.judged(&ranked);
             let last = config.train.keep == Keep::Last;
             best = last || self.state.best.as_ref().is_none_or(|best| value > best.value);
-            text += &format!("  valid {metric} {value:.4}{}", if best { " (best)" } else { "" });
+            let kept = if last { " (kept)" } else { " (best)" };
+            text += &format!("  valid {metric} {value:.4}{}", if best { kept } else { "" });
             if best {
                 let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
                 self.files.remove_metrics()?;

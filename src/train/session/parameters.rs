@@ -1,6 +1,7 @@
 //! Where a phase's parameters come from, and which of them it keeps.
 
 use super::Session;
+use crate::config::Config;
 use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::models::phase::Take;
@@ -23,6 +24,7 @@ impl Session {
             data: self.corpus.trained_on.clone(),
             features: self.features.as_ref().and_then(|features| features.fingerprint()),
             items: self.corpus.known.fingerprint(),
+            sets: self.corpus.sets(),
         }
     }
 
@@ -129,8 +131,30 @@ impl Session {
                 (expected.data, expected.items) = (origin.data.clone(), origin.items.clone());
             }
             check_origin(&files.parameters, &origin, &expected)?;
-            self.experiment.config.check_taken(&from.config()?, path, take, other_data)?;
+            let was = from.config()?;
+            self.experiment.config.check_taken(&was, path, take, other_data)?;
+            if origin.sets.contains(&self.corpus.trained_on) {
+                self.check_held_out(&was)?;
+            }
         }
         Ok(())
+    }
+
+    /// Checks that nothing that is tested on was learned from before, by a pre-training with the settings `was` on these data too.
+    ///
+    /// # Errors
+    /// Another split; users that are evaluated alone.
+    pub(in crate::train) fn check_held_out(&self, was: &Config) -> Result<()> {
+        let (was, is) = (&was.data, &self.config.data);
+        let problem = match () {
+            _ if is.learn_users.is_some() => "data.learn_users is set",
+            _ if (was.split, was.cut, was.cut_by) != (is.split, is.cut, is.cut_by) => {
+                "data.split or data.cut is another"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Usage(format!(
+            "{problem}, but the backbone was pre-trained on these data too: events that are tested on would have been learned from"
+        )))
     }
 }
