@@ -5,7 +5,8 @@
 
 use crate::harness::devices;
 use crate::{
-    golden_ant, golden_encoders, golden_interests, golden_opponents, golden_rdrsr, golden_s3rec, golden_tower,
+    golden_ant, golden_encoders, golden_interests, golden_opponents, golden_pcl, golden_rdrsr, golden_s3rec,
+    golden_tower,
 };
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
@@ -113,6 +114,7 @@ fn handler(name: &str) -> Option<Handler> {
         ("fdsa", golden_opponents::fdsa),
         ("unisrec_losses", golden_opponents::unisrec),
         ("s3rec_", golden_s3rec::s3rec),
+        ("pcl_prompt", golden_pcl::prompts),
         ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
         ("bert_", golden_encoders::bert),
         ("swin", golden_encoders::swin),

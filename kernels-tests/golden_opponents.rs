@@ -22,19 +22,31 @@ use wgrec::tensor::Tensor;
 
 /// A parameter of ours, and where theirs has it: columns of a matrix \[out, columns\], the first being `at`.
 pub struct Piece {
+    /// The array `p.THEIRS`; or one that begins with `in.`, which is frozen.
     pub theirs: String,
     pub ours: String,
     pub at: usize,
+    /// Elements of ours before those that they have.
+    pub before: usize,
     /// Ours is \[in, out\].
     pub transposed: bool,
 }
 
 impl Piece {
     pub fn new(theirs: impl Into<String>, ours: impl Into<String>) -> Piece {
-        Piece { theirs: theirs.into(), ours: ours.into(), at: 0, transposed: false }
+        Piece { theirs: theirs.into(), ours: ours.into(), at: 0, before: 0, transposed: false }
     }
 
-    /// For each element of ours its place in theirs, of these shapes.
+    /// Where its values are.
+    fn values(&self) -> String {
+        if self.is_frozen() { self.theirs.clone() } else { format!("p.{}", self.theirs) }
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.theirs.starts_with("in.")
+    }
+
+    /// For each element of ours, but those before theirs, its place in theirs, of these shapes.
     fn places(&self, ours: &[usize], theirs: &[usize]) -> Vec<usize> {
         let [width, columns] = [ours, theirs].map(|shape| *shape.last().expect("parameters have axes"));
         let place = |e: usize| {
@@ -42,7 +54,7 @@ impl Piece {
             let (out, input) = if self.transposed { (column, row) } else { (row, column) };
             out * columns + self.at + input
         };
-        (0..ours.iter().product()).map(place).collect()
+        (0..ours.iter().product::<usize>() - self.before).map(place).collect()
     }
 }
 
@@ -244,8 +256,9 @@ pub fn compare(
     let (_, loss) = outputs.last().expect("a loss");
     let g = loss.graph();
     outputs.iter().enumerate().for_each(|(i, (_, var))| g.result(&format!("out.{i}"), *var));
-    let vars: Vec<Var> = pieces.iter().map(|piece| params.stored(g, &piece.ours)).collect();
-    for (piece, (var, gradient)) in pieces.iter().zip(vars.iter().zip(g.gradients(*loss, &vars)?)) {
+    let trained = || pieces.iter().filter(|piece| !piece.is_frozen());
+    let vars: Vec<Var> = trained().map(|piece| params.stored(g, &piece.ours)).collect();
+    for (piece, (var, gradient)) in trained().zip(vars.iter().zip(g.gradients(*loss, &vars)?)) {
         g.result(&format!("g.{}", piece.ours), gradient.dense(*var));
     }
     assert_eq!(params.iter().count(), pieces.len(), "every parameter has a reference");
@@ -253,9 +266,10 @@ pub fn compare(
     let mut store = device.store(&params.states())?;
     params.lend_to(device, &mut store)?;
     for piece in pieces {
-        let (value, shape) = (f.get(&format!("p.{}", piece.theirs))?, params.shape(&piece.ours));
+        let (value, shape) = (f.get(&piece.values())?, params.shape(&piece.ours));
         let theirs = value.to_f64();
-        let ours = piece.places(&shape, &value.shape).into_iter().map(|at| theirs[at]).collect();
+        let places = piece.places(&shape, &value.shape).into_iter();
+        let ours = vec![0.0; piece.before].into_iter().chain(places.map(|at| theirs[at])).collect();
         params.write(&mut store, &piece.ours, &Tensor::f64(shape, ours))?;
     }
     let plan = device.plan(g, Options::default())?;
@@ -266,12 +280,16 @@ pub fn compare(
         f.judge(&format!("out.{name}"), &runner.read(&format!("out.{i}"))?)?;
     }
     let mut gradients: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for piece in pieces {
+    for piece in trained() {
         let theirs = f.get(&format!("g.{}", piece.theirs))?;
-        let own = runner.read(&format!("g.{}", piece.ours))?;
-        let whole = gradients.entry(&piece.theirs).or_insert_with(|| vec![f64::NAN; theirs.shape.elements()]);
+        let own = runner.read(&format!("g.{}", piece.ours))?.to_f64();
+        // What no parameter of ours stands for has no gradient.
+        let none = |x: &f64| if *x == 0.0 { 0.0 } else { f64::NAN };
+        let whole = gradients.entry(&piece.theirs).or_insert_with(|| theirs.to_f64().iter().map(none).collect());
         let places = piece.places(&params.shape(&piece.ours), &theirs.shape);
-        places.into_iter().zip(own.to_f64()).for_each(|(at, x)| whole[at] = x);
+        let (before, own) = own.split_at(piece.before);
+        assert!(before.iter().all(|x| x.abs() < 1e-6), "{}: a gradient where they have nothing", piece.ours);
+        places.into_iter().zip(own).for_each(|(at, x)| whole[at] = *x);
     }
     gradients.into_iter().try_for_each(|(theirs, whole)| {
         let name = format!("g.{theirs}");

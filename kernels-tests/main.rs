@@ -10,6 +10,7 @@ mod golden_ant;
 mod golden_encoders;
 mod golden_interests;
 mod golden_opponents;
+mod golden_pcl;
 mod golden_rdrsr;
 mod golden_s3rec;
 mod golden_tower;

@@ -8,6 +8,7 @@ use crate::data::DataConfig;
 use crate::data::synth::{DomainName, WorldConfig};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
+use crate::models::tasks::TaskConfig;
 use crate::models::{LossConfig, MODELS, ModelConfig};
 use crate::settings::{self, Schema};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ mod names;
 mod phases;
 mod presets;
 mod recbole;
+mod tasks;
 mod training;
 mod used;
 mod yaml;
@@ -32,6 +34,7 @@ pub use manual::{Row, markdown};
 use names::nearest;
 pub use phases::Overrides;
 pub use recbole::Line;
+pub use tasks::TaskFile;
 pub use training::{Keep, TrainConfig};
 use yaml::Yaml;
 
@@ -218,6 +221,29 @@ impl Config {
                 self.clone().with_value(key, value, &of).or_else(|e| self.with_value(key, word(), &of).map_err(|_| e))
             }
         }
+    }
+
+    /// With these tasks in place of the model's.
+    ///
+    /// # Errors
+    /// A model that is not trained by tasks.
+    pub fn with_tasks(mut self, tasks: &[TaskConfig]) -> Result<Config> {
+        if self.tasks().is_none() {
+            let model = self.model.name();
+            return Err(Error::Usage(format!(
+                "--task: {model} is not trained by tasks; expected a model that is, such as pcl"
+            )));
+        }
+        let mut all = serde_json::to_value(&self.model).expect("settings are plain data");
+        all["task"] = serde_json::to_value(tasks).expect("tasks are plain data");
+        self.model = serde_json::from_value(all).expect("the model has tasks");
+        Ok(self)
+    }
+
+    /// The tasks of the model, if it is trained by tasks.
+    pub fn tasks(&self) -> Option<Vec<TaskConfig>> {
+        let all = serde_json::to_value(&self.model).expect("settings are plain data");
+        Some(serde_json::from_value(all.get("task")?.clone()).expect("tasks of a model are TaskConfig"))
     }
 
     /// `source` says where a key is.

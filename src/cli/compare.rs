@@ -20,7 +20,10 @@ pub struct Args {
     /// Of runs that were tuned to several behaviours, the one to predict [default: that of each config.toml]
     #[arg(long, value_name = "NAME")]
     behaviour: Option<String>,
-    /// Rank all again by full or sampled:N, with the masks, ties and candidates of the first run, instead of each as it was
+    /// Of runs that were trained by tasks, the task [default: the last]
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
+    /// Rank all again by full, sampled:N or batch:N, with the masks, ties and candidates of the first run, instead of each as it was
     /// tested
     #[arg(long)]
     protocol: Option<Protocol>,
@@ -146,6 +149,7 @@ fn ranked(args: &Args, name: &str, first: Option<&Run>) -> Result<Run> {
             let EvalConfig { seed, mask_history, ties, .. } = *like;
             config.eval = EvalConfig { protocol, seed, mask_history, ties, ..config.eval.clone() };
         }
+        config.phases = args.task.clone().map(|task| vec![task]).or(config.phases.take());
         config.eval.targets = args.targets.unwrap_or(config.eval.targets);
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());

@@ -5,8 +5,11 @@ use super::{Layers, print};
 use clap::{Args, Subcommand};
 use indicatif::{DecimalBytes, HumanDuration};
 use std::path::PathBuf;
+use wgrec::config::TaskFile;
 use wgrec::data::synth::{DomainName, World, WorldConfig};
+use wgrec::data::tasks::{Sources, TaskSummary};
 use wgrec::data::{Cache, DataConfig, Dedup, ItemSummary, Summary, Ties, known};
+use wgrec::models::tasks::{self, Learning};
 use wgrec::{Error, Result};
 
 #[derive(Args)]
@@ -54,6 +57,9 @@ struct Inspect {
     /// Order of a user's interactions of equal time
     #[arg(long, value_parser = word::<Ties>())]
     ties: Option<Ties>,
+    /// A file of `[[task]]`: what these come to on the data, and what rules without a model reach
+    #[arg(long, value_name = "FILE")]
+    task: Option<PathBuf>,
 }
 
 impl Inspect {
@@ -124,9 +130,20 @@ pub fn run(args: DataArgs) -> Result<()> {
 }
 
 fn inspect(args: Inspect) -> Result<()> {
+    let tasks = args.task.as_deref().map(TaskFile::read).transpose()?;
     let config = args.config()?;
     let data = config.load()?;
-    print(&format!("{}{}", Summary::of(&data, config.split), ItemSummary::of(&config, &data)?))
+    let mut text = format!("{}{}", Summary::of(&data, config.split), ItemSummary::of(&config, &data)?);
+    if let Some(file) = tasks {
+        let summary = || {
+            tasks::check(&file.tasks)?;
+            let sources = Sources { categories: config.categories(&data)?, attributes: config.user_attributes(&data)? };
+            let all = tasks::learned(&file.tasks, Learning::default());
+            TaskSummary::of(&all, &data, &sources)
+        };
+        text += &summary().map_err(|e| file.placed(e))?.to_string();
+    }
+    print(&text)
 }
 
 #[cfg(feature = "download")]

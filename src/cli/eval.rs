@@ -20,6 +20,9 @@ pub struct Args {
     /// Of a run that was tuned to several behaviours, the one to predict [default: that of its config.toml]
     #[arg(long, value_name = "NAME")]
     behaviour: Option<String>,
+    /// Of a run that was trained by tasks, the task [default: the last]
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
     /// Part to rank
     #[arg(long, default_value = "test", value_parser = word::<Part>())]
     split: Part,
@@ -30,7 +33,7 @@ pub struct Args {
     /// Format of --items [default: detected from the contents]
     #[arg(long, requires = "items", value_parser = word::<Format>())]
     format: Option<Format>,
-    /// full or sampled:N [default: the run's]
+    /// full, sampled:N or batch:N [default: the run's]
     #[arg(long)]
     protocol: Option<Protocol>,
     /// Rank only some targets: of users with at most 2 events of the target behaviour in training (cold) or more (warm), items
@@ -76,6 +79,7 @@ pub fn run(args: Args) -> Result<()> {
         config.eval.protocol = args.protocol.unwrap_or(config.eval.protocol);
         config.eval.mask_history &= !args.unmasked;
         config.eval.targets = args.targets.unwrap_or(config.eval.targets);
+        config.phases = args.task.clone().map(|task| vec![task]).or(config.phases.take());
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
         match args.set.iter().try_fold(config.clone(), |config, setting| config.with_setting(setting)) {
@@ -176,14 +180,18 @@ fn lists(session: &Session, store: &Store, ask: Ask, lengths: &[usize]) -> Resul
 /// `user,item,events,greater,equal,rank` and the metrics, a target a line, with external ids; `events` counts those before
 /// the target, `greater` and `equal` the candidates above it and of its score.
 fn write_per_user(path: &Path, session: &Session, ask: Ask, ranked: &Ranked, metrics: &[Metric]) -> Result<()> {
-    let items = ask.items(&session.data, &ranked.targets);
+    let items = ask.items(&session.data, &session.split, &ranked.targets);
     replace(path, |out| {
         let mut out = csv::Writer::from_writer(out);
         let head = ["user", "item", "events", "greater", "equal", "rank"].map(str::to_string);
         out.write_record(head.into_iter().chain(metrics.iter().map(Metric::to_string)))?;
         let rows = ranked.targets.iter().zip(&items).zip(&ranked.counts).zip(&ranked.ranks);
         for (((&(user, events), &item), (greater, equal)), rank) in rows {
-            let ids = [session.data.user_name(user), session.data.item_name(item)].map(str::to_string);
+            let item = match session.split.has_classes() {
+                true => format!("class {item}"),
+                false => session.data.item_name(item).to_string(),
+            };
+            let ids = [session.data.user_name(user).to_string(), item];
             let counts = [events, *greater, *equal].map(|n| n.to_string());
             let values = std::iter::once(*rank).chain(metrics.iter().map(|metric| metric.of(*rank)));
             out.write_record(ids.into_iter().chain(counts).chain(values.map(|x| x.to_string())))?;

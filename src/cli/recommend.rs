@@ -23,6 +23,9 @@ pub struct Args {
     /// Of a run that was tuned to several behaviours, the one to recommend for [default: that of its config.toml]
     #[arg(long, value_name = "NAME")]
     behaviour: Option<String>,
+    /// Of a run that was trained by tasks, the task, which is one of items [default: the last]
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
     /// Ids of users, one a line; one that comes again is left out [default: all users]
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
@@ -75,6 +78,7 @@ pub fn run(args: Args) -> Result<()> {
     let mut folder = RunFolder::open(&args.run)?;
     let (session, store, histories) =
         Session::to_recommend(&mut folder, args.behaviour.as_deref(), history, |config| {
+            config.phases = args.task.clone().map(|task| vec![task]).or(config.phases.take());
             config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
             config.data.path = args.data.clone().or_else(|| config.data.path.clone());
         })?;

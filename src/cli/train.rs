@@ -3,10 +3,10 @@
 use super::{Settings, profile};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use wgrec::config::Config;
+use wgrec::config::{Config, TaskFile};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
-use wgrec::models::spec;
+use wgrec::models::{Phase, spec, tasks};
 use wgrec::train::{FitOptions, Report, RunFolder, fit};
 use wgrec::{Error, Result};
 
@@ -21,6 +21,12 @@ pub struct Args {
     /// in its folder, for another behaviour, or in --out
     #[arg(long, value_name = "DIR")]
     from: Option<PathBuf>,
+    /// A file of `[[task]]`, for a model that is trained by tasks: those in place of the model's, or with --continue the ones after them
+    #[arg(long, value_name = "FILE")]
+    task: Option<PathBuf>,
+    /// Go on from this run, in its folder, with the tasks of --task: nothing that was trained in it changes
+    #[arg(long = "continue", value_name = "DIR", requires = "task", conflicts_with_all = ["from", "out"])]
+    go_on: Option<PathBuf>,
     /// Folder of the run, new or empty [default: the one after the last of runs/MODEL-1, runs/MODEL-2, ...]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -39,6 +45,14 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let tasks = args.task.as_deref().map(TaskFile::read).transpose()?;
+    train(&args, tasks.as_ref()).map_err(|e| match &tasks {
+        Some(tasks) => tasks.placed(e),
+        None => e,
+    })
+}
+
+fn train(args: &Args, tasks: Option<&TaskFile>) -> Result<()> {
     // The folder of the run, and the command that resumes it once it has begun.
     let begun = Arc::new(OnceLock::<(PathBuf, String)>::new());
     let known = begun.clone();
@@ -46,12 +60,13 @@ pub fn run(args: Args) -> Result<()> {
         Some((folder, resume)) if RunFolder::is_run(folder) => resume.clone(),
         _ => super::command_line(&[]),
     })?;
-    let Start { folder, config, resumed_by_flags } = match &args.from {
-        Some(from) => start_from(&args, from)?,
-        None => start(&args)?,
+    let Start { folder, config, resumed_by_flags } = match (&args.go_on, &args.from, tasks) {
+        (Some(run), _, Some(tasks)) => start_after(args, run, tasks)?,
+        (_, Some(from), tasks) => start_from(args, from, tasks)?,
+        (_, None, tasks) => start(args, tasks)?,
     };
     let options = FitOptions {
-        resume: args.resume,
+        resume: args.resume || args.go_on.is_some(),
         plan: Options { no_reuse: args.no_reuse, ..Options::default() },
         run: RunOptions { profile: args.profile.is_some(), check_finite: args.check_finite },
         stop,
@@ -79,7 +94,7 @@ struct Start {
 }
 
 /// A training of its own.
-fn start(args: &Args) -> Result<Start> {
+fn start(args: &Args, tasks: Option<&TaskFile>) -> Result<Start> {
     let runs = Path::new("runs");
     let out = match (&args.out, args.resume) {
         (None, true) => RunFolder::latest(runs, &args.model),
@@ -91,13 +106,13 @@ fn start(args: &Args) -> Result<Start> {
             let folder = RunFolder::go_on(path)?;
             let was = folder.config()?;
             check_model(args, &was, path)?;
-            let config = args.settings.over(was.clone())?;
+            let config = with_tasks(args.settings.over(was.clone())?, tasks)?;
             folder.check_data(&config)?;
             config.check_kept(&was, path, false)?;
             Ok(Start { folder, config, resumed_by_flags: false })
         }
         None => {
-            let config = args.settings.resolved(&args.model)?;
+            let config = with_tasks(args.settings.resolved(&args.model)?, tasks)?;
             let folder = match &out {
                 Some(path) => RunFolder::new(path)?,
                 None => RunFolder::next(runs, &args.model)?,
@@ -105,6 +120,51 @@ fn start(args: &Args) -> Result<Start> {
             Ok(Start { folder, config, resumed_by_flags: false })
         }
     }
+}
+
+/// The settings with the tasks of a file, if there is one, in place of the model's.
+fn with_tasks(config: Config, tasks: Option<&TaskFile>) -> Result<Config> {
+    let Some(TaskFile { tasks, .. }) = tasks else { return Ok(config) };
+    let config = config.with_tasks(tasks)?;
+    config.check()?;
+    Ok(config)
+}
+
+/// A training of further tasks in the folder of the `run` that has trained others.
+fn start_after(args: &Args, run: &Path, file: &TaskFile) -> Result<Start> {
+    let folder = RunFolder::go_on(run)?;
+    let was = folder.config()?;
+    check_model(args, &was, run)?;
+    let old = was.tasks().unwrap_or_default();
+    let phases = was.model.phases(false)?;
+    let is_over = |name: &str| {
+        phases.iter().any(|phase| phase.name == name && folder.files(phase, false, None).metrics.is_file())
+    };
+    let begun: Vec<&str> = was.chosen(&phases).into_iter().filter(|name| !is_over(name)).collect();
+    let all = match begun.iter().all(|name| file.tasks.iter().any(|task| task.name == *name)) {
+        true if begun.is_empty() => tasks::extended(&old, &file.tasks)?,
+        // It was stopped.
+        true => old.clone(),
+        false => {
+            let (run, begun) = (run.display(), begun.join(", "));
+            return Err(Error::Usage(format!(
+                "--continue {run}: {begun} have not come to their end here; resume by `wgrec train {} --resume --out {run}`",
+                args.model
+            )));
+        }
+    };
+    let new = all
+        .iter()
+        .map(|task| &task.name)
+        .filter(|name| begun.contains(&name.as_str()) || !phases.iter().any(|phase| phase.name == **name));
+    let names = new.cloned().collect();
+    let base = Config { phases: Some(names), ..was }.with_tasks(&all)?;
+    let config = args.settings.over(base.clone())?;
+    folder.check_data(&config)?;
+    // How tasks are trained can be another thing for each, until one is begun.
+    let Config { train, phase, .. } = if begun.is_empty() { config.clone() } else { base.clone() };
+    config.check_kept(&Config { train, phase, ..base }, run, false)?;
+    Ok(Start { folder, config, resumed_by_flags: false })
 }
 
 /// An error unless the run in `path` is one of the model that is to be trained.
@@ -119,16 +179,24 @@ fn check_model(args: &Args, config: &Config, path: &Path) -> Result<()> {
 }
 
 /// A training that takes parameters of earlier phases from the run in `from`.
-fn start_from(args: &Args, from: &Path) -> Result<Start> {
+fn start_from(args: &Args, from: &Path, file: Option<&TaskFile>) -> Result<Start> {
     let was = RunFolder::open(from)?;
     let whole = was.config()?;
     check_model(args, &whole, from)?;
+    if let (Some(file), Some(old)) = (file, whole.tasks()) {
+        tasks::check_taken(&old, &file.tasks)?;
+    }
+    let whole = with_tasks(whole, file)?;
     let phases = whole.model.phases(true)?;
     if phases.len() == 1 {
         let model = &args.model;
         return Err(Error::Usage(format!("--from {}: {model} is trained in one phase", from.display())));
     }
-    let taking = phases.iter().filter(|phase| !phase.takes.is_empty()).map(|phase| phase.name.clone());
+    // Which phases take something can depend on the settings that are given now.
+    let asked = args.settings.over(Config { phases: None, from: None, ..whole.clone() })?.model.phases(true)?;
+    let takes = |phase: &&Phase| !phase.takes.is_empty();
+    let of = if asked.iter().any(|phase| takes(&phase)) { &asked } else { &phases };
+    let taking = of.iter().filter(takes).map(|phase| phase.name.clone());
     let whole = Config { phases: Some(taking.collect()), ..whole };
     let Some(out) = args.out.as_deref().filter(|out| !super::same(out, from)) else {
         // Only what is named after its behaviour can stand in one folder with others.

@@ -15,6 +15,9 @@ pub struct Trained {
     /// Of a run that was tuned to several behaviours, the one to look at [default: that of its config.toml]
     #[arg(long, value_name = "NAME")]
     behaviour: Option<String>,
+    /// Of a run that was trained by tasks, the task [default: the last]
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
     /// Data, where it is no longer at the path it was trained from
     #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
     data: Option<PathBuf>,
@@ -37,6 +40,7 @@ impl Trained {
     pub fn open(&self) -> Result<Opened> {
         let mut folder = RunFolder::open(&self.run)?;
         let (session, store, best) = Session::of_run(&mut folder, self.behaviour.as_deref(), |config| {
+            config.phases = self.task.clone().map(|task| vec![task]).or(config.phases.take());
             config.device = self.device.clone().unwrap_or_else(|| config.device.clone());
             config.data.path = self.data.clone().or_else(|| config.data.path.clone());
         })?;
@@ -58,7 +62,7 @@ impl Opened {
     /// The descriptions of the run's items, and a line that says where they come from or why ids are shown.
     pub fn descriptions(&self) -> (Option<Descriptions>, String) {
         let Session { config, data, corpus, .. } = &self.session;
-        if let Some(world) = &corpus.world {
+        if let Some(world) = corpus.clicks_of() {
             return (
                 Some(Descriptions::of_world(world, data)),
                 "genres of the embedded world; ids are shown".to_string(),

@@ -35,10 +35,10 @@ impl Ask<'_> {
         }
     }
 
-    /// The item of each of [`Ask::targets`].
-    pub fn items(self, data: &Dataset, targets: &[(u32, u32)]) -> Vec<u32> {
+    /// The item, or class, of each of [`Ask::targets`].
+    pub fn items(self, data: &Dataset, split: &Split, targets: &[(u32, u32)]) -> Vec<u32> {
         match self {
-            Ask::Part(_) => targets.iter().map(|&(user, events)| data.history(user)[events as usize]).collect(),
+            Ask::Part(_) => targets.iter().map(|&(user, events)| split.label(data, user, events)).collect(),
             Ask::Items(list) => list.iter().map(|&(_, item)| item).collect(),
         }
     }

@@ -20,6 +20,7 @@ pub mod split;
 pub mod statistics;
 pub mod summary;
 pub mod synth;
+pub mod tasks;
 
 pub use ask::{Ask, ListedItems};
 pub use attributes::Attributes;

@@ -1,8 +1,10 @@
 //! Which events are learned from, and which are asked for.
 
 use super::dataset::Dataset;
+use super::tasks::Places;
 use crate::error::{Error, Result};
 use crate::tensor::philox::Stream;
+use crate::text::percent;
 use indicatif::HumanCount;
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ pub struct Split {
     /// Users without a target, and other users without a target of the group that is ranked.
     left_out: usize,
     outside: usize,
+    /// What a task asks for and learns from, if the split is one of a task.
+    task: Option<Arc<Places>>,
 }
 
 impl Split {
@@ -112,7 +116,7 @@ impl Split {
             Learn::Earlier => SplitSpec { target: None, only: Group::All, ..spec },
             _ => spec,
         };
-        let mut split = Split { spec, first, train, valid, left_out: 0, outside: 0 };
+        let mut split = Split { spec, first, train, valid, left_out: 0, outside: 0, task: None };
         let learns = |user: u32| (1..split.train[user as usize]).any(|place| split.learns(data, user, place));
         if !(0..data.users() as u32).any(learns) {
             let what = match split.learns_all() {
@@ -140,7 +144,7 @@ impl Split {
     /// Those of [`Split::new`], with the name of the data set.
     pub fn joined(sets: &[(String, Arc<Dataset>)], spec: impl Into<SplitSpec>) -> Result<Split> {
         let spec = spec.into();
-        let mut all = Split { spec, first: None, train: vec![], valid: vec![], left_out: 0, outside: 0 };
+        let mut all = Split { spec, first: None, train: vec![], valid: vec![], left_out: 0, outside: 0, task: None };
         for (name, set) in sets {
             let split = Split::new(set, spec).map_err(|e| e.of(name))?;
             all.spec = split.spec;
@@ -160,7 +164,48 @@ impl Split {
     pub fn whole(data: &Dataset, target: Option<u8>) -> Split {
         let all: Vec<u32> = (0..data.users() as u32).map(|user| data.history(user).len() as u32).collect();
         let spec = SplitSpec { target, ..SplitSpec::default() };
-        Split { spec, first: None, train: all.clone(), valid: all, left_out: data.users(), outside: 0 }
+        Split { spec, first: None, train: all.clone(), valid: all, left_out: data.users(), outside: 0, task: None }
+    }
+
+    /// Of a task: `places` by user, of whom the events before `cuts` are read in training.
+    pub fn of_task(places: Places, cuts: &[u32]) -> Split {
+        let train: Vec<u32> = cuts.iter().map(|&cut| places.end(cut)).collect();
+        let asked = |user: usize| places.valid()[user].is_some() || places.test()[user].is_some();
+        let left_out = (0..cuts.len()).filter(|&user| !asked(user)).count();
+        let (valid, spec) = (train.clone(), SplitSpec::default());
+        Split { spec, first: None, train, valid, left_out, outside: 0, task: Some(Arc::new(places)) }
+    }
+
+    /// The classes in place of items, if labels are such.
+    pub fn has_classes(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| task.labels.is_some())
+    }
+
+    /// The number of items, or of the classes in place of them: their ids count from 1.
+    pub fn classes(&self, data: &Dataset) -> usize {
+        self.task.as_ref().map_or(data.items(), |task| task.classes(data.items()))
+    }
+
+    /// The number of items, or of the classes in place of them, that compete for a user.
+    pub fn competing(&self, data: &Dataset, user: u32) -> usize {
+        if self.has_classes() { self.classes(data) } else { data.competing(user).len() }
+    }
+
+    /// What is to be found at a position of a user's history: its item, or the class of the item or the user.
+    pub fn label(&self, data: &Dataset, user: u32, position: u32) -> u32 {
+        match &self.task {
+            Some(task) => task.label(data, user, position),
+            None => data.history(user)[position as usize],
+        }
+    }
+
+    /// The labels that are learned of each user.
+    pub fn learned_labels(&self, data: &Dataset) -> Vec<Vec<u32>> {
+        let of = |user: u32| {
+            let learned = (1..self.train[user as usize]).filter(|&place| self.learns(data, user, place));
+            learned.map(|place| self.label(data, user, place)).collect()
+        };
+        (0..data.users() as u32).map(of).collect()
     }
 
     pub fn kind(&self) -> SplitKind {
@@ -175,6 +220,7 @@ impl Split {
     /// Whether every event of the training part but a user's first is learned to predict.
     pub fn learns_all(&self) -> bool {
         self.first.is_none()
+            && self.task.is_none()
             && self.spec.users.is_none()
             && (self.spec.target.is_none() || self.spec.learn == Learn::Any)
     }
@@ -186,6 +232,9 @@ impl Split {
 
     /// Whether the event at `position` of the user's training part is learned to predict. It is not a user's first.
     pub fn learns(&self, data: &Dataset, user: u32, position: u32) -> bool {
+        if let Some(task) = &self.task {
+            return task.learns(user, position);
+        }
         let late = self.first.as_ref().is_none_or(|first| position >= first[user as usize]);
         late && self.is_learned(user) && (self.spec.learn == Learn::Any || self.is_target(data, user, position))
     }
@@ -196,14 +245,15 @@ impl Split {
         self.spec.target.is_none() || behaviour() == self.spec.target
     }
 
-    /// Number of the user's events in the training part.
+    /// Number of positions in the user's training part: its events, and in a task of users the place of the user's label.
     pub fn train_len(&self, user: u32) -> usize {
         self.train[user as usize] as usize
     }
 
     /// The user's training part.
     pub fn train<'a>(&self, data: &'a Dataset, user: u32) -> &'a [u32] {
-        &data.history(user)[..self.train_len(user)]
+        let history = data.history(user);
+        &history[..self.train_len(user).min(history.len())]
     }
 
     /// The training parts of all users, empty where nothing is learned from one.
@@ -220,13 +270,17 @@ impl Split {
         part: Part,
         group: Group,
     ) -> impl Iterator<Item = u32> + 'a {
+        let of_task = self.task.as_ref().map(|task| if part == Part::Valid { task.valid() } else { task.test() });
         let (train, valid) = (self.train[user as usize], self.valid[user as usize]);
         let range = match (part, self.spec.learn) {
+            _ if of_task.is_some() => 0..0,
             (Part::Valid, _) => train.max(1)..valid,
             (Part::Test, Learn::Earlier) => 0..0,
             (Part::Test, _) => valid.max(1)..data.history(user).len() as u32,
         };
-        range.filter(move |&place| self.is_target(data, user, place) && self.is_in(data, group, user, place))
+        let range =
+            range.filter(move |&place| self.is_target(data, user, place) && self.is_in(data, group, user, place));
+        range.chain(of_task.and_then(|asked| asked[user as usize]))
     }
 
     /// Whether something of the group is asked of the user in `part`.
@@ -272,6 +326,8 @@ impl Split {
 
     /// The items of the first `len` events of the user that are no candidates any more: those under the target behaviour, or all.
     pub fn done<'a>(&'a self, data: &'a Dataset, user: u32, len: usize) -> impl Iterator<Item = u32> + 'a {
+        // Every class can come again.
+        let len = if self.has_classes() { 0 } else { len };
         let items = data.history(user)[..len].iter().zip(0u32..);
         items.filter(move |&(_, place)| self.is_target(data, user, place)).map(|(&item, _)| item)
     }
@@ -287,6 +343,11 @@ impl Split {
 
     /// One line for people: the kind, the users evaluated and those left out, and why.
     pub fn describe(&self, data: &Dataset) -> String {
+        if let Some(task) = &self.task {
+            let counts = [task.samples(), task.valid().iter().flatten().count(), task.test().iter().flatten().count()];
+            let [samples, valid, test] = counts.map(|n| HumanCount(n as u64));
+            return format!("{samples} labels learned, {valid} users validated, {test} tested");
+        }
         let SplitSpec { kind, target, cut, learn, users, only } = self.spec;
         let name = target.map(|b| data.behaviour_names()[b as usize].as_str());
         let event = || name.map_or("event".to_string(), |name| format!("{name} event"));
@@ -374,11 +435,6 @@ fn earlier(train: &[u32], cut: &[u32]) -> (Vec<u32>, Vec<u32>) {
     let drawn = |user: usize| Stream::new(0, "validation of pre-training", user as u64).uniform() < share;
     let part = |(user, &end): (usize, &u32)| if end >= 3 && drawn(user) { (end - 1, end) } else { (end, end) };
     ends.iter().enumerate().map(part).unzip()
-}
-
-/// A share in per cent, without digits that are rounding.
-fn percent(share: f64) -> f64 {
-    (share * 1e8).round() / 1e6
 }
 
 #[cfg(test)]

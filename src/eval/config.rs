@@ -13,7 +13,7 @@ pub struct EvalConfig {
     /// What a target is ranked among.
     #[schemars(with = "String")]
     pub protocol: Protocol,
-    /// Seed of the sampled negatives, kept apart so that runs of several seeds are judged on the same.
+    /// Seed of sampled negatives and of batches, kept apart so that runs of several seeds are judged on the same.
     #[schemars(range(max = 9223372036854775807u64))]
     pub seed: u64,
     /// Leave the items of the history out of a full ranking.
@@ -52,8 +52,16 @@ impl EvalConfig {
     /// The number of sampled negatives, and their seed.
     pub fn sampled(&self) -> Option<(usize, u64)> {
         match self.protocol {
-            Protocol::Full => None,
             Protocol::Sampled(n) => Some((n, self.seed)),
+            _ => None,
+        }
+    }
+
+    /// The number of users whose targets are ranked among each other, and the seed that draws them.
+    pub fn grouped(&self) -> Option<(usize, u64)> {
+        match self.protocol {
+            Protocol::Batch(n) => Some((n, self.seed)),
+            _ => None,
         }
     }
 
@@ -63,7 +71,7 @@ impl EvalConfig {
     }
 }
 
-/// What a target is ranked among. Written `full` or `sampled:999`.
+/// What a target is ranked among. Written `full`, `sampled:999` or `batch:1024`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 #[non_exhaustive]
@@ -73,6 +81,8 @@ pub enum Protocol {
     Full,
     /// This number of items, drawn once, without replacement, from those outside the user's history.
     Sampled(usize),
+    /// The targets of this number of users, of a batch drawn once, outside the user's history.
+    Batch(usize),
 }
 
 impl fmt::Display for Protocol {
@@ -80,6 +90,7 @@ impl fmt::Display for Protocol {
         match self {
             Protocol::Full => f.write_str("full"),
             Protocol::Sampled(n) => write!(f, "sampled:{n}"),
+            Protocol::Batch(n) => write!(f, "batch:{n}"),
         }
     }
 }
@@ -88,13 +99,15 @@ impl FromStr for Protocol {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Protocol, String> {
-        let sampled = |n: &str| n.parse().ok().filter(|&n| n > 0).map(Protocol::Sampled);
-        match text.strip_prefix("sampled:") {
+        const EXPECTED: &str = "expected full, sampled:N with N of at least 1, or batch:N with N from 2 to 65536";
+        let number = |n: &str| n.parse::<usize>().ok();
+        match text.split_once(':') {
             None if text == "full" => Some(Protocol::Full),
-            None => None,
-            Some(n) => sampled(n),
+            Some(("sampled", n)) => number(n).filter(|&n| n > 0).map(Protocol::Sampled),
+            Some(("batch", n)) => number(n).filter(|n| (2..=65536).contains(n)).map(Protocol::Batch),
+            _ => None,
         }
-        .ok_or_else(|| format!("found {text:?}; expected full, or sampled:N with N of at least 1"))
+        .ok_or_else(|| format!("found {text:?}; {EXPECTED}"))
     }
 }
 

@@ -115,11 +115,12 @@ fn batches(
         reads: model.reads(),
         features: features.cloned(),
         sampled: config.sampled(),
+        grouped: config.grouped(),
         keep_all: config.ranks_all(),
         threads: 1,
     };
     let batches = EvalBatches::new(data.clone(), split.clone(), ask, spec)?;
-    let (items, sets, exclude_cap) = (data.items(), data.sets().to_vec(), batches.exclude_cap());
+    let (items, sets, exclude_cap) = (split.classes(data), data.sets().to_vec(), batches.exclude_cap());
     Ok((batches, RankSpec { batch: config.batch, max_len, items, sets, exclude_cap, run }))
 }
 
@@ -195,7 +196,7 @@ impl Evaluator {
             for (row, standing) in self.ranker.ranks(&batch)?.into_iter().enumerate() {
                 let item = |item| if item == 0 { batch.target[row] } else { item };
                 standings.push(standing.map_err(|broken| not_finite(&self.data, batch.users[row], item(broken)))?);
-                opposed.push(batch.excluded(row).len() < self.data.competing(batch.users[row]).len());
+                opposed.push(batch.excluded(row).len() < self.batches.competing(batch.users[row]));
             }
         }
         let ranks = |counts: &[(u32, u32)]| counts.iter().map(|&(above, level)| self.ties.rank(above, level)).collect();

@@ -23,14 +23,14 @@ const TILE: usize = 8192;
 pub enum Candidates {
     /// Every item outside the row's excluded ones.
     All,
-    /// This number of listed items for each row, the target first.
+    /// This number of listed items for each row, the target first, filled up with 0.
     Listed(usize),
 }
 
 impl Candidates {
     /// What the settings rank a target against.
     pub fn of(config: &EvalConfig) -> Candidates {
-        config.sampled().map_or(Candidates::All, |(n, _)| Candidates::Listed(1 + n))
+        config.sampled().or(config.grouped()).map_or(Candidates::All, |(n, _)| Candidates::Listed(1 + n))
     }
 }
 

@@ -45,7 +45,7 @@ impl Planted {
     /// Another run; a model without interests; no user with enough to agree on, of a model that gives all users as many interests.
     pub fn of(session: &Session, store: &Store) -> Result<Planted> {
         let Session { data, split, config, .. } = session;
-        let Some(world) = &session.corpus.world else {
+        let Some(world) = session.corpus.clicks_of() else {
             let name = &session.corpus.name;
             let problem = format!(
                 "found {name}; expected a run on the clicks of the embedded world: only there are interests planted"

@@ -4,6 +4,8 @@
 use super::interests::weighted_sum;
 use super::scores::{lengths, unit};
 use super::{Batch, History, Interests, Model, Output, Padding, Reads, Samples, Trained, Views, Weights};
+use crate::device::Store;
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::Params;
 use std::sync::Arc;
@@ -45,6 +47,10 @@ impl Model for Cosine {
 
     fn widest(&self) -> usize {
         self.0.widest()
+    }
+
+    fn prepare(&self, store: &mut Store) -> Result<()> {
+        self.0.prepare(store)
     }
 
     fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g> {

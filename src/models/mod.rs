@@ -18,6 +18,7 @@ pub mod phase;
 pub mod scores;
 pub mod shown;
 pub mod spec;
+pub mod tasks;
 pub mod transfer;
 
 /// Declares the module of each model and lists their declarations.
@@ -41,6 +42,7 @@ models! {
     dpcpl,
     ant,
     unisrec,
+    pcl,
     sasrec,
     nova,
     fdsa,
@@ -204,6 +206,11 @@ pub trait Model: Send + Sync {
     /// Scores of `candidates` by rows of representations: users \[B, ..\] in ranking, [`Trained::rows`] in training.
     fn scores<'g>(&self, graph: &'g Graph, rows: Var<'g>, candidates: Candidates<'g>) -> Var<'g> {
         self.output(graph).expect("a model that scores by itself has scores").scores(rows, candidates)
+    }
+
+    /// Writes parameters that come from outside, after initial values and before what is taken from other phases.
+    fn prepare(&self, _store: &mut Store) -> Result<()> {
+        Ok(())
     }
 
     /// Whether the model is not trained: it is set by [`Model::count`] and has no training step.

@@ -16,6 +16,7 @@
 //! ```
 
 use super::LossKind;
+use super::tasks::TaskPhase;
 use crate::data::Learn;
 use crate::optim::matches;
 
@@ -27,6 +28,8 @@ pub struct Phase {
     /// The events that are learned from, and the share of all events before the cut where `data.cut` is not set. None: the
     /// events that `data.learn` names.
     pub learns: Option<(Learn, f64)>,
+    /// The task that a user wrote down, if the phase is one: it decides what is learned and asked for.
+    pub task: Option<Box<TaskPhase>>,
     /// Whether the phase learns from the data sets that `data.auxiliary` names instead of the data themselves.
     pub auxiliary: bool,
     /// Whether the model reads features of users.
@@ -43,6 +46,8 @@ pub struct Phase {
     pub trains: Vec<String>,
     /// What the phase starts from, in addition to initial values.
     pub takes: Vec<Take>,
+    /// Whether what the phase takes and trains is no longer what the earlier phases left, and these are served by it.
+    pub replaces: bool,
     /// The metric that picks the epoch. None: `eval.metric`.
     pub select: Option<String>,
     /// The file of the best parameters; `{target}` stands for the behaviour that is predicted.
@@ -82,6 +87,7 @@ impl Phase {
             keeps: format!("{name}.safetensors"),
             name,
             learns: None,
+            task: None,
             auxiliary: false,
             features: false,
             loss: None,
@@ -90,6 +96,7 @@ impl Phase {
             terms: vec![],
             trains: vec![],
             takes: vec![],
+            replaces: false,
             select: None,
             unread: vec![],
         }
@@ -98,6 +105,15 @@ impl Phase {
     /// Learns from the earlier or the later events; `cut`: the share that is earlier, where `data.cut` is not set.
     pub fn learns(self, events: Learn, cut: f64) -> Phase {
         Phase { learns: Some((events, cut)), ..self }
+    }
+
+    /// A task that a user wrote down, with its label's loss and metric.
+    pub fn of_task(task: TaskPhase) -> Phase {
+        let (config, classes) = (&task.config, task.config.has_classes());
+        let usual = if classes { "recall@1" } else { "recall@10" };
+        let phase = Phase::new(&config.name).select(config.metric.as_deref().unwrap_or(usual));
+        let loss = config.loss.or(classes.then_some(LossKind::Softmax));
+        Phase { loss, task: Some(Box::new(task)), ..phase }
     }
 
     /// Learns from the data sets that `data.auxiliary` names.
@@ -136,6 +152,11 @@ impl Phase {
     pub fn takes(mut self, take: Take) -> Phase {
         self.takes.push(take);
         self
+    }
+
+    /// Takes the place of what the phase takes from, for earlier phases too.
+    pub fn replaces(self) -> Phase {
+        Phase { replaces: true, ..self }
     }
 
     pub fn select(self, metric: impl Into<String>) -> Phase {

@@ -215,6 +215,11 @@ impl SasRec {
         self.parts.encoder.dim
     }
 
+    /// Items of a history that are read, M.
+    pub fn max_len(&self) -> usize {
+        self.parts.max_len
+    }
+
     /// What blocks read of `items`, the vectors of a history's items: both \[B, M, d\].
     fn embed<'g>(&self, g: &'g Graph, history: &History<'g>, items: Var<'g>) -> Var<'g> {
         let Encoder { norm, dim, .. } = self.parts.encoder;

@@ -127,6 +127,10 @@ pub struct Task {
     pub target: Option<u32>,
     /// Features of a user: attributes first, then statistics.
     pub features: FeatureCounts,
+    /// The number of classes that are predicted in place of items; 0: items are.
+    pub classes: usize,
+    /// The first category of each item, from 1, where a task reads them: \[items + 1\].
+    pub categories: Arc<Vec<u32>>,
     /// Seed of the training, for what a model draws once and keeps.
     pub seed: u64,
     /// Users and items are scored with length 1 (`model.cosine`).

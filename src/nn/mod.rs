@@ -4,6 +4,7 @@ pub mod encoder;
 pub mod extractor;
 pub mod filter;
 pub mod miner;
+pub mod orthogonal;
 pub mod params;
 pub mod prompt;
 pub mod rate;

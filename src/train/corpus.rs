@@ -3,7 +3,8 @@
 use super::known::KnownItems;
 use crate::config::Config;
 use crate::data::synth::{Domain, DomainName};
-use crate::data::{Attributes, Dataset, Split, SplitSpec};
+use crate::data::tasks::Sources;
+use crate::data::{Attributes, DataConfig, Dataset, Split, SplitSpec};
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
@@ -12,8 +13,10 @@ pub struct Corpus {
     /// What the data set is called.
     pub name: String,
     pub data: Arc<Dataset>,
-    /// What the data were drawn from, if they are the clicks of the embedded world, nothing filtered out.
-    pub world: Option<Domain>,
+    /// What the data were drawn from, if it is the embedded world.
+    world: Option<Domain>,
+    /// The data are all clicks of the world, nothing filtered out.
+    clicks: bool,
     /// What is known of the items, of what `model.features` names.
     pub known: KnownItems,
     /// Fingerprint of the data that the parameters are of: `data`, except in serving.
@@ -48,8 +51,7 @@ impl Corpus {
         let own = || (loaded.data.fingerprint().to_string(), loaded.data.users());
         let (trained_on, users) = trained.map_or_else(own, |trained| (trained.fingerprint, trained.users));
         let Loaded { name, data, world, clicks } = loaded;
-        let world = world.filter(|_| clicks);
-        Ok(Corpus { name, data, world, known, trained_on, users, members: vec![] })
+        Ok(Corpus { name, data, world, clicks, known, trained_on, users, members: vec![] })
     }
 
     /// The data sets that data.auxiliary names, or without data those of the embedded world, joined.
@@ -73,7 +75,25 @@ impl Corpus {
         let data = Arc::new(Dataset::joined(&members));
         let name = members.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" + ");
         let (trained_on, users) = (data.fingerprint().to_string(), data.users());
-        Ok(Corpus { name, data, world: None, known, trained_on, users, members })
+        Ok(Corpus { name, data, world: None, clicks: false, known, trained_on, users, members })
+    }
+
+    /// What the data were drawn from, if they are the clicks of the embedded world, nothing filtered out.
+    pub fn clicks_of(&self) -> Option<&Domain> {
+        self.world.as_ref().filter(|_| self.clicks)
+    }
+
+    /// What the labels of tasks are made from.
+    ///
+    /// # Errors
+    /// A table of items, or a file of users, that is malformed.
+    pub(super) fn sources(&self, config: &DataConfig) -> Result<Sources> {
+        let (data, world) = (&self.data, self.world.as_ref());
+        let attributes = match world {
+            Some(world) => Some(Attributes::of_world(world, data, config)?),
+            None => config.user_attributes(data)?,
+        };
+        Ok(Sources { categories: config.item_categories(data, world)?, attributes })
     }
 
     /// Fingerprints of the data sets that it is joined from.

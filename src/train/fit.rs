@@ -4,6 +4,7 @@ use super::checkpoint::{self, Best, State, check_origin, read_parameters, save};
 use super::experiment::Experiment;
 use super::folder::RunFolder;
 use super::options::FitOptions;
+use super::remembered;
 use super::report::Report;
 use super::session::Session;
 use crate::config::{Config, Precision};
@@ -60,13 +61,17 @@ pub fn train(
     report: &mut Report,
 ) -> Result<(Value, Vec<Timing>)> {
     let (mut metrics, mut timings) = (Value::Null, vec![]);
-    for session in open(config, Some(folder))? {
+    let sessions = open(config, Some(folder))?;
+    for session in &sessions {
         if let Some(phase) = session.phase_name() {
             report.line("phase", phase);
         }
         let of_phase = session.fit(folder, options.clone(), report)?;
         metrics = of_phase.0;
         timings.extend(of_phase.1);
+    }
+    if let Some(last) = sessions.last().filter(|last| last.phase().task.is_some()) {
+        remembered::report(&last.experiment, last, folder, report)?;
     }
     Ok((metrics, timings))
 }
@@ -107,7 +112,7 @@ impl Session {
             None => Fit::new(self, folder, &options, report)?.run(report)?,
         };
         let best = self.load_best(folder, &mut store)?;
-        let metrics = match self.is_last() {
+        let metrics = match self.is_tested() {
             true => self.test(folder, &state, best, (store, options), report)?,
             false => self.validated(folder, &state, best, report)?,
         };
@@ -186,7 +191,11 @@ impl Session {
         let full = ranked.full.as_ref();
         found.as_object_mut().expect("it is one").extend(full.into_iter().flat_map(|full| full.metrics(metric)));
         let metrics = self.write_metrics(folder, state, &best, found)?;
-        let mut shown = vec![Metric::Recall(5), Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10)];
+        let classes = self.split.has_classes();
+        let mut shown = match classes {
+            true => vec![],
+            false => vec![Metric::Recall(5), Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10)],
+        };
         if !shown.contains(&metric) {
             shown.push(metric);
         }
@@ -195,11 +204,12 @@ impl Session {
             true => ("unmasked", &full.unmasked),
             false => ("masked", &full.masked),
         });
-        if let Some((other, ranks)) = other.filter(|(_, ranks)| !ranks.is_empty()) {
+        if let Some((other, ranks)) = other.filter(|(_, ranks)| !ranks.is_empty() && !classes) {
             text += &format!("({other} {:.4})  ", Metric::Ndcg(10).mean(ranks));
         }
         if epochs > 0 {
-            let bound = |ranked: &Ranked| format!("{:.4}", Metric::Ndcg(10).mean(&ranked.ranks));
+            let of_bound = if classes { metric } else { Metric::Ndcg(10) };
+            let bound = |ranked: &Ranked| format!("{:.4}", of_bound.mean(&ranked.ranks));
             let of = |what: &str, ranked: &Option<Ranked>| {
                 ranked.as_ref().map(|ranked| format!(", {what} {}", bound(ranked))).unwrap_or_default()
             };
@@ -264,6 +274,9 @@ impl Session {
 
     /// Metrics of the targets that training never saw and of the others, if there are both.
     fn by_items(&self, ranked: &Ranked) -> Option<Value> {
+        if self.split.has_classes() {
+            return None;
+        }
         let counts = self.split.popularity(&self.data);
         let cold = |&(user, place): &(u32, u32)| counts[self.data.history(user)[place as usize] as usize] == 0;
         let (cold, warm) = (ranked.filtered(cold), ranked.filtered(|target| !cold(target)));
@@ -312,10 +325,15 @@ impl Session {
     fn copy(&self, targets: &[(u32, u32)]) -> Option<Ranked> {
         let Session { data, split, config, .. } = self;
         let behaviour = split.target()?;
+        if matches!(config.eval.protocol, Protocol::Batch(_)) {
+            return None;
+        }
         let EvalConfig { protocol, seed, mask_history, ties, .. } = config.eval;
         let lists: Vec<Vec<u32>> = match protocol {
             Protocol::Full if !mask_history => vec![vec![]; targets.len()],
-            Protocol::Full => targets.iter().map(|&(user, n)| split.done(data, user, n as usize).collect()).collect(),
+            Protocol::Full | Protocol::Batch(_) => {
+                targets.iter().map(|&(user, n)| split.done(data, user, n as usize).collect()).collect()
+            }
             Protocol::Sampled(n) => {
                 // What is asked for is in their histories.
                 let mut candidates = Candidates::new(data.items(), n, seed);
@@ -328,22 +346,23 @@ impl Session {
             }
         };
         Some(copy::rank(data, targets, behaviour, ties, |at| match protocol {
-            Protocol::Full => Among::All { items: data.items(), excluded: &lists[at] },
             Protocol::Sampled(_) => Among::Listed(&lists[at]),
+            _ => Among::All { items: data.items(), excluded: &lists[at] },
         }))
     }
 
     /// Ranks of targets of the test part by the truth, where it is known: nothing can do better.
     fn oracle(&self, targets: &[(u32, u32)]) -> Option<Ranked> {
         let Session { data, config, .. } = self;
-        let world = self.corpus.world.as_ref().filter(|_| config.eval.protocol == Protocol::Full)?;
+        let full = config.eval.protocol == Protocol::Full && !self.split.has_classes();
+        let world = self.corpus.clicks_of().filter(|_| full)?;
         Some(oracle::rank(world, data, targets, config.eval.ties))
     }
 
     /// Ranks of the test part by popularity: the floor that every model must clear.
     fn popularity(&self) -> Result<Ranked> {
         let Session { config, device, data, split, .. } = self;
-        let pop = Pop::new(data.items());
+        let pop = Pop::new(split.classes(data));
         let mut states = pop.params().states();
         states.extend(ranker::states(
             &pop,
@@ -352,7 +371,12 @@ impl Session {
             ranker::Candidates::of(&config.eval),
         ));
         let mut store = device.store(&states)?;
-        pop.count(&mut store, &split.training(data))?;
+        let labels = split.has_classes().then(|| split.learned_labels(data));
+        let training = match &labels {
+            Some(labels) => labels.iter().map(Vec::as_slice).collect(),
+            None => split.training(data),
+        };
+        pop.count(&mut store, &training)?;
         let part = (data, split, Part::Test.into());
         Evaluator::new((device, RunOptions::default()), &store, &pop, part, None, config.data.max_len, &config.eval)?
             .run()

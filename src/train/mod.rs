@@ -7,6 +7,7 @@ pub mod fit;
 pub mod folder;
 pub mod known;
 pub mod options;
+mod remembered;
 pub mod report;
 pub mod session;
 pub mod step;

@@ -3,10 +3,12 @@
 use super::corpus::Corpus;
 use super::experiment::Experiment;
 use crate::config::Config;
+use crate::data::tasks::Sources;
 use crate::data::{Cut, DataConfig, Dataset, Features, Learn, Split, SplitSpec};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::Protocol;
+use crate::models::tasks::{self, TaskPhase};
 use crate::models::{FeatureCounts, Model, Phase, Task};
 use std::sync::Arc;
 
@@ -58,14 +60,28 @@ impl Session {
         &self.task.phase
     }
 
-    /// Whether the phase is the last of the model's, by which it is tested.
+    /// Whether the phase is the last of the model's. No task is: others can come after it.
     pub fn is_last(&self) -> bool {
-        self.experiment.phases.last().is_some_and(|last| last.name == self.phase().name)
+        self.phase().task.is_none() && self.experiment.phases.last().is_some_and(|last| last.name == self.phase().name)
+    }
+
+    /// Whether the phase is tested, and not only validated.
+    pub fn is_tested(&self) -> bool {
+        self.is_last() || self.phase().task.is_some()
     }
 
     /// The phase's name, if a training of the model has several.
     pub fn phase_name(&self) -> Option<&str> {
         (self.experiment.phases.len() > 1).then_some(&self.phase().name)
+    }
+
+    /// # Errors
+    /// A task whose classes stand where items are asked for.
+    pub fn check_items(&self) -> Result<()> {
+        match self.split.has_classes() {
+            true => Err(Error::Usage(format!("task {} is of classes; expected one of items", self.phase().name))),
+            false => Ok(()),
+        }
     }
 
     /// The same model for a catalogue of `items`, to be planned: the data's batches do not fit it.
@@ -96,17 +112,27 @@ impl Experiment {
             config.data.learn_users = None;
         }
         if let Some(metric) = &phase.select {
-            config.eval.metric = metric.parse().map_err(Error::Usage)?;
+            let of_task =
+                phase.task.is_some().then(|| format!("{}{}: metric: ", tasks::ABOUT, phase.name)).unwrap_or_default();
+            config.eval.metric = metric.parse().map_err(|e| Error::Usage(format!("{of_task}{e}")))?;
         }
         let corpus = self.corpus(phase)?;
         let data = &corpus.data;
         let behaviours = data.behaviours_in_use();
         let target = config.data.target.as_deref().map(|target| number_of(target, behaviours)).transpose()?;
-        let split = match self.serves {
-            false => corpus.split(config.split_spec(target))?,
+        let of_task = phase.task.as_deref().map(|task| config.of_task(task, &corpus)).transpose()?;
+        let split = match (self.serves, &phase.task, &of_task) {
+            (false, Some(task), Some(sources)) => task.split(data, sources)?,
+            (false, ..) => corpus.split(config.split_spec(target))?,
+            (true, Some(task), _) if task.config.has_classes() => {
+                let name = &task.config.name;
+                return Err(Error::Usage(format!("task {name} is of classes; expected one of items to recommend by")));
+            }
             // What learns from the earlier events is done with whatever was seen.
-            true => Split::whole(data, target.filter(|_| config.data.learn != Learn::Earlier)),
+            (true, ..) => Split::whole(data, target.filter(|_| config.data.learn != Learn::Earlier)),
         };
+        let categories = phase.task.as_deref().zip(of_task.as_ref());
+        let categories = categories.map(|(task, sources)| task.categories(data, sources)).transpose()?;
         if !data.sets().is_empty() && config.eval.protocol != Protocol::Full {
             let protocol = config.eval.protocol;
             let why =
@@ -120,6 +146,8 @@ impl Experiment {
             max_len: config.data.max_len,
             behaviours: behaviours.len(),
             target: target.map(|target| target as u32 + 1),
+            classes: if split.has_classes() { split.classes(data) } else { 0 },
+            categories: Arc::new(categories.unwrap_or_default()),
             features: features.as_deref().map(counts).unwrap_or_default(),
             seed: config.seed,
             known: corpus.known.kinds.clone(),
@@ -144,6 +172,18 @@ impl Experiment {
 }
 
 impl Config {
+    /// What the labels of a task are made from. Sets how its targets are ranked.
+    fn of_task(&mut self, task: &TaskPhase, corpus: &Corpus) -> Result<Sources> {
+        if let Some(protocol) = &task.config.protocol {
+            let wrong = |e: String| Error::Usage(format!("{}{}: protocol: {e}", tasks::ABOUT, task.config.name));
+            self.eval.protocol = protocol.parse().map_err(wrong)?;
+        }
+        if task.config.has_classes() {
+            self.eval.protocol = Protocol::Full;
+        }
+        corpus.sources(&self.data)
+    }
+
     /// `target`: number of data.target.
     pub(super) fn split_spec(&self, target: Option<u8>) -> SplitSpec {
         let DataConfig { split, cut, cut_by, learn, learn_users: users, .. } = self.data;

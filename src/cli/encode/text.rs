@@ -6,6 +6,7 @@ use crate::cli::read::word;
 use indicatif::HumanCount;
 use std::path::{Path, PathBuf};
 use wgrec::Result;
+use wgrec::config::TaskFile;
 use wgrec::data::Texts;
 use wgrec::encoders::{DropWords, Pooling, TextEncoder, TextOptions};
 use wgrec::text::counted;
@@ -21,6 +22,9 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     items: Items,
+    /// A file of `[[task]]`, whose descriptions are encoded in place of items
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["data", "drop_words"])]
+    task: Option<PathBuf>,
     #[command(flatten)]
     target: Target,
     /// How tokens become one vector [default: as sentence-transformers' files in the folder say, else mean]
@@ -50,11 +54,36 @@ fn chance(word: &str) -> std::result::Result<f64, String> {
     chance.ok_or_else(|| "expected a number of at least 0 and below 1".to_string())
 }
 
+/// What is encoded.
+struct Given {
+    ids: Vec<String>,
+    texts: Vec<Option<String>>,
+    /// Files that are read; the texts are in the first.
+    read: Vec<PathBuf>,
+}
+
+impl Given {
+    fn items(items: &Items) -> Result<Given> {
+        let (config, data) = items.open()?;
+        let texts = config.item_texts(&data)?.ok_or_else(Texts::absent)?;
+        let ids = (1..=data.items() as u32).map(|item| data.item_name(item).to_string()).collect();
+        Ok(Given { ids, texts: texts.of, read: [texts.file].into_iter().chain(config.path).collect() })
+    }
+
+    fn tasks(file: &Path) -> Result<Given> {
+        let tasks = TaskFile::read(file)?.tasks;
+        let ids = tasks.iter().map(|task| task.name.clone()).collect();
+        let texts = tasks.iter().map(|task| Some(task.described())).collect();
+        Ok(Given { ids, texts, read: vec![file.to_path_buf()] })
+    }
+}
+
 pub fn run(args: Args) -> Result<()> {
-    let (config, data) = args.items.open()?;
-    let texts = config.item_texts(&data)?.ok_or_else(Texts::absent)?;
-    let read = [Some(&texts.file), config.path.as_ref()];
-    let device = args.target.open(read.into_iter().flatten().map(PathBuf::as_path).chain([args.model.as_path()]))?;
+    let Given { ids, texts, read } = match &args.task {
+        Some(file) => Given::tasks(file)?,
+        None => Given::items(&args.items)?,
+    };
+    let device = args.target.open(read.iter().map(PathBuf::as_path).chain([args.model.as_path()]))?;
     let options = TextOptions {
         pooling: args.pooling,
         normalize: args.normalize,
@@ -67,15 +96,14 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(DropWords { share, seed }) = options.drop_words {
         print(&format!("words    each is dropped with chance {share}, seed {seed}\n"))?;
     }
-    let ids: Vec<String> = (1..=data.items() as u32).map(|item| data.item_name(item).to_string()).collect();
     let bar = bar("tokens");
     let (output, numbers): (&Path, _) = (&args.target.output, args.target.dtype);
-    let done = encoder.write(&ids, &texts.of, (output, numbers), &mut |more, all| advance(&bar, more, all))?;
+    let done = encoder.write(&ids, &texts, (output, numbers), &mut |more, all| advance(&bar, more, all))?;
     bar.finish_and_clear();
     let (tokens, time) = encoder.encoded;
     let speed = HumanCount((tokens as f64 / time.as_secs_f64().max(1e-9)) as u64);
     let [given, tokens] = [counted(done.items - done.missing, "text"), counted(tokens, "token")];
-    let (distinct, file) = (HumanCount(done.inputs as u64), texts.file.display());
+    let (distinct, file) = (HumanCount(done.inputs as u64), read[0].display());
     print(&format!("texts    {given} of {file}, {distinct} distinct; {tokens} encoded, {speed} tokens/s\n"))?;
     args.target.saved(done, encoder.width())
 }

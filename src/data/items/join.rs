@@ -20,10 +20,7 @@ impl Join {
     /// # Errors
     /// An index that does not go with the data.
     pub fn new(data: &Dataset, index: Option<Index>) -> Result<Join> {
-        let mut names = Interner::default();
-        for item in 1..=data.items() as u32 {
-            names.intern(data.item_name(item).as_bytes()).expect("ids of a data set are UTF-8 and fewer than 2^32");
-        }
+        let Join { names, .. } = Join::of_names((1..=data.items() as u32).map(|item| data.item_name(item)));
         let of_rows = match &index {
             Some(index) if index.names_rows(&names.names)? => {
                 let (mut ids, mut items) = (Interner::default(), vec![]);
@@ -38,6 +35,13 @@ impl Join {
             _ => None,
         };
         Ok(Join { names, of_rows, index })
+    }
+
+    /// Items of these ids.
+    pub fn of_names<'a>(ids: impl Iterator<Item = &'a str>) -> Join {
+        let mut names = Interner::default();
+        ids.for_each(|id| _ = names.intern(id.as_bytes()).expect("ids are UTF-8 and fewer than 2^32"));
+        Join { names, of_rows: None, index: None }
     }
 
     /// Items of the data set.

@@ -12,6 +12,7 @@ mod images;
 mod index;
 mod join;
 mod layout;
+mod named;
 mod price;
 mod prices;
 mod rows;
@@ -22,6 +23,7 @@ mod vectors;
 
 pub use descriptions::{Description, Descriptions};
 pub use images::{Images, MOST_IMAGES};
+pub use named::vectors_of;
 pub use prices::{PriceScale, Prices};
 pub use summary::ItemSummary;
 pub use text::Texts;

@@ -26,6 +26,8 @@ pub struct EvalSpec {
     pub features: Option<Arc<Features>>,
     /// Rank the target among this number of sampled negatives, drawn from this seed, instead of all items.
     pub sampled: Option<(usize, u64)>,
+    /// Rank the target among the targets of a group of this number of users, drawn from this seed, instead of all items.
+    pub grouped: Option<(usize, u64)>,
     /// Keep targets that no item outside the history competes with: the history is ranked too.
     pub keep_all: bool,
     /// Background threads; 0 makes each batch when it is asked for.
@@ -43,6 +45,7 @@ impl Default for EvalSpec {
             reads: Reads::default(),
             features: None,
             sampled: None,
+            grouped: None,
             keep_all: false,
             threads: 0,
         }
@@ -80,7 +83,7 @@ pub struct EvalBatch {
     pub exclude_offsets: Vec<u32>,
     /// Per row, ascending and distinct: the target and, if masked, the items before it; then zeros: \[exclude_cap\].
     pub exclude_items: Vec<u32>,
-    /// The target, then the negatives: \[B, 1 + N\]; none when all items are ranked.
+    /// The target, then the negatives, filled up with 0: \[B, 1 + N\]; none when all items are ranked.
     pub candidates: Option<Vec<u32>>,
     /// Rows that do not only fill the batch.
     pub samples: usize,
@@ -107,6 +110,8 @@ struct Evaluation {
     then: Vec<Option<u32>>,
     /// What is to be found after each, by user; None when recommending.
     items: Option<Vec<u32>>,
+    /// Of the targets, where each is ranked among those of its group.
+    groups: Option<Groups>,
     left_out: LeftOut,
     exclude_cap: usize,
     columns: Arc<[Column]>,
@@ -147,7 +152,7 @@ impl EvalBatches {
     ) -> Result<EvalBatches> {
         let histories = histories.into_iter().map(Into::into);
         let histories = histories.map(|Until { user, events, then }| ((user, events), then)).unzip();
-        EvalBatches::build(data, split, histories, None, EvalSpec { sampled: None, ..spec })
+        EvalBatches::build(data, split, histories, None, EvalSpec { sampled: None, grouped: None, ..spec })
     }
 
     fn build(
@@ -168,13 +173,20 @@ impl EvalBatches {
         let history = History { reads: spec.reads, features: spec.features.clone() };
         let sizes = Sizes { batch: spec.batch, max_len: spec.max_len, targets: 0, padding: spec.padding };
         let (columns, history) = (history.columns(&sizes).into(), history.filler(&sizes)?);
-        let all = Evaluation { data, split, spec, targets, then, items, left_out, exclude_cap, columns, history };
+        let groups = items.as_deref().zip(spec.grouped).map(|(items, (users, seed))| Groups::new(items, users, seed));
+        let all =
+            Evaluation { data, split, spec, targets, then, items, groups, left_out, exclude_cap, columns, history };
         Ok(EvalBatches(Arc::new(all)))
     }
 
     /// User and length of the history of every target.
     pub fn targets(&self) -> &[(u32, u32)] {
         &self.0.targets
+    }
+
+    /// The number of items, or of classes, that compete for a user.
+    pub fn competing(&self, user: u32) -> usize {
+        self.0.split.competing(&self.0.data, user)
     }
 
     /// What is asked for and not ranked.
@@ -196,14 +208,15 @@ impl EvalBatches {
         let all = self.clone();
         Ordered::new(self.0.spec.threads, 0..self.steps(), move || {
             let all = all.clone();
-            let items = all.0.data.items();
+            let items = all.0.split.classes(&all.0.data);
             let mut candidates = all.0.spec.sampled.map(|(negatives, seed)| Candidates::new(items, negatives, seed));
             move |step| all.make(step, candidates.as_mut())
         })
     }
 
     fn make(&self, step: usize, mut candidates: Option<&mut Candidates>) -> EvalBatch {
-        let Evaluation { data, split, spec, targets, then, items, exclude_cap, columns, history, .. } = &*self.0;
+        let Evaluation { data, split, spec, targets, then, items, groups, exclude_cap, columns, history, .. } =
+            &*self.0;
         let first = step * spec.batch;
         let rows = &targets[first..targets.len().min(first + spec.batch)];
         let mut batch = EvalBatch {
@@ -213,7 +226,7 @@ impl EvalBatches {
             target: vec![],
             exclude_offsets: vec![0],
             exclude_items: vec![],
-            candidates: candidates.is_some().then(Vec::new),
+            candidates: (candidates.is_some() || groups.is_some()).then(Vec::new),
             samples: rows.len(),
         };
         let mut excluded = vec![];
@@ -257,6 +270,11 @@ impl EvalBatches {
                 out.push(target);
                 candidates.draw(data, split, (user, asked_of(user, targets, items)), out);
             }
+            if let (Some(out), Some(groups)) = (&mut batch.candidates, groups) {
+                out.push(target);
+                out.extend(groups.of(first + row).iter().copied().filter(|&other| other != target));
+                out.resize((row + 1) * groups.candidates(), 0);
+            }
         }
         let used = batch.exclude_items.len() as u32;
         batch.exclude_offsets.resize(spec.batch + 1, used);
@@ -264,10 +282,48 @@ impl EvalBatches {
         for list in [&mut batch.targets, &mut batch.users, &mut batch.target] {
             list.resize(spec.batch, 0);
         }
-        if let (Some(out), Some((negatives, _))) = (&mut batch.candidates, spec.sampled) {
-            out.resize(spec.batch * (1 + negatives), 0);
+        let width = spec.sampled.map(|(negatives, _)| 1 + negatives).or(groups.as_ref().map(Groups::candidates));
+        if let (Some(out), Some(width)) = (&mut batch.candidates, width) {
+            out.resize(spec.batch * width, 0);
         }
         batch
+    }
+}
+
+/// Targets in groups of about one size, drawn at random: the targets of a group are ranked among each other.
+struct Groups {
+    /// Users of a group.
+    size: usize,
+    /// The group of each target.
+    of: Vec<u32>,
+    /// The distinct targets of each group, ascending.
+    items: Vec<Vec<u32>>,
+}
+
+impl Groups {
+    fn new(items: &[u32], size: usize, seed: u64) -> Groups {
+        let number = |at: usize| Stream::new(seed, "groups of targets", at as u64).uniform();
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        order.sort_by(|&a, &b| number(a).total_cmp(&number(b)).then(a.cmp(&b)));
+        let mut groups = Groups { size, of: vec![0; items.len()], items: vec![] };
+        for (number, members) in order.chunks(size).enumerate() {
+            members.iter().for_each(|&at| groups.of[at] = number as u32);
+            let mut own: Vec<u32> = members.iter().map(|&at| items[at]).collect();
+            own.sort_unstable();
+            own.dedup();
+            groups.items.push(own);
+        }
+        groups
+    }
+
+    /// The distinct targets of the group of target number `at`.
+    fn of(&self, at: usize) -> &[u32] {
+        &self.items[self.of[at] as usize]
+    }
+
+    /// Candidates of a row, the target's own place included.
+    fn candidates(&self) -> usize {
+        1 + self.size
     }
 }
 
@@ -285,7 +341,7 @@ impl Rankable {
         if targets.is_empty() {
             return Err(Error::Usage(format!("nothing to evaluate: {}", split.describe(data))));
         }
-        let items = ask.items(data, &targets);
+        let items = ask.items(data, split, &targets);
         if spec.keep_all {
             return Ok(Rankable { targets, items, left_out: LeftOut::default() });
         }
@@ -302,11 +358,11 @@ impl Rankable {
         let needed = sampled.unwrap_or(1);
         let left_out = LeftOut { needed, ..LeftOut::default() };
         let mut kept = Rankable { targets: vec![], items: vec![], left_out };
-        let (mut marks, mut most) = (Marks::new(data.items()), 0);
+        let (mut marks, mut most) = (Marks::new(split.classes(data)), 0);
         // Most users are far from having everything: that their events are too few says so.
         let mut enough = |user: u32, events: usize, taken: &mut dyn Iterator<Item = u32>| {
-            let competing = data.competing(user).len();
-            let others = data.items() - competing;
+            let competing = split.competing(data, user);
+            let others = split.classes(data) - competing;
             let left = if events + needed <= competing { needed } else { marks.set(taken) - others };
             most = most.max(left);
             left >= needed
@@ -330,7 +386,7 @@ impl Rankable {
         if !kept.targets.is_empty() {
             return Ok(kept);
         }
-        let all = data.items();
+        let all = split.classes(data);
         Err(Error::Usage(match sampled {
             Some(n) if most > 0 => format!(
                 "sampled:{n} needs {n} items outside each user's history, but no user leaves more than {most} of {all}: use \

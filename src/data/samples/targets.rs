@@ -1,6 +1,8 @@
 //! What is predicted: columns `positive`, `weight`, `positions`, and the behaviours of targets.
 
 use super::{Column, Fill, Part, Sample, Sizes, Source, Values};
+use crate::data::dataset::Dataset;
+use crate::data::split::Split;
 use crate::error::Result;
 use crate::tensor::philox::Stream;
 use std::sync::Arc;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 ///
 /// | column | shape | |
 /// |---|---|---|
-/// | `positive` | \[B T\] | the item; 0 where there is no target |
+/// | `positive` | \[B T\] | the item, or its class; 0 where there is no target |
 /// | `weight` | \[B T\] f32 | 1; 0 where there is no target |
 /// | `positions` | \[B, T\] | the position of the target in the window, M without a target; only for hidden targets |
 #[derive(Clone, Copy, Debug)]
@@ -25,20 +27,24 @@ impl Part for Targets {
         columns
     }
 
-    fn open(&self, sizes: &Sizes, _: &Arc<Source>) -> Result<Box<dyn Fill>> {
-        Ok(Box::new(Filler(*sizes)))
+    fn open(&self, sizes: &Sizes, source: &Arc<Source>) -> Result<Box<dyn Fill>> {
+        Ok(Box::new(Filler { sizes: *sizes, data: source.data.clone(), split: source.split.clone() }))
     }
 }
 
-struct Filler(Sizes);
+struct Filler {
+    sizes: Sizes,
+    data: Arc<Dataset>,
+    split: Arc<Split>,
+}
 
 impl Fill for Filler {
     fn fill(&self, sample: &Sample, row: usize, columns: &mut [Values], _: &mut Stream) {
-        let Sizes { max_len, targets, padding, .. } = self.0;
+        let Sizes { max_len, targets, padding, .. } = self.sizes;
         let start = padding.place(sample.read.len(), max_len).start;
         for target in sample.targets {
             let at = row * targets + target.slot;
-            columns[0].u32()[at] = sample.items[target.position];
+            columns[0].u32()[at] = self.split.label(&self.data, sample.user, target.position as u32);
             columns[1].f32()[at] = 1.0;
             if let Some(positions) = columns.get_mut(2) {
                 positions.u32()[at] = (start + target.position - sample.read.start) as u32;

@@ -1,6 +1,6 @@
 //! What a split can be, as settings and the command line name it.
 
-use super::percent;
+use crate::text::percent;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;

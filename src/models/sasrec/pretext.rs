@@ -28,6 +28,7 @@ use super::SasRec;
 use super::attributes::Attributes;
 use crate::data::Learn;
 use crate::data::samples::{self, Cloze, Samples};
+use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::bpr::Bpr;
@@ -371,6 +372,10 @@ impl Model for PreTrained {
         let what = "train.batch x data.max_len x attributes (model.pretext.attributes) x 16 bytes";
         let size = |factors: &[usize]| factors.iter().map(|&n| n as f64).product::<f64>();
         Some(if size(&scores) > size(&of_places.1) { (what, scores) } else { of_places })
+    }
+
+    fn prepare(&self, store: &mut Store) -> Result<()> {
+        self.sasrec.prepare(store)
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {

@@ -11,7 +11,7 @@ use crate::optim::matches;
 impl Session {
     /// An error unless there is something to validate by that can be ranked, and in the last phase something to test by.
     pub fn check_asked(&self) -> Result<()> {
-        let parts = if self.is_last() { &[Part::Valid, Part::Test][..] } else { &[Part::Valid] };
+        let parts = if self.is_tested() { &[Part::Valid, Part::Test][..] } else { &[Part::Valid] };
         let Session { config, data, split, .. } = self;
         if let Some(part) = parts.iter().find(|part| split.targets(data, **part).next().is_none()) {
             return Err(Error::Usage(format!("nothing to evaluate in the {part} part: {}", split.describe(data))));

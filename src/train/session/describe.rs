@@ -1,8 +1,10 @@
 //! What a session is about, for people, for metrics.json, and for those who compare runs.
 
 use super::Session;
+use crate::data::Part;
 use crate::error::{Error, Result};
 use crate::eval::{Protocol, TieRule};
+use crate::models::tasks::TaskConfig;
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
@@ -28,7 +30,13 @@ impl Session {
             None => "history".to_string(),
         };
         let among = match eval.protocol {
+            _ if self.split.has_classes() => format!("among {} classes", self.split.classes(&self.data)),
             Protocol::Sampled(n) => format!("ranked among {n} items outside the {history} (seed {})", eval.seed),
+            Protocol::Batch(n) => format!(
+                "ranked among the targets of {n} users outside the {history} (drawn by seed {}; the last ones are {})",
+                eval.seed,
+                self.split.targets(&self.data, Part::Test).count() % n
+            ),
             Protocol::Full if eval.mask_history => format!("full ranking, {history} masked"),
             Protocol::Full => "full ranking, history not masked".to_string(),
         };
@@ -59,7 +67,7 @@ impl Session {
             apart.extend(keys.map(|key| format!("{key}: {} and {}", a[key], b[key])));
             apart.len() > before
         };
-        let asked = differ(&["split", "target", "cut", "ranked"], |a, b| a == b);
+        let asked = differ(&["split", "target", "cut", "ranked", "task"], |a, b| a == b);
         let known = |a: &Value, b: &Value| a == b || a.is_null() || b.is_null();
         let ranked = differ(&["protocol", "candidates_seed", "history_masked", "ties"], known);
         if ranked && !asked && a["data"]["fingerprint"] == b["data"]["fingerprint"] {
@@ -98,6 +106,10 @@ impl Session {
             "tuned_parameters": self.tuned(),
             "wgrec": env!("CARGO_PKG_VERSION"),
         });
+        if let Some(task) = &self.phase().task {
+            let TaskConfig { name, fits, label, split, .. } = &task.config;
+            all["task"] = json!({"name": name, "where": fits, "label": label, "split": split});
+        }
         if !corpus.known.about.is_empty() {
             all["item_features"] = json!(corpus.known.about);
         }

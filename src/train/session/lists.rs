@@ -40,6 +40,7 @@ impl Session {
         k: usize,
         mask: bool,
     ) -> Result<Vec<Vec<(u32, f32)>>> {
+        self.check_items()?;
         let Session { device, model, data, split, config, .. } = self;
         if k == 0 {
             return Err(Error::Usage("found 0 items a user; expected at least 1".to_string()));
@@ -54,6 +55,7 @@ impl Session {
             reads: model.reads(),
             features: self.features.clone(),
             sampled: None,
+            grouped: None,
             keep_all: false,
             threads: 1,
         };

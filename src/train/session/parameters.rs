@@ -51,6 +51,7 @@ impl Session {
     /// What the parameters of the phase start from: initial values, and what it takes from earlier phases.
     pub fn start(&self, folder: &RunFolder, store: &mut Store) -> Result<()> {
         self.model.params().initialise(store, self.config.seed)?;
+        self.model.prepare(store)?;
         self.phase().takes.iter().try_for_each(|take| self.take(take, folder, &|_| true, store))
     }
 
@@ -118,8 +119,10 @@ impl Session {
     /// A phase that has not come to its end there; parameters of another model or data; settings that should be the same.
     pub fn check_taken(&self, folder: Option<&RunFolder>) -> Result<()> {
         let Some(path) = &self.experiment.config.from else { return Ok(()) };
+        let trained_here = self.experiment.chosen();
         for take in &self.phase().takes {
-            if folder.is_some_and(|folder| self.files_of(take, folder).parameters.is_file()) {
+            let of_this_run = trained_here.iter().any(|phase| phase.name == take.phase);
+            if of_this_run || folder.is_some_and(|folder| self.files_of(take, folder).parameters.is_file()) {
                 continue;
             }
             let from = RunFolder::open(path)?;

@@ -234,6 +234,7 @@ impl Session {
     /// # Errors
     /// A device that fails.
     pub fn item_vectors(&self, store: &Store) -> Result<ItemVectors> {
+        self.check_items()?;
         let g = Graph::new();
         let Some(output) = self.model.output(&g) else {
             return Ok(ItemVectors { vectors: self.item_embeddings(store)?, bias: None });

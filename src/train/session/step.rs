@@ -39,7 +39,9 @@ impl Session {
         let mut config = self.config.loss.clone();
         config.temperature = self.config.train.temperature.unwrap_or(config.temperature);
         let published = self.config.model.spec().loss.unwrap_or_default();
-        let kind = self.config.train.loss_kind.or(config.kind).or(self.phase().loss).unwrap_or(published);
+        let asked = self.config.train.loss_kind.or(config.kind).or(self.phase().loss).unwrap_or(published);
+        // Classes are few: there is one loss of all.
+        let kind = if self.split.has_classes() { LossKind::Softmax } else { asked };
         let corrects = config.log_q && self.phase().corrects;
         let corrected = corrects && matches!(kind, LossKind::SampledSoftmax | LossKind::InBatch);
         let alpha = match (kind, self.config.train.sampler) {

@@ -1,0 +1,54 @@
+//! What a training of tasks still knows of the earlier ones when the last has ended.
+
+use super::checkpoint;
+use super::experiment::Experiment;
+use super::folder::RunFolder;
+use super::report::Report;
+use super::session::Session;
+use crate::data::Part;
+use crate::error::Result;
+use crate::files::replace;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write;
+use std::sync::Arc;
+
+/// Ranks the test part of each task that was trained before the one of `last` by what is left of its parameters, reports its metric
+/// beside that of when it was trained, and keeps both in tasks.json.
+///
+/// # Errors
+/// Files of a task that are damaged; whatever stops an evaluation.
+pub(super) fn report(
+    experiment: &Arc<Experiment>,
+    last: &Session,
+    folder: &RunFolder,
+    report: &mut Report,
+) -> Result<()> {
+    let mut all = vec![];
+    let earlier = experiment.phases.iter().take_while(|phase| phase.name != last.phase().name);
+    for phase in earlier.filter(|phase| phase.task.is_some()) {
+        let session = experiment.session(phase)?;
+        let files = session.files(folder);
+        let Ok(was) = fs::read_to_string(&files.metrics) else { continue };
+        let was: Value = serde_json::from_str(&was).unwrap_or_default();
+        let mut store = session.store(None)?;
+        session.load_best(folder, &mut store)?;
+        if last.phase().replaces {
+            let replaced = |name: &str| last.phase().takes.iter().any(|take| take.has(name));
+            let (path, params) = (last.files(folder).parameters, session.model.params());
+            checkpoint::load_parameters::<Value>(&path, &last.origin(), params, &replaced, &mut store)?;
+        }
+        let ranked = session.evaluator(&store, Part::Test)?.run()?;
+        let metric = session.config.eval.metric;
+        let (name, now) = (metric.to_string(), metric.mean(&ranked.ranks));
+        let then = was["test"][&name].as_f64();
+        let shown = then.map_or("?".to_string(), |then| format!("{then:.4}"));
+        report.line("kept", &format!("{}: {name} {shown} then, {now:.4} now", phase.name));
+        all.push(json!({"task": phase.name, "metric": name, "then": then, "now": now}));
+    }
+    if all.is_empty() {
+        return Ok(());
+    }
+    let text = json!({"after": last.phase().name, "tasks": all}).to_string();
+    replace(&folder.path().join("tasks.json"), |out| out.write_all(text.as_bytes()))
+}
