@@ -194,7 +194,9 @@ impl spec::Settings for Settings {
         for (key, heads) in [("heads", self.heads), ("context_heads", self.context_heads)] {
             if !self.dim.is_multiple_of(heads) {
                 let dim = self.dim;
-                return Err(Error::Usage(format!("model.{key}: found {heads}; expected a divisor of model.dim, {dim}")));
+                return Err(Error::Usage(format!(
+                    "model.{key}: found {heads}; expected a divisor of model.dim, {dim}"
+                )));
             }
         }
         Ok(())
@@ -440,7 +442,8 @@ impl Model for Pcl {
         let user = self.sasrec.user_of(g, history, g.scope("embed", || self.prompted(g, history)));
         match self.network.classes {
             Some((_, Adapter::Mlp)) => {
-                let [weight, bias] = ["weight", "bias"].map(|part| self.params.var(g, &format!("adapter.hidden.{part}")));
+                let [weight, bias] =
+                    ["weight", "bias"].map(|part| self.params.var(g, &format!("adapter.hidden.{part}")));
                 g.scope("adapter", || user.linear(weight, Some(bias), Activation::Relu))
             }
             _ => user,
