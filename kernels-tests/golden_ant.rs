@@ -68,7 +68,7 @@ pub fn ant(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let trained = model.trained(&g, &batch);
     let of = |kind: LossKind| {
         let config = LossConfig { temperature, ..LossConfig::default() };
-        Loss { kind, config, log_q: None }.of_products(trained.rows, &output, &batch)
+        Loss { kind, config, ..Loss::default() }.of_products(trained.rows, &output, &batch)
     };
     let (full, in_batch) = (of(LossKind::Softmax), of(LossKind::InBatch));
     let alignment = trained.reported.iter().find(|(name, _)| name == "alignment").ok_or("nothing is aligned")?.1;

@@ -318,7 +318,7 @@ pub fn mcprn(f: &Fixture, device: &Device, candidates: CandidateGates) -> Result
     let mut names = vec![("item", "item_embedding"), ("w", "router.weight")];
     names.extend(of_channels.iter().map(|(theirs, ours)| (&theirs[..], &ours[..])));
     let config = LossConfig { t: 0.0, prior: false, ..LossConfig::default() };
-    let subject = Subject::new(f, device, &model, Loss { kind: LossKind::Gbce, config, log_q: None }, &names)?;
+    let subject = Subject::new(f, device, &model, Loss { kind: LossKind::Gbce, config, ..Loss::default() }, &names)?;
 
     let g = Graph::new();
     let (batch, rows) = (subject.batch(&g), subject.rows()?);

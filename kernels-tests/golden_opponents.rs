@@ -106,7 +106,7 @@ fn cosines(f: &Fixture, device: &Device, model: &Cosine, table: &str, pieces: &[
         let output = model.output(g).expect("cosines are products");
         let (rows, user) = (model.user(g, &batch.history), model.0.user(g, &batch.history));
         let config = LossConfig { temperature, ..LossConfig::default() };
-        let loss = Loss { kind: LossKind::Softmax, config, log_q: None }.of_products(rows, &output, batch);
+        let loss = Loss { kind: LossKind::Softmax, config, ..Loss::default() }.of_products(rows, &output, batch);
         let ids = g.constant(Tensor::u32([items], (1..=items as u32).collect()));
         vec![
             (table.to_string(), model.item_table(g)),
@@ -216,7 +216,7 @@ pub fn unisrec(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let scored = Scored { score: &score, output: None, items: b, listed: None };
     let config = LossConfig { temperature, ..LossConfig::default() };
     let h_unit = h / h.square().sum(1).sqrt().reshape([b, 1]);
-    let items = Loss { kind: LossKind::InBatch, config, log_q: None }.trace(h_unit, &scored, &batch);
+    let items = Loss { kind: LossKind::InBatch, config, ..Loss::default() }.trace(h_unit, &scored, &batch);
     let sequences = contrast(h, changed, batch.positive, batch.weight, temperature);
     let loss = items + sequences.scale(number(f, "in.lam")?);
     let outputs = [("seq_item".into(), items), ("seq_seq".into(), sequences), ("loss".into(), loss)];

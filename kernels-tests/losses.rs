@@ -13,7 +13,7 @@ const ROWS: usize = 6;
 fn case(kind: LossKind, shared: bool, cosine: bool) -> Case {
     let ids = |n: usize, first: usize| (0..n).map(|i| 1 + ((first + 7 * i) % ITEMS) as u32).collect::<Vec<_>>();
     let negatives: Recipe = if shared { given([9], ids(9, 3)) } else { given([ROWS, 3], ids(3 * ROWS, 3)) };
-    let loss = Loss { kind, config: LossConfig { shared, ..LossConfig::default() }, log_q: None };
+    let loss = Loss { kind, config: LossConfig { shared, ..LossConfig::default() }, ..Loss::default() };
     Case::new(format!("{kind}{}{}", if shared { "_shared" } else { "" }, if cosine { "_cosine" } else { "" }))
         .input(normal([ROWS, 5]))
         .input(normal([ITEMS + 1, 5]))

@@ -602,9 +602,14 @@ fn every_model_trains_as_published_and_with_every_loss() {
     fs::write(bench.path("data.csv"), "user,item,time\n".to_string() + &(0..900).map(line).collect::<String>())
         .unwrap();
     let few = ["--set=train.max_steps=2", "--set=train.negatives=3"];
-    for model in wgrec::models::MODELS.iter().map(|spec| spec.name) {
+    for spec in wgrec::models::MODELS {
+        let model = spec.name;
+        // It ranks by texts, and there are none.
+        if model == "nearest" {
+            continue;
+        }
         bench.train(model, model, &few);
-        if ["ease", "pop"].contains(&model) {
+        if spec.loss.is_none() {
             continue;
         }
         for loss in ["bpr", "bce", "gbce", "softmax", "sampled-softmax", "in-batch", "top1-max"] {

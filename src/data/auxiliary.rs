@@ -67,7 +67,7 @@ impl Auxiliary {
         };
         let plain = |data: &DataConfig| serde_json::to_value(data).expect("settings are plain data");
         let (mut all, usual) = (plain(data), plain(&DataConfig::default()));
-        for key in OF_FILES.into_iter().chain(["path", "auxiliary"]) {
+        for key in OF_FILES.into_iter().chain(["path", "auxiliary", "hold_out_items", "hold_out_seed"]) {
             all[key] = usual[key].clone();
         }
         let schema = settings::schema_of::<DataConfig>();

@@ -170,6 +170,7 @@ fn read_image(file: &mut File) -> io::Result<Dataset> {
         notes,
         fingerprint,
         sets: vec![],
+        held_out: None,
     })
 }
 

@@ -40,6 +40,7 @@ pub struct Dataset {
     pub(super) fingerprint: String,
     /// The data sets that it is joined from; empty if it is one.
     pub(super) sets: Vec<Set>,
+    pub(super) held_out: Option<HeldOut>,
 }
 
 /// One of the data sets that another is joined from.
@@ -49,6 +50,21 @@ pub struct Set {
     pub users: Range<u32>,
     /// From 1.
     pub items: Range<u32>,
+}
+
+/// Items that a data set has only as the last events of histories, which are test targets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldOut {
+    /// Ascending.
+    pub(super) items: Vec<u32>,
+    /// Fingerprint of the data with all events.
+    pub of: String,
+}
+
+impl HeldOut {
+    pub fn has(&self, item: u32) -> bool {
+        self.items.binary_search(&item).is_ok()
+    }
 }
 
 impl Dataset {
@@ -73,6 +89,7 @@ impl Dataset {
             notes,
             fingerprint: String::new(),
             sets: vec![],
+            held_out: None,
         };
         dataset.fingerprint = dataset.hash();
         dataset
@@ -109,6 +126,7 @@ impl Dataset {
             notes,
             fingerprint: String::new(),
             sets: ranges,
+            held_out: None,
         };
         dataset.fingerprint = dataset.hash();
         dataset
@@ -117,6 +135,11 @@ impl Dataset {
     /// The data sets that it is joined from; empty if it is one.
     pub fn sets(&self) -> &[Set] {
         &self.sets
+    }
+
+    /// The items that are held out of it, where some are.
+    pub fn held_out(&self) -> Option<&HeldOut> {
+        self.held_out.as_ref()
     }
 
     /// The items that compete for a user: those of the user's own data set.
@@ -144,7 +167,7 @@ impl Dataset {
     }
 
     /// What [`Dataset::fingerprint`] gives. Runs keep it: it must stay what it was for the same data.
-    fn hash(&self) -> String {
+    pub(super) fn hash(&self) -> String {
         let mut hash = Sha256::new();
         for (name, bytes) in self.sections() {
             hash.update(name);

@@ -8,6 +8,7 @@ pub mod categories;
 pub mod dataset;
 pub mod features;
 pub mod filter;
+mod held_out;
 pub mod ids;
 pub mod items;
 pub mod known;
@@ -27,7 +28,7 @@ pub use attributes::Attributes;
 pub use auxiliary::Auxiliary;
 pub use cache::Cache;
 pub use categories::Categories;
-pub use dataset::{Catalogue, Dataset};
+pub use dataset::{Catalogue, Dataset, HeldOut};
 pub use features::Features;
 pub use filter::{Dedup, Filter, Ties};
 pub use ids::Ids;
@@ -95,6 +96,13 @@ pub struct DataConfig {
     /// Users that are learned from: the first of the data; the others are evaluated alone. Not given: all.
     #[schemars(range(min = 1))]
     pub learn_users: Option<usize>,
+    /// Share of the items that are held out: they keep what is known of them and are test targets, but no history has one. Not given:
+    /// none.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub hold_out_items: Option<f64>,
+    /// Seed by which these are drawn, kept apart so that runs of several seeds are judged on the same.
+    #[schemars(range(max = 9223372036854775807u64))]
+    pub hold_out_seed: u64,
     /// Columns of the attribute file of users that are features of them; if not given, all of few categories.
     pub attributes: Option<Vec<String>>,
     /// Bins that an attribute of numbers is cut into, of about as many users each.
@@ -153,6 +161,8 @@ impl Default for DataConfig {
             cut_by: CutBy::Time,
             learn: Learn::Targets,
             learn_users: None,
+            hold_out_items: None,
+            hold_out_seed: 1,
             attributes: None,
             bins: 8,
             catalogue: Catalogue::Interactions,
@@ -197,7 +207,7 @@ impl DataConfig {
             let more = data.add_items(items::ids(self, path, &data)?);
             data.note(format!("catalogue: {} that no interaction has", crate::text::counted(more, "item")));
         }
-        Ok(data)
+        self.hold_out(data)
     }
 
     fn load_interactions(&self, path: &Path, cache: Option<&Cache>) -> Result<Dataset> {

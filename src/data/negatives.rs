@@ -21,6 +21,14 @@ pub enum Sampler {
     Popularity(f32),
 }
 
+/// Which items are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pool {
+    pub sampler: Sampler,
+    /// Whether items are drawn that do not occur in the training part.
+    pub cold: bool,
+}
+
 /// How a [`Sampler`] is written in settings.
 #[derive(Deserialize, schemars::JsonSchema)]
 #[serde(untagged, expecting = "expected uniform, popularity, or {popularity = ALPHA}")]
@@ -88,6 +96,8 @@ impl fmt::Display for LeftOut {
 #[derive(Debug)]
 pub struct Negatives {
     items: u32,
+    /// The items that are drawn, ascending. None: all.
+    drawn: Option<Vec<u32>>,
     /// Each user's training items, sorted and distinct, one user after the other.
     seen: Vec<u32>,
     offsets: Vec<u64>,
@@ -95,9 +105,7 @@ pub struct Negatives {
 }
 
 impl Negatives {
-    /// `any`: only [`Negatives::draw_any`] will be asked for.
-    ///
-    pub fn new(data: &Dataset, split: &Split, sampler: Sampler) -> Negatives {
+    pub fn new(data: &Dataset, split: &Split, Pool { sampler, cold }: Pool) -> Negatives {
         let mut seen = Vec::with_capacity(data.interactions());
         let mut offsets = vec![0];
         let mut own = vec![];
@@ -115,7 +123,8 @@ impl Negatives {
                 split.popularity(data)[1..].iter().map(|&n| if n == 0 { 0.0 } else { (n as f64).powf(alpha as f64) }),
             )),
         };
-        Negatives { items: data.items() as u32, seen, offsets, alias }
+        let warm = || (1..=data.items() as u32).filter(|&item| !split.is_cold(data, item)).collect();
+        Negatives { items: data.items() as u32, drawn: (!cold).then(warm), seen, offsets, alias }
     }
 
     /// The user's training items, sorted and distinct.
@@ -123,16 +132,17 @@ impl Negatives {
         &self.seen[self.offsets[user as usize] as usize..self.offsets[user as usize + 1] as usize]
     }
 
-    /// Whether there is an item outside the user's training items.
+    /// Whether there is an item to draw outside the user's training items.
     pub fn exist(&self, user: u32) -> bool {
-        self.seen(user).len() < self.items as usize
+        self.seen(user).len() < self.drawn.as_ref().map_or(self.items as usize, Vec::len)
     }
 
     /// One item, whoever has chosen it.
     pub fn draw_any(&self, stream: &mut Stream) -> u32 {
-        match &self.alias {
-            None => stream.below(self.items) + 1,
-            Some(alias) => alias.draw(stream) + 1,
+        match (&self.alias, &self.drawn) {
+            (None, None) => stream.below(self.items) + 1,
+            (None, Some(drawn)) => drawn[stream.below(drawn.len() as u32) as usize],
+            (Some(alias), _) => alias.draw(stream) + 1,
         }
     }
 
@@ -145,7 +155,15 @@ impl Negatives {
                 return item;
             }
         }
-        nth_outside(seen, stream.below(self.items - seen.len() as u32))
+        match &self.drawn {
+            None => nth_outside(seen, stream.below(self.items - seen.len() as u32)),
+            // What the user has in training is drawn for others.
+            Some(drawn) => {
+                let n = stream.below((drawn.len() - seen.len()) as u32) as usize;
+                let mut left = drawn.iter().filter(|item| seen.binary_search(item).is_err());
+                *left.nth(n).expect("an item is left")
+            }
+        }
     }
 }
 

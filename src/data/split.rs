@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::tensor::philox::Stream;
 use crate::text::percent;
 use indicatif::HumanCount;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 mod spec;
 
@@ -39,6 +39,8 @@ pub struct Split {
     outside: usize,
     /// What a task asks for and learns from, if the split is one of a task.
     task: Option<Arc<Places>>,
+    /// Whether each item is cold, once it is asked for: \[items + 1\].
+    cold: OnceLock<Vec<bool>>,
 }
 
 impl Split {
@@ -116,7 +118,8 @@ impl Split {
             Learn::Earlier => SplitSpec { target: None, only: Group::All, ..spec },
             _ => spec,
         };
-        let mut split = Split { spec, first, train, valid, left_out: 0, outside: 0, task: None };
+        let cold = OnceLock::new();
+        let mut split = Split { spec, first, train, valid, left_out: 0, outside: 0, task: None, cold };
         let learns = |user: u32| (1..split.train[user as usize]).any(|place| split.learns(data, user, place));
         if !(0..data.users() as u32).any(learns) {
             let what = match split.learns_all() {
@@ -144,7 +147,9 @@ impl Split {
     /// Those of [`Split::new`], with the name of the data set.
     pub fn joined(sets: &[(String, Arc<Dataset>)], spec: impl Into<SplitSpec>) -> Result<Split> {
         let spec = spec.into();
-        let mut all = Split { spec, first: None, train: vec![], valid: vec![], left_out: 0, outside: 0, task: None };
+        let cold = OnceLock::new();
+        let mut all =
+            Split { spec, first: None, train: vec![], valid: vec![], left_out: 0, outside: 0, task: None, cold };
         for (name, set) in sets {
             let split = Split::new(set, spec).map_err(|e| e.of(name))?;
             all.spec = split.spec;
@@ -164,7 +169,17 @@ impl Split {
     pub fn whole(data: &Dataset, target: Option<u8>) -> Split {
         let all: Vec<u32> = (0..data.users() as u32).map(|user| data.history(user).len() as u32).collect();
         let spec = SplitSpec { target, ..SplitSpec::default() };
-        Split { spec, first: None, train: all.clone(), valid: all, left_out: data.users(), outside: 0, task: None }
+        let cold = OnceLock::new();
+        Split {
+            spec,
+            first: None,
+            train: all.clone(),
+            valid: all,
+            left_out: data.users(),
+            outside: 0,
+            task: None,
+            cold,
+        }
     }
 
     /// Of a task: `places` by user, of whom the events before `cuts` are read in training.
@@ -172,8 +187,8 @@ impl Split {
         let train: Vec<u32> = cuts.iter().map(|&cut| places.end(cut)).collect();
         let asked = |user: usize| places.valid()[user].is_some() || places.test()[user].is_some();
         let left_out = (0..cuts.len()).filter(|&user| !asked(user)).count();
-        let (valid, spec) = (train.clone(), SplitSpec::default());
-        Split { spec, first: None, train, valid, left_out, outside: 0, task: Some(Arc::new(places)) }
+        let (valid, spec, cold) = (train.clone(), SplitSpec::default(), OnceLock::new());
+        Split { spec, first: None, train, valid, left_out, outside: 0, task: Some(Arc::new(places)), cold }
     }
 
     /// The classes in place of items, if labels are such.
@@ -305,6 +320,8 @@ impl Split {
             Group::Warm => !cold(),
             Group::Seen => seen(),
             Group::New => !seen(),
+            Group::ColdItems => self.is_cold(data, history[position]),
+            Group::WarmItems => !self.is_cold(data, history[position]),
         }
     }
 
@@ -339,6 +356,17 @@ impl Split {
             part.iter().for_each(|&item| counts[item as usize] += 1);
         }
         counts
+    }
+
+    /// Whether an item does not occur in the training part.
+    pub fn is_cold(&self, data: &Dataset, item: u32) -> bool {
+        let cold = || self.popularity(data).into_iter().map(|count| count == 0).collect();
+        self.cold.get_or_init(cold)[item as usize]
+    }
+
+    /// The items that do not occur in the training part, ascending.
+    pub fn cold_items(&self, data: &Dataset) -> Vec<u32> {
+        (1..=data.items() as u32).filter(|&item| self.is_cold(data, item)).collect()
     }
 
     /// One line for people: the kind, the users evaluated and those left out, and why.

@@ -9,7 +9,7 @@ use crate::graph::plan::Options;
 use crate::models::{Model, Task};
 use crate::nn::tower::Known;
 use crate::tensor::philox::Stream;
-use crate::train::known::{floats, present};
+use crate::train::known::present;
 use crate::train::{Corpus, Experiment, RunFolder, Session};
 use serde::Serialize;
 use std::ops::Range;
@@ -137,7 +137,7 @@ impl Set {
             let mut runner = device.compile(&device.plan(&g, Options::default())?, store, RunOptions::default())?;
             runner.run()?;
             let transformed = runner.read("kind")?;
-            let (raw, there) = (floats(kind), present(kind));
+            let (raw, there) = (kind.floats(), present(kind));
             let rows: Vec<usize> = items.clone().filter(|row| there[*row]).collect();
             missing.push((kind.name, 1.0 - rows.len() as f64 / items.len() as f64));
             let pick = |all: &[f32], width: usize| -> Vec<Vec<f64>> {

@@ -18,7 +18,7 @@
 //! dropout .5 too.
 
 use super::items::{Fusion, Listed};
-use super::loss::contrast;
+use super::loss::{contrast, marks};
 use super::sasrec::{Parts, Positions, SasRec};
 use super::scores::unit;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Shared, Task};
@@ -132,7 +132,7 @@ impl spec::Settings for Settings {
         if let Some(alignment) = &alignment {
             alignment.check(task)?;
         }
-        Ok(Box::new(Ant { sasrec, alignment }))
+        Ok(Box::new(Ant { sasrec, alignment, cold: task.cold.clone() }))
     }
 }
 
@@ -212,11 +212,12 @@ impl Alignment {
         Some(contrast(image, text, ids, weight, self.temperature))
     }
 
-    /// Among all items that have both.
-    fn of_all<'g>(&self, params: &Params, g: &'g Graph) -> Option<Var<'g>> {
+    /// Among all items that have both, without `cold` ones.
+    fn of_all<'g>(&self, params: &Params, g: &'g Graph, cold: &[u32]) -> Option<Var<'g>> {
         let (both, wide) = Alignment::both(params, g)?;
         let (rows, [text, image]) = (wide.shape()[0], halves(wide).map(unit));
         let both = both.reshape([rows]);
+        let both = if cold.is_empty() { both } else { both * (g.scalar(1.0) - marks(g, rows, cold)) };
         // What is subtracted from the others leaves nothing of their exponentials.
         let bias = (both - g.scalar(1.0)).scale(3e4);
         let number = g.constant(Tensor::u32([rows], (0..rows as u32).collect()));
@@ -235,6 +236,8 @@ fn halves(wide: Var<'_>) -> [Var<'_>; 2] {
 pub struct Ant {
     sasrec: SasRec,
     alignment: Option<Alignment>,
+    /// Items that are not aligned.
+    cold: Arc<Vec<u32>>,
 }
 
 impl Model for Ant {
@@ -282,7 +285,7 @@ impl Model for Ant {
         let term = self.alignment.and_then(|alignment| {
             let term = g.scope(ALIGNMENT, || match alignment.over {
                 Aligned::Batch => alignment.of_targets(self.params(), g, batch, batch.targets()),
-                Aligned::All => alignment.of_all(self.params(), g),
+                Aligned::All => alignment.of_all(self.params(), g, &self.cold),
             });
             Some((term?, alignment.weight))
         });

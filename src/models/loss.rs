@@ -18,10 +18,11 @@
 
 use super::scores::unit;
 use super::{Batch, Candidates, Output};
-use crate::graph::Var;
+use crate::graph::{Graph, Var};
 use crate::kernels::bpr::Bpr;
 use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Settings under `loss.`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -41,11 +42,22 @@ pub struct LossConfig {
     pub log_q: bool,
     /// Share one list of negatives among all rows of a batch; it can then hold items of a row's user.
     pub shared: bool,
+    /// Set a target against items too that do not occur in the training part, which pushes them all down. With false they are scored
+    /// by their features as well as others are.
+    pub cold_negatives: bool,
 }
 
 impl Default for LossConfig {
     fn default() -> LossConfig {
-        LossConfig { kind: None, temperature: 1.0, t: 0.75, prior: true, log_q: true, shared: false }
+        LossConfig {
+            kind: None,
+            temperature: 1.0,
+            t: 0.75,
+            prior: true,
+            log_q: true,
+            shared: false,
+            cold_negatives: true,
+        }
     }
 }
 
@@ -97,6 +109,8 @@ pub struct Loss {
     pub config: LossConfig,
     /// For each id, the log of the chance that a draw gives it, where scores are to be corrected by it: \[items + 1\].
     pub log_q: Option<Tensor>,
+    /// Items that no target is set against.
+    pub cold: Arc<Vec<u32>>,
 }
 
 /// What rows are scored against.
@@ -125,6 +139,9 @@ impl Loss {
         if self.kind == LossKind::Softmax {
             let output = scored.output.expect("scores that are dot products");
             let bias = output.bias.map(|bias| tempered(bias.reshape([bias.shape().elements()])));
+            // What is subtracted leaves nothing of their exponentials, and fits in an f16.
+            let less = (!self.cold.is_empty()).then(|| marks(g, output.table.shape()[0], &self.cold).scale(-3e4));
+            let bias = bias.into_iter().chain(less).reduce(|bias, less| bias + less);
             let classes = output.classes.clone();
             return tempered(rows).softmax_loss(output.items(), bias, batch.positive, batch.weight, classes);
         }
@@ -145,7 +162,7 @@ impl Loss {
             LossKind::Bpr => g.push(Bpr, &[positive, negative, batch.weight]),
             LossKind::Bce => mean((-positive).softplus() + negative.softplus().mean(1)),
             LossKind::Gbce => {
-                let beta = self.beta(n, scored.items);
+                let beta = self.beta(n, scored.items - self.cold.len());
                 let prior = g.scalar(if self.config.prior { (beta / n as f64).ln() } else { 0.0 });
                 let (positive, negative) = (positive + prior, negative + prior);
                 mean(((-positive).softplus().scale(beta) + negative.softplus().sum(1)).scale(1.0 / (n + 1) as f64))
@@ -198,6 +215,14 @@ impl Loss {
     }
 }
 
+/// 1 for each of `ids` and 0 for the others of `rows`, \[rows\].
+pub(super) fn marks<'g>(g: &'g Graph, rows: usize, ids: &[u32]) -> Var<'g> {
+    let mut marks = vec![0.0; rows];
+    // A catalogue that is planned for may have fewer items than the data.
+    ids.iter().filter(|&&id| (id as usize) < rows).for_each(|&id| marks[id as usize] = 1.0);
+    g.constant(Tensor::f32([rows], marks))
+}
+
 /// -log of the softmax's share of `positive` \[R\] among itself and `negative` \[R, n\], \[R\]: those where `keep`, of that shape,
 /// is 1 and not 0; all without it.
 pub(super) fn surprise<'g>(positive: Var<'g>, negative: Var<'g>, keep: Option<Var<'g>>) -> Var<'g> {
@@ -248,35 +273,60 @@ mod tests {
     use super::super::{History, Inputs};
     use super::*;
     use crate::device::{Device, RunOptions};
-    use crate::graph::Graph;
     use crate::graph::plan::Options;
 
-    /// The loss of the rows with these targets, 0: none, a table and rows given.
-    fn in_batch(targets: &[u32]) -> f64 {
+    /// The loss by `of`, and its gradient by the table that `keep` leaves of one of 4 rows.
+    fn loss_of(loss: &Loss, targets: &[u32], negatives: Option<&[u32]>, keep: usize) -> (f64, Vec<f32>) {
         let (g, n) = (Graph::new(), targets.len());
         let given = |shape: [usize; 2], x: fn(usize) -> f32| {
             g.constant(Tensor::f32(shape, (0..shape[0] * shape[1]).map(x).collect::<Vec<_>>()))
         };
-        let table = given([4, 2], |i| 1.0 + (i as f32).sin());
+        let table = given([keep, 2], |i| 1.0 + (i as f32).sin());
         let ids = g.constant(Tensor::u32([n], targets.to_vec()));
         let weight = targets.iter().map(|&t| if t == 0 { 0.0 } else { 1.0 }).collect::<Vec<f32>>();
         let weight = g.constant(Tensor::f32([n], weight));
+        let negative = negatives.map(|ids| g.constant(Tensor::u32([n, ids.len() / n], ids.to_vec())));
         let history = History::new(ids, ids);
-        let batch = Batch { inputs: Inputs::default(), history, views: None, positive: ids, weight, negative: None };
-        let loss = Loss { kind: LossKind::InBatch, ..Loss::default() };
-        let output = Output { table, bias: None, classes: 1..4, cosine: false };
-        g.result("loss", loss.of_products(given([n, 2], |i| (i as f32).cos()), &output, &batch));
+        let batch = Batch { inputs: Inputs::default(), history, views: None, positive: ids, weight, negative };
+        let output = Output { table, bias: None, classes: 1..keep, cosine: false };
+        let traced = loss.of_products(given([n, 2], |i| (i as f32).cos()), &output, &batch);
+        g.result("loss", traced);
+        if loss.kind == LossKind::Softmax {
+            let gradient = g.gradients(traced, &[table]).unwrap().remove(0);
+            g.result("gradient", gradient.dense(table));
+        }
         let (device, _) = Device::open("cpu").unwrap();
         let plan = device.plan(&g, Options::default()).unwrap();
         let store = device.store(&[]).unwrap();
         let mut runner = device.compile(&plan, &store, RunOptions::default()).unwrap();
         runner.run().unwrap();
-        runner.read("loss").unwrap().to_f64()[0]
+        let gradient = runner.read("gradient").map(|gradient| gradient.to_f32()).unwrap_or_default();
+        (runner.read("loss").unwrap().to_f64()[0], gradient)
     }
 
     #[test]
     fn rows_without_a_target_are_no_negatives() {
-        let (alone, padded) = (in_batch(&[2, 3, 1]), in_batch(&[2, 3, 1, 0, 0]));
+        let loss = Loss { kind: LossKind::InBatch, ..Loss::default() };
+        let of = |targets: &[u32]| loss_of(&loss, targets, None, 4).0;
+        let (alone, padded) = (of(&[2, 3, 1]), of(&[2, 3, 1, 0, 0]));
         assert!(alone > 0.1 && (alone - padded).abs() < 1e-6, "{alone} {padded}");
+    }
+
+    /// Cold items are as if they were not there, and get no gradient.
+    #[test]
+    fn no_target_is_set_against_cold_items() {
+        let of = |kind, cold: &[u32], rows| {
+            let loss = Loss { kind, cold: Arc::new(cold.to_vec()), ..Loss::default() };
+            loss_of(&loss, &[2, 1, 2], (kind == LossKind::Gbce).then_some(&[1, 2, 1]), rows)
+        };
+        for kind in [LossKind::Softmax, LossKind::Gbce] {
+            let [(without, few), (cold, gradient), (all, _)] =
+                [of(kind, &[], 3), of(kind, &[3, 4], 5), of(kind, &[], 5)];
+            assert!((without - cold).abs() < 1e-6 && (all - cold).abs() > 1e-3, "{kind}: {without} {cold} {all}");
+            if kind == LossKind::Softmax {
+                let near = few.iter().zip(&gradient).all(|(a, b)| (a - b).abs() < 1e-6);
+                assert!(near && gradient.len() == 10 && gradient[6..] == [0.0; 4], "{few:?} {gradient:?}");
+            }
+        }
     }
 }

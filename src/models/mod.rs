@@ -54,6 +54,7 @@ models! {
     stamp,
     caser,
     npe,
+    nearest,
     ease,
     pop,
 }

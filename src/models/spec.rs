@@ -139,6 +139,8 @@ pub struct Task {
     pub known: Arc<Vec<Known>>,
     /// What computes the items from that.
     pub tower: Option<Tower>,
+    /// Items that are set against nothing in training.
+    pub cold: Arc<Vec<u32>>,
     pub phase: Phase,
 }
 

@@ -101,6 +101,11 @@ impl Corpus {
         self.members.iter().map(|(_, set)| set.fingerprint().to_string()).collect()
     }
 
+    /// Fingerprint that the data have where no item is held out of them.
+    pub(super) fn whole(&self) -> &str {
+        self.data.held_out().map_or(&self.trained_on, |held| &held.of)
+    }
+
     /// The split of the data: of several data sets each has its own.
     ///
     /// # Errors
@@ -161,6 +166,7 @@ impl Config {
     fn in_domain(&self, domain: DomainName) -> Config {
         let mut config = self.clone();
         config.world.domain = domain;
+        config.data.hold_out_items = None;
         config
     }
 }

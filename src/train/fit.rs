@@ -40,7 +40,7 @@ pub fn open(config: &Config, folder: Option<&RunFolder>) -> Result<Vec<Session>>
         session.check_taken(folder)?;
         let pretrains = chosen.iter().find(|pretrains| pretrains.auxiliary && !phase.auxiliary);
         if let Some(pretrains) = pretrains
-            && experiment.corpus(pretrains)?.sets().contains(&session.corpus.trained_on)
+            && experiment.corpus(pretrains)?.sets().iter().any(|set| set == session.corpus.whole())
         {
             session.check_held_out(config)?;
         }
@@ -272,16 +272,21 @@ impl Session {
         Some(Value::Object(groups.into_iter().collect()))
     }
 
-    /// Metrics of the targets that training never saw and of the others, if there are both.
+    /// Metrics of the targets that training never saw and of the others, if there are both; and of the items that are held out.
     fn by_items(&self, ranked: &Ranked) -> Option<Value> {
         if self.split.has_classes() {
             return None;
         }
-        let counts = self.split.popularity(&self.data);
-        let cold = |&(user, place): &(u32, u32)| counts[self.data.history(user)[place as usize] as usize] == 0;
-        let (cold, warm) = (ranked.filtered(cold), ranked.filtered(|target| !cold(target)));
+        let Session { data, split, .. } = self;
+        let of =
+            |wanted: &dyn Fn(u32) -> bool| ranked.filtered(|&(user, place)| wanted(data.history(user)[place as usize]));
+        let (cold, warm) = (of(&|item| split.is_cold(data, item)), of(&|item| !split.is_cold(data, item)));
         let both = !cold.ranks.is_empty() && !warm.ranks.is_empty();
-        both.then(|| json!({ "cold": self.counted(&cold), "warm": self.counted(&warm) }))
+        let mut all = both.then(|| json!({ "cold": self.counted(&cold), "warm": self.counted(&warm) }))?;
+        if let Some(held) = data.held_out() {
+            all["held_out"] = self.counted(&of(&|item| held.has(item)));
+        }
+        Some(all)
     }
 
     /// Metrics by name, and the number of targets.

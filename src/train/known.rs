@@ -46,7 +46,7 @@ impl KnownItems {
     pub fn new(config: &Config, data: &Dataset, world: Option<&Domain>) -> Result<KnownItems> {
         let settings = config.model.items();
         let mut all = KnownItems::default();
-        if settings.features.is_empty() || config.model.spec().loss.is_none() {
+        if settings.features.is_empty() {
             return Ok(all);
         }
         // Histories of the world, read from a file, are of its items too.
@@ -151,7 +151,7 @@ fn join(sets: &[(&str, &Known)]) -> Result<Known> {
             let pair = |two: &[u16]| two[0] as u32 | (two.get(1).copied().unwrap_or(0) as u32) << 16;
             all.chunks(2).map(pair).collect()
         }
-        false => sets().flat_map(|set| floats(set.1)[own(set)].to_vec()).map(f32::to_bits).collect(),
+        false => sets().flat_map(|set| set.1.floats()[own(set)].to_vec()).map(f32::to_bits).collect(),
     };
     let missing = sets().flat_map(|(number, of)| lent(&of.missing)[(number > 0) as usize..].to_vec());
     let missing: Vec<u32> = missing.collect();
@@ -178,14 +178,6 @@ fn halves(known: &Known) -> &[u16] {
 /// Whether each row has the kind.
 pub fn present(known: &Known) -> Vec<bool> {
     lent(&known.missing).iter().map(|missing| *missing == 0).collect()
-}
-
-/// The features of a kind, row after row.
-pub fn floats(known: &Known) -> Vec<f32> {
-    match known.features.half {
-        true => halves(known).iter().map(|bits| half::f16::from_bits(*bits).to_f32()).collect(),
-        false => lent(&known.words).iter().map(|bits| f32::from_bits(*bits)).collect(),
-    }
 }
 
 /// Items times categories: a gigabyte of numbers that are 0 or 1.

@@ -151,6 +151,7 @@ impl Experiment {
             features: features.as_deref().map(counts).unwrap_or_default(),
             seed: config.seed,
             known: corpus.known.kinds.clone(),
+            cold: Arc::new(if config.loss.cold_negatives { vec![] } else { split.cold_items(data) }),
             phase: phase.clone(),
             ..Task::default()
         };

@@ -9,7 +9,7 @@ use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
 use crate::kernels::watch::Watch;
 use crate::models::loss::Scored;
-use crate::models::{self, Inputs, Loss, LossKind, Model, Output, Trained};
+use crate::models::{self, Inputs, Loss, LossConfig, LossKind, Model, Output, Trained};
 use crate::nn::{Params, Tower};
 use crate::optim::Adam;
 use crate::tensor::{Spec, Tensor};
@@ -85,7 +85,8 @@ impl StepConfig {
     pub fn batches(&self, model: &dyn Model) -> BatchSpec {
         let StepConfig { batch, max_len, negatives, loss, .. } = self;
         let (samples, reads, views, padding) = (model.samples(), model.reads(), model.views(), model.padding());
-        let drawn = Drawn { each: *negatives, shared: loss.config.shared, sampler: Sampler::Uniform };
+        let LossConfig { shared, cold_negatives: cold, .. } = loss.config;
+        let drawn = Drawn { each: *negatives, shared, sampler: Sampler::Uniform, cold };
         let negatives = loss.kind.is_sampled().then_some(drawn);
         let (batch, max_len) = (*batch, *max_len);
         let mut spec = BatchSpec { batch, max_len, padding, samples, reads, views, negatives, ..BatchSpec::default() };

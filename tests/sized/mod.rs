@@ -87,7 +87,7 @@ pub fn sized_with(
     let model = SasRec::new(parts, params);
     let sampled = kind == LossKind::SampledSoftmax;
     let (negatives, log_q) = if sampled { (256, Some(log_chances(&vec![1; items + 1], 0.0))) } else { (0, None) };
-    let loss = Loss { kind, config: LossConfig { shared: sampled, ..LossConfig::default() }, log_q };
+    let loss = Loss { kind, config: LossConfig { shared: sampled, ..LossConfig::default() }, log_q, ..Loss::default() };
     let optimiser = Adam { lazy: sampled, ..Adam::default() };
     let config = StepConfig { batch: samples, max_len, negatives, loss, optimiser, ..StepConfig::default() };
     let mut store = device.store(&TrainStep::states(model.params(), &config.optimiser))?;

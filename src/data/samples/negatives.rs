@@ -1,7 +1,7 @@
 //! Drawn negatives: column `negative`.
 
 use super::{Column, Fill, Part, Sample, Sizes, Source, Values};
-use crate::data::negatives::{Negatives, Sampler};
+use crate::data::negatives::{Negatives, Pool, Sampler};
 use crate::error::Result;
 use crate::tensor::philox::Stream;
 use std::sync::Arc;
@@ -14,12 +14,21 @@ pub struct Drawn {
     pub each: usize,
     pub shared: bool,
     pub sampler: Sampler,
+    /// Whether items are drawn that do not occur in the training part.
+    pub cold: bool,
+}
+
+impl Drawn {
+    /// Which items are drawn.
+    pub fn pool(&self) -> Pool {
+        Pool { sampler: self.sampler, cold: self.cold }
+    }
 }
 
 impl Default for Drawn {
     /// One for each target, drawn uniformly from all items.
     fn default() -> Drawn {
-        Drawn { each: 1, shared: false, sampler: Sampler::Uniform }
+        Drawn { each: 1, shared: false, sampler: Sampler::Uniform, cold: true }
     }
 }
 
@@ -32,7 +41,7 @@ impl Part for Drawn {
     }
 
     fn open(&self, sizes: &Sizes, source: &Arc<Source>) -> Result<Box<dyn Fill>> {
-        Ok(Box::new(Filler { of: *self, targets: sizes.targets, negatives: source.negatives(self.sampler) }))
+        Ok(Box::new(Filler { of: *self, targets: sizes.targets, negatives: source.negatives(self.pool()) }))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Samples;
 use crate::data::dataset::Dataset;
-use crate::data::negatives::{LeftOut, Negatives, Sampler};
+use crate::data::negatives::{LeftOut, Negatives, Pool};
 use crate::data::split::Split;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -20,22 +20,22 @@ pub struct Source {
     ends: Option<Vec<u32>>,
     pub(super) left_out: LeftOut,
     /// What draws negatives: made once, for whoever asks first.
-    negatives: Mutex<Option<(Sampler, Arc<Negatives>)>>,
+    negatives: Mutex<Option<(Pool, Arc<Negatives>)>>,
 }
 
 impl Source {
-    /// `own_negatives`: of this sampler for each user; users who have every item are left out, since there are none for them.
+    /// `own_negatives`: drawn of these for each user; users who have every item are left out, since there are none for them.
     pub fn new(
         data: Arc<Dataset>,
         split: Arc<Split>,
         samples: Arc<dyn Samples>,
         max_len: usize,
-        own_negatives: Option<Sampler>,
+        own_negatives: Option<Pool>,
     ) -> Source {
         let left_out = LeftOut { needed: 1, ..LeftOut::default() };
         let (starts, negatives) = (vec![0], Mutex::new(None));
         let mut source = Source { data, split, samples, max_len, starts, ends: None, left_out, negatives };
-        let own = own_negatives.map(|sampler| source.negatives(sampler));
+        let own = own_negatives.map(|pool| source.negatives(pool));
         source.number(own.as_deref());
         source
     }
@@ -96,13 +96,13 @@ impl Source {
     }
 
     /// What draws negatives.
-    pub fn negatives(&self, sampler: Sampler) -> Arc<Negatives> {
+    pub fn negatives(&self, pool: Pool) -> Arc<Negatives> {
         let mut kept = self.negatives.lock().expect("nobody panics with it");
         match &*kept {
-            Some((of, negatives)) if *of == sampler => negatives.clone(),
+            Some((of, negatives)) if *of == pool => negatives.clone(),
             _ => {
-                let negatives = Arc::new(Negatives::new(&self.data, &self.split, sampler));
-                *kept = Some((sampler, negatives.clone()));
+                let negatives = Arc::new(Negatives::new(&self.data, &self.split, pool));
+                *kept = Some((pool, negatives.clone()));
                 negatives
             }
         }

@@ -6,7 +6,7 @@ use crate::data::ask::Ask;
 use crate::data::dataset::Dataset;
 use crate::data::dataset::tests::{dataset, interactions};
 use crate::data::features::Features;
-use crate::data::negatives::{LeftOut, Sampler};
+use crate::data::negatives::{LeftOut, Negatives, Pool, Sampler};
 use crate::data::split::{Part, Split, SplitKind};
 use crate::tensor::philox::Stream;
 use crate::tensor::segments::Segments;
@@ -186,8 +186,10 @@ fn popular_items_are_drawn_more_often() {
     let histories: Vec<Vec<u32>> = (0..200).map(|u| vec![0, 1 + u % 40, 41 + u, 300, 301]).collect();
     let data = Arc::new(dataset(&histories));
     let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
-    let spec =
-        BatchSpec { negatives: Some(Drawn { each: 20, shared: false, sampler: Sampler::Popularity(1.0) }), ..spec(0) };
+    let spec = BatchSpec {
+        negatives: Some(Drawn { each: 20, sampler: Sampler::Popularity(1.0), ..Drawn::default() }),
+        ..spec(0)
+    };
     let drawn: Vec<u32> = TrainBatches::new(data.clone(), split, spec)
         .unwrap()
         .epoch(0, 0)
@@ -550,4 +552,37 @@ fn behaviours_and_features_stand_beside_their_items() {
         }
         assert!(if samples.hides() { targets.is_subset(&learned) } else { targets == learned }, "{samples:?}");
     }
+}
+
+/// With items that none of the training parts has: neither drawn for a user of nearly all others, nor for a batch.
+#[test]
+fn cold_items_are_not_drawn() {
+    let histories = vec![(1..=90).collect(), vec![91, 1, 2], vec![92, 3, 4], (5..60).collect(), vec![3, 93, 94]];
+    let data = Arc::new(dataset(&histories));
+    let split = Arc::new(Split::new(&data, SplitKind::LeaveOneOut).unwrap());
+    let cold = split.cold_items(&data);
+    assert_eq!((cold.len(), data.items()), (4, 94));
+    let drawn = |shared, sampler| {
+        let negatives = Some(Drawn { each: 20, shared, sampler, cold: false });
+        let batches = TrainBatches::new(data.clone(), split.clone(), BatchSpec { negatives, ..spec(0) }).unwrap();
+        let of_batch = |batch: Batch| {
+            let rows = if shared { 1 } else { batch.samples };
+            batch.columns.u32("negative")[..rows * 20].to_vec()
+        };
+        batches.epoch(0, 0).flat_map(of_batch).collect::<BTreeSet<u32>>()
+    };
+    for sampler in [Sampler::Uniform, Sampler::Popularity(1.0)] {
+        for shared in [false, true] {
+            let drawn = drawn(shared, sampler);
+            assert!(
+                !drawn.is_empty() && cold.iter().all(|item| !drawn.contains(item)),
+                "{sampler:?} {shared}: {drawn:?}"
+            );
+        }
+    }
+    // The first user has all but two of those that are drawn.
+    let negatives = Negatives::new(&data, &split, Pool { sampler: Sampler::Uniform, cold: false });
+    let mut stream = Stream::new(1, "test", 0);
+    let of_first: BTreeSet<u32> = (0..50).map(|_| negatives.draw(0, &mut stream)).collect();
+    assert_eq!(of_first.len(), 2, "{of_first:?}");
 }

@@ -199,7 +199,7 @@ impl TrainBatches {
     pub fn new(data: Arc<Dataset>, split: Arc<Split>, spec: BatchSpec) -> Result<TrainBatches> {
         positive("train.batch", spec.batch)?;
         positive("data.max_len", spec.max_len)?;
-        let own_negatives = spec.negatives.filter(|drawn| !drawn.shared).map(|drawn| drawn.sampler);
+        let own_negatives = spec.negatives.filter(|drawn| !drawn.shared).map(|drawn| drawn.pool());
         let source = Source::new(data, split, spec.samples.clone(), spec.max_len, own_negatives);
         if source.is_empty() && source.left_out.targets > 0 {
             return Err(Error::Usage(format!(

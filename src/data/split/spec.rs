@@ -146,6 +146,12 @@ pub enum Group {
     Seen,
     /// Items that did not.
     New,
+    /// Items that do not occur in the training part.
+    #[serde(rename = "cold-items")]
+    ColdItems,
+    /// Items that do.
+    #[serde(rename = "warm-items")]
+    WarmItems,
 }
 
 impl fmt::Display for Group {
@@ -156,6 +162,8 @@ impl fmt::Display for Group {
             Group::Warm => "warm",
             Group::Seen => "seen",
             Group::New => "new",
+            Group::ColdItems => "cold-items",
+            Group::WarmItems => "warm-items",
         })
     }
 }

@@ -35,6 +35,7 @@ impl DataConfig {
         if self.catalogue == Catalogue::Features {
             data.add_items((1..=world.items.len()).map(|id| id.to_string()));
         }
+        let data = self.hold_out(data)?;
         let whole = data.interactions() == drawn;
         Ok((data, world, whole))
     }

@@ -20,6 +20,7 @@ use crate::kernels::experts::{Experts, Packed, Read};
 use crate::kernels::matmul::Activation;
 use crate::kernels::random::{self, Noise};
 use crate::tensor::{Shape, Spec};
+use half::f16;
 use std::sync::Arc;
 
 /// One kind of what is known of items.
@@ -71,6 +72,17 @@ pub struct ExpertsConfig {
     pub noise: Option<f64>,
     /// Weight of the product of text and image, beta.
     pub product: f64,
+}
+
+impl Known {
+    /// The features, row after row; none in a plan that nothing runs.
+    pub fn floats(&self) -> Vec<f32> {
+        let words = self.words.as_ref().map_or(&[][..], |words| (**words).as_ref());
+        match self.features.half {
+            true => bytemuck::cast_slice(words).iter().map(|&bits| f16::from_bits(bits).to_f32()).collect(),
+            false => bytemuck::cast_slice(words).to_vec(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Known {
@@ -153,6 +165,11 @@ impl Tower {
             return Err(Error::Usage(format!("model.tower: found batch; expected all, since {why}")));
         }
         Ok(Tower { join: Join::Apart, dim, ..self })
+    }
+
+    /// Whether it computes the items, or at least a part of their vectors.
+    pub fn computes_items(&self) -> bool {
+        self.join != Join::Apart
     }
 
     /// For vectors of this shape: \[items + 1 + hidden, d\].

@@ -6,6 +6,7 @@ use crate::data::{EvalBatches, EvalSpec, Part};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::models::{LossKind, Model};
+use crate::nn::Tower;
 use crate::optim::matches;
 
 impl Session {
@@ -50,8 +51,13 @@ impl Session {
             let what = format!("{of_batch} x targets x {} x model.dim", self.key("negatives"));
             check_size(&what, &[batch, targets, negatives, dim])?;
         }
-        if loss.kind.is_sampled() && negatives >= data.items() {
-            let (key, items) = (self.key("negatives"), data.items());
+        if !config.loss.cold_negatives && !computes_items(&**model) {
+            let why = format!("items of {} are not scored by features, and cold ones would stay random", model.name());
+            return Err(Error::Usage(format!("loss.cold_negatives: found false; expected true, since {why}")));
+        }
+        let items = data.items() - loss.cold.len();
+        if loss.kind.is_sampled() && negatives >= items {
+            let key = self.key("negatives");
             return Err(Error::Usage(format!(
                 "{key}: found {negatives}; expected fewer than the {items} items, of which a target is one"
             )));
@@ -104,6 +110,13 @@ impl Session {
             false => format!("train.{name}"),
         }
     }
+}
+
+/// Whether a model scores items by what it computes from their features.
+fn computes_items(model: &dyn Model) -> bool {
+    let g = Graph::new();
+    let scored = || model.output(&g).is_none_or(|output| output.table.is(model.item_table(&g)));
+    model.params().tower().is_some_and(Tower::computes_items) && scored()
 }
 
 /// The names of a model's parameters.

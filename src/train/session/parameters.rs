@@ -136,7 +136,7 @@ impl Session {
             check_origin(&files.parameters, &origin, &expected)?;
             let was = from.config()?;
             self.experiment.config.check_taken(&was, path, take, other_data)?;
-            if origin.sets.contains(&self.corpus.trained_on) {
+            if origin.sets.iter().any(|set| set == self.corpus.whole()) {
                 self.check_held_out(&was)?;
             }
         }
@@ -146,11 +146,12 @@ impl Session {
     /// Checks that nothing that is tested on was learned from before, by a pre-training with the settings `was` on these data too.
     ///
     /// # Errors
-    /// Another split; users that are evaluated alone.
+    /// Another split; users that are evaluated alone; items that are held out.
     pub(in crate::train) fn check_held_out(&self, was: &Config) -> Result<()> {
         let (was, is) = (&was.data, &self.config.data);
         let problem = match () {
             _ if is.learn_users.is_some() => "data.learn_users is set",
+            _ if is.hold_out_items.is_some() => "data.hold_out_items is set",
             _ if (was.split, was.cut, was.cut_by) != (is.split, is.cut, is.cut_by) => {
                 "data.split or data.cut is another"
             }

@@ -52,7 +52,7 @@ impl Session {
             (_, Sampler::Uniform) => 0.0,
         };
         let log_q = (corrected && alpha != 0.0).then(|| log_chances(&self.split.popularity(&self.data), alpha));
-        Loss { kind, config, log_q }
+        Loss { kind, config, log_q, cold: self.task.cold.clone() }
     }
 
     /// What training batches are like.
