@@ -310,6 +310,11 @@ fn what_is_refused() {
         assert!(error.contains(expected), "{expected}: {error}");
     }
     assert_eq!(settings, fs::read_to_string(bench.path("run/config.toml")).unwrap(), "nothing was written");
+    for key in ["data.split=ratio:80,10,10", "data.learn_users=9", "data.hold_out_items=0.1", "eval.targets=cold"] {
+        let error = bench.refuses(&pcl(&["--data=data", "--task=two.toml", "--out=new", "--set", key]));
+        let (name, _) = key.split_once('=').unwrap();
+        assert!(error.contains(&format!("{name} is set, but tasks decide")), "{error}");
+    }
     let error = bench.refuses(&["train", "sasrec", "--data=data", "--task=two.toml"]);
     assert!(error.contains("--task: sasrec is not trained by tasks"), "{error}");
     // A class that only users have who are asked about.

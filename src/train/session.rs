@@ -4,7 +4,7 @@ use super::corpus::Corpus;
 use super::experiment::Experiment;
 use crate::config::Config;
 use crate::data::tasks::Sources;
-use crate::data::{Cut, DataConfig, Dataset, Features, Learn, Split, SplitSpec};
+use crate::data::{Cut, DataConfig, Dataset, Features, Group, Learn, Split, SplitKind, SplitSpec};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::Protocol;
@@ -174,7 +174,25 @@ impl Experiment {
 
 impl Config {
     /// What the labels of a task are made from. Sets how its targets are ranked.
+    ///
+    /// # Errors
+    /// Settings of another split, which tasks decide; a file of labels that is malformed.
     fn of_task(&mut self, task: &TaskPhase, corpus: &Corpus) -> Result<Sources> {
+        let DataConfig { split, target, cut, learn, learn_users, hold_out_items, .. } = &self.data;
+        let set = [
+            ("data.split", *split != SplitKind::LeaveOneOut),
+            ("data.target", target.is_some()),
+            ("data.cut", cut.is_some()),
+            ("data.learn", *learn != Learn::default()),
+            ("data.learn_users", learn_users.is_some()),
+            ("data.hold_out_items", hold_out_items.is_some()),
+            ("eval.targets", self.eval.targets != Group::All),
+        ];
+        if let Some((key, _)) = set.iter().find(|(_, set)| *set) {
+            return Err(Error::Usage(format!(
+                "{key} is set, but tasks decide what is learned and asked for; leave it out"
+            )));
+        }
         if let Some(protocol) = &task.config.protocol {
             let wrong = |e: String| Error::Usage(format!("{}{}: protocol: {e}", tasks::ABOUT, task.config.name));
             self.eval.protocol = protocol.parse().map_err(wrong)?;
