@@ -7,7 +7,7 @@
 use crate::data::DataConfig;
 use crate::data::synth::{DomainName, WorldConfig};
 use crate::error::{Error, Result};
-use crate::eval::EvalConfig;
+use crate::eval::{EvalConfig, Protocol};
 use crate::models::tasks::TaskConfig;
 use crate::models::{LossConfig, MODELS, ModelConfig};
 use crate::settings::{self, Schema};
@@ -238,6 +238,43 @@ impl Config {
         all["task"] = serde_json::to_value(tasks).expect("tasks are plain data");
         self.model = serde_json::from_value(all).expect("the model has tasks");
         Ok(self)
+    }
+
+    /// With the vectors of tasks that `other` names: those of earlier tasks are kept with them.
+    pub fn with_vectors_of(self, other: &Config) -> Result<Config> {
+        let all = serde_json::to_value(&other.model).expect("settings are plain data");
+        match all["vectors"].as_str() {
+            Some(path) => self.with_setting(&format!("model.vectors={path}")),
+            None => Ok(self),
+        }
+    }
+
+    /// Ranks targets by `protocol`, those of tasks too that have another of their own.
+    pub fn rank_by(&mut self, protocol: Protocol) -> Result<()> {
+        self.eval.protocol = protocol;
+        if let Some(tasks) = self.tasks() {
+            let tasks: Vec<TaskConfig> = tasks.into_iter().map(|task| TaskConfig { protocol: None, ..task }).collect();
+            *self = self.clone().with_tasks(&tasks)?;
+        }
+        Ok(())
+    }
+
+    /// Chooses one of the tasks that the run of these settings was trained by.
+    ///
+    /// # Errors
+    /// A model that is not trained by tasks; a name that none has.
+    pub fn choose_task(&mut self, name: &str) -> Result<()> {
+        let names: Vec<String> = self.tasks().into_iter().flatten().map(|task| task.name).collect();
+        if !names.iter().any(|own| own == name) {
+            let expected = match names.is_empty() {
+                true => format!("none: {} is not trained by tasks", self.model.name()),
+                false => format!("one of {}", names.join(", ")),
+            };
+            return Err(Error::Usage(format!("--task: found {name:?}; expected {expected}")));
+        }
+        // What it takes from another run is in its own folder.
+        (self.phases, self.from) = (Some(vec![name.to_string()]), None);
+        Ok(())
     }
 
     /// The tasks of the model, if it is trained by tasks.
@@ -543,7 +580,7 @@ mod tests {
                 "eval.metric=auc",
                 "eval.metric: found \"auc\"; expected recall@K (or hit@K), ndcg@K, precision@K, map@K, mrr@K or mrr",
             ),
-            ("eval.protocol=sampled:0", "eval.protocol: found \"sampled:0\"; expected full, or sampled:N"),
+            ("eval.protocol=sampled:0", "eval.protocol: found \"sampled:0\"; expected full, sampled:N"),
             ("eval.ties=luck", "eval.ties: found \"luck\"; expected "),
             ("data.split=half", "expected \"leave-one-out\""),
             ("seed=-1", "seed: found -1; expected"),

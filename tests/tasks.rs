@@ -181,7 +181,8 @@ fn other_methods() {
     fs::write(bench.path("swapped.toml"), tasks.join("[[task]]")).unwrap();
     bench.ok(&pcl(&["--from=scratch", "--task=swapped.toml", "--out=swapped", "--set=model.method=prompts"]));
     assert!(bench.path("swapped/genre.safetensors").is_file());
-    let error = bench.refuses(&pcl(&["--from=scratch", "--task=two.toml", "--out=fewer"]));
+    let error =
+        bench.refuses(&pcl(&["--from=scratch", "--task=two.toml", "--out=fewer", "--set=model.method=prompts"]));
     assert!(error.contains("the tasks of events are"), "{error}");
     bench.ok(&["eval", "--run=swapped", "--task=genre"]);
     bench.ok(&["recommend", "--run=scratch", "--task=liked", "--output=recs.csv"]);
@@ -231,7 +232,7 @@ fn batches_rank_targets_among_each_other() {
     let shown = bench.ok(&["eval", "--run=run", "--task=next"]);
     assert!(
         shown.contains(
-            "ranked among the targets of 16 users outside the history (drawn by seed 1; the last ones are 12)"
+            "ranked among the targets of 16 users outside the history (drawn by seed 1; of the test the last batch has 12)"
         ),
         "{shown}"
     );
@@ -295,7 +296,7 @@ fn what_is_refused() {
     fs::write(bench.path("changed.toml"), two.replace(">= 4", ">= 5")).unwrap();
     ratings(&bench, "others", |_, item| (item + 1) % ITEMS, |user| user % 3);
     for (args, expected) in [
-        (&["--continue=run", "--task=two.toml"][..], "found no task that the run does not have"),
+        (&["--continue=run", "--task=two.toml"][..], "--continue run: found no task that the run does not have"),
         (&["--continue=run", "--task=changed.toml"], "changed.toml:5: task liked: it is not what was trained"),
         (&["--continue=run", "--task=more.toml", "--data=others"], "trained on another data set"),
         (&["--continue=run", "--task=more.toml", "--set=model.dim=16"], "model.dim is 8 in the run in run, not 16"),

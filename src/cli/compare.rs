@@ -143,17 +143,20 @@ pub fn run(args: Args) -> Result<()> {
 /// The run in folder `name`, ranked as the `first` one is where --protocol asks for it.
 fn ranked(args: &Args, name: &str, first: Option<&Run>) -> Result<Run> {
     let mut folder = RunFolder::open(Path::new(name))?;
+    let mut chosen = Ok(());
     let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
-        if let Some(protocol) = args.protocol {
+        chosen = args.task.iter().try_for_each(|task| config.choose_task(task));
+        if let (Some(protocol), Ok(())) = (args.protocol, &chosen) {
             let like = first.map_or(&config.eval, |first| &first.session.config.eval);
             let EvalConfig { seed, mask_history, ties, .. } = *like;
-            config.eval = EvalConfig { protocol, seed, mask_history, ties, ..config.eval.clone() };
+            config.eval = EvalConfig { seed, mask_history, ties, ..config.eval.clone() };
+            chosen = config.rank_by(protocol);
         }
-        config.phases = args.task.clone().map(|task| vec![task]).or(config.phases.take());
         config.eval.targets = args.targets.unwrap_or(config.eval.targets);
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;
+    chosen?;
     let mut evaluator = session.evaluator(&store, args.split)?;
     let (ranked, left_out) = (evaluator.run()?, evaluator.left_out());
     let loss = if best.epoch == 0 { String::new() } else { session.loss().kind.to_string() };

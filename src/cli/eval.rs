@@ -3,6 +3,7 @@
 use super::read::word;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use wgrec::config::Config;
 use wgrec::data::{Ask, Format, Group, ListedItems, Part};
 use wgrec::device::Store;
 use wgrec::eval::{Full, Lists, Metric, Protocol, Ranked};
@@ -67,6 +68,20 @@ pub struct Args {
     device: Option<String>,
 }
 
+impl Args {
+    /// Changes the settings of the run to those that are asked for.
+    fn change(&self, config: &mut Config) -> Result<()> {
+        self.task.iter().try_for_each(|task| config.choose_task(task))?;
+        self.protocol.map_or(Ok(()), |protocol| config.rank_by(protocol))?;
+        config.eval.mask_history &= !self.unmasked;
+        config.eval.targets = self.targets.unwrap_or(config.eval.targets);
+        config.device = self.device.clone().unwrap_or_else(|| config.device.clone());
+        config.data.path = self.data.clone().or_else(|| config.data.path.clone());
+        *config = self.set.iter().try_fold(config.clone(), |config, setting| config.with_setting(setting))?;
+        Ok(())
+    }
+}
+
 pub fn run(args: Args) -> Result<()> {
     if let Some(setting) = args.set.iter().find(|setting| !setting.starts_with("model.")) {
         return Err(Error::Usage(format!(
@@ -74,20 +89,11 @@ pub fn run(args: Args) -> Result<()> {
         )));
     }
     let mut folder = RunFolder::open(&args.run)?;
-    let mut refused = Ok(());
+    let mut changed = Ok(());
     let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
-        config.eval.protocol = args.protocol.unwrap_or(config.eval.protocol);
-        config.eval.mask_history &= !args.unmasked;
-        config.eval.targets = args.targets.unwrap_or(config.eval.targets);
-        config.phases = args.task.clone().map(|task| vec![task]).or(config.phases.take());
-        config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
-        config.data.path = args.data.clone().or_else(|| config.data.path.clone());
-        match args.set.iter().try_fold(config.clone(), |config, setting| config.with_setting(setting)) {
-            Ok(changed) => *config = changed,
-            Err(e) => refused = Err(e),
-        }
+        changed = args.change(config);
     })?;
-    refused?;
+    changed?;
     let eval = &session.config.eval;
     let items = session.data.items();
     if let Some(k) = args.lists.iter().flatten().find(|k| **k > items) {
@@ -104,6 +110,9 @@ pub fn run(args: Args) -> Result<()> {
         super::check_output(path, inputs.map(PathBuf::as_path))?;
     }
     let mut text = format!("{:<8} {}\n", "device", session.experiment.device_note);
+    if args.items.is_some() {
+        session.check_items()?;
+    }
     let listed = args
         .items
         .as_deref()
@@ -138,7 +147,8 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(left_out) = evaluator.left_out().some() {
         let _ = writeln!(text, "{:<8} {left_out}", "");
     }
-    for metric in &args.metrics {
+    let accuracy = session.split.has_classes() && !args.metrics.contains(&Metric::Recall(1));
+    for metric in accuracy.then_some(&Metric::Recall(1)).into_iter().chain(&args.metrics) {
         let values: String = columns.iter().map(|(_, ranks)| format!(" {:<8.4}", metric.mean(ranks))).collect();
         let _ = writeln!(text, "{}", format!("{:<8} {:<12}{values}", "", metric.to_string()).trim_end());
     }

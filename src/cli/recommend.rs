@@ -76,12 +76,14 @@ pub fn run(args: Args) -> Result<()> {
     let history = args.history.clone().map(|path| HistoryFile { path, format, columns, skip_bad });
     let names = args.users.as_deref().map(listed_users).transpose()?;
     let mut folder = RunFolder::open(&args.run)?;
+    let mut chosen = Ok(());
     let (session, store, histories) =
         Session::to_recommend(&mut folder, args.behaviour.as_deref(), history, |config| {
-            config.phases = args.task.clone().map(|task| vec![task]).or(config.phases.take());
+            chosen = args.task.iter().try_for_each(|task| config.choose_task(task));
             config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
             config.data.path = args.data.clone().or_else(|| config.data.path.clone());
         })?;
+    chosen?;
     let inputs = [&args.users, &args.history, &session.config.data.path].into_iter().flatten();
     super::check_output(&args.output, inputs.map(PathBuf::as_path))?;
     let (users, asked) = users(&session, histories.as_ref(), names.as_deref())?;

@@ -141,18 +141,21 @@ fn start_after(args: &Args, run: &Path, file: &TaskFile) -> Result<Start> {
         phases.iter().any(|phase| phase.name == name && folder.files(phase, false, None).metrics.is_file())
     };
     let begun: Vec<&str> = was.chosen(&phases).into_iter().filter(|name| !is_over(name)).collect();
-    let all = match begun.iter().all(|name| file.tasks.iter().any(|task| task.name == *name)) {
-        true if begun.is_empty() => tasks::extended(&old, &file.tasks)?,
-        // It was stopped.
-        true => old.clone(),
-        false => {
-            let (run, begun) = (run.display(), begun.join(", "));
-            return Err(Error::Usage(format!(
-                "--continue {run}: {begun} have not come to their end here; resume by `wgrec train {} --resume --out {run}`",
-                args.model
-            )));
-        }
-    };
+    let (all, more) = tasks::extended(&old, &file.tasks)?;
+    let there = run.display();
+    if begun.is_empty() && more == 0 {
+        let names = old.iter().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(Error::Usage(format!(
+            "--continue {there}: found no task that the run does not have; expected others than {names}"
+        )));
+    }
+    // A training that was stopped has its tasks in its settings already, and goes on with the same ones.
+    if !begun.is_empty() && (more > 0 || begun.iter().any(|name| file.tasks.iter().all(|task| task.name != *name))) {
+        let (begun, model) = (begun.join(", "), &args.model);
+        return Err(Error::Usage(format!(
+            "--continue {there}: it was stopped in {begun}; first resume it by `wgrec train {model} --resume --out {there}`"
+        )));
+    }
     let new = all
         .iter()
         .map(|task| &task.name)
@@ -163,6 +166,7 @@ fn start_after(args: &Args, run: &Path, file: &TaskFile) -> Result<Start> {
     folder.check_data(&config)?;
     // How tasks are trained can be another thing for each, until one is begun.
     let Config { train, phase, .. } = if begun.is_empty() { config.clone() } else { base.clone() };
+    let base = if begun.is_empty() { base.with_vectors_of(&config)? } else { base };
     config.check_kept(&Config { train, phase, ..base }, run, false)?;
     Ok(Start { folder, config, resumed_by_flags: false })
 }
@@ -183,10 +187,10 @@ fn start_from(args: &Args, from: &Path, file: Option<&TaskFile>) -> Result<Start
     let was = RunFolder::open(from)?;
     let whole = was.config()?;
     check_model(args, &whole, from)?;
-    if let (Some(file), Some(old)) = (file, whole.tasks()) {
-        tasks::check_taken(&old, &file.tasks)?;
-    }
-    let whole = with_tasks(whole, file)?;
+    let whole = match file {
+        Some(_) => with_tasks(Config { phases: None, from: None, ..whole }, file)?,
+        None => whole,
+    };
     let phases = whole.model.phases(true)?;
     if phases.len() == 1 {
         let model = &args.model;

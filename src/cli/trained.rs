@@ -39,11 +39,13 @@ impl Trained {
     /// Those of [`Session::of_run`]: among them data that are gone, or are no longer what the run was trained on.
     pub fn open(&self) -> Result<Opened> {
         let mut folder = RunFolder::open(&self.run)?;
+        let mut chosen = Ok(());
         let (session, store, best) = Session::of_run(&mut folder, self.behaviour.as_deref(), |config| {
-            config.phases = self.task.clone().map(|task| vec![task]).or(config.phases.take());
+            chosen = self.task.iter().try_for_each(|task| config.choose_task(task));
             config.device = self.device.clone().unwrap_or_else(|| config.device.clone());
             config.data.path = self.data.clone().or_else(|| config.data.path.clone());
         })?;
+        chosen?;
         let about = format!("{} of {}, epoch {}", session.model.name(), self.run.display(), best.epoch);
         Ok(Opened { session, store, about })
     }

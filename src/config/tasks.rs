@@ -33,6 +33,11 @@ impl TaskFile {
                 return Err(file.wrong(Some(at), "", "found no table; expected [[task]]".to_string()));
             };
             let task = file.task(at, task)?;
+            if file.tasks.iter().any(|other| other.name.eq_ignore_ascii_case(&task.name)) {
+                let problem =
+                    format!("task {}: name: found two tasks that are called so; expected each name once", task.name);
+                return Err(file.wrong(Some(at), "name", problem));
+            }
             file.tasks.push(task);
         }
         Ok(file)

@@ -191,7 +191,7 @@ impl Split {
         Split { spec, first: None, train, valid, left_out, outside: 0, task: Some(Arc::new(places)), cold }
     }
 
-    /// The classes in place of items, if labels are such.
+    /// Whether labels are classes in place of items.
     pub fn has_classes(&self) -> bool {
         self.task.as_ref().is_some_and(|task| task.labels.is_some())
     }

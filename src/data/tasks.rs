@@ -16,7 +16,6 @@ use super::categories::Categories;
 use super::dataset::Dataset;
 use crate::error::{Error, Result, nearest};
 use crate::tensor::philox::Stream;
-use crate::text::percent;
 use serde::{Deserialize, Serialize};
 
 mod condition;
@@ -25,14 +24,23 @@ mod summary;
 pub use condition::Condition;
 pub use summary::TaskSummary;
 
-/// Shares of the users of a task of users: for training, validation and test. Written `users:80,10,10`.
+/// Shares of the users of a task of users: for training, validation and test, of any sum. Written `users:80,10,10`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct UserShares(pub [f64; 3]);
+pub struct UserShares([f64; 3]);
 
 impl Default for UserShares {
     fn default() -> UserShares {
-        UserShares([0.8, 0.1, 0.1])
+        UserShares([80.0, 10.0, 10.0])
+    }
+}
+
+impl UserShares {
+    /// Shares of all users that are in training, and in training or validation.
+    fn parts(self) -> [f64; 2] {
+        let UserShares([train, valid, test]) = self;
+        let sum = train + valid + test;
+        [train / sum, (train + valid) / sum]
     }
 }
 
@@ -44,17 +52,14 @@ impl TryFrom<String> for UserShares {
         let shares = text.strip_prefix("users:").ok_or_else(wrong)?;
         let shares: Option<Vec<f64>> = shares.split(',').map(|share| share.trim().parse().ok()).collect();
         let shares: [f64; 3] = shares.and_then(|shares| shares.try_into().ok()).ok_or_else(wrong)?;
-        let sum: f64 = shares.iter().sum();
-        match shares.iter().all(|share| *share > 0.0 && share.is_finite()) {
-            true => Ok(UserShares(shares.map(|share| share / sum))),
-            false => Err(wrong()),
-        }
+        let sensible = shares.iter().all(|share| *share > 0.0) && shares.iter().sum::<f64>().is_finite();
+        if sensible { Ok(UserShares(shares)) } else { Err(wrong()) }
     }
 }
 
 impl From<UserShares> for String {
     fn from(UserShares(shares): UserShares) -> String {
-        format!("users:{}", shares.map(|share| percent(share).to_string()).join(","))
+        format!("users:{}", shares.map(|share| share.to_string()).join(","))
     }
 }
 
@@ -265,7 +270,8 @@ impl Places {
         let (mut learned, mut valid, mut test) = (vec![], vec![], vec![]);
         for (user, &cut) in cuts.iter().enumerate() {
             let user = user as u32;
-            let first = task.window.map_or(0, |window| cut.saturating_sub(window as u32)).max(1);
+            let first =
+                task.window.map_or(0, |window| cut.saturating_sub(u32::try_from(window).unwrap_or(u32::MAX))).max(1);
             let mut own: Vec<u32> = (first..cut).filter(|&at| fitting.has(user, at)).collect();
             if task.last {
                 own = own.pop().into_iter().collect();
@@ -282,12 +288,10 @@ impl Places {
         let Of::Users(classes) = &labels.of else { unreachable!("an attribute is one of users") };
         let known = |user: usize| classes[user] != 0 && cuts[user] > 0;
         let mut users: Vec<usize> = (0..cuts.len()).filter(|&user| known(user)).collect();
-        // By a random number each: whether a user is drawn does not depend on how many there are.
+        // In the order of a random number each.
         let number = |user: usize| Stream::new(task.seed, "users of a task", user as u64).uniform();
         users.sort_by(|&a, &b| number(a).total_cmp(&number(b)).then(a.cmp(&b)));
-        let UserShares([train, valid, _]) = task.shares;
-        let upto = |share: f64| (users.len() as f64 * share).round() as usize;
-        let (train, valid) = (upto(train), upto(train + valid));
+        let [train, valid] = task.shares.parts().map(|share| (users.len() as f64 * share).round() as usize);
         let (learned, none) = (vec![vec![]; cuts.len()], vec![None; cuts.len()]);
         let mut places = Places { labels: None, learned, valid: none.clone(), test: none, of_users: true };
         for (at, &user) in users.iter().enumerate() {

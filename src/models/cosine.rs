@@ -4,10 +4,10 @@
 use super::interests::weighted_sum;
 use super::scores::{lengths, unit};
 use super::{Batch, History, Interests, Model, Output, Padding, Reads, Samples, Trained, Views, Weights};
-use crate::device::Store;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::Params;
+use crate::tensor::Tensor;
 use std::sync::Arc;
 
 pub struct Cosine(pub Box<dyn Model>);
@@ -49,8 +49,8 @@ impl Model for Cosine {
         self.0.widest()
     }
 
-    fn prepare(&self, store: &mut Store) -> Result<()> {
-        self.0.prepare(store)
+    fn given(&self) -> Result<Vec<(&'static str, Tensor)>> {
+        self.0.given()
     }
 
     fn item_table<'g>(&self, graph: &'g Graph) -> Var<'g> {

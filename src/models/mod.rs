@@ -5,6 +5,7 @@ use crate::device::Store;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::nn::Params;
+use crate::tensor::Tensor;
 use std::sync::Arc;
 
 pub mod batch;
@@ -209,9 +210,9 @@ pub trait Model: Send + Sync {
         self.output(graph).expect("a model that scores by itself has scores").scores(rows, candidates)
     }
 
-    /// Writes parameters that come from outside, after initial values and before what is taken from other phases.
-    fn prepare(&self, _store: &mut Store) -> Result<()> {
-        Ok(())
+    /// Parameters that come from outside, by name: they take the place of initial values.
+    fn given(&self) -> Result<Vec<(&'static str, Tensor)>> {
+        Ok(vec![])
     }
 
     /// Whether the model is not trained: it is set by [`Model::count`] and has no training step.

@@ -25,7 +25,6 @@ use super::tasks::{self, Learning, TaskConfig, TaskPhase};
 use super::{History, LossKind, Model, Padding, Phase, Reads, Samples};
 use crate::data::items::vectors_of;
 use crate::data::samples::Prefix;
-use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
@@ -84,6 +83,7 @@ pub enum Context {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Adapter {
+    /// One linear map.
     #[default]
     Linear,
     /// With a hidden layer of width `dim` and ReLU.
@@ -412,13 +412,13 @@ impl Model for Pcl {
         self.sasrec.counted(batch, window)
     }
 
-    fn prepare(&self, store: &mut Store) -> Result<()> {
+    fn given(&self) -> Result<Vec<(&'static str, Tensor)>> {
         let context = self.network.prompts.as_ref().and_then(|prompts| prompts.context.as_ref());
-        let Some(Described { names, vectors: Some(path), seed, .. }) = context else { return Ok(()) };
+        let Some(Described { names, vectors: Some(path), seed, .. }) = context else { return Ok(vec![]) };
         let d = self.sasrec.dim();
         let (width, rows) = vectors_of(path, names)?;
-        let rows = if width == d { rows } else { orthogonal::project(&rows, width, d, *seed) };
-        self.params.write(store, "prompts.tasks", &Tensor::f32([names.len(), d], rows))
+        let rows = if width == d { rows.to_vec() } else { orthogonal::project(&rows, width, d, *seed) };
+        Ok(vec![("prompts.tasks", Tensor::f32([names.len(), d], rows))])
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {

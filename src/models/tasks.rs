@@ -115,29 +115,34 @@ impl TaskPhase {
     }
 }
 
+/// The tasks of events by which a user's events are cut, in words, in one order: those that were known from the first on.
+pub fn cutting(tasks: &[TaskConfig]) -> Vec<String> {
+    let known = |task: &TaskConfig| task.known.unwrap_or(tasks.len());
+    let first = tasks.iter().take_while(|task| known(task) == known(&tasks[0]));
+    let of_events = first.filter(|task| !matches!(task.label, Label::Attribute(_)));
+    let mut all: Vec<String> = of_events
+        .map(|task| format!("{} where {:?}", String::from(task.label.clone()), String::from(task.fits.clone())))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
 /// Checks that a model which was trained on the first of the tasks `was` can be taken by a training of the tasks `is`.
 ///
 /// # Errors
-/// Another first task; other tasks of items, by which a user's events would be cut elsewhere.
+/// Another first task; other tasks of events by which a user's events are cut.
 pub fn check_taken(was: &[TaskConfig], is: &[TaskConfig]) -> Result<()> {
     let plain = |task: &TaskConfig| TaskConfig { known: None, ..task.clone() };
-    let cutting = |tasks: &[TaskConfig]| {
-        let of_events = tasks.iter().filter(|task| !matches!(task.label, Label::Attribute(_)));
-        let mut all: Vec<String> = of_events
-            .map(|task| format!("{} where {:?}", String::from(task.label.clone()), String::from(task.fits.clone())))
-            .collect();
-        all.sort();
-        all
-    };
-    let (first, cut) = (was.first().map(plain) == is.first().map(plain), [cutting(was), cutting(is)]);
-    match (first, cut[0] == cut[1]) {
-        (true, true) => Ok(()),
-        (false, _) => {
-            Err(Error::Usage("the first task is another than that of the run that it is taken from".to_string()))
-        }
-        (true, false) => Err(Error::Usage(format!(
-            "the tasks of events are {}, but {} in the run that the first one is taken from, which has learned events that would be \
-             asked for; expected the same, in any order, or go on from it by --continue",
+    if was.first().map(plain) != is.first().map(plain) {
+        return Err(Error::Usage("the first task is another than that of the run that it is taken from".to_string()));
+    }
+    let cut = [cutting(was), cutting(is)];
+    match cut[0] == cut[1] {
+        true => Ok(()),
+        false => Err(Error::Usage(format!(
+            "the tasks of events are {}, but the run that the first one is taken from cut users' events by {}, and has learned events \
+             that would be asked for; expected the same, in any order, or continue it by --continue",
             cut[1].join("; "),
             cut[0].join("; ")
         ))),
@@ -189,13 +194,12 @@ impl TaskConfig {
     }
 }
 
-/// The tasks of a training that goes on from `old` ones with `more`, which may name old ones again.
+/// The tasks of a training that continues one of `old` tasks with `more`, which may name old ones again: all, and how many are new.
 ///
 /// # Errors
-/// An old task that is another one now; no new task.
-pub fn extended(old: &[TaskConfig], more: &[TaskConfig]) -> Result<Vec<TaskConfig>> {
+/// An old task that is another one now.
+pub fn extended(old: &[TaskConfig], more: &[TaskConfig]) -> Result<(Vec<TaskConfig>, usize)> {
     let known = |task: &TaskConfig, of: usize| TaskConfig { known: Some(task.known.unwrap_or(of)), ..task.clone() };
-    let mut all: Vec<TaskConfig> = old.iter().map(|task| known(task, old.len())).collect();
     let mut new = vec![];
     for task in more {
         match old.iter().find(|other| other.name == task.name) {
@@ -210,13 +214,9 @@ pub fn extended(old: &[TaskConfig], more: &[TaskConfig]) -> Result<Vec<TaskConfi
             }
         }
     }
-    if new.is_empty() {
-        let names = old.iter().map(|task| task.name.as_str()).collect::<Vec<_>>().join(", ");
-        return Err(Error::Usage(format!("found no task that the run does not have; expected others than {names}")));
-    }
-    let total = all.len() + new.len();
-    all.extend(new.iter().map(|task| known(task, total)));
-    Ok(all)
+    let total = old.len() + new.len();
+    let old = old.iter().map(|task| known(task, old.len()));
+    Ok((old.chain(new.iter().map(|task| known(task, total))).collect(), new.len()))
 }
 
 /// What the message of an error about a task begins with: its name, a colon, and as a rule the key follow.
@@ -236,14 +236,20 @@ pub fn check(tasks: &[TaskConfig]) -> Result<()> {
         let label = String::from(first.label.clone());
         return wrong(first, format!("label: found {label:?} in the first task; expected item"));
     }
+    if first.categories {
+        let why = "categories: found true in the first task; expected false: it is trained at every position, the others at the end";
+        return wrong(first, why.to_string());
+    }
     for (at, task) in tasks.iter().enumerate() {
         let TaskConfig { name, loss, protocol, known, .. } = task;
         let fit = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        if name.is_empty() || !name.chars().all(fit) || RESERVED.contains(&name.as_str()) {
+        if !(1..=LONGEST).contains(&name.len()) || !name.chars().all(fit) || RESERVED.contains(&name.as_str()) {
             let reserved = RESERVED.join(", ");
             return wrong(
                 task,
-                format!("name: found {name:?}; expected letters, digits, - and _, and none of {reserved}"),
+                format!(
+                    "name: found {name:?}; expected up to {LONGEST} letters, digits, - and _, and none of {reserved}"
+                ),
             );
         }
         if tasks[..at].iter().any(|other| other.name.eq_ignore_ascii_case(name)) {
@@ -271,6 +277,9 @@ pub fn check(tasks: &[TaskConfig]) -> Result<()> {
     }
     Ok(())
 }
+
+/// Bytes of a name at most: files are called by it.
+const LONGEST: usize = 64;
 
 /// Names of other files of a run.
 const RESERVED: [&str; 5] = ["metrics", "config", "model", "last", "tasks"];

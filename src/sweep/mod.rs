@@ -63,6 +63,10 @@ impl Sweep {
             }
             let opened = fit::open(&trial.config, None).map_err(|e| trial.named(e))?;
             let session = opened.last().expect("a training has a phase");
+            if session.phase().task.is_some() {
+                let problem = "tasks have a metric each, and a sweep compares trials by one; train them one by one";
+                return Err(Error::Usage(format!("{}: {problem}", session.model.name())));
+            }
             if !session.is_last() {
                 let problem = "the phases that are named have no test to compare trials by; leave phases out";
                 return Err(Error::Usage(problem.to_string()));

@@ -330,15 +330,12 @@ impl Session {
     fn copy(&self, targets: &[(u32, u32)]) -> Option<Ranked> {
         let Session { data, split, config, .. } = self;
         let behaviour = split.target()?;
-        if matches!(config.eval.protocol, Protocol::Batch(_)) {
-            return None;
-        }
         let EvalConfig { protocol, seed, mask_history, ties, .. } = config.eval;
         let lists: Vec<Vec<u32>> = match protocol {
             Protocol::Full if !mask_history => vec![vec![]; targets.len()],
-            Protocol::Full | Protocol::Batch(_) => {
-                targets.iter().map(|&(user, n)| split.done(data, user, n as usize).collect()).collect()
-            }
+            // Groups are drawn where targets are ranked.
+            Protocol::Batch(_) => return None,
+            Protocol::Full => targets.iter().map(|&(user, n)| split.done(data, user, n as usize).collect()).collect(),
             Protocol::Sampled(n) => {
                 // What is asked for is in their histories.
                 let mut candidates = Candidates::new(data.items(), n, seed);

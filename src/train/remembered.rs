@@ -29,8 +29,11 @@ pub(super) fn report(
     for phase in earlier.filter(|phase| phase.task.is_some()) {
         let session = experiment.session(phase)?;
         let files = session.files(folder);
-        let Ok(was) = fs::read_to_string(&files.metrics) else { continue };
-        let was: Value = serde_json::from_str(&was).unwrap_or_default();
+        if !files.parameters.is_file() {
+            continue;
+        }
+        // The first task of another run has its metrics there.
+        let was = fs::read_to_string(&files.metrics).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let mut store = session.store(None)?;
         session.load_best(folder, &mut store)?;
         if last.phase().replaces {
@@ -41,9 +44,9 @@ pub(super) fn report(
         let ranked = session.evaluator(&store, Part::Test)?.run()?;
         let metric = session.config.eval.metric;
         let (name, now) = (metric.to_string(), metric.mean(&ranked.ranks));
-        let then = was["test"][&name].as_f64();
-        let shown = then.map_or("?".to_string(), |then| format!("{then:.4}"));
-        report.line("kept", &format!("{}: {name} {shown} then, {now:.4} now", phase.name));
+        let then = was.and_then(|was| was["test"][&name].as_f64());
+        let shown = then.map(|then| format!("{then:.4} then, ")).unwrap_or_default();
+        report.line("kept", &format!("{}: {name} {shown}{now:.4} now", phase.name));
         all.push(json!({"task": phase.name, "metric": name, "then": then, "now": now}));
     }
     if all.is_empty() {

@@ -79,7 +79,10 @@ impl Session {
     /// A task whose classes stand where items are asked for.
     pub fn check_items(&self) -> Result<()> {
         match self.split.has_classes() {
-            true => Err(Error::Usage(format!("task {} is of classes; expected one of items", self.phase().name))),
+            true => Err(Error::Usage(format!(
+                "task {} is of classes; expected one of items: name it by --task",
+                self.phase().name
+            ))),
             false => Ok(()),
         }
     }
@@ -112,9 +115,11 @@ impl Experiment {
             config.data.learn_users = None;
         }
         if let Some(metric) = &phase.select {
-            let of_task =
-                phase.task.is_some().then(|| format!("{}{}: metric: ", tasks::ABOUT, phase.name)).unwrap_or_default();
-            config.eval.metric = metric.parse().map_err(|e| Error::Usage(format!("{of_task}{e}")))?;
+            let about = |e| match &phase.task {
+                Some(_) => format!("{}{}: metric: {e}", tasks::ABOUT, phase.name),
+                None => e,
+            };
+            config.eval.metric = metric.parse().map_err(|e| Error::Usage(about(e)))?;
         }
         let corpus = self.corpus(phase)?;
         let data = &corpus.data;
@@ -126,7 +131,9 @@ impl Experiment {
             (false, ..) => corpus.split(config.split_spec(target))?,
             (true, Some(task), _) if task.config.has_classes() => {
                 let name = &task.config.name;
-                return Err(Error::Usage(format!("task {name} is of classes; expected one of items to recommend by")));
+                return Err(Error::Usage(format!(
+                    "task {name} is of classes; expected one of items to recommend by: name it by --task"
+                )));
             }
             // What learns from the earlier events is done with whatever was seen.
             (true, ..) => Split::whole(data, target.filter(|_| config.data.learn != Learn::Earlier)),

@@ -104,7 +104,7 @@ pub fn small<'a>(model: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str>
 }
 
 /// The arguments without those that set what `model` has not. A model that is pre-trained on other data, and knows items by what
-/// is known of them, is trained on these alone.
+/// is known of them, is trained on these alone; one that is trained by tasks has two of items.
 pub fn fitting<'a>(model: &str, args: &[&'a str]) -> Vec<&'a str> {
     let has = |key: &str| wgrec::models::spec::find(model).is_ok_and(|spec| spec.has(key));
     let fits = |arg: &&str| {
@@ -112,7 +112,9 @@ pub fn fitting<'a>(model: &str, args: &[&'a str]) -> Vec<&'a str> {
         key.is_none_or(has)
     };
     let alone = ["--set=model.adapt=gb", "--set=model.features=[]"].into_iter().filter(|_| has("adapt"));
-    args.iter().copied().filter(fits).chain(alone).collect()
+    let tasks = "--set=model.task=[{name = \"next\", label = \"item\"}, {name = \"again\", label = \"item\"}]";
+    let of_tasks = [tasks, "--set=model.prompted=3"].into_iter().filter(|_| has("task"));
+    args.iter().copied().filter(fits).chain(alone).chain(of_tasks).collect()
 }
 
 /// Users with 10 events each over 40 items, the next item often the one after the last.

@@ -10,7 +10,7 @@ use std::path::Path;
 /// file has, else they are in the order of the names.
 ///
 /// # Errors
-/// Whatever is wrong with the file; a name without a row, or with one of zeros; other rows than there are names, without ids.
+/// Whatever is wrong with the file; a name without a row, or with one of zeros; fewer rows than names.
 pub fn vectors_of<S: AsRef<str>>(path: &Path, names: &[S]) -> Result<(usize, Vec<f32>)> {
     let join = Join::of_names(names.iter().map(AsRef::as_ref));
     let mut array = Array::open(path, Modality::Text, &join, None)?;

@@ -128,7 +128,7 @@ impl fmt::Display for TaskSummary {
         let of_share = |share: f64| (percent(share) * 10.0).round() / 10.0;
         writeln!(
             f,
-            "{:<14} {}% of the events lie before it; {}% of the users have over half of theirs behind it, {} fewer than two before it",
+            "{:<14} {}% of the events lie before it; {}% of the users have over half of theirs after it, {} fewer than two before it",
             "cut",
             of_share(self.before),
             of_share(self.halved),
@@ -141,7 +141,7 @@ impl fmt::Display for TaskSummary {
             let of_window = window.map(|n| format!(", {} of them of a user's last {n} events", count(learned[1])));
             writeln!(
                 f,
-                "{:<14} {label}: {} labels to learn{}; {} users validated, {} tested, a median of {behind} events behind the cut",
+                "{:<14} {label}: {} labels to learn{}; {} users validated, {} tested, a median of {behind} events after the cut",
                 format!("task {name}"),
                 count(learned[0]),
                 of_window.unwrap_or_default(),

@@ -28,7 +28,6 @@ use super::SasRec;
 use super::attributes::Attributes;
 use crate::data::Learn;
 use crate::data::samples::{self, Cloze, Samples};
-use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::bpr::Bpr;
@@ -374,8 +373,8 @@ impl Model for PreTrained {
         Some(if size(&scores) > size(&of_places.1) { (what, scores) } else { of_places })
     }
 
-    fn prepare(&self, store: &mut Store) -> Result<()> {
-        self.sasrec.prepare(store)
+    fn given(&self) -> Result<Vec<(&'static str, Tensor)>> {
+        self.sasrec.given()
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {

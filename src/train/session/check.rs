@@ -81,6 +81,7 @@ impl Session {
                 loss.kind
             )));
         }
+        model.given()?;
         if !model.params().iter().any(|p| self.optimiser().trains(&p.name)) {
             let (only, names) = (&config.train.only, names(&**model));
             return Err(Error::Usage(format!(

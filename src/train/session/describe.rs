@@ -4,7 +4,7 @@ use super::Session;
 use crate::data::Part;
 use crate::error::{Error, Result};
 use crate::eval::{Protocol, TieRule};
-use crate::models::tasks::TaskConfig;
+use crate::models::tasks::{self, TaskConfig};
 use indicatif::HumanCount;
 use serde_json::{Value, json};
 
@@ -33,9 +33,9 @@ impl Session {
             _ if self.split.has_classes() => format!("among {} classes", self.split.classes(&self.data)),
             Protocol::Sampled(n) => format!("ranked among {n} items outside the {history} (seed {})", eval.seed),
             Protocol::Batch(n) => format!(
-                "ranked among the targets of {n} users outside the {history} (drawn by seed {}; the last ones are {})",
+                "ranked among the targets of {n} users outside the {history} (drawn by seed {}; of the test the last batch has {})",
                 eval.seed,
-                self.split.targets(&self.data, Part::Test).count() % n
+                (self.split.targets(&self.data, Part::Test).count().max(1) - 1) % n + 1
             ),
             Protocol::Full if eval.mask_history => format!("full ranking, {history} masked"),
             Protocol::Full => "full ranking, history not masked".to_string(),
@@ -108,7 +108,10 @@ impl Session {
         });
         if let Some(task) = &self.phase().task {
             let TaskConfig { name, fits, label, split, .. } = &task.config;
-            all["task"] = json!({"name": name, "where": fits, "label": label, "split": split});
+            let users =
+                (!task.tasks.this().of_events()).then(|| json!({"split": split, "seed": task.tasks.this().seed}));
+            let cut = self.config.tasks().map(|all| tasks::cutting(&all));
+            all["task"] = json!({"name": name, "where": fits, "label": label, "users": users, "cut": cut});
         }
         if !corpus.known.about.is_empty() {
             all["item_features"] = json!(corpus.known.about);

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::models::phase::Take;
+use crate::models::tasks;
 use crate::train::checkpoint::{self, Best, Origin, check_origin};
 use crate::train::folder::{PhaseFiles, RunFolder};
 use serde_json::Value;
@@ -51,7 +52,8 @@ impl Session {
     /// What the parameters of the phase start from: initial values, and what it takes from earlier phases.
     pub fn start(&self, folder: &RunFolder, store: &mut Store) -> Result<()> {
         self.model.params().initialise(store, self.config.seed)?;
-        self.model.prepare(store)?;
+        let given = self.model.given()?;
+        given.iter().try_for_each(|(name, value)| self.model.params().write(store, name, value))?;
         self.phase().takes.iter().try_for_each(|take| self.take(take, folder, &|_| true, store))
     }
 
@@ -136,6 +138,9 @@ impl Session {
             check_origin(&files.parameters, &origin, &expected)?;
             let was = from.config()?;
             self.experiment.config.check_taken(&was, path, take, other_data)?;
+            if let (Some(was), Some(is)) = (was.tasks(), self.experiment.config.tasks()) {
+                tasks::check_taken(&was, &is)?;
+            }
             if origin.sets.iter().any(|set| set == self.corpus.whole()) {
                 self.check_held_out(&was)?;
             }

@@ -39,7 +39,8 @@ impl Session {
         let mut config = self.config.loss.clone();
         config.temperature = self.config.train.temperature.unwrap_or(config.temperature);
         let published = self.config.model.spec().loss.unwrap_or_default();
-        let asked = self.config.train.loss_kind.or(config.kind).or(self.phase().loss).unwrap_or(published);
+        let of_task = self.phase().task.as_ref().and_then(|task| task.config.loss);
+        let asked = of_task.or(self.config.train.loss_kind).or(config.kind).or(self.phase().loss).unwrap_or(published);
         // Classes are few: there is one loss of all.
         let kind = if self.split.has_classes() { LossKind::Softmax } else { asked };
         let corrects = config.log_q && self.phase().corrects;
