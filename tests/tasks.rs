@@ -225,6 +225,30 @@ fn nothing_leaks() {
     assert_ne!(control, ranks(&bench, "of-data", "colour"), "the labels are others");
 }
 
+/// In the embedded world a user's age shows in what is clicked, and the occupation in nothing: above chance it would be a leak.
+#[test]
+fn what_cannot_be_known_is_not_known() {
+    let bench = bench();
+    let of_users =
+        |name: &str| format!("[[task]]\nname = \"{name}\"\nlabel = \"{name}\"\nsplit = \"users:50,10,40\"\n");
+    let next = "[[task]]\nname = \"next\"\nlabel = \"item\"\n".to_string();
+    fs::write(bench.path("users.toml"), next + &of_users("age") + &of_users("occupation")).unwrap();
+    bench.ok(&[
+        "train",
+        "pcl",
+        "--device=cpu",
+        "--task=users.toml",
+        "--out=run",
+        "--set=train.epochs=5",
+        "--set=train.lr=0.005",
+    ]);
+    let accuracy = |task: &str| bench.json(&format!("run/{task}.json"))["test"]["recall@1"].as_f64().unwrap();
+    let (age, occupation) = (accuracy("age"), accuracy("occupation"));
+    // 800 users: 3.1 standard errors above one class in ten is a chance of one in a thousand; ages are one in five.
+    assert!(occupation < 0.1 + 3.1 * (0.09f64 / 800.0).sqrt(), "occupation {occupation}");
+    assert!(age > 0.2 + 3.1 * (0.16f64 / 800.0).sqrt(), "age {age}");
+}
+
 #[test]
 fn batches_rank_targets_among_each_other() {
     let bench = bench();
