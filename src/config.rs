@@ -7,8 +7,7 @@
 use crate::data::DataConfig;
 use crate::data::synth::{DomainName, WorldConfig};
 use crate::error::{Error, Result};
-use crate::eval::{EvalConfig, Protocol};
-use crate::models::tasks::TaskConfig;
+use crate::eval::EvalConfig;
 use crate::models::{LossConfig, MODELS, ModelConfig};
 use crate::settings::{self, Schema};
 use serde::{Deserialize, Serialize};
@@ -221,66 +220,6 @@ impl Config {
                 self.clone().with_value(key, value, &of).or_else(|e| self.with_value(key, word(), &of).map_err(|_| e))
             }
         }
-    }
-
-    /// With these tasks in place of the model's.
-    ///
-    /// # Errors
-    /// A model that is not trained by tasks.
-    pub fn with_tasks(mut self, tasks: &[TaskConfig]) -> Result<Config> {
-        if self.tasks().is_none() {
-            let model = self.model.name();
-            return Err(Error::Usage(format!(
-                "--task: {model} is not trained by tasks; expected a model that is, such as pcl"
-            )));
-        }
-        let mut all = serde_json::to_value(&self.model).expect("settings are plain data");
-        all["task"] = serde_json::to_value(tasks).expect("tasks are plain data");
-        self.model = serde_json::from_value(all).expect("the model has tasks");
-        Ok(self)
-    }
-
-    /// With the vectors of tasks that `other` names: those of earlier tasks are kept with them.
-    pub fn with_vectors_of(self, other: &Config) -> Result<Config> {
-        let all = serde_json::to_value(&other.model).expect("settings are plain data");
-        match all["vectors"].as_str() {
-            Some(path) => self.with_setting(&format!("model.vectors={path}")),
-            None => Ok(self),
-        }
-    }
-
-    /// Ranks targets by `protocol`, those of tasks too that have another of their own.
-    pub fn rank_by(&mut self, protocol: Protocol) -> Result<()> {
-        self.eval.protocol = protocol;
-        if let Some(tasks) = self.tasks() {
-            let tasks: Vec<TaskConfig> = tasks.into_iter().map(|task| TaskConfig { protocol: None, ..task }).collect();
-            *self = self.clone().with_tasks(&tasks)?;
-        }
-        Ok(())
-    }
-
-    /// Chooses one of the tasks that the run of these settings was trained by.
-    ///
-    /// # Errors
-    /// A model that is not trained by tasks; a name that none has.
-    pub fn choose_task(&mut self, name: &str) -> Result<()> {
-        let names: Vec<String> = self.tasks().into_iter().flatten().map(|task| task.name).collect();
-        if !names.iter().any(|own| own == name) {
-            let expected = match names.is_empty() {
-                true => format!("none: {} is not trained by tasks", self.model.name()),
-                false => format!("one of {}", names.join(", ")),
-            };
-            return Err(Error::Usage(format!("--task: found {name:?}; expected {expected}")));
-        }
-        // What it takes from another run is in its own folder.
-        (self.phases, self.from) = (Some(vec![name.to_string()]), None);
-        Ok(())
-    }
-
-    /// The tasks of the model, if it is trained by tasks.
-    pub fn tasks(&self) -> Option<Vec<TaskConfig>> {
-        let all = serde_json::to_value(&self.model).expect("settings are plain data");
-        Some(serde_json::from_value(all.get("task")?.clone()).expect("tasks of a model are TaskConfig"))
     }
 
     /// `source` says where a key is.
