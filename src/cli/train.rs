@@ -24,7 +24,7 @@ pub struct Args {
     /// A file of `[[task]]`, for a model that is trained by tasks: those in place of the model's, or with --continue the ones after them
     #[arg(long, value_name = "FILE")]
     task: Option<PathBuf>,
-    /// Go on from this run, in its folder, with the tasks of --task: nothing that was trained in it changes
+    /// Continue this run, in its folder, with the tasks of --task: nothing that was trained in it changes
     #[arg(long = "continue", value_name = "DIR", requires = "task", conflicts_with_all = ["from", "out"])]
     go_on: Option<PathBuf>,
     /// Folder of the run, new or empty [default: the one after the last of runs/MODEL-1, runs/MODEL-2, ...]

@@ -1,9 +1,10 @@
 //! The tasks of a model in its settings, and files of tasks: what `--task FILE` reads.
 
 use super::{Config, read_toml};
+use crate::data::tasks::ABOUT;
 use crate::error::{Error, Result, nearest};
 use crate::eval::Protocol;
-use crate::models::tasks::{self, TaskConfig};
+use crate::models::tasks::TaskConfig;
 use crate::settings;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -67,7 +68,7 @@ impl TaskFile {
     /// An error about a task, of which it says so, with its place in the file.
     pub fn placed(&self, e: Error) -> Error {
         let Error::Usage(text) = &e else { return e };
-        let about = text.strip_prefix(tasks::ABOUT).and_then(|rest| rest.split_once(": "));
+        let about = text.strip_prefix(ABOUT).and_then(|rest| rest.split_once(": "));
         let Some((name, rest)) = about else { return e };
         let Some(at) = self.tasks.iter().rposition(|task| task.name == name) else { return e };
         let key = rest.split_once(": ").map_or("", |(key, _)| key);

@@ -24,6 +24,9 @@ mod summary;
 pub use condition::Condition;
 pub use summary::TaskSummary;
 
+/// What the message of an error about a task begins with: its name, a colon, and as a rule the key follow.
+pub const ABOUT: &str = "task ";
+
 /// Shares of the users of a task of users: for training, validation and test, of any sum. Written `users:80,10,10`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -152,7 +155,7 @@ impl Labels {
     /// A label that the data do not have, with the nearest.
     pub fn of(task: &Asked, data: &Dataset, sources: &Sources) -> Result<Option<Labels>> {
         let Sources { categories, attributes } = sources;
-        let wrong = |why: String| Error::Usage(format!("task {}: label: {why}", task.name));
+        let wrong = |why: String| Error::Usage(format!("{ABOUT}{}: label: {why}", task.name));
         match (&task.label, categories) {
             (Label::Item, _) => Ok(None),
             (Label::Category, None) => Err(wrong("found category, but no table of items has categories".to_string())),
@@ -215,7 +218,7 @@ struct Fitting<'a> {
 
 impl<'a> Fitting<'a> {
     fn new(task: &'a Asked, labels: Option<&'a Labels>, data: &'a Dataset) -> Result<Fitting<'a>> {
-        let wrong = |problem: String| Error::Usage(format!("task {}: where: {problem}", task.name));
+        let wrong = |problem: String| Error::Usage(format!("{ABOUT}{}: where: {problem}", task.name));
         Ok(Fitting { data, labels, fits: task.fits.test(data).map_err(wrong)? })
     }
 
@@ -305,7 +308,7 @@ impl Places {
     }
 
     fn check(&self, data: &Dataset, name: &str) -> Result<()> {
-        let wrong = |why: String| Err(Error::Usage(format!("task {name}: {why}")));
+        let wrong = |why: String| Err(Error::Usage(format!("{ABOUT}{name}: {why}")));
         if self.samples() == 0 {
             return wrong(
                 "no event or user to learn from before the cut; expected another `where` or label".to_string(),

@@ -74,7 +74,7 @@ pub enum Context {
     All,
     /// Attention among it and the tasks before it.
     Earlier,
-    /// There is none.
+    /// No contextual prompt.
     Off,
 }
 

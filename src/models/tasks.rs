@@ -1,7 +1,7 @@
 //! Tasks that a user writes down, as phases of a training: one after the other, each with its own labels.
 
 use super::LossKind;
-use crate::data::tasks::{Asked, Condition, Label, Sources, Tasks, UserShares, firsts};
+use crate::data::tasks::{ABOUT, Asked, Condition, Label, Sources, Tasks, UserShares, firsts};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -68,10 +68,14 @@ impl Default for Learning {
 
 /// What the tasks ask for and learn; the first is chosen.
 pub fn learned(all: &[TaskConfig], learning: Learning) -> Tasks {
+    let asked = all.iter().enumerate().map(|(at, task)| task.asked(learning, at == 0)).collect();
+    Tasks { all: asked, cutting: known_first(all).len(), at: 0 }
+}
+
+/// Those that were known from the first on: by them users' events are cut.
+fn known_first(all: &[TaskConfig]) -> &[TaskConfig] {
     let known = |task: &TaskConfig| task.known.unwrap_or(all.len());
-    // The cut is made by the tasks that were known from the first on.
-    let cutting = all.iter().take_while(|task| known(task) == known(&all[0])).count();
-    Tasks { all: all.iter().enumerate().map(|(at, task)| task.asked(learning, at == 0)).collect(), cutting, at: 0 }
+    &all[..all.iter().take_while(|task| known(task) == known(&all[0])).count()]
 }
 
 /// The task of a phase.
@@ -115,11 +119,9 @@ impl TaskPhase {
     }
 }
 
-/// The tasks of events by which a user's events are cut, in words, in one order: those that were known from the first on.
+/// The tasks of events by which a user's events are cut, in words, in one order.
 pub fn cutting(tasks: &[TaskConfig]) -> Vec<String> {
-    let known = |task: &TaskConfig| task.known.unwrap_or(tasks.len());
-    let first = tasks.iter().take_while(|task| known(task) == known(&tasks[0]));
-    let of_events = first.filter(|task| !matches!(task.label, Label::Attribute(_)));
+    let of_events = known_first(tasks).iter().filter(|task| !matches!(task.label, Label::Attribute(_)));
     let mut all: Vec<String> = of_events
         .map(|task| format!("{} where {:?}", String::from(task.label.clone()), String::from(task.fits.clone())))
         .collect();
@@ -218,9 +220,6 @@ pub fn extended(old: &[TaskConfig], more: &[TaskConfig]) -> Result<(Vec<TaskConf
     let old = old.iter().map(|task| known(task, old.len()));
     Ok((old.chain(new.iter().map(|task| known(task, total))).collect(), new.len()))
 }
-
-/// What the message of an error about a task begins with: its name, a colon, and as a rule the key follow.
-pub const ABOUT: &str = "task ";
 
 /// Checks a list of tasks.
 ///

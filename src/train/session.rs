@@ -3,12 +3,12 @@
 use super::corpus::Corpus;
 use super::experiment::Experiment;
 use crate::config::Config;
-use crate::data::tasks::Sources;
+use crate::data::tasks::{ABOUT, Sources};
 use crate::data::{Cut, DataConfig, Dataset, Features, Group, Learn, Split, SplitKind, SplitSpec};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::eval::Protocol;
-use crate::models::tasks::{self, TaskPhase};
+use crate::models::tasks::TaskPhase;
 use crate::models::{FeatureCounts, Model, Phase, Task};
 use std::sync::Arc;
 
@@ -116,7 +116,7 @@ impl Experiment {
         }
         if let Some(metric) = &phase.select {
             let about = |e| match &phase.task {
-                Some(_) => format!("{}{}: metric: {e}", tasks::ABOUT, phase.name),
+                Some(_) => format!("{}{}: metric: {e}", ABOUT, phase.name),
                 None => e,
             };
             config.eval.metric = metric.parse().map_err(|e| Error::Usage(about(e)))?;
@@ -201,7 +201,7 @@ impl Config {
             )));
         }
         if let Some(protocol) = &task.config.protocol {
-            let wrong = |e: String| Error::Usage(format!("{}{}: protocol: {e}", tasks::ABOUT, task.config.name));
+            let wrong = |e: String| Error::Usage(format!("{}{}: protocol: {e}", ABOUT, task.config.name));
             self.eval.protocol = protocol.parse().map_err(wrong)?;
         }
         if task.config.has_classes() {
