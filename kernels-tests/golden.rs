@@ -6,7 +6,7 @@
 use crate::harness::devices;
 use crate::{
     golden_ant, golden_encoders, golden_interests, golden_opponents, golden_pcl, golden_rdrsr, golden_s3rec,
-    golden_tower,
+    golden_tasks, golden_tower,
 };
 use libtest_mimic::{Failed, Trial};
 use std::collections::BTreeMap;
@@ -115,6 +115,8 @@ fn handler(name: &str) -> Option<Handler> {
         ("unisrec_losses", golden_opponents::unisrec),
         ("s3rec_", golden_s3rec::s3rec),
         ("pcl_prompt", golden_pcl::prompts),
+        ("mgda_", golden_tasks::min_norm),
+        ("mmoe", golden_tasks::experts),
         ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
         ("bert_", golden_encoders::bert),
         ("swin", golden_encoders::swin),

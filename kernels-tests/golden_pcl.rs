@@ -7,8 +7,9 @@ use libtest_mimic::Failed;
 use wgrec::data::BatchSpec;
 use wgrec::device::Device;
 use wgrec::graph::Graph;
-use wgrec::models::pcl::{Adapter, Described, Network, Pcl, Prompts};
+use wgrec::models::pcl::{Described, Pcl, Prompts};
 use wgrec::models::sasrec::{Parts, Positions, SasRec};
+use wgrec::models::tasks::{Adapter, Asks};
 use wgrec::models::{Batch, Loss, LossKind, Model, Output, Padding, Task};
 use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
@@ -25,9 +26,8 @@ pub fn prompts(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let names = (0..tasks).map(|task| task.to_string()).collect();
     let context = Described { task: count("task")?, names, heads: count("H")?, vectors: None, seed: 1 };
     let prompts = Prompts { last, intensity: number(f, "in.lam")?, context: Some(context) };
-    let network = Network { first: false, prompts: Some(prompts), classes: Some((classes, Adapter::Linear)) };
-    let sasrec = SasRec::new(parts, Params::new()).padded(Padding::Left);
-    let model = Pcl::new(sasrec, network, &Task { items: rows - 1, ..Task::default() });
+    let asks = Asks::new(&Task { items: rows - 1, classes, ..Task::default() }, Adapter::Linear);
+    let model = Pcl::new(SasRec::new(parts, Params::new()).padded(Padding::Left), Some(prompts), asks);
 
     let frozen = |theirs: &str, ours: &str| Piece::new(format!("in.bb.{theirs}"), ours);
     let mut pieces = vec![frozen("item", "item_embedding"), frozen("pos", "position_embedding")];

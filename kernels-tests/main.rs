@@ -13,6 +13,7 @@ mod golden_opponents;
 mod golden_pcl;
 mod golden_rdrsr;
 mod golden_s3rec;
+mod golden_tasks;
 mod golden_tower;
 mod graph;
 mod harness;

@@ -95,7 +95,7 @@ pub fn infinite_norm() -> Result<(), Failed> {
     params.initialise(&mut store, 1)?;
     let g = Graph::new();
     let loss = (params.var(&g, "w") * g.input("x", Spec::f32([3]))).sum_all();
-    optimiser.update(loss, g.scalar(1.0), &params)?;
+    optimiser.update(loss, &params)?;
     let mut runner = device.compile(&device.plan(&g, Options::default())?, &store, RunOptions::default())?;
     runner.write_f32("x", &[f32::INFINITY, 1.0, 1.0])?;
     runner.write(Step::NAME, &Step::at(1, 0, LR, [0.9, 0.999]).tensor())?;

@@ -19,7 +19,8 @@ use wgrec::models::unisrec;
 use wgrec::models::{
     FeatureCounts, LossKind, Model, ModelConfig, Task, ant, bert4rec, caser, dpcpl, fmlp, fpmc, gru4rec, hgn, mind,
 };
-use wgrec::models::{fdsa, miner, nova, npe, pcl, sasrec, spec, stamp, timirec};
+use wgrec::models::tasks::Adapter;
+use wgrec::models::{fdsa, miner, mtl, nova, npe, pcl, sasrec, spec, stamp, timirec};
 use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::tower::Known;
@@ -177,11 +178,20 @@ fn unisrec() -> Box<dyn Model> {
 /// A small PCL with prompts and an adapter, in a task with as many classes as there are items, which reads categories.
 fn pcl() -> Box<dyn Model> {
     let small = pcl::Settings { dim: 12, layers: 2, inner: Some(9), dropout: 0.1, prompted: 3, ..Default::default() };
-    let settings = pcl::Settings { intensity: 0.5, adapter: pcl::Adapter::Mlp, ..small };
+    let settings = pcl::Settings { intensity: 0.5, adapter: Adapter::Mlp, ..small };
     let phase = spec::Settings::phases(&settings, false).unwrap_or_else(|e| panic!("{e}")).swap_remove(3);
     let categories = Arc::new((0..=ITEMS as u32).map(|item| item % 5).collect());
     let task = Task { classes: ITEMS, categories, phase, ..task() };
     spec::Settings::build(&settings, &task).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A small model of several tasks with experts, for one of them: with as many classes as there are items, and categories.
+fn mtl() -> Box<dyn Model> {
+    let small = mtl::Settings { dim: 12, layers: 2, inner: Some(9), dropout: 0.1, experts: 3, ..Default::default() };
+    let phase = spec::Settings::phases(&small, false).unwrap_or_else(|e| panic!("{e}")).swap_remove(4);
+    let categories = Arc::new((0..=ITEMS as u32).map(|item| item % 5).collect());
+    let task = Task { classes: ITEMS, categories, phase, ..task() };
+    spec::Settings::build(&small, &task).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A task with all that is known of items.
@@ -312,6 +322,7 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("ant", LossKind::Softmax, || ant(PRETRAIN)),
         ("unisrec", LossKind::InBatch, unisrec),
         ("pcl", LossKind::Softmax, pcl),
+        ("mtl", LossKind::Softmax, mtl),
         ("nova", LossKind::Softmax, || {
             let (dim, layers, heads, inner, dropout, positions) = (12, 2, 2, Some(9), 0.1, Positions::All);
             let settings = nova::Settings { dim, layers, heads, inner, dropout, positions };

@@ -422,8 +422,8 @@ fn accumulated(device: &Device) -> Result<(), Failed> {
                 }
                 part
             };
-            step.add(&part(0..2), n, 3)?;
-            step.add(&part(2..9), n, 3)?;
+            step.add(0, &part(0..2), n, 3)?;
+            step.add(0, &part(2..9), n, 3)?;
             step.run(&part(9..B), n, 3, LR)?;
             let (want, got) = (norms[n as usize], norm(&step.reported()?)?);
             if (want - got).abs() > 1e-3 * want {

@@ -10,8 +10,9 @@ use crate::device::{Device, RunOptions};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::graph::plan::{Options, Plan};
+use crate::kernels::Cost;
 use crate::tensor::Spec;
-use crate::train::step::{Role, TrainStep};
+use crate::train::step::TrainStep;
 use crate::train::{FitOptions, Session};
 use std::fs;
 use std::path::Path;
@@ -69,14 +70,10 @@ pub fn step(session: &Session, scale: Scale) -> Result<Report> {
     let mut store = session.store(Some(&session.optimiser()))?;
     let mut step = TrainStep::new(device, &store, &**model, &step_config)?;
     model.params().initialise(&mut store, config.seed)?;
-    let mut cost = step.plan().cost();
-    let each = config.train.accumulate;
-    if each > 1 {
-        let g = Graph::new();
-        TrainStep::trace(&g, &**model, &step_config, Role::Add)?;
-        let add = Plan::new(&g, step_config.plan)?.cost();
-        cost.bytes += (each as u64 - 1) * add.bytes;
-        cost.flops += (each as u64 - 1) * add.flops;
+    let (mut cost, each) = (step.plan().cost(), config.train.accumulate);
+    if let Some(g) = TrainStep::update(model.params(), &step_config)? {
+        let update = Plan::new(&g, step_config.plan)?.cost();
+        cost = Cost { bytes: each as u64 * cost.bytes + update.bytes, flops: each as u64 * cost.flops + update.flops };
     }
 
     let mut batches = Endless::new(session, session.batch_spec())?;
@@ -93,7 +90,7 @@ pub fn step(session: &Session, scale: Scale) -> Result<Report> {
                 samples += batch.samples;
                 match micro == each {
                     true => step.run(&batch, number, config.seed, config.train.lr)?,
-                    false => step.add(&batch, number, config.seed)?,
+                    false => step.add(0, &batch, number, config.seed)?,
                 }
             }
             number += 1;

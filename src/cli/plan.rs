@@ -50,7 +50,8 @@ pub fn run(args: Args) -> Result<()> {
     }
     session.check_training()?;
     let graph = Graph::new();
-    TrainStep::trace(&graph, &*session.model, &session.step_config(&FitOptions::default()), Role::Update)?;
+    let config = session.step_config(&FitOptions::default());
+    TrainStep::trace(&graph, &*session.model, &config, Role::of(&config.optimiser))?;
     let plan = Plan::new(&graph, Options { threads, half, ..Options::default() })?;
     if let Some(path) = &args.dot {
         replace(path, |out| out.write_all(dot(&plan).as_bytes()))?;

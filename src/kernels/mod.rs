@@ -47,6 +47,7 @@ macro_rules! for_each_kernel {
             layer_norm
             logdet
             matmul
+            min_norm
             moments
             policy_scores
             random

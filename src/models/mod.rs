@@ -44,6 +44,7 @@ models! {
     ant,
     unisrec,
     pcl,
+    mtl,
     sasrec,
     nova,
     fdsa,
@@ -69,7 +70,7 @@ pub use loss::{Loss, LossConfig, LossKind};
 pub use phase::Phase;
 pub use scores::{Candidates, Output};
 pub use shown::{Interests, Weights};
-pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Shared, Task};
+pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Shared, Task, TaskShape};
 
 /// What a model computes from a batch.
 pub struct Trained<'g> {

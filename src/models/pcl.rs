@@ -21,10 +21,9 @@
 use super::sasrec::{Parts, Positions, SasRec};
 use super::scores::Output;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
-use super::tasks::{self, Learning, TaskConfig, TaskPhase};
+use super::tasks::{self, Adapter, Asks, LabelsLearned, Learning, TaskConfig, TaskPhase};
 use super::{History, LossKind, Model, Padding, Phase, Reads, Samples};
 use crate::data::items::vectors_of;
-use crate::data::samples::Prefix;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
@@ -52,18 +51,6 @@ pub enum Method {
     Sinmo,
 }
 
-/// Which labels of a user are learned in the tasks after the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum LabelsLearned {
-    /// That of each fitting event in the window before the cut.
-    #[default]
-    All,
-    /// Only the last.
-    Last,
-}
-
 /// What a task's contextual prompt comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -76,18 +63,6 @@ pub enum Context {
     Earlier,
     /// No contextual prompt.
     Off,
-}
-
-/// The map of a task's last vector to its classes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Adapter {
-    /// One linear map.
-    #[default]
-    Linear,
-    /// With a hidden layer of width `dim` and ReLU.
-    Mlp,
 }
 
 /// Settings of PCL.
@@ -139,7 +114,6 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        let genre = TaskConfig { categories: true, ..TaskConfig::new("genre", "", "category") };
         Settings {
             dim: 64,
             layers: 2,
@@ -156,15 +130,7 @@ impl Default for Settings {
             labels: LabelsLearned::All,
             label_window: 50,
             split_seed: 1,
-            task: vec![
-                TaskConfig::new("next", "", "item"),
-                TaskConfig::new("rated-4", "rating = 4", "item"),
-                TaskConfig::new("rated-5", "rating = 5", "item"),
-                genre,
-                TaskConfig::new("age", "", "age"),
-                TaskConfig::new("gender", "", "gender"),
-                TaskConfig::new("occupation", "", "occupation"),
-            ],
+            task: tasks::usual(),
         }
     }
 }
@@ -204,8 +170,7 @@ impl spec::Settings for Settings {
 
     fn phases(&self, _: bool) -> Result<Vec<Phase>> {
         tasks::check(&self.task)?;
-        let window = (self.label_window > 0).then_some(self.label_window);
-        let learning = Learning { last: self.labels == LabelsLearned::Last, window, seed: self.split_seed };
+        let learning = Learning::of(self.labels, self.label_window, self.split_seed);
         let all = &self.task;
         let taken = |name: &str| {
             let take = OWN.iter().fold(Take::from(name), |take, own| take.but(*own));
@@ -260,9 +225,8 @@ impl spec::Settings for Settings {
             seed: task.seed,
         });
         let prompts = prompted.then_some(Prompts { last: self.prompted, intensity: self.intensity, context });
-        let classes = (task.classes > 0).then_some((task.classes, self.adapter));
         let sasrec = SasRec::new(parts, task.params()).padded(Padding::Left);
-        Ok(Box::new(Pcl::new(sasrec, Network { first: at == 0, prompts, classes }, task)))
+        Ok(Box::new(Pcl::new(sasrec, prompts, Asks::new(task, self.adapter))))
     }
 }
 
@@ -300,30 +264,19 @@ pub struct Described {
     pub seed: u64,
 }
 
-/// What a task has in addition to the first one's SASRec.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Network {
-    /// It is the first: each position of a window has a target.
-    pub first: bool,
-    pub prompts: Option<Prompts>,
-    /// The number of classes that are predicted in place of items, and the map to them.
-    pub classes: Option<(usize, Adapter)>,
-}
-
 pub struct Pcl {
     sasrec: SasRec,
     params: Params,
-    network: Network,
-    /// The category of each item, where they are read.
-    categories: Option<Tensor>,
+    prompts: Option<Prompts>,
+    asks: Asks,
 }
 
 impl Pcl {
-    /// `sasrec`: padded on the left; `task`: names the categories of items where they are read.
-    pub fn new(sasrec: SasRec, network: Network, task: &Task) -> Pcl {
-        let (mut params, d, init) = (sasrec.params().clone(), sasrec.dim(), Init::Normal(0.02));
-        if let Some(Prompts { last, context, .. }) = &network.prompts {
-            params.add("prompts.positions", [*last, d], init);
+    /// `sasrec`: padded on the left.
+    pub fn new(sasrec: SasRec, prompts: Option<Prompts>, asks: Asks) -> Pcl {
+        let (mut params, d) = (sasrec.params().clone(), sasrec.dim());
+        if let Some(Prompts { last, context, .. }) = &prompts {
+            params.add("prompts.positions", [*last, d], Init::Normal(0.02));
             if let Some(Described { names, .. }) = context {
                 params.add("prompts.tasks", [names.len(), d], Init::Normal((d as f64).sqrt().recip()));
                 for part in ["query", "key", "value", "output"] {
@@ -331,26 +284,13 @@ impl Pcl {
                 }
             }
         }
-        if let Some((classes, adapter)) = network.classes {
-            if adapter == Adapter::Mlp {
-                params.add("adapter.hidden.weight", [d, d], init);
-                params.add("adapter.hidden.bias", [d], Init::Constant(0.0));
-            }
-            params.add("adapter.weight", [classes + 1, d], init);
-            params.add("adapter.bias", [classes + 1, 1], Init::Constant(0.0));
-        }
-        let most = task.categories.iter().max().copied().filter(|most| *most > 0);
-        let categories = most.map(|most| {
-            params.add("category_embedding", [most as usize + 1, d], init);
-            let of = |item: usize| task.categories.get(item).copied().unwrap_or(0);
-            Tensor::u32([task.items + 1], (0..=task.items).map(of).collect())
-        });
-        Pcl { sasrec, params, network, categories }
+        asks.declare(&mut params, d);
+        Pcl { sasrec, params, prompts, asks }
     }
 
     /// What is added to the items of every window, \[M, d\]; none without prompts.
     pub fn prompts<'g>(&self, g: &'g Graph) -> Option<Var<'g>> {
-        let Prompts { last, intensity, context } = self.network.prompts.as_ref()?;
+        let Prompts { last, intensity, context } = self.prompts.as_ref()?;
         let m = self.sasrec.max_len();
         let positions = self.params.var(g, "prompts.positions");
         let added = match context {
@@ -378,11 +318,7 @@ impl Pcl {
 
     /// The vectors of a history's items, with what a task adds to them: \[B, M, d\].
     pub fn prompted<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let items = self.item_table(g).gather(history.items);
-        let items = match self.second_table(g) {
-            Some(of_categories) => items + of_categories.gather(history.items),
-            None => items,
-        };
+        let items = self.asks.items(self, g, history);
         self.prompts(g).map_or(items, |prompts| items + prompts)
     }
 }
@@ -405,7 +341,7 @@ impl Model for Pcl {
     }
 
     fn samples(&self) -> Arc<dyn Samples> {
-        if self.network.first { self.sasrec.samples() } else { Arc::new(Prefix) }
+        self.asks.samples(&self.sasrec)
     }
 
     fn counted(&self, batch: usize, window: usize) -> Option<(&'static str, Vec<usize>)> {
@@ -413,7 +349,7 @@ impl Model for Pcl {
     }
 
     fn given(&self) -> Result<Vec<(&'static str, Tensor)>> {
-        let context = self.network.prompts.as_ref().and_then(|prompts| prompts.context.as_ref());
+        let context = self.prompts.as_ref().and_then(|prompts| prompts.context.as_ref());
         let Some(Described { names, vectors: Some(path), seed, .. }) = context else { return Ok(vec![]) };
         let d = self.sasrec.dim();
         let (width, rows) = vectors_of(path, names)?;
@@ -425,29 +361,17 @@ impl Model for Pcl {
         self.params.var(g, "item_embedding")
     }
 
-    /// The vector of each item's category.
     fn second_table<'g>(&self, g: &'g Graph) -> Option<Var<'g>> {
-        let of = self.categories.as_ref()?;
-        let table = || self.params.var(g, "category_embedding").gather(g.constant(of.clone()));
-        Some(g.prepared("categories_of_items", table))
+        self.asks.second_table(&self.params, g)
     }
 
     fn output<'g>(&self, g: &'g Graph) -> Option<Output<'g>> {
-        let Some((classes, _)) = self.network.classes else { return self.sasrec.output(g) };
-        let [table, bias] = ["adapter.weight", "adapter.bias"].map(|name| self.params.var(g, name));
-        Some(Output { table, bias: Some(bias), classes: 1..classes + 1, cosine: false })
+        self.asks.output(&self.params, g).or_else(|| self.sasrec.output(g))
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
         let user = self.sasrec.user_of(g, history, g.scope("embed", || self.prompted(g, history)));
-        match self.network.classes {
-            Some((_, Adapter::Mlp)) => {
-                let [weight, bias] =
-                    ["weight", "bias"].map(|part| self.params.var(g, &format!("adapter.hidden.{part}")));
-                g.scope("adapter", || user.linear(weight, Some(bias), Activation::Relu))
-            }
-            _ => user,
-        }
+        self.asks.adapted(&self.params, g, user)
     }
 
     fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {

@@ -18,7 +18,7 @@
 use super::LossKind;
 use super::tasks::TaskPhase;
 use crate::data::Learn;
-use crate::optim::matches;
+use crate::optim::{Weighing, matches};
 
 /// One phase of a training.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,10 @@ pub struct Phase {
     pub learns: Option<(Learn, f64)>,
     /// The task that a user wrote down, if the phase is one: it decides what is learned and asked for.
     pub task: Option<Box<TaskPhase>>,
+    /// The tasks that are trained as one, each update taking a batch of each, if it is several: each a phase of this one's name.
+    pub together: Option<Together>,
+    /// Whether nothing is trained: what is taken is evaluated.
+    pub untrained: bool,
     /// Whether the phase learns from the data sets that `data.auxiliary` names instead of the data themselves.
     pub auxiliary: bool,
     /// Whether the model reads features of users.
@@ -54,6 +58,13 @@ pub struct Phase {
     pub keeps: String,
     /// Patterns of the model's settings that the phase does not read.
     pub unread: Vec<String>,
+}
+
+/// Tasks that are trained as one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Together {
+    pub tasks: Vec<Phase>,
+    pub weighing: Weighing,
 }
 
 /// Parameters that a phase starts from, as an earlier phase has left them: of the same run, or of the run that `from` names.
@@ -88,6 +99,8 @@ impl Phase {
             name,
             learns: None,
             task: None,
+            together: None,
+            untrained: false,
             auxiliary: false,
             features: false,
             loss: None,
@@ -114,6 +127,18 @@ impl Phase {
         let phase = Phase::new(&config.name).select(config.metric.as_deref().unwrap_or(usual));
         let loss = config.loss.or(classes.then_some(LossKind::Softmax));
         Phase { loss, task: Some(Box::new(task)), ..phase }
+    }
+
+    /// Tasks that are trained as one, with patterns of the parameters that the loss of each reaches.
+    pub fn together(name: &str, tasks: Vec<(TaskPhase, Vec<String>)>, weighing: Weighing) -> Phase {
+        let (phase, keeps) = (Phase::new(name), Phase::new(name).keeps);
+        let of = |(task, trains)| Phase { name: name.to_string(), keeps: keeps.clone(), trains, ..Phase::of_task(task) };
+        Phase { together: Some(Together { tasks: tasks.into_iter().map(of).collect(), weighing }), ..phase }
+    }
+
+    /// Trains nothing.
+    pub fn untrained(self) -> Phase {
+        Phase { untrained: true, ..self }
     }
 
     /// Learns from the data sets that `data.auxiliary` names.

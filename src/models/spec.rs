@@ -131,6 +131,8 @@ pub struct Task {
     pub classes: usize,
     /// The first category of each item, from 1, where a task reads them: \[items + 1\].
     pub categories: Arc<Vec<u32>>,
+    /// The tasks that are trained as one, this one among them.
+    pub together: Arc<Vec<TaskShape>>,
     /// Seed of the training, for what a model draws once and keeps.
     pub seed: u64,
     /// Users and items are scored with length 1 (`model.cosine`).
@@ -144,7 +146,23 @@ pub struct Task {
     pub phase: Phase,
 }
 
+/// What a task needs of a model that several are trained with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskShape {
+    pub name: String,
+    /// Classes that are predicted in place of items; 0: items are.
+    pub classes: usize,
+    /// Categories of items that are read; 0: none are.
+    pub categories: usize,
+}
+
 impl Task {
+    /// What the task of the phase needs.
+    pub fn shape(&self) -> TaskShape {
+        let name = self.phase.task.as_deref().map_or_else(String::new, |task| task.config.name.clone());
+        TaskShape { name, classes: self.classes, categories: self.categories.iter().max().map_or(0, |&most| most as usize) }
+    }
+
     /// Parameters to add those of a model to. That of items is called `item_embedding`.
     pub fn params(&self) -> Params {
         Params::with_tower(self.tower.clone())

@@ -1,10 +1,18 @@
 //! Tasks that a user writes down, as phases of a training: one after the other, each with its own labels.
 
-use super::LossKind;
+use super::sasrec::SasRec;
+use super::{History, LossKind, Model, Output, Samples, Task, TaskShape};
+use crate::data::samples::Prefix;
 use crate::data::tasks::{ABOUT, Asked, Condition, Label, Sources, Tasks, UserShares, firsts};
 use crate::data::{Dataset, Split};
 use crate::error::{Error, Result};
+use crate::graph::{Graph, Var};
+use crate::kernels::matmul::Activation;
+use crate::nn::Params;
+use crate::nn::params::Init;
+use crate::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// A task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -44,6 +52,19 @@ pub struct TaskConfig {
     pub known: Option<usize>,
 }
 
+/// The tasks on the embedded world: items, the category of an item, attributes of users.
+pub fn usual() -> Vec<TaskConfig> {
+    vec![
+        TaskConfig::new("next", "", "item"),
+        TaskConfig::new("rated-4", "rating = 4", "item"),
+        TaskConfig::new("rated-5", "rating = 5", "item"),
+        TaskConfig { categories: true, ..TaskConfig::new("genre", "", "category") },
+        TaskConfig::new("age", "", "age"),
+        TaskConfig::new("gender", "", "gender"),
+        TaskConfig::new("occupation", "", "occupation"),
+    ]
+}
+
 fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -57,6 +78,37 @@ pub struct Learning {
     pub window: Option<usize>,
     /// Seed of the split of users.
     pub seed: u64,
+}
+
+/// Which labels of a user are learned in the tasks after the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LabelsLearned {
+    /// That of each fitting event in the window before the cut.
+    #[default]
+    All,
+    /// Only the last.
+    Last,
+}
+
+/// The map of a task's last vector to its classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Adapter {
+    /// One linear map.
+    #[default]
+    Linear,
+    /// With a hidden layer of width `dim` and ReLU.
+    Mlp,
+}
+
+impl Learning {
+    /// By settings of a model; a `window` of 0 is none.
+    pub fn of(labels: LabelsLearned, window: usize, seed: u64) -> Learning {
+        Learning { last: labels == LabelsLearned::Last, window: (window > 0).then_some(window), seed }
+    }
 }
 
 impl Default for Learning {
@@ -116,6 +168,109 @@ impl TaskPhase {
                 Err(Error::Usage(format!("{ABOUT}{}: {why}", self.config.name)))
             }
         }
+    }
+}
+
+/// What a task puts around a SASRec: the vectors of its classes, and those of the categories of items.
+#[derive(Clone, Debug)]
+pub struct Asks {
+    /// It is the first: each position of a window has a target.
+    first: bool,
+    shape: TaskShape,
+    adapter: Adapter,
+    /// The category of each item, \[items + 1\], where they are read.
+    categories: Option<Tensor>,
+    /// Whether its parameters are called by the task too, since several tasks have some.
+    named: bool,
+}
+
+impl Asks {
+    pub fn new(task: &Task, adapter: Adapter) -> Asks {
+        let shape = task.shape();
+        let of = |item: usize| task.categories.get(item).copied().unwrap_or(0);
+        let categories =
+            (shape.categories > 0).then(|| Tensor::u32([task.items + 1], (0..=task.items).map(of).collect()));
+        let first = task.phase.task.as_ref().is_some_and(|task| task.tasks.at == 0);
+        Asks { first, shape, adapter, categories, named: false }
+    }
+
+    /// With parameters that are called by the task.
+    pub fn named(self) -> Asks {
+        Asks { named: true, ..self }
+    }
+
+    /// The same of another task of the model, of which only parameters are asked for.
+    pub fn of(&self, shape: &TaskShape) -> Asks {
+        Asks { shape: shape.clone(), categories: None, ..self.clone() }
+    }
+
+    /// What the task is called.
+    pub fn task(&self) -> &str {
+        &self.shape.name
+    }
+
+    /// The name of a parameter, of its `part` where it has several.
+    fn name(&self, what: &str, part: &str) -> String {
+        let of_task = if self.named { format!(".{}", self.shape.name) } else { String::new() };
+        format!("{what}{of_task}{part}")
+    }
+
+    /// Adds the task's parameters, of width `d`.
+    pub fn declare(&self, params: &mut Params, d: usize) {
+        let (TaskShape { classes, categories, .. }, init) = (&self.shape, Init::Normal(0.02));
+        if *classes > 0 {
+            if self.adapter == Adapter::Mlp {
+                params.add(&self.name("adapter", ".hidden.weight"), [d, d], init);
+                params.add(&self.name("adapter", ".hidden.bias"), [d], Init::Constant(0.0));
+            }
+            params.add(&self.name("adapter", ".weight"), [classes + 1, d], init);
+            params.add(&self.name("adapter", ".bias"), [classes + 1, 1], Init::Constant(0.0));
+        }
+        if *categories > 0 {
+            params.add(&self.name("category_embedding", ""), [categories + 1, d], init);
+        }
+    }
+
+    /// What a training sample of the task is.
+    pub fn samples(&self, sasrec: &SasRec) -> Arc<dyn Samples> {
+        if self.first { sasrec.samples() } else { Arc::new(Prefix) }
+    }
+
+    /// The vector of each item's category, where they are read.
+    pub fn second_table<'g>(&self, params: &Params, g: &'g Graph) -> Option<Var<'g>> {
+        let of = self.categories.as_ref()?;
+        let table = || params.var(g, &self.name("category_embedding", "")).gather(g.constant(of.clone()));
+        Some(g.prepared("categories_of_items", table))
+    }
+
+    /// The vectors of a history's items, \[B, M, d\], with those of their categories where they are read.
+    pub fn items<'g>(&self, model: &dyn Model, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let items = model.item_table(g).gather(history.items);
+        match model.second_table(g) {
+            Some(of_categories) => items + of_categories.gather(history.items),
+            None => items,
+        }
+    }
+
+    /// What rows are scored against, of a task of classes.
+    pub fn output<'g>(&self, params: &Params, g: &'g Graph) -> Option<Output<'g>> {
+        let [table, bias] = [".weight", ".bias"].map(|part| self.name("adapter", part));
+        (self.shape.classes > 0).then(|| Output {
+            table: params.var(g, &table),
+            bias: Some(params.var(g, &bias)),
+            classes: 1..self.shape.classes + 1,
+            cosine: false,
+        })
+    }
+
+    /// Users \[B, d\] as they are scored: behind the adapter's hidden layer, if it has one.
+    pub fn adapted<'g>(&self, params: &Params, g: &'g Graph, users: Var<'g>) -> Var<'g> {
+        if self.shape.classes == 0 || self.adapter == Adapter::Linear {
+            return users;
+        }
+        let [weight, bias] =
+            [".hidden.weight", ".hidden.bias"].map(|part| params.var(g, &self.name("adapter", part)));
+        g.scope("adapter", || users.linear(weight, Some(bias), Activation::Relu))
     }
 }
 
@@ -281,4 +436,4 @@ pub fn check(tasks: &[TaskConfig]) -> Result<()> {
 const LONGEST: usize = 64;
 
 /// Names of other files of a run.
-const RESERVED: [&str; 5] = ["metrics", "config", "model", "last", "tasks"];
+const RESERVED: [&str; 6] = ["metrics", "config", "model", "last", "tasks", "joint"];

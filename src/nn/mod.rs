@@ -3,6 +3,7 @@
 pub mod encoder;
 pub mod extractor;
 pub mod filter;
+pub mod gates;
 pub mod miner;
 pub mod orthogonal;
 pub mod params;

@@ -22,7 +22,7 @@
 //! let predicted = (x * params.var(&g, "weight")).sum(1) + params.var(&g, "bias");
 //! let loss = (predicted - y).square().mean_all();
 //! let adam = Adam::default();
-//! adam.update(loss, g.scalar(rows as f64), &params)?;
+//! adam.update(loss, &params)?;
 //! g.result("loss", loss);
 //!
 //! // Parameters and moments are the states of a store.
@@ -54,11 +54,12 @@ use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::graph::{Gradient, Graph, Var};
 use crate::kernels::adam::{Adam as FlatAdam, AdamRows, Settings};
+use crate::kernels::min_norm::MinNorm;
 use crate::kernels::reduce::SumSquares;
 use crate::kernels::strided::Pack;
 use crate::nn::Params;
 use crate::nn::params::Param;
-use crate::tensor::{Spec, Tensor};
+use crate::tensor::{Shape, Spec, Tensor};
 use wildmatch::WildMatch;
 
 mod schedule;
@@ -80,8 +81,43 @@ pub struct Adam {
     pub clip: Option<f64>,
     /// The loss is scaled up before its gradients are taken, so that those stored as f16 do not underflow: by `LossScale`.
     pub scaled: bool,
-    /// Batches of one update: all but the last go through [`Adam::add`].
+    /// Batches of one update; more than one go through [`Adam::add`] and [`Adam::apply`].
     pub accumulate: usize,
+    /// The tasks of which an update takes a batch each, if there are several.
+    pub tasks: Option<Tasks>,
+}
+
+/// Tasks that share parameters and have a loss each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tasks {
+    /// What each is called, and patterns of the parameters that its loss reaches.
+    pub all: Vec<(String, Vec<String>)>,
+    pub weighing: Weighing,
+}
+
+/// How the gradients of several tasks make one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "train", derive(serde::Serialize, serde::Deserialize, schemars::JsonSchema))]
+#[cfg_attr(feature = "train", serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Weighing {
+    /// Their sum.
+    #[default]
+    Equal,
+    /// Of the parameters that several tasks share, the shortest vector among all weighted means (MGDA: Sener and Koltun, NeurIPS 2018).
+    MinNorm,
+}
+
+impl Tasks {
+    /// Whether task number `at` reaches the parameter `name`.
+    fn reaches(&self, at: usize, name: &str) -> bool {
+        self.all[at].1.iter().any(|pattern| matches(pattern, name))
+    }
+
+    /// Whether several tasks reach the parameter `name`.
+    fn share(&self, name: &str) -> bool {
+        (0..self.all.len()).filter(|&at| self.reaches(at, name)).count() > 1
+    }
 }
 
 /// Dynamic loss scaling (Micikevicius et al., "Mixed precision training", ICLR 2018), worked out on the device, which no host
@@ -136,6 +172,8 @@ pub struct Updated<'g> {
     /// The Euclidean norm of the whole gradient before it is clipped, where something takes it: a limit or a loss scale. NaN
     /// where it overflowed.
     pub norm: Option<Var<'g>>,
+    /// Weights of the tasks' gradients, \[tasks\], where they are sought ([`Weighing::MinNorm`]).
+    pub weights: Option<Var<'g>>,
 }
 
 /// The gradients as the updates take them.
@@ -146,14 +184,14 @@ struct Parts<'g, 'p> {
 }
 
 impl<'g> Parts<'g, '_> {
-    /// `f` of each buffer's name and flat gradient, in place of that gradient.
-    fn map(&mut self, g: &'g Graph, f: impl Fn(&str, Var<'g>) -> Var<'g>) {
-        self.dense = self.dense.map(|dy| f(Params::DENSE, dy));
-        for (p, gradient) in &mut self.tables {
-            let name = &p.buffer;
-            let dense = gradient.dense(g.state(name, name, 0, Spec::f32(p.shape.clone())));
-            *gradient = Gradient::Dense(f(name, dense.reshape([p.shape.elements()])).reshape(p.shape.clone()));
-        }
+    /// Each buffer's name and flat gradient.
+    fn flat(&self, g: &'g Graph) -> Vec<(String, Var<'g>)> {
+        let of_table = |(p, gradient): &(&Param, Gradient<'g>)| {
+            let dense = gradient.dense(g.state(&p.buffer, &p.buffer, 0, Spec::f32(p.shape.clone())));
+            (p.buffer.clone(), dense.reshape([p.shape.elements()]))
+        };
+        let dense = self.dense.map(|dy| (Params::DENSE.to_string(), dy));
+        dense.into_iter().chain(self.tables.iter().map(of_table)).collect()
     }
 }
 
@@ -169,6 +207,7 @@ impl Default for Adam {
             clip: None,
             scaled: false,
             accumulate: 1,
+            tasks: None,
         }
     }
 }
@@ -213,34 +252,102 @@ impl Adam {
         ))
     }
 
-    /// The state buffers that the gradients of several batches are summed in; all 0 after an update.
-    pub fn sums(&self, params: &Params) -> Vec<(String, usize)> {
-        let of = |(name, n): (String, usize)| (format!("{SUM}{name}"), n);
-        let all = self.buffers(params).map(of).chain([(WEIGHTS.to_string(), 1)]);
-        if self.accumulate > 1 { all.collect() } else { vec![] }
+    /// Whether an update is of sums over several batches.
+    pub fn sums_up(&self) -> bool {
+        self.accumulate > 1 || self.tasks.is_some()
     }
 
-    /// Adds the gradients of `loss` by the parameters that are trained, and their updates. `loss` is a mean over rows whose weights sum to `weight`; where several batches make one update, it goes by the
-    /// mean over the rows of all.
+    /// The state buffers that the gradients of several batches are summed in; all 0 after an update.
+    pub fn sums(&self, params: &Params) -> Vec<(String, usize)> {
+        let of = |(name, n): (String, usize)| (format!("{SUM}{name}"), self.rows_of_sums(params, &name) * n);
+        let weights = self.tasks.is_none().then(|| (WEIGHTS.to_string(), 1));
+        if self.sums_up() { self.buffers(params).map(of).chain(weights).collect() } else { vec![] }
+    }
+
+    /// How many sums of a buffer's gradients there are: one for each task, where these are weighed.
+    fn rows_of_sums(&self, params: &Params, buffer: &str) -> usize {
+        let weighed = self.tasks.as_ref().filter(|tasks| tasks.weighing == Weighing::MinNorm);
+        let shared = |tasks: &&Tasks| params.iter().any(|p| p.buffer == buffer && tasks.share(&p.name));
+        weighed.filter(shared).map_or(1, |tasks| tasks.all.len())
+    }
+
+    /// Adds the gradients of `loss` by the parameters that are trained, and their updates.
     ///
     /// # Errors
-    /// As of [`Graph::gradients`]; lazy updates from several batches.
-    pub fn update<'g>(&self, loss: Var<'g>, weight: Var<'g>, params: &Params) -> Result<Updated<'g>> {
+    /// As of [`Graph::gradients`].
+    pub fn update<'g>(&self, loss: Var<'g>, params: &Params) -> Result<Updated<'g>> {
         let g = loss.graph();
-        let (list, gradients) = self.gradients(loss, params)?;
-        let mut parts = self.parts(g, params, &list, &gradients);
-        if self.accumulate > 1 {
-            let sum = sum_state(g, WEIGHTS, 1);
-            // Batches of nothing but padding have gradients of 0, and 0 is their mean.
-            let total = (sum + weight.reshape([1])).max(g.scalar(1e-30));
-            parts.map(g, |name, dy| {
-                let sum = sum_state(g, &format!("{SUM}{name}"), dy.shape().elements());
-                let mean = (sum + dy * weight) / total;
-                g.assign(sum, g.scalar(0.0).expand(sum.shape()));
-                mean
-            });
-            g.assign(sum, g.scalar(0.0).expand([1]));
+        let (list, gradients) = self.gradients(loss, params, |_| true)?;
+        let parts = self.parts(g, params, &list, &gradients);
+        let gradients = list.iter().map(|p| p.name.clone()).zip(gradients).collect();
+        Ok(Updated { gradients, ..self.apply_parts(g, params, &list, parts)? })
+    }
+
+    /// Adds the gradients of `loss` to what [`Adam::apply`] will take. `loss` is a mean over rows whose weights sum to `weight`; an update
+    /// goes by the mean over the rows of all batches. Of several tasks it goes by their sum, whatever the weights; this is number `task`.
+    ///
+    /// # Errors
+    /// As of [`Graph::gradients`]; lazy updates.
+    pub fn add<'g>(&self, loss: Var<'g>, weight: Var<'g>, params: &Params, task: usize) -> Result<()> {
+        if self.lazy {
+            let several = if self.tasks.is_some() { "a model of several tasks has" } else { "train.accumulate > 1 has" };
+            let problem = format!("train.lazy updates the rows that one batch reads, but {several} several batches an update");
+            return Err(Error::Usage(problem));
         }
+        let g = loss.graph();
+        let reached = |name: &str| self.tasks.as_ref().is_none_or(|tasks| tasks.reaches(task, name));
+        let (list, gradients) = self.gradients(loss, params, reached)?;
+        for (buffer, dy) in self.parts(g, params, &list, &gradients).flat(g) {
+            let (name, n) = (format!("{SUM}{buffer}"), dy.shape().elements());
+            let row = if self.rows_of_sums(params, &buffer) > 1 { task } else { 0 };
+            let sum = g.state(&name, &name, row * n, Spec::f32([n]));
+            g.assign(sum, sum + if self.tasks.is_some() { dy } else { dy * weight });
+        }
+        if self.tasks.is_none() {
+            let sum = sum_state(g, WEIGHTS, [1]);
+            g.assign(sum, sum + weight.reshape([1]));
+        }
+        Ok(())
+    }
+
+    /// Adds the update by the gradients that were added, and begins new sums.
+    ///
+    /// # Errors
+    /// No parameter to train; more tasks to weigh than [`MinNorm::MOST`].
+    pub fn apply<'g>(&self, g: &'g Graph, params: &Params) -> Result<Updated<'g>> {
+        let list = self.trained(params, |_| true)?;
+        let sums = self.buffers(params).map(|(buffer, n)| {
+            let rows = self.rows_of_sums(params, &buffer);
+            let shape = if rows > 1 { Shape::from([rows, n]) } else { Shape::from([n]) };
+            let sum = sum_state(g, &format!("{SUM}{buffer}"), shape);
+            (buffer, sum)
+        });
+        let sums: Vec<(String, Var)> = sums.collect();
+        let (gradients, weights) = match &self.tasks {
+            None => {
+                // Batches of nothing but padding have gradients of 0, and 0 is their mean.
+                let total = sum_state(g, WEIGHTS, [1]);
+                let least = total.max(g.scalar(1e-30));
+                let means = sums.iter().map(|(_, sum)| *sum / least).collect();
+                g.assign(total, g.scalar(0.0).expand([1]));
+                (means, None)
+            }
+            Some(tasks) if tasks.weighing == Weighing::MinNorm => g.scope("weigh", || weigh(g, tasks, params, &sums))?,
+            Some(_) => (sums.iter().map(|(_, sum)| *sum).collect(), None),
+        };
+        let mut parts = Parts { dense: None, tables: vec![] };
+        for ((buffer, sum), gradient) in sums.iter().zip(gradients) {
+            match list.iter().find(|p| p.buffer == *buffer && buffer != Params::DENSE) {
+                Some(p) => parts.tables.push((p, Gradient::Dense(gradient.reshape(p.shape.clone())))),
+                None => parts.dense = Some(gradient),
+            }
+            g.assign(*sum, g.scalar(0.0).expand(sum.shape()));
+        }
+        Ok(Updated { weights, ..self.apply_parts(g, params, &list, parts)? })
+    }
+
+    /// The updates by gradients.
+    fn apply_parts<'g>(&self, g: &'g Graph, params: &Params, list: &[&Param], parts: Parts<'g, '_>) -> Result<Updated<'g>> {
         let Parts { dense, tables } = parts;
         let (scale, norm) = self.scale(g, dense, &tables);
         g.scope("adam", || {
@@ -270,34 +377,24 @@ impl Adam {
                     }
                 }
             }
-            let gradients = list.iter().map(|p| p.name.clone()).zip(gradients).collect();
-            Ok(Updated { gradients, scale, norm })
+            Ok(Updated { gradients: vec![], scale, norm, weights: None })
         })
     }
 
-    /// Adds the gradients of `loss` to what the update of a later batch will take; as [`Adam::update`] otherwise.
-    pub fn add<'g>(&self, loss: Var<'g>, weight: Var<'g>, params: &Params) -> Result<()> {
-        let g = loss.graph();
-        let (list, gradients) = self.gradients(loss, params)?;
-        self.parts(g, params, &list, &gradients).map(g, |name, dy| {
-            let sum = sum_state(g, &format!("{SUM}{name}"), dy.shape().elements());
-            g.assign(sum, sum + dy * weight)
-        });
-        let sum = sum_state(g, WEIGHTS, 1);
-        g.assign(sum, sum + weight.reshape([1]));
-        Ok(())
+    /// The parameters that are trained, of those that are `wanted`.
+    fn trained<'p>(&self, params: &'p Params, wanted: impl Fn(&str) -> bool) -> Result<Vec<&'p Param>> {
+        let list: Vec<&Param> = params.iter().filter(|p| self.trains(&p.name) && wanted(&p.name)).collect();
+        if list.is_empty() { Err(Error::Usage("no parameter is left to train".into())) } else { Ok(list) }
     }
 
-    /// The parameters that are trained, and the gradients of `loss` by them.
-    fn gradients<'g, 'p>(&self, loss: Var<'g>, params: &'p Params) -> Result<(Vec<&'p Param>, Vec<Gradient<'g>>)> {
-        if self.lazy && self.accumulate > 1 {
-            let problem = "train.lazy updates the rows that one batch reads; it needs train.accumulate = 1";
-            return Err(Error::Usage(problem.into()));
-        }
-        let list: Vec<&Param> = params.iter().filter(|p| self.trains(&p.name)).collect();
-        if list.is_empty() {
-            return Err(Error::Usage("no parameter is left to train".into()));
-        }
+    /// The parameters that are trained, of those that are `wanted`, and the gradients of `loss` by them.
+    fn gradients<'g, 'p>(
+        &self,
+        loss: Var<'g>,
+        params: &'p Params,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(Vec<&'p Param>, Vec<Gradient<'g>>)> {
+        let list = self.trained(params, wanted)?;
         let g = loss.graph();
         let vars: Vec<Var> = list.iter().map(|p| params.stored(g, &p.name)).collect();
         let loss = if self.scaled { loss * LossScale::of(g).scale() } else { loss };
@@ -394,8 +491,55 @@ impl Adam {
     }
 }
 
-fn sum_state<'g>(g: &'g Graph, name: &str, n: usize) -> Var<'g> {
-    g.state(name, name, 0, Spec::f32([n]))
+fn sum_state<'g>(g: &'g Graph, name: &str, shape: impl Into<Shape>) -> Var<'g> {
+    g.state(name, name, 0, Spec::f32(shape))
+}
+
+/// The gradients of all buffers from the `sums` of each task's, and the tasks' weights: those of the shortest weighted mean of what
+/// several tasks share. What one task reaches alone has weight 1.
+fn weigh<'g>(
+    g: &'g Graph,
+    tasks: &Tasks,
+    params: &Params,
+    sums: &[(String, Var<'g>)],
+) -> Result<(Vec<Var<'g>>, Option<Var<'g>>)> {
+    let n = tasks.all.len();
+    // 1 where an element of a buffer is shared; nothing where all of them are.
+    let shared = |buffer: &str, len: usize| {
+        let own = |p: &&Param| p.buffer == buffer && !tasks.share(&p.name);
+        let all: Vec<&Param> = params.iter().filter(own).collect();
+        (!all.is_empty()).then(|| {
+            let mut marks = vec![1.0; len];
+            all.iter().for_each(|p| marks[p.offset..][..p.shape.elements()].fill(0.0));
+            g.constant(Tensor::f32([1, len], marks))
+        })
+    };
+    let weighed: Vec<(Var, Option<Var>)> = sums
+        .iter()
+        .filter(|(_, sum)| sum.shape().len() == 2)
+        .map(|(buffer, sum)| (*sum, shared(buffer, sum.shape()[1])))
+        .collect();
+    let gram = weighed.iter().map(|(sum, shared)| gram(shared.map_or(*sum, |shared| *sum * shared)));
+    let gram = gram.reduce(|a, b| a + b).expect("tasks that are trained together share something");
+    let weights = g.try_push(MinNorm, &[gram])?[0];
+    let column = weights.reshape([n, 1]);
+    let mut weighed = weighed.into_iter();
+    let gradient = |(_, sum): &(String, Var<'g>)| match sum.shape().len() {
+        2 => match weighed.next().expect("it is one of them") {
+            (sum, None) => (sum * column).sum(0),
+            (sum, Some(shared)) => (sum * (column * shared + (shared.constant_like(1.0) - shared))).sum(0),
+        },
+        _ => *sum,
+    };
+    Ok((sums.iter().map(gradient).collect(), Some(weights)))
+}
+
+/// The products of the rows of x \[T, n\] with each other, \[T, T\]: of many short pieces, which are summed.
+fn gram(x: Var<'_>) -> Var<'_> {
+    let [t, n] = [0, 1].map(|axis| x.shape()[axis]);
+    let piece = (1..=n.min(1024)).rev().find(|piece| n.is_multiple_of(*piece)).expect("1 divides all");
+    let pieces = x.reshape([t, n / piece, piece]).permute(&[1, 0, 2]);
+    pieces.matmul_t(pieces).sum(0)
 }
 
 #[cfg(test)]

@@ -35,8 +35,10 @@ pub fn open(config: &Config, folder: Option<&RunFolder>) -> Result<Vec<Session>>
     let chosen = experiment.chosen();
     let session = |phase: &&Phase| {
         let session = experiment.session(phase)?;
-        session.check_training()?;
-        session.check_asked()?;
+        for task in session.tasks() {
+            task.check_training()?;
+            task.check_asked()?;
+        }
         session.check_taken(folder)?;
         let pretrains = chosen.iter().find(|pretrains| pretrains.auxiliary && !phase.auxiliary);
         if let Some(pretrains) = pretrains
@@ -70,7 +72,7 @@ pub fn train(
         metrics = of_phase.0;
         timings.extend(of_phase.1);
     }
-    if let Some(last) = sessions.last().filter(|last| last.phase().task.is_some()) {
+    if let Some(last) = sessions.last().filter(|last| last.phase().task.is_some() && !last.phase().untrained) {
         remembered::report(&last.experiment, last, folder, report)?;
     }
     Ok((metrics, timings))
@@ -91,7 +93,7 @@ impl Session {
             return Err(Error::Usage(format!("--check-finite: {why}")));
         }
         report.line("device", &self.experiment.device_note);
-        report.line("data", &self.describe_data());
+        self.tasks().for_each(|task| report.line("data", &task.describe_data()));
         self.data.notes().iter().for_each(|note| report.line("", note));
         if !self.corpus.known.about.is_empty() {
             report.line("items", &self.corpus.known.describe());
@@ -128,10 +130,15 @@ impl Session {
         }
     }
 
-    /// A model that counts has no steps.
+    /// A model that counts has no steps, nor has a phase in which nothing is trained.
     fn count(&self, folder: &RunFolder, run: RunOptions, report: &mut Report) -> Result<Option<(State, Store)>> {
-        if !self.model.counts() {
+        if !self.model.counts() && !self.phase().untrained {
             return Ok(None);
+        }
+        if self.phase().untrained {
+            let mut store = self.store(None)?;
+            self.load_frozen(folder, &mut store)?;
+            return self.kept(folder, run, store).map(Some);
         }
         if let keys @ [_, ..] = &self.config.without_effect()[..] {
             report.line("", &format!("{} is not trained: {} has no effect", self.model.name(), keys.join(", ")));
@@ -142,13 +149,18 @@ impl Session {
             "model",
             &format!("{}: {} counts", self.model.name(), HumanCount(self.model.params().elements() as u64)),
         );
-        let parameters = read_parameters(self.model.params(), &|_| true, &store)?;
+        self.kept(folder, run, store).map(Some)
+    }
+
+    /// Keeps the parameters in `store` as those of an epoch 0.
+    fn kept(&self, folder: &RunFolder, run: RunOptions, store: Store) -> Result<(State, Store)> {
+        let parameters = read_parameters(self.model.params(), &|name| self.holds(name), &store)?;
         folder.begin(&self.experiment.config, &self.data)?;
         let ranked = self.evaluator_with(&store, Part::Valid, run)?.run()?;
         let (value, valid) = self.judged(&ranked);
         let best = Best { epoch: 0, step: 0, value, valid };
         save(&self.files(folder).parameters, &self.origin(), &best, &parameters)?;
-        Ok(Some((State { best: Some(best), ..State::default() }, store)))
+        Ok((State { best: Some(best), ..State::default() }, store))
     }
 
     /// Ranks the test part by the best parameters and writes metrics.json.

@@ -37,6 +37,8 @@ pub struct Session {
     /// What the model was built for, the phase included.
     pub task: Task,
     pub model: Box<dyn Model>,
+    /// The other tasks that are trained as one with this, which is the first of them.
+    pub beside: Vec<Session>,
 }
 
 impl Session {
@@ -67,7 +69,12 @@ impl Session {
 
     /// Whether the phase is tested, and not only validated.
     pub fn is_tested(&self) -> bool {
-        self.is_last() || self.phase().task.is_some()
+        self.is_last() || self.phase().task.is_some() && self.beside.is_empty()
+    }
+
+    /// The tasks that are trained as one, this one first; as a rule it alone.
+    pub fn tasks(&self) -> impl Iterator<Item = &Session> {
+        std::iter::once(self).chain(&self.beside)
     }
 
     /// The phase's name, if a training of the model has several.
@@ -102,12 +109,32 @@ impl Session {
     }
 }
 
+/// What a phase asks for.
+struct Asked {
+    config: Config,
+    corpus: Arc<Corpus>,
+    split: Split,
+    features: Option<Arc<Features>>,
+    task: Task,
+}
+
 impl Experiment {
     /// The model, split and settings of a phase.
     ///
     /// # Errors
     /// A target that is not a behaviour of the data; a split that leaves nothing; a model that cannot be built for the data.
     pub fn session(self: &Arc<Experiment>, phase: &Phase) -> Result<Session> {
+        let Some(together) = &phase.together else { return self.session_of(self.asked(phase)?) };
+        let mut all = together.tasks.iter().map(|task| self.asked(task)).collect::<Result<Vec<_>>>()?;
+        let shapes = Arc::new(all.iter().map(|asked| asked.task.shape()).collect::<Vec<_>>());
+        all.iter_mut().for_each(|asked| asked.task.together = shapes.clone());
+        let mut sessions = all.into_iter().map(|asked| self.session_of(asked)).collect::<Result<Vec<_>>>()?.into_iter();
+        let first = sessions.next().expect("a phase of tasks has one");
+        Ok(Session { beside: sessions.collect(), ..first })
+    }
+
+    /// What a phase asks for, before its model is built.
+    fn asked(&self, phase: &Phase) -> Result<Asked> {
         let mut config = self.config.clone();
         config.train = config.train_of(&phase.name);
         config.data.learn = phase.learns.map_or(config.data.learn, |(learn, _)| learn);
@@ -116,7 +143,7 @@ impl Experiment {
         }
         if let Some(metric) = &phase.select {
             let about = |e| match &phase.task {
-                Some(_) => format!("{}{}: metric: {e}", ABOUT, phase.name),
+                Some(task) => format!("{}{}: metric: {e}", ABOUT, task.config.name),
                 None => e,
             };
             config.eval.metric = metric.parse().map_err(|e| Error::Usage(about(e)))?;
@@ -162,17 +189,23 @@ impl Experiment {
             phase: phase.clone(),
             ..Task::default()
         };
+        Ok(Asked { config, corpus, split, features, task })
+    }
+
+    fn session_of(self: &Arc<Experiment>, asked: Asked) -> Result<Session> {
+        let Asked { config, corpus, split, features, task } = asked;
         let model = config.model.build(&task)?;
         let session = Session {
             experiment: self.clone(),
             device: self.device.clone(),
-            corpus: corpus.clone(),
-            data: data.clone(),
+            data: corpus.data.clone(),
+            corpus,
             config,
             split: Arc::new(split),
             features: features.filter(|_| model.reads().features > 0),
             task,
             model,
+            beside: vec![],
         };
         session.check_evaluation()?;
         Ok(session)

@@ -11,7 +11,7 @@ use crate::kernels::watch::Watch;
 use crate::models::loss::Scored;
 use crate::models::{self, Inputs, Loss, LossConfig, LossKind, Model, Output, Trained};
 use crate::nn::{Params, Tower};
-use crate::optim::Adam;
+use crate::optim::{Adam, Updated};
 use crate::tensor::{Spec, Tensor};
 
 /// Shapes of a step, and how it is updated and run.
@@ -33,23 +33,32 @@ pub struct StepConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Role {
-    /// An update, together with what was added before it.
+    /// An update of its own.
     Update,
-    /// Its gradients are added up for an update to come.
-    Add,
+    /// Its gradients are added up for an update to come; those of task number .0, where an update is of several.
+    Add(usize),
+}
+
+impl Role {
+    /// What the batches of a training are for, of one task.
+    pub fn of(optimiser: &Adam) -> Role {
+        if optimiser.sums_up() { Role::Add(0) } else { Role::Update }
+    }
 }
 
 /// A compiled training step over a store's states.
 pub struct TrainStep {
-    runner: Runner,
-    /// Of [`Role::Add`], where an update takes several batches, and how many were added.
-    adds: Option<(Runner, Plan)>,
+    /// What takes a batch: of several tasks one for each.
+    batches: Vec<(Runner, Plan)>,
+    /// The update by what several batches have added.
+    update: Option<(Runner, Plan)>,
+    /// The number of batches that were added since the last update.
     added: u32,
-    /// What the last batch was for.
-    role: Role,
+    /// The task of the last batch, and whether an update came after it.
+    task: usize,
+    updated: bool,
     /// Number of the last update.
     last: u64,
-    plan: Plan,
     betas: [f64; 2],
 }
 
@@ -157,9 +166,28 @@ impl TrainStep {
     /// Traces `model`'s loss, its gradients and their update, and compiles them. Reads the states of `store` that
     /// [`TrainStep::states`] names.
     pub fn new(device: &Device, store: &Store, model: &dyn Model, config: &StepConfig) -> Result<TrainStep> {
-        let g = Graph::new();
-        TrainStep::trace(&g, model, config, Role::Update)?;
-        TrainStep::with_plan(device, store, model, config, device.plan(&g, config.plan)?)
+        TrainStep::of_tasks(device, store, &[(model, config.clone())])
+    }
+
+    /// As [`TrainStep::new`], of tasks whose models have the same parameters, by one optimiser.
+    ///
+    /// # Panics
+    /// Without a task; if parameters differ.
+    pub fn of_tasks(device: &Device, store: &Store, tasks: &[(&dyn Model, StepConfig)]) -> Result<TrainStep> {
+        let (first, config) = &tasks[0];
+        let traced = |(at, (model, config)): (usize, &(&dyn Model, StepConfig))| {
+            let same = model.params().iter().map(|p| (&p.name, &p.shape)).eq(first.params().iter().map(|p| (&p.name, &p.shape)));
+            assert!(same, "tasks that are trained together have the same parameters");
+            let g = Graph::new();
+            let role = match Role::of(&config.optimiser) {
+                Role::Add(_) => Role::Add(at),
+                role => role,
+            };
+            TrainStep::trace(&g, *model, config, role)?;
+            device.plan(&g, config.plan)
+        };
+        let plans = tasks.iter().enumerate().map(traced).collect::<Result<Vec<Plan>>>()?;
+        TrainStep::with_plans(device, store, *first, config, plans)
     }
 
     /// As [`TrainStep::new`], from the plan of a traced update.
@@ -170,22 +198,54 @@ impl TrainStep {
         config: &StepConfig,
         plan: Plan,
     ) -> Result<TrainStep> {
-        let runner = device.compile(&plan, store, config.run)?;
-        let adds = (config.optimiser.accumulate > 1).then(|| {
-            let g = Graph::new();
-            TrainStep::trace(&g, model, config, Role::Add)?;
-            let plan = device.plan(&g, config.plan)?;
-            Ok::<_, Error>((device.compile(&plan, store, config.run)?, plan))
-        });
+        TrainStep::with_plans(device, store, model, config, vec![plan])
+    }
+
+    fn with_plans(
+        device: &Device,
+        store: &Store,
+        model: &dyn Model,
+        config: &StepConfig,
+        plans: Vec<Plan>,
+    ) -> Result<TrainStep> {
+        let compiled = |plan: Plan| Ok((device.compile(&plan, store, config.run)?, plan));
+        let update = TrainStep::update(model.params(), config)?.map(|g| device.plan(&g, config.plan)).transpose()?;
         Ok(TrainStep {
-            runner,
-            adds: adds.transpose()?,
+            batches: plans.into_iter().map(compiled).collect::<Result<_>>()?,
+            update: update.map(compiled).transpose()?,
             added: 0,
-            role: Role::Update,
+            task: 0,
+            updated: false,
             last: 0,
-            plan,
             betas: config.optimiser.settings.betas(),
         })
+    }
+
+    /// The graph of the update by what several batches have added, where one is of several.
+    ///
+    /// # Errors
+    /// Those of [`Adam::apply`].
+    pub fn update(params: &Params, config: &StepConfig) -> Result<Option<Graph>> {
+        let adam = &config.optimiser;
+        if !adam.sums_up() {
+            return Ok(None);
+        }
+        let g = Graph::new();
+        g.train();
+        let Updated { scale, norm, weights, .. } = adam.apply(&g, params)?;
+        if let Some(norm) = norm {
+            g.result(&format!("{REPORTED}{GRADIENT_NORM}"), norm);
+        }
+        for (at, (name, _)) in adam.tasks.iter().flat_map(|tasks| tasks.all.iter().enumerate()) {
+            if let Some(weights) = weights {
+                g.result(&format!("{REPORTED}weight of {name}"), weights.slice(0, at, 1));
+            }
+        }
+        // Where the update is left out, a loss that was not finite is no fault.
+        let none = g.scalar(0.0);
+        let first = g.state(Watch::FIRST, Watch::FIRST, 0, Spec::f32([1]));
+        g.result(WATCHED, g.try_push(Watch, &[none, none, scale, g.step(), first])?[1]);
+        Ok(Some(g))
     }
 
     /// Adds the whole step to `g`: inputs, result `loss`, gradients, updates or sums, and the watch over the loss.
@@ -237,12 +297,12 @@ impl TrainStep {
         }
         let weight = batch.weight.sum_all();
         let scale = match role {
-            Role::Add => {
-                config.optimiser.add(loss, weight, model.params())?;
+            Role::Add(task) => {
+                config.optimiser.add(loss, weight, model.params(), task)?;
                 g.scalar(1.0)
             }
             Role::Update => {
-                let updated = config.optimiser.update(loss, weight, model.params())?;
+                let updated = config.optimiser.update(loss, model.params())?;
                 for (name, gradient) in updated.gradients.iter().filter(|_| config.keep_gradients) {
                     g.result(&format!("gradient.{name}"), gradient.dense(model.params().stored(g, name)));
                 }
@@ -257,26 +317,43 @@ impl TrainStep {
         Ok(())
     }
 
-    /// Adds the gradients of `batch` to those that update number `step` will take.
+    /// Adds the gradients of `batch`, of task number `task`, to those that update number `step` will take.
     ///
     /// # Panics
-    /// If the optimiser's `accumulate` is 1.
-    pub fn add(&mut self, batch: &Batch, step: u64, seed: u64) -> Result<()> {
-        self.go(Role::Add, batch, Step { micro: self.added, ..Step::at(seed, step, 0.0, self.betas) })?;
+    /// If each batch is an update of its own.
+    pub fn add(&mut self, task: usize, batch: &Batch, step: u64, seed: u64) -> Result<()> {
+        assert!(self.update.is_some(), "each batch is an update of its own");
+        self.take(task, batch, Step { micro: self.added, ..Step::at(seed, step, 0.0, self.betas) })?;
         self.added += 1;
         Ok(())
     }
 
-    /// Update number `step` (from 0) by `batch`, and by those that were added before, with learning rate `lr`.
-    pub fn run(&mut self, batch: &Batch, step: u64, seed: u64, lr: f64) -> Result<()> {
-        self.go(Role::Update, batch, Step { micro: self.added, ..Step::at(seed, step, lr, self.betas) })?;
-        (self.added, self.last) = (0, step);
+    /// Update number `step` (from 0) by what was added, with learning rate `lr`.
+    ///
+    /// # Panics
+    /// If each batch is an update of its own.
+    pub fn update_by_sums(&mut self, step: u64, seed: u64, lr: f64) -> Result<()> {
+        let (runner, _) = self.update.as_mut().expect("an update of several batches");
+        runner.write(Step::NAME, &Step::at(seed, step, lr, self.betas).tensor())?;
+        runner.run()?;
+        (self.added, self.last, self.updated) = (0, step, true);
         Ok(())
     }
 
-    fn go(&mut self, role: Role, batch: &Batch, step: Step) -> Result<()> {
-        self.role = role;
-        let (r, _) = self.last();
+    /// Update number `step` (from 0) by `batch`, and by those that were added before, with learning rate `lr`. Of one task.
+    pub fn run(&mut self, batch: &Batch, step: u64, seed: u64, lr: f64) -> Result<()> {
+        if self.update.is_some() {
+            self.add(0, batch, step, seed)?;
+            return self.update_by_sums(step, seed, lr);
+        }
+        self.take(0, batch, Step::at(seed, step, lr, self.betas))?;
+        (self.last, self.updated) = (step, true);
+        Ok(())
+    }
+
+    fn take(&mut self, task: usize, batch: &Batch, step: Step) -> Result<()> {
+        (self.task, self.updated) = (task, false);
+        let (r, _) = &mut self.batches[task];
         batch.columns.write(r)?;
         batch.segments.iter().try_for_each(|(name, segments)| r.write_segments(name, segments))?;
         batch.lists.iter().try_for_each(|(name, list)| r.write_u32(name, list))?;
@@ -284,23 +361,21 @@ impl TrainStep {
         r.run()
     }
 
-    /// What ran the last batch, and its plan.
-    fn last(&mut self) -> (&mut Runner, &Plan) {
-        match (self.role, &mut self.adds) {
-            (Role::Update, _) => (&mut self.runner, &self.plan),
-            (Role::Add, Some((runner, plan))) => (runner, plan),
-            (Role::Add, None) => panic!("the optimiser's accumulate is 1"),
-        }
-    }
-
-    /// The mean loss of the batch of the last update. It is not finite only where the loss is scaled, and the update was left out for it.
+    /// The mean loss of the last batch of the last update, of several tasks the sum of theirs. It is not finite only where the loss is scaled, and the update was left out for it.
     ///
     /// # Errors
     /// [`Error::NotFinite`], with the number of the first update (from 1) that a loss went into which was not finite: of all
     /// batches, read or not. A loss of the targets below 0.
     pub fn loss(&mut self) -> Result<f64> {
-        let seen = self.runner.read(WATCHED)?.to_f64();
-        let [loss, of_targets, mark] = seen[..] else { unreachable!("the watch sees three numbers") };
+        let (mut loss, mut of_targets, mut mark) = (0.0, 0.0f64, 0.0);
+        for (runner, _) in &mut self.batches {
+            let seen = runner.read(WATCHED)?.to_f64();
+            let [of_task, its_targets, latest] = seen[..] else { unreachable!("the watch sees three numbers") };
+            (loss, of_targets, mark) = (loss + of_task, of_targets.min(its_targets), latest);
+        }
+        if let Some((runner, _)) = &mut self.update {
+            mark = runner.read(WATCHED)?.to_f64()[2];
+        }
         if let Some(step) = Watch::step(mark, self.last) {
             return Err(Error::NotFinite(format!("step {}: the loss is not finite", step + 1)));
         }
@@ -315,26 +390,39 @@ impl TrainStep {
     }
 
     /// What the model reports of the last batch ([`models::Trained::reported`]), by name; after an update the gradient's norm
-    /// too, where one is taken ([`crate::optim::Updated::norm`]).
+    /// too, where one is taken, and the weights of tasks ([`crate::optim::Updated`]).
     pub fn reported(&mut self) -> Result<Vec<(String, f64)>> {
-        let (runner, plan) = self.last();
-        let names = plan.results.iter().filter_map(|(name, _)| Some((name, name.strip_prefix(REPORTED)?)));
-        names.map(|(result, name)| Ok((name.to_string(), runner.read(result)?.to_f64()[0]))).collect()
+        let last = self.update.as_mut().filter(|_| self.updated);
+        let mut all = vec![];
+        for (runner, plan) in [&mut self.batches[self.task]].into_iter().chain(last) {
+            for (result, _) in &plan.results {
+                if let Some(name) = result.strip_prefix(REPORTED) {
+                    all.push((name.to_string(), runner.read(result)?.to_f64()[0]));
+                }
+            }
+        }
+        Ok(all)
     }
 
-    /// Any named result of the last step.
+    /// Any named result of the last batch.
     pub fn read(&mut self, name: &str) -> Result<Tensor> {
-        self.runner.read(name)
+        self.batches[self.task].0.read(name)
     }
 
+    /// Of a batch: of several tasks, of the first.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        &self.batches[0].1
+    }
+
+    /// Whether an update is of several batches.
+    pub fn sums_up(&self) -> bool {
+        self.update.is_some()
     }
 
     pub fn timings(&mut self) -> Result<Vec<Timing>> {
-        let mut all = self.runner.timings()?;
-        if let Some((adds, _)) = &mut self.adds {
-            all.extend(adds.timings()?);
+        let mut all = vec![];
+        for (runner, _) in self.batches.iter_mut().chain(&mut self.update) {
+            all.extend(runner.timings()?);
         }
         Ok(all)
     }

@@ -2,6 +2,7 @@
 
 use super::{FitOptions, describe_plan, per_second};
 use crate::config::{Keep, Precision};
+use crate::data::samples::Batch;
 use crate::data::{Part, TrainBatches};
 use crate::device::{Store, Timing};
 use crate::error::{Error, Result};
@@ -13,8 +14,16 @@ use crate::train::session::Session;
 use crate::train::step::TrainStep;
 use crate::train::stop::{Heeded, Stop};
 use indicatif::HumanCount;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Instant;
+
+/// What a task of the training has of its own.
+struct OfTask<'a> {
+    session: &'a Session,
+    batches: TrainBatches,
+    valid: Evaluator,
+}
 
 /// A training under way.
 pub(super) struct Fit<'a> {
@@ -25,8 +34,8 @@ pub(super) struct Fit<'a> {
     /// The optimiser's states, by name and length.
     moments: Vec<(String, usize)>,
     step: TrainStep,
-    valid: Evaluator,
-    batches: TrainBatches,
+    /// As a rule one.
+    tasks: Vec<OfTask<'a>>,
     state: State,
     /// When the time that is not yet in `state.seconds` began.
     clock: Instant,
@@ -37,6 +46,35 @@ pub(super) struct Fit<'a> {
     _heeded: Heeded,
 }
 
+/// The updates of an epoch: of one task by `each` of its batches, fewer at the end; of several by a batch of each, those of the
+/// longest once.
+fn steps_of(tasks: &[OfTask], each: usize) -> u64 {
+    let most = tasks.iter().map(|task| task.batches.batches_per_epoch()).max();
+    most.expect("a training has a task").div_ceil(each) as u64
+}
+
+/// The batches of each update that is left of an epoch, with the numbers of their tasks.
+type Updates = Box<dyn Iterator<Item = Vec<(usize, Batch)>>>;
+
+/// The updates of an epoch from number `first` on; it has `steps`, each of `each` batches. Of several tasks the shorter begin again.
+fn updates(tasks: &[OfTask], epoch: u64, first: u64, (steps, each): (u64, usize)) -> Updates {
+    let [task] = tasks else {
+        let mut all: Vec<_> = tasks.iter().map(|task| endless(task.batches.clone(), epoch * steps + first)).collect();
+        let next = move || Some(all.iter_mut().enumerate().map(|(at, batches)| (at, batches.next().expect("endless"))).collect());
+        return Box::new(std::iter::from_fn(next));
+    };
+    let mut batches = task.batches.epoch(epoch, first as usize * each);
+    let next = move || Some(batches.by_ref().take(each).map(|batch| (0, batch)).collect::<Vec<_>>());
+    Box::new(std::iter::from_fn(next).take_while(|batches| !batches.is_empty()))
+}
+
+/// Batches from number `first` of the training on, epoch after epoch.
+fn endless(batches: TrainBatches, first: u64) -> impl Iterator<Item = Batch> {
+    let length = batches.batches_per_epoch() as u64;
+    let begun = first / length;
+    (begun..).flat_map(move |epoch| batches.epoch(epoch, if epoch == begun { first % length } else { 0 } as usize))
+}
+
 impl<'a> Fit<'a> {
     pub(super) fn new(
         session: &'a Session,
@@ -44,15 +82,21 @@ impl<'a> Fit<'a> {
         options: &FitOptions,
         report: &mut Report,
     ) -> Result<Fit<'a>> {
-        let Session { config, model, data, split, .. } = session;
-        let batches = TrainBatches::new(data.clone(), split.clone(), session.batch_spec())?;
+        let Session { config, model, data, .. } = session;
         let optimiser = session.optimiser();
         let moments = optimiser.states(model.params());
         let mut store = session.store(Some(&optimiser))?;
-        let step = TrainStep::new(&session.device, &store, &**model, &session.step_config(options))?;
-        let valid = session.evaluator_with(&store, Part::Valid, options.run)?;
-        for (what, left_out) in [("training", batches.left_out()), ("valid", valid.left_out())] {
-            left_out.some().iter().for_each(|left_out| report.line("", &format!("{what}: {left_out}")));
+        let step = TrainStep::of_tasks(&session.device, &store, &session.step_configs(options))?;
+        let of_task = |session: &'a Session| {
+            let batches = TrainBatches::new(session.data.clone(), session.split.clone(), session.batch_spec())?;
+            let valid = session.evaluator_with(&store, Part::Valid, options.run)?;
+            Ok(OfTask { session, batches, valid })
+        };
+        let tasks = session.tasks().map(of_task).collect::<Result<Vec<_>>>()?;
+        for OfTask { batches, valid, .. } in &tasks {
+            for (what, left_out) in [("training", batches.left_out()), ("valid", valid.left_out())] {
+                left_out.some().iter().for_each(|left_out| report.line("", &format!("{what}: {left_out}")));
+            }
         }
         let parameters = HumanCount(model.params().elements() as u64);
         let tuned = match session.tuned() {
@@ -96,7 +140,7 @@ impl<'a> Fit<'a> {
             session.start(folder, &mut store)?;
             State::default()
         };
-        let steps = batches.batches_per_epoch().div_ceil(config.train.accumulate) as u64;
+        let steps = steps_of(&tasks, config.train.accumulate);
         if state.step_in_epoch > steps || state.step_in_epoch == steps && !state.evaluates {
             return Err(Error::Usage(format!(
                 "{}: step {} of an epoch that has {steps} now: config.toml was changed since; undo that",
@@ -121,8 +165,7 @@ impl<'a> Fit<'a> {
             store,
             moments,
             step,
-            valid,
-            batches,
+            tasks,
             state,
             clock,
             saved,
@@ -167,7 +210,7 @@ impl<'a> Fit<'a> {
 
     /// Trains to the end of the epoch in hand, or to the last step, and evaluates.
     fn epoch(&mut self, report: &mut Report) -> Result<()> {
-        let steps = self.batches.batches_per_epoch().div_ceil(self.session.config.train.accumulate) as u64;
+        let steps = steps_of(&self.tasks, self.session.config.train.accumulate);
         let left = self.session.config.train.max_steps.map_or(u64::MAX, |most| most.saturating_sub(self.state.step));
         let (number, done) = (self.state.epoch + 1, self.state.step_in_epoch);
         report.begin_epoch(number, steps.min(done.saturating_add(left)), done);
@@ -178,28 +221,16 @@ impl<'a> Fit<'a> {
     /// Trains on the batches that are left of the epoch in hand, up to the last step; samples a second.
     fn steps(&mut self, steps: u64, report: &mut Report) -> Result<f64> {
         let config = &self.session.config;
-        let batches = self.batches.batches_per_epoch() as u64;
-        let each = config.train.accumulate as u64;
+        let train = &config.train;
         let (start, samples_before) = (Instant::now(), self.state.samples);
-        let first = self.state.step_in_epoch * each;
-        for (number, batch) in (first + 1..).zip(self.batches.epoch(self.state.epoch, first as usize)) {
-            self.state.samples += batch.samples as u64;
+        let mut updates = updates(&self.tasks, self.state.epoch, self.state.step_in_epoch, (steps, train.accumulate));
+        let total = train.epochs.saturating_mul(steps).min(train.max_steps.unwrap_or(u64::MAX));
+        while self.state.step_in_epoch < steps {
             let step = self.state.step + 1;
-            let last = self.state.step_in_epoch + 1 == steps || config.train.max_steps.is_some_and(|most| step >= most);
+            let last = self.state.step_in_epoch + 1 == steps || train.max_steps.is_some_and(|most| step >= most);
             let reads = last || step.is_multiple_of(config.log.every);
-            if !number.is_multiple_of(each) && number < batches {
-                let added = self.step.add(&batch, self.state.step, config.seed);
-                added.map_err(|e| self.diverged(Some(step), e))?;
-                if reads {
-                    self.read_reported(batch.samples)?;
-                }
-                continue;
-            }
-            let train = &config.train;
-            let total = train.epochs.saturating_mul(steps).min(train.max_steps.unwrap_or(u64::MAX));
             let lr = train.lr * train.schedule.factor(self.state.step, train.warmup, total);
-            let run = self.step.run(&batch, self.state.step, config.seed, lr);
-            run.map_err(|e| self.diverged(Some(step), e))?;
+            let samples = self.update(&mut updates, step, lr, reads)?;
             let state = &mut self.state;
             state.step = step;
             state.step_in_epoch += 1;
@@ -209,7 +240,7 @@ impl<'a> Fit<'a> {
                 if loss.is_finite() {
                     let (sum, count) = &mut self.state.losses;
                     (*sum, *count) = (*sum + loss, *count + 1);
-                    self.read_reported(batch.samples)?;
+                    self.read_reported(samples)?;
                 }
                 report.speed(self.speed_since(start, samples_before), loss);
             } else if report.awaits_speed() {
@@ -223,11 +254,36 @@ impl<'a> Fit<'a> {
             if self.stop.requested() {
                 return Err(self.stopped(report));
             }
-            if self.saved.elapsed().as_secs_f64() >= config.train.checkpoint_seconds {
+            if self.saved.elapsed().as_secs_f64() >= train.checkpoint_seconds {
                 self.save()?;
             }
         }
         Ok(self.speed_since(start, samples_before))
+    }
+
+    /// Update number `step`, from 1, by the next batches; the samples of the last. `reads`: what is reported of the others is read.
+    fn update(&mut self, updates: &mut Updates, step: u64, lr: f64, reads: bool) -> Result<usize> {
+        let (now, seed) = (self.state.step, self.session.config.seed);
+        let mut batches = updates.next().expect("an epoch has its batches").into_iter().peekable();
+        loop {
+            let (task, batch) = batches.next().expect("an update has a batch");
+            self.state.samples += batch.samples as u64;
+            let last = batches.peek().is_none();
+            let run = match self.step.sums_up() {
+                false => self.step.run(&batch, now, seed, lr),
+                true => self.step.add(task, &batch, now, seed).and_then(|()| match last {
+                    true => self.step.update_by_sums(now, seed, lr),
+                    false => Ok(()),
+                }),
+            };
+            run.map_err(|e| self.diverged(Some(step), e))?;
+            if last {
+                return Ok(batch.samples);
+            }
+            if reads {
+                self.read_reported(batch.samples)?;
+            }
+        }
     }
 
     /// Adds what is reported of the last batch, which has `samples`, to the epoch's means.
@@ -286,11 +342,12 @@ impl<'a> Fit<'a> {
         // All that is saved is checked before the first file is touched.
         let training = self.read_training()?;
         if let Some(ranked) = ranked {
-            let (value, metrics) = self.session.judged(&ranked);
+            let (value, metrics) = self.judged(&ranked);
             let last = config.train.keep == Keep::Last;
             best = last || self.state.best.as_ref().is_none_or(|best| value > best.value);
             let kept = if last { " (kept)" } else { " (best)" };
-            text += &format!("  valid {metric} {value:.4}{}", if best { kept } else { "" });
+            let what = if self.tasks.len() > 1 { "mean of tasks".to_string() } else { metric.to_string() };
+            text += &format!("  valid {what} {value:.4}{}", if best { kept } else { "" });
             if best {
                 let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
                 self.files.remove_metrics()?;
@@ -331,12 +388,24 @@ impl<'a> Fit<'a> {
         Ok(())
     }
 
-    /// Ranks of the validation part. Where it is asked to stop meanwhile, the training is saved as it is before.
-    fn validate(&mut self, report: &mut Report) -> Result<Ranked> {
+    /// The value that an epoch is picked by, and all metrics: of several tasks the mean of their values, and the metrics of each.
+    fn judged(&self, ranked: &[Ranked]) -> (f64, Value) {
+        let judged = self.tasks.iter().zip(ranked).map(|(task, ranked)| (task.session, task.session.judged(ranked)));
+        let mut judged: Vec<(&Session, (f64, Value))> = judged.collect();
+        if judged.len() == 1 {
+            return judged.remove(0).1;
+        }
+        let mean = judged.iter().map(|(_, (value, _))| value).sum::<f64>() / judged.len() as f64;
+        let of = |(session, (_, metrics)): (&Session, (f64, Value))| (session.task.shape().name, metrics);
+        (mean, json!({ "mean": mean, "tasks": judged.into_iter().map(of).collect::<Map<_, _>>() }))
+    }
+
+    /// Ranks of the validation part of each task. Where it is asked to stop meanwhile, the training is saved as it is before.
+    fn validate(&mut self, report: &mut Report) -> Result<Vec<Ranked>> {
         report.busy("validating");
-        let (valid, stop) = (&mut self.valid, &self.stop);
-        let ranked = valid.run_unless(&|| stop.requested());
-        match ranked {
+        let (tasks, stop) = (&mut self.tasks, &self.stop);
+        let ranked = tasks.iter_mut().map(|task| task.valid.run_unless(&|| stop.requested()));
+        match ranked.collect() {
             Err(Error::Stopped(_)) => {
                 self.clock = Instant::now();
                 self.state.evaluates = true;

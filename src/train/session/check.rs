@@ -82,7 +82,7 @@ impl Session {
             )));
         }
         model.given()?;
-        if !model.params().iter().any(|p| self.optimiser().trains(&p.name)) {
+        if !self.phase().untrained && !model.params().iter().any(|p| self.optimiser().trains(&p.name)) {
             let (only, names) = (&config.train.only, names(&**model));
             return Err(Error::Usage(format!(
                 "{}: {} are like no parameter's name; the names are {names}",

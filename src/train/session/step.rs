@@ -11,12 +11,20 @@ use crate::eval::evaluator::{self, Evaluator};
 use crate::eval::ranker::{self, Candidates};
 use crate::graph::plan::{Options, Plan};
 use crate::models::loss::log_chances;
-use crate::models::{Loss, LossKind};
-use crate::optim::Adam;
+use crate::models::phase::Together;
+use crate::models::{Loss, LossKind, Model};
+use crate::optim::{Adam, Tasks};
 use crate::train::options::FitOptions;
 use crate::train::step::{StepConfig, TrainStep};
 
 impl Session {
+    /// What is trained as one, if it is several tasks.
+    fn phase_together(&self) -> Option<&Together> {
+        let phases = &self.experiment.phases;
+        let own = phases.iter().find(|phase| phase.name == self.phase().name);
+        own.and_then(|phase| phase.together.as_ref()).filter(|_| !self.beside.is_empty())
+    }
+
     /// Adam as the settings want it.
     pub fn optimiser(&self) -> Adam {
         let train = &self.config.train;
@@ -24,11 +32,17 @@ impl Session {
         let mut adam =
             Adam { weight_decay, no_decay, lazy: train.lazy, accumulate: train.accumulate, ..Adam::default() };
         adam.scaled = self.config.precision == Precision::F16;
+        let of_tasks = || self.tasks().flat_map(|task| task.phase().trains.clone());
         match &train.only {
+            _ if self.phase().untrained => adam.only = vec![],
             Some(only) => adam.only = only.clone(),
             None if self.phase().trains.is_empty() => {}
-            None => adam.only = self.phase().trains.clone(),
+            None => adam.only = of_tasks().collect(),
         }
+        adam.tasks = self.phase_together().map(|together| Tasks {
+            all: self.tasks().map(|task| (task.task.shape().name, task.phase().trains.clone())).collect(),
+            weighing: together.weighing,
+        });
         adam.settings.decoupled = train.decoupled;
         adam.clip = (train.clip > 0.0).then_some(train.clip);
         adam
@@ -85,13 +99,27 @@ impl Session {
         }
     }
 
+    /// The training steps of the tasks that are trained as one, each of its model, by one optimiser.
+    pub fn step_configs(&self, options: &FitOptions) -> Vec<(&dyn Model, StepConfig)> {
+        let optimiser = self.optimiser();
+        let of = |task: &Session| StepConfig { optimiser: optimiser.clone(), ..task.step_config(options) };
+        self.tasks().map(|task| (&*task.model, of(task))).collect()
+    }
+
     /// A store for the parameters, for evaluation, and for the `optimiser` where there is one. All zero.
     pub fn store(&self, optimiser: Option<&Adam>) -> Result<Store> {
         let params = self.model.params();
         let mut states = optimiser.map_or_else(|| params.states(), |adam| TrainStep::states(params, adam));
-        let max_len = self.model.window(self.config.data.max_len, self.data.longest());
-        let candidates = Candidates::of(&self.config.eval);
-        states.extend(ranker::states(&*self.model, self.config.eval.batch, max_len, candidates));
+        for task in self.tasks() {
+            let max_len = task.model.window(task.config.data.max_len, task.data.longest());
+            let candidates = Candidates::of(&task.config.eval);
+            for (name, len) in ranker::states(&*task.model, task.config.eval.batch, max_len, candidates) {
+                match states.iter_mut().find(|(own, _)| *own == name) {
+                    Some((_, own)) => *own = len.max(*own),
+                    None => states.push((name, len)),
+                }
+            }
+        }
         let mut store = self.device.store(&states)?;
         params.lend_to(&self.device, &mut store)?;
         Ok(store)
