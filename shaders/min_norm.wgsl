@@ -1,8 +1,9 @@
 // The weights of vectors whose weighted mean is the shortest, from their products:
 //   a = argmin a^T G a,   a >= 0,   sum_i a_i = 1
 // gram: [T, T]; weights: [T]. T <= N = 8.
-// Of every set S of vectors the point of its affine hull that is nearest to 0 is a = z / sum z with G_S z = 1, here by
-// G_S = L D L^T. The shortest of those with a >= 0 is the answer: 255 sets at most, about T^3 / 3 multiply-adds each.
+// Of every set of vectors the point of its affine hull that is nearest to 0 is found: with b the shortest of them,
+//   D a' = r,   D_ij = (v_i - v_b) (v_j - v_b),   r_i = -(v_i - v_b) v_b,   a_b = 1 - sum_i a'_i,   by D = L E L^T
+// The shortest of those with a >= 0 is the answer: 255 sets at most, about T^3 / 3 multiply-adds each.
 // One workgroup; invocation i takes the sets 1 + i, 1 + i + WG, .. and touches no other's part of the workgroup memory before the
 // barrier: (N^2 + 2 N) WG * 4 bytes.
 //!import index
@@ -21,17 +22,32 @@ var<workgroup> best: array<f32, N * WG>;
 var<workgroup> norms: array<f32, WG>;
 var<workgroup> sets: array<u32, WG>;
 
-fn inside(set: u32, i: u32) -> bool {
-    return ((set >> i) & 1u) == 1u;
+fn inside(members: u32, i: u32) -> bool {
+    return ((members >> i) & 1u) == 1u;
 }
 
-// Fills `lower` with L and D of a set of several vectors. False where these depend on each other.
-fn decompose(set: u32, local: u32) -> bool {
+fn product(i: u32, j: u32) -> f32 {
+    return gram[i * p.t + j];
+}
+
+// The shortest of a set of vectors.
+fn shortest_of(members: u32) -> u32 {
+    var shortest = firstTrailingBit(members);
+    for (var i = shortest + 1u; i < p.t; i++) {
+        if inside(members, i) && product(i, i) < product(shortest, shortest) {
+            shortest = i;
+        }
+    }
+    return shortest;
+}
+
+// Fills `lower` with L and E of the vectors `others` from vector `base` on. False where these depend on each other.
+fn decompose(others: u32, base: u32, local: u32) -> bool {
     for (var j = 0u; j < p.t; j++) {
         for (var i = 0u; i < p.t; i++) {
             var left = 0.0;
-            if i >= j && inside(set, i) && inside(set, j) {
-                left = gram[i * p.t + j];
+            if i >= j && inside(others, i) && inside(others, j) {
+                left = product(i, j) - product(i, base) - (product(j, base) - product(base, base));
                 for (var k = 0u; k < j; k++) {
                     left -= lower[(i * N + k) * WG + local] * lower[(j * N + k) * WG + local] * lower[(k * N + k) * WG + local];
                 }
@@ -41,27 +57,31 @@ fn decompose(set: u32, local: u32) -> bool {
             }
             lower[(i * N + j) * WG + local] = left;
         }
-        if inside(set, j) && !(lower[(j * N + j) * WG + local] > LEAST_PIVOT * gram[j * p.t + j]) {
+        if inside(others, j) && !(lower[(j * N + j) * WG + local] > LEAST_PIVOT * product(j, j)) {
             return false;
         }
     }
     return true;
 }
 
-// Solves L D L^T z = 1 into `point`.
-fn solve(set: u32, local: u32) {
+// Solves for the weights of `others`, and that of `base`, into `point`.
+fn solve(others: u32, base: u32, local: u32) {
     for (var i = 0u; i < p.t; i++) {
-        var z = select(0.0, 1.0, inside(set, i));
+        var z = 0.0;
+        if inside(others, i) {
+            z = product(base, base) - product(i, base);
+        }
         for (var k = 0u; k < i; k++) {
             z -= lower[(i * N + k) * WG + local] * point[k * WG + local];
         }
         point[i * WG + local] = z;
     }
     for (var i = 0u; i < p.t; i++) {
-        if inside(set, i) {
+        if inside(others, i) {
             point[i * WG + local] /= lower[(i * N + i) * WG + local];
         }
     }
+    var rest = 1.0;
     for (var from_end = 1u; from_end <= p.t; from_end++) {
         let i = p.t - from_end;
         var z = point[i * WG + local];
@@ -69,7 +89,9 @@ fn solve(set: u32, local: u32) {
             z -= lower[(k * N + i) * WG + local] * point[k * WG + local];
         }
         point[i * WG + local] = z;
+        rest -= z;
     }
+    point[base * WG + local] = rest;
 }
 
 @compute @workgroup_size(WG)
@@ -77,26 +99,16 @@ fn forward(me: Invocation) {
     let local = local_index(me, WG);
     norms[local] = 0.0;
     sets[local] = 0u;
-    for (var set = 1u + local; set < (1u << p.t); set += WG) {
-        if countOneBits(set) == 1u {
-            for (var i = 0u; i < p.t; i++) {
-                point[i * WG + local] = select(0.0, 1.0, inside(set, i));
-            }
-        } else {
-            if !decompose(set, local) {
-                continue;
-            }
-            solve(set, local);
+    for (var members = 1u + local; members < (1u << p.t); members += WG) {
+        let base = shortest_of(members);
+        let others = members & ~(1u << base);
+        if !decompose(others, base, local) {
+            continue;
         }
-        var sum = 0.0;
-        for (var i = 0u; i < p.t; i++) {
-            sum += point[i * WG + local];
-        }
+        solve(others, base, local);
         var least = 0.0;
         for (var i = 0u; i < p.t; i++) {
-            let a = point[i * WG + local] / sum;
-            point[i * WG + local] = a;
-            least = min(least, a);
+            least = min(least, point[i * WG + local]);
         }
         var norm = 0.0;
         for (var i = 0u; i < p.t; i++) {
@@ -110,7 +122,7 @@ fn forward(me: Invocation) {
             continue;
         }
         norms[local] = norm;
-        sets[local] = set;
+        sets[local] = members;
         for (var i = 0u; i < p.t; i++) {
             best[i * WG + local] = point[i * WG + local];
         }

@@ -56,14 +56,18 @@ fn bench() -> Bench {
 }
 
 fn pcl<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    small("pcl", &[&["--set=model.prompted=3"], more].concat())
+}
+
+/// A small training of a model.
+fn small<'a>(model: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let small = [
         "train",
-        "pcl",
+        model,
         "--device=cpu",
         "--set=data.max_len=6",
         "--set=model.dim=8",
         "--set=model.layers=1",
-        "--set=model.prompted=3",
         "--set=train.batch=32",
         "--set=train.epochs=3",
         "--set=train.lr=0.01",
@@ -354,4 +358,49 @@ fn what_is_refused() {
             && error.contains("task colour: label: 1 of those that are asked for are of classes that nobody")
     };
     assert!(seeds.take(20).any(|seed| refused(&seed)));
+}
+
+#[test]
+fn several_tasks_are_trained_at_once() {
+    let bench = bench();
+    let mtl = |more: &[&'static str]| small("mtl", &[&["--data=data", "--task=four.toml"], more].concat());
+    let shown = bench.ok(&mtl(&["--out=run", "--preset=mmoe+"]));
+    assert!(shown.contains("joint    valid mean of tasks"), "{shown}");
+    let all = names(&bench, "run/joint.safetensors");
+    for name in ["experts.weight", "gate.next", "gate.colour", "adapter.genre.weight", "category_embedding.genre"] {
+        assert!(all.iter().any(|own| own == name), "{name} is not among {all:?}");
+    }
+    // Each task is served by what all have learned.
+    for task in ["next", "liked", "genre", "colour"] {
+        assert!(names(&bench, &format!("run/{task}.safetensors")).is_empty(), "{task} has parameters of its own");
+        let tested = bench.json(&format!("run/metrics.{task}.json"))["test"].clone();
+        let eval = ["eval", "--run=run", "--device=cpu", "--json", "--task", task];
+        let again: serde_json::Value = serde_json::from_str(&bench.ok(&eval)).unwrap();
+        let name = if tested["recall@1"].is_null() { "recall@10" } else { "recall@1" };
+        assert_eq!(tested[name], again["metrics"][name], "{task}: {again}");
+    }
+    // The weights of their gradients are those of a mean.
+    let lines = fs::read_to_string(bench.path("run/joint.jsonl")).unwrap();
+    for line in lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
+        let weights = ["next", "liked", "genre", "colour"].map(|task| line["reported"][format!("weight of {task}")].as_f64());
+        let weights = weights.map(|weight| weight.unwrap());
+        assert!(weights.iter().all(|weight| *weight >= 0.0), "{weights:?}");
+        assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-4, "{weights:?}");
+    }
+
+    // A stop in between changes nothing, wherever each task's batches were.
+    bench.ok(&mtl(&["--out=stopped", "--preset=mmoe+", "--set=train.max_steps=5"]));
+    bench.ok(&["train", "mtl", "--resume", "--out=stopped", "--set=train.max_steps=1000000"]);
+    assert_eq!(tensors(&bench, "run/joint.safetensors"), tensors(&bench, "stopped/joint.safetensors"));
+    // Weighing changes what is learned.
+    bench.ok(&mtl(&["--out=equal", "--preset=mmoe"]));
+    assert_ne!(tensors(&bench, "run/joint.safetensors"), tensors(&bench, "equal/joint.safetensors"));
+
+    let error = bench.refuses(&mtl(&["--out=no", "--set=train.accumulate=2"]));
+    assert!(error.contains("train.accumulate: found 2; expected 1"), "{error}");
+    let error = bench.refuses(&mtl(&["--out=no", "--set=train.lazy=true"]));
+    assert!(error.contains("several tasks"), "{error}");
+    let error = bench.refuses(&small("mtl", &["--continue=run", "--task=more.toml"]));
+    assert!(error.contains("trained on all tasks at once"), "{error}");
+    assert!(!bench.path("no").exists());
 }

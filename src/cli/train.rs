@@ -137,6 +137,12 @@ fn start_after(args: &Args, run: &Path, file: &TaskFile) -> Result<Start> {
     check_model(args, &was, run)?;
     let old = was.tasks().unwrap_or_default();
     let phases = was.model.phases(false)?;
+    if phases.iter().any(|phase| phase.together.is_some()) {
+        let (run, model) = (run.display(), &args.model);
+        return Err(Error::Usage(format!(
+            "--continue {run}: {model} is trained on all tasks at once; train it on the old and the new ones by --task in a new folder"
+        )));
+    }
     let is_over = |name: &str| {
         phases.iter().any(|phase| phase.name == name && folder.files(phase, false, None).metrics.is_file())
     };

@@ -10,8 +10,8 @@ use crate::twin;
 use bytemuck::{Pod, Zeroable};
 
 /// a \[T\] = argmin a^T G a with a >= 0 and sum a = 1, of a Gram matrix G \[T, T\], T at most [`MinNorm::MOST`]. Exact: of every set
-/// of vectors the point of its affine hull that is nearest to 0, z / sum z with G_S z = 1, is found by elimination, and the shortest
-/// of those that lie within is taken. Of weights that are equally good, as of equal vectors, those of the first set, in the order of
+/// of vectors the point of its affine hull that is nearest to 0 is found by elimination, and the shortest of those that lie within is
+/// taken. Of weights that are equally good, as of equal vectors, those of the first set, in the order of
 /// their bits. 1 / T each for a matrix that is not finite. Not differentiated.
 #[derive(Debug, Clone, Copy)]
 pub struct MinNorm;
@@ -25,7 +25,7 @@ struct Params {
 impl MinNorm {
     /// The largest T: 255 sets.
     pub const MOST: usize = 8;
-    /// A pivot below this share of its diagonal is taken for 0: the set's vectors depend on each other, and a smaller set is as good.
+    /// A pivot below this share of its vector's squared length is taken for 0: the set's hull is that of fewer of them.
     const LEAST_PIVOT: f64 = 1e-6;
     /// Invocations, which share the sets.
     const LANES: u32 = 32;
@@ -48,47 +48,45 @@ impl MinNorm {
 }
 
 /// The weights of the point nearest to 0 in the affine hull of a set of vectors, and its squared length; none if it lies outside
-/// the set's simplex, or the vectors depend on each other.
+/// the set's simplex, or the hull is that of fewer of them.
 fn nearest<T: Real>(gram: &[T], t: usize, set: u32) -> Option<([T; MinNorm::MOST], T)> {
     const N: usize = MinNorm::MOST;
+    let g = |i: usize, j: usize| gram[i * t + j];
     let members = || (0..t).filter(|&i| set >> i & 1 == 1);
-    // L below the diagonal and D on it, of G_S = L D L^T; 0 outside the set.
-    let (mut l, mut z) = ([T::ZERO; N * N], [T::ZERO; N]);
-    for j in members() {
-        for i in members().filter(|&i| i >= j) {
-            let mut left = gram[i * t + j];
+    // The shortest: others are taken by their distance from it.
+    let base = members().reduce(|base, i| if g(i, i) < g(base, base) { i } else { base })?;
+    let others = || members().filter(move |&i| i != base);
+    // L below the diagonal and D on it, of (v_i - v_base) (v_j - v_base) = L D L^T; 0 outside the set.
+    let (mut l, mut a) = ([T::ZERO; N * N], [T::ZERO; N]);
+    for j in others() {
+        for i in others().filter(|&i| i >= j) {
+            let mut left = g(i, j) - g(i, base) - (g(j, base) - g(base, base));
             for k in 0..j {
                 left -= l[i * N + k] * l[j * N + k] * l[k * N + k];
             }
             l[i * N + j] = if i == j { left } else { left / l[j * N + j] };
         }
-        let least = T::of(MinNorm::LEAST_PIVOT) * gram[j * t + j];
-        // A vector by itself may be 0.
-        if !set.is_power_of_two() && (l[j * N + j].is_nan() || l[j * N + j] <= least) {
+        let least = T::of(MinNorm::LEAST_PIVOT) * g(j, j);
+        if l[j * N + j].is_nan() || l[j * N + j] <= least {
             return None;
         }
     }
-    if set.is_power_of_two() {
-        z[set.trailing_zeros() as usize] = T::ONE;
-    } else {
-        for i in members() {
-            z[i] = T::ONE;
-            for k in 0..i {
-                let term = l[i * N + k] * z[k];
-                z[i] -= term;
-            }
-        }
-        members().for_each(|i| z[i] = z[i] / l[i * N + i]);
-        for i in members().rev() {
-            for k in i + 1..t {
-                let term = l[k * N + i] * z[k];
-                z[i] -= term;
-            }
+    for i in others() {
+        a[i] = g(base, base) - g(i, base);
+        for k in 0..i {
+            let term = l[i * N + k] * a[k];
+            a[i] -= term;
         }
     }
-    let sum: T = z.iter().copied().sum();
-    let a = z.map(|z| z / sum);
-    let of_row = |i: usize| (0..t).map(|j| a[j] * gram[i * t + j]).sum::<T>();
+    others().for_each(|i| a[i] = a[i] / l[i * N + i]);
+    for i in (0..t).rev().filter(|&i| i != base && set >> i & 1 == 1) {
+        for k in i + 1..t {
+            let term = l[k * N + i] * a[k];
+            a[i] -= term;
+        }
+    }
+    a[base] = T::ONE - others().map(|i| a[i]).sum();
+    let of_row = |i: usize| (0..t).map(|j| a[j] * g(i, j)).sum::<T>();
     let norm: T = (0..t).map(|i| a[i] * of_row(i)).sum();
     (a.iter().all(|&a| a >= T::ZERO) && norm.is_finite()).then_some((a, norm))
 }

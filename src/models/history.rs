@@ -20,6 +20,8 @@ pub struct History<'g> {
     pub users: Option<Var<'g>>,
     /// \[B, F\] u32: for each feature of the user its row in a table of all of them. Of a model that reads them.
     pub features: Option<Var<'g>>,
+    /// \[1\]: the share of the epoch that is done with the batch, in training. Of a model that reads it.
+    pub progress: Option<Var<'g>>,
     /// Whether dropout is on.
     pub training: bool,
 }
@@ -27,7 +29,7 @@ pub struct History<'g> {
 impl<'g> History<'g> {
     /// Histories of items only, as in evaluation.
     pub fn new(items: Var<'g>, recency: Var<'g>) -> History<'g> {
-        History { items, recency, targets: None, behaviours: None, users: None, features: None, training: false }
+        History { items, recency, targets: None, behaviours: None, users: None, features: None, progress: None, training: false }
     }
 
     /// The histories of a batch: of its columns, those that [`crate::data::samples::history`] declares.
@@ -37,6 +39,7 @@ impl<'g> History<'g> {
             behaviours: inputs.find("behaviours"),
             users: inputs.find("users"),
             features: inputs.find("features"),
+            progress: inputs.find("progress"),
             training,
             ..History::new(inputs.get("history"), inputs.get("recency"))
         }

@@ -45,6 +45,7 @@ models! {
     unisrec,
     pcl,
     mtl,
+    teracon,
     sasrec,
     nova,
     fdsa,

@@ -27,7 +27,7 @@ use crate::data::items::vectors_of;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
 use crate::kernels::matmul::Activation;
-use crate::models::phase::Take;
+use crate::models::phase::{Replaces, Take};
 use crate::nn::encoder::{Encoder, Norm};
 use crate::nn::{Init, Params, orthogonal};
 use crate::tensor::Tensor;
@@ -181,7 +181,7 @@ impl spec::Settings for Settings {
             match (at, self.method) {
                 (0, _) | (_, Method::Scratch) => phase,
                 (_, Method::FineAll) => phase.takes(taken(&all[0].name)),
-                (_, Method::Sinmo) => phase.takes(taken(&all[at - 1].name)).replaces(),
+                (_, Method::Sinmo) => phase.takes(taken(&all[at - 1].name)).replaces(Replaces::Taken),
                 (_, Method::Prompts) => {
                     let phase = phase.takes(taken(&all[0].name));
                     let inherited = ["prompts.positions", "prompts.attention.*"];

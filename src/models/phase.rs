@@ -32,6 +32,8 @@ pub struct Phase {
     pub task: Option<Box<TaskPhase>>,
     /// The tasks that are trained as one, each update taking a batch of each, if it is several: each a phase of this one's name.
     pub together: Option<Together>,
+    /// Tasks that were trained before, of which the model needs the shape.
+    pub earlier: Vec<TaskPhase>,
     /// Whether nothing is trained: what is taken is evaluated.
     pub untrained: bool,
     /// Whether the phase learns from the data sets that `data.auxiliary` names instead of the data themselves.
@@ -50,14 +52,25 @@ pub struct Phase {
     pub trains: Vec<String>,
     /// What the phase starts from, in addition to initial values.
     pub takes: Vec<Take>,
-    /// Whether what the phase takes and trains is no longer what the earlier phases left, and these are served by it.
-    pub replaces: bool,
+    /// What of the earlier phases' parameters is served by this phase's from now on.
+    pub replaces: Replaces,
     /// The metric that picks the epoch. None: `eval.metric`.
     pub select: Option<String>,
     /// The file of the best parameters; `{target}` stands for the behaviour that is predicted.
     pub keeps: String,
     /// Patterns of the model's settings that the phase does not read.
     pub unread: Vec<String>,
+}
+
+/// What of the earlier phases' parameters is served by a later phase's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replaces {
+    #[default]
+    Nothing,
+    /// What the phase takes.
+    Taken,
+    /// All: its model has the parameters of every earlier task.
+    All,
 }
 
 /// Tasks that are trained as one.
@@ -78,6 +91,8 @@ pub struct Take {
     pub but: Vec<String>,
     /// Patterns of the model's settings that may differ from those of the earlier phase.
     pub free: Vec<String>,
+    /// What stands before the name of a parameter that is taken, in this phase alone.
+    pub prefix: &'static str,
     /// Whether the run that `from` names may be one on other data. Nothing with a row for each
     /// item or user is taken from such a run.
     pub other_data: bool,
@@ -100,6 +115,7 @@ impl Phase {
             learns: None,
             task: None,
             together: None,
+            earlier: vec![],
             untrained: false,
             auxiliary: false,
             features: false,
@@ -109,7 +125,7 @@ impl Phase {
             terms: vec![],
             trains: vec![],
             takes: vec![],
-            replaces: false,
+            replaces: Replaces::Nothing,
             select: None,
             unread: vec![],
         }
@@ -179,9 +195,13 @@ impl Phase {
         self
     }
 
-    /// Takes the place of what the phase takes from, for earlier phases too.
-    pub fn replaces(self) -> Phase {
-        Phase { replaces: true, ..self }
+    pub fn replaces(self, replaces: Replaces) -> Phase {
+        Phase { replaces, ..self }
+    }
+
+    /// Knows the shape of these tasks, which were trained before.
+    pub fn knows(self, earlier: Vec<TaskPhase>) -> Phase {
+        Phase { earlier, ..self }
     }
 
     pub fn select(self, metric: impl Into<String>) -> Phase {
@@ -212,7 +232,7 @@ impl Phase {
 impl Take {
     /// All parameters of the phase called `phase`.
     pub fn from(phase: impl Into<String>) -> Take {
-        Take { phase: phase.into(), patterns: vec!["*".into()], but: vec![], free: vec![], other_data: false }
+        Take { phase: phase.into(), patterns: vec!["*".into()], but: vec![], free: vec![], prefix: "", other_data: false }
     }
 
     /// Takes only the parameters that are like one of `patterns`.
@@ -232,6 +252,11 @@ impl Take {
         self
     }
 
+    /// Calls what is taken by `prefix` and its name.
+    pub fn called(self, prefix: &'static str) -> Take {
+        Take { prefix, ..self }
+    }
+
     /// From a run on other data too.
     pub fn of_other_data(self) -> Take {
         Take { other_data: true, ..self }
@@ -239,6 +264,7 @@ impl Take {
 
     /// Whether the parameter `name` is taken.
     pub fn has(&self, name: &str) -> bool {
+        let Some(name) = name.strip_prefix(self.prefix) else { return false };
         let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, name));
         any(&self.patterns) && !any(&self.but)
     }

@@ -189,20 +189,27 @@ pub struct SasRec {
     parts: Parts,
     padding: Padding,
     params: Params,
+    /// What the names of its parameters begin with.
+    prefix: &'static str,
 }
 
 impl SasRec {
     /// `params`: as [`Task::params`] gives them.
-    pub fn new(parts: Parts, mut params: Params) -> SasRec {
+    pub fn new(parts: Parts, params: Params) -> SasRec {
+        SasRec::called("", parts, params)
+    }
+
+    /// As [`SasRec::new`], with parameters whose names begin with `prefix`, as that of the encoder in `parts` does.
+    pub fn called(prefix: &'static str, parts: Parts, mut params: Params) -> SasRec {
         let Parts { items, max_len, encoder, behaviours, hides, .. } = parts;
-        params.add("item_embedding", [items + 1 + hides as usize, encoder.dim], Init::Normal(0.02));
-        params.add("position_embedding", [max_len, encoder.dim], Init::Normal(0.02));
+        params.add(&format!("{prefix}item_embedding"), [items + 1 + hides as usize, encoder.dim], Init::Normal(0.02));
+        params.add(&format!("{prefix}position_embedding"), [max_len, encoder.dim], Init::Normal(0.02));
         if behaviours > 0 {
             params.add("behaviour_embedding", [behaviours + 1, encoder.dim], Init::Normal(0.02));
         }
         encoder.declare(&mut params, Init::Normal(0.02));
         let padding = if encoder.norm == Norm::Pre { Padding::Left } else { Padding::Right };
-        SasRec { parts, padding, params }
+        SasRec { parts, padding, params, prefix }
     }
 
     /// With the padding at this end.
@@ -215,6 +222,11 @@ impl SasRec {
         self.parts.encoder.dim
     }
 
+    /// Blocks.
+    pub fn layers(&self) -> usize {
+        self.parts.encoder.layers
+    }
+
     /// Items of a history that are read, M.
     pub fn max_len(&self) -> usize {
         self.parts.max_len
@@ -224,16 +236,22 @@ impl SasRec {
     fn embed<'g>(&self, g: &'g Graph, history: &History<'g>, items: Var<'g>) -> Var<'g> {
         let Encoder { norm, dim, .. } = self.parts.encoder;
         let items = if norm == Norm::Pre { items.scale((dim as f64).sqrt()) } else { items };
-        history.add_behaviours(&self.params, items + self.params.var(g, "position_embedding"))
+        history.add_behaviours(&self.params, items + self.params.var(g, &format!("{}position_embedding", self.prefix)))
     }
 
     /// As [`Model::user`], with these vectors of the history's items, \[B, M, d\].
     pub fn user_of<'g>(&self, g: &'g Graph, history: &History<'g>, items: Var<'g>) -> Var<'g> {
+        self.user_masked(g, history, items, &[])
+    }
+
+    /// As [`SasRec::user_of`], with [the masks](Encoder::encode_masked) of its blocks.
+    pub fn user_masked<'g>(&self, g: &'g Graph, history: &History<'g>, items: Var<'g>, masks: &[Var<'g>]) -> Var<'g> {
         let x = g.scope("embed", || self.embed(g, history, items));
         let [b, d] = [x.shape()[0], self.parts.encoder.dim];
         let pick = |x: Var<'g>| history.most_recent(x).reshape([b, 1, x.shape().last_dim()]);
         let last = Places::Last(&pick);
-        let last = self.parts.encoder.encode_at(last, &self.params, g, x, history.items, history.training);
+        let encoder = &self.parts.encoder;
+        let last = encoder.encode_masked(masks, last, &self.params, g, x, history.items, history.training);
         // An empty history has no most recent item, and is 0.
         last.reshape([b, d]) * history.most_recent(history.items.nonzero().reshape([b, x.shape()[1], 1]))
     }
@@ -274,7 +292,7 @@ impl Model for SasRec {
     }
 
     fn item_table<'g>(&self, g: &'g Graph) -> Var<'g> {
-        self.params.var(g, "item_embedding")
+        self.params.var(g, &format!("{}item_embedding", self.prefix))
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
@@ -282,10 +300,18 @@ impl Model for SasRec {
     }
 
     fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        self.positions_masked(g, history, &[])
+    }
+}
+
+impl SasRec {
+    /// As [`Model::positions`], with [the masks](Encoder::encode_masked) of its blocks.
+    pub fn positions_masked<'g>(&self, g: &'g Graph, history: &History<'g>, masks: &[Var<'g>]) -> Var<'g> {
         let items = self.items(g, history);
         let x = g.scope("embed", || self.embed(g, history, items));
         let at_targets = |x: Var<'g>| history.at_targets(x);
         let positions = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
-        self.parts.encoder.encode_at(positions, &self.params, g, x, history.items, history.training)
+        let encoder = &self.parts.encoder;
+        encoder.encode_masked(masks, positions, &self.params, g, x, history.items, history.training)
     }
 }

@@ -131,7 +131,7 @@ pub struct Task {
     pub classes: usize,
     /// The first category of each item, from 1, where a task reads them: \[items + 1\].
     pub categories: Arc<Vec<u32>>,
-    /// The tasks that are trained as one, this one among them.
+    /// The tasks that share a model's parameters, this one among them: those that are trained as one, or all up to this.
     pub together: Arc<Vec<TaskShape>>,
     /// Seed of the training, for what a model draws once and keeps.
     pub seed: u64,
@@ -152,15 +152,15 @@ pub struct TaskShape {
     pub name: String,
     /// Classes that are predicted in place of items; 0: items are.
     pub classes: usize,
-    /// Categories of items that are read; 0: none are.
-    pub categories: usize,
+    /// The first category of each item, from 1, where they are read: \[items + 1\].
+    pub categories: Arc<Vec<u32>>,
 }
 
 impl Task {
     /// What the task of the phase needs.
     pub fn shape(&self) -> TaskShape {
         let name = self.phase.task.as_deref().map_or_else(String::new, |task| task.config.name.clone());
-        TaskShape { name, classes: self.classes, categories: self.categories.iter().max().map_or(0, |&most| most as usize) }
+        TaskShape { name, classes: self.classes, categories: self.categories.clone() }
     }
 
     /// Parameters to add those of a model to. That of items is called `item_embedding`.

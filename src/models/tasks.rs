@@ -146,6 +146,17 @@ impl TaskPhase {
         TaskPhase { known: config.known.unwrap_or(all.len()), tasks: Tasks { at, ..learned(all, learning) }, config }
     }
 
+    /// What the task needs of a model that has others too.
+    ///
+    /// # Errors
+    /// Those of [`TaskPhase::split`] and [`TaskPhase::categories`].
+    pub fn shape(&self, data: &Dataset, sources: &Sources) -> Result<TaskShape> {
+        let split = self.split(data, sources)?;
+        let classes = if split.has_classes() { split.classes(data) } else { 0 };
+        let categories = Arc::new(self.categories(data, sources)?);
+        Ok(TaskShape { name: self.config.name.clone(), classes, categories })
+    }
+
     /// The split of the task.
     ///
     /// # Errors
@@ -177,21 +188,18 @@ pub struct Asks {
     /// It is the first: each position of a window has a target.
     first: bool,
     shape: TaskShape,
+    items: usize,
     adapter: Adapter,
-    /// The category of each item, \[items + 1\], where they are read.
-    categories: Option<Tensor>,
     /// Whether its parameters are called by the task too, since several tasks have some.
     named: bool,
+    /// What the names of its parameters begin with.
+    prefix: &'static str,
 }
 
 impl Asks {
     pub fn new(task: &Task, adapter: Adapter) -> Asks {
-        let shape = task.shape();
-        let of = |item: usize| task.categories.get(item).copied().unwrap_or(0);
-        let categories =
-            (shape.categories > 0).then(|| Tensor::u32([task.items + 1], (0..=task.items).map(of).collect()));
         let first = task.phase.task.as_ref().is_some_and(|task| task.tasks.at == 0);
-        Asks { first, shape, adapter, categories, named: false }
+        Asks { first, shape: task.shape(), items: task.items, adapter, named: false, prefix: "" }
     }
 
     /// With parameters that are called by the task.
@@ -199,9 +207,14 @@ impl Asks {
         Asks { named: true, ..self }
     }
 
-    /// The same of another task of the model, of which only parameters are asked for.
+    /// With parameters whose names begin with `prefix`.
+    pub fn called(self, prefix: &'static str) -> Asks {
+        Asks { prefix, ..self }
+    }
+
+    /// The same of another task of the model.
     pub fn of(&self, shape: &TaskShape) -> Asks {
-        Asks { shape: shape.clone(), categories: None, ..self.clone() }
+        Asks { shape: shape.clone(), ..self.clone() }
     }
 
     /// What the task is called.
@@ -209,10 +222,14 @@ impl Asks {
         &self.shape.name
     }
 
+    pub fn shape(&self) -> &TaskShape {
+        &self.shape
+    }
+
     /// The name of a parameter, of its `part` where it has several.
     fn name(&self, what: &str, part: &str) -> String {
         let of_task = if self.named { format!(".{}", self.shape.name) } else { String::new() };
-        format!("{what}{of_task}{part}")
+        format!("{}{what}{of_task}{part}", self.prefix)
     }
 
     /// Adds the task's parameters, of width `d`.
@@ -226,8 +243,8 @@ impl Asks {
             params.add(&self.name("adapter", ".weight"), [classes + 1, d], init);
             params.add(&self.name("adapter", ".bias"), [classes + 1, 1], Init::Constant(0.0));
         }
-        if *categories > 0 {
-            params.add(&self.name("category_embedding", ""), [categories + 1, d], init);
+        if let Some(most) = categories.iter().max() {
+            params.add(&self.name("category_embedding", ""), [*most as usize + 1, d], init);
         }
     }
 
@@ -238,9 +255,11 @@ impl Asks {
 
     /// The vector of each item's category, where they are read.
     pub fn second_table<'g>(&self, params: &Params, g: &'g Graph) -> Option<Var<'g>> {
-        let of = self.categories.as_ref()?;
-        let table = || params.var(g, &self.name("category_embedding", "")).gather(g.constant(of.clone()));
-        Some(g.prepared("categories_of_items", table))
+        let categories = Some(&self.shape.categories).filter(|categories| !categories.is_empty())?;
+        let of = (0..=self.items).map(|item| categories.get(item).copied().unwrap_or(0));
+        let table = params.var(g, &self.name("category_embedding", ""));
+        let of_items = || table.gather(g.constant(Tensor::u32([self.items + 1], of.collect())));
+        Some(g.prepared(&format!("categories_of_items{}", self.name("", "")), of_items))
     }
 
     /// The vectors of a history's items, \[B, M, d\], with those of their categories where they are read.

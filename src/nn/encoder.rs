@@ -129,7 +129,24 @@ impl Encoder {
         items: Var<'g>,
         training: bool,
     ) -> Var<'g> {
-        Traced { encoder: self, params, g, dropout: if training { self.dropout } else { 0.0 }, positions }.run(x, items)
+        self.encode_masked(&[], positions, params, g, x, items, training)
+    }
+
+    /// As [`Encoder::encode_at`], of [`Norm::Post`], the outputs of each block's attention and feed-forward times `masks`, \[d\] each, in
+    /// their order, unless there are none.
+    #[allow(clippy::too_many_arguments)]
+    pub fn encode_masked<'g>(
+        &self,
+        masks: &[Var<'g>],
+        positions: Places<'_, 'g>,
+        params: &Params,
+        g: &'g Graph,
+        x: Var<'g>,
+        items: Var<'g>,
+        training: bool,
+    ) -> Var<'g> {
+        let dropout = if training { self.dropout } else { 0.0 };
+        Traced { encoder: self, params, g, dropout, positions, masks }.run(x, items)
     }
 
     /// Only block `l` of [`Norm::Post`], of x \[B, T, d\] where `keep` \[B, T\] (u32) is not 0; its dropout is on.
@@ -142,7 +159,7 @@ impl Encoder {
         x: Var<'g>,
         keep: Var<'g>,
     ) -> Var<'g> {
-        let traced = Traced { encoder: self, params, g, dropout: self.dropout, positions };
+        let traced = Traced { encoder: self, params, g, dropout: self.dropout, positions, masks: &[] };
         g.scope(self.name, || traced.post_block(l, x, keep))
     }
 }
@@ -169,6 +186,7 @@ struct Traced<'e, 'g> {
     g: &'g Graph,
     dropout: f64,
     positions: Places<'e, 'g>,
+    masks: &'e [Var<'g>],
 }
 
 impl<'g> Traced<'_, 'g> {
@@ -293,9 +311,14 @@ impl<'g> Traced<'_, 'g> {
 
     fn post_block(&self, l: usize, x: Var<'g>, keep: Var<'g>) -> Var<'g> {
         let q = self.asked(l, x);
-        let x = self.add_norm(self.wanted(l, q), self.attention(l, q, x, keep), &format!("{l}.attention_norm"));
+        let y = self.masked(2 * l, self.attention(l, q, x, keep));
+        let x = self.add_norm(self.wanted(l, q), y, &format!("{l}.attention_norm"));
         let y = self.linear(self.hidden(l, x), &format!("{l}.feed_forward.1"), Activation::None);
-        self.add_norm(x, y, &format!("{l}.feed_forward_norm"))
+        self.add_norm(x, self.masked(2 * l + 1, y), &format!("{l}.feed_forward_norm"))
+    }
+
+    fn masked(&self, half: usize, y: Var<'g>) -> Var<'g> {
+        self.masks.get(half).map_or(y, |mask| y * *mask)
     }
 
     fn ones(&self, b: usize, m: usize) -> Var<'g> {

@@ -132,8 +132,20 @@ pub fn load_parameters<T: DeserializeOwned>(
     store: &mut Store,
 ) -> Result<T> {
     let (about, tensors) = load(path, origin)?;
-    write_parameters(path, params, which, store, &tensors)?;
+    write_parameters(path, params, (which, ""), store, &tensors)?;
     Ok(about)
+}
+
+/// As [`load_parameters`], of parameters that are called in the file without the `prefix` of their names.
+pub fn load_called(
+    path: &Path,
+    origin: &Origin,
+    params: &Params,
+    (which, prefix): (Which, &str),
+    store: &mut Store,
+) -> Result<()> {
+    let (_, tensors) = load::<serde_json::Value>(path, origin)?;
+    write_parameters(path, params, (which, prefix), store, &tensors)
 }
 
 /// Reads a training that continues, to [`save`] it with its [`State`]: parameters, then the `optimiser`'s states.
@@ -159,7 +171,7 @@ pub fn load_training(
     store: &mut Store,
 ) -> Result<State> {
     let (state, tensors) = load(path, origin)?;
-    write_parameters(path, params, which, store, &tensors)?;
+    write_parameters(path, params, (which, ""), store, &tensors)?;
     for (name, len) in optimiser {
         store.write(name, 0, find(path, &tensors, &optimiser_name(name), &[*len])?)?;
     }
@@ -173,12 +185,13 @@ fn optimiser_name(state: &str) -> String {
 fn write_parameters(
     path: &Path,
     params: &Params,
-    which: Which,
+    (which, prefix): (Which, &str),
     store: &mut Store,
     tensors: &HashMap<String, Tensor>,
 ) -> Result<()> {
     for p in params.iter().filter(|p| which(&p.name)) {
-        params.write(store, &p.name, find(path, tensors, &p.name, &p.shape)?)?;
+        let name = p.name.strip_prefix(prefix).unwrap_or(&p.name);
+        params.write(store, &p.name, find(path, tensors, name, &p.shape)?)?;
     }
     Ok(())
 }

@@ -240,7 +240,7 @@ impl Session {
     /// Writes metrics.json of a phase that is not tested.
     fn validated(&self, folder: &RunFolder, state: &State, best: Best, report: &mut Report) -> Result<Value> {
         let metrics = self.write_metrics(folder, state, &best, json!({}))?;
-        let metric = self.config.eval.metric;
+        let metric = self.judge();
         let (value, epoch, epochs, seconds) = (best.value, best.epoch, epochs(state), state.seconds);
         report.line(
             &self.phase().name,
@@ -306,6 +306,11 @@ impl Session {
         let mut metrics = ranked.metrics(self.config.eval.metric);
         metrics["targets"] = ranked.ranks.len().into();
         metrics
+    }
+
+    /// What an epoch is picked by, in words.
+    fn judge(&self) -> String {
+        if self.beside.is_empty() { self.config.eval.metric.to_string() } else { "mean of tasks".to_string() }
     }
 
     /// The value of `eval.metric`, by which an epoch is picked, and all metrics ([`Session::metrics`]).

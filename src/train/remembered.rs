@@ -8,6 +8,7 @@ use super::session::Session;
 use crate::data::Part;
 use crate::error::Result;
 use crate::files::replace;
+use crate::models::phase::Replaces;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
@@ -27,20 +28,31 @@ pub(super) fn report(
     let mut all = vec![];
     let earlier = experiment.phases.iter().take_while(|phase| phase.name != last.phase().name);
     for phase in earlier.filter(|phase| phase.task.is_some()) {
-        let session = experiment.session(phase)?;
+        let mut session = experiment.session(phase)?;
         let files = session.files(folder);
         if !files.parameters.is_file() {
             continue;
         }
         // The first task of another run has its metrics there.
         let was = fs::read_to_string(&files.metrics).ok().and_then(|text| serde_json::from_str::<Value>(&text).ok());
-        let mut store = session.store(None)?;
-        session.load_best(folder, &mut store)?;
-        if last.phase().replaces {
-            let replaced = |name: &str| last.phase().takes.iter().any(|take| take.has(name));
-            let (path, params) = (last.files(folder).parameters, session.model.params());
-            checkpoint::load_parameters::<Value>(&path, &last.origin(), params, &replaced, &mut store)?;
-        }
+        let store = match last.phase().replaces {
+            Replaces::All => {
+                session.become_task_of(last)?;
+                let mut store = session.store(None)?;
+                last.load_best(folder, &mut store)?;
+                store
+            }
+            replaces => {
+                let mut store = session.store(None)?;
+                session.load_best(folder, &mut store)?;
+                if replaces == Replaces::Taken {
+                    let replaced = |name: &str| last.phase().takes.iter().any(|take| take.has(name));
+                    let (path, params) = (last.files(folder).parameters, session.model.params());
+                    checkpoint::load_parameters::<Value>(&path, &last.origin(), params, &replaced, &mut store)?;
+                }
+                store
+            }
+        };
         let ranked = session.evaluator(&store, Part::Test)?.run()?;
         let metric = session.config.eval.metric;
         let (name, now) = (metric.to_string(), metric.mean(&ranked.ranks));

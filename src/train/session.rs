@@ -94,6 +94,16 @@ impl Session {
         }
     }
 
+    /// Makes the model that of the task as it is after `last` was trained, which has the parameters of all tasks.
+    ///
+    /// # Errors
+    /// Those of building a model.
+    pub fn become_task_of(&mut self, last: &Session) -> Result<()> {
+        self.task.together = last.task.together.clone();
+        self.model = self.config.model.build(&self.task)?;
+        Ok(())
+    }
+
     /// The same model for a catalogue of `items`, to be planned: the data's batches do not fit it.
     ///
     /// # Errors
@@ -189,6 +199,14 @@ impl Experiment {
             phase: phase.clone(),
             ..Task::default()
         };
+        let together = match (&phase.earlier[..], &of_task) {
+            ([], _) | (_, None) => vec![],
+            (earlier, Some(sources)) => {
+                let shapes = earlier.iter().map(|task| task.shape(data, sources));
+                shapes.chain([Ok(task.shape())]).collect::<Result<_>>()?
+            }
+        };
+        let task = Task { together: Arc::new(together), ..task };
         Ok(Asked { config, corpus, split, features, task })
     }
 

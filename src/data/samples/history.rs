@@ -24,7 +24,7 @@ pub struct History {
 
 impl Part for History {
     fn columns(&self, &Sizes { batch, max_len, .. }: &Sizes) -> Vec<Column> {
-        let Reads { behaviours, users, features } = self.reads;
+        let Reads { behaviours, users, features, .. } = self.reads;
         let mut columns = vec![Column::u32("history", [batch, max_len]), Column::u32("recency", [batch, max_len])];
         columns.extend(behaviours.then(|| Column::u32("behaviours", [batch, max_len])));
         columns.extend((users > 0).then(|| Column::u32("users", [batch])));
@@ -66,7 +66,7 @@ impl Fill for Filler {
             sample.targets.iter().for_each(|target| window[target.position - read.start] = hidden);
         }
         write_recency(&mut next()[at.clone()]);
-        let Reads { behaviours, users, features } = self.of.reads;
+        let Reads { behaviours, users, features, .. } = self.of.reads;
         if behaviours {
             write_behaviours(&mut next()[at], sample.behaviours.get(read).unwrap_or_default());
         }

@@ -25,6 +25,7 @@ pub mod history;
 pub mod negatives;
 mod ordered;
 pub mod prefix;
+mod progress;
 mod shuffle;
 mod source;
 pub mod targets;
@@ -70,6 +71,8 @@ pub struct Reads {
     pub users: usize,
     /// The number of features of the user.
     pub features: usize,
+    /// In training, the share of the epoch that is done with a batch.
+    pub progress: bool,
 }
 
 /// Sizes of a batch.
@@ -177,8 +180,8 @@ pub trait Fill: Send + Sync {
     /// Fills row `row` of a batch.
     fn fill(&self, sample: &Sample, row: usize, columns: &mut [Values], stream: &mut Stream);
 
-    /// Fills what a batch has once.
-    fn finish(&self, _columns: &mut [Values], _stream: &mut Stream) {}
+    /// Fills what a batch has once; `progress`: the share of the epoch that is done with it.
+    fn finish(&self, _columns: &mut [Values], _progress: f32, _stream: &mut Stream) {}
 }
 
 fn positive(name: &str, value: usize) -> Result<()> {

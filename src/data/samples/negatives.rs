@@ -68,7 +68,7 @@ impl Fill for Filler {
         }
     }
 
-    fn finish(&self, columns: &mut [Values], stream: &mut Stream) {
+    fn finish(&self, columns: &mut [Values], _: f32, stream: &mut Stream) {
         if self.of.shared {
             columns[0].u32().iter_mut().for_each(|item| *item = self.negatives.draw_any(stream));
         }

@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::negatives::Drawn;
+use super::progress::Progress;
 use super::shuffle::{Order, Walk};
 use super::targets::{TargetBehaviours, Targets};
 use super::views::{Viewed, Views};
@@ -103,6 +104,9 @@ impl BatchSpec {
         }
         if let Some(drawn) = self.negatives {
             parts.push(Box::new(drawn));
+        }
+        if self.reads.progress {
+            parts.push(Box::new(Progress));
         }
         parts
     }
@@ -267,10 +271,11 @@ impl TrainBatches {
                 values = others;
             }
         }
+        let progress = (step + 1) as f32 / self.batches_per_epoch() as f32;
         let mut values = columns.values_mut();
         for ((count, filler), stream) in fillers.iter().zip(&mut streams) {
             let (own, others) = values.split_at_mut(*count);
-            filler.finish(own, stream);
+            filler.finish(own, progress, stream);
             values = others;
         }
         Batch::new(columns, samples, &spec.gathered)

@@ -333,7 +333,6 @@ impl<'a> Fit<'a> {
         let loss = mean(self.state.losses);
         let means = self.state.reported.iter().filter_map(|(name, sum)| Some((name.clone(), mean(*sum)?)));
         let reported: BTreeMap<String, f64> = means.collect();
-        let metric = config.eval.metric;
         let mut text = format!("{} steps  {}", HumanCount(self.state.step), speed(speed_now, loss.unwrap_or(f64::NAN)));
         let evaluates = epoch.is_multiple_of(config.eval.every) || epoch == config.train.epochs || self.at_last_step();
         let mut valid = None;
@@ -346,8 +345,7 @@ impl<'a> Fit<'a> {
             let last = config.train.keep == Keep::Last;
             best = last || self.state.best.as_ref().is_none_or(|best| value > best.value);
             let kept = if last { " (kept)" } else { " (best)" };
-            let what = if self.tasks.len() > 1 { "mean of tasks".to_string() } else { metric.to_string() };
-            text += &format!("  valid {what} {value:.4}{}", if best { kept } else { "" });
+            text += &format!("  valid {} {value:.4}{}", self.session.judge(), if best { kept } else { "" });
             if best {
                 let found = Best { epoch, step: self.state.step, value, valid: metrics.clone() };
                 self.files.remove_metrics()?;

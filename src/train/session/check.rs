@@ -38,6 +38,11 @@ impl Session {
         if model.counts() {
             return Ok(());
         }
+        if !self.beside.is_empty() && config.train.accumulate > 1 {
+            let (key, found) = (self.key("accumulate"), config.train.accumulate);
+            let why = "expected 1: an update takes a batch of each task already";
+            return Err(Error::Usage(format!("{key}: found {found}; {why}")));
+        }
         let (batch, window, negatives) = (config.train.batch, config.data.max_len, config.train.negatives);
         let loss = self.loss();
         let of_batch = self.key("batch");

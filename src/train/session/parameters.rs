@@ -8,7 +8,6 @@ use crate::models::phase::Take;
 use crate::models::tasks;
 use crate::train::checkpoint::{self, Best, Origin, check_origin};
 use crate::train::folder::{PhaseFiles, RunFolder};
-use serde_json::Value;
 use std::path::PathBuf;
 
 impl Session {
@@ -70,7 +69,7 @@ impl Session {
             (origin.data, origin.items, rows) = (there.data, there.items, self.rows_of_data()?);
         }
         let taken = |name: &str| wanted(name) && take.has(name) && rows.iter().all(|row| row != name);
-        checkpoint::load_parameters::<Value>(&path, &origin, params, &taken, store).map(drop)
+        checkpoint::load_called(&path, &origin, params, (&taken, take.prefix), store)
     }
 
     /// Names of the parameters with a row for each item or user: their shapes change with the numbers of these.
