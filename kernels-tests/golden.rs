@@ -117,6 +117,7 @@ fn handler(name: &str) -> Option<Handler> {
         ("pcl_prompt", golden_pcl::prompts),
         ("mgda_", golden_tasks::min_norm),
         ("mmoe", golden_tasks::experts),
+        ("teracon_", golden_tasks::masks),
         ("mcprn_raw", |f, device| golden_interests::mcprn(f, device, CandidateGates::Whole)),
         ("bert_", golden_encoders::bert),
         ("swin", golden_encoders::swin),

@@ -139,9 +139,16 @@ fn forward(me: Invocation) {
             shortest = i;
         }
     }
+    var broken = 0.0;
+    for (var e = 0u; e < p.t * p.t; e++) {
+        if !is_finite(gram[e]) {
+            broken = finite_or_nan(gram[e]);
+        }
+    }
     if local < p.t {
-        weights[local] = 1.0 / f32(p.t);
-        if shortest < WG {
+        // Some set is of one vector, and finite.
+        weights[local] = broken;
+        if is_finite(broken) {
             weights[local] = best[local * WG + shortest];
         }
     }

@@ -373,7 +373,7 @@ fn several_tasks_are_trained_at_once() {
     // Each task is served by what all have learned.
     for task in ["next", "liked", "genre", "colour"] {
         assert!(names(&bench, &format!("run/{task}.safetensors")).is_empty(), "{task} has parameters of its own");
-        let tested = bench.json(&format!("run/metrics.{task}.json"))["test"].clone();
+        let tested = bench.json(&format!("run/{task}.json"))["test"].clone();
         let eval = ["eval", "--run=run", "--device=cpu", "--json", "--task", task];
         let again: serde_json::Value = serde_json::from_str(&bench.ok(&eval)).unwrap();
         let name = if tested["recall@1"].is_null() { "recall@10" } else { "recall@1" };
@@ -382,7 +382,8 @@ fn several_tasks_are_trained_at_once() {
     // The weights of their gradients are those of a mean.
     let lines = fs::read_to_string(bench.path("run/joint.jsonl")).unwrap();
     for line in lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {
-        let weights = ["next", "liked", "genre", "colour"].map(|task| line["reported"][format!("weight of {task}")].as_f64());
+        let weights =
+            ["next", "liked", "genre", "colour"].map(|task| line["reported"][format!("weight of {task}")].as_f64());
         let weights = weights.map(|weight| weight.unwrap());
         assert!(weights.iter().all(|weight| *weight >= 0.0), "{weights:?}");
         assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-4, "{weights:?}");
@@ -403,4 +404,46 @@ fn several_tasks_are_trained_at_once() {
     let error = bench.refuses(&small("mtl", &["--continue=run", "--task=more.toml"]));
     assert!(error.contains("trained on all tasks at once"), "{error}");
     assert!(!bench.path("no").exists());
+}
+
+#[test]
+fn teracon_learns_task_after_task_and_keeps_all_in_one_network() {
+    let bench = bench();
+    let teracon = |more: &[&'static str]| small("teracon", &[&["--data=data"], more].concat());
+    let shown = bench.ok(&teracon(&["--task=four.toml", "--out=run"]));
+    assert!(shown.contains("kept     next: recall@10") && shown.contains("  retention "), "{shown}");
+    // The last task's file has all that is trained, and of the former network nothing.
+    let all = names(&bench, "run/colour.safetensors");
+    for name in [
+        "item_embedding",
+        "masks.0.attention.embedding.next",
+        "masks.0.feed_forward.weight.liked",
+        "adapter.genre.bias",
+    ] {
+        assert!(all.iter().any(|own| own == name), "{name} is not among {all:?}");
+    }
+    assert!(all.iter().all(|name| !name.starts_with("former.")), "{all:?}");
+    // A kill in a later task changes nothing.
+    let slow =
+        ["--task=four.toml", "--set=train.epochs=20", "--set=train.patience=0", "--set=train.checkpoint_seconds=0"];
+    bench.ok(&teracon(&[&slow[..], &["--out=whole"]].concat()));
+    let mut child =
+        bench.command(&teracon(&[&slow[..], &["--out=killed"]].concat())).stdout(Stdio::null()).spawn().unwrap();
+    let (begun, checkpoint) = (Instant::now(), bench.path("killed/checkpoint/colour.safetensors"));
+    while !checkpoint.exists() && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    bench.ok(&["train", "teracon", "--resume", "--out=killed"]);
+    for task in ["next", "liked", "genre", "colour"] {
+        let file = |run: &str| format!("{run}/{task}.safetensors");
+        assert!(tensors(&bench, &file("whole")) == tensors(&bench, &file("killed")), "{task}");
+    }
+    // Later tasks by themselves give the same.
+    bench.ok(&teracon(&["--task=two.toml", "--out=grown"]));
+    bench.ok(&small("teracon", &["--continue=grown", "--task=more.toml"]));
+    assert!(kept(&bench, "grown").iter().map(|(task, ..)| task.as_str()).eq(["next", "liked", "genre"]));
+    let error = bench.refuses(&teracon(&["--task=two.toml", "--out=no", "--set=model.retention=0"]));
+    assert!(error.contains("model.retention: found 0"), "{error}");
 }

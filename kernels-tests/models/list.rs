@@ -15,12 +15,12 @@ use wgrec::models::pomrec::{PomRec, Settings, Variant};
 use wgrec::models::rdrsr;
 use wgrec::models::sasrec::Positions;
 use wgrec::models::sasrec::pretext::PretextTask;
+use wgrec::models::tasks::Adapter;
 use wgrec::models::unisrec;
 use wgrec::models::{
     FeatureCounts, LossKind, Model, ModelConfig, Task, ant, bert4rec, caser, dpcpl, fmlp, fpmc, gru4rec, hgn, mind,
 };
-use wgrec::models::tasks::Adapter;
-use wgrec::models::{fdsa, miner, mtl, nova, npe, pcl, sasrec, spec, stamp, timirec};
+use wgrec::models::{fdsa, miner, mtl, nova, npe, pcl, sasrec, spec, stamp, teracon, timirec};
 use wgrec::nn::Params;
 use wgrec::nn::encoder::{Encoder, Norm};
 use wgrec::nn::tower::Known;
@@ -187,11 +187,21 @@ fn pcl() -> Box<dyn Model> {
 
 /// A small model of several tasks with experts, for one of them: with as many classes as there are items, and categories.
 fn mtl() -> Box<dyn Model> {
-    let small = mtl::Settings { dim: 12, layers: 2, inner: Some(9), dropout: 0.1, experts: 3, ..Default::default() };
+    let small =
+        mtl::Settings { dim: 12, layers: 2, inner: Some(9), dropout: 0.1, shared_experts: 3, ..Default::default() };
     let phase = spec::Settings::phases(&small, false).unwrap_or_else(|e| panic!("{e}")).swap_remove(4);
     let categories = Arc::new((0..=ITEMS as u32).map(|item| item % 5).collect());
     let task = Task { classes: ITEMS, categories, phase, ..task() };
     spec::Settings::build(&small, &task).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A small TERACON in its first task, the only one in which all parameters are trained.
+fn teracon() -> Box<dyn Model> {
+    // Masks of a slope that finite differences can follow.
+    let small =
+        teracon::Settings { dim: 12, layers: 2, inner: Some(9), dropout: 0.1, slope: 4.0, ..Default::default() };
+    let phase = spec::Settings::phases(&small, false).unwrap_or_else(|e| panic!("{e}")).swap_remove(0);
+    spec::Settings::build(&small, &Task { phase, ..task() }).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A task with all that is known of items.
@@ -323,6 +333,7 @@ pub fn models() -> Vec<(&'static str, LossKind, Make)> {
         ("unisrec", LossKind::InBatch, unisrec),
         ("pcl", LossKind::Softmax, pcl),
         ("mtl", LossKind::Softmax, mtl),
+        ("teracon", LossKind::Softmax, teracon),
         ("nova", LossKind::Softmax, || {
             let (dim, layers, heads, inner, dropout, positions) = (12, 2, 2, Some(9), 0.1, Positions::All);
             let settings = nova::Settings { dim, layers, heads, inner, dropout, positions };

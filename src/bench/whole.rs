@@ -9,8 +9,7 @@ use crate::data::{Batch, BatchSpec, Cache, DataConfig, Part, Split, TrainBatches
 use crate::device::{Device, RunOptions};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::graph::plan::{Options, Plan};
-use crate::kernels::Cost;
+use crate::graph::plan::Options;
 use crate::tensor::Spec;
 use crate::train::step::TrainStep;
 use crate::train::{FitOptions, Session};
@@ -66,32 +65,40 @@ impl Endless {
 pub fn step(session: &Session, scale: Scale) -> Result<Report> {
     session.check_training()?;
     let Session { config, device, model, .. } = session;
-    let step_config = session.step_config(&FitOptions::default());
     let mut store = session.store(Some(&session.optimiser()))?;
-    let mut step = TrainStep::new(device, &store, &**model, &step_config)?;
+    let mut step = TrainStep::of_tasks(device, &store, &session.step_configs(&FitOptions::default()))?;
     model.params().initialise(&mut store, config.seed)?;
-    let (mut cost, each) = (step.plan().cost(), config.train.accumulate);
-    if let Some(g) = TrainStep::update(model.params(), &step_config)? {
-        let update = Plan::new(&g, step_config.plan)?.cost();
-        cost = Cost { bytes: each as u64 * cost.bytes + update.bytes, flops: each as u64 * cost.flops + update.flops };
-    }
+    let each = config.train.accumulate;
+    let cost = step.cost(each);
+    let endless = |threads: Option<usize>| {
+        let spec = |task: &Session| match (task.batch_spec(), threads) {
+            (spec, Some(threads)) => BatchSpec { threads, ..spec },
+            (spec, None) => spec,
+        };
+        session.tasks().map(|task| Endless::new(task, spec(task))).collect::<Result<Vec<_>>>()
+    };
 
-    let mut batches = Endless::new(session, session.batch_spec())?;
+    let mut batches = endless(None)?;
     let (mut number, mut samples, mut waited) = (0, 0, 0.0);
     // Seconds a step of `steps` of them; the loss is read at the end of them, as a training does now and then.
     let mut round = |steps: usize| -> Result<(f64, usize, f64)> {
         (samples, waited) = (0, 0.0);
         let start = Instant::now();
         for _ in 0..steps {
-            for micro in 1..=each {
-                let asked = Instant::now();
-                let batch = batches.next();
-                waited += asked.elapsed().as_secs_f64();
-                samples += batch.samples;
-                match micro == each {
-                    true => step.run(&batch, number, config.seed, config.train.lr)?,
-                    false => step.add(0, &batch, number, config.seed)?,
+            for _ in 0..each {
+                for (task, batches) in batches.iter_mut().enumerate() {
+                    let asked = Instant::now();
+                    let batch = batches.next();
+                    waited += asked.elapsed().as_secs_f64();
+                    samples += batch.samples;
+                    match step.sums_up() {
+                        true => step.add(task, &batch, number, config.seed)?,
+                        false => step.run(&batch, number, config.seed, config.train.lr)?,
+                    }
                 }
+            }
+            if step.sums_up() {
+                step.update_by_sums(number, config.seed, config.train.lr)?;
             }
             number += 1;
         }
@@ -112,17 +119,18 @@ pub fn step(session: &Session, scale: Scale) -> Result<Report> {
     let total = times.iter().sum::<f64>() * steps as f64;
     let whole = Spread::of(times);
 
-    let mut alone = Endless::new(session, BatchSpec { threads: 0, ..session.batch_spec() })?;
+    let mut alone = endless(Some(0))?;
     let mut make = || {
         let start = Instant::now();
-        (0..each).for_each(|_| drop(alone.next()));
+        (0..each).for_each(|_| alone.iter_mut().for_each(|task| drop(task.next())));
         Ok(start.elapsed().as_secs_f64())
     };
     make()?;
     let making = Spread::of(scale.repeat(make)?);
 
     let mut report = empty("step", session);
-    let sizes = format!("{} of {} positions", config.train.batch * each, config.data.max_len);
+    let batch = config.train.batch * each * batches.len();
+    let sizes = format!("{batch} of {} positions", config.data.max_len);
     report.rows.push(Row { bytes: cost.bytes, flops: cost.flops, ..Row::plain("step", &sizes, whole) });
     report.rows.push(Row::plain("batch", &sizes, making));
     let facts = [

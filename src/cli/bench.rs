@@ -121,7 +121,7 @@ pub fn run(args: Args) -> Result<()> {
     match args.command {
         Command::Kernels(args) => measure_kernels(args),
         Command::Step(args) => {
-            let session = Session::open(args.output.settings(&args.model, &args.settings)?)?;
+            let session = Session::open_trained(args.output.settings(&args.model, &args.settings)?)?;
             measure_whole(&args.output, whole::empty("step", &session), |scale| whole::step(&session, scale))
         }
         Command::Eval(args) => {

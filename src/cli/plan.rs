@@ -44,7 +44,7 @@ pub fn run(args: Args) -> Result<()> {
     let on_gpu = half || config.device.starts_with("gpu");
     let threads = if on_gpu { 0 } else { rayon::current_num_threads() };
     let config = Config { device: "cpu".to_string(), ..config };
-    let mut session = Session::open(config)?;
+    let mut session = Session::open_trained(config)?;
     if let Some(items) = args.items {
         session.set_items(items)?;
     }

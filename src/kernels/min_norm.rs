@@ -12,7 +12,7 @@ use bytemuck::{Pod, Zeroable};
 /// a \[T\] = argmin a^T G a with a >= 0 and sum a = 1, of a Gram matrix G \[T, T\], T at most [`MinNorm::MOST`]. Exact: of every set
 /// of vectors the point of its affine hull that is nearest to 0 is found by elimination, and the shortest of those that lie within is
 /// taken. Of weights that are equally good, as of equal vectors, those of the first set, in the order of
-/// their bits. 1 / T each for a matrix that is not finite. Not differentiated.
+/// their bits. NaN where a product is not finite. Not differentiated.
 #[derive(Debug, Clone, Copy)]
 pub struct MinNorm;
 
@@ -33,6 +33,9 @@ impl MinNorm {
     fn twin<T: Real>(&self, args: &Args<T>) {
         let (gram, weights) = (args.f("gram"), args.out("weights"));
         let t = weights.len();
+        if let Some(broken) = gram.iter().find(|x| !x.is_finite()) {
+            return weights.fill(broken.finite_or_nan());
+        }
         let mut shortest = None;
         for set in 1..1u32 << t {
             let Some((a, norm)) = nearest(gram, t, set) else { continue };
@@ -40,9 +43,6 @@ impl MinNorm {
                 shortest = Some(norm);
                 weights.copy_from_slice(&a[..t]);
             }
-        }
-        if shortest.is_none() {
-            weights.fill(T::ONE / T::of(t as f64));
         }
     }
 }
@@ -152,7 +152,9 @@ mod tests {
 
     #[test]
     fn of_two_vectors_it_is_the_closed_form() {
-        for (a, b, both) in [(1.0f64, 1.0, 0.0f64), (1.0, 4.0, 2.0), (4.0, 1.0, 1.5), (1.0, 0.25, -0.5), (9.0, 1e-2, -0.2)] {
+        for (a, b, both) in
+            [(1.0f64, 1.0, 0.0f64), (1.0, 4.0, 2.0), (4.0, 1.0, 1.5), (1.0, 0.25, -0.5), (9.0, 1e-2, -0.2)]
+        {
             let first = ((b - both) / (a + b - 2.0 * both)).clamp(0.0, 1.0);
             let (weights, norm) = solved(&[a, both, both, b], 2);
             let want = [first, 1.0 - first];

@@ -29,7 +29,16 @@ pub struct History<'g> {
 impl<'g> History<'g> {
     /// Histories of items only, as in evaluation.
     pub fn new(items: Var<'g>, recency: Var<'g>) -> History<'g> {
-        History { items, recency, targets: None, behaviours: None, users: None, features: None, progress: None, training: false }
+        History {
+            items,
+            recency,
+            targets: None,
+            behaviours: None,
+            users: None,
+            features: None,
+            progress: None,
+            training: false,
+        }
     }
 
     /// The histories of a batch: of its columns, those that [`crate::data::samples::history`] declares.

@@ -6,7 +6,7 @@
 //! with the most batches; the others begin again meanwhile. The epoch with the best mean of the tasks' metrics is kept, and then each
 //! task is tested.
 //!
-//! With `model.experts` E > 0 the user's vector u goes through E layers relu(W_e u + b_e), and each task takes their mean by its own
+//! With `model.shared_experts` E > 0 the user's vector u goes through E layers relu(W_e u + b_e), and each task takes their mean by its own
 //! gate softmax(G u).
 
 use super::sasrec::{Parts, Positions, SasRec};
@@ -45,7 +45,7 @@ pub struct Settings {
     pub dropout: f64,
     /// Experts that the tasks share (MMOE); 0: none.
     #[schemars(range(max = 1024))]
-    pub experts: usize,
+    pub shared_experts: usize,
     /// How the tasks' gradients make one.
     pub weighing: Weighing,
     /// The map to classes.
@@ -69,7 +69,7 @@ impl Default for Settings {
             heads: 2,
             inner: None,
             dropout: 0.2,
-            experts: 0,
+            shared_experts: 0,
             weighing: Weighing::Equal,
             adapter: Adapter::Linear,
             labels: LabelsLearned::All,
@@ -84,7 +84,7 @@ impl Default for Settings {
 const JOINT: &str = "joint";
 
 /// What the loss of every task reaches; a task's own parameters end in its name, or have it before the last part.
-const SHARED: [&str; 4] = ["item_embedding", "position_embedding", "encoder.*", "experts.*"];
+const SHARED: [&str; 5] = ["item_embedding", "tower.*", "position_embedding", "encoder.*", "experts.*"];
 
 impl spec::Settings for Settings {
     fn check(&self) -> Result<()> {
@@ -116,7 +116,7 @@ impl spec::Settings for Settings {
     }
 
     fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
-        let Settings { dim, layers, heads, inner, dropout, experts, adapter, .. } = *self;
+        let Settings { dim, layers, heads, inner, dropout, shared_experts: experts, adapter, .. } = *self;
         let parts = Parts {
             items: task.items,
             max_len: task.max_len,
@@ -138,8 +138,8 @@ pub static SPEC: ModelSpec = ModelSpec {
     loss: Some(LossKind::Bce),
     presets: &[
         Preset { name: "mtl+", settings: &["model.weighing=min-norm"] },
-        Preset { name: "mmoe", settings: &["model.experts=4"] },
-        Preset { name: "mmoe+", settings: &["model.experts=4", "model.weighing=min-norm"] },
+        Preset { name: "mmoe", settings: &["model.shared_experts=4"] },
+        Preset { name: "mmoe+", settings: &["model.shared_experts=4", "model.weighing=min-norm"] },
     ],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
@@ -181,8 +181,7 @@ impl Mtl {
     /// Rows \[R, d\] as the task reads them: the mean of the experts by its gate, \[R, d\].
     pub fn mixed<'g>(&self, g: &'g Graph, rows: Var<'g>) -> Var<'g> {
         let Some(gate) = &self.gate else { return rows };
-        let [weight, bias, gate] =
-            ["experts.weight", "experts.bias", gate].map(|name| self.params.var(g, name));
+        let [weight, bias, gate] = ["experts.weight", "experts.bias", gate].map(|name| self.params.var(g, name));
         g.scope("experts", || gates::mixed(rows, gates::experts(rows, weight, bias, gate.shape()[0]), gate)[1])
     }
 }

@@ -148,7 +148,8 @@ impl Phase {
     /// Tasks that are trained as one, with patterns of the parameters that the loss of each reaches.
     pub fn together(name: &str, tasks: Vec<(TaskPhase, Vec<String>)>, weighing: Weighing) -> Phase {
         let (phase, keeps) = (Phase::new(name), Phase::new(name).keeps);
-        let of = |(task, trains)| Phase { name: name.to_string(), keeps: keeps.clone(), trains, ..Phase::of_task(task) };
+        let of =
+            |(task, trains)| Phase { name: name.to_string(), keeps: keeps.clone(), trains, ..Phase::of_task(task) };
         Phase { together: Some(Together { tasks: tasks.into_iter().map(of).collect(), weighing }), ..phase }
     }
 
@@ -232,7 +233,14 @@ impl Phase {
 impl Take {
     /// All parameters of the phase called `phase`.
     pub fn from(phase: impl Into<String>) -> Take {
-        Take { phase: phase.into(), patterns: vec!["*".into()], but: vec![], free: vec![], prefix: "", other_data: false }
+        Take {
+            phase: phase.into(),
+            patterns: vec!["*".into()],
+            but: vec![],
+            free: vec![],
+            prefix: "",
+            other_data: false,
+        }
     }
 
     /// Takes only the parameters that are like one of `patterns`.

@@ -418,8 +418,13 @@ impl ModelSpec {
         let shared = self.loss.map(|_| settings::schema_of::<Shared>());
         let more = shared.iter().flat_map(|schema| schema["properties"].as_object()).flatten();
         let properties = schema["properties"].as_object_mut().expect("settings are a table");
-        properties.extend(more.map(|(key, schema)| (key.clone(), schema.clone())));
-        properties.insert("name".to_string(), name);
+        let name = ("name".to_string(), name);
+        for (key, schema) in more.map(|(key, schema)| (key.clone(), schema.clone())).chain([name]) {
+            assert!(
+                properties.insert(key.clone(), schema).is_none(),
+                "model.{key} is a setting of all models, not of one"
+            );
+        }
         schema
     }
 

@@ -287,8 +287,7 @@ impl Asks {
         if self.shape.classes == 0 || self.adapter == Adapter::Linear {
             return users;
         }
-        let [weight, bias] =
-            [".hidden.weight", ".hidden.bias"].map(|part| params.var(g, &self.name("adapter", part)));
+        let [weight, bias] = [".hidden.weight", ".hidden.bias"].map(|part| params.var(g, &self.name("adapter", part)));
         g.scope("adapter", || users.linear(weight, Some(bias), Activation::Relu))
     }
 }

@@ -113,11 +113,14 @@ impl spec::Settings for Settings {
             }
             let former = Take::from(name(at - 1)).but("category_embedding.*");
             // The maps of the masks are of other tasks now, and begin anew.
+            let anew = [format!("*.{}", name(at)), format!("adapter.{}.*", name(at))];
             let own = former.clone().but("masks.*.weight.*").but("masks.*.bias.*");
-            let categories = (0..at).map(|at| Take::from(name(at)).only([&*format!("category_embedding.{}", name(at))]));
+            let own = anew.into_iter().fold(own, Take::but);
+            let categories =
+                (0..at).map(|at| Take::from(name(at)).only([&*format!("category_embedding.{}", name(at))]));
             let trains = ["item_embedding", "position_embedding", "encoder.*", "masks.*", "adapter.*"];
             let phase = Phase::of_task(task(at)).knows((0..at).map(task).collect());
-            let phase = phase.takes(own.but("former.*")).takes(former.called(FORMER));
+            let phase = phase.takes(own.but(format!("{FORMER}*"))).takes(former.called(FORMER));
             let phase = categories.fold(phase, Phase::takes).replaces(Replaces::All);
             trains.into_iter().fold(phase, Phase::trains).trains(format!("category_embedding.{}", name(at)))
         };
@@ -139,6 +142,10 @@ impl spec::Settings for Settings {
             [] => vec![task.shape()],
             learned => learned.to_vec(),
         };
+        if task.tower.is_some() && learned.len() > 1 {
+            let why = "expected none: the network before a task is kept with items' own vectors";
+            return Err(Error::Usage(format!("model.features: found some in task {}; {why}", asks.task())));
+        }
         Ok(Box::new(Teracon::new(parts, Padding::Left, task.params(), asks, &learned, Masking { retention, slope })))
     }
 }
@@ -208,7 +215,9 @@ impl Network {
             // Vectors of categories are the same before and after.
             match prefix.is_empty() {
                 true => asks.declare(params, dim),
-                false => asks.of(&TaskShape { categories: Arc::default(), ..asks.shape().clone() }).declare(params, dim),
+                false => {
+                    asks.of(&TaskShape { categories: Arc::default(), ..asks.shape().clone() }).declare(params, dim)
+                }
             }
         }
         network
@@ -281,7 +290,14 @@ impl Teracon {
     }
 
     /// Users \[B, d\] as a task reads them.
-    pub fn user_by<'g>(&self, g: &'g Graph, history: &History<'g>, former: bool, task: usize, masks: &[Var<'g>]) -> Var<'g> {
+    pub fn user_by<'g>(
+        &self,
+        g: &'g Graph,
+        history: &History<'g>,
+        former: bool,
+        task: usize,
+        masks: &[Var<'g>],
+    ) -> Var<'g> {
         let network = self.network(former);
         let items = network.sasrec.item_table(g).gather(history.items);
         // The former network reads the vectors of categories of this one.
@@ -305,13 +321,18 @@ impl Teracon {
     }
 
     /// What the task, with `masks`, retains of each earlier one.
-    pub fn retained<'g>(&self, g: &'g Graph, history: &History<'g>, s: Var<'g>, masks: &[Var<'g>]) -> Vec<Retained<'g>> {
+    pub fn retained<'g>(
+        &self,
+        g: &'g Graph,
+        history: &History<'g>,
+        s: Var<'g>,
+        masks: &[Var<'g>],
+    ) -> Vec<Retained<'g>> {
         let earlier = self.former.as_ref().map_or(0, |former| former.asks.len());
         let of = |task: usize| {
             let [was, is] = [true, false].map(|former| self.masks(g, former, task, s));
-            let outputs = [(true, &was), (false, &is)].map(|(former, masks)| {
-                self.outputs(g, self.user_by(g, history, former, task, masks), former, task)
-            });
+            let outputs = [(true, &was), (false, &is)]
+                .map(|(former, masks)| self.outputs(g, self.user_by(g, history, former, task, masks), former, task));
             let alike = |(a, b): (&Var<'g>, &Var<'g>)| {
                 let cosine = (*a * *b).sum(0) / ((*a * *a).sum(0) * (*b * *b).sum(0)).sqrt();
                 cosine.scale(6.0).sigmoid().scale(1.0 / was.len() as f64)
@@ -336,9 +357,9 @@ pub fn distance<'g>(of: &Retained<'g>, kept: Var<'g>) -> Var<'g> {
 }
 
 /// The mean of the earlier tasks' distances by their shares.
-pub fn retention<'g>(retained: &[Retained<'g>], distances: &[Var<'g>]) -> Var<'g> {
-    let total = retained.iter().map(|of| of.share).reduce(|a, b| a + b).expect("an earlier task");
-    let terms = retained.iter().zip(distances).map(|(of, distance)| of.share / total * *distance);
+pub fn retention<'g>(shares: &[Var<'g>], distances: &[Var<'g>]) -> Var<'g> {
+    let total = shares.iter().copied().reduce(|a, b| a + b).expect("an earlier task");
+    let terms = shares.iter().zip(distances).map(|(share, distance)| *share / total * *distance);
     terms.reduce(|a, b| a + b).expect("an earlier task")
 }
 
@@ -406,7 +427,8 @@ impl Model for Teracon {
                 distance(of, of.share.greater(drawn) * users)
             })
             .collect();
-        let term = retention(&retained, &distances).reshape([]);
+        let shares: Vec<Var> = retained.iter().map(|of| of.share).collect();
+        let term = retention(&shares, &distances).reshape([]);
         Trained { reported: vec![("retention".to_string(), term)], terms: vec![term.scale(weight)], ..trained }
     }
 }

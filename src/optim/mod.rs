@@ -290,8 +290,10 @@ impl Adam {
     /// As of [`Graph::gradients`]; lazy updates.
     pub fn add<'g>(&self, loss: Var<'g>, weight: Var<'g>, params: &Params, task: usize) -> Result<()> {
         if self.lazy {
-            let several = if self.tasks.is_some() { "a model of several tasks has" } else { "train.accumulate > 1 has" };
-            let problem = format!("train.lazy updates the rows that one batch reads, but {several} several batches an update");
+            let several =
+                if self.tasks.is_some() { "a model of several tasks has" } else { "train.accumulate > 1 has" };
+            let problem =
+                format!("train.lazy updates the rows that one batch reads, but {several} several batches an update");
             return Err(Error::Usage(problem));
         }
         let g = loss.graph();
@@ -332,7 +334,9 @@ impl Adam {
                 g.assign(total, g.scalar(0.0).expand([1]));
                 (means, None)
             }
-            Some(tasks) if tasks.weighing == Weighing::MinNorm => g.scope("weigh", || weigh(g, tasks, params, &sums))?,
+            Some(tasks) if tasks.weighing == Weighing::MinNorm => {
+                g.scope("weigh", || weigh(g, tasks, params, &sums))?
+            }
             Some(_) => (sums.iter().map(|(_, sum)| *sum).collect(), None),
         };
         let mut parts = Parts { dense: None, tables: vec![] };
@@ -347,7 +351,13 @@ impl Adam {
     }
 
     /// The updates by gradients.
-    fn apply_parts<'g>(&self, g: &'g Graph, params: &Params, list: &[&Param], parts: Parts<'g, '_>) -> Result<Updated<'g>> {
+    fn apply_parts<'g>(
+        &self,
+        g: &'g Graph,
+        params: &Params,
+        list: &[&Param],
+        parts: Parts<'g, '_>,
+    ) -> Result<Updated<'g>> {
         let Parts { dense, tables } = parts;
         let (scale, norm) = self.scale(g, dense, &tables);
         g.scope("adam", || {

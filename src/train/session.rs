@@ -50,6 +50,17 @@ impl Session {
         Session::last_of(&Experiment::open(config)?)
     }
 
+    /// As [`Session::open`], of the phases in which something is trained.
+    ///
+    /// # Errors
+    /// Those of [`Session::open`].
+    pub fn open_trained(config: Config) -> Result<Session> {
+        let experiment = Experiment::open(config)?;
+        let chosen = experiment.chosen();
+        let trained = chosen.iter().rfind(|phase| !phase.untrained).or(chosen.last());
+        experiment.session(trained.expect("a training has a phase"))
+    }
+
     /// The last of the phases that an experiment runs.
     ///
     /// # Errors

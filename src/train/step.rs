@@ -7,6 +7,7 @@ use crate::device::{Device, RunOptions, Runner, Store, Timing};
 use crate::error::{Error, Result};
 use crate::graph::plan::{Options, Plan};
 use crate::graph::{Graph, Step, Var};
+use crate::kernels::Cost;
 use crate::kernels::watch::Watch;
 use crate::models::loss::Scored;
 use crate::models::{self, Inputs, Loss, LossConfig, LossKind, Model, Output, Trained};
@@ -176,7 +177,11 @@ impl TrainStep {
     pub fn of_tasks(device: &Device, store: &Store, tasks: &[(&dyn Model, StepConfig)]) -> Result<TrainStep> {
         let (first, config) = &tasks[0];
         let traced = |(at, (model, config)): (usize, &(&dyn Model, StepConfig))| {
-            let same = model.params().iter().map(|p| (&p.name, &p.shape)).eq(first.params().iter().map(|p| (&p.name, &p.shape)));
+            let same = model
+                .params()
+                .iter()
+                .map(|p| (&p.name, &p.shape))
+                .eq(first.params().iter().map(|p| (&p.name, &p.shape)));
             assert!(same, "tasks that are trained together have the same parameters");
             let g = Graph::new();
             let role = match Role::of(&config.optimiser) {
@@ -412,6 +417,16 @@ impl TrainStep {
     /// Of a batch: of several tasks, of the first.
     pub fn plan(&self) -> &Plan {
         &self.batches[0].1
+    }
+
+    /// What an update moves and computes that takes `each` batches of each task.
+    pub fn cost(&self, each: usize) -> Cost {
+        let batches = self.batches.iter().map(|(_, plan)| (each as u64, plan.cost()));
+        let all = batches.chain(self.update.iter().map(|(_, plan)| (1, plan.cost())));
+        all.fold(Cost::default(), |sum, (n, cost)| Cost {
+            bytes: sum.bytes + n * cost.bytes,
+            flops: sum.flops + n * cost.flops,
+        })
     }
 
     /// Whether an update is of several batches.

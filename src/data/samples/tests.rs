@@ -502,7 +502,7 @@ fn behaviours_and_features_stand_beside_their_items() {
     for (samples, padding) in cases {
         let features = (!samples.per_position()).then(|| features.clone());
         let width = features.as_ref().map_or(0, |features| features.sizes().len());
-        let reads = Reads { behaviours: true, users: 1000, features: width };
+        let reads = Reads { behaviours: true, users: 1000, features: width, progress: false };
         let spec = BatchSpec { samples: samples.clone(), padding, reads, features, ..spec(0) };
         let (m, n) = (spec.max_len, samples.targets(spec.max_len));
         let batches = TrainBatches::new(data.clone(), split.clone(), spec.clone()).unwrap();

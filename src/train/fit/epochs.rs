@@ -60,7 +60,9 @@ type Updates = Box<dyn Iterator<Item = Vec<(usize, Batch)>>>;
 fn updates(tasks: &[OfTask], epoch: u64, first: u64, (steps, each): (u64, usize)) -> Updates {
     let [task] = tasks else {
         let mut all: Vec<_> = tasks.iter().map(|task| endless(task.batches.clone(), epoch * steps + first)).collect();
-        let next = move || Some(all.iter_mut().enumerate().map(|(at, batches)| (at, batches.next().expect("endless"))).collect());
+        let next = move || {
+            Some(all.iter_mut().enumerate().map(|(at, batches)| (at, batches.next().expect("endless"))).collect())
+        };
         return Box::new(std::iter::from_fn(next));
     };
     let mut batches = task.batches.epoch(epoch, first as usize * each);
@@ -158,21 +160,7 @@ impl<'a> Fit<'a> {
         files.rewind(state.step)?;
         let (now, stop) = (Instant::now(), options.stop.clone());
         let (clock, saved, _heeded) = (now, now, stop.heed());
-        Ok(Fit {
-            session,
-            folder,
-            files,
-            store,
-            moments,
-            step,
-            tasks,
-            state,
-            clock,
-            saved,
-            saved_step,
-            stop,
-            _heeded,
-        })
+        Ok(Fit { session, folder, files, store, moments, step, tasks, state, clock, saved, saved_step, stop, _heeded })
     }
 
     pub(super) fn run(mut self, report: &mut Report) -> Result<(State, Vec<Timing>, Store)> {
