@@ -22,6 +22,7 @@ mod sweep;
 mod train;
 mod trained;
 mod translation;
+mod verify;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -51,6 +52,7 @@ enum Command {
     Sweep(sweep::Args),
     Eval(eval::Args),
     Compare(compare::Args),
+    Verify(verify::Args),
     Recommend(recommend::Args),
     Inspect(inspect::Args),
     Export(export::Args),
@@ -136,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Export(args) => export::run(args),

@@ -310,7 +310,23 @@ fn load<T: DeserializeOwned>(path: &Path, origin: &Origin) -> Result<(T, HashMap
     let was = header(path, &bytes)?;
     check_origin(path, &was.origin, origin)?;
     let about = serde_json::from_value(was.about).map_err(|e| broken(path, e))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(path, e))?;
+    Ok((about, tensors(path, &bytes)?))
+}
+
+/// The step that a file is of, and its tensors, whatever they come from.
+pub(super) fn contents(path: &Path) -> Result<(u64, HashMap<String, Tensor>)> {
+    /// A [`State`] or a [`Best`].
+    #[derive(Deserialize)]
+    struct Of {
+        step: u64,
+    }
+    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+    let of: Of = serde_json::from_value(header(path, &bytes)?.about).map_err(|e| broken(path, e))?;
+    Ok((of.step, tensors(path, &bytes)?))
+}
+
+fn tensors(path: &Path, bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| broken(path, e))?;
     let tensor = |view: safetensors::tensor::TensorView| {
         let shape = view.shape().to_vec();
         match view.dtype() {
@@ -320,8 +336,7 @@ fn load<T: DeserializeOwned>(path: &Path, origin: &Origin) -> Result<(T, HashMap
             other => Err(broken(path, format!("a tensor of {other:?}"))),
         }
     };
-    let tensors = file.tensors().into_iter().map(|(name, view)| Ok((name, tensor(view)?))).collect::<Result<_>>()?;
-    Ok((about, tensors))
+    file.tensors().into_iter().map(|(name, view)| Ok((name, tensor(view)?))).collect()
 }
 
 #[cfg(test)]

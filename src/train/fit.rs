@@ -119,6 +119,24 @@ impl Session {
         Ok((metrics, timings))
     }
 
+    /// Trains the first `epochs`, tests nothing, and keeps in `folder` what [`Session::fit`] would until then.
+    ///
+    /// # Errors
+    /// Those of [`Session::fit`].
+    pub(super) fn begin(
+        &self,
+        folder: &RunFolder,
+        epochs: u64,
+        options: &FitOptions,
+        report: &mut Report,
+    ) -> Result<()> {
+        self.check_training()?;
+        match self.count(folder, options.run, report)? {
+            Some(_) => Ok(()),
+            None => Fit::new(self, folder, options, report)?.until(epochs, report),
+        }
+    }
+
     /// Says so where the model has more phases on data with behaviours.
     fn describe_phase(&self, report: &mut Report) {
         let phases = |behaviours| self.config.model.phases(behaviours).map_or(0, |phases| phases.len());

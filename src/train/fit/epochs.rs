@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::eval::evaluator::{Evaluator, Ranked};
 use crate::train::checkpoint::{self, Best, Named, State, Which, best_step, load_training, read_training};
 use crate::train::folder::{Line, PhaseFiles, RunFolder};
+use crate::train::hashes::{Begun, Hasher, Reading};
 use crate::train::report::{Report, speed};
 use crate::train::session::Session;
 use crate::train::step::TrainStep;
@@ -25,6 +26,10 @@ pub(super) struct Fit<'a> {
     /// The optimiser's states, by name and length.
     moments: Vec<(String, usize)>,
     step: TrainStep,
+    hasher: Hasher,
+    /// What hashes.jsonl is still to be told: once what the readings are made by, and the readings since the last checkpoint.
+    begun: Option<Begun>,
+    readings: Vec<Reading>,
     valid: Evaluator,
     batches: TrainBatches,
     state: State,
@@ -109,6 +114,18 @@ impl<'a> Fit<'a> {
             let warmup = config.train.warmup;
             return Err(Error::Usage(format!("train.warmup: found {warmup}; the whole training has {whole} steps")));
         }
+        let names = model.params().iter().map(|p| p.name.clone()).filter(|name| optimiser.trains(name));
+        let begun = Begun {
+            wgrec: env!("CARGO_PKG_VERSION").to_string(),
+            device: session.device.describe(),
+            data: session.origin().data,
+            parameters: names.collect(),
+        };
+        let mut cost = step.plan().cost();
+        cost.bytes *= config.train.accumulate as u64;
+        let on = (&session.device, &store);
+        let mut hasher = Hasher::new(on, model.params(), &begun.parameters, cost, config.log.every)?;
+        let readings = if state.step == 0 { vec![hasher.read(0, None)?] } else { vec![] };
         folder.begin(&session.experiment.config, data)?;
         session.keep_taken(folder)?;
         files.rewind(state.step)?;
@@ -121,6 +138,9 @@ impl<'a> Fit<'a> {
             store,
             moments,
             step,
+            hasher,
+            begun: Some(begun),
+            readings,
             valid,
             batches,
             state,
@@ -132,10 +152,16 @@ impl<'a> Fit<'a> {
         })
     }
 
-    pub(super) fn run(mut self, report: &mut Report) -> Result<(State, Vec<Timing>, Store)> {
-        while !self.is_over() {
+    /// Trains to the end of epoch `last`, if the training is not over before.
+    pub(super) fn until(&mut self, last: u64, report: &mut Report) -> Result<()> {
+        while !self.is_over() && self.state.epoch < last {
             self.epoch(report)?;
         }
+        Ok(())
+    }
+
+    pub(super) fn run(mut self, report: &mut Report) -> Result<(State, Vec<Timing>, Store)> {
+        self.until(u64::MAX, report)?;
         if self.state.best.is_none() {
             return Err(Error::Usage(format!(
                 "train.max_steps: step {} is done already and was not evaluated; expected more",
@@ -210,6 +236,9 @@ impl<'a> Fit<'a> {
                     let (sum, count) = &mut self.state.losses;
                     (*sum, *count) = (*sum + loss, *count + 1);
                     self.read_reported(batch.samples)?;
+                }
+                if last || self.hasher.is_due(step) {
+                    self.readings.push(self.hasher.read(step, loss.is_finite().then_some(loss))?);
                 }
                 report.speed(self.speed_since(start, samples_before), loss);
             } else if report.awaits_speed() {
@@ -366,6 +395,8 @@ impl<'a> Fit<'a> {
     }
 
     fn write(&mut self, training: &Named) -> Result<()> {
+        self.files.append_hashes(self.begun.as_ref(), &self.readings)?;
+        (self.begun, self.readings) = (None, vec![]);
         checkpoint::save(&self.files.checkpoint, &self.session.origin(), &self.state, training)?;
         (self.saved, self.saved_step) = (Instant::now(), Some(self.state.step));
         Ok(())
