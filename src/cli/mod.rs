@@ -17,6 +17,7 @@ mod plot;
 mod profile;
 mod read;
 mod recommend;
+mod report;
 mod shell;
 mod sweep;
 mod train;
@@ -53,6 +54,7 @@ enum Command {
     Eval(eval::Args),
     Compare(compare::Args),
     Verify(verify::Args),
+    Report(report::Args),
     Recommend(recommend::Args),
     Inspect(inspect::Args),
     Export(export::Args),
@@ -139,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Report(args) => report::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Export(args) => export::run(args),

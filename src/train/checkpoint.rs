@@ -3,6 +3,8 @@
 //! Tensors and the numbers that belong to them are one file, so that they cannot come apart. It is replaced whole or not at
 //! all: it is whole whenever a run is killed.
 
+use crate::data::cache::hash_file;
+use crate::data::dataset::hex;
 use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::files::replace;
@@ -238,6 +240,11 @@ pub fn save<T: Serialize>(path: &Path, origin: &Origin, about: &T, tensors: &[(S
         out.write_all(&head)?;
         tensors.iter().try_for_each(|(_, tensor)| out.write_all(bytes(tensor).1))
     })
+}
+
+/// The SHA-256 of a file, in hexadecimal digits.
+pub fn sha256(path: &Path) -> Result<String> {
+    Ok(hex(&hash_file(path)?))
 }
 
 /// Where the parameters in a file come from.

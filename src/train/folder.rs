@@ -9,6 +9,7 @@
 //! | model.safetensors | parameters of the best epoch |
 //! | users.tsv, items.tsv, behaviours.tsv | the numbers of users, items and behaviours, and their ids in the data |
 //! | checkpoint/last.safetensors | parameters, optimiser and position, to resume from |
+//! | tensorboard | event files, where `log.to` asks for them |
 //! | lock | empty; held by the process that trains here |
 //!
 //! In a training of several phases these are the files of the last phase. The others have files of their own:
@@ -336,7 +337,7 @@ fn is_free(path: &Path) -> Result<bool> {
     // A folder with only settings may be anyone's; a run writes them after the ids.
     let begun = path.join("items.tsv").is_file();
     let of_a_start = |name: &str| match name {
-        "checkpoint" | "users.tsv" | "items.tsv" | "behaviours.tsv" | "lock" => true,
+        "checkpoint" | "tensorboard" | "users.tsv" | "items.tsv" | "behaviours.tsv" | "lock" => true,
         "config.toml" => begun,
         name => partial(name),
     };

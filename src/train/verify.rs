@@ -94,9 +94,11 @@ pub fn verify(
 ) -> Result<Vec<Verified>> {
     let place = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "create a folder in"))?;
     let folder = RunFolder::new(&place.path().join("run"))?;
-    let as_it_was = run.config()?.differences(config).iter().all(|(key, ..)| ["device", "data.path"].contains(&&**key));
+    let as_it_was = config.repeats(&run.config()?);
+    let mut config = config.clone();
+    config.log.to.clear();
     let mut all = vec![];
-    for session in fit::open(config, Some(run))? {
+    for session in fit::open(&config, Some(run))? {
         let there = session.files(run);
         let last = there.read_lines()?.last().map_or(0, |line| line.epoch);
         if last == 0 && !(session.model.counts() && there.parameters.is_file()) {

@@ -9,6 +9,7 @@ use crate::eval::evaluator::{Evaluator, Ranked};
 use crate::train::checkpoint::{self, Best, Named, State, Which, best_step, load_training, read_training};
 use crate::train::folder::{Line, PhaseFiles, RunFolder};
 use crate::train::hashes::{Begun, Hasher, Reading};
+use crate::train::logs::{Logs, named};
 use crate::train::report::{Report, speed};
 use crate::train::session::Session;
 use crate::train::step::TrainStep;
@@ -30,6 +31,7 @@ pub(super) struct Fit<'a> {
     /// What hashes.jsonl is still to be told: once what the readings are made by, and the readings since the last checkpoint.
     begun: Option<Begun>,
     readings: Vec<Reading>,
+    logs: Logs,
     valid: Evaluator,
     batches: TrainBatches,
     state: State,
@@ -129,6 +131,7 @@ impl<'a> Fit<'a> {
         folder.begin(&session.experiment.config, data)?;
         session.keep_taken(folder)?;
         files.rewind(state.step)?;
+        let logs = Logs::open(session, folder, state.step)?;
         let (now, stop) = (Instant::now(), options.stop.clone());
         let (clock, saved, _heeded) = (now, now, stop.heed());
         Ok(Fit {
@@ -141,6 +144,7 @@ impl<'a> Fit<'a> {
             hasher,
             begun: Some(begun),
             readings,
+            logs,
             valid,
             batches,
             state,
@@ -160,7 +164,7 @@ impl<'a> Fit<'a> {
         Ok(())
     }
 
-    pub(super) fn run(mut self, report: &mut Report) -> Result<(State, Vec<Timing>, Store)> {
+    pub(super) fn run(mut self, report: &mut Report) -> Result<(State, Vec<Timing>, Store, Logs)> {
         self.until(u64::MAX, report)?;
         if self.state.best.is_none() {
             return Err(Error::Usage(format!(
@@ -169,7 +173,7 @@ impl<'a> Fit<'a> {
             )));
         }
         let timings = self.step.timings()?;
-        Ok((self.state, timings, self.store))
+        Ok((self.state, timings, self.store, self.logs))
     }
 
     fn is_over(&self) -> bool {
@@ -236,6 +240,7 @@ impl<'a> Fit<'a> {
                     let (sum, count) = &mut self.state.losses;
                     (*sum, *count) = (*sum + loss, *count + 1);
                     self.read_reported(batch.samples)?;
+                    self.logs.add(step, &[("train/loss".to_string(), loss), ("train/lr".to_string(), lr)])?;
                 }
                 if last || self.hasher.is_due(step) {
                     self.readings.push(self.hasher.read(step, loss.is_finite().then_some(loss))?);
@@ -340,6 +345,11 @@ impl<'a> Fit<'a> {
         }
         // Only now the checkpoint: a run that is killed before it does the epoch's end again, to the same result.
         let (step, seconds) = (self.state.step, self.state.seconds);
+        let of_epoch = loss.map(|loss| ("loss".to_string(), loss)).into_iter().chain(reported.clone());
+        let speed = ("samples_per_second".to_string(), speed_now);
+        let of_epoch = of_epoch.chain([speed]).map(|(name, x)| (format!("epoch/{name}"), x));
+        let of_valid = valid.iter().flat_map(|metrics| named("valid", metrics));
+        self.logs.add(step, &of_epoch.chain(of_valid).collect::<Vec<_>>())?;
         self.files.append(&Line {
             epoch,
             step,
