@@ -81,7 +81,8 @@ fn a_page_says_what_runs_are_and_whether_they_differ() {
     let differences = html.split("<h2>Differences</h2>").nth(1).unwrap().split("</section>").next().unwrap();
     assert_eq!(differences.matches("<tr>").count(), 1 + 15, "{differences}");
     let settings = html.split("<h2>Settings that differ</h2>").nth(1).unwrap().split("</section>").next().unwrap();
-    assert!(settings.contains("<td>train.lr</td><td>0.01</td><td>0.02</td>"), "{settings}");
+    assert!(settings.contains("<td>train.lr</td><td>0.01</td><td>0.02</td><td></td>"), "{settings}");
+    assert!(!settings.contains("model.dim"), "popularity has none, and the others the same: {settings}");
     // A page of the same runs is the same page.
     bench.ok(&args);
     assert!(html == fs::read_to_string(bench.path("report.html")).unwrap());

@@ -44,6 +44,9 @@ fn a_run_is_reproduced_to_the_bit_and_another_one_is_not() {
     assert!(text.contains("compared epochs 1 to 2, ") && text.contains(" readings of the parameters"), "{text}");
     assert!(files(&bench.path("run")) == before, "the run is another one now");
 
+    let text = bench.ok(&["verify", "run", "--set=log.every=4"]);
+    assert!(text.contains("verdict  equal to the bit\n"), "{text}");
+
     let text = differs(&bench, &["verify", "run", "--set=seed=2"]);
     assert!(text.contains("seed: 2 in place of 1"), "{text}");
     assert!(text.contains("verdict  different before the first step: item_embedding and "), "{text}");

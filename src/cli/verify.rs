@@ -56,6 +56,12 @@ pub fn run(args: Args) -> Result<()> {
         }
         let _ = writeln!(text, "{:<8} {}", "compared", compared(verified));
         let _ = writeln!(text, "{:<8} {}", "verdict", verdict(&verified.outcome));
+        let [there, here] = &verified.made;
+        if matches!(verified.outcome, Outcome::Near { .. })
+            && (&there.device, &there.wgrec) == (&here.device, &here.wgrec)
+        {
+            let _ = writeln!(text, "{:<8} the same processor, driver and program would give the same bits", "");
+        }
     }
     super::print(&text)?;
     match all.last().map(|last| &last.outcome) {

@@ -98,11 +98,9 @@ impl Config {
         both.filter(|(_, a, b)| a != b).collect()
     }
 
-    /// Every setting that a run uses, by its key, as text; without those that are not given.
-    pub fn listed(&self) -> Vec<(String, String)> {
-        let all = leaves(&self.used(self.in_effect())).into_iter().filter(|(_, value)| !value.is_null());
-        let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_string);
-        all.map(|(key, value)| (key, text(value))).collect()
+    /// Every setting that a run uses, by its key; null where it is not given.
+    pub fn in_use(&self) -> Vec<(String, Value)> {
+        leaves(&self.used(self.in_effect()))
     }
 
     /// Whether a run with these settings would be the one with the settings `was`, wherever its data are.

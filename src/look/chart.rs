@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 /// Width and height, in units of the picture.
-const SIZE: (f64, f64) = (640.0, 280.0);
+const SIZE: (f64, f64) = (440.0, 260.0);
 
 /// Left, top, right and bottom of what is drawn in.
-const FRAME: (f64, f64, f64, f64) = (64.0, 12.0, 628.0, 244.0);
+const FRAME: (f64, f64, f64, f64) = (52.0, 12.0, 428.0, 222.0);
 
 /// A curve: its name, and its points by x.
 pub struct Curve {
@@ -92,8 +92,8 @@ mod tests {
         let curve = |points: &[(f64, f64)]| [Curve { name: "loss".into(), points: points.to_vec() }];
         assert!(chart("epoch", &curve(&[(1.0, f64::NAN)])).is_empty());
         let one = chart("epoch", &curve(&[(1.0, 0.25), (2.0, f64::NAN)]));
-        assert!(one.contains("<circle class=\"c0\" cx=\"346.0\" cy=\"128.0\""), "{one}");
+        assert!(one.contains("<circle class=\"c0\" cx=\"240.0\" cy=\"117.0\""), "{one}");
         let two = chart("epoch", &curve(&[(1.0, 0.5), (3.0, 0.25)]));
-        assert!(two.contains("<path class=\"line c0\" d=\"M64.0 12.0L628.0 244.0\"/>"), "{two}");
+        assert!(two.contains("<path class=\"line c0\" d=\"M52.0 12.0L428.0 222.0\"/>"), "{two}");
     }
 }

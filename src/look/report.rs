@@ -2,7 +2,6 @@
 
 use super::COLOURS;
 use super::chart::{Curve, chart};
-use crate::config::Config;
 use crate::eval::significance::{benjamini_hochberg, holm};
 use crate::eval::{Comparison, Metric, Protocol, Ranked};
 use crate::text::counted;
@@ -10,6 +9,7 @@ use crate::train::Session;
 use crate::train::folder::Line;
 use crate::train::matrix::Way;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// A run that came to its end, ranked.
@@ -278,11 +278,14 @@ fn tests(runs: &[Reported], metrics: &[Metric]) -> String {
     for why in apart {
         let _ = writeln!(html, "<p>{}</p>", escaped(&why));
     }
-    let about = format!(
-        "Paired over users, each with the mean of their targets. Holm: the chance of one false finding among all {} of a column. \
-         B-H (Benjamini and Hochberg): the expected share of false ones among those found.",
-        counted(all.len(), "test")
-    );
+    let about = match all.len() {
+        0 => String::new(),
+        n => format!(
+            "Paired over users, each with the mean of their targets. Holm: the chance of one false finding among all {} of a \
+             column. B-H (Benjamini and Hochberg): the expected share of false ones among those found.",
+            counted(n, "test")
+        ),
+    };
     section("Differences", &about, &html)
 }
 
@@ -317,29 +320,26 @@ fn curves(runs: &[Reported]) -> String {
     if html.is_empty() { html } else { section("Curves", "", &format!("<div class=\"charts\">\n{html}</div>\n")) }
 }
 
-/// The settings in which not all runs agree.
+/// The settings in which not all runs that have them agree.
 fn settings(runs: &[Reported]) -> String {
-    let Some((first, others)) = runs.split_first().filter(|(_, others)| !others.is_empty()) else {
+    if runs.len() < 2 {
         return String::new();
+    }
+    let of_runs: Vec<BTreeMap<String, Value>> =
+        runs.iter().map(|run| run.session.experiment.config.in_use().into_iter().collect()).collect();
+    let keys: BTreeSet<&String> = of_runs.iter().flat_map(BTreeMap::keys).collect();
+    let differs = |key: &&String| {
+        let mut values = of_runs.iter().filter_map(|all| all.get(*key));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
     };
-    let of = |run: &'_ Reported| -> Config { run.session.experiment.config.clone() };
-    let base = of(first);
-    let differences: Vec<_> = others.iter().map(|run| base.differences(&of(run))).collect();
-    let mut keys: Vec<&String> = differences.iter().flatten().map(|(key, ..)| key).collect();
-    keys.sort();
-    keys.dedup();
-    let shown = |value: &Value| match value {
-        Value::Null => text(""),
-        Value::String(string) => text(string),
-        value => text(value),
+    let shown = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => text(""),
+        Some(Value::String(string)) => text(string),
+        Some(value) => text(value),
     };
-    let row = |key: &&String| {
-        let found = |list: &[(String, Value, Value)]| list.iter().find(|(name, ..)| name == *key).cloned();
-        let was = differences.iter().find_map(|list| found(list)).map_or(Value::Null, |(_, was, _)| was);
-        let is = differences.iter().map(|list| found(list).map_or(was.clone(), |(.., is)| is));
-        [text(key), shown(&was)].into_iter().chain(is.map(|value| shown(&value))).collect()
-    };
-    let rows: Vec<Vec<Cell>> = keys.iter().map(row).collect();
+    let row = |key: &String| [text(key)].into_iter().chain(of_runs.iter().map(|all| shown(all.get(key)))).collect();
+    let rows: Vec<Vec<Cell>> = keys.into_iter().filter(differs).map(row).collect();
     if rows.is_empty() {
         return section("Settings", "All runs have the same settings.", "");
     }

@@ -212,7 +212,7 @@ fn not(path: &Path, found: String, expected: String) -> Error {
 }
 
 /// The numbers of a tensor as a file has them.
-fn bytes(tensor: &Tensor) -> (Dtype, &[u8]) {
+pub(super) fn bytes(tensor: &Tensor) -> (Dtype, &[u8]) {
     match &tensor.data {
         Data::F32(v) => (Dtype::F32, bytemuck::cast_slice(v)),
         Data::F64(v) => (Dtype::F64, bytemuck::cast_slice(v)),

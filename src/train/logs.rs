@@ -30,7 +30,12 @@ impl Logs {
     /// # Errors
     /// Files that cannot be written.
     pub fn open(session: &Session, folder: &RunFolder, step: u64) -> Result<Logs> {
-        let settings = session.experiment.config.listed();
+        let text = |(key, value): (String, Value)| match value {
+            Value::Null => None,
+            Value::String(text) => Some((key, text)),
+            value => Some((key, value.to_string())),
+        };
+        let settings: Vec<_> = session.experiment.config.in_use().into_iter().filter_map(text).collect();
         let mut logs = Logs::default();
         for to in &session.config.log.to {
             match to {

@@ -9,7 +9,7 @@ use super::report::Report;
 use super::stop::Stop;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::tensor::{Data, Tensor};
+use crate::tensor::Tensor;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -167,12 +167,7 @@ fn compare(phase: Option<&str>, epochs: u64, files: [&PhaseFiles; 2], as_it_was:
 
 /// Equal to the bit.
 fn same(a: &Tensor, b: &Tensor) -> bool {
-    let bits = |x: &Tensor| match &x.data {
-        Data::F32(v) => v.iter().map(|x| x.to_bits() as u64).collect::<Vec<u64>>(),
-        Data::F64(v) => v.iter().map(|x| x.to_bits()).collect(),
-        Data::U32(v) => v.iter().map(|&x| x as u64).collect(),
-    };
-    a.shape == b.shape && bits(a) == bits(b)
+    a.shape == b.shape && checkpoint::bytes(a) == checkpoint::bytes(b)
 }
 
 /// The first reading of both that differs.
@@ -199,12 +194,12 @@ fn first_of_readings(there: &Kept, here: &Kept) -> Option<Difference> {
 
 /// The first epoch that differs in its metrics.
 fn first_of_lines(there: &Kept, here: &Kept) -> Option<Difference> {
-    let mut equal_after = Some(0);
+    let (mut equal_after, means) = (Some(0), there.has_means_of(here));
     for (a, b) in there.lines.iter().zip(&here.lines) {
         let differ = [
             ("the number of steps", a.step != b.step),
-            ("the mean loss", a.loss != b.loss),
-            ("what is reported of the epoch", a.reported != b.reported),
+            ("the mean loss", means && a.loss != b.loss),
+            ("what is reported of the epoch", means && a.reported != b.reported),
             ("the metrics of the validation part", a.valid != b.valid),
         ];
         let what: Vec<String> =
@@ -232,7 +227,9 @@ fn apart(there: &Kept, here: &Kept) -> (f64, f64) {
         }
     }
     for (a, b) in there.lines.iter().zip(&here.lines) {
-        loss = loss.max(relative(a.loss, b.loss));
+        if there.has_means_of(here) {
+            loss = loss.max(relative(a.loss, b.loss));
+        }
         metric = metric.max(match (&a.valid, &b.valid) {
             (Some(a), Some(b)) => largest(a, b),
             (None, None) => 0.0,
@@ -276,6 +273,11 @@ impl Kept {
             None => made(files)?,
         };
         Ok(Kept { made, readings, lines })
+    }
+
+    /// Whether the means of an epoch are over the same readings: log.every may be another one.
+    fn has_means_of(&self, here: &Kept) -> bool {
+        self.readings.is_empty() || self.readings.keys().eq(here.readings.keys())
     }
 
     /// The last step of the epoch before the one that ends with `step`.

@@ -24,9 +24,10 @@ impl EventFile {
         let path = folder.join(format!("events.out.tfevents.{:010}.wgrec.{}", now().as_secs(), std::process::id()));
         let file = File::create(&path).map_err(Error::io(&path, "create"))?;
         let mut events = EventFile { path, file };
-        let text = |(key, value): &(String, String)| Summary::text(&format!("settings/{key}"), value);
-        let settings: Vec<Summary> = settings.iter().map(text).collect();
-        events.write(&[Event::version("brain.Event:2"), Event::restarted(step), Event::of(step, &settings)])?;
+        let row = |(key, value): &(String, String)| format!("| {key} | {} |\n", value.replace('|', "\\|"));
+        let table = "| setting | value |\n|---|---|\n".to_string() + &settings.iter().map(row).collect::<String>();
+        let settings = Summary::text("settings", &table);
+        events.write(&[Event::version("brain.Event:2"), Event::restarted(step), Event::of(step, &[settings])])?;
         Ok(events)
     }
 
