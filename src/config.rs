@@ -91,7 +91,7 @@ pub struct LogConfig {
     /// Steps between two readings of the loss, each of which waits for the device.
     #[schemars(range(min = 1))]
     pub every: u64,
-    /// Programs that are given the loss, the metrics and the settings while a run is trained, as in `["tensorboard"]`.
+    /// Programs that are given the loss, the metrics and the settings while a run is trained: `tensorboard`, `mlflow`.
     pub to: Vec<LogTo>,
 }
 

@@ -10,7 +10,7 @@ use wgrec::eval::{Full, Lists, Metric, Protocol, Ranked};
 use wgrec::files::replace;
 use wgrec::text::counted;
 use wgrec::train::checkpoint::Best;
-use wgrec::train::{RunFolder, Session};
+use wgrec::train::{Matrix, RunFolder, Session};
 use wgrec::{Error, Result};
 
 /// Rank the held-out items of a run by its best parameters
@@ -179,7 +179,7 @@ fn open(args: &Args, also: impl Fn(&mut Config) -> Result<()>) -> Result<(Sessio
 /// A line for each protocol, mask and rule for ties.
 fn matrix(args: &Args, protocols: &[Protocol]) -> Result<String> {
     let (session, _, best) = open(args, |_| Ok(()))?;
-    let (ways, refused) = wgrec::train::matrix(protocols, args.split, |protocol| {
+    let all = Matrix::new(protocols, args.split, |protocol| {
         let (session, store, _) = open(args, |config| config.rank_unmasked_by(protocol))?;
         Ok((session, store))
     })?;
@@ -192,14 +192,14 @@ fn matrix(args: &Args, protocols: &[Protocol]) -> Result<String> {
     for metric in &args.metrics {
         let _ = write!(text, " {:>12}", metric.to_string());
     }
-    for way in &ways {
+    for way in &all.ways {
         let (protocol, ties) = (way.protocol.to_string(), way.ties.to_string());
         let _ = write!(text, "\n{:<8} {protocol:<14} {:<9} {ties:<12} {:>8}", "", way.history(), way.ranks.len());
         for metric in &args.metrics {
             let _ = write!(text, " {:>12.4}", way.mean(*metric));
         }
     }
-    for (protocol, why) in &refused {
+    for (protocol, why) in &all.refused {
         let _ = write!(text, "\n{:<8} {protocol}: {why}", "");
     }
     Ok(text + "\n")

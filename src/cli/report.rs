@@ -10,7 +10,7 @@ use wgrec::data::Part;
 use wgrec::eval::{Metric, Protocol};
 use wgrec::files::replace;
 use wgrec::look::{Reported, page};
-use wgrec::train::{RunFolder, Session, checkpoint};
+use wgrec::train::{Matrix, RunFolder, Session, checkpoint};
 use wgrec::{Error, Result};
 
 /// Write a page about runs: metrics by protocol, paired tests with corrections, curves, settings that differ, hashes
@@ -100,14 +100,14 @@ impl Args {
             }
         }
         epochs.retain(|(_, lines)| !lines.is_empty());
-        let (ways, refused) = match &self.matrix {
-            Some(protocols) => wgrec::train::matrix(protocols, Part::Test, |protocol| {
+        let matrix = match &self.matrix {
+            Some(protocols) => Matrix::new(protocols, Part::Test, |protocol| {
                 self.open(&mut RunFolder::open(path)?, |config| config.rank_unmasked_by(protocol))
             })?,
-            None => (vec![], vec![]),
+            None => Matrix::default(),
         };
         let name = path.display().to_string();
-        Ok(Reported { name, session, ranked, metrics, epochs, files, ways, refused })
+        Ok(Reported { name, session, ranked, metrics, epochs, files, matrix })
     }
 }
 

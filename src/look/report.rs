@@ -5,9 +5,8 @@ use super::chart::{Curve, chart};
 use crate::eval::significance::{benjamini_hochberg, holm};
 use crate::eval::{Comparison, Metric, Protocol, Ranked};
 use crate::text::counted;
-use crate::train::Session;
 use crate::train::folder::Line;
-use crate::train::matrix::Way;
+use crate::train::{Matrix, Session, Way};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -25,9 +24,8 @@ pub struct Reported {
     pub epochs: Vec<(String, Vec<Line>)>,
     /// Names of the files of parameters, and the SHA-256 of each.
     pub files: Vec<(String, String)>,
-    /// The test part in other ways, and protocols by which it cannot be ranked.
-    pub ways: Vec<Way>,
-    pub refused: Vec<(Protocol, String)>,
+    /// The test part in other ways.
+    pub matrix: Matrix,
 }
 
 /// A cell of a table.
@@ -198,12 +196,12 @@ fn tested(runs: &[Reported], metrics: &[Metric]) -> String {
 
 /// What the figures owe to how targets are ranked, evaluated again for this page.
 fn ways(runs: &[Reported], metrics: &[Metric]) -> String {
-    if runs.iter().all(|run| run.ways.is_empty() && run.refused.is_empty()) {
+    if runs.iter().all(|run| run.matrix.ways.is_empty() && run.matrix.refused.is_empty()) {
         return String::new();
     }
     let mut html = String::new();
     let mut kinds: Vec<(Protocol, Option<bool>)> = vec![];
-    for way in runs.iter().flat_map(|run| &run.ways) {
+    for way in runs.iter().flat_map(|run| &run.matrix.ways) {
         if !kinds.contains(&(way.protocol, way.masked)) {
             kinds.push((way.protocol, way.masked));
         }
@@ -211,7 +209,7 @@ fn ways(runs: &[Reported], metrics: &[Metric]) -> String {
     let head = with_metrics(&["run", "ties", "targets"], metrics);
     for (protocol, masked) in kinds {
         let of_run = |run: &'_ Reported| -> Vec<Vec<Cell>> {
-            let ways = run.ways.iter().filter(|way| (way.protocol, way.masked) == (protocol, masked));
+            let ways = run.matrix.ways.iter().filter(|way| (way.protocol, way.masked) == (protocol, masked));
             let row = |way: &Way| {
                 let before = [text(&run.name), text(way.ties), number(way.ranks.len())];
                 let figures = metrics.iter().map(|metric| number(format!("{:.4}", way.mean(*metric))));
@@ -228,7 +226,7 @@ fn ways(runs: &[Reported], metrics: &[Metric]) -> String {
         let _ = write!(html, "<h3>{}</h3>\n{}", escaped(&format!("{protocol}{history}")), table(&head, &rows));
     }
     for run in runs {
-        for (protocol, why) in &run.refused {
+        for (protocol, why) in &run.matrix.refused {
             let _ =
                 writeln!(html, "<p>{}</p>", escaped(&format!("{}: nothing is ranked by {protocol}: {why}", run.name)));
         }

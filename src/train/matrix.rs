@@ -18,9 +18,6 @@ pub struct Way {
 }
 
 impl Way {
-    /// The protocols of a matrix, unless others are asked for.
-    pub const PROTOCOLS: [Protocol; 3] = [Protocol::Full, Protocol::Sampled(100), Protocol::Batch(1024)];
-
     /// `masked`, `unmasked`, or nothing.
     pub fn history(&self) -> &'static str {
         match self.masked {
@@ -35,35 +32,45 @@ impl Way {
     }
 }
 
-/// Ranks by each of `protocols`, in all ways of each. `open` gives the session of the run for a protocol, with its parameters; a
-/// full ranking has to be one that is not masked. Protocols by which nothing can be ranked are given back with the reason.
-///
-/// # Errors
-/// Those of `open`, and of a ranking, except that nothing can be ranked.
-pub fn matrix<'a>(
-    protocols: &[Protocol],
-    ask: impl Into<Ask<'a>> + Copy,
-    open: impl Fn(Protocol) -> Result<(Session, Store)>,
-) -> Result<(Vec<Way>, Vec<(Protocol, String)>)> {
-    let (mut ways, mut refused) = (vec![], vec![]);
-    for &protocol in protocols {
-        let (session, store) = open(protocol)?;
-        let mut evaluator = match session.evaluator(&store, ask) {
-            Err(Error::Usage(why)) => {
-                refused.push((protocol, why));
-                continue;
+/// What was asked for, ranked in all ways.
+#[derive(Clone, Debug, Default)]
+pub struct Matrix {
+    pub ways: Vec<Way>,
+    /// Protocols by which nothing can be ranked, and why.
+    pub refused: Vec<(Protocol, String)>,
+}
+
+impl Matrix {
+    /// Ranks by each of `protocols`, in all ways of each. `open` gives the session of the run for a protocol, with its parameters; a
+    /// full ranking has to be one that is not masked.
+    ///
+    /// # Errors
+    /// Those of `open`, and of a ranking, except that nothing can be ranked.
+    pub fn new<'a>(
+        protocols: &[Protocol],
+        ask: impl Into<Ask<'a>> + Copy,
+        open: impl Fn(Protocol) -> Result<(Session, Store)>,
+    ) -> Result<Matrix> {
+        let mut all = Matrix::default();
+        for &protocol in protocols {
+            let (session, store) = open(protocol)?;
+            let mut evaluator = match session.evaluator(&store, ask) {
+                Err(Error::Usage(why)) => {
+                    all.refused.push((protocol, why));
+                    continue;
+                }
+                evaluator => evaluator?,
+            };
+            let ranked = evaluator.run()?;
+            let counts = match ranked.full {
+                Some(Full { masked, unmasked }) => vec![(Some(true), masked), (Some(false), unmasked)],
+                None => vec![(None, ranked.counts)],
+            };
+            for (masked, counts) in counts.into_iter().filter(|(_, counts)| !counts.is_empty()) {
+                let of = |ties: TieRule| Way { protocol, masked, ties, ranks: ties.ranks(&counts) };
+                all.ways.extend(TieRule::ALL.map(of));
             }
-            evaluator => evaluator?,
-        };
-        let ranked = evaluator.run()?;
-        let counts = match ranked.full {
-            Some(Full { masked, unmasked }) => vec![(Some(true), masked), (Some(false), unmasked)],
-            None => vec![(None, ranked.counts)],
-        };
-        for (masked, counts) in counts.into_iter().filter(|(_, counts)| !counts.is_empty()) {
-            let of = |ties: TieRule| Way { protocol, masked, ties, ranks: ties.ranks(&counts) };
-            ways.extend(TieRule::ALL.map(of));
         }
+        Ok(all)
     }
-    Ok((ways, refused))
 }

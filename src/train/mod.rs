@@ -20,7 +20,7 @@ pub mod verify;
 pub use corpus::Corpus;
 pub use experiment::Experiment;
 pub use folder::RunFolder;
-pub use matrix::{Way, matrix};
+pub use matrix::{Matrix, Way};
 pub use options::FitOptions;
 pub use report::Report;
 pub use session::Session;
