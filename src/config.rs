@@ -91,12 +91,25 @@ pub struct LogConfig {
     /// Steps between two readings of the loss, each of which waits for the device.
     #[schemars(range(min = 1))]
     pub every: u64,
+    /// Programs that are given the loss, the metrics and the settings while a run is trained: `tensorboard`, `mlflow`.
+    pub to: Vec<LogTo>,
 }
 
 impl Default for LogConfig {
     fn default() -> LogConfig {
-        LogConfig { every: 50 }
+        LogConfig { every: 50, to: vec![] }
     }
+}
+
+/// A program that shows trainings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum LogTo {
+    /// An event file in the run folder, in `tensorboard`.
+    Tensorboard,
+    /// A run in MLflow's file store `mlruns`, next to the run folder.
+    Mlflow,
 }
 
 impl Config {

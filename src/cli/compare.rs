@@ -48,7 +48,8 @@ pub struct Args {
 }
 
 /// As many as fit next to a run on a line.
-const SHOWN: [Metric; 5] = [Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10), Metric::Ndcg(20), Metric::Mrr];
+pub(super) const SHOWN: [Metric; 5] =
+    [Metric::Recall(10), Metric::Recall(20), Metric::Ndcg(10), Metric::Ndcg(20), Metric::Mrr];
 
 /// A run, ranked.
 struct Run {

@@ -9,7 +9,8 @@ use wgrec::device::Store;
 use wgrec::eval::{Full, Lists, Metric, Protocol, Ranked};
 use wgrec::files::replace;
 use wgrec::text::counted;
-use wgrec::train::{RunFolder, Session};
+use wgrec::train::checkpoint::Best;
+use wgrec::train::{Matrix, RunFolder, Session};
 use wgrec::{Error, Result};
 
 /// Rank the held-out items of a run by its best parameters
@@ -41,6 +42,14 @@ pub struct Args {
     /// that came in the history before (seen) or not (new)
     #[arg(long, value_name = "GROUP", value_parser = word::<Group>())]
     targets: Option<Group>,
+    /// Rank by each of these protocols, with the history masked and not, and by each rule for ties, in one table [default:
+    /// full,sampled:100,batch:1024]
+    #[arg(
+        long, value_name = "PROTOCOL,..", num_args = 0..=1, require_equals = true, value_delimiter = ',',
+        default_missing_values = ["full", "sampled:100", "batch:1024"],
+        conflicts_with_all = ["items", "protocol", "unmasked", "lists", "per_user"]
+    )]
+    matrix: Option<Vec<Protocol>>,
     /// Keep the items of the history among the candidates of a full ranking
     #[arg(long)]
     unmasked: bool,
@@ -88,12 +97,10 @@ pub fn run(args: Args) -> Result<()> {
             "--set: found {setting:?}; expected a setting of the model, model.KEY=VALUE"
         )));
     }
-    let mut folder = RunFolder::open(&args.run)?;
-    let mut changed = Ok(());
-    let (session, store, best) = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
-        changed = args.change(config);
-    })?;
-    changed?;
+    if let Some(protocols) = &args.matrix {
+        return super::print(&matrix(&args, protocols)?);
+    }
+    let (session, store, best) = open(&args, |_| Ok(()))?;
     let eval = &session.config.eval;
     let items = session.data.items();
     if let Some(k) = args.lists.iter().flatten().find(|k| **k > items) {
@@ -136,10 +143,11 @@ pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.per_user {
         write_per_user(path, &session, ask, &ranked, &args.metrics)?;
     }
+    let ranks = |counts: &[(u32, u32)]| eval.ties.ranks(counts);
     let mut columns = match (&ranked.full, eval.mask_history) {
-        (None, _) => vec![("", &ranked.ranks)],
-        (Some(Full { masked, unmasked }), true) => vec![("masked", masked), ("unmasked", unmasked)],
-        (Some(Full { masked, unmasked }), false) => vec![("unmasked", unmasked), ("masked", masked)],
+        (None, _) => vec![("", ranked.ranks.clone())],
+        (Some(Full { masked, unmasked }), true) => vec![("masked", ranks(masked)), ("unmasked", ranks(unmasked))],
+        (Some(Full { masked, unmasked }), false) => vec![("unmasked", ranks(unmasked)), ("masked", ranks(masked))],
     };
     columns.retain(|(_, ranks)| !ranks.is_empty());
     let heads: String = columns.iter().map(|(name, _)| format!(" {name:<8}")).collect();
@@ -156,6 +164,45 @@ pub fn run(args: Args) -> Result<()> {
         text += &lists(&session, &store, ask, lengths)?;
     }
     super::print(&text)
+}
+
+/// The session of the run, its settings changed as the flags say and by `also`, with its best parameters.
+fn open(args: &Args, also: impl Fn(&mut Config) -> Result<()>) -> Result<(Session, Store, Best)> {
+    let mut folder = RunFolder::open(&args.run)?;
+    let mut changed = Ok(());
+    let opened = Session::of_run(&mut folder, args.behaviour.as_deref(), |config| {
+        changed = args.change(config).and_then(|()| also(config));
+    })?;
+    changed.map(|()| opened)
+}
+
+/// A line for each protocol, mask and rule for ties.
+fn matrix(args: &Args, protocols: &[Protocol]) -> Result<String> {
+    let (session, _, best) = open(args, |_| Ok(()))?;
+    let all = Matrix::new(protocols, args.split, |protocol| {
+        let (session, store, _) = open(args, |config| config.rank_unmasked_by(protocol))?;
+        Ok((session, store))
+    })?;
+    let asked = session.split.describe(&session.data);
+    let mut text =
+        format!("{:<8} {}\n{:<8} {}: {asked}\n", "device", session.experiment.device_note, "data", session.corpus.name);
+    let (name, run, epoch) = (session.model.name(), args.run.display(), best.epoch);
+    let _ = writeln!(text, "{:<8} {name} of {run}, epoch {epoch}", "model");
+    let _ = write!(text, "{:<8} {:<14} {:<9} {:<12} {:>8}", args.split, "protocol", "history", "ties", "targets");
+    for metric in &args.metrics {
+        let _ = write!(text, " {:>12}", metric.to_string());
+    }
+    for way in &all.ways {
+        let (protocol, ties) = (way.protocol.to_string(), way.ties.to_string());
+        let _ = write!(text, "\n{:<8} {protocol:<14} {:<9} {ties:<12} {:>8}", "", way.history(), way.ranks.len());
+        for metric in &args.metrics {
+            let _ = write!(text, " {:>12.4}", way.mean(*metric));
+        }
+    }
+    for (protocol, why) in &all.refused {
+        let _ = write!(text, "\n{:<8} {protocol}: {why}", "");
+    }
+    Ok(text + "\n")
 }
 
 /// What users' lists of the given lengths show of the catalogue, for people.

@@ -17,11 +17,13 @@ mod plot;
 mod profile;
 mod read;
 mod recommend;
+mod report;
 mod shell;
 mod sweep;
 mod train;
 mod trained;
 mod translation;
+mod verify;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -51,6 +53,8 @@ enum Command {
     Sweep(sweep::Args),
     Eval(eval::Args),
     Compare(compare::Args),
+    Verify(verify::Args),
+    Report(report::Args),
     Recommend(recommend::Args),
     Inspect(inspect::Args),
     Export(export::Args),
@@ -136,6 +140,8 @@ pub fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Report(args) => report::run(args),
         Command::Recommend(args) => recommend::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Export(args) => export::run(args),

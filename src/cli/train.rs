@@ -1,9 +1,10 @@
 //! `wgrec train`
 
+use super::read::word;
 use super::{Settings, profile};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use wgrec::config::{Config, TaskFile};
+use wgrec::config::{Config, LogConfig, LogTo, TaskFile};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
 use wgrec::models::{Phase, spec, tasks};
@@ -27,6 +28,9 @@ pub struct Args {
     /// Continue this run, in its folder, with the tasks of --task: nothing that was trained in it changes
     #[arg(long = "continue", value_name = "DIR", requires = "task", conflicts_with_all = ["from", "out"])]
     go_on: Option<PathBuf>,
+    /// Write the loss, the metrics and the settings for other programs too, as log.to does
+    #[arg(long, value_name = "PROGRAM,..", value_delimiter = ',', value_parser = word::<LogTo>())]
+    log: Vec<LogTo>,
     /// Folder of the run, new or empty [default: the one after the last of runs/MODEL-1, runs/MODEL-2, ...]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -65,6 +69,8 @@ fn train(args: &Args, tasks: Option<&TaskFile>) -> Result<()> {
         (_, Some(from), tasks) => start_from(args, from, tasks)?,
         (_, None, tasks) => start(args, tasks)?,
     };
+    let log = if args.log.is_empty() { config.log } else { LogConfig { to: args.log.clone(), ..config.log } };
+    let config = Config { log, ..config };
     let options = FitOptions {
         resume: args.resume || args.go_on.is_some(),
         plan: Options { no_reuse: args.no_reuse, ..Options::default() },

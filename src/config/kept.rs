@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// Settings of how a run is computed, not of what; those of `train` in every phase.
-const CHANGES_NO_RESULT: [&str; 4] = ["device", "train.threads", "train.checkpoint_seconds", "log.every"];
+const CHANGES_NO_RESULT: [&str; 5] = ["device", "train.threads", "train.checkpoint_seconds", "log.every", "log.to"];
 
 /// Settings that a run works out from its data where they are not given.
 const WORKED_OUT: [&str; 3] = ["data.behaviours", "data.target", "data.cut"];
@@ -96,6 +96,17 @@ impl Config {
         keys.retain(|key| used(key));
         let both = keys.into_iter().map(|key| (key.clone(), value(&a, key), value(&b, key)));
         both.filter(|(_, a, b)| a != b).collect()
+    }
+
+    /// Every setting that a run uses, by its key; null where it is not given.
+    pub fn in_use(&self) -> Vec<(String, Value)> {
+        leaves(&self.used(self.in_effect()))
+    }
+
+    /// Whether a run with these settings would be the one with the settings `was`, wherever its data are.
+    pub fn repeats(&self, was: &Config) -> bool {
+        let differences = was.differences(self);
+        differences.iter().all(|(key, ..)| CHANGES_NO_RESULT.contains(&key.as_str()) || key == "data.path")
     }
 
     /// All settings as plain data, those of each phase as they are in effect.

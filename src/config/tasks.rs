@@ -140,6 +140,15 @@ impl Config {
         Ok(())
     }
 
+    /// Ranks by `protocol` so that a full ranking counts all items, from which it can be masked too.
+    ///
+    /// # Errors
+    /// Those of [`Config::rank_by`].
+    pub fn rank_unmasked_by(&mut self, protocol: Protocol) -> Result<()> {
+        self.eval.mask_history = false;
+        self.rank_by(protocol)
+    }
+
     /// Chooses one of the tasks that the run of these settings was trained by.
     ///
     /// # Errors

@@ -20,25 +20,25 @@ pub struct Ranked {
     pub counts: Vec<(u32, u32)>,
     /// From 1, by the tie rule.
     pub ranks: Vec<f64>,
-    /// If all items are ranked: the ranks with the history masked and without. `ranks` are one of the two.
+    /// If all items are ranked: the counts with the history masked and without. `counts` are one of the two.
     pub full: Option<Full>,
 }
 
-/// The two ways to rank a target among all items.
+/// Candidates above each target among all items, and others of its score.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Full {
     /// Without the items of the history; without targets against which none is left then.
-    pub masked: Vec<f64>,
+    pub masked: Vec<(u32, u32)>,
     /// With them.
-    pub unmasked: Vec<f64>,
+    pub unmasked: Vec<(u32, u32)>,
 }
 
 impl Full {
     /// The metrics of both on the test part, and `more`, by name. None where no target can be ranked.
-    pub fn metrics(&self, more: Metric) -> impl Iterator<Item = (String, Value)> {
+    pub fn metrics(&self, ties: TieRule, more: Metric) -> impl Iterator<Item = (String, Value)> {
         let both = [("masked", &self.masked), ("unmasked", &self.unmasked)].into_iter();
-        let some = both.filter(|(_, ranks)| !ranks.is_empty());
-        some.map(move |(name, ranks)| (name.to_string(), json!({"test": metrics(ranks, more)})))
+        let some = both.filter(|(_, counts)| !counts.is_empty());
+        some.map(move |(name, counts)| (name.to_string(), json!({"test": metrics(&ties.ranks(counts), more)})))
     }
 }
 
@@ -199,16 +199,15 @@ impl Evaluator {
                 opposed.push(batch.excluded(row).len() < self.batches.competing(batch.users[row]));
             }
         }
-        let ranks = |counts: &[(u32, u32)]| counts.iter().map(|&(above, level)| self.ties.rank(above, level)).collect();
         let masked: Vec<(u32, u32)> = standings.iter().map(|standing| standing.competing).collect();
         if self.protocol != Protocol::Full {
-            return Ok(Ranked { targets, ranks: ranks(&masked), counts: masked, full: None });
+            return Ok(Ranked { targets, ranks: self.ties.ranks(&masked), counts: masked, full: None });
         }
         let unmasked: Vec<(u32, u32)> = standings.into_iter().map(Standing::all).collect();
         let some: Vec<(u32, u32)> = masked.iter().zip(opposed).filter(|(_, some)| *some).map(|(n, _)| *n).collect();
-        let full = Full { masked: ranks(&some), unmasked: ranks(&unmasked) };
-        let counts = if self.masked { masked } else { unmasked };
-        Ok(Ranked { targets, ranks: ranks(&counts), counts, full: Some(full) })
+        let counts = if self.masked { masked } else { unmasked.clone() };
+        let full = Some(Full { masked: some, unmasked });
+        Ok(Ranked { targets, ranks: self.ties.ranks(&counts), counts, full })
     }
 }
 

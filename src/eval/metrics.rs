@@ -30,6 +30,13 @@ pub enum TieRule {
 }
 
 impl TieRule {
+    pub const ALL: [TieRule; 3] = [TieRule::Average, TieRule::Optimistic, TieRule::Pessimistic];
+
+    /// The ranks of targets, each with the numbers of candidates above it and of others of its score.
+    pub fn ranks(self, counts: &[(u32, u32)]) -> Vec<f64> {
+        counts.iter().map(|&(greater, equal)| self.rank(greater, equal)).collect()
+    }
+
     /// The rank, from 1, of a target with `greater` candidates above it and `equal` others of its score.
     pub fn rank(self, greater: u32, equal: u32) -> f64 {
         1.0 + greater as f64

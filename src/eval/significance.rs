@@ -80,6 +80,43 @@ fn wilcoxon(differences: &[f64], rounding: &[f64]) -> f64 {
     (2.0 * Normal::standard().sf(z)).min(1.0)
 }
 
+/// p of several tests, corrected so that at most one in 1/p families of this size has a false finding at all (Holm, Scandinavian
+/// Journal of Statistics 1979): in ascending order the i-th of n times n - i + 1, and no less than the one before it.
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let order = ascending(p);
+    let mut least = 0f64;
+    let steps = order.iter().enumerate().map(|(before, &at)| {
+        least = least.max((p.len() - before) as f64 * p[at]).min(1.0);
+        (at, least)
+    });
+    scattered(p.len(), steps)
+}
+
+/// p of several tests, corrected so that at most this share of those found is expected to be false (Benjamini and Hochberg, Journal
+/// of the Royal Statistical Society B 1995): in ascending order the i-th of n times n / i, and no more than the one after it.
+pub fn benjamini_hochberg(p: &[f64]) -> Vec<f64> {
+    let order = ascending(p);
+    let mut most = 1f64;
+    let steps = order.iter().enumerate().rev().map(|(before, &at)| {
+        most = most.min(p.len() as f64 * p[at] / (before + 1) as f64);
+        (at, most)
+    });
+    scattered(p.len(), steps)
+}
+
+/// The positions of `p`, the least first.
+fn ascending(p: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
+    order
+}
+
+fn scattered(n: usize, values: impl Iterator<Item = (usize, f64)>) -> Vec<f64> {
+    let mut all = vec![0.0; n];
+    values.for_each(|(at, value)| all[at] = value);
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +178,25 @@ mod tests {
         assert_ne!(a, b);
         let same = Comparison::of(&[a, a, 1.0], &[b, b, 1.0]).unwrap();
         assert_eq!((same.mean, same.p_t, same.p_wilcoxon), (0.0, 1.0, 1.0));
+    }
+
+    /// What statsmodels 0.15.0 gives: `multipletests(p, method="holm")[1]` and `method="fdr_bh"`.
+    #[test]
+    fn corrections_are_those_of_statsmodels() {
+        let mixed = [0.01, 0.04, 0.03, 0.005, 0.55, 0.03, 1.0, 1e-9];
+        let mixed_bh = [0.02666666666666667, 0.05333333333333334, 0.048, 0.02, 0.6285714285714287, 0.048, 1.0, 8e-9];
+        for (p, by_holm, by_bh) in [
+            (&mixed[..], &[0.06, 0.15, 0.15, 0.035, 1.0, 0.15, 1.0, 8e-9][..], &mixed_bh[..]),
+            (&[0.2], &[0.2], &[0.2]),
+            (&[0.04, 0.04, 0.04], &[0.12, 0.12, 0.12], &[0.04, 0.04, 0.04]),
+            (&[0.5, 0.9, 0.7, 0.02], &[1.0, 1.0, 1.0, 0.08], &[0.9, 0.9, 0.9, 0.08]),
+            (&[], &[], &[]),
+        ] {
+            for (got, want) in [(holm(p), by_holm), (benjamini_hochberg(p), by_bh)] {
+                assert_eq!(got.len(), want.len());
+                got.iter().zip(want).for_each(|(got, want)| near(*got, *want, 1e-15));
+            }
+        }
     }
 
     #[test]

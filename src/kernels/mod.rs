@@ -43,6 +43,7 @@ macro_rules! for_each_kernel {
             fft
             filter
             gru
+            hash
             interest_scores
             layer_norm
             logdet

@@ -1,6 +1,7 @@
 //! Looking at a trained model: vectors as files, the interests of users as pictures.
 
 mod canvas;
+mod chart;
 mod clouds;
 mod continuations;
 mod export;
@@ -10,6 +11,7 @@ mod numbers;
 mod picture;
 mod planted;
 mod png;
+mod report;
 mod transfer;
 
 pub use continuations::{Continuation, Continuations, Step, item_called};
@@ -19,6 +21,7 @@ pub use map::{Map, Pick};
 pub use numbers::{Follows, Numbered, Numbers};
 pub use picture::Picture;
 pub use planted::{Agreement, Planted};
+pub use report::{Reported, page};
 pub use transfer::{Accuracy, Counted, Told, Transfer};
 
 use plotters::style::RGBColor;

@@ -3,6 +3,8 @@
 //! Tensors and the numbers that belong to them are one file, so that they cannot come apart. It is replaced whole or not at
 //! all: it is whole whenever a run is killed.
 
+use crate::data::cache::hash_file;
+use crate::data::dataset::hex;
 use crate::device::Store;
 use crate::error::{Error, Result};
 use crate::files::replace;
@@ -223,7 +225,7 @@ fn not(path: &Path, found: String, expected: String) -> Error {
 }
 
 /// The numbers of a tensor as a file has them.
-fn bytes(tensor: &Tensor) -> (Dtype, &[u8]) {
+pub(super) fn bytes(tensor: &Tensor) -> (Dtype, &[u8]) {
     match &tensor.data {
         Data::F32(v) => (Dtype::F32, bytemuck::cast_slice(v)),
         Data::F64(v) => (Dtype::F64, bytemuck::cast_slice(v)),
@@ -251,6 +253,11 @@ pub fn save<T: Serialize>(path: &Path, origin: &Origin, about: &T, tensors: &[(S
         out.write_all(&head)?;
         tensors.iter().try_for_each(|(_, tensor)| out.write_all(bytes(tensor).1))
     })
+}
+
+/// The SHA-256 of a file, in hexadecimal digits.
+pub fn sha256(path: &Path) -> Result<String> {
+    Ok(hex(&hash_file(path)?))
 }
 
 /// Where the parameters in a file come from.
@@ -323,7 +330,23 @@ fn load<T: DeserializeOwned>(path: &Path, origin: &Origin) -> Result<(T, HashMap
     let was = header(path, &bytes)?;
     check_origin(path, &was.origin, origin)?;
     let about = serde_json::from_value(was.about).map_err(|e| broken(path, e))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| broken(path, e))?;
+    Ok((about, tensors(path, &bytes)?))
+}
+
+/// The step that a file is of, and its tensors, whatever they come from.
+pub(super) fn contents(path: &Path) -> Result<(u64, HashMap<String, Tensor>)> {
+    /// A [`State`] or a [`Best`].
+    #[derive(Deserialize)]
+    struct Of {
+        step: u64,
+    }
+    let bytes = fs::read(path).map_err(Error::io(path, "read"))?;
+    let of: Of = serde_json::from_value(header(path, &bytes)?.about).map_err(|e| broken(path, e))?;
+    Ok((of.step, tensors(path, &bytes)?))
+}
+
+fn tensors(path: &Path, bytes: &[u8]) -> Result<HashMap<String, Tensor>> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| broken(path, e))?;
     let tensor = |view: safetensors::tensor::TensorView| {
         let shape = view.shape().to_vec();
         match view.dtype() {
@@ -333,8 +356,7 @@ fn load<T: DeserializeOwned>(path: &Path, origin: &Origin) -> Result<(T, HashMap
             other => Err(broken(path, format!("a tensor of {other:?}"))),
         }
     };
-    let tensors = file.tensors().into_iter().map(|(name, view)| Ok((name, tensor(view)?))).collect::<Result<_>>()?;
-    Ok((about, tensors))
+    file.tensors().into_iter().map(|(name, view)| Ok((name, tensor(view)?))).collect()
 }
 
 #[cfg(test)]

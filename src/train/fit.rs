@@ -3,6 +3,7 @@
 use super::checkpoint::{self, Best, State, check_origin, read_parameters, save};
 use super::experiment::Experiment;
 use super::folder::RunFolder;
+use super::logs::Logs;
 use super::options::FitOptions;
 use super::remembered;
 use super::report::Report;
@@ -109,8 +110,8 @@ impl Session {
                 check_origin(path, &checkpoint::origin(path)?, &self.origin())?;
             }
         }
-        let (state, timings, mut store) = match self.count(folder, options.run, report)? {
-            Some((state, store)) => (state, vec![], store),
+        let (state, timings, mut store, mut logs) = match self.count(folder, options.run, report)? {
+            Some((state, store)) => (state, vec![], store, Logs::open(self, folder, 0)?),
             None => Fit::new(self, folder, &options, report)?.run(report)?,
         };
         let best = self.load_best(folder, &mut store)?;
@@ -118,7 +119,26 @@ impl Session {
             true => self.test(folder, &state, best, (store, options), report)?,
             false => self.validated(folder, &state, best, report)?,
         };
+        logs.end(state.step, &metrics)?;
         Ok((metrics, timings))
+    }
+
+    /// Trains the first `epochs`, tests nothing, and keeps in `folder` what [`Session::fit`] would until then.
+    ///
+    /// # Errors
+    /// Those of [`Session::fit`].
+    pub(super) fn begin(
+        &self,
+        folder: &RunFolder,
+        epochs: u64,
+        options: &FitOptions,
+        report: &mut Report,
+    ) -> Result<()> {
+        self.check_training()?;
+        match self.count(folder, options.run, report)? {
+            Some(_) => Ok(()),
+            None => Fit::new(self, folder, options, report)?.until(epochs, report),
+        }
     }
 
     /// Says so where the model has more phases on data with behaviours.
@@ -172,7 +192,7 @@ impl Session {
         (store, options): (Store, FitOptions),
         report: &mut Report,
     ) -> Result<Value> {
-        let metric = self.config.eval.metric;
+        let EvalConfig { metric, ties, .. } = self.config.eval;
         let FitOptions { run, stop, .. } = options;
         let _heeded = stop.heed();
         let mut evaluator = self.evaluator_with(&store, Part::Test, run)?;
@@ -201,7 +221,7 @@ impl Session {
             "targets_left_out": left_out.targets,
         });
         let full = ranked.full.as_ref();
-        found.as_object_mut().expect("it is one").extend(full.into_iter().flat_map(|full| full.metrics(metric)));
+        found.as_object_mut().expect("it is one").extend(full.into_iter().flat_map(|full| full.metrics(ties, metric)));
         let metrics = self.write_metrics(folder, state, &best, found)?;
         let classes = self.split.has_classes();
         let mut shown = match classes {
@@ -216,8 +236,8 @@ impl Session {
             true => ("unmasked", &full.unmasked),
             false => ("masked", &full.masked),
         });
-        if let Some((other, ranks)) = other.filter(|(_, ranks)| !ranks.is_empty() && !classes) {
-            text += &format!("({other} {:.4})  ", Metric::Ndcg(10).mean(ranks));
+        if let Some((other, counts)) = other.filter(|(_, counts)| !counts.is_empty() && !classes) {
+            text += &format!("({other} {:.4})  ", Metric::Ndcg(10).mean(&ties.ranks(counts)));
         }
         if epochs > 0 {
             let of_bound = if classes { metric } else { Metric::Ndcg(10) };

@@ -5,18 +5,20 @@
 //! | config.toml | all settings, as resolved, and the format of the folder |
 //! | metrics.jsonl | a line an epoch |
 //! | metrics.json | the result, with its protocol |
+//! | hashes.jsonl | hashes of the trained parameters, for `wgrec verify` |
 //! | model.safetensors | parameters of the best epoch |
 //! | users.tsv, items.tsv, behaviours.tsv | the numbers of users, items and behaviours, and their ids in the data |
 //! | checkpoint/last.safetensors | parameters, optimiser and position, to resume from |
+//! | tensorboard | event files, where `log.to` asks for them |
 //! | lock | empty; held by the process that trains here |
 //!
 //! In a training of several phases these are the files of the last phase. The others have files of their own:
 //!
 //! | file | what |
 //! |---|---|
-//! | PHASE.jsonl, PHASE.json, checkpoint/PHASE.safetensors | an epoch a line, the result and the checkpoint of a phase before the last |
+//! | PHASE.jsonl, PHASE.json, PHASE.hashes.jsonl, checkpoint/PHASE.safetensors | an epoch a line, the result, the hashes and the checkpoint of a phase before the last |
 //! | the file that [`Phase::keeps`] names | the best parameters of a phase, except those that it left as an earlier phase made them |
-//! | config.BEHAVIOUR.toml, metrics.BEHAVIOUR.jsonl, metrics.BEHAVIOUR.json | the last phase for a behaviour other than config.toml's |
+//! | config.BEHAVIOUR.toml, metrics.BEHAVIOUR.jsonl, metrics.BEHAVIOUR.json, hashes.BEHAVIOUR.jsonl | the last phase for a behaviour other than config.toml's |
 
 use super::checkpoint;
 use crate::config::{Config, FORMAT};
@@ -205,12 +207,14 @@ impl RunFolder {
                 checkpoint: checkpoints.join(self.of_target("last", "safetensors").file_name().unwrap_or_default()),
                 lines: self.of_target("metrics", "jsonl"),
                 metrics: self.result_file(),
+                hashes: self.of_target("hashes", "jsonl"),
             },
             false => PhaseFiles {
                 parameters,
                 checkpoint: checkpoints.join(format!("{name}.safetensors")),
                 lines: self.path.join(format!("{name}.jsonl")),
                 metrics: self.path.join(format!("{name}.json")),
+                hashes: self.path.join(format!("{name}.hashes.jsonl")),
             },
         }
     }
@@ -333,7 +337,7 @@ fn is_free(path: &Path) -> Result<bool> {
     // A folder with only settings may be anyone's; a run writes them after the ids.
     let begun = path.join("items.tsv").is_file();
     let of_a_start = |name: &str| match name {
-        "checkpoint" | "users.tsv" | "items.tsv" | "behaviours.tsv" | "lock" => true,
+        "checkpoint" | "tensorboard" | "users.tsv" | "items.tsv" | "behaviours.tsv" | "lock" => true,
         "config.toml" => begun,
         name => partial(name),
     };

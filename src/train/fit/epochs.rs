@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::eval::evaluator::{Evaluator, Ranked};
 use crate::train::checkpoint::{self, Best, Named, State, Which, best_step, load_training, read_training};
 use crate::train::folder::{Line, PhaseFiles, RunFolder};
+use crate::train::hashes::{Begun, Hasher, Reading};
+use crate::train::logs::{Logs, named};
 use crate::train::report::{Report, speed};
 use crate::train::session::Session;
 use crate::train::step::TrainStep;
@@ -34,6 +36,11 @@ pub(super) struct Fit<'a> {
     /// The optimiser's states, by name and length.
     moments: Vec<(String, usize)>,
     step: TrainStep,
+    hasher: Hasher,
+    /// What hashes.jsonl is still to be told: once what the readings are made by, and the readings since the last checkpoint.
+    begun: Option<Begun>,
+    readings: Vec<Reading>,
+    logs: Logs,
     /// As a rule one.
     tasks: Vec<OfTask<'a>>,
     state: State,
@@ -155,18 +162,54 @@ impl<'a> Fit<'a> {
             let warmup = config.train.warmup;
             return Err(Error::Usage(format!("train.warmup: found {warmup}; the whole training has {whole} steps")));
         }
+        let names = model.params().iter().map(|p| p.name.clone()).filter(|name| optimiser.trains(name));
+        let begun = Begun {
+            wgrec: env!("CARGO_PKG_VERSION").to_string(),
+            device: session.device.describe(),
+            data: session.origin().data,
+            parameters: names.collect(),
+        };
+        let cost = step.cost(config.train.accumulate);
+        let on = (&session.device, &store);
+        let mut hasher = Hasher::new(on, model.params(), &begun.parameters, cost, config.log.every)?;
+        let readings = if state.step == 0 { vec![hasher.read(0, None)?] } else { vec![] };
         folder.begin(&session.experiment.config, data)?;
         session.keep_taken(folder)?;
         files.rewind(state.step)?;
+        let logs = Logs::open(session, folder, state.step)?;
         let (now, stop) = (Instant::now(), options.stop.clone());
         let (clock, saved, _heeded) = (now, now, stop.heed());
-        Ok(Fit { session, folder, files, store, moments, step, tasks, state, clock, saved, saved_step, stop, _heeded })
+        Ok(Fit {
+            session,
+            folder,
+            files,
+            store,
+            moments,
+            step,
+            hasher,
+            begun: Some(begun),
+            readings,
+            logs,
+            tasks,
+            state,
+            clock,
+            saved,
+            saved_step,
+            stop,
+            _heeded,
+        })
     }
 
-    pub(super) fn run(mut self, report: &mut Report) -> Result<(State, Vec<Timing>, Store)> {
-        while !self.is_over() {
+    /// Trains to the end of epoch `last`, if the training is not over before.
+    pub(super) fn until(&mut self, last: u64, report: &mut Report) -> Result<()> {
+        while !self.is_over() && self.state.epoch < last {
             self.epoch(report)?;
         }
+        Ok(())
+    }
+
+    pub(super) fn run(mut self, report: &mut Report) -> Result<(State, Vec<Timing>, Store, Logs)> {
+        self.until(u64::MAX, report)?;
         if self.state.best.is_none() {
             return Err(Error::Usage(format!(
                 "train.max_steps: step {} is done already and was not evaluated; expected more",
@@ -174,7 +217,7 @@ impl<'a> Fit<'a> {
             )));
         }
         let timings = self.step.timings()?;
-        Ok((self.state, timings, self.store))
+        Ok((self.state, timings, self.store, self.logs))
     }
 
     fn is_over(&self) -> bool {
@@ -229,6 +272,10 @@ impl<'a> Fit<'a> {
                     let (sum, count) = &mut self.state.losses;
                     (*sum, *count) = (*sum + loss, *count + 1);
                     self.read_reported(samples)?;
+                    self.logs.add(step, &[("train/loss".to_string(), loss), ("train/lr".to_string(), lr)])?;
+                }
+                if last || self.hasher.is_due(step) {
+                    self.readings.push(self.hasher.read(step, loss.is_finite().then_some(loss))?);
                 }
                 report.speed(self.speed_since(start, samples_before), loss);
             } else if report.awaits_speed() {
@@ -354,6 +401,11 @@ impl<'a> Fit<'a> {
         }
         // Only now the checkpoint: a run that is killed before it does the epoch's end again, to the same result.
         let (step, seconds) = (self.state.step, self.state.seconds);
+        let of_epoch = loss.map(|loss| ("loss".to_string(), loss)).into_iter().chain(reported.clone());
+        let speed = ("samples_per_second".to_string(), speed_now);
+        let of_epoch = of_epoch.chain([speed]).map(|(name, x)| (format!("epoch/{name}"), x));
+        let of_valid = valid.iter().flat_map(|metrics| named("valid", metrics));
+        self.logs.add(step, &of_epoch.chain(of_valid).collect::<Vec<_>>())?;
         self.files.append(&Line {
             epoch,
             step,
@@ -421,6 +473,8 @@ impl<'a> Fit<'a> {
     }
 
     fn write(&mut self, training: &Named) -> Result<()> {
+        self.files.append_hashes(self.begun.as_ref(), &self.readings)?;
+        (self.begun, self.readings) = (None, vec![]);
         checkpoint::save(&self.files.checkpoint, &self.session.origin(), &self.state, training)?;
         (self.saved, self.saved_step) = (Instant::now(), Some(self.state.step));
         Ok(())

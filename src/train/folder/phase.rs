@@ -3,12 +3,13 @@
 use super::RunFolder;
 use crate::error::{Error, Result};
 use crate::files::replace;
+use crate::train::hashes::{Begun, HashLine, Reading};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A line of metrics.jsonl.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct PhaseFiles {
     pub lines: PathBuf,
     /// The result, written when the phase is over.
     pub metrics: PathBuf,
+    /// A [`HashLine`] a reading.
+    pub hashes: PathBuf,
 }
 
 impl PhaseFiles {
@@ -72,34 +75,63 @@ impl PhaseFiles {
         self.rewrite_lines(|earlier| earlier.epoch != line.epoch, Some(line))
     }
 
-    /// Drops the lines of metrics.jsonl that are past `step`: a training that is resumed writes them again.
+    /// Drops the lines of metrics.jsonl and hashes.jsonl that are past `step`: a training that is resumed writes them again.
     pub fn rewind(&self, step: u64) -> Result<()> {
-        self.rewrite_lines(|line| line.step <= step, None)
+        self.rewrite_lines(|line| line.step <= step, None)?;
+        let kept = |line: &str| match serde_json::from_str(line) {
+            Ok(HashLine::Begun(_)) => step > 0,
+            // What the training starts from is hashed at each start.
+            Ok(HashLine::Reading(reading)) => step > 0 && reading.step <= step,
+            Err(_) => false,
+        };
+        rewrite(&self.hashes, |text| text.lines().filter(|line| kept(line)).flat_map(|line| [line, "\n"]).collect())
+    }
+
+    /// The lines of metrics.jsonl; empty where there is none yet.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read_lines(&self) -> Result<Vec<Line>> {
+        let text = read_or_empty(&self.lines)?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+
+    /// Adds readings to hashes.jsonl, the first of a process after what it is `begun` with.
+    pub fn append_hashes(&self, begun: Option<&Begun>, readings: &[Reading]) -> Result<()> {
+        let begun = begun.map(|begun| serde_json::to_string(begun).expect("plain data"));
+        let readings = readings.iter().map(|reading| serde_json::to_string(reading).expect("plain data"));
+        let lines: String = begun.into_iter().chain(readings).map(|line| line + "\n").collect();
+        let append = || File::options().append(true).create(true).open(&self.hashes)?.write_all(lines.as_bytes());
+        append().map_err(Error::io(&self.hashes, "write"))
+    }
+
+    /// The lines of hashes.jsonl; none of a run that did not write any, and of a model that counts.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn read_hashes(&self) -> Result<Vec<HashLine>> {
+        let text = read_or_empty(&self.hashes)?;
+        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 
     /// Seconds of training until the end of an epoch, by metrics.jsonl.
     pub fn seconds_until(&self, epoch: u64) -> Option<f64> {
-        let text = fs::read_to_string(&self.lines).ok()?;
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-        lines.rev().find(|line| line.epoch == epoch).map(|line| line.seconds)
+        let lines = self.read_lines().ok()?;
+        lines.iter().rev().find(|line| line.epoch == epoch).map(|line| line.seconds)
     }
 
     /// Writes the lines that are `kept`, and a `new` one.
     fn rewrite_lines(&self, kept: impl Fn(&Line) -> bool, new: Option<&Line>) -> Result<()> {
-        let path = &self.lines;
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(Error::io(path, "read")(e)),
-        };
         // A line that was cut short, by a version that added to the file, does not parse and is past the checkpoint.
         let kept = |line: &&str| serde_json::from_str::<Line>(line).is_ok_and(|line| kept(&line));
-        let mut lines: String = text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect();
-        if let Some(line) = new {
-            lines += &serde_json::to_string(line).expect("a line is plain data");
-            lines.push('\n');
-        }
-        if lines == text { Ok(()) } else { replace(path, |out| out.write_all(lines.as_bytes())) }
+        rewrite(&self.lines, |text| {
+            let mut lines: String = text.lines().filter(kept).flat_map(|line| [line, "\n"]).collect();
+            if let Some(line) = new {
+                lines += &serde_json::to_string(line).expect("a line is plain data");
+                lines.push('\n');
+            }
+            lines
+        })
     }
 
     /// Takes away what an earlier end of this run has left, when its parameters are about to be others.
@@ -115,6 +147,21 @@ impl PhaseFiles {
         let text = serde_json::to_string_pretty(metrics).expect("metrics are plain data") + "\n";
         replace(&self.metrics, |out| out.write_all(text.as_bytes()))
     }
+}
+
+/// The text of a file, empty where there is none.
+fn read_or_empty(path: &Path) -> Result<String> {
+    match fs::read_to_string(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => text.map_err(Error::io(path, "read")),
+    }
+}
+
+/// Makes the text of a file what `change` makes of it.
+fn rewrite(path: &Path, change: impl FnOnce(&str) -> String) -> Result<()> {
+    let text = read_or_empty(path)?;
+    let changed = change(&text);
+    if changed == text { Ok(()) } else { replace(path, |out| out.write_all(changed.as_bytes())) }
 }
 
 #[cfg(test)]

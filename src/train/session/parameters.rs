@@ -114,6 +114,17 @@ impl Session {
         Ok(())
     }
 
+    /// Makes what the phase takes, as far as `from` has it, `folder`'s own.
+    pub(in crate::train) fn link_taken(&self, from: &RunFolder, folder: &RunFolder) -> Result<()> {
+        for take in &self.phase().takes {
+            let there = self.files_of(take, from);
+            if there.parameters.is_file() {
+                self.files_of(take, folder).link_parameters(&there)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that the run which `from` names has what the phase takes, and that it fits.
     ///
     /// # Errors
