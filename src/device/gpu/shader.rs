@@ -143,5 +143,5 @@ impl Shader {
 
 /// Every WebGPU adapter binds as many.
 const MAX_BINDINGS: u32 = 8;
-/// Every desktop adapter holds as many.
-pub(super) const MAX_IMMEDIATE_BYTES: u32 = 128;
+/// Every WebGPU adapter that has immediates holds as many.
+pub(super) const MAX_IMMEDIATE_BYTES: u32 = 64;
