@@ -75,8 +75,8 @@ fn larger(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WG)
-fn tiled(me: Invocation) {
-    let g = group_index(me);
+fn tiled(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let count = (vec2(p.rows, p.w) + TILE - 1u) / TILE;
     if g >= count.x * count.y {
         return;
@@ -123,8 +123,8 @@ fn best_of(e: u32) -> Best {
 
 // One invocation a score: of own items, and where there are too few scores to fill a tile.
 @compute @workgroup_size(WG)
-fn simple(me: Invocation) {
-    let e = thread_index(me, WG);
+fn simple(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e < p.rows * p.w {
         y[e] = best_of(e).score;
     }
@@ -133,8 +133,8 @@ fn simple(me: Invocation) {
 @group(0) @binding(3) var<storage, read_write> choice: array<u32>;
 
 @compute @workgroup_size(WG)
-fn choose(me: Invocation) {
-    let e = thread_index(me, WG);
+fn choose(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e < p.rows * p.w {
         choice[e] = best_of(e).interest;
     }
@@ -154,8 +154,8 @@ fn gradient(e: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn to_interests(me: Invocation) {
-    let at = thread_index(me, WG);
+fn to_interests(grid: Grid, me: Invocation) {
+    let at = thread_index(grid, me, WG);
     if at >= p.rows * p.k * p.d {
         return;
     }
@@ -176,8 +176,8 @@ fn to_interests(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn to_items(me: Invocation) {
-    let at = thread_index(me, WG);
+fn to_items(grid: Grid, me: Invocation) {
+    let at = thread_index(grid, me, WG);
     if at >= p.w * p.d {
         return;
     }
@@ -195,8 +195,8 @@ fn to_items(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn to_own_items(me: Invocation) {
-    let at = thread_index(me, WG);
+fn to_own_items(grid: Grid, me: Invocation) {
+    let at = thread_index(grid, me, WG);
     let e = at / p.d;
     if e >= p.rows * p.w {
         return;

@@ -10,8 +10,8 @@ var<immediate> p: Params;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 
 @compute @workgroup_size(WG)
-fn copy(me: Invocation) {
-    var rest = thread_index(me, WG);
+fn copy(grid: Grid, me: Invocation) {
+    var rest = thread_index(grid, me, WG);
     let i3 = rest % p.extents.w;
     rest /= p.extents.w;
     let i2 = rest % p.extents.z;
@@ -27,8 +27,8 @@ fn copy(me: Invocation) {
 
 // y = 0 in its first p.y_start words: what padding is before the copy.
 @compute @workgroup_size(WG)
-fn zero(me: Invocation) {
-    let i = thread_index(me, WG);
+fn zero(grid: Grid, me: Invocation) {
+    let i = thread_index(grid, me, WG);
     if i < p.y_start {
         y[i] = 0u;
     }
