@@ -95,10 +95,9 @@ fn backward(grid: Grid, me: Invocation) {
         let share = keep[place];
         let kept = WEIGHTED == 1u || share != 0.0;
         for (var j = local; j < H; j += WG) {
-            var state = 0.0;
-            if t > 1u {
-                state = h[(place - 1u) * H + j];
-            }
+            // Without a branch on the step: FXC refuses the barriers then (X3663).
+            let before = bitcast<u32>(h[(max(place, 1u) - 1u) * H + j]);
+            let state = bitcast<f32>(select(0u, before, t > 1u));
             let s = place * 4u * H + j;
             let r = gates[s];
             let z = gates[s + H];

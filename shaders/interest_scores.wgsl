@@ -28,12 +28,21 @@ const PITCH: u32 = SIDE + 1u;
 var<workgroup> interest_tile: array<vec4<f32>, DEPTH * PITCH>; // [c, r / 4]
 var<workgroup> item_tile: array<vec4<f32>, DEPTH * PITCH>;     // [c, w / 4]
 
-// Element c of interest k of four rows, and of four items, zeros past the ends.
+// Element c of interest k of four rows, and of four items, zeros past the ends; by components' names, as in matmul.wgsl.
 fn interest_quad(row: u32, k: u32, c: u32) -> vec4<f32> {
     var quad = vec4<f32>();
-    for (var i = 0u; i < 4u; i++) {
-        if row + i < p.rows && c < p.d {
-            quad[i] = interests[((row + i) * p.k + k) * p.d + c];
+    if c < p.d {
+        if row < p.rows {
+            quad.x = interests[(row * p.k + k) * p.d + c];
+        }
+        if row + 1u < p.rows {
+            quad.y = interests[((row + 1u) * p.k + k) * p.d + c];
+        }
+        if row + 2u < p.rows {
+            quad.z = interests[((row + 2u) * p.k + k) * p.d + c];
+        }
+        if row + 3u < p.rows {
+            quad.w = interests[((row + 3u) * p.k + k) * p.d + c];
         }
     }
     return quad;
@@ -41,9 +50,18 @@ fn interest_quad(row: u32, k: u32, c: u32) -> vec4<f32> {
 
 fn item_quad(item: u32, c: u32) -> vec4<f32> {
     var quad = vec4<f32>();
-    for (var j = 0u; j < 4u; j++) {
-        if item + j < p.w && c < p.d {
-            quad[j] = items[(item + j) * p.d + c];
+    if c < p.d {
+        if item < p.w {
+            quad.x = items[item * p.d + c];
+        }
+        if item + 1u < p.w {
+            quad.y = items[(item + 1u) * p.d + c];
+        }
+        if item + 2u < p.w {
+            quad.z = items[(item + 2u) * p.d + c];
+        }
+        if item + 3u < p.w {
+            quad.w = items[(item + 3u) * p.d + c];
         }
     }
     return quad;
