@@ -52,9 +52,9 @@ var<immediate> n: u32;
 var<workgroup> block: array<f32, 256>;
 
 @compute @workgroup_size(256)
-fn forward(me: Invocation) {
+fn forward(grid: Grid, me: Invocation) {
     let local = local_index(me, 256u);
-    let i = group_index(me) * 256u + local;
+    let i = group_index(grid) * 256u + local;
     block[local] = x[i];
     BARRIER
     var sum = block[local];

@@ -1,5 +1,5 @@
 //! `cargo test --test kernels [FILTER]`: every kernel on every device, the graph, the shaders, the models, the reference
-//! values. With `--pipelines` no tests: see [`pipelines`].
+//! values. With `--pipelines` or `--shaders` no tests: see [`pipelines`].
 
 mod cases;
 mod edges;
@@ -27,8 +27,12 @@ mod sums;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if std::env::args().nth(1).as_deref() == Some("--pipelines") {
-        return pipelines::main(std::env::args().skip(2));
+    match std::env::args().nth(1).as_deref() {
+        Some("--pipelines") => return pipelines::main(std::env::args().skip(2)),
+        Some("--shaders") => {
+            return pipelines::translations::main(std::env::args().nth(2).unwrap_or_default().as_ref());
+        }
+        _ => {}
     }
     let arguments = libtest_mimic::Arguments::from_args();
     let all = [

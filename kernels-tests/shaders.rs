@@ -2,7 +2,8 @@
 //! what Vulkan, Metal and DX12 take.
 
 use crate::cases;
-use crate::harness::{Case, barriers, operators, run};
+use crate::harness::{Case, barriers, fxc, operators, run};
+use crate::pipelines::{launches, translations};
 use libtest_mimic::{Failed, Trial};
 use naga::Statement;
 use naga::back::{hlsl, msl, spv};
@@ -20,6 +21,8 @@ pub fn trials() -> Vec<Trial> {
         Trial::test("shaders::every_entry_point_is_launched_by_a_case", every_entry_point),
         Trial::test("shaders::subgroup_id_is_for_subgroups_of_varying_size_alone", subgroup_ids),
         Trial::test("shaders::a_barrier_that_all_reach_is_accepted", good_barriers),
+        Trial::test("shaders::fxc_compiles_what_its_devices_get", for_fxc),
+        Trial::test("shaders::what_fxc_refuses_is_found", found_for_fxc),
         Trial::test("shaders::operators_in_parentheses_are_accepted", || {
             operators::GOOD.iter().try_for_each(|text| operators::check(text).map_err(Failed::from))
         }),
@@ -74,13 +77,13 @@ fn all_caps() -> [Caps; 4] {
 }
 
 /// Every distinct shader text that the cases launch, with a node that launches it, in each precision.
-fn launches(cases: &[Case]) -> Result<Vec<(Planned, Launch)>, Failed> {
+fn of_cases(cases: &[Case]) -> Result<Vec<(Planned, Launch)>, Failed> {
     let mut seen = HashSet::new();
     let mut all = vec![];
     for (case, caps) in cases.iter().flat_map(|case| all_caps().map(|caps| (case, caps))) {
         for half in [false, true] {
             for (node, launch) in run::launches(case, &caps, Options { half, no_fuse: half, ..Options::default() })? {
-                if seen.insert((Shader::of(&node, &launch, false).text().to_string(), launch.entry)) {
+                if seen.insert((Shader::of(&node, &launch, false).text().to_string(), launch.entry())) {
                     all.push((node, launch));
                 }
             }
@@ -93,9 +96,9 @@ fn every_entry_point() -> Result<(), Failed> {
     let mut launched: BTreeMap<&str, HashSet<&str>> = BTreeMap::new();
     let mut declared: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (_, cases) in cases::ALL {
-        for (node, launch) in launches(&cases())? {
-            let Source::File(stem) = launch.source else { continue };
-            launched.entry(stem).or_default().insert(launch.entry);
+        for (node, launch) in of_cases(&cases())? {
+            let Source::File(stem) = *launch.source() else { continue };
+            launched.entry(stem).or_default().insert(launch.entry());
             let module = Shader::of(&node, &launch, false).parse()?.0;
             declared.entry(stem).or_default().extend(module.entry_points.into_iter().map(|e| e.name));
         }
@@ -124,15 +127,50 @@ fn has_loop(module: &naga::Module, block: &naga::Block) -> bool {
     })
 }
 
+/// A device of Direct3D without dxcompiler.dll gets nothing that FXC refuses: no f16, no subgroups, no cooperative matrices, and
+/// none of what [`fxc::check`] knows. tools/portability hands the same shaders to FXC.
+fn for_fxc() -> Result<(), Failed> {
+    let mut seen = HashSet::new();
+    for caps in [false, true].map(translations::fxc) {
+        for (node, launch) in launches::all(&caps)? {
+            let shader = Shader::of(&node, &launch, false);
+            if !seen.insert((shader.text().to_string(), shader.entry)) {
+                continue;
+            }
+            let fail = |e: String| Failed::from(format!("{}, {}: {e}", shader.file, shader.entry));
+            let (module, _) = shader.parse()?;
+            let info = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES).validate(&module);
+            let info = info.map_err(|e| fail(e.emit_to_string(shader.text())))?;
+            fxc::check(&module, &info).map_err(fail)?;
+            let text = translations::high_level(&module, &info, shader.entry, hlsl::ShaderModel::V5_1);
+            text.map_err(|e| fail(e.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+fn found_for_fxc() -> Result<(), Failed> {
+    let check = |text: &str| {
+        let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
+        fxc::check(&module, &info.map_err(|e| e.emit_to_string(text))?)
+    };
+    check(fxc::GOOD)?;
+    match check(fxc::BAD) {
+        Err(e) if e.starts_with("f writes a component") => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
 /// The built-in takes a capability that no launch should need without cause.
 fn subgroup_ids() -> Result<(), Failed> {
     let mut seen = HashSet::new();
-    for (node, launch) in launches(&cases::cooperative::cases())? {
+    for (node, launch) in of_cases(&cases::cooperative::cases())? {
         let text = Shader::of(&node, &launch, false).text().to_string();
-        let cooperative = launch.source == Source::File("cooperative");
-        let fixed = launch.constants.iter().any(|(name, _)| *name == "SUBGROUP");
+        let cooperative = *launch.source() == Source::File("cooperative");
+        let fixed = launch.constants().iter().any(|(name, _)| *name == "SUBGROUP");
         if text.contains("(subgroup_id)") != (cooperative && !fixed) {
-            return Err(format!("{}, {:?}", launch.entry, launch.constants).into());
+            return Err(format!("{}, {:?}", launch.entry(), launch.constants()).into());
         }
         seen.insert((cooperative, fixed));
     }
@@ -142,7 +180,7 @@ fn subgroup_ids() -> Result<(), Failed> {
 /// In each direction of invocations: names and parameters fit, limits that every adapter has suffice, barriers are reached
 /// by all, operators do not mix, launches with loops say their turns, and SPIR-V, MSL and HLSL come out.
 fn binds_and_translates(cases: &[Case]) -> Result<(), Failed> {
-    for (node, launch) in launches(cases)? {
+    for (node, launch) in of_cases(cases)? {
         for reverse in [false, true] {
             let shader = Shader::of(&node, &launch, reverse);
             let found = shader.reflect()?;
@@ -150,10 +188,10 @@ fn binds_and_translates(cases: &[Case]) -> Result<(), Failed> {
             bind::bind(&node, &launch, &found)?;
             shader.fits(&found, &Caps::default())?;
             let (module, _) = shader.parse()?;
-            let fail = |e: String| Failed::from(format!("{}, {}: {e}", shader.file, launch.entry));
+            let fail = |e: String| Failed::from(format!("{}, {}: {e}", shader.file, launch.entry()));
             // A driver that ends long loops is only found out where launches say how long theirs are.
-            let entry = module.entry_points.iter().find(|e| e.name == launch.entry).ok_or("no such entry point")?;
-            if launch.turns == 0 && has_loop(&module, &entry.function.body) {
+            let entry = module.entry_points.iter().find(|e| e.name == launch.entry()).ok_or("no such entry point")?;
+            if launch.most_turns() == 0 && has_loop(&module, &entry.function.body) {
                 return Err(fail("has a loop, and its launch says no turns".into()));
             }
             let cooperative = shader.file == "shaders/cooperative.wgsl";
@@ -164,7 +202,7 @@ fn binds_and_translates(cases: &[Case]) -> Result<(), Failed> {
             let info = Validator::new(ValidationFlags::all(), allowed).validate(&module);
             let info = info.map_err(|e| fail(e.emit_to_string(shader.text())))?;
             barriers::check(&module).map_err(&fail)?;
-            translate(&module, &info, launch.entry, cooperative).map_err(&fail)?;
+            translate(&module, &info, launch.entry(), cooperative).map_err(&fail)?;
         }
     }
     Ok(())
@@ -219,9 +257,11 @@ fn judge(body: &str) -> Result<(), String> {
          fn same(a: u32, b: u32) -> u32 {{ var m = a; if b > 2u {{ m += b; }} return m; }}
          fn meet() {{ workgroupBarrier(); }}
          var<immediate> n: u32;
-         struct Me {{ @builtin(local_invocation_index) local: u32, @builtin(workgroup_id) group: vec3<u32> }}
+         struct Me {{ @builtin(local_invocation_index) local: u32 }}
+         struct Grid {{ @builtin(workgroup_id) group: vec3<u32> }}
+         struct Mixed {{ @builtin(local_invocation_id) id: vec3<u32>, @builtin(num_workgroups) group: vec3<u32> }}
          @compute @workgroup_size(64)
-         fn main(me: Me) {{ let lane = me.local; let group = me.group; {body} }}"
+         fn main(me: Me, grid: Grid, mixed: Mixed) {{ let lane = me.local; let group = grid.group; {body} }}"
     );
     barriers::check(&naga::front::wgsl::parse_str(&text).map_err(|e| e.emit_to_string(&text))?)
 }

@@ -54,8 +54,8 @@ fn update(i: u32, gradient: f32, lr_factor: f32, decay: f32) {
 @group(0) @binding(6) var<storage, read> rates: array<f32>; // [n / 64, 2]: factor on lr (0: frozen), decay
 
 @compute @workgroup_size(WG)
-fn flat(me: Invocation) {
-    let i = thread_index(me, WG);
+fn flat(grid: Grid, me: Invocation) {
+    let i = thread_index(grid, me, WG);
     if i >= settings.n {
         return;
     }
@@ -72,8 +72,8 @@ fn flat(me: Invocation) {
 @group(0) @binding(9) var<storage, read> counts: array<u32>;
 
 @compute @workgroup_size(WG)
-fn table(me: Invocation) {
-    let i = thread_index(me, WG);
+fn table(grid: Grid, me: Invocation) {
+    let i = thread_index(grid, me, WG);
     if i >= settings.n {
         return;
     }
@@ -98,8 +98,8 @@ fn table(me: Invocation) {
 
 // As `table`, but rows without a gradient stay as they are. One invocation an element of `values`.
 @compute @workgroup_size(WG)
-fn lazy(me: Invocation) {
-    let e = thread_index(me, WG);
+fn lazy(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     let r = e / D;
     if r >= min(settings.cap, counts[0]) {
         return;

@@ -59,31 +59,64 @@ fn row_at(at: Place, i: u32) -> u32 {
     return ((at.b * p.len + i) * p.heads + at.h) * HEAD_DIM;
 }
 
-// The four elements of row i that quad c begins; 0 past the head's end and past the last row.
+// How many elements of row i quad c has: fewer than 4 at the head's end, and 0 past the last row.
 fn quad_width(i: u32, c: u32) -> u32 {
-    return select(0u, min(4u, HEAD_DIM - 4u * c), i < p.len);
+    return select(0u, select(min(4u, HEAD_DIM - 4u * c), 4u, HEAD_DIM % 4u == 0u), i < p.len);
 }
 
+// The four elements of row i that quad c begins, 0 where there is none. Each component is written by its name: FXC, which
+// unrolls loops that write them by an index, fails there.
+
 fn q_quad(at: Place, i: u32, c: u32) -> vec4<f32> {
+    let first = row_at(at, i) + 4u * c;
+    let width = quad_width(i, c);
     var x = vec4<f32>();
-    for (var e = 0u; e < quad_width(i, c); e++) {
-        x[e] = q[row_at(at, i) + 4u * c + e];
+    if width == 4u {
+        x = vec4(q[first], q[first + 1u], q[first + 2u], q[first + 3u]);
+    } else if width > 0u {
+        x.x = q[first];
+        if width > 1u {
+            x.y = q[first + 1u];
+        }
+        if width > 2u {
+            x.z = q[first + 2u];
+        }
     }
     return x;
 }
 
 fn k_quad(at: Place, i: u32, c: u32) -> vec4<f32> {
+    let first = row_at(at, i) + 4u * c;
+    let width = quad_width(i, c);
     var x = vec4<f32>();
-    for (var e = 0u; e < quad_width(i, c); e++) {
-        x[e] = k[row_at(at, i) + 4u * c + e];
+    if width == 4u {
+        x = vec4(k[first], k[first + 1u], k[first + 2u], k[first + 3u]);
+    } else if width > 0u {
+        x.x = k[first];
+        if width > 1u {
+            x.y = k[first + 1u];
+        }
+        if width > 2u {
+            x.z = k[first + 2u];
+        }
     }
     return x;
 }
 
 fn v_quad(at: Place, i: u32, c: u32) -> vec4<f32> {
+    let first = row_at(at, i) + 4u * c;
+    let width = quad_width(i, c);
     var x = vec4<f32>();
-    for (var e = 0u; e < quad_width(i, c); e++) {
-        x[e] = v[row_at(at, i) + 4u * c + e];
+    if width == 4u {
+        x = vec4(v[first], v[first + 1u], v[first + 2u], v[first + 3u]);
+    } else if width > 0u {
+        x.x = v[first];
+        if width > 1u {
+            x.y = v[first + 1u];
+        }
+        if width > 2u {
+            x.z = v[first + 2u];
+        }
     }
     return x;
 }
@@ -129,8 +162,8 @@ fn product_b(r: u32, c: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let g = group_index(me);
+fn forward(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     if g >= p.batch * p.heads * row_tiles() {
         return;
     }
@@ -185,7 +218,7 @@ fn forward(me: Invocation) {
             let s = pairs_a[own * PAIR_PITCH + c];
             if !is_masked(s) {
                 found = true;
-                let weight = exp(s - m);
+                let weight = exp_or_nan(s - m);
                 z += weight;
                 let kept = weight * pairs_b[own * PAIR_PITCH + c];
                 //!unroll
@@ -224,8 +257,8 @@ fn forward(me: Invocation) {
 
 // One invocation a row of a head.
 @compute @workgroup_size(WG)
-fn row_terms(me: Invocation) {
-    let row = thread_index(me, WG);
+fn row_terms(grid: Grid, me: Invocation) {
+    let row = thread_index(grid, me, WG);
     if row >= p.batch * p.heads * p.len {
         return;
     }
@@ -246,9 +279,19 @@ fn row_terms(me: Invocation) {
 @group(0) @binding(14) var<storage, read_write> dv: array<f32>;
 
 fn dy_quad(at: Place, i: u32, c: u32) -> vec4<f32> {
+    let first = row_at(at, i) + 4u * c;
+    let width = quad_width(i, c);
     var x = vec4<f32>();
-    for (var e = 0u; e < quad_width(i, c); e++) {
-        x[e] = dy[row_at(at, i) + 4u * c + e];
+    if width == 4u {
+        x = vec4(dy[first], dy[first + 1u], dy[first + 2u], dy[first + 3u]);
+    } else if width > 0u {
+        x.x = dy[first];
+        if width > 1u {
+            x.y = dy[first + 1u];
+        }
+        if width > 2u {
+            x.z = dy[first + 2u];
+        }
     }
     return x;
 }
@@ -259,15 +302,15 @@ fn pair(at: Place, i: u32, j: u32, r: u32, c: u32) -> vec2<f32> {
     if !reaches(i, j) || terms[(head + j) * 3u + 2u] == 0.0 {
         return vec2(0.0);
     }
-    let probability = exp(p.scale * product_a(r, c) - terms[(head + i) * 3u]);
+    let probability = exp_or_nan(p.scale * product_a(r, c) - terms[(head + i) * 3u]);
     let f = factor(at, i, j);
     let slope = f * product_b(r, c) - terms[(head + i) * 3u + 1u];
     return vec2(f * probability, p.scale * probability * slope);
 }
 
 @compute @workgroup_size(WG)
-fn backward_queries(me: Invocation) {
-    let g = group_index(me);
+fn backward_queries(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     if g >= p.batch * p.heads * row_tiles() {
         return;
     }
@@ -315,8 +358,8 @@ fn backward_queries(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn backward_keys(me: Invocation) {
-    let g = group_index(me);
+fn backward_keys(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     if g >= p.batch * p.heads * row_tiles() {
         return;
     }

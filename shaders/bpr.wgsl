@@ -25,7 +25,7 @@ fn total_weight(local: u32) -> f32 {
 
 // One workgroup walks the whole batch: it is small, and the order of the sum stays fixed.
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
+fn forward(grid: Grid, me: Invocation) {
     let local = local_index(me, WG);
     var all = Sum();
     for (var b = local; b < p.batch; b += WG) {
@@ -48,10 +48,10 @@ fn forward(me: Invocation) {
 
 // One invocation a row of the batch; each workgroup adds up all weights once more, which is cheaper than another launch.
 @compute @workgroup_size(WG)
-fn backward(me: Invocation) {
+fn backward(grid: Grid, me: Invocation) {
     let local = local_index(me, WG);
     let scale = dloss[0] / (total_weight(local) * f32(p.n));
-    let b = thread_index(me, WG);
+    let b = thread_index(grid, me, WG);
     if b >= p.batch {
         return;
     }

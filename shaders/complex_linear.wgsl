@@ -17,8 +17,8 @@ var<immediate> p: Params;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let e = thread_index(me, WG);
+fn forward(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     let terms = select(p.a, p.b, ADJOINT == 1u);
     let outputs = select(p.b, p.a, ADJOINT == 1u);
     let width = p.blocks * outputs;
@@ -56,8 +56,8 @@ fn forward(me: Invocation) {
 @group(0) @binding(6) var<storage, read_write> dweight: array<f32>;
 
 @compute @workgroup_size(WG)
-fn weight_parts(me: Invocation) {
-    let e = thread_index(me, WG);
+fn weight_parts(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     let count = p.a * p.b;
     let part = e / (p.blocks * count);
     if part * p.chunk >= p.rows {
@@ -83,8 +83,8 @@ fn weight_parts(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn weight_join(me: Invocation) {
-    let e = thread_index(me, WG);
+fn weight_join(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     let count = p.blocks * 2u * p.a * p.b;
     if e >= count {
         return;

@@ -12,8 +12,8 @@ var<immediate> p: Params;
 
 // Positions and channels lie in x as they do in a filter: the sum is one over h d neighbours.
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let i = thread_index(me, WG);
+fn forward(grid: Grid, me: Invocation) {
+    let i = thread_index(grid, me, WG);
     let places = p.t - p.h + 1u;
     if i >= p.batch * places * p.n {
         return;
@@ -34,8 +34,8 @@ fn forward(me: Invocation) {
 
 // dx[b, s, c] = sum_i sum_f dy[b, s - i, f] weight[f, i, c], over the i for which s - i is a position of y.
 @compute @workgroup_size(WG)
-fn backward(me: Invocation) {
-    let e = thread_index(me, WG);
+fn backward(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.batch * p.t * p.d {
         return;
     }

@@ -88,8 +88,8 @@ fn put(number: u32, corner: vec2<u32>, shift: vec2<u32>, local: u32) {
 }
 
 @compute @workgroup_size(WG)
-fn product(me: Invocation, @builtin(subgroup_id) subgroup: u32) {
-    let g = group_index(me);
+fn product(grid: Grid, me: Invocation, @builtin(subgroup_id) subgroup: u32) {
+    let g = group_index(grid);
     let count = (vec2(p.m, p.n) + TILE - 1u) / TILE;
     // The number of a product of the batch, or of a part of a long sum.
     let number = g / (count.x * count.y);

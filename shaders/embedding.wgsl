@@ -18,8 +18,8 @@ var<immediate> p: Params;
 
 // y[i] = table[indices[i]]; zeros for an index past the table.
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let e = thread_index(me, WG);
+fn forward(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.n * D {
         return;
     }
@@ -64,8 +64,8 @@ fn gradient(entry: u32, c: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn sum_chunks(me: Invocation) {
-    let e = thread_index(me, WG);
+fn sum_chunks(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     let chunk = e / D;
     if chunk >= min(p.n, counts[1]) {
         return;
@@ -78,8 +78,8 @@ fn sum_chunks(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn sum_rows(me: Invocation) {
-    let e = thread_index(me, WG);
+fn sum_rows(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     let row = e / D;
     if row >= min(p.rows, counts[0]) {
         return;
@@ -98,8 +98,8 @@ fn sum_rows(me: Invocation) {
 @group(0) @binding(15) var<storage, read_write> dtable: array<f32>;
 
 @compute @workgroup_size(WG)
-fn small_parts(me: Invocation) {
-    let e = thread_index(me, WG);
+fn small_parts(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     let row = e / D % p.rows;
     let chunk = e / D / p.rows;
     if chunk >= p.part0 {
@@ -115,8 +115,8 @@ fn small_parts(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn small_join(me: Invocation) {
-    let e = thread_index(me, WG);
+fn small_join(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.rows * D {
         return;
     }
@@ -133,8 +133,8 @@ fn small_join(me: Invocation) {
 @group(0) @binding(18) var<storage, read_write> dense: array<f32>;
 
 @compute @workgroup_size(WG)
-fn rows_to_dense(me: Invocation) {
-    let e = thread_index(me, WG);
+fn rows_to_dense(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     let row = e / D;
     if row >= p.rows {
         return;
@@ -169,8 +169,8 @@ fn first_at_least(row: u32, used: u32) -> u32 {
 @group(0) @binding(20) var<storage, read> ids: array<u32>;   // [n], `part0` of them for each user
 
 @compute @workgroup_size(WG)
-fn gather_dot(me: Invocation) {
-    let e = thread_index(me, WG);
+fn gather_dot(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.n {
         return;
     }

@@ -163,8 +163,8 @@ fn forward_sums(corner: vec2<u32>, begin: u32, end: u32, local: u32) -> mat4x4<f
 }
 
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let g = group_index(me);
+fn forward(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let across = (p.d + TILE - 1u) / TILE;
     if g / across * TILE >= p.n {
         return;
@@ -183,8 +183,8 @@ fn forward(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn weight_parts(me: Invocation) {
-    let g = group_index(me);
+fn weight_parts(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let outputs = p.experts * p.a;
     let across = (p.d + TILE - 1u) / TILE;
     let tiles = (outputs + TILE - 1u) / TILE * across;
@@ -227,8 +227,8 @@ fn weight_parts(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn weight_join(me: Invocation) {
-    let e = thread_index(me, WG);
+fn weight_join(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     let count = p.experts * p.a * p.d;
     if e >= count {
         return;
@@ -253,8 +253,8 @@ fn dot_dy(sums: vec4<f32>, i: u32, j: u32) -> f32 {
 
 // Launched without GATED: the sums are those of one expert after the other.
 @compute @workgroup_size(WG)
-fn gates_backward(me: Invocation) {
-    let g = group_index(me);
+fn gates_backward(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let first = g / p.experts * TILE;
     if first >= p.n {
         return;

@@ -9,8 +9,8 @@
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let g = group_index(me);
+fn forward(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let b = g / tiles();
     if b >= p.batch {
         return;
@@ -48,8 +48,8 @@ fn forward(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn inverse(me: Invocation) {
-    let g = group_index(me);
+fn inverse(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let b = g / tiles();
     if b >= p.batch {
         return;

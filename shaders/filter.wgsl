@@ -31,8 +31,8 @@ fn load_x(b: u32, first: u32, local: u32) {
 }
 
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let g = group_index(me);
+fn forward(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let b = g / tiles();
     if b >= p.batch {
         return;
@@ -76,8 +76,8 @@ fn forward(me: Invocation) {
 @group(0) @binding(6) var<storage, read_write> dweight: array<f32>;
 
 @compute @workgroup_size(WG)
-fn weight_parts(me: Invocation) {
-    let g = group_index(me);
+fn weight_parts(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let part = g / tiles();
     if part * p.chunk >= p.batch {
         return;
@@ -144,8 +144,8 @@ fn weight_parts(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn weight_join(me: Invocation) {
-    let e = thread_index(me, WG);
+fn weight_join(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     let count = frequencies() * 2u * p.d;
     if e >= count {
         return;

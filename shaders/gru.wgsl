@@ -21,8 +21,8 @@ var<immediate> p: Params;
 var<workgroup> states: array<f32, 2u * H>;
 
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let b = group_index(me);
+fn forward(grid: Grid, me: Invocation) {
+    let b = group_index(grid);
     if b >= p.batch {
         return;
     }
@@ -81,8 +81,8 @@ var<workgroup> step_dsums: array<f32, 3u * H>;
 //   dn' = dh c (1 - n^2),   dz' = dh keep (n - h) z (1 - z),   carried = dh (1 - c) + dsums W
 // and in `third` dh z (n - h), whose sum over units is the gradient of keep.
 @compute @workgroup_size(WG)
-fn backward(me: Invocation) {
-    let b = group_index(me);
+fn backward(grid: Grid, me: Invocation) {
+    let b = group_index(grid);
     if b >= p.batch {
         return;
     }
@@ -95,10 +95,9 @@ fn backward(me: Invocation) {
         let share = keep[place];
         let kept = WEIGHTED == 1u || share != 0.0;
         for (var j = local; j < H; j += WG) {
-            var state = 0.0;
-            if t > 1u {
-                state = h[(place - 1u) * H + j];
-            }
+            // Without a branch on the step: FXC refuses the barriers then (X3663).
+            let before = bitcast<u32>(h[(max(place, 1u) - 1u) * H + j]);
+            let state = bitcast<f32>(select(0u, before, t > 1u));
             let s = place * 4u * H + j;
             let r = gates[s];
             let z = gates[s + H];

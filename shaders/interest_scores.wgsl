@@ -28,12 +28,21 @@ const PITCH: u32 = SIDE + 1u;
 var<workgroup> interest_tile: array<vec4<f32>, DEPTH * PITCH>; // [c, r / 4]
 var<workgroup> item_tile: array<vec4<f32>, DEPTH * PITCH>;     // [c, w / 4]
 
-// Element c of interest k of four rows, and of four items, zeros past the ends.
+// Element c of interest k of four rows, and of four items, zeros past the ends; by components' names, as in matmul.wgsl.
 fn interest_quad(row: u32, k: u32, c: u32) -> vec4<f32> {
     var quad = vec4<f32>();
-    for (var i = 0u; i < 4u; i++) {
-        if row + i < p.rows && c < p.d {
-            quad[i] = interests[((row + i) * p.k + k) * p.d + c];
+    if c < p.d {
+        if row < p.rows {
+            quad.x = interests[(row * p.k + k) * p.d + c];
+        }
+        if row + 1u < p.rows {
+            quad.y = interests[((row + 1u) * p.k + k) * p.d + c];
+        }
+        if row + 2u < p.rows {
+            quad.z = interests[((row + 2u) * p.k + k) * p.d + c];
+        }
+        if row + 3u < p.rows {
+            quad.w = interests[((row + 3u) * p.k + k) * p.d + c];
         }
     }
     return quad;
@@ -41,9 +50,18 @@ fn interest_quad(row: u32, k: u32, c: u32) -> vec4<f32> {
 
 fn item_quad(item: u32, c: u32) -> vec4<f32> {
     var quad = vec4<f32>();
-    for (var j = 0u; j < 4u; j++) {
-        if item + j < p.w && c < p.d {
-            quad[j] = items[(item + j) * p.d + c];
+    if c < p.d {
+        if item < p.w {
+            quad.x = items[item * p.d + c];
+        }
+        if item + 1u < p.w {
+            quad.y = items[(item + 1u) * p.d + c];
+        }
+        if item + 2u < p.w {
+            quad.z = items[(item + 2u) * p.d + c];
+        }
+        if item + 3u < p.w {
+            quad.w = items[(item + 3u) * p.d + c];
         }
     }
     return quad;
@@ -75,8 +93,8 @@ fn larger(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
 }
 
 @compute @workgroup_size(WG)
-fn tiled(me: Invocation) {
-    let g = group_index(me);
+fn tiled(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let count = (vec2(p.rows, p.w) + TILE - 1u) / TILE;
     if g >= count.x * count.y {
         return;
@@ -123,8 +141,8 @@ fn best_of(e: u32) -> Best {
 
 // One invocation a score: of own items, and where there are too few scores to fill a tile.
 @compute @workgroup_size(WG)
-fn simple(me: Invocation) {
-    let e = thread_index(me, WG);
+fn simple(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e < p.rows * p.w {
         y[e] = best_of(e).score;
     }
@@ -133,8 +151,8 @@ fn simple(me: Invocation) {
 @group(0) @binding(3) var<storage, read_write> choice: array<u32>;
 
 @compute @workgroup_size(WG)
-fn choose(me: Invocation) {
-    let e = thread_index(me, WG);
+fn choose(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e < p.rows * p.w {
         choice[e] = best_of(e).interest;
     }
@@ -154,8 +172,8 @@ fn gradient(e: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn to_interests(me: Invocation) {
-    let at = thread_index(me, WG);
+fn to_interests(grid: Grid, me: Invocation) {
+    let at = thread_index(grid, me, WG);
     if at >= p.rows * p.k * p.d {
         return;
     }
@@ -176,8 +194,8 @@ fn to_interests(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn to_items(me: Invocation) {
-    let at = thread_index(me, WG);
+fn to_items(grid: Grid, me: Invocation) {
+    let at = thread_index(grid, me, WG);
     if at >= p.w * p.d {
         return;
     }
@@ -195,8 +213,8 @@ fn to_items(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn to_own_items(me: Invocation) {
-    let at = thread_index(me, WG);
+fn to_own_items(grid: Grid, me: Invocation) {
+    let at = thread_index(grid, me, WG);
     let e = at / p.d;
     if e >= p.rows * p.w {
         return;

@@ -113,8 +113,8 @@ fn normalise(row: u32, local: u32) {
 }
 
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let first = group_index(me) * ROWS;
+fn forward(grid: Grid, me: Invocation) {
+    let first = group_index(grid) * ROWS;
     if first >= p.rows {
         return;
     }
@@ -130,8 +130,8 @@ fn forward(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn forward_residual(me: Invocation) {
-    let first = group_index(me) * ROWS;
+fn forward_residual(grid: Grid, me: Invocation) {
+    let first = group_index(grid) * ROWS;
     if first >= p.rows {
         return;
     }
@@ -185,8 +185,8 @@ fn slopes(row: u32, local: u32) {
 }
 
 @compute @workgroup_size(WG)
-fn backward(me: Invocation) {
-    let first = group_index(me) * ROWS;
+fn backward(grid: Grid, me: Invocation) {
+    let first = group_index(grid) * ROWS;
     if first >= p.rows {
         return;
     }
@@ -202,8 +202,8 @@ fn backward(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn backward_dropout(me: Invocation) {
-    let first = group_index(me) * ROWS;
+fn backward_dropout(grid: Grid, me: Invocation) {
+    let first = group_index(grid) * ROWS;
     if first >= p.rows {
         return;
     }
@@ -226,8 +226,8 @@ const SUMS: u32 = 2u - RMS;
 
 // Column sums of the rows chunk, chunk + chunks, ...: one invocation a column of a chunk.
 @compute @workgroup_size(WG)
-fn parameter_parts(me: Invocation) {
-    let i = thread_index(me, WG);
+fn parameter_parts(grid: Grid, me: Invocation) {
+    let i = thread_index(grid, me, WG);
     if i >= p.chunks * D {
         return;
     }
@@ -247,8 +247,8 @@ fn parameter_parts(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn parameter_join(me: Invocation) {
-    let i = thread_index(me, WG);
+fn parameter_join(grid: Grid, me: Invocation) {
+    let i = thread_index(grid, me, WG);
     if i >= SUMS * D {
         return;
     }

@@ -20,8 +20,8 @@ fn x_at(k: u32, i: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let b = group_index(me);
+fn forward(grid: Grid, me: Invocation) {
+    let b = group_index(grid);
     if b >= p.count {
         return;
     }

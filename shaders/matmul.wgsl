@@ -19,12 +19,22 @@ const PITCH: u32 = QUADS + 1u;
 var<workgroup> a_tile: array<vec4<f32>, DEPTH * PITCH>; // [l, i / 4]
 var<workgroup> b_tile: array<vec4<f32>, DEPTH * PITCH>; // [l, j / 4]
 
-// Elements (i..i + 4, l) of a and (l, j..j + 4) of b, zeros past the ends.
+// Elements (i..i + 4, l) of a and (l, j..j + 4) of b, zeros past the ends. Each component is written by its name: FXC, which
+// unrolls loops that write them by an index, fails there.
 fn a_quad(s: u32, i: u32, l: u32, end: u32) -> vec4<f32> {
     var quad = vec4<f32>();
-    for (var c = 0u; c < 4u; c++) {
-        if i + c < p.m && l < end {
-            quad[c] = a[a_at(s, i + c, l)];
+    if l < end {
+        if i < p.m {
+            quad.x = a[a_at(s, i, l)];
+        }
+        if i + 1u < p.m {
+            quad.y = a[a_at(s, i + 1u, l)];
+        }
+        if i + 2u < p.m {
+            quad.z = a[a_at(s, i + 2u, l)];
+        }
+        if i + 3u < p.m {
+            quad.w = a[a_at(s, i + 3u, l)];
         }
     }
     return quad;
@@ -32,9 +42,18 @@ fn a_quad(s: u32, i: u32, l: u32, end: u32) -> vec4<f32> {
 
 fn b_quad(s: u32, l: u32, j: u32, end: u32) -> vec4<f32> {
     var quad = vec4<f32>();
-    for (var c = 0u; c < 4u; c++) {
-        if j + c < p.n && l < end {
-            quad[c] = b[b_at(s, l, j + c)];
+    if l < end {
+        if j < p.n {
+            quad.x = b[b_at(s, l, j)];
+        }
+        if j + 1u < p.n {
+            quad.y = b[b_at(s, l, j + 1u)];
+        }
+        if j + 2u < p.n {
+            quad.z = b[b_at(s, l, j + 2u)];
+        }
+        if j + 3u < p.n {
+            quad.w = b[b_at(s, l, j + 3u)];
         }
     }
     return quad;
@@ -103,8 +122,8 @@ fn tiles() -> vec2<u32> {
 }
 
 @compute @workgroup_size(WG)
-fn tiled(me: Invocation) {
-    let g = group_index(me);
+fn tiled(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let count = tiles();
     let s = g / (count.x * count.y);
     if s >= p.batch {
@@ -125,8 +144,8 @@ fn tiled(me: Invocation) {
 
 // With BLOCKS = 1.
 @compute @workgroup_size(WG)
-fn parts(me: Invocation) {
-    let g = group_index(me);
+fn parts(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     let count = tiles();
     let part = g / (count.x * count.y);
     let begin = part * p.k_part;
@@ -149,8 +168,8 @@ fn parts(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn join(me: Invocation) {
-    let e = thread_index(me, WG);
+fn join(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.m * p.n {
         return;
     }
@@ -162,8 +181,8 @@ fn join(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn simple(me: Invocation) {
-    let e = thread_index(me, WG);
+fn simple(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.batch * p.m * p.n {
         return;
     }

@@ -13,8 +13,8 @@ var<immediate> p: Params;
 
 // One invocation an element (b, k, c); neighbours share a and read neighbours of h.
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let i = thread_index(me, WG);
+fn forward(grid: Grid, me: Invocation) {
+    let i = thread_index(grid, me, WG);
     if i >= p.batch * p.k * p.d {
         return;
     }
@@ -52,8 +52,8 @@ fn mean_gradient(j: u32, k: u32) -> f32 {
 //   da = sum_c g h + dvariance e^2        dh = sum_k a (g + 2 dvariance e)
 // One workgroup a sequence b: its invocations take the elements (t, k) of da, then those (t, c) of dh.
 @compute @workgroup_size(WG)
-fn backward(me: Invocation) {
-    let b = group_index(me);
+fn backward(grid: Grid, me: Invocation) {
+    let b = group_index(grid);
     if b >= p.batch {
         return;
     }

@@ -35,7 +35,7 @@ fn choice_of(e: u32, local: u32) -> Choice {
     }
     var total = 0.0;
     for (var k = 0u; k < K; k++) {
-        var term = exp(products[(row * K + k) * p.n + e % p.n] - most) * used[row * K + k];
+        var term = exp_or_nan(products[(row * K + k) * p.n + e % p.n] - most) * used[row * K + k];
         if used[row * K + k] == 0.0 {
             term = 0.0; // of an interest that the row does not have, the exponential may be infinite
         }
@@ -70,8 +70,8 @@ fn choice_of(e: u32, local: u32) -> Choice {
 }
 
 @compute @workgroup_size(WG)
-fn score_items(me: Invocation) {
-    let e = thread_index(me, WG);
+fn score_items(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.rows * p.n {
         return;
     }
@@ -85,8 +85,8 @@ fn score_items(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn choose(me: Invocation) {
-    let e = thread_index(me, WG);
+fn choose(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e < p.rows * p.n {
         choice[e] = choice_of(e, local_index(me, WG)).interest;
     }

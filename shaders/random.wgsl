@@ -33,8 +33,8 @@ fn gumbel(k: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn draw(me: Invocation) {
-    let quad = thread_index(me, WG);
+fn draw(grid: Grid, me: Invocation) {
+    let quad = thread_index(grid, me, WG);
     if quad * 4u >= p.n {
         return;
     }
@@ -53,8 +53,8 @@ fn draw(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn dropout(me: Invocation) {
-    let quad = thread_index(me, WG);
+fn dropout(grid: Grid, me: Invocation) {
+    let quad = thread_index(grid, me, WG);
     if quad * 4u >= p.n {
         return;
     }

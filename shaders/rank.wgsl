@@ -35,8 +35,8 @@ var<workgroup> first: atomic<u32>;
 
 // y[b] = the score of item wanted[b] where it is in the tile, at its first column, else 0.
 @compute @workgroup_size(WG)
-fn pick(me: Invocation) {
-    let b = group_index(me);
+fn pick(grid: Grid, me: Invocation) {
+    let b = group_index(grid);
     if b >= p.rows {
         return;
     }
@@ -72,8 +72,8 @@ const NONE: u32 = 0xffffffffu;
 // counts[b] = how many competing items score above target_score[b] and how many as much, then the same of the excluded
 // items. Where a score is not finite: NONE, the lowest such item (0: the target), 0, 0.
 @compute @workgroup_size(WG)
-fn rank(me: Invocation) {
-    let b = group_index(me);
+fn rank(grid: Grid, me: Invocation) {
+    let b = group_index(grid);
     if b >= p.rows {
         return;
     }
@@ -113,11 +113,13 @@ fn rank(me: Invocation) {
 @group(0) @binding(10) var<storage, read_write> new_scores: array<f32>;
 @group(0) @binding(11) var<storage, read_write> new_ids: array<u32>;
 
-// `place` tells apart items that occur twice: the best so far come first, then the columns.
+// `place`, from 1 on, tells apart items that occur twice: the best so far come first, then the columns.
 struct Candidate { score: f32, id: u32, place: u32 }
 const NOBODY: Candidate = Candidate(0.0, 0u, 0u);
 // What a score that is not finite is taken as: above all others, and comparable.
 const NOT_FINITE: f32 = 3.4028234663852886e38;
+// Stands before every other.
+const START: Candidate = Candidate(NOT_FINITE, 1u, 0u);
 
 // Whether a stands before b in the ranking: higher score, then lower id. Nobody (id 0) stands last.
 fn precedes(a: Candidate, b: Candidate) -> bool {
@@ -135,11 +137,11 @@ fn precedes(a: Candidate, b: Candidate) -> bool {
 
 fn candidate(b: u32, place: u32) -> Candidate {
     if place < p.k {
-        return Candidate(best_scores[b * p.k + place], best_ids[b * p.k + place], place);
+        return Candidate(best_scores[b * p.k + place], best_ids[b * p.k + place], place + 1u);
     }
     let c = place - p.k;
     let score = scores[b * p.w + c];
-    return Candidate(select(NOT_FINITE, score, is_finite(score)), ids[b * p.ids_row + c], place);
+    return Candidate(select(NOT_FINITE, score, is_finite(score)), ids[b * p.ids_row + c], place + 1u);
 }
 
 var<workgroup> leaders: array<Candidate, WG>; // WG * 12 bytes
@@ -148,13 +150,13 @@ var<workgroup> leaders: array<Candidate, WG>; // WG * 12 bytes
 // stand after the one of round r - 1: since no two are equal in the ranking, nobody needs to be marked as taken. A launch makes
 // rounds begin .. end, and leaves the position of its last candidate where the next one writes its first id.
 @compute @workgroup_size(WG)
-fn top_k(me: Invocation) {
-    let b = group_index(me);
+fn top_k(grid: Grid, me: Invocation) {
+    let b = group_index(grid);
     if b >= p.rows {
         return;
     }
     let local = local_index(me, WG);
-    var last = NOBODY;
+    var last = START;
     if p.begin > 0u {
         let before = b * p.k + p.begin - 1u;
         last = Candidate(new_scores[before], new_ids[before], new_ids[before + 1u]);
@@ -163,7 +165,8 @@ fn top_k(me: Invocation) {
         var leader = NOBODY;
         for (var place = local; place < p.k + p.w; place += WG) {
             let c = candidate(b, place);
-            if precedes(c, leader) && (r == 0u || precedes(last, c)) && (place < p.k || !excluded(b, c.id)) {
+            // FXC refuses barriers in a loop whose body asks for its first round (X3663).
+            if precedes(c, leader) && precedes(last, c) && (place < p.k || !excluded(b, c.id)) {
                 leader = c;
             }
         }

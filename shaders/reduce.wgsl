@@ -40,8 +40,8 @@ fn finish(value: f32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn columns(me: Invocation) {
-    let e = thread_index(me, WG);
+fn columns(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.outer * p.inner {
         return;
     }
@@ -54,8 +54,8 @@ fn columns(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn slices(me: Invocation) {
-    let o = group_index(me);
+fn slices(grid: Grid, me: Invocation) {
+    let o = group_index(grid);
     if o >= p.outer {
         return;
     }
@@ -76,8 +76,8 @@ fn slices(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn parts(me: Invocation) {
-    let e = thread_index(me, WG);
+fn parts(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.outer * p.chunks * p.inner {
         return;
     }
@@ -92,8 +92,8 @@ fn parts(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn join(me: Invocation) {
-    let e = thread_index(me, WG);
+fn join(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.outer * p.inner {
         return;
     }
@@ -111,8 +111,8 @@ fn join(me: Invocation) {
 
 // dx = dy at the first element that equals the maximum, 0 elsewhere; NaN where that is. One invocation a column.
 @compute @workgroup_size(WG)
-fn max_backward(me: Invocation) {
-    let e = thread_index(me, WG);
+fn max_backward(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.outer * p.inner {
         return;
     }
@@ -131,8 +131,8 @@ fn max_backward(me: Invocation) {
 // sum_of_squares = sum x^2 over the n elements of x or, where COUNTED (else `counts` stands for x, and is not read), over its first
 // counts[0] rows of `inner`. `squares` leaves a sum for each of `chunks` workgroups, `total_squares` adds them.
 @compute @workgroup_size(WG)
-fn squares(me: Invocation) {
-    let g = group_index(me);
+fn squares(grid: Grid, me: Invocation) {
+    let g = group_index(grid);
     if g >= p.chunks {
         return;
     }
@@ -152,7 +152,7 @@ fn squares(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn total_squares(me: Invocation) {
+fn total_squares(grid: Grid, me: Invocation) {
     let local = local_index(me, WG);
     var sum = 0.0;
     for (var q = local; q < p.chunks; q += WG) {

@@ -80,7 +80,7 @@ fn share(at: u32, j: u32, most: f32) -> f32 {
     if factor == 0.0 {
         return 0.0;
     }
-    return exp(of_interest[j] - most) * factor;
+    return exp_or_nan(of_interest[j] - most) * factor;
 }
 
 // alpha_of = the softmax of the interests' means of products at step t, number `at` of all; zeros where none is allowed. All
@@ -130,8 +130,8 @@ fn context_at(b: u32, t: u32, l: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn choose(me: Invocation) {
-    let b = group_index(me);
+fn choose(grid: Grid, me: Invocation) {
+    let b = group_index(grid);
     if b >= p.batch {
         return;
     }
@@ -176,8 +176,8 @@ fn choose(me: Invocation) {
 @group(0) @binding(10) var<storage, read_write> mix: array<f32>;
 
 @compute @workgroup_size(WG)
-fn context_of(me: Invocation) {
-    let b = group_index(me);
+fn context_of(grid: Grid, me: Invocation) {
+    let b = group_index(grid);
     if b >= p.batch {
         return;
     }
@@ -217,8 +217,8 @@ fn context_of(me: Invocation) {
 //   dvalues[s] += (weight of s in the context) d
 //   dalpha_j = mean_j(values . d),   dmean_j = alpha_j (dalpha_j - sum_i alpha_i dalpha_i),   dproducts[t, s] = weight[s] dmean_j
 @compute @workgroup_size(WG)
-fn backward(me: Invocation) {
-    let b = group_index(me);
+fn backward(grid: Grid, me: Invocation) {
+    let b = group_index(grid);
     if b >= p.batch {
         return;
     }

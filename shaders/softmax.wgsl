@@ -31,14 +31,14 @@ fn kept(s: u32, c: u32) -> bool {
 
 fn exponential(s: u32, c: u32, m: f32) -> f32 {
     if kept(s, c) {
-        return exp(x[at(s, c)] - m);
+        return exp_or_nan(x[at(s, c)] - m);
     }
     return 0.0;
 }
 
 @compute @workgroup_size(WG)
-fn forward_columns(me: Invocation) {
-    let s = thread_index(me, WG);
+fn forward_columns(grid: Grid, me: Invocation) {
+    let s = thread_index(grid, me, WG);
     if s >= p.slices {
         return;
     }
@@ -59,8 +59,8 @@ fn forward_columns(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn forward_slices(me: Invocation) {
-    let s = group_index(me);
+fn forward_slices(grid: Grid, me: Invocation) {
+    let s = group_index(grid);
     if s >= p.slices {
         return;
     }
@@ -87,8 +87,8 @@ fn forward_slices(me: Invocation) {
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 
 @compute @workgroup_size(WG)
-fn backward_columns(me: Invocation) {
-    let s = thread_index(me, WG);
+fn backward_columns(grid: Grid, me: Invocation) {
+    let s = thread_index(grid, me, WG);
     if s >= p.slices {
         return;
     }
@@ -103,8 +103,8 @@ fn backward_columns(me: Invocation) {
 }
 
 @compute @workgroup_size(WG)
-fn backward_slices(me: Invocation) {
-    let s = group_index(me);
+fn backward_slices(grid: Grid, me: Invocation) {
+    let s = group_index(grid);
     if s >= p.slices {
         return;
     }

@@ -31,7 +31,7 @@ fn weight_of(r: u32) -> f32 {
 
 // One workgroup.
 @compute @workgroup_size(WG)
-fn weigh(me: Invocation) {
+fn weigh(grid: Grid, me: Invocation) {
     let local = local_index(me, WG);
     var weights = Sum();
     for (var r = local; r < p.rows; r += WG) {
@@ -45,8 +45,8 @@ fn weigh(me: Invocation) {
 
 // A workgroup takes a row of the block into the row's maximum and sum: twice through it, but it fits the cache.
 @compute @workgroup_size(WG)
-fn normalise(me: Invocation) {
-    let i = group_index(me);
+fn normalise(grid: Grid, me: Invocation) {
+    let i = group_index(grid);
     if i >= p.height {
         return;
     }
@@ -63,12 +63,12 @@ fn normalise(me: Invocation) {
     most = max_of_group(most, local);
     var sum = 0.0;
     for (var j = local; j < p.width; j += WG) {
-        sum += exp(block[i * p.width + j] - most);
+        sum += exp_or_nan(block[i * p.width + j] - most);
     }
     sum = sum_of_group(sum, local);
     if local == 0u {
         if p.column > p.first {
-            sum += lse[p.rows + r] * exp(before - most);
+            sum += lse[p.rows + r] * exp_or_nan(before - most);
         }
         lse[r] = most;
         lse[p.rows + r] = sum;
@@ -80,22 +80,22 @@ fn normalise(me: Invocation) {
 
 // Logits to p, one invocation an element.
 @compute @workgroup_size(WG)
-fn gradient(me: Invocation) {
-    let e = thread_index(me, WG);
+fn gradient(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e >= p.height * p.width {
         return;
     }
     let r = p.row + e / p.width;
     let scale = weight_of(r) / weight_sum[0];
-    let share = exp(block[e] - lse[r]) / lse[p.rows + r];
+    let share = exp_or_nan(block[e] - lse[r]) / lse[p.rows + r];
     let value = scale * (share - select(0.0, 1.0, p.column + e % p.width == targets[r]));
     block[e] = keep_nan(scale, select(value, 0.0, scale == 0.0)); // whatever the row holds
 }
 
 // One invocation a column of the block.
 @compute @workgroup_size(WG)
-fn bias_gradient(me: Invocation) {
-    let j = thread_index(me, WG);
+fn bias_gradient(grid: Grid, me: Invocation) {
+    let j = thread_index(grid, me, WG);
     if j >= p.width {
         return;
     }
@@ -117,16 +117,16 @@ fn outside(e: u32, pitch: u32) -> u32 {
 
 // Gradients of the items that are no classes, one invocation an element.
 @compute @workgroup_size(WG)
-fn clear_table(me: Invocation) {
-    let e = thread_index(me, WG);
+fn clear_table(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e < (p.items - p.classes) * p.d {
         dtable[outside(e, p.d)] = 0.0;
     }
 }
 
 @compute @workgroup_size(WG)
-fn clear_bias(me: Invocation) {
-    let e = thread_index(me, WG);
+fn clear_bias(grid: Grid, me: Invocation) {
+    let e = thread_index(grid, me, WG);
     if e < p.items - p.classes {
         dbias[outside(e, 1u)] = 0.0;
     }
@@ -134,7 +134,7 @@ fn clear_bias(me: Invocation) {
 
 // One workgroup.
 @compute @workgroup_size(WG)
-fn finish(me: Invocation) {
+fn finish(grid: Grid, me: Invocation) {
     let local = local_index(me, WG);
     var losses = Sum();
     for (var r = local; r < p.rows; r += WG) {

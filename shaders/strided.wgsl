@@ -1,31 +1,17 @@
 // Strided copy of words, floats or integers alike.
-//   y[y_start + i . to_strides] = x[x_start + i . from_strides]   for every i = (i0, .., i5) within the extents
+//   y[y_start + i . to_strides] = x[x_start + i . from_strides]   for every i = (i0, .., i3) within the extents
 // Expansion (strides of 0), permutation, slice, padding and concatenation are all one of these. Axes that run together on
-// both sides are joined on the host, so that six do; unused leading ones have extent 1. One invocation a word; the last axis
+// both sides are joined on the host, so that four do; unused leading ones have extent 1. One invocation a word; the last axis
 // is the fastest, so that neighbours write neighbours.
 //!import index
-struct Params {
-    // Axes 0 to 3, then 4 and 5.
-    extents: vec4<u32>,
-    from_strides: vec4<u32>,
-    to_strides: vec4<u32>,
-    last_extents: vec2<u32>,
-    last_from_strides: vec2<u32>,
-    last_to_strides: vec2<u32>,
-    x_start: u32,
-    y_start: u32,
-}
+struct Params { extents: vec4<u32>, from_strides: vec4<u32>, to_strides: vec4<u32>, x_start: u32, y_start: u32 }
 var<immediate> p: Params;
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> y: array<u32>;
 
 @compute @workgroup_size(WG)
-fn copy(me: Invocation) {
-    var rest = thread_index(me, WG);
-    let i5 = rest % p.last_extents.y;
-    rest /= p.last_extents.y;
-    let i4 = rest % p.last_extents.x;
-    rest /= p.last_extents.x;
+fn copy(grid: Grid, me: Invocation) {
+    var rest = thread_index(grid, me, WG);
     let i3 = rest % p.extents.w;
     rest /= p.extents.w;
     let i2 = rest % p.extents.z;
@@ -36,15 +22,13 @@ fn copy(me: Invocation) {
         return;
     }
     let i = vec4(i0, i1, i2, i3);
-    let last = vec2(i4, i5);
-    let at = p.x_start + dot(i, p.from_strides) + dot(last, p.last_from_strides);
-    y[p.y_start + dot(i, p.to_strides) + dot(last, p.last_to_strides)] = x[at];
+    y[p.y_start + dot(i, p.to_strides)] = x[p.x_start + dot(i, p.from_strides)];
 }
 
 // y = 0 in its first p.y_start words: what padding is before the copy.
 @compute @workgroup_size(WG)
-fn zero(me: Invocation) {
-    let i = thread_index(me, WG);
+fn zero(grid: Grid, me: Invocation) {
+    let i = thread_index(grid, me, WG);
     if i < p.y_start {
         y[i] = 0u;
     }

@@ -15,8 +15,8 @@
 @group(0) @binding(5) var<storage, read_write> seen: array<f32>;
 
 @compute @workgroup_size(WG)
-fn watch(me: Invocation) {
-    if thread_index(me, WG) != 0u {
+fn watch(grid: Grid, me: Invocation) {
+    if thread_index(grid, me, WG) != 0u {
         return;
     }
     let mark = f32((step[STEP_NUMBER] & 0xffffffu) + 1u);

@@ -154,6 +154,7 @@ fn both_devices_agree() {
         reverse: true,
         checked: true,
         guard: true,
+        immediates: false,
         subgroups: false,
         cooperative: false,
         ..GpuOptions::default()
@@ -271,8 +272,8 @@ fn mismatches_are_named() {
     let node = &plan.nodes[0];
     let [launch] = &bind::launches(node, &Caps::default()).unwrap()[..] else { panic!("one launch") };
     let reflect = |text: &str| {
-        let source = Launch::generated(text.into(), "").source;
-        Shader::of(node, &Launch { source, ..launch.clone() }, false).reflect()
+        let launch = Launch::generated(text.into(), launch.entry()).constant("WG", 64);
+        Shader::of(node, &launch, false).reflect()
     };
     let fails = |text: String, with: &str| {
         let message = match reflect(&text).and_then(|found| bind::bind(node, launch, &found)) {
@@ -288,6 +289,23 @@ fn mismatches_are_named() {
     fails(SCALE.replace("<storage, read> x", "<storage, read_write> x"), "declare it `read`");
     fails(SCALE.replace("binding(1)", "binding(0)"), "conflict");
     fails(SCALE.replace("fn forward", "fn backward"), "has no entry point \"forward\", only backward");
+}
+
+#[test]
+fn shaders_from_elsewhere_are_checked_unless_their_authors_answer_for_them() {
+    let g = Graph::new();
+    let x = g.input("x", Spec::f32([3, 4]));
+    g.result("ours", x.softmax(1, None).exp().matmul(g.input("w", Spec::f32([4, 5]))));
+    let checks = |plan: Plan| -> Vec<bool> {
+        let launches = plan.nodes.iter().flat_map(|node| bind::launches(node, &Caps::default()).unwrap());
+        launches.map(|launch| launch.is_checked()).collect()
+    };
+    assert_eq!(checks(Plan::new(&g, Options::default()).unwrap()), [false; 3]);
+    let theirs = Graph::new();
+    theirs.result("y", theirs.push(Scale { factor: 2.0, beyond: 0 }, &[theirs.input("x", Spec::f32([3]))]));
+    assert_eq!(checks(Plan::new(&theirs, Options::default()).unwrap()), [true]);
+    // SAFETY: it is not launched.
+    assert!(!unsafe { Launch::generated(SCALE.into(), "forward").unchecked() }.is_checked());
 }
 
 #[test]

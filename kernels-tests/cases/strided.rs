@@ -49,13 +49,15 @@ fn expansions() -> Vec<Case> {
 }
 
 fn permutations() -> Vec<Case> {
-    let orders: [(&[usize], &[usize]); 7] = [
+    let orders: [(&[usize], &[usize]); 8] = [
         (&[7, 257], &[1, 0]),
         (&[3, 5, 7], &[0, 2, 1]),
         (&[3, 5, 7], &[2, 0, 1]),
         (&[4, 1, 6], &[1, 2, 0]),
         (&[2, 3, 4, 5], &[0, 2, 1, 3]),
+        // More axes than one launch has.
         (&[2, 3, 2, 3, 4], &[4, 2, 0, 3, 1]),
+        (&[2, 3, 2, 2, 2, 3], &[5, 3, 1, 4, 0, 2]),
         (&[1, 1], &[1, 0]),
     ];
     let one = |(shape, order): (&'static [usize], &'static [usize])| {

@@ -2,7 +2,7 @@
 //! control flow that may differ between invocations. naga itself accepts such a barrier, and drivers hang or read stale
 //! values on it.
 //!
-//! Taken to differ: invocation ids, whatever is loaded from storage or workgroup memory (but by `workgroupUniformLoad`),
+//! Taken to differ: invocation ids and structs that have one, whatever is loaded from storage or workgroup memory (but by `workgroupUniformLoad`),
 //! results of atomics and subgroups, what is computed from those, and variables written under control flow that differs.
 //! After a `return`, `break` or `continue` that only some take, the rest of the function or loop differs as well.
 
@@ -15,19 +15,17 @@ use std::collections::HashSet;
 /// An error names the entry point and the function whose barrier some invocations may not reach.
 pub fn check(module: &Module) -> Result<(), String> {
     for entry in &module.entry_points {
-        let arguments: Vec<Argument> = entry.function.arguments.iter().map(|a| argument(module, a)).collect();
+        let arguments: Vec<bool> = entry.function.arguments.iter().map(|a| argument_differs(module, a)).collect();
         Walk::over(module, &entry.function, &arguments, false).map_err(|e| format!("{}: {e}", entry.name))?;
     }
     Ok(())
 }
 
-/// Whether a value that a function gets may differ between invocations; of a struct whether each of its members may.
-type Argument = Vec<bool>;
-
-fn argument(module: &Module, argument: &FunctionArgument) -> Argument {
+/// Whether an argument of an entry point may differ between invocations: a struct, as for Tint, where one of its members may.
+fn argument_differs(module: &Module, argument: &FunctionArgument) -> bool {
     match &module.types[argument.ty].inner {
-        TypeInner::Struct { members, .. } => members.iter().map(|m| !is_shared(m.binding.as_ref())).collect(),
-        _ => vec![!is_shared(argument.binding.as_ref())],
+        TypeInner::Struct { members, .. } => members.iter().any(|m| !is_shared(m.binding.as_ref())),
+        _ => !is_shared(argument.binding.as_ref()),
     }
 }
 
@@ -41,7 +39,7 @@ fn is_shared(binding: Option<&Binding>) -> bool {
 struct Walk<'a> {
     module: &'a Module,
     function: &'a Function,
-    arguments: &'a [Argument],
+    arguments: &'a [bool],
     /// Variables and results of calls that may differ. Only ever grows: the walk is repeated until it does not.
     variables: HashSet<Handle<LocalVariable>>,
     results: HashSet<Handle<Expression>>,
@@ -72,12 +70,7 @@ impl Left {
 
 impl<'a> Walk<'a> {
     /// Whether the function's value may differ. `differs`: only some invocations may be here.
-    fn over(
-        module: &'a Module,
-        function: &'a Function,
-        arguments: &'a [Argument],
-        differs: bool,
-    ) -> Result<bool, String> {
+    fn over(module: &'a Module, function: &'a Function, arguments: &'a [bool], differs: bool) -> Result<bool, String> {
         let mut walk = Walk {
             module,
             function,
@@ -152,7 +145,7 @@ impl<'a> Walk<'a> {
                 self.variables.extend(self.variable(*pointer));
             }
             Statement::Call { function, arguments, result } => {
-                let given: Vec<Argument> = arguments.iter().map(|&a| self.passed(a)).collect();
+                let given: Vec<bool> = arguments.iter().map(|&a| self.differs(a)).collect();
                 let value = Walk::over(self.module, &self.module.functions[*function], &given, differs)?;
                 // A variable that a function gets a pointer to may be written there.
                 for &argument in arguments {
@@ -165,14 +158,6 @@ impl<'a> Walk<'a> {
         Ok(left)
     }
 
-    /// What a function gets that is called with `expression`.
-    fn passed(&self, expression: Handle<Expression>) -> Argument {
-        match self.function.expressions[expression] {
-            Expression::FunctionArgument(i) => self.arguments[i as usize].clone(),
-            _ => vec![self.differs(expression)],
-        }
-    }
-
     fn differs(&self, expression: Handle<Expression>) -> bool {
         let all = |list: &[Option<Handle<Expression>>]| list.iter().flatten().any(|&e| self.differs(e));
         match self.function.expressions[expression] {
@@ -182,15 +167,12 @@ impl<'a> Walk<'a> {
             // Pointers: what differs is found when they are loaded from.
             Expression::GlobalVariable(_) | Expression::LocalVariable(_) => false,
             Expression::WorkGroupUniformLoadResult { .. } | Expression::ArrayLength(_) => false,
-            Expression::FunctionArgument(i) => self.arguments[i as usize].contains(&true),
+            Expression::FunctionArgument(i) => self.arguments[i as usize],
             Expression::CallResult(_) => self.results.contains(&expression),
             Expression::Load { pointer } => self.path_differs(pointer) || self.loaded_differs(pointer),
             Expression::Compose { ref components, .. } => components.iter().any(|&e| self.differs(e)),
             Expression::Access { base, index } => self.differs(base) || self.differs(index),
-            Expression::AccessIndex { base, index } => match self.passed(base)[..] {
-                [whole] => whole,
-                ref members => members[index as usize],
-            },
+            Expression::AccessIndex { base, .. } => self.differs(base),
             Expression::Splat { value, .. } => self.differs(value),
             Expression::Swizzle { vector, .. } => self.differs(vector),
             Expression::Unary { expr, .. } | Expression::As { expr, .. } => self.differs(expr),
@@ -255,6 +237,7 @@ pub const BAD: &[(&str, &str)] = &[
     ("a break of some", "loop { if words[lane] == 0u { break; } workgroupBarrier(); }"),
     ("a break of some in the round before", "loop { workgroupBarrier(); if words[lane] == 0u { break; } }"),
     ("the value of a function", "if same(lane, 3u) == 3u { workgroupBarrier(); }"),
+    ("a group's number in a struct with an invocation's", "if mixed.group.x > n { return; } workgroupBarrier();"),
     ("a call by some", "if lane == 0u { meet(); }"),
     (
         "a variable that changes later",

@@ -5,6 +5,7 @@ pub mod case;
 pub mod checks;
 pub mod compare;
 pub mod devices;
+pub mod fxc;
 pub mod nan;
 pub mod operators;
 pub mod recipe;

@@ -2,8 +2,9 @@
 //! memory. Nothing runs, so that the stub of a GPU will do: tools/gpulab has stubs, and a Vulkan layer that appends the driver's
 //! statistics to the file $GPULAB_STATISTICS.
 
-mod launches;
+pub mod launches;
 mod table;
+pub mod translations;
 
 use clap::Parser;
 use std::collections::BTreeMap;
@@ -82,7 +83,10 @@ fn run(arguments: &Arguments) -> Result<bool> {
 
 /// The distinct shaders, by the names of their pipelines.
 fn shaders(gpu: &Gpu, arguments: &Arguments) -> Result<BTreeMap<String, Shader>> {
-    let launches = if arguments.self_check { launches::of_self_check(gpu)? } else { launches::all(gpu)? };
+    let mut launches = launches::of_self_check(gpu)?;
+    if !arguments.self_check {
+        launches.extend(launches::all(gpu.caps())?);
+    }
     let mut shaders = BTreeMap::new();
     for (node, launch) in &launches {
         let shader = Shader::of(node, launch, false);
@@ -99,11 +103,11 @@ fn shaders(gpu: &Gpu, arguments: &Arguments) -> Result<BTreeMap<String, Shader>>
 
 /// `attention.forward HEAD_DIM=64 WG=64 f16=q,k,v`: all that its text depends on.
 fn name(node: &Planned, launch: &Launch, shader: &Shader) -> String {
-    let mut words = vec![match &launch.source {
-        Source::File(stem) => format!("{stem}.{}", launch.entry),
+    let mut words = vec![match launch.source() {
+        Source::File(stem) => format!("{stem}.{}", launch.entry()),
         Source::Generated(text) => format!("elementwise.{}", hash(text)),
     }];
-    words.extend(launch.constants.iter().map(|(name, value)| format!("{name}={value}")));
+    words.extend(launch.constants().iter().map(|(name, value)| format!("{name}={value}")));
     let halves = bind::halves(node, launch, shader.text());
     if !halves.is_empty() {
         words.push(format!("f16={}", halves.join(",")));

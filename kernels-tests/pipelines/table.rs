@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use wgrec::{Error, Result};
 
-/// Each column's title and its names in the statistics of RADV, NAK, ANV and AGX.
+/// Each column's title and its names in the statistics of RADV, NAK, ANV, AGX and ir3.
 const COLUMNS: [(&str, &[&str]); 8] = [
-    ("spills", &["Spilled VGPRs", "Spills to memory", "Spills"]),
+    ("spills", &["Spilled VGPRs", "Spills to memory", "Spills", "STP Count"]),
     ("private", &["Scratch size", "SLM size", "Scratch Memory Size", "Scratch"]),
     ("moved", &["Spilled SGPRs", "Spills to reg"]),
-    ("registers", &["VGPRs", "Number of GPRs", "Max live registers", "GPRs"]),
+    ("registers", &["VGPRs", "Number of GPRs", "Max live registers", "GPRs", "Registers used"]),
     ("shared", &["LDS size", "Workgroup Memory Size"]),
-    (OCCUPANCY, &["Subgroups per SIMD", "Max warps/SM", "Max dispatch width", "Threads"]),
+    (OCCUPANCY, &["Subgroups per SIMD", "Max warps/SM", "Max dispatch width", "Threads", "Max Waves Per Core"]),
     ("instructions", &["Instructions", "Instruction count"]),
     ("cycles", &["Latency", "Static cycle count", "Cycles"]),
 ];

@@ -2,16 +2,20 @@
 // Every shader takes them from here: with the prepended REVERSE = true, workgroups and invocations are numbered backwards. A
 // result that changes then was made without a barrier that it needs.
 
-// What an entry point takes.
-struct Invocation {
+// What an entry point takes: what all invocations of a workgroup have alike, and what is an invocation's own. Two structs, since
+// for Tint all of a struct differs where one member does, and then barriers may not depend on it.
+struct Grid {
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
+}
+
+struct Invocation {
     @builtin(local_invocation_index) local: u32,
 }
 
-fn group_index(me: Invocation) -> u32 {
-    let i = me.group.x + me.groups.x * (me.group.y + me.groups.y * me.group.z);
-    return select(i, me.groups.x * me.groups.y * me.groups.z - 1u - i, REVERSE);
+fn group_index(grid: Grid) -> u32 {
+    let i = grid.group.x + grid.groups.x * (grid.group.y + grid.groups.y * grid.group.z);
+    return select(i, grid.groups.x * grid.groups.y * grid.groups.z - 1u - i, REVERSE);
 }
 
 // Number of an invocation in its workgroup of `size`.
@@ -20,6 +24,6 @@ fn local_index(me: Invocation, size: u32) -> u32 {
 }
 
 // Number of an invocation in the whole launch. The last workgroups run past the end: callers compare it to their count.
-fn thread_index(me: Invocation, size: u32) -> u32 {
-    return group_index(me) * size + local_index(me, size);
+fn thread_index(grid: Grid, me: Invocation, size: u32) -> u32 {
+    return group_index(grid) * size + local_index(me, size);
 }

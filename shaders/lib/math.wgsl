@@ -1,9 +1,10 @@
-// Functions that WGSL lacks, and forms of tanh and log that keep their digits: WGSL lets log be off by 2^-21 near 1, where
-// it is 0 itself, and a software driver's tanh was off by 5e-5 of its value near 0. With an exact exp, all stay within a
-// few units in the last place.
+// Functions that WGSL lacks, and forms of exp, tanh and log that keep their digits: WGSL lets exp(x) be off by 3 + 2 |x| units in
+// the last place, log by 2^-21 near 1, where it is 0 itself, and a software driver's tanh was off by 5e-5 of its value near 0.
+// The plain exp stands where it is 1 at most, as in a softmax: there its error is 3 units of 1.
 // NaN in, NaN out. WGSL's max, min, sign, select and comparisons may lose a NaN, since compilers may assume that floats are
-// none; what is made with them here passes through keep_nan. Arithmetic, exp, log and sqrt keep a NaN. A branch on x != y is
-// not taken for NaN where naga wrote the shader for Vulkan, and taken elsewhere: branches are on x == y, which none takes.
+// none, and so may exp and log; what is made with them here passes through keep_nan. Arithmetic and sqrt keep a NaN. A branch
+// on x != y is not taken for NaN where naga wrote the shader for Vulkan, and taken elsewhere: branches are on x == y, which none
+// takes.
 
 // The finite stand-in for minus infinity that masks use.
 const MASKED: f32 = -3e38;
@@ -66,6 +67,23 @@ fn one_if_equal(a: f32, b: f32) -> f32 {
     return keep_nan(a, keep_nan(b, select(0.0, 1.0, a == b)));
 }
 
+// e^x, also where a device's exp makes a number of NaN, as SwiftShader's does.
+fn exp_or_nan(x: f32) -> f32 {
+    return keep_nan(x, exp(x));
+}
+
+// e^x within a few units in the last place: WGSL lets exp be off by 3 + 2 |x| of them. x = k log 2 + r, of which log 2 is
+// subtracted in two parts, the first of so few bits that its products are exact (Cody and Waite, 1980). 2^k in two factors, none of
+// which is subnormal.
+fn exp_accurate(x: f32) -> f32 {
+    let a = clamp(x, -105.0, 89.0);
+    let k = min(floor(a * 1.4426950408889634 + 0.5), 127.0);
+    let r = (a - k * 0.693145751953125) - k * 1.428606820309417e-6;
+    let half = i32(k) / 2;
+    let powers = bitcast<vec2<f32>>(vec2(half + 127, i32(k) - half + 127) << vec2(23u));
+    return keep_nan(x, exp(r) * powers.x * powers.y);
+}
+
 // a / b for every number b. WGSL promises nothing where |b| > 2^126: a device may take 1 / b, which is subnormal there, for 0.
 fn divide(a: f32, b: f32) -> f32 {
     let scale = select(1.0, 0.25, abs(b) > 8.507059e37);
@@ -104,13 +122,13 @@ fn log_positive(x: f32) -> f32 {
 }
 
 fn sigmoid(x: f32) -> f32 {
-    let e = exp(-abs(x));
+    let e = exp_or_nan(-abs(x));
     return select(1.0, e, x < 0.0) / (1.0 + e);
 }
 
 // log(1 + e^x) without overflow.
 fn softplus(x: f32) -> f32 {
-    return max(x, 0.0) + log1p_series(exp(-abs(x)));
+    return max(x, 0.0) + log1p_series(exp_or_nan(-abs(x)));
 }
 
 // Cephes' tanhf below 0.625, and 1 - 2 / (e^2x + 1) above; past 15 it is 1.

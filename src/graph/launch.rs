@@ -85,18 +85,20 @@ pub enum Source {
 /// One dispatch. Buffers are bound by name: the shader's globals that the entry point uses, matched to the op's operands.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    pub source: Source,
-    pub entry: &'static str,
+    pub(crate) source: Source,
+    pub(crate) entry: &'static str,
     /// Constants prepended to the shader (`const WG: u32 = 64u;`): tile sizes and variants.
-    pub constants: Vec<(&'static str, u32)>,
+    pub(crate) constants: Vec<(&'static str, u32)>,
     /// Bytes of the immediates; exactly as many as the shader's `Params`.
-    pub params: Vec<u8>,
-    pub grid: Grid,
+    pub(crate) params: Vec<u8>,
+    pub(crate) grid: Grid,
     /// Turns of all loops of an invocation together, at most (see [`turns_of`]); 0 where it has no loop.
-    pub turns: u64,
+    pub(crate) turns: u64,
     /// Names of the shader that stand for operands of other names: another kernel's shader, or an entry point that is launched
     /// once an operand. An operand by number is an input.
-    pub rename: Vec<(&'static str, Which)>,
+    pub(crate) rename: Vec<(&'static str, Which)>,
+    /// Whether the device checks that indices lie within buffers: only [`Launch::unchecked`] says no of a shader from elsewhere.
+    pub(crate) checked: bool,
 }
 
 /// Invocations of a workgroup where a kernel has one an element: whole subgroups of every adapter.
@@ -120,7 +122,8 @@ pub fn group_size(n: usize, caps: &Caps) -> usize {
 }
 
 impl Launch {
-    pub fn of(file: &'static str, entry: &'static str) -> Launch {
+    /// An entry point of shaders/FILE.wgsl.
+    pub(crate) fn of(file: &'static str, entry: &'static str) -> Launch {
         Launch {
             source: Source::File(file),
             entry,
@@ -129,11 +132,45 @@ impl Launch {
             grid: Grid([1, 1, 1]),
             turns: 0,
             rename: vec![],
+            checked: false,
         }
     }
 
+    /// An entry point of the shader `text`. The device checks its indices: reads outside a buffer give some value of it or 0, and
+    /// writes outside do nothing or go to some element of it.
     pub fn generated(text: String, entry: &'static str) -> Launch {
-        Launch { source: Source::Generated(text), ..Launch::of("", entry) }
+        Launch { source: Source::Generated(text), checked: true, ..Launch::of("", entry) }
+    }
+
+    /// Without checks, which take time.
+    ///
+    /// # Safety
+    /// For every input that the op accepts, all indices of the shader lie within its buffers and arrays, and its loops end.
+    pub unsafe fn unchecked(mut self) -> Launch {
+        self.checked = false;
+        self
+    }
+
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub fn entry(&self) -> &'static str {
+        self.entry
+    }
+
+    pub fn constants(&self) -> &[(&'static str, u32)] {
+        &self.constants
+    }
+
+    /// See [`Launch::turns`].
+    pub fn most_turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// See [`Launch::generated`].
+    pub fn is_checked(&self) -> bool {
+        self.checked
     }
 
     pub fn constant(mut self, name: &'static str, value: u32) -> Launch {

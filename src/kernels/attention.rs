@@ -102,7 +102,7 @@ fn tile(head_dim: usize, caps: &Caps) -> Result<(usize, usize)> {
 fn turns(n: Heads, own: usize, others: usize) -> usize {
     let quads = n.head_dim.div_ceil(4);
     let own_quads = quads.div_ceil(SHARERS);
-    let copied = |rows: usize| turns_of((rows * quads).div_ceil(own * SHARERS), 2 * turns_of(4, 0));
+    let copied = |rows: usize| turns_of((rows * quads).div_ceil(own * SHARERS), 0);
     let pairs = turns_of(others / SHARERS, 2 * turns_of(quads, 0) + random::ROUNDS);
     let sums = turns_of(others, 0) + turns_of(own_quads, 0) + turns_of(others, turns_of(own_quads, 0));
     let tiles = turns_of(n.len.div_ceil(others), copied(others) + pairs + sums);

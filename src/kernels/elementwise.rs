@@ -115,7 +115,7 @@ table! {
             let s = x * (one - t * t);
             dy * ((one + t) + (s + (s * x * x).scale(3.0 * 0.044715)).scale(SQRT_2_OVER_PI)).scale(0.5)
         }), None];
-    Exp 1 "exp({a})", |a, b| a.exp(), @lanes::exp, |x, z, y, dy| [Some(dy * y), None];
+    Exp 1 "exp_accurate({a})", |a, b| a.exp(), @lanes::exp, |x, z, y, dy| [Some(dy * y), None];
     // The argument is kept away from 0: below the smallest normal number, log is that number's, -87.3, and its derivative is 0.
     Log 1 "log_positive({a})", |a, b| a.max(T::of(f32::MIN_POSITIVE as f64)).ln(),
         |x, _| Real::max(x, f32::MIN_POSITIVE).ln(),
@@ -372,8 +372,8 @@ impl Chain {
         }
         text += &format!("    return r{};\n}}\n\n", self.inputs + self.code.len() - 1);
 
-        text += "@compute @workgroup_size(WG)\nfn forward(me: Invocation) {\n    \
-                 let i = thread_index(me, WG);\n    if i >= p.n {\n        return;\n    }\n";
+        text += "@compute @workgroup_size(WG)\nfn forward(grid: Grid, me: Invocation) {\n    \
+                 let i = thread_index(grid, me, WG);\n    if i >= p.n {\n        return;\n    }\n";
         text += &b.wgsl_coordinates();
         for (i, x) in s.inputs.iter().enumerate() {
             let at = b.wgsl_index(i);
@@ -457,7 +457,9 @@ impl Op for Chain {
 
     fn gpu(&self, s: &Shapes, caps: &Caps) -> Result<Vec<Launch>> {
         let (text, n) = self.shader(s)?;
-        Ok(vec![Launch::generated(text, "forward").params(n as u32).threads(n, caps)?])
+        let launch = Launch::generated(text, "forward").params(n as u32).threads(n, caps)?;
+        // SAFETY: an element's index is below n, and `Broadcast` gives each operand an index below its number of elements.
+        Ok(vec![unsafe { launch.unchecked() }])
     }
 
     fn cost(&self, s: &Shapes) -> Cost {

@@ -222,7 +222,7 @@ impl Op for InterestScores {
         let d = Dims::of(s.input("interests"), s.input("items"));
         let Some(side) = side(&d) else { return Ok(vec![each_score("simple", &d, caps)?]) };
         // In a step of 16 elements the copies of an invocation, quads of interests and items, and its products.
-        let copies = turns_of(16_usize.div_ceil(side), 2 * turns_of(4, 0));
+        let copies = turns_of(16_usize.div_ceil(side), 0);
         let turns = turns_of(d.d.div_ceil(16), copies + turns_of(16, 0));
         let tiles = d.rows.div_ceil(4 * side) * d.items.div_ceil(4 * side);
         let tiled = launch("tiled", &d, [0; 2]).turns(turns_of(d.interests, turns) + turns_of(4, turns_of(4, 0)));

@@ -105,7 +105,7 @@ impl Tile {
     /// step; then the blocks that it writes.
     fn turns(self, terms: usize) -> usize {
         let depth = 16 / self.blocks;
-        let copies = turns_of(16_usize.div_ceil(self.side), 2 * turns_of(4, 0));
+        let copies = turns_of(16_usize.div_ceil(self.side), 0);
         turns_of(terms.div_ceil(depth), copies + turns_of(depth, 0)) + self.blocks.pow(2) * turns_of(4, turns_of(4, 0))
     }
 

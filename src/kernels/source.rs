@@ -110,6 +110,16 @@ impl Assembled {
         self.text = text.join("\n").lines().map(line).chain([count]).collect();
     }
 
+    /// Makes exp, log and sqrt as inexact as WGSL lets them be, up or down by their bits: results are right all the same.
+    pub fn make_inexact(&mut self) {
+        for name in ["exp(", "log(", "sqrt("] {
+            let is_call = |at: usize| !self.text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let calls: Vec<usize> = self.text.match_indices(name).map(|(at, _)| at).filter(|&at| is_call(at)).collect();
+            calls.iter().rev().for_each(|&at| self.text.insert_str(at, "inexact_"));
+        }
+        self.text += INEXACT;
+    }
+
     fn push(&mut self, name: String, text: &str) {
         self.pieces.push((self.text.lines().count(), name));
         self.text += text;
@@ -129,6 +139,26 @@ impl Assembled {
         }
     }
 }
+
+/// The bounds of WGSL 1.0, section 15.7.4.1; sqrt(x) is 1 / inverseSqrt(x), off by 2 units and by 2.5.
+const INEXACT: &str = "
+fn moved(y: f32, units: f32) -> f32 {
+    let bits = bitcast<u32>(y);
+    let size = bits & 0x7fffffffu;
+    let by = select(0u, u32(units), size > 0x01000000u && size < 0x7f000000u);
+    return bitcast<f32>(select(bits - by, bits + by, (bits * 2654435769u) >= 0x80000000u));
+}
+fn inexact_exp(x: f32) -> f32 {
+    return moved(exp(x), 3.0 + 2.0 * min(abs(x), 100.0));
+}
+fn inexact_log(x: f32) -> f32 {
+    let y = log(x);
+    return select(moved(y, 3.0), y + 4.76837158e-7, x >= 0.5 && x <= 2.0);
+}
+fn inexact_sqrt(x: f32) -> f32 {
+    return moved(sqrt(x), 4.0);
+}
+";
 
 /// `text` with each loop after a line `//!unroll` replaced by a block for each of its turns, in which the loop's variable is a
 /// constant. An array that a variable indexes lies in memory, unless the driver's compiler unrolls the loop. Not all do.
@@ -342,6 +372,16 @@ mod tests {
                     y[i] = f16(f32(y[i]) + (xx[i] * f32(x[i])));\n    \
                     if f32(x[i]) == f32(y[i]) { bits[i] = f16(bitcast<f32>(bitcast<u32>(f32(bits[0])))); }\n}\n";
         assert!(all.text.ends_with(want), "{}", all.text);
+    }
+
+    #[test]
+    fn only_calls_of_built_in_functions_become_inexact() {
+        let text = "fn f(x: f32) -> f32 { return 2.0*exp(log(x)) + exp_accurate(x) + catalog(sqrt(exp(x))); }\n";
+        let mut all = assemble(&Source::Generated(text.into()), &[], false);
+        all.make_inexact();
+        let want =
+            "return 2.0*inexact_exp(inexact_log(x)) + exp_accurate(x) + catalog(inexact_sqrt(inexact_exp(x))); }";
+        assert!(all.text.contains(want), "{}", all.text);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::example::{Example, Scale, UNIT};
 use super::parallel::par_rows;
 use super::real::Real;
 use super::{Args, Caps, Cost, Grads, Inputs, Launch, NodeView, Op, Operands, Outputs, Shapes, Split};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::Graph;
 use crate::graph::Value;
 use crate::graph::Var;
@@ -147,41 +147,51 @@ fn run<T: Real>(a: &Args<T>, copies: &[(usize, Move)], zero: bool) {
     }
 }
 
+/// Axes of a launch. With six, the immediates would take 80 bytes, and every WebGPU adapter holds 64.
+const AXES: usize = 4;
+
 #[repr(C)]
 #[derive(Clone, Copy, Default, Pod, Zeroable)]
 struct Params {
-    extents: [u32; 4],
-    from_strides: [u32; 4],
-    to_strides: [u32; 4],
-    last_extents: [u32; 2],
-    last_from_strides: [u32; 2],
-    last_to_strides: [u32; 2],
+    extents: [u32; AXES],
+    from_strides: [u32; AXES],
+    to_strides: [u32; AXES],
     from: u32,
     to: u32,
+    /// The shader's struct ends at a multiple of its vectors' size.
+    padding: [u32; 2],
 }
 
 impl Move {
-    /// None where more than six axes are left.
-    fn params(&self) -> Option<Params> {
-        let split = |list: &[usize], fill: u32| {
-            let mut all = [fill; 6];
-            let unused = all.len().checked_sub(list.len())?;
-            all[unused..].iter_mut().zip(list).for_each(|(a, &x)| *a = x as u32);
-            Some(([all[0], all[1], all[2], all[3]], [all[4], all[5]]))
+    /// The same as copies of at most [`AXES`] axes, one for each index of the shortest of the others. In 2^32 elements, the two
+    /// shortest of six axes have 40 indices each at most.
+    fn pieces(&self) -> Vec<Move> {
+        if self.extents.len() <= AXES {
+            return vec![self.clone()];
+        }
+        let mut rest = self.clone();
+        let axis = (0..rest.extents.len()).min_by_key(|&axis| rest.extents[axis]).expect("more than four axes");
+        let n = rest.extents.remove(axis);
+        let (from, to) = (rest.from_strides.remove(axis), rest.to_strides.remove(axis));
+        let at = |i: usize| Move { from: self.from + i * from, to: self.to + i * to, ..rest.clone() };
+        (0..n).flat_map(|i| at(i).pieces()).collect()
+    }
+
+    /// Of at most [`AXES`] axes.
+    fn params(&self) -> Params {
+        let all = |list: &[usize], fill: u32| {
+            let mut all = [fill; AXES];
+            all[AXES - list.len()..].iter_mut().zip(list).for_each(|(a, &x)| *a = x as u32);
+            all
         };
-        let (extents, last_extents) = split(&self.extents, 1)?;
-        let (from_strides, last_from_strides) = split(&self.from_strides, 0)?;
-        let (to_strides, last_to_strides) = split(&self.to_strides, 0)?;
-        Some(Params {
-            extents,
-            from_strides,
-            to_strides,
-            last_extents,
-            last_from_strides,
-            last_to_strides,
+        Params {
+            extents: all(&self.extents, 1),
+            from_strides: all(&self.from_strides, 0),
+            to_strides: all(&self.to_strides, 0),
             from: self.from as u32,
             to: self.to as u32,
-        })
+            padding: [0; 2],
+        }
     }
 }
 
@@ -194,11 +204,10 @@ fn launches(s: &Shapes, caps: &Caps, copies: &[(usize, Move)], zero: bool) -> Re
         list.push(Launch::of("strided", "zero").params(params).threads(n, caps)?);
     }
     for (input, copy) in copies {
-        let Some(params) = copy.params() else {
-            return Err(Error::shape("strided copy", format!("{copy:?} needs more than six axes")));
-        };
-        let launch = Launch::of("strided", "copy").params(params).threads(copy.extents.iter().product(), caps)?;
-        list.push(launch.bind("x", *input));
+        for piece in copy.pieces() {
+            let launch = Launch::of("strided", "copy").params(piece.params());
+            list.push(launch.threads(piece.extents.iter().product(), caps)?.bind("x", *input));
+        }
     }
     Ok(list)
 }

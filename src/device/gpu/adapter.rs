@@ -1,7 +1,7 @@
 //! Which adapters there are, what they can do, and opening one.
 
 use super::memory::Staging;
-use super::pipeline::Pipelines;
+use super::pipeline::{self, Pipelines};
 use super::shader::MAX_IMMEDIATE_BYTES;
 use super::{Fault, Gpu, GpuOptions, LOWER, Shared, describe, driver, known, lost};
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ pub struct AdapterInfo {
     pub timestamps: bool,
     /// Products of matrices that a whole subgroup makes (tensor cores), as "16x16x16 of f16 to f32".
     pub cooperative: Vec<String>,
-    /// Bytes of immediates; 0 where it has none: wgrec cannot run on it then.
+    /// Bytes of immediates; 0 where it has none.
     pub immediate_bytes: u32,
 }
 
@@ -111,11 +111,11 @@ fn list() -> Vec<wgpu::Adapter> {
 
 fn first_real(adapters: &[wgpu::Adapter]) -> Option<wgpu::Adapter> {
     let kinds = [DeviceType::DiscreteGpu, DeviceType::IntegratedGpu, DeviceType::VirtualGpu];
-    let of = |kind| adapters.iter().find(|a| a.get_info().device_type == kind && usable(a));
+    let of = |kind| adapters.iter().find(|a| a.get_info().device_type == kind);
     kinds.into_iter().find_map(of).cloned()
 }
 
-fn usable(adapter: &wgpu::Adapter) -> bool {
+fn has_immediates(adapter: &wgpu::Adapter) -> bool {
     adapter.features().contains(Features::IMMEDIATES) && adapter.limits().max_immediate_size >= MAX_IMMEDIATE_BYTES
 }
 
@@ -143,14 +143,10 @@ pub(super) fn find(number: Option<usize>) -> Result<wgpu::Adapter> {
 
 pub(super) fn open(adapter: wgpu::Adapter, options: GpuOptions) -> Result<Gpu> {
     let info = adapter.get_info();
-    if !usable(&adapter) {
-        return Err(Error::Device(format!(
-            "{} has no {MAX_IMMEDIATE_BYTES} bytes of immediates (push constants), which the kernels need; choose another device",
-            describe(&info)
-        )));
-    }
+    let immediates = options.immediates && has_immediates(&adapter);
     let optional = [Features::SUBGROUP, Features::SHADER_F16, Features::TIMESTAMP_QUERY, Features::PIPELINE_CACHE];
-    let mut features = optional.into_iter().fold(Features::IMMEDIATES, |all, f| all | (f & adapter.features()));
+    let mut features = optional.into_iter().fold(Features::empty(), |all, f| all | (f & adapter.features()));
+    features.set(Features::IMMEDIATES, immediates);
     let caps = caps(&adapter, &options);
     if caps.cooperative.is_some() {
         features |= Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
@@ -164,7 +160,7 @@ pub(super) fn open(adapter: wgpu::Adapter, options: GpuOptions) -> Result<Gpu> {
         max_compute_workgroup_size_x: has.max_compute_workgroup_size_x,
         max_compute_workgroup_size_y: has.max_compute_workgroup_size_y,
         max_compute_workgroups_per_dimension: has.max_compute_workgroups_per_dimension,
-        max_immediate_size: MAX_IMMEDIATE_BYTES,
+        max_immediate_size: if immediates { MAX_IMMEDIATE_BYTES } else { 0 },
         ..Limits::defaults()
     };
     let wanted = wgpu::DeviceDescriptor {
@@ -197,6 +193,7 @@ pub(super) fn open(adapter: wgpu::Adapter, options: GpuOptions) -> Result<Gpu> {
     });
     let mut shared = Arc::new(Shared {
         pipelines: Pipelines::new(&device, &info),
+        parameters: (!immediates).then(|| pipeline::parameters(&device)),
         caps,
         device,
         queue,

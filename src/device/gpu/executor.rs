@@ -4,7 +4,7 @@ use super::bind::{self, Bound};
 use super::memory::{Block, Store};
 use super::pipeline::Pipeline;
 use super::profiler::Profiler;
-use super::shader::Shader;
+use super::shader::{MAX_IMMEDIATE_BYTES, Shader};
 use super::{RunOptions, Shared, Timing};
 use crate::device::inputs::Inputs;
 use crate::error::{Error, Result};
@@ -40,6 +40,8 @@ pub struct Runner {
     /// Ranges of dispatches, counted over all nodes, a submission each.
     submissions: Vec<Range<usize>>,
     dispatches: Vec<Dispatch>,
+    /// Where the device has no immediates.
+    uniforms: Option<Uniforms>,
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     check_finite: bool,
     profiler: Option<Profiler>,
@@ -51,6 +53,42 @@ struct Dispatch {
     group: wgpu::BindGroup,
     params: Vec<u8>,
     grid: [u32; 3],
+}
+
+/// The parameters of all dispatches, `stride` bytes apart.
+struct Uniforms {
+    group: wgpu::BindGroup,
+    stride: u32,
+}
+
+impl Uniforms {
+    fn new(shared: &Shared, layout: &wgpu::BindGroupLayout, dispatches: &[Dispatch]) -> Result<Uniforms> {
+        let stride = shared.device.limits().min_uniform_buffer_offset_alignment.max(MAX_IMMEDIATE_BYTES) as usize;
+        let mut bytes = vec![0; stride * dispatches.len().max(1)];
+        bytes
+            .chunks_exact_mut(stride)
+            .zip(dispatches)
+            .for_each(|(at, d)| at[..d.params.len()].copy_from_slice(&d.params));
+        shared.count();
+        let what = || "the parameters of a plan".to_string();
+        shared.scoped(what, || {
+            let buffer = shared.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("parameters"),
+                size: bytes.len() as u64,
+                usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            });
+            shared.queue.write_buffer(&buffer, 0, &bytes);
+            let size = wgpu::BufferSize::new(MAX_IMMEDIATE_BYTES as u64);
+            let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer: &buffer, offset: 0, size });
+            let group = shared.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("parameters"),
+                layout,
+                entries: &[wgpu::BindGroupEntry { binding: 0, resource }],
+            });
+            Uniforms { group, stride: stride as u32 }
+        })
+    }
 }
 
 struct Node {
@@ -177,7 +215,8 @@ impl Runner {
             let of_node = bind::launches(node, caps)?;
             shaders.extend(of_node.iter().map(|launch| {
                 let shader = Shader::of(node, launch, shared.options.reverse);
-                if shared.options.limited { shader.end_loops_after(launch.turns) } else { shader }
+                let shader = if shared.options.limited { shader.end_loops_after(launch.turns) } else { shader };
+                if shared.options.inexact { shader.make_inexact() } else { shader }
             }));
             launches.push(of_node);
         }
@@ -213,6 +252,7 @@ impl Runner {
         shared.staging().reserve(shared, read.unwrap_or(0))?;
         Ok(Runner {
             submissions: submissions(&nodes),
+            uniforms: shared.parameters.as_ref().map(|l| Uniforms::new(shared, l, &dispatches)).transpose()?,
             dispatches,
             inputs: Inputs::of(&plan),
             results: plan.results,
@@ -276,11 +316,14 @@ impl Runner {
     }
 
     fn encode(&self, pass: &mut wgpu::ComputePass, dispatches: Range<usize>) {
-        for d in &self.dispatches[dispatches] {
+        for i in dispatches {
+            let d = &self.dispatches[i];
             pass.set_pipeline(&d.pipeline.pipeline);
             pass.set_bind_group(0, &d.group, &[]);
-            if !d.params.is_empty() {
-                pass.set_immediates(0, &d.params);
+            match &self.uniforms {
+                Some(uniforms) => pass.set_bind_group(1, &uniforms.group, &[i as u32 * uniforms.stride]),
+                None if d.params.is_empty() => {}
+                None => pass.set_immediates(0, &d.params),
             }
             pass.dispatch_workgroups(d.grid[0], d.grid[1], d.grid[2]);
         }

@@ -55,17 +55,22 @@ mod cache {
 pub struct GpuOptions {
     /// Order of groups and invocations reversed, to find missing barriers on drivers that run them in order.
     pub reverse: bool,
-    /// Bounds checks and bounded loops in shaders, where the driver has none of its own.
+    /// Bounds checks and bounded loops in all shaders, where the driver has none of its own; else only in those that are not
+    /// wgrec's.
     pub checked: bool,
     /// Every value gets a buffer of its own, filled with NaN before each run and with guard words after the value: see
     /// [`Runner::check_guards`]. Slow.
     pub guard: bool,
+    /// Take immediates for parameters where the adapter has them; else a uniform buffer.
+    pub immediates: bool,
     /// Take subgroup variants where the adapter has them.
     pub subgroups: bool,
     /// Take cooperative matrices for products of f16 where the adapter has them.
     pub cooperative: bool,
     /// End loops after as many turns as their launches say that they take, to find those that say too few.
     pub limited: bool,
+    /// exp, log and sqrt as inexact as WGSL lets them be, to find what assumes more of them.
+    pub inexact: bool,
     /// Make sure when the device is opened that it computes: an error if it does not. Off for what checks every kernel itself.
     pub probe: bool,
 }
@@ -76,9 +81,11 @@ impl Default for GpuOptions {
             reverse: false,
             checked: cfg!(debug_assertions),
             guard: false,
+            immediates: true,
             subgroups: true,
             cooperative: true,
             limited: false,
+            inexact: false,
             probe: true,
         }
     }
@@ -97,6 +104,8 @@ struct Shared {
     info: wgpu::AdapterInfo,
     caps: Caps,
     options: GpuOptions,
+    /// Where the device has no immediates: the layout of the uniform buffer that parameters are in.
+    parameters: Option<wgpu::BindGroupLayout>,
     fault: Arc<Fault>,
     pipelines: pipeline::Pipelines,
     staging: Mutex<memory::Staging>,
@@ -154,7 +163,7 @@ impl Gpu {
     }
 
     /// Bytes in the buffers of all stores and runners of this device; what [`Plan::peak_bytes`] predicts. The staging
-    /// buffer for reading back is not among them.
+    /// buffer for reading back is not among them, nor is that of parameters.
     pub fn held_bytes(&self) -> u64 {
         self.shared.held.load(Ordering::Relaxed)
     }

@@ -1,9 +1,9 @@
 //! Compute pipelines: each (text, entry point) compiled once a device, in parallel, with the driver's cache on disk.
 
+use super::Shared;
 use super::cache::Cache;
 use super::reflection::Reflection;
 use super::shader::Shader;
-use super::{GpuOptions, Shared};
 use crate::error::Result;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -15,8 +15,8 @@ pub(super) struct Pipeline {
     pub reflection: Reflection,
 }
 
-/// A shader's text and the entry point in it.
-type Key = (String, &'static str);
+/// A shader's text, the entry point in it, and whether it is checked.
+type Key = (String, &'static str, bool);
 
 pub(super) struct Pipelines {
     compiled: Mutex<HashMap<Key, Arc<Pipeline>>>,
@@ -32,7 +32,7 @@ impl Pipelines {
     /// Pipelines for `shaders`, compiling what is new.
     pub fn get(&self, shared: &Shared, shaders: &[Shader]) -> Result<Vec<Arc<Pipeline>>> {
         let mut compiled = self.compiled.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let keys: Vec<Key> = shaders.iter().map(|s| (s.text().to_string(), s.entry)).collect();
+        let keys: Vec<Key> = shaders.iter().map(|s| (s.text().to_string(), s.entry, s.checked)).collect();
         let mut seen = HashSet::new();
         let both = keys.iter().zip(shaders);
         let missing: Vec<_> = both.filter(|&(key, _)| !compiled.contains_key(key) && seen.insert(key)).collect();
@@ -52,27 +52,30 @@ fn compile(shared: &Shared, shader: &Shader, cache: Option<&wgpu::PipelineCache>
     let reflection = shader.reflect()?;
     shader.fits(&reflection, &shared.caps)?;
     shared.count();
-    let GpuOptions { checked, .. } = shared.options;
+    let checked = shader.checked || shared.options.checked;
     let label = shader.file.as_str();
     shared.scoped(
         || format!("{label}, {}", shader.entry),
         || {
             let device = &shared.device;
-            let source = wgpu::ShaderModuleDescriptor {
-                label: Some(label),
-                source: wgpu::ShaderSource::Wgsl(shader.text().into()),
+            let text = match shared.parameters {
+                None => shader.text().into(),
+                Some(_) => shader.with_uniforms().into(),
             };
+            let source = wgpu::ShaderModuleDescriptor { label: Some(label), source: wgpu::ShaderSource::Wgsl(text) };
             let checks =
                 if checked { wgpu::ShaderRuntimeChecks::checked() } else { wgpu::ShaderRuntimeChecks::unchecked() };
-            // SAFETY: the shaders are ours; tests run all of them with checks on, guarded buffers and poisoned memory.
+            // SAFETY: what is not checked is ours, or its author answers for it (`Launch::unchecked`); tests run all of ours with
+            // checks on, guarded buffers and poisoned memory.
             let module = unsafe { device.create_shader_module_trusted(source, checks) };
             let entries: Vec<_> = reflection.bindings.iter().map(|b| storage(b.number, !b.writes)).collect();
             let layout = device
                 .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries });
+            let groups = [Some(&layout), shared.parameters.as_ref()];
             let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
                 label: Some(label),
-                bind_group_layouts: &[Some(&layout)],
-                immediate_size: reflection.immediate_bytes,
+                bind_group_layouts: if shared.parameters.is_some() { &groups } else { &groups[..1] },
+                immediate_size: if shared.parameters.is_some() { 0 } else { reflection.immediate_bytes },
             });
             let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                 label: Some(label),
@@ -89,6 +92,23 @@ fn compile(shared: &Shared, shader: &Shader, cache: Option<&wgpu::PipelineCache>
             Pipeline { pipeline, layout, reflection: reflection.clone() }
         },
     )
+}
+
+/// The layout of [`Shared::parameters`].
+pub(super) fn parameters(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some("parameters"),
+        entries: &[wgpu::BindGroupLayoutEntry {
+            binding: 0,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Uniform,
+                has_dynamic_offset: true,
+                min_binding_size: None,
+            },
+            count: None,
+        }],
+    })
 }
 
 fn storage(binding: u32, read_only: bool) -> wgpu::BindGroupLayoutEntry {

@@ -18,6 +18,8 @@ pub struct Shader {
     text: Assembled,
     /// No file holds the text: errors print it.
     generated: bool,
+    /// See [`Launch::generated`].
+    pub(super) checked: bool,
 }
 
 impl Shader {
@@ -29,13 +31,24 @@ impl Shader {
         };
         let mut text = assemble(&launch.source, &launch.constants, reverse);
         text.halve(&bind::halves(node, launch, &text.text));
-        Shader { file, entry: launch.entry, text, generated }
+        Shader { file, entry: launch.entry, text, generated, checked: launch.checked }
     }
 
     /// See [`Assembled::end_loops_after`].
     pub fn end_loops_after(mut self, turns: u64) -> Shader {
         self.text.end_loops_after(turns);
         self
+    }
+
+    /// See [`Assembled::make_inexact`].
+    pub fn make_inexact(mut self) -> Shader {
+        self.text.make_inexact();
+        self
+    }
+
+    /// The text for a device without immediates: its parameters are uniform binding 0 of group 1.
+    pub(super) fn with_uniforms(&self) -> String {
+        self.text().replace("var<immediate> ", "@group(1) @binding(0) var<uniform> ")
     }
 
     pub fn text(&self) -> &str {
@@ -143,5 +156,5 @@ impl Shader {
 
 /// Every WebGPU adapter binds as many.
 const MAX_BINDINGS: u32 = 8;
-/// Every desktop adapter holds as many.
-pub(super) const MAX_IMMEDIATE_BYTES: u32 = 128;
+/// Every WebGPU adapter that has immediates holds as many.
+pub(super) const MAX_IMMEDIATE_BYTES: u32 = 64;
