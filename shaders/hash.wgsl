@@ -30,8 +30,8 @@ fn write_sum(sum: vec2<u32>, local: u32, to: u32) {
 }
 
 @compute @workgroup_size(WG)
-fn forward(me: Invocation) {
-    let group = group_index(me);
+fn forward(grid: Grid, me: Invocation) {
+    let group = group_index(grid);
     if group >= p.groups {
         return;
     }
