@@ -130,6 +130,8 @@ fn has_loop(module: &naga::Module, block: &naga::Block) -> bool {
 /// A device of Direct3D without dxcompiler.dll gets nothing that FXC refuses: no f16, no subgroups, no cooperative matrices, and
 /// none of what [`fxc::check`] knows. tools/portability hands the same shaders to FXC.
 fn for_fxc() -> Result<(), Failed> {
+    // Reading two f16 out of a word is part of WGSL.
+    let allowed = Capabilities::IMMEDIATES | Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     let mut seen = HashSet::new();
     for caps in [false, true].map(translations::fxc) {
         for (node, launch) in launches::all(&caps)? {
@@ -139,7 +141,7 @@ fn for_fxc() -> Result<(), Failed> {
             }
             let fail = |e: String| Failed::from(format!("{}, {}: {e}", shader.file, shader.entry));
             let (module, _) = shader.parse()?;
-            let info = Validator::new(ValidationFlags::all(), Capabilities::IMMEDIATES).validate(&module);
+            let info = Validator::new(ValidationFlags::all(), allowed).validate(&module);
             let info = info.map_err(|e| fail(e.emit_to_string(shader.text())))?;
             fxc::check(&module, &info).map_err(fail)?;
             let text = translations::high_level(&module, &info, shader.entry, hlsl::ShaderModel::V5_1);
