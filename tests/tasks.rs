@@ -424,8 +424,7 @@ fn teracon_learns_task_after_task_and_keeps_all_in_one_network() {
     }
     assert!(all.iter().all(|name| !name.starts_with("former.")), "{all:?}");
     // A kill in a later task changes nothing.
-    let slow =
-        ["--task=four.toml", "--set=train.epochs=20", "--set=train.patience=0", "--set=train.checkpoint_seconds=0"];
+    let slow = ["--task=four.toml", "--set=phase.colour.epochs=40", "--set=train.checkpoint_seconds=0"];
     bench.ok(&teracon(&[&slow[..], &["--out=whole"]].concat()));
     let mut child =
         bench.command(&teracon(&[&slow[..], &["--out=killed"]].concat())).stdout(Stdio::null()).spawn().unwrap();

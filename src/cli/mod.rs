@@ -339,7 +339,12 @@ impl Settings {
 
     /// These settings over the defaults of a model, their ranges checked.
     fn resolved(&self, model: &str) -> Result<Config> {
-        let config = self.with_defaults(model, self.layers.preset.as_deref(), Ok)?;
+        self.resolved_over(model, Ok)
+    }
+
+    /// As [`Settings::resolved`], the defaults changed by `lower`.
+    fn resolved_over(&self, model: &str, lower: impl Fn(Config) -> Result<Config>) -> Result<Config> {
+        let config = self.with_defaults(model, self.layers.preset.as_deref(), lower)?;
         config.check()?;
         self.layers.print_translation(&config)?;
         Ok(config)

@@ -49,17 +49,35 @@ pub fn run(args: Args) -> Result<()> {
         session.set_items(items)?;
     }
     session.check_training()?;
-    let graph = Graph::new();
-    let config = session.step_config(&FitOptions::default());
-    TrainStep::trace(&graph, &*session.model, &config, Role::of(&config.optimiser))?;
-    let plan = Plan::new(&graph, Options { threads, half, ..Options::default() })?;
+    // What takes a batch, of each task, and the update of what several batches have added.
+    let steps = session.step_configs(&FitOptions::default());
+    let options = Options { threads, half, ..Options::default() };
+    let mut graphs = vec![];
+    for (at, (model, config)) in steps.iter().enumerate() {
+        let graph = Graph::new();
+        let role = match Role::of(&config.optimiser) {
+            Role::Add(_) => Role::Add(at),
+            role => role,
+        };
+        TrainStep::trace(&graph, *model, config, role)?;
+        graphs.push(graph);
+    }
+    graphs.extend(TrainStep::update(session.model.params(), &steps[0].1)?);
+    let graph = &graphs[0];
+    let plan = Plan::new(graph, options)?;
+    let more = graphs[1..].iter().enumerate().map(|(at, graph)| {
+        let what = if at + 2 == graphs.len() { "update".to_string() } else { format!("task {}", at + 2) };
+        let (plan, apart) = (Plan::new(graph, options)?, Plan::new(graph, Options { no_reuse: true, ..options })?);
+        Ok(format!("\n{what}\n{}{}", memory(&plan, apart.pool_bytes()), kernels(&plan)))
+    });
+    let more = more.collect::<Result<String>>()?;
     if let Some(path) = &args.dot {
         replace(path, |out| out.write_all(dot(&plan).as_bytes()))?;
     }
-    let apart = Plan::new(&graph, Options { no_reuse: true, threads, half, ..Options::default() })?;
+    let apart = Plan::new(graph, Options { no_reuse: true, ..options })?;
     let of = args.items.map(|items| format!(" for {} items", HumanCount(items as u64))).unwrap_or_default();
     super::print(&format!(
-        "{:<8} {}\n{:<8} {}{of}: {}\n{}{:<8} {}\n{}",
+        "{:<8} {}\n{:<8} {}{of}: {}\n{}{:<8} {}\n{}{more}",
         "data",
         session.describe_data(),
         "model",

@@ -118,7 +118,9 @@ fn start(args: &Args, tasks: Option<&TaskFile>) -> Result<Start> {
             Ok(Start { folder, config, resumed_by_flags: false })
         }
         None => {
-            let config = with_tasks(args.settings.resolved(&args.model)?, tasks)?;
+            // Settings can name the tasks' phases, and another file of settings does not take their place.
+            let config = args.settings.resolved_over(&args.model, |config| with_tasks(config, tasks))?;
+            let config = with_tasks(config, tasks)?;
             let folder = match &out {
                 Some(path) => RunFolder::new(path)?,
                 None => RunFolder::next(runs, &args.model)?,

@@ -22,7 +22,8 @@ impl Config {
     /// The first setting that should have stayed.
     pub fn check_kept(&self, was: &Config, path: &Path, finished: bool) -> Result<()> {
         let phases = self.model.phases(true)?;
-        let last = phases.last().expect("a training has a phase");
+        let trained = phases.iter().rfind(|phase| !phase.untrained).or(phases.last());
+        let last = trained.expect("a training has a phase");
         // A schedule goes by the length of the whole training.
         let length_counts = finished || was.train_of(&last.name).schedule != Schedule::Constant;
         let free = |key: &str| {

@@ -75,6 +75,13 @@ impl Config {
         if let Some(name) = self.phase.keys().find(unknown) {
             return Err(Error::Usage(format!("phase.{name}: expected {}", expected())));
         }
+        if let Some(name) =
+            self.phase.keys().find(|name| phases.iter().any(|phase| phase.name == **name && phase.untrained))
+        {
+            let trained = phases.iter().filter(|phase| !phase.untrained).map(|phase| phase.name.as_str());
+            let trained = trained.collect::<Vec<_>>().join(", ");
+            return Err(Error::Usage(format!("phase.{name}: nothing is trained in it; expected one of {trained}")));
+        }
         for (name, Overrides(own)) in &self.phase {
             let section = format!("phase.{name}");
             let schema = self.schema();

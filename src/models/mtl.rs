@@ -90,6 +90,11 @@ impl spec::Settings for Settings {
     fn check(&self) -> Result<()> {
         tasks::check(&self.task)?;
         let (dim, heads, tasks) = (self.dim, self.heads, self.task.len());
+        if self.task.iter().any(|task| task.name.eq_ignore_ascii_case(JOINT)) {
+            return Err(Error::Usage(format!(
+                "task {JOINT}: name: it is that of the training of all tasks; expected another"
+            )));
+        }
         if !dim.is_multiple_of(heads) {
             return Err(Error::Usage(format!("model.heads: found {heads}; expected a divisor of model.dim, {dim}")));
         }
@@ -133,10 +138,10 @@ impl spec::Settings for Settings {
 pub static SPEC: ModelSpec = ModelSpec {
     name: "mtl",
     title: "several tasks at once, by experts or without",
-    paper: "Caruana, \"Multitask learning\" (Machine Learning, 1997); Ma et al., \"Modeling task relationships in multi-task learning with \
-            multi-gate mixture-of-experts\" (KDD 2018); Sener, Koltun, \"Multi-task learning as multi-objective optimization\" (NeurIPS 2018)",
+    paper: "Ma, Zhao, Yi et al., \"Modeling task relationships in multi-task learning with multi-gate mixture-of-experts\" (KDD 2018)",
     loss: Some(LossKind::Bce),
     presets: &[
+        Preset { name: "paper", settings: &["train.lr=1e-3"] },
         Preset { name: "mtl+", settings: &["model.weighing=min-norm"] },
         Preset { name: "mmoe", settings: &["model.shared_experts=4"] },
         Preset { name: "mmoe+", settings: &["model.shared_experts=4", "model.weighing=min-norm"] },

@@ -454,4 +454,4 @@ pub fn check(tasks: &[TaskConfig]) -> Result<()> {
 const LONGEST: usize = 64;
 
 /// Names of other files of a run.
-const RESERVED: [&str; 6] = ["metrics", "config", "model", "last", "tasks", "joint"];
+const RESERVED: [&str; 5] = ["metrics", "config", "model", "last", "tasks"];

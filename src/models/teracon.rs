@@ -17,7 +17,7 @@
 
 use super::sasrec::{Parts, Positions, SasRec};
 use super::scores::Output;
-use super::spec::{self, Behaviours, ModelSpec, SettingsType, Task};
+use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
 use super::tasks::{self, Adapter, Asks, LabelsLearned, Learning, TaskConfig, TaskPhase};
 use super::{Batch, History, LossKind, Model, Padding, Phase, Reads, Samples, TaskShape, Trained};
 use crate::error::{Error, Result};
@@ -113,7 +113,7 @@ impl spec::Settings for Settings {
             }
             let former = Take::from(name(at - 1)).but("category_embedding.*");
             // The maps of the masks are of other tasks now, and begin anew.
-            let anew = [format!("*.{}", name(at)), format!("adapter.{}.*", name(at))];
+            let anew = [format!("masks.*.embedding.{}", name(at)), format!("adapter.{}.*", name(at))];
             let own = former.clone().but("masks.*.weight.*").but("masks.*.bias.*");
             let own = anew.into_iter().fold(own, Take::but);
             let categories =
@@ -155,7 +155,7 @@ pub static SPEC: ModelSpec = ModelSpec {
     title: "task after task by masks, retained by imitation",
     paper: "Kim, Lee, Kim et al., \"Task relation-aware continual user representation learning\" (KDD 2023)",
     loss: Some(LossKind::Bce),
-    presets: &[],
+    presets: &[Preset { name: "paper", settings: &["train.lr=1e-3"] }],
     behaviours: Behaviours::Ignored,
     settings: SettingsType::of::<Settings>(),
 };
@@ -299,6 +299,8 @@ impl Teracon {
         masks: &[Var<'g>],
     ) -> Var<'g> {
         let network = self.network(former);
+        // What is imitated has no dropout.
+        let history = &History { training: history.training && !former, ..*history };
         let items = network.sasrec.item_table(g).gather(history.items);
         // The former network reads the vectors of categories of this one.
         let items = match self.now.asks[task].second_table(&self.params, g) {

@@ -530,7 +530,10 @@ fn weigh<'g>(
         .map(|(buffer, sum)| (*sum, shared(buffer, sum.shape()[1])))
         .collect();
     let gram = weighed.iter().map(|(sum, shared)| gram(shared.map_or(*sum, |shared| *sum * shared)));
-    let gram = gram.reduce(|a, b| a + b).expect("tasks that are trained together share something");
+    let Some(gram) = gram.reduce(|a, b| a + b) else {
+        let problem = "min-norm weighs the gradients of what several tasks share, and nothing of that is trained";
+        return Err(Error::Usage(format!("model.weighing: {problem}; expected equal, or another train.only")));
+    };
     let weights = g.try_push(MinNorm, &[gram])?[0];
     let column = weights.reshape([n, 1]);
     let mut weighed = weighed.into_iter();

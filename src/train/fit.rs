@@ -239,14 +239,17 @@ impl Session {
         if let Some((other, counts)) = other.filter(|(_, counts)| !counts.is_empty() && !classes) {
             text += &format!("({other} {:.4})  ", Metric::Ndcg(10).mean(&ties.ranks(counts)));
         }
-        if epochs > 0 {
+        if epochs > 0 || self.phase().untrained {
             let of_bound = if classes { metric } else { Metric::Ndcg(10) };
             let bound = |ranked: &Ranked| format!("{:.4}", of_bound.mean(&ranked.ranks));
             let of = |what: &str, ranked: &Option<Ranked>| {
                 ranked.as_ref().map(|ranked| format!(", {what} {}", bound(ranked))).unwrap_or_default()
             };
             let top = of("copy", &copy) + &of("oracle", &oracle);
-            text += &format!("(pop {}{top})  best epoch {} of {epochs}  ", bound(&floor), best.epoch);
+            text += &format!("(pop {}{top})  ", bound(&floor));
+        }
+        if epochs > 0 {
+            text += &format!("best epoch {} of {epochs}  ", best.epoch);
         }
         report.line("test", &format!("{text}{:.0} s", state.seconds));
         left_out.some().iter().for_each(|left_out| report.line("", &left_out.to_string()));

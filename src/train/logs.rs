@@ -36,15 +36,20 @@ impl Logs {
             value => Some((key, value.to_string())),
         };
         let settings: Vec<_> = session.experiment.config.in_use().into_iter().filter_map(text).collect();
+        // A run can be tuned to several behaviours, one after the other.
+        let metrics = session.files(folder).metrics;
+        let stem = metrics.file_stem().unwrap_or_default().to_string_lossy();
+        let named = [session.phase_name(), stem.strip_prefix("metrics.")];
+        let named: Vec<&str> = named.into_iter().flatten().collect();
         let mut logs = Logs::default();
         for to in &session.config.log.to {
             match to {
                 LogTo::Tensorboard => {
-                    let place = folder.path().join("tensorboard").join(session.phase_name().unwrap_or_default());
+                    let place = folder.path().join("tensorboard").join(named.join("."));
                     logs.events = Some(EventFile::open(&place, step, &settings)?);
                 }
                 LogTo::Mlflow => {
-                    let phase = session.phase_name().map(|phase| format!(" {phase}")).unwrap_or_default();
+                    let phase: String = named.iter().map(|name| format!(" {name}")).collect();
                     logs.mlflow = Some(MlflowRun::open(folder.path(), &phase, step, &settings)?);
                 }
             }
@@ -70,10 +75,16 @@ impl Logs {
     }
 }
 
-/// The numbers of an object of metrics, as `PREFIX/NAME`.
+/// The numbers of an object of metrics, as `PREFIX/NAME`; of objects in it, as those of several tasks, `PREFIX/NAME/NAME`.
 pub(super) fn named(prefix: &str, metrics: &Value) -> Vec<(String, f64)> {
-    let all = metrics.as_object().into_iter().flatten();
-    all.filter_map(|(name, value)| Some((format!("{prefix}/{name}"), value.as_f64()?))).collect()
+    let of = |(name, value): (&String, &Value)| {
+        let name = format!("{prefix}/{name}");
+        match value.as_f64() {
+            Some(number) => vec![(name, number)],
+            None => named(&name, value),
+        }
+    };
+    metrics.as_object().into_iter().flatten().flat_map(of).collect()
 }
 
 /// Since 1970.

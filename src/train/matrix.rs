@@ -45,7 +45,7 @@ impl Matrix {
     /// full ranking has to be one that is not masked.
     ///
     /// # Errors
-    /// Those of `open`, and of a ranking, except that nothing can be ranked.
+    /// Those of `open`, and of a ranking, except that nothing can be ranked by one of several protocols.
     pub fn new<'a>(
         protocols: &[Protocol],
         ask: impl Into<Ask<'a>> + Copy,
@@ -53,9 +53,15 @@ impl Matrix {
     ) -> Result<Matrix> {
         let mut all = Matrix::default();
         for &protocol in protocols {
-            let (session, store) = open(protocol)?;
-            let mut evaluator = match session.evaluator(&store, ask) {
-                Err(Error::Usage(why)) => {
+            let opened = open(protocol).and_then(|(session, store)| {
+                // Classes are ranked among all, whatever is asked for.
+                if session.split.has_classes() && protocol != Protocol::Full {
+                    return Err(Error::Usage("classes are ranked among all of them".to_string()));
+                }
+                session.evaluator(&store, ask)
+            });
+            let mut evaluator = match opened {
+                Err(Error::Usage(why)) if protocols.len() > 1 => {
                     all.refused.push((protocol, why));
                     continue;
                 }

@@ -113,7 +113,8 @@ pub fn fitting<'a>(model: &str, args: &[&'a str]) -> Vec<&'a str> {
     };
     let alone = ["--set=model.adapt=gb", "--set=model.features=[]"].into_iter().filter(|_| has("adapt"));
     let tasks = "--set=model.task=[{name = \"next\", label = \"item\"}, {name = \"again\", label = \"item\"}]";
-    let of_tasks = [tasks, "--set=model.prompted=3"].into_iter().filter(|_| has("task"));
+    let of_tasks = [tasks].into_iter().filter(|_| has("task"));
+    let of_tasks = of_tasks.chain(["--set=model.prompted=3"].into_iter().filter(|_| has("prompted")));
     args.iter().copied().filter(fits).chain(alone).chain(of_tasks).collect()
 }
 

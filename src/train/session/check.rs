@@ -5,6 +5,7 @@ use crate::config::TrainConfig;
 use crate::data::{EvalBatches, EvalSpec, Part};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::models::phase::Replaces;
 use crate::models::{LossKind, Model};
 use crate::nn::Tower;
 use crate::optim::matches;
@@ -42,6 +43,14 @@ impl Session {
             let (key, found) = (self.key("accumulate"), config.train.accumulate);
             let why = "expected 1: an update takes a batch of each task already";
             return Err(Error::Usage(format!("{key}: found {found}; {why}")));
+        }
+        if self.phase().replaces == Replaces::All && config.train.only.is_some() {
+            let why = "a later task takes all that the task before it has trained";
+            return Err(Error::Usage(format!(
+                "{}: found some in {}; expected none: {why}",
+                self.key("only"),
+                self.phase().name
+            )));
         }
         let (batch, window, negatives) = (config.train.batch, config.data.max_len, config.train.negatives);
         let loss = self.loss();
