@@ -1,6 +1,5 @@
 //! Tasks that a user writes down, as phases of a training: one after the other, each with its own labels.
 
-use super::sasrec::SasRec;
 use super::{History, LossKind, Model, Output, Samples, Task, TaskShape};
 use crate::data::samples::Prefix;
 use crate::data::tasks::{ABOUT, Asked, Condition, Label, Sources, Tasks, UserShares, firsts};
@@ -249,7 +248,7 @@ impl Asks {
     }
 
     /// What a training sample of the task is.
-    pub fn samples(&self, sasrec: &SasRec) -> Arc<dyn Samples> {
+    pub fn samples(&self, sasrec: &dyn Model) -> Arc<dyn Samples> {
         if self.first { sasrec.samples() } else { Arc::new(Prefix) }
     }
 
