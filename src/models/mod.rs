@@ -8,6 +8,7 @@ use crate::nn::Params;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
+pub mod asks;
 pub mod batch;
 pub mod cosine;
 pub mod history;
@@ -71,7 +72,8 @@ pub use loss::{Loss, LossConfig, LossKind};
 pub use phase::Phase;
 pub use scores::{Candidates, Output};
 pub use shown::{Interests, Weights};
-pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Shared, Task, TaskShape};
+pub use spec::{FeatureCounts, ModelConfig, ModelSpec, Shared, Task};
+pub use tasks::TaskShape;
 
 /// What a model computes from a batch.
 pub struct Trained<'g> {

@@ -9,10 +9,11 @@
 //! With `model.shared_experts` E > 0 the user's vector u goes through E layers relu(W_e u + b_e), and each task takes their mean by its own
 //! gate softmax(G u).
 
+use super::asks::Asks;
 use super::sasrec::{Parts, Positions, SasRec};
 use super::scores::Output;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
-use super::tasks::{self, Adapter, Asks, LabelsLearned, Learning, TaskConfig, TaskPhase};
+use super::tasks::{self, Adapter, LabelsLearned, Learning, TaskConfig, TaskPhase};
 use super::{History, LossKind, Model, Padding, Phase, Reads, Samples, TaskShape};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};

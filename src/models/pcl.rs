@@ -18,10 +18,11 @@
 //! `model.method` has the paper's comparisons on the same network, without prompts: `scratch` (SASRec for each task), `fine-all` (all of
 //! the first task's model is tuned), `sinmo` (one model, task after task).
 
+use super::asks::Asks;
 use super::sasrec::{Parts, Positions, SasRec};
 use super::scores::Output;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
-use super::tasks::{self, Adapter, Asks, LabelsLearned, Learning, TaskConfig, TaskPhase};
+use super::tasks::{self, Adapter, LabelsLearned, Learning, TaskConfig, TaskPhase};
 use super::{History, LossKind, Model, Padding, Phase, Reads, Samples};
 use crate::data::items::vectors_of;
 use crate::error::{Error, Result};

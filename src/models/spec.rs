@@ -5,6 +5,7 @@ use super::MODELS;
 use super::cosine::Cosine;
 use super::items::ItemSettings;
 use super::phase::Phase;
+use super::tasks::TaskShape;
 use super::{LossKind, Model};
 use crate::error::{Error, Result, nearest};
 use crate::graph::Graph;
@@ -144,16 +145,6 @@ pub struct Task {
     /// Items that are set against nothing in training.
     pub cold: Arc<Vec<u32>>,
     pub phase: Phase,
-}
-
-/// What a task needs of a model that several are trained with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TaskShape {
-    pub name: String,
-    /// Classes that are predicted in place of items; 0: items are.
-    pub classes: usize,
-    /// The first category of each item, from 1, where they are read: \[items + 1\].
-    pub categories: Arc<Vec<u32>>,
 }
 
 impl Task {

@@ -15,10 +15,11 @@
 //! for them. An item is scored by its embedding, a class by the task's adapter; former outputs of a task of items are those of all items.
 //! Vectors of categories stay as their own task has left them.
 
+use super::asks::Asks;
 use super::sasrec::{Parts, Positions, SasRec};
 use super::scores::Output;
 use super::spec::{self, Behaviours, ModelSpec, Preset, SettingsType, Task};
-use super::tasks::{self, Adapter, Asks, LabelsLearned, Learning, TaskConfig, TaskPhase};
+use super::tasks::{self, Adapter, LabelsLearned, Learning, TaskConfig, TaskPhase};
 use super::{Batch, History, LossKind, Model, Padding, Phase, Reads, Samples, TaskShape, Trained};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Var};
