@@ -168,7 +168,7 @@ pub fn masks(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let learned = (0..tasks).map(shape).collect::<Result<Vec<_>, _>>()?;
     let newest = tasks - 1;
     let asks = Asks::new(&Task { items: rows - 1, ..Task::default() }, Adapter::Linear).named().of(&learned[newest]);
-    let masking = Masking { retention: number(f, "in.alpha")?, slope: number(f, "in.smax")? };
+    let masking = Masking { retention: number(f, "in.alpha")?, mask_scale: number(f, "in.smax")? };
     let model = Teracon::new(parts, Padding::Right, Params::new(), asks, &learned, masking);
 
     let mut pieces = vec![];
@@ -215,8 +215,8 @@ pub fn masks(f: &Fixture, device: &Device) -> Result<(), Failed> {
     let ce = Loss { kind: LossKind::Softmax, ..Loss::default() }.of_products(users, &output, &batch);
     let retained = model.retained(&g, &batch.history, s, &own);
     let progress = g.input("progress", Spec::f32([1]));
-    let annealed = model.slope(&g, &History { progress: Some(progress), ..batch.history });
-    let at_end = model.masks(&g, false, newest, model.slope(&g, &batch.history));
+    let annealed = model.scale(&g, &History { progress: Some(progress), ..batch.history });
+    let at_end = model.masks(&g, false, newest, model.scale(&g, &batch.history));
     let mut outputs = vec![
         ("masks_new".to_string(), stacked(&own)),
         ("masks_new_smax".into(), stacked(&at_end)),

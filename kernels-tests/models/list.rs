@@ -197,9 +197,9 @@ fn mtl() -> Box<dyn Model> {
 
 /// A small TERACON in its first task, the only one in which all parameters are trained.
 fn teracon() -> Box<dyn Model> {
-    // Masks of a slope that finite differences can follow.
+    // A scale of masks that finite differences can follow.
     let small =
-        teracon::Settings { dim: 12, layers: 2, inner: Some(9), dropout: 0.1, slope: 4.0, ..Default::default() };
+        teracon::Settings { dim: 12, layers: 2, inner: Some(9), dropout: 0.1, mask_scale: 4.0, ..Default::default() };
     let phase = spec::Settings::phases(&small, false).unwrap_or_else(|e| panic!("{e}")).swap_remove(0);
     spec::Settings::build(&small, &Task { phase, ..task() }).unwrap_or_else(|e| panic!("{e}"))
 }

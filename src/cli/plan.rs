@@ -55,18 +55,14 @@ pub fn run(args: Args) -> Result<()> {
     let mut graphs = vec![];
     for (at, (model, config)) in steps.iter().enumerate() {
         let graph = Graph::new();
-        let role = match Role::of(&config.optimiser) {
-            Role::Add(_) => Role::Add(at),
-            role => role,
-        };
-        TrainStep::trace(&graph, *model, config, role)?;
+        TrainStep::trace(&graph, *model, config, Role::of(&config.optimiser, at))?;
         graphs.push(graph);
     }
     graphs.extend(TrainStep::update(session.model.params(), &steps[0].1)?);
     let graph = &graphs[0];
     let plan = Plan::new(graph, options)?;
-    let more = graphs[1..].iter().enumerate().map(|(at, graph)| {
-        let what = if at + 2 == graphs.len() { "update".to_string() } else { format!("task {}", at + 2) };
+    let names = session.tasks().skip(1).map(|task| format!("task {}", task.task.shape().name));
+    let more = graphs[1..].iter().zip(names.chain(["update".to_string()])).map(|(graph, what)| {
         let (plan, apart) = (Plan::new(graph, options)?, Plan::new(graph, Options { no_reuse: true, ..options })?);
         Ok(format!("\n{what}\n{}{}", memory(&plan, apart.pool_bytes()), kernels(&plan)))
     });

@@ -26,16 +26,18 @@ impl Config {
         let last = trained.expect("a training has a phase");
         // A schedule goes by the length of the whole training.
         let length_counts = finished || was.train_of(&last.name).schedule != Schedule::Constant;
-        let free = |whole: &str| {
-            let key = whole;
+        let untrained =
+            |phase: &Phase, key: &str| phase.untrained && key.starts_with(&format!("phase.{}.", phase.name));
+        let free = |key: &str| {
+            if phases.iter().any(|phase| untrained(phase, key)) {
+                return true;
+            }
             let (own, of_phase) = (key.strip_prefix(&format!("phase.{}.", last.name)), key.strip_prefix("phase."));
             let of_train = own.or(of_phase.and_then(|key| Some(key.split_once('.')?.1)));
             let key = of_train.map_or(key.to_string(), |own| format!("train.{own}"));
-            let untrained = |phase: &Phase| phase.untrained && whole.starts_with(&format!("phase.{}.", phase.name));
             // An earlier phase is over, or what comes after it depends on its end.
             let later = of_phase.is_none() || own.is_some();
-            phases.iter().any(untrained)
-                || CHANGES_NO_RESULT.contains(&key.as_str())
+            CHANGES_NO_RESULT.contains(&key.as_str())
                 || key == "data.path" && !finished
                 || key == "train.patience" && !finished && later
                 || ["train.epochs", "train.max_steps"].contains(&key.as_str()) && !length_counts && later

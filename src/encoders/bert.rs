@@ -74,14 +74,14 @@ impl Bert {
 
     /// The hidden states \[B, T, width\] of tokens `ids` and their `types`, both \[B, T\] (u32), where `mask` \[B, T\] is not 0.
     pub fn hidden<'g>(&self, g: &'g Graph, ids: Var<'g>, types: Var<'g>, mask: Var<'g>) -> Var<'g> {
-        self.encoder.encode(&self.params, g, self.embedded(g, ids, types), mask, false)
+        self.encoder.encode(&self.params, self.embedded(g, ids, types), mask, false)
     }
 
     /// As [`Bert::hidden`], of the first token: \[B, width\].
     pub fn first<'g>(&self, g: &'g Graph, ids: Var<'g>, types: Var<'g>, mask: Var<'g>) -> Var<'g> {
         let first = |x: Var<'g>| x.slice(1, 0, 1);
         let x = self.embedded(g, ids, types);
-        let y = self.encoder.encode_at(Places::Last(&first), &self.params, g, x, mask, false);
+        let y = self.encoder.encode_at(Places::Last(&first), &self.params, x, mask, false);
         y.reshape([ids.shape()[0], self.width])
     }
 

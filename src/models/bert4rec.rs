@@ -157,7 +157,7 @@ impl Model for Bert4Rec {
         let x = self.embed(g, &history);
         let pick = |x: Var<'g>| x.slice(1, m - 1, 1);
         let last = Places::Last(&pick);
-        let last = self.parts.encoder.encode_at(last, &self.params, g, x, history.items, history.training);
+        let last = self.parts.encoder.encode_at(last, &self.params, x, history.items, history.training);
         self.transformed(g, last).reshape([b, self.parts.encoder.dim])
     }
 
@@ -166,7 +166,7 @@ impl Model for Bert4Rec {
         let at_targets = |x: Var<'g>| history.at_targets(x);
         let positions = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
         let encoder = &self.parts.encoder;
-        self.transformed(g, encoder.encode_at(positions, &self.params, g, x, history.items, history.training))
+        self.transformed(g, encoder.encode_at(positions, &self.params, x, history.items, history.training))
     }
 }
 

@@ -172,7 +172,7 @@ impl Rdrsr {
         let x = g.scope("embed", || history.embed_with(self.item_table(g), self.params.var(g, "position_embedding")));
         let [b, m] = [x.shape()[0], x.shape()[1]];
         let y = match &self.encoder {
-            Some(encoder) => encoder.encode(&self.params, g, x, history.items, history.training),
+            Some(encoder) => encoder.encode(&self.params, x, history.items, history.training),
             None => g.scope("events", || {
                 let [q, k, v] = ["query", "key", "value"]
                     .map(|part| self.linear(x, &format!("events.{part}"), false, Activation::None));

@@ -251,7 +251,7 @@ impl SasRec {
         let pick = |x: Var<'g>| history.most_recent(x).reshape([b, 1, x.shape().last_dim()]);
         let last = Places::Last(&pick);
         let encoder = &self.parts.encoder;
-        let last = encoder.encode_masked(masks, last, &self.params, g, x, history.items, history.training);
+        let last = encoder.encode_masked(masks, last, &self.params, x, history.items, history.training);
         // An empty history has no most recent item, and is 0.
         last.reshape([b, d]) * history.most_recent(history.items.nonzero().reshape([b, x.shape()[1], 1]))
     }
@@ -312,6 +312,6 @@ impl SasRec {
         let at_targets = |x: Var<'g>| history.at_targets(x);
         let positions = if history.targets.is_some() { Places::Some(&at_targets) } else { Places::All };
         let encoder = &self.parts.encoder;
-        encoder.encode_masked(masks, positions, &self.params, g, x, history.items, history.training)
+        encoder.encode_masked(masks, positions, &self.params, x, history.items, history.training)
     }
 }

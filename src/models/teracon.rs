@@ -8,7 +8,7 @@
 //! |---|---|
 //! | a task's masks, from its embedding e_t and plus and minus those of the others | [`Teracon::masks`]: sigmoid(s (w_t tanh(s [e_t; e_i; -e_i]) + b_t)); of the first task sigmoid(s e_t) |
 //! | annealing of s, 1 / s_max to s_max over the batches of an epoch | s from the column `progress`; s_max in evaluation |
-//! | retention: the squared distance from the former network's outputs | [`Teracon::retention`], times `model.retention` |
+//! | retention: the squared distance from the former network's outputs | [`retention`], times `model.retention` |
 //! | the share of users that an earlier task is retained on | 1 - the mean sigmoid(6 cos) of its former masks and the new task's, from the masks as they are |
 //!
 //! Embeddings of masks are cut at -6 and 6. Relations of tasks act through masks and shares alone: the published code has no loss
@@ -52,9 +52,9 @@ pub struct Settings {
     /// Weight of the retention of earlier tasks, alpha.
     #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0.0))]
     pub retention: f64,
-    /// What the slope of the masks grows to over an epoch, s_max.
+    /// What the scale of the masks' inputs grows to over an epoch, s_max.
     #[schemars(range(min = 1, max = 1e4))]
-    pub slope: f64,
+    pub mask_scale: f64,
     /// The map to classes.
     pub adapter: Adapter,
     /// Which labels of a user are learned in the tasks after the first.
@@ -77,7 +77,7 @@ impl Default for Settings {
             inner: None,
             dropout: 0.2,
             retention: 0.7,
-            slope: 50.0,
+            mask_scale: 50.0,
             adapter: Adapter::Linear,
             labels: LabelsLearned::All,
             label_window: 50,
@@ -90,7 +90,7 @@ impl Default for Settings {
 /// What the names of the parameters of the network before the task begin with.
 const FORMER: &str = "former.";
 
-/// What the masks and distances of tasks are limited by.
+/// The elements of a mask's embedding are cut off at plus and minus this.
 const LARGEST_EMBEDDING: f64 = 6.0;
 
 impl spec::Settings for Settings {
@@ -113,10 +113,10 @@ impl spec::Settings for Settings {
                 return Phase::of_task(task(at));
             }
             let former = Take::from(name(at - 1)).but("category_embedding.*");
-            // The maps of the masks are of other tasks now, and begin anew.
-            let anew = [format!("masks.*.embedding.{}", name(at)), format!("adapter.{}.*", name(at))];
+            // The weights of the masks are of other tasks now: they are re-initialised.
+            let new = [format!("masks.*.embedding.{}", name(at)), format!("adapter.{}.*", name(at))];
             let own = former.clone().but("masks.*.weight.*").but("masks.*.bias.*");
-            let own = anew.into_iter().fold(own, Take::but);
+            let own = new.into_iter().fold(own, Take::but);
             let categories =
                 (0..at).map(|at| Take::from(name(at)).only([&*format!("category_embedding.{}", name(at))]));
             let trains = ["item_embedding", "position_embedding", "encoder.*", "masks.*", "adapter.*"];
@@ -129,7 +129,7 @@ impl spec::Settings for Settings {
     }
 
     fn build(&self, task: &Task) -> Result<Box<dyn Model>> {
-        let Settings { dim, layers, heads, inner, dropout, adapter, retention, slope, .. } = *self;
+        let Settings { dim, layers, heads, inner, dropout, adapter, retention, mask_scale, .. } = *self;
         let parts = Parts {
             items: task.items,
             max_len: task.max_len,
@@ -147,7 +147,14 @@ impl spec::Settings for Settings {
             let why = "expected none: the network before a task is kept with items' own vectors";
             return Err(Error::Usage(format!("model.features: found some in task {}; {why}", asks.task())));
         }
-        Ok(Box::new(Teracon::new(parts, Padding::Left, task.params(), asks, &learned, Masking { retention, slope })))
+        Ok(Box::new(Teracon::new(
+            parts,
+            Padding::Left,
+            task.params(),
+            asks,
+            &learned,
+            Masking { retention, mask_scale },
+        )))
     }
 }
 
@@ -165,7 +172,7 @@ pub static SPEC: ModelSpec = ModelSpec {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Masking {
     pub retention: f64,
-    pub slope: f64,
+    pub mask_scale: f64,
 }
 
 /// A network: as it is, or as it was before the task.
@@ -255,16 +262,16 @@ impl Teracon {
         Teracon { params, now, former, at, masking }
     }
 
-    /// The slope s of a batch's masks, a number: [`Masking::slope`] in evaluation.
-    pub fn slope<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let (most, least) = (self.masking.slope, self.masking.slope.recip());
+    /// The scale s of a batch's masks, a number: [`Masking::mask_scale`] in evaluation.
+    pub fn scale<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
+        let (most, least) = (self.masking.mask_scale, self.masking.mask_scale.recip());
         match history.progress {
             Some(progress) => progress.scale(most - least) + g.scalar(least),
             None => g.constant(crate::tensor::Tensor::f32([1], vec![most as f32])),
         }
     }
 
-    /// A task's masks by slope `s`, \[d\] each: of the attention and the feed-forward of each block, as this network has them, or the
+    /// A task's masks at scale `s`, \[d\] each: of the attention and the feed-forward of each block, as this network has them, or the
     /// former.
     pub fn masks<'g>(&self, g: &'g Graph, former: bool, task: usize, s: Var<'g>) -> Vec<Var<'g>> {
         let network = self.network(former);
@@ -404,12 +411,12 @@ impl Model for Teracon {
     }
 
     fn user<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let masks = self.masks(g, false, self.at, self.slope(g, history));
+        let masks = self.masks(g, false, self.at, self.scale(g, history));
         self.user_by(g, history, false, self.at, &masks)
     }
 
     fn positions<'g>(&self, g: &'g Graph, history: &History<'g>) -> Var<'g> {
-        let masks = self.masks(g, false, self.at, self.slope(g, history));
+        let masks = self.masks(g, false, self.at, self.scale(g, history));
         self.now.sasrec.positions_masked(g, history, &masks)
     }
 
@@ -419,7 +426,7 @@ impl Model for Teracon {
         if self.former.is_none() {
             return trained;
         }
-        let s = self.slope(g, &batch.history);
+        let s = self.scale(g, &batch.history);
         let retained = self.retained(g, &batch.history, s, &self.masks(g, false, self.at, s));
         let users = batch.weight.nonzero();
         let distances: Vec<Var> = retained

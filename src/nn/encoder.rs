@@ -115,8 +115,8 @@ impl Encoder {
     }
 
     /// Encoded positions \[B, M, d\] of embedded histories `x` \[B, M, d\], of which `items` \[B, M\] are not 0 where there is one.
-    pub fn encode<'g>(&self, params: &Params, g: &'g Graph, x: Var<'g>, items: Var<'g>, training: bool) -> Var<'g> {
-        self.encode_at(Places::All, params, g, x, items, training)
+    pub fn encode<'g>(&self, params: &Params, x: Var<'g>, items: Var<'g>, training: bool) -> Var<'g> {
+        self.encode_at(Places::All, params, x, items, training)
     }
 
     /// As [`Encoder::encode`], of some positions of each history: \[B, K, d\]. The last block computes as few others as it can.
@@ -124,29 +124,26 @@ impl Encoder {
         &self,
         positions: Places<'_, 'g>,
         params: &Params,
-        g: &'g Graph,
         x: Var<'g>,
         items: Var<'g>,
         training: bool,
     ) -> Var<'g> {
-        self.encode_masked(&[], positions, params, g, x, items, training)
+        self.encode_masked(&[], positions, params, x, items, training)
     }
 
     /// As [`Encoder::encode_at`], of [`Norm::Post`], the outputs of each block's attention and feed-forward times `masks`, \[d\] each, in
     /// their order, unless there are none.
-    #[allow(clippy::too_many_arguments)]
     pub fn encode_masked<'g>(
         &self,
         masks: &[Var<'g>],
         positions: Places<'_, 'g>,
         params: &Params,
-        g: &'g Graph,
         x: Var<'g>,
         items: Var<'g>,
         training: bool,
     ) -> Var<'g> {
         let dropout = if training { self.dropout } else { 0.0 };
-        Traced { encoder: self, params, g, dropout, positions, masks }.run(x, items)
+        Traced { encoder: self, params, g: x.graph(), dropout, positions, masks }.run(x, items)
     }
 
     /// Only block `l` of [`Norm::Post`], of x \[B, T, d\] where `keep` \[B, T\] (u32) is not 0; its dropout is on.

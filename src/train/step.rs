@@ -41,9 +41,9 @@ pub enum Role {
 }
 
 impl Role {
-    /// What the batches of a training are for, of one task.
-    pub fn of(optimiser: &Adam) -> Role {
-        if optimiser.sums_up() { Role::Add(0) } else { Role::Update }
+    /// What the batches of task number `task` are for.
+    pub fn of(optimiser: &Adam, task: usize) -> Role {
+        if optimiser.sums_up() { Role::Add(task) } else { Role::Update }
     }
 }
 
@@ -184,11 +184,7 @@ impl TrainStep {
                 .eq(first.params().iter().map(|p| (&p.name, &p.shape)));
             assert!(same, "tasks that are trained together have the same parameters");
             let g = Graph::new();
-            let role = match Role::of(&config.optimiser) {
-                Role::Add(_) => Role::Add(at),
-                role => role,
-            };
-            TrainStep::trace(&g, *model, config, role)?;
+            TrainStep::trace(&g, *model, config, Role::of(&config.optimiser, at))?;
             device.plan(&g, config.plan)
         };
         let plans = tasks.iter().enumerate().map(traced).collect::<Result<Vec<Plan>>>()?;
