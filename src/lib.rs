@@ -38,7 +38,7 @@
 //! The pages `docs/library.md`, `docs/adding-a-model.md` and `docs/kernels.md` of the repository have whole programs.
 //!
 //! Layers, from the ground up: [`tensor`] < [`graph`] < [`kernels`], [`device`] < [`nn`], [`optim`] < `models` < `eval` < `config` < `train` <
-//! `look` < `bench`, `sweep` < the program. Nothing imports upwards. Without the feature `train` (a default) the crate is the engine only:
+//! `look` < `bench`, `sweep`, `serve` < the program. Nothing imports upwards. Without the feature `train` (a default) the crate is the engine only:
 //! `tensor`, `graph`, `kernels`, `device`, `nn` and `optim`.
 
 pub mod device;
@@ -67,6 +67,8 @@ pub mod eval;
 pub mod look;
 #[cfg(feature = "train")]
 pub mod models;
+#[cfg(feature = "serve")]
+pub mod serve;
 #[cfg(feature = "train")]
 pub mod settings;
 #[cfg(feature = "train")]

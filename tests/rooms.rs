@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 /// The rooms, from the ground up: each may use those before it.
-const FLOORS: [&str; 24] = [
+const FLOORS: [&str; 25] = [
     "error", "threads", "memory", "files", "text", "settings", "tensor", "graph", "kernels", "device", "nn", "optim",
-    "data", "encoders", "models", "eval", "config", "train", "look", "bench", "sweep", "cli", "main", "lib",
+    "data", "encoders", "models", "eval", "config", "train", "look", "bench", "sweep", "serve", "cli", "main", "lib",
 ];
 
 /// A module's path from the root of the crate, such as `graph`, `plan`.

@@ -1,7 +1,7 @@
-//! The devices that tests run on, opened once.
+//! The devices that tests run on, opened once a thread.
 
 use libtest_mimic::Failed;
-use std::sync::Mutex;
+use std::cell::RefCell;
 use wgrec::device::Device;
 use wgrec::device::cpu::{Cpu, Precision};
 use wgrec::device::gpu::{Gpu, GpuOptions};
@@ -19,14 +19,17 @@ pub fn get(name: &str) -> Result<Device, Failed> {
     }
 }
 
-/// The GPU device under these switches.
+/// The GPU device under these switches: each thread of trials has its own, since a software driver compiles shaders in the one
+/// thread that a device's queue has.
 pub fn gpu(options: GpuOptions) -> Result<Gpu, Failed> {
-    static OPEN: Mutex<Vec<(GpuOptions, Gpu)>> = Mutex::new(vec![]);
-    let mut open = OPEN.lock().map_err(|_| "another test panicked while it opened a device")?;
-    if let Some((_, gpu)) = open.iter().find(|(o, _)| *o == options) {
-        return Ok(gpu.clone());
+    thread_local! {
+        static OPEN: RefCell<Vec<(GpuOptions, Gpu)>> = const { RefCell::new(vec![]) };
+    }
+    let found = OPEN.with_borrow(|open| open.iter().find(|(o, _)| *o == options).map(|(_, gpu)| gpu.clone()));
+    if let Some(gpu) = found {
+        return Ok(gpu);
     }
     let gpu = Gpu::open_with(None, options)?;
-    open.push((options, gpu.clone()));
+    OPEN.with_borrow_mut(|open| open.push((options, gpu.clone())));
     Ok(gpu)
 }

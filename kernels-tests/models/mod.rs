@@ -45,7 +45,7 @@ pub fn trials() -> Vec<Trial> {
             gradients(&Subject { make, model: make(), kind })
         }));
         trials.push(Trial::test(format!("models::{name}::first_ten_losses"), move || first_losses(name, &model())));
-        for device in devices::all() {
+        for device in ["f64", "cpu"] {
             trials.push(Trial::test(format!("models::{name}::overfits_one_batch::{device}"), move || {
                 overfits(&model(), &devices::get(device)?)
             }));
@@ -59,16 +59,15 @@ pub fn trials() -> Vec<Trial> {
         trials.push(Trial::test(format!("models::{name}::same_bits_on_any_number_of_threads"), move || {
             same_bits_threaded(&model())
         }));
-        // Rounding to f16 turns some of the actions that RDRSR draws, and a row's loss with each.
-        if name != "rdrsr_reinforced" {
-            trials.push(Trial::test(format!("models::{name}::f16_is_near_f32"), move || half(&model())));
-        }
-        for device in ["cpu", "gpu"] {
-            trials.push(Trial::test(format!("models::{name}::like_f64::{device}"), move || {
-                alike(&model(), &devices::get(device)?, |_| {})
-            }));
-        }
+        trials.push(Trial::test(format!("models::{name}::like_f64::cpu"), move || {
+            alike(&model(), &devices::get("cpu")?, |_| {})
+        }));
+        trials.push(Trial::test(format!("models::{name}::on_the_gpu"), move || on_the_gpu(name, &model())));
     }
+    trials.push(Trial::test("models::pomrec_overfits_one_batch_on_the_gpu", || {
+        let (_, kind, make) = models().into_iter().find(|(name, ..)| *name == "pomrec").ok_or("no such model")?;
+        overfits(&Subject { make, model: make(), kind }, &devices::get("gpu")?)
+    }));
     for device in devices::all() {
         trials.push(Trial::test(format!("models::the_loss_scale_changes_nothing_but_overflow::{device}"), move || {
             loss_scale(&devices::get(device)?)
@@ -146,6 +145,21 @@ enum Judged {
     Teaching,
     /// An item table that teaches and is taught. `interests::a_shared_table_has_the_gradients_of_both` judges it.
     Both,
+}
+
+/// What each model must do on the GPU too. One trial, so that what is compiled for one check serves the next: each thread of trials
+/// has a device of its own.
+fn on_the_gpu(name: &str, model: &Subject) -> Result<(), Failed> {
+    let gpu = devices::get("gpu")?;
+    let told = |check: &'static str| move |e: Failed| Failed::from(format!("{check}: {}", e.message().unwrap_or_default()));
+    alike(model, &gpu, |_| {}).map_err(told("like f64"))?;
+    same_bits(model, &gpu).map_err(told("same bits twice"))?;
+    padding_alone(model, &gpu).map_err(told("padding alone costs nothing"))?;
+    // Rounding to f16 turns some of the actions that RDRSR draws, and a row's loss with each.
+    if name != "rdrsr_reinforced" {
+        half(model).map_err(told("f16 is near f32"))?;
+    }
+    Ok(())
 }
 
 /// The gradient's norm among what a step reports.

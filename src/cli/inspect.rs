@@ -47,7 +47,7 @@ pub fn run(args: Args) -> Result<()> {
     opened.check_outputs(args.svg.iter().chain(&args.png))?;
     let Opened { session, store, about } = &opened;
     let user = session.data.users_named(&[&args.user])?[0];
-    let (descriptions, titles) = opened.descriptions();
+    let (descriptions, titles) = opened.session.descriptions();
     let descriptions = descriptions.as_ref();
     let draws = args.svg.is_some() || args.png.is_some();
     let title = format!("User {} by {about}", args.user);

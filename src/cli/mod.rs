@@ -18,6 +18,8 @@ mod profile;
 mod read;
 mod recommend;
 mod report;
+#[cfg(feature = "serve")]
+mod serve;
 mod shell;
 mod sweep;
 mod train;
@@ -56,6 +58,8 @@ enum Command {
     Verify(verify::Args),
     Report(report::Args),
     Recommend(recommend::Args),
+    #[cfg(feature = "serve")]
+    Serve(serve::Args),
     Inspect(inspect::Args),
     Export(export::Args),
     /// Turn texts or images of items into vectors, by models in Hugging Face's folders
@@ -143,6 +147,8 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Report(args) => report::run(args),
         Command::Recommend(args) => recommend::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Export(args) => export::run(args),
         #[cfg(feature = "encode")]

@@ -47,7 +47,7 @@ pub fn run(args: Args) -> Result<()> {
     let opened = args.trained.open()?;
     opened.check_outputs([&args.output].into_iter().chain(&args.points))?;
     let Opened { session, store, about } = &opened;
-    let (descriptions, titles) = opened.descriptions();
+    let (descriptions, titles) = opened.session.descriptions();
     let mut text = format!("model    {about}\ntitles   {titles}\n");
     let users = match args.users.is_empty() {
         true => {

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use wgrec::Result;
-use wgrec::data::Descriptions;
 use wgrec::device::Store;
 use wgrec::train::{RunFolder, Session};
 
@@ -56,27 +55,8 @@ impl Opened {
     pub fn check_outputs<'a>(&self, outputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
         let outputs: Vec<&Path> = outputs.into_iter().map(PathBuf::as_path).collect();
         super::check_apart(&outputs)?;
-        let described = self.descriptions().0.and_then(|descriptions| descriptions.file);
+        let described = self.session.descriptions().0.and_then(|descriptions| descriptions.file);
         let read = || self.session.config.data.path.iter().chain(&described).map(PathBuf::as_path);
         outputs.into_iter().try_for_each(|output| super::check_output(output, read()))
-    }
-
-    /// The descriptions of the run's items, and a line that says where they come from or why ids are shown.
-    pub fn descriptions(&self) -> (Option<Descriptions>, String) {
-        let Session { config, data, corpus, .. } = &self.session;
-        if let Some(world) = corpus.clicks_of() {
-            return (
-                Some(Descriptions::of_world(world, data)),
-                "genres of the embedded world; ids are shown".to_string(),
-            );
-        }
-        match config.data.descriptions(data) {
-            Ok(Some(descriptions)) => {
-                let file = descriptions.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
-                (Some(descriptions), file)
-            }
-            Ok(None) => (None, "no file next to the data describes its items; ids are shown".to_string()),
-            Err(e) => (None, format!("{e}; ids are shown")),
-        }
     }
 }

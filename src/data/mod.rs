@@ -38,7 +38,8 @@ pub use items::{
 pub use negatives::{LeftOut, Sampler};
 pub use readers::{Clock, Columns, Format, Interactions, SkipBad};
 pub use samples::{
-    Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Padding, Reads, Samples, TrainBatches, Until, Views,
+    Batch, BatchSpec, EvalBatch, EvalBatches, EvalSpec, Padding, Reads, Samples, TrainBatches, Until, Views, Visit,
+    Visits,
 };
 pub use serving::{Histories, HistoryFile};
 pub use split::{Cut, CutBy, Group, Learn, Part, Split, SplitKind, SplitSpec};

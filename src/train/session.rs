@@ -12,6 +12,7 @@ use crate::models::tasks::TaskPhase;
 use crate::models::{FeatureCounts, Model, Phase, Task};
 use std::sync::Arc;
 
+pub mod answers;
 mod check;
 mod describe;
 mod lists;

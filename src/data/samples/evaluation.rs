@@ -96,6 +96,45 @@ impl EvalBatch {
     }
 }
 
+impl EvalBatch {
+    /// Without rows.
+    pub(super) fn empty(columns: Arc<[Column]>) -> EvalBatch {
+        EvalBatch {
+            columns: Columns::empty(columns),
+            targets: vec![],
+            users: vec![],
+            target: vec![],
+            exclude_offsets: vec![0],
+            exclude_items: vec![],
+            candidates: None,
+            samples: 0,
+        }
+    }
+
+    /// Adds a row; `excluded` in any order.
+    pub(super) fn push(&mut self, history: &Filler, sample: &Sample, target: u32, excluded: &mut Vec<u32>) {
+        // Nothing of a history is random.
+        history.fill(sample, self.samples, self.columns.values_mut(), &mut Stream::new(0, "", 0));
+        self.targets.push(sample.number as u32);
+        self.users.push(sample.user);
+        self.target.push(target);
+        excluded.sort_unstable();
+        excluded.dedup();
+        self.exclude_items.extend_from_slice(excluded);
+        self.exclude_offsets.push(self.exclude_items.len() as u32);
+        self.samples += 1;
+    }
+
+    /// Fills up to `batch` rows.
+    pub(super) fn fill(&mut self, batch: usize, exclude_cap: usize) {
+        self.exclude_offsets.resize(batch + 1, self.exclude_items.len() as u32);
+        self.exclude_items.resize(exclude_cap, 0);
+        for list in [&mut self.targets, &mut self.users, &mut self.target] {
+            list.resize(batch, 0);
+        }
+    }
+}
+
 /// What is asked for, or users to recommend to, in batches.
 #[derive(Clone)]
 pub struct EvalBatches(Arc<Evaluation>);
@@ -219,19 +258,9 @@ impl EvalBatches {
             &*self.0;
         let first = step * spec.batch;
         let rows = &targets[first..targets.len().min(first + spec.batch)];
-        let mut batch = EvalBatch {
-            columns: Columns::empty(columns.clone()),
-            targets: (first as u32..).take(rows.len()).collect(),
-            users: vec![],
-            target: vec![],
-            exclude_offsets: vec![0],
-            exclude_items: vec![],
-            candidates: (candidates.is_some() || groups.is_some()).then(Vec::new),
-            samples: rows.len(),
-        };
+        let mut batch = EvalBatch::empty(columns.clone());
+        batch.candidates = (candidates.is_some() || groups.is_some()).then(Vec::new);
         let mut excluded = vec![];
-        // Nothing of a history is random.
-        let mut stream = Stream::new(0, "", 0);
         for (row, &(user, len)) in rows.iter().enumerate() {
             let len = len as usize;
             let target = items.as_ref().map_or(0, |items| items[first + row]);
@@ -252,18 +281,12 @@ impl EvalBatches {
                 targets: &[],
                 hidden: None,
             };
-            history.fill(&sample, row, batch.columns.values_mut(), &mut stream);
-            batch.users.push(user);
-            batch.target.push(target);
             excluded.clear();
             excluded.extend(Some(target).filter(|&target| target != 0));
             if spec.mask_history {
                 excluded.extend(split.done(data, user, len).chain(then));
             }
-            excluded.sort_unstable();
-            excluded.dedup();
-            batch.exclude_items.extend_from_slice(&excluded);
-            batch.exclude_offsets.push(batch.exclude_items.len() as u32);
+            batch.push(history, &sample, target, &mut excluded);
             if let (Some(out), Some(candidates), Some(items)) =
                 (&mut batch.candidates, candidates.as_deref_mut(), items)
             {
@@ -276,12 +299,7 @@ impl EvalBatches {
                 out.resize((row + 1) * groups.candidates(), 0);
             }
         }
-        let used = batch.exclude_items.len() as u32;
-        batch.exclude_offsets.resize(spec.batch + 1, used);
-        batch.exclude_items.resize(*exclude_cap, 0);
-        for list in [&mut batch.targets, &mut batch.users, &mut batch.target] {
-            list.resize(spec.batch, 0);
-        }
+        batch.fill(spec.batch, *exclude_cap);
         let width = spec.sampled.map(|(negatives, _)| 1 + negatives).or(groups.as_ref().map(Groups::candidates));
         if let (Some(out), Some(width)) = (&mut batch.candidates, width) {
             out.resize(spec.batch * width, 0);

@@ -31,6 +31,7 @@ mod source;
 pub mod targets;
 mod training;
 pub mod views;
+mod visits;
 pub mod window;
 
 pub use cloze::Cloze;
@@ -42,6 +43,7 @@ pub use shuffle::Order;
 pub use source::Source;
 pub use training::{Batch, BatchSpec, Gathered, Listed, TrainBatches};
 pub use views::Views;
+pub use visits::{Visit, Visits};
 pub use window::Window;
 
 /// Where a window that is shorter than `max_len` is filled with zeros.

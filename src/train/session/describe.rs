@@ -1,7 +1,7 @@
 //! What a session is about, for people, for metrics.json, and for those who compare runs.
 
 use super::Session;
-use crate::data::Part;
+use crate::data::{Descriptions, Part};
 use crate::error::{Error, Result};
 use crate::eval::{Protocol, TieRule};
 use crate::models::tasks::{self, TaskConfig};
@@ -20,6 +20,25 @@ impl Session {
         let counts = [data.users(), data.items(), data.interactions()].map(|n| HumanCount(n as u64));
         let [users, items, events] = counts;
         format!("{name}: {users} users, {items} items, {events} events; {asked}; {}", self.describe_ranking())
+    }
+
+    /// The descriptions of the items, and a line that says where they come from or why ids are shown.
+    pub fn descriptions(&self) -> (Option<Descriptions>, String) {
+        let Session { config, data, corpus, .. } = self;
+        if let Some(world) = corpus.clicks_of() {
+            return (
+                Some(Descriptions::of_world(world, data)),
+                "genres of the embedded world; ids are shown".to_string(),
+            );
+        }
+        match config.data.descriptions(data) {
+            Ok(Some(descriptions)) => {
+                let file = descriptions.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default();
+                (Some(descriptions), file)
+            }
+            Ok(None) => (None, "no file next to the data describes its items; ids are shown".to_string()),
+            Err(e) => (None, format!("{e}; ids are shown")),
+        }
     }
 
     /// How targets are ranked, in words.

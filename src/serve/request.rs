@@ -1,0 +1,190 @@
+//! What clients ask and are told, as JSON.
+
+use super::served::Served;
+use crate::data::Visit;
+use axum::http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The id of a user or an item: a text, or a whole number in place of its digits
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Id {
+    Text(String),
+    Number(i64),
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Id::Text(text) => f.write_str(text),
+            Id::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// Whom to recommend to, and how many items
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// A user of the run's data, whose whole history is read
+    #[serde(default)]
+    pub user: Option<Id>,
+    /// Items, oldest first: the whole history of someone who need not be known, or what a known user did since
+    #[serde(default)]
+    pub history: Vec<Id>,
+    /// The behaviour of each item of the history, where the model reads them
+    #[serde(default)]
+    pub behaviours: Vec<String>,
+    /// Items to recommend
+    #[serde(default = "ten")]
+    pub k: usize,
+    /// Items that are not recommended
+    #[serde(default)]
+    pub exclude: Vec<Id>,
+    /// Recommend items of the history too
+    #[serde(default)]
+    pub unmasked: bool,
+}
+
+fn ten() -> usize {
+    10
+}
+
+/// Several requests, which are answered together
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Requests {
+    pub requests: Vec<Request>,
+}
+
+/// Recommended items
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Answer {
+    /// Best first; fewer than asked for where fewer are left
+    pub items: Vec<Recommended>,
+    /// Items of the history that the run does not know, which are left out of it
+    pub unknown: Vec<String>,
+}
+
+/// A recommended item
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Recommended {
+    pub item: String,
+    pub score: f32,
+    /// Where the data describe their items
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
+/// The answers to several requests, in their order
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Answers {
+    pub answers: Vec<Answer>,
+}
+
+/// Why a request is not answered
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Refused {
+    /// What was found, and what is expected
+    pub error: String,
+}
+
+/// A refusal and its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(pub StatusCode, pub String);
+
+impl Refusal {
+    pub fn wrong(why: impl Into<String>) -> Refusal {
+        Refusal(StatusCode::UNPROCESSABLE_ENTITY, why.into())
+    }
+
+    /// The same about request number `at` of several.
+    pub fn of(self, at: usize) -> Refusal {
+        Refusal(self.0, format!("requests[{at}]: {}", self.1))
+    }
+}
+
+/// How much a request may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub k: usize,
+    /// Items of a history, and items that are excluded.
+    pub items: usize,
+}
+
+impl Request {
+    /// The visit by the numbers of a run, and the ids of the history that it does not know.
+    pub fn visit(&self, served: &Served, bounds: Bounds) -> Result<(Visit, Vec<String>), Refusal> {
+        let Request { user, history, behaviours, k, exclude, unmasked } = self;
+        if !(1..=bounds.k).contains(k) {
+            return Err(Refusal::wrong(format!("k: found {k}; expected 1 to {}", bounds.k)));
+        }
+        for (name, list) in [("history", history), ("exclude", exclude)] {
+            if list.len() > bounds.items {
+                let (found, most) = (list.len(), bounds.items);
+                return Err(Refusal::wrong(format!(
+                    "{name}: found {found} items; expected at most {most}, the latest"
+                )));
+            }
+        }
+        let mut visit = Visit::default();
+        let named = served.behaviours();
+        if let Some(user) = user {
+            let id = user.to_string();
+            let Some(number) = served.user(&id) else {
+                let why =
+                    format!("user: {id:?} is not in the data of the run; expected a known one, or a history alone");
+                return Err(Refusal(StatusCode::NOT_FOUND, why));
+            };
+            let (items, behaviours) = served.history(number);
+            visit.user = Some(number);
+            visit.items.extend_from_slice(items);
+            visit.behaviours.extend_from_slice(if named.is_empty() { &[] } else { behaviours });
+        }
+        let (told, events) = (behaviours.len(), history.len());
+        if (told > 0 || !named.is_empty()) && told != events {
+            let of = if named.is_empty() { "none, since the model reads none".to_string() } else { named.join(", ") };
+            let why = format!("behaviours: found {told} for {events} items; expected one for each ({of})");
+            return Err(Refusal::wrong(why));
+        }
+        if named.is_empty() && told > 0 {
+            return Err(Refusal::wrong("behaviours: the model reads none; leave them out"));
+        }
+        let mut unknown = vec![];
+        for (at, id) in history.iter().enumerate() {
+            let behaviour = behaviours.get(at).map(|behaviour| {
+                let number = named.iter().position(|name| name == behaviour);
+                number.ok_or_else(|| {
+                    let all = named.join(", ");
+                    Refusal::wrong(format!("behaviours[{at}]: found {behaviour:?}; expected one of {all}"))
+                })
+            });
+            let behaviour = behaviour.transpose()?;
+            let id = id.to_string();
+            match served.item(&id) {
+                None => unknown.push(id),
+                Some(item) => {
+                    visit.items.push(item);
+                    visit.behaviours.extend(behaviour.map(|number| number as u8));
+                }
+            }
+        }
+        if visit.items.is_empty() {
+            let why = match (user, history.len()) {
+                (None, 0) => {
+                    "found neither a user nor a history; expected at least one item to recommend by".to_string()
+                }
+                (Some(user), _) => format!("user {:?} has no event of an item that the run knows", user.to_string()),
+                (None, n) => format!("history: the run knows none of its {n} items; expected ids of the run's items"),
+            };
+            return Err(Refusal::wrong(why));
+        }
+        if !unmasked {
+            visit.excluded = served.done(&visit);
+        }
+        visit.excluded.extend(exclude.iter().filter_map(|id| served.item(&id.to_string())));
+        Ok((visit, unknown))
+    }
+}
