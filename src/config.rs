@@ -18,6 +18,7 @@ use std::sync::LazyLock;
 
 mod earlier;
 mod kept;
+mod layers;
 mod manual;
 mod names;
 mod phases;
@@ -218,8 +219,12 @@ impl Config {
 
     /// This configuration with one setting changed: `key=value`, the value in TOML or a bare word.
     pub fn with_setting(self, setting: &str) -> Result<Config> {
-        let source = format!("--set {setting}");
-        let of = |_: &str| source.clone();
+        self.with_setting_of(setting, &format!("--set {setting}"))
+    }
+
+    /// As [`Config::with_setting`], a setting that errors call `source`.
+    pub fn with_setting_of(self, setting: &str, source: &str) -> Result<Config> {
+        let of = |_: &str| source.to_string();
         let (key, text) = setting
             .split_once('=')
             .map(|(key, text)| (key.trim(), text.trim()))

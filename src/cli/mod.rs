@@ -36,7 +36,6 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wgrec::config::Config;
-use wgrec::data::synth::WorldConfig;
 use wgrec::models::MODELS;
 use wgrec::train::{RunFolder, Stop};
 use wgrec::{Error, Result};
@@ -363,27 +362,12 @@ impl Settings {
         preset: Option<&str>,
         lower: impl Fn(Config) -> Result<Config>,
     ) -> Result<Config> {
-        let over = |defaults: Config| {
-            let preset = preset.map_or(Ok(defaults.clone()), |preset| defaults.with_preset(preset));
-            self.put_over(lower(preset?)?)
-        };
-        let config = over(Config::of(model)?)?;
-        let has_data = config.data.path.is_some() || !config.data.auxiliary.is_empty();
-        if has_data { Ok(config) } else { over(Config::of(model)?.embedded()) }
+        Config::resolved(model, preset, lower, |base| self.put_over(base))
     }
 
     /// These settings, a preset among them, over those of a run, their ranges checked.
-    fn over(&self, mut base: Config) -> Result<Config> {
-        if let Some(preset) = &self.layers.preset {
-            base = base.with_preset(preset)?;
-        }
-        let mut config = self.put_over(base.clone())?;
-        if config.data.path.is_some() && base.data.path.is_none() {
-            // Real data in place of the embedded world: the world's settings do not apply.
-            config = self.put_over(Config { world: WorldConfig::default(), ..base })?;
-        }
-        config.check()?;
-        Ok(config)
+    fn over(&self, base: Config) -> Result<Config> {
+        base.changed(self.layers.preset.as_deref(), |base| self.put_over(base))
     }
 
     fn put_over(&self, base: Config) -> Result<Config> {

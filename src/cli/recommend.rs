@@ -5,7 +5,7 @@ use indicatif::HumanCount;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use wgrec::data::ask::listed_users;
-use wgrec::data::{Columns, Histories, HistoryFile, SkipBad};
+use wgrec::data::{Columns, HistoryFile, SkipBad};
 use wgrec::files::replace;
 use wgrec::text::counted;
 use wgrec::train::{RunFolder, Session};
@@ -86,7 +86,8 @@ pub fn run(args: Args) -> Result<()> {
     chosen?;
     let inputs = [&args.users, &args.history, &session.config.data.path].into_iter().flatten();
     super::check_output(&args.output, inputs.map(PathBuf::as_path))?;
-    let (users, asked) = users(&session, histories.as_ref(), names.as_deref())?;
+    let users = session.served(histories.as_ref(), names.as_deref())?;
+    let asked = names.as_ref().map_or(users.len(), Vec::len);
     let best = session.recommend(&store, &users, args.k, !args.unmasked)?;
     let rows = rows(&session, &users, &best);
     if rows.is_empty() {
@@ -116,23 +117,6 @@ pub fn run(args: Args) -> Result<()> {
     let (items, users) = (counted(k, "item"), counted(users.len(), "user"));
     text += &format!("saved    {items} for {users}{fewer}: {}\n", args.output.display());
     super::print(&text)
-}
-
-/// The users to recommend to, by the `names` that were asked for, and how many these are; some may have no history.
-fn users(session: &Session, histories: Option<&Histories>, names: Option<&[String]>) -> Result<(Vec<u32>, usize)> {
-    let Some(names) = names else {
-        let users = match histories {
-            Some(histories) => histories.users.clone(),
-            None => (0..session.data.users() as u32).collect(),
-        };
-        return Ok((users.clone(), users.len()));
-    };
-    let mut users = session.data.users_named(names)?;
-    users.retain(|&user| !session.data.history(user).is_empty());
-    match users.is_empty() {
-        true => Err(Error::Usage("none of the users asked for has an event of an item that the run knows".to_string())),
-        false => Ok((users, names.len())),
-    }
 }
 
 fn rows<'a>(session: &'a Session, users: &[u32], best: &[Vec<(u32, f32)>]) -> Vec<Row<'a>> {

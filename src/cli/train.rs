@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use wgrec::config::{Config, LogConfig, LogTo, TaskFile};
 use wgrec::device::RunOptions;
 use wgrec::graph::plan::Options;
-use wgrec::models::{Phase, spec, tasks};
+use wgrec::models::{Phase, tasks};
 use wgrec::train::{FitOptions, Report, RunFolder, fit};
 use wgrec::{Error, Result};
 
@@ -101,33 +101,11 @@ struct Start {
 
 /// A training of its own.
 fn start(args: &Args, tasks: Option<&TaskFile>) -> Result<Start> {
-    let runs = Path::new("runs");
-    let out = match (&args.out, args.resume) {
-        (None, true) => RunFolder::latest(runs, &args.model),
-        (out, _) => out.clone(),
-    };
-    let earlier = out.as_deref().filter(|path| args.resume && RunFolder::is_run(path));
-    match earlier {
-        Some(path) => {
-            let folder = RunFolder::go_on(path)?;
-            let was = folder.config()?;
-            check_model(args, &was, path)?;
-            let config = with_tasks(args.settings.over(was.clone())?, tasks)?;
-            folder.check_data(&config)?;
-            config.check_kept(&was, path, false)?;
-            Ok(Start { folder, config, resumed_by_flags: false })
-        }
-        None => {
-            // Settings can name the tasks' phases, and another file of settings does not take their place.
-            let config = args.settings.resolved_over(&args.model, |config| with_tasks(config, tasks))?;
-            let config = with_tasks(config, tasks)?;
-            let folder = match &out {
-                Some(path) => RunFolder::new(path)?,
-                None => RunFolder::next(runs, &args.model)?,
-            };
-            Ok(Start { folder, config, resumed_by_flags: false })
-        }
-    }
+    let over = |was| with_tasks(args.settings.over(was)?, tasks);
+    // Settings can name the tasks' phases, and another file of settings does not take their place.
+    let new = || with_tasks(args.settings.resolved_over(&args.model, |config| with_tasks(config, tasks))?, tasks);
+    let (folder, config) = wgrec::train::start(&args.model, args.out.as_deref(), args.resume, over, new)?;
+    Ok(Start { folder, config, resumed_by_flags: false })
 }
 
 /// The settings with the tasks of a file, if there is one, in place of the model's.
@@ -141,8 +119,7 @@ fn with_tasks(config: Config, tasks: Option<&TaskFile>) -> Result<Config> {
 /// A training of further tasks in the folder of the `run` that has trained others.
 fn start_after(args: &Args, run: &Path, file: &TaskFile) -> Result<Start> {
     let folder = RunFolder::go_on(run)?;
-    let was = folder.config()?;
-    check_model(args, &was, run)?;
+    let was = folder.config_of(&args.model)?;
     let old = was.tasks().unwrap_or_default();
     let phases = was.model.phases(false)?;
     if phases.iter().any(|phase| phase.together.is_some()) {
@@ -185,22 +162,10 @@ fn start_after(args: &Args, run: &Path, file: &TaskFile) -> Result<Start> {
     Ok(Start { folder, config, resumed_by_flags: false })
 }
 
-/// An error unless the run in `path` is one of the model that is to be trained.
-fn check_model(args: &Args, config: &Config, path: &Path) -> Result<()> {
-    let (model, found) = (&args.model, config.model.name());
-    spec::find(model)?;
-    if model == found {
-        return Ok(());
-    }
-    let path = path.display();
-    Err(Error::Usage(format!("{path}: this is a run of {found}; expected one of {model}, or `wgrec train {found}`")))
-}
-
 /// A training that takes parameters of earlier phases from the run in `from`.
 fn start_from(args: &Args, from: &Path, file: Option<&TaskFile>) -> Result<Start> {
     let was = RunFolder::open(from)?;
-    let whole = was.config()?;
-    check_model(args, &whole, from)?;
+    let whole = was.config_of(&args.model)?;
     let whole = match file {
         Some(_) => with_tasks(Config { phases: None, from: None, ..whole }, file)?,
         None => whole,

@@ -10,6 +10,7 @@
 //! | users.tsv, items.tsv, behaviours.tsv | the numbers of users, items and behaviours, and their ids in the data |
 //! | checkpoint/last.safetensors | parameters, optimiser and position, to resume from |
 //! | tensorboard | event files, where `log.to` asks for them |
+//! | data/interactions.parquet | the data, where they were given as a data frame of Python |
 //! | lock | empty; held by the process that trains here |
 //!
 //! In a training of several phases these are the files of the last phase. The others have files of their own:
@@ -25,7 +26,7 @@ use crate::config::{Config, FORMAT};
 use crate::data::{Dataset, Ids, known};
 use crate::error::{Error, Result};
 use crate::files::{self, replace};
-use crate::models::Phase;
+use crate::models::{Phase, spec};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -34,6 +35,9 @@ use std::path::{Path, PathBuf};
 mod phase;
 
 pub use phase::{Line, PhaseFiles};
+
+/// The name of [`RunFolder::data_file`].
+const DATA: &str = "interactions.parquet";
 
 /// The folder of a run. Folders that were made for it and stayed empty are removed when it is dropped.
 #[derive(Debug)]
@@ -186,6 +190,11 @@ impl RunFolder {
         })
     }
 
+    /// The file for data that are in no other. In a folder of its own, since files of items and users next to data describe them.
+    pub fn data_file(&self) -> PathBuf {
+        self.path.join("data").join(DATA)
+    }
+
     pub fn config_file(&self) -> PathBuf {
         self.of_target("config", "toml")
     }
@@ -305,6 +314,22 @@ impl RunFolder {
         Config::of_run(&self.config_file(), kept)
     }
 
+    /// The settings of the run.
+    ///
+    /// # Errors
+    /// A run of another model than the one called `model`.
+    pub fn config_of(&self, model: &str) -> Result<Config> {
+        let config = self.config()?;
+        let (found, path) = (config.model.name(), self.path.display());
+        spec::find(model)?;
+        if model == found {
+            return Ok(config);
+        }
+        Err(Error::Usage(format!(
+            "{path}: this is a run of {found}; expected one of {model}, or `wgrec train {found}`"
+        )))
+    }
+
     /// Checks that data are where `config` says, if that is where the run's own settings say so.
     ///
     /// # Errors
@@ -336,7 +361,11 @@ fn is_free(path: &Path) -> Result<bool> {
     let partial = |name: &str| files::is_temporary(name) || is_earlier_temporary(name);
     // A folder with only settings may be anyone's; a run writes them after the ids.
     let begun = path.join("items.tsv").is_file();
+    // Nor does anyone else keep data next to a lock.
+    let locked = path.join("lock").is_file();
+    let kept_data = |name: &str| name == DATA || files::is_temporary(name);
     let of_a_start = |name: &str| match name {
+        "data" => locked && holds_only(&path.join(name), &kept_data).unwrap_or(false),
         "checkpoint" | "tensorboard" | "users.tsv" | "items.tsv" | "behaviours.tsv" | "lock" => true,
         "config.toml" => begun,
         name => partial(name),
@@ -425,6 +454,19 @@ mod tests {
             assert!(!free(), "{worth}");
             fs::remove_file(path.join(worth)).unwrap();
         }
+    }
+
+    #[test]
+    fn data_that_a_start_left_are_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join(DATA), "").unwrap();
+        assert!(RunFolder::new(folder.path()).is_err(), "without a lock they are somebody's");
+        fs::write(folder.path().join("lock"), "").unwrap();
+        assert!(RunFolder::new(folder.path()).is_ok());
+        fs::write(data.join("notes.txt"), "").unwrap();
+        assert!(RunFolder::new(folder.path()).is_err());
     }
 
     #[test]

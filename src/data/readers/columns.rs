@@ -46,8 +46,21 @@ impl Columns {
         }
     }
 
+    /// Whether a column of this name can be one that is read: it is named, or is called as such columns usually are.
+    pub fn may_read(&self, name: &str) -> bool {
+        self.named().any(|named| named == name) || Role::ALL.into_iter().any(|role| role.may_be(name))
+    }
+
+    /// Where the columns of users and of items are in a header, from 0.
+    pub fn of_ids(&self, header: &[String]) -> [Option<usize>; 2] {
+        [Role::User, Role::Item].map(|role| match self.of(role) {
+            Some(wanted) => position(header, wanted),
+            None => role.find(header),
+        })
+    }
+
     /// The columns that are named.
-    pub(crate) fn named(&self) -> impl Iterator<Item = &str> {
+    pub fn named(&self) -> impl Iterator<Item = &str> {
         Role::ALL.into_iter().filter_map(|role| self.of(role))
     }
 

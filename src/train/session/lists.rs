@@ -1,7 +1,7 @@
 //! The best items of users by a session's model.
 
 use super::Session;
-use crate::data::{Ask, EvalBatches, EvalSpec, Until};
+use crate::data::{Ask, EvalBatches, EvalSpec, Histories, Until};
 use crate::device::{RunOptions, Store};
 use crate::error::{Error, Result};
 use crate::eval::ranker::{RankSpec, Recommender, not_finite};
@@ -15,6 +15,28 @@ impl Session {
     /// A `k` of 0; a score that is not finite: [`Error::NotFinite`], with the user and the item.
     pub fn recommend(&self, store: &Store, users: &[u32], k: usize, mask: bool) -> Result<Vec<Vec<(u32, f32)>>> {
         self.recommend_after(store, &self.whole(users), k, mask)
+    }
+
+    /// The users to recommend to: those of the `names` that were asked for, else of the `histories`, else all. None has an empty
+    /// history.
+    ///
+    /// # Errors
+    /// A name that no user has; names of users without a history alone.
+    pub fn served(&self, histories: Option<&Histories>, names: Option<&[String]>) -> Result<Vec<u32>> {
+        let Some(names) = names else {
+            return Ok(match histories {
+                Some(histories) => histories.users.clone(),
+                None => (0..self.data.users() as u32).collect(),
+            });
+        };
+        let mut users = self.data.users_named(names)?;
+        users.retain(|&user| !self.data.history(user).is_empty());
+        match users.is_empty() {
+            true => {
+                Err(Error::Usage("none of the users asked for has an event of an item that the run knows".to_string()))
+            }
+            false => Ok(users),
+        }
     }
 
     /// What each user that is asked about is shown at the user's last target: the `k` best of all items, best first.
