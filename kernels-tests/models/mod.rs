@@ -151,7 +151,8 @@ enum Judged {
 /// has a device of its own.
 fn on_the_gpu(name: &str, model: &Subject) -> Result<(), Failed> {
     let gpu = devices::get("gpu")?;
-    let told = |check: &'static str| move |e: Failed| Failed::from(format!("{check}: {}", e.message().unwrap_or_default()));
+    let told =
+        |check: &'static str| move |e: Failed| Failed::from(format!("{check}: {}", e.message().unwrap_or_default()));
     alike(model, &gpu, |_| {}).map_err(told("like f64"))?;
     same_bits(model, &gpu).map_err(told("same bits twice"))?;
     padding_alone(model, &gpu).map_err(told("padding alone costs nothing"))?;
