@@ -88,6 +88,12 @@ fn trainings_are_logged_and_logs_are_resumed() {
     let about = fs::read_to_string(whole.join("meta.yaml")).unwrap();
     assert!(about.contains("run_name: \"whole\"\n") && about.contains("status: 3\n"), "{about}");
     assert!(fs::read_to_string(bench.path("mlruns/1/meta.yaml")).unwrap().contains("name: wgrec\n"));
+
+    // A training that comes to no end is not said to go on.
+    let failed = bench.run(&program::small("sasrec", "failed", &[log, "--set=train.lr=1e30"]));
+    assert_eq!(failed.status.code(), Some(1));
+    let about = fs::read_to_string(stored(&bench, "failed").join("meta.yaml")).unwrap();
+    assert!(about.contains("status: 5\n") && !about.contains("end_time: null"), "{about}");
 }
 
 #[test]

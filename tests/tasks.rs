@@ -379,6 +379,15 @@ fn several_tasks_are_trained_at_once() {
         let mean = ranks.clone().map(|rank| 1.0 / rank).sum::<f64>() / ranks.count() as f64;
         assert!((mean - tested["mrr"].as_f64().unwrap()).abs() < 1e-9, "{task}: {mean} and {tested}");
     }
+    // They are those of one epoch, of which each says so.
+    let best = bench.json("run/next.json")["best_epoch"].as_u64().unwrap();
+    assert!(best > 0 && bench.json("run/colour.json")["best_epoch"] == best);
+    let text = bench.ok(&["verify", "run"]);
+    assert!(text.contains("phase    joint\n") && text.contains("verdict  equal to the bit\n"), "{text}");
+    assert!(text.contains("colour is not verified: nothing is trained in it\n"), "{text}");
+    // Of classes the accuracy is shown.
+    let text = bench.ok(&["eval", "--run", "run", "--task", "colour", "--matrix=full"]);
+    assert!(text.contains("recall@1"), "{text}");
     // The weights of their gradients are those of a mean.
     let lines = fs::read_to_string(bench.path("run/joint.jsonl")).unwrap();
     for line in lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()) {

@@ -108,10 +108,33 @@ fn each_phase_is_repeated_from_what_the_run_has_of_the_earlier_ones() {
     let text = bench.ok(&["verify", "run"]);
     assert_eq!(text.matches("verdict  equal to the bit\n").count(), 2, "{text}");
     assert_eq!(text.matches("phase    ").count(), 2, "{text}");
+    // Where the first differs, the second has nothing to be compared by, and it is said.
+    let text = differs(&bench, &["verify", "run", "--set=seed=2"]);
+    assert!(text.contains("is not verified: a phase before it differs\n"), "{text}");
     bench.train("pop", "counted", &[]);
     let text = bench.ok(&["verify", "counted"]);
     assert!(text.contains("compared the parameters of the model, which counts"), "{text}");
     assert!(text.contains("verdict  equal to the bit\n"), "{text}");
+}
+
+#[test]
+fn hashes_that_are_cut_or_broken_do_not_pass() {
+    let bench = Bench::new();
+    bench.train("sasrec", "run", &["--set=train.epochs=1"]);
+    let hashes = bench.path("run/hashes.jsonl");
+    let whole = fs::read_to_string(&hashes).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    // A kill may cut the last line short, which then is not there.
+    fs::write(&hashes, whole.trim_end().rsplit_once(',').unwrap().0).unwrap();
+    assert!(bench.ok(&["verify", "run"]).contains("verdict  equal to the bit\n"));
+    // A reading without its last hash.
+    let fewer = lines[1].rsplit_once(",\"").unwrap().0.to_string() + "]}";
+    fs::write(&hashes, [&[lines[0], &fewer], &lines[2..]].concat().join("\n") + "\n").unwrap();
+    let text = differs(&bench, &["verify", "run"]);
+    assert!(text.contains("verdict  different before the first step: "), "{text}");
+    fs::write(&hashes, [&lines[..2], &["{\"step\": 3"], &lines[2..]].concat().join("\n") + "\n").unwrap();
+    let error = bench.refuses(&["verify", "run"]);
+    assert!(error.contains("hashes.jsonl:3: found ") && error.contains("expected a line of hashes"), "{error}");
 }
 
 #[test]

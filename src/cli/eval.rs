@@ -189,13 +189,19 @@ fn matrix(args: &Args, protocols: &[Protocol]) -> Result<String> {
     let (name, run, epoch) = (session.model.name(), args.run.display(), best.epoch);
     let _ = writeln!(text, "{:<8} {name} of {run}, epoch {epoch}", "model");
     let _ = write!(text, "{:<8} {:<14} {:<9} {:<12} {:>8}", args.split, "protocol", "history", "ties", "targets");
-    for metric in &args.metrics {
+    let mut metrics = args.metrics.clone();
+    // What the run itself is judged by; of classes, the accuracy.
+    let own = session.config.eval.metric;
+    if !metrics.contains(&own) {
+        metrics.push(own);
+    }
+    for metric in &metrics {
         let _ = write!(text, " {:>12}", metric.to_string());
     }
     for way in &all.ways {
         let (protocol, ties) = (way.protocol.to_string(), way.ties.to_string());
         let _ = write!(text, "\n{:<8} {protocol:<14} {:<9} {ties:<12} {:>8}", "", way.history(), way.ranks.len());
-        for metric in &args.metrics {
+        for metric in &metrics {
             let _ = write!(text, " {:>12.4}", way.mean(*metric));
         }
     }

@@ -122,7 +122,15 @@ pub fn run(args: Args) -> Result<()> {
         }
     }
     let runs: Vec<Reported> = args.runs.iter().map(|path| args.reported(path)).collect::<Result<_>>()?;
-    let html = page(&runs, &args.metrics);
+    let mut metrics = args.metrics.clone();
+    for run in &runs {
+        // What the run itself is judged by; of classes, the accuracy.
+        let own = run.session.config.eval.metric;
+        if !metrics.contains(&own) {
+            metrics.push(own);
+        }
+    }
+    let html = page(&runs, &metrics);
     replace(&args.out, |out| out.write_all(html.as_bytes()))?;
     super::print(&format!("{:<8} {}\n", "saved", args.out.display()))
 }

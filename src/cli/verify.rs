@@ -46,11 +46,11 @@ pub fn run(args: Args) -> Result<()> {
     let config = args.set.iter().try_fold(config, |config, setting| config.with_setting(setting))?;
     folder.check_data(&config)?;
     let stop = super::stop_by_signals(|| super::command_line(&[]))?;
-    let all = verify(&folder, &config, args.epochs, &stop, &mut Report::bar())?;
+    let repeated = verify(&folder, &config, args.epochs, &stop, &mut Report::bar())?;
 
     let mut text = format!("{:<8} {} of {}\n", "run", config.model.name(), args.run.display());
-    text += &circumstances(&was, &config, &all[0].made);
-    for verified in &all {
+    text += &circumstances(&was, &config, &repeated.phases[0].made);
+    for verified in &repeated.phases {
         if let Some(phase) = &verified.phase {
             let _ = writeln!(text, "{:<8} {phase}", "phase");
         }
@@ -63,8 +63,11 @@ pub fn run(args: Args) -> Result<()> {
             let _ = writeln!(text, "{:<8} the same processor, driver and program would give the same bits", "");
         }
     }
+    for (phase, why) in &repeated.left_out {
+        let _ = writeln!(text, "{:<8} {phase} is not verified: {why}", "");
+    }
     super::print(&text)?;
-    match all.last().map(|last| &last.outcome) {
+    match repeated.phases.last().map(|last| &last.outcome) {
         Some(Outcome::Different(_)) => Err(Error::Failed(format!("{} is not reproduced", args.run.display()))),
         _ => Ok(()),
     }

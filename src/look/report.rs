@@ -294,7 +294,9 @@ fn curves(runs: &[Reported]) -> String {
         let several = run.epochs.len() > 1;
         for (phase, lines) in &run.epochs {
             let name = if several { format!("{}, {phase}", run.name) } else { run.name.clone() };
-            let metric = run.session.config.eval.metric.to_string();
+            let own = run.session.experiment.phases.iter().find(|own| own.name == *phase);
+            let select = own.and_then(|own| own.select.clone());
+            let metric = select.unwrap_or_else(|| run.session.experiment.config.eval.metric.to_string());
             let of = |value: fn(&Line, &str) -> Option<f64>| -> Vec<(f64, f64)> {
                 lines.iter().filter_map(|line| Some((line.epoch as f64, value(line, &metric)?))).collect()
             };

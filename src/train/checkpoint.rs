@@ -265,10 +265,10 @@ pub fn origin(path: &Path) -> Result<Origin> {
     Ok(header(path, &fs::read(path).map_err(Error::io(path, "read"))?)?.origin)
 }
 
-/// The step of the best parameters in a file.
-pub fn best_step(path: &Path) -> Result<u64> {
+/// The epoch that the parameters in a file are of.
+pub fn best(path: &Path) -> Result<Best> {
     let about = header(path, &fs::read(path).map_err(Error::io(path, "read"))?)?.about;
-    Ok(serde_json::from_value::<Best>(about).map_err(|e| broken(path, e))?.step)
+    serde_json::from_value(about).map_err(|e| broken(path, e))
 }
 
 fn broken(path: &Path, found: impl ToString) -> Error {

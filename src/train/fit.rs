@@ -158,7 +158,7 @@ impl Session {
         if self.phase().untrained {
             let mut store = self.store(None)?;
             self.load_frozen(folder, &mut store)?;
-            return self.kept(folder, run, store).map(Some);
+            return self.kept(folder, run, store, self.trained_until(folder)?).map(Some);
         }
         if let keys @ [_, ..] = &self.config.without_effect()[..] {
             report.line("", &format!("{} is not trained: {} has no effect", self.model.name(), keys.join(", ")));
@@ -169,16 +169,22 @@ impl Session {
             "model",
             &format!("{}: {} counts", self.model.name(), HumanCount(self.model.params().elements() as u64)),
         );
-        self.kept(folder, run, store).map(Some)
+        self.kept(folder, run, store, (0, 0)).map(Some)
     }
 
-    /// Keeps the parameters in `store` as those of an epoch 0.
-    fn kept(&self, folder: &RunFolder, run: RunOptions, store: Store) -> Result<(State, Store)> {
+    /// Keeps the parameters in `store`, which are those after `epoch` and `step`.
+    fn kept(
+        &self,
+        folder: &RunFolder,
+        run: RunOptions,
+        store: Store,
+        (epoch, step): (u64, u64),
+    ) -> Result<(State, Store)> {
         let parameters = read_parameters(self.model.params(), &|name| self.holds(name), &store)?;
         folder.begin(&self.experiment.config, &self.data)?;
         let ranked = self.evaluator_with(&store, Part::Valid, run)?.run()?;
         let (value, valid) = self.judged(&ranked);
-        let best = Best { epoch: 0, step: 0, value, valid };
+        let best = Best { epoch, step, value, valid };
         save(&self.files(folder).parameters, &self.origin(), &best, &parameters)?;
         Ok((State { best: Some(best), ..State::default() }, store))
     }

@@ -27,4 +27,4 @@ pub use report::Report;
 pub use session::Session;
 pub use start::start;
 pub use stop::Stop;
-pub use verify::{Outcome, Verified};
+pub use verify::{Outcome, Repeated, Verified};

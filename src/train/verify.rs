@@ -80,29 +80,45 @@ struct Kept {
     lines: Vec<Line>,
 }
 
+/// What was repeated of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Repeated {
+    /// In the order of the phases, at least one.
+    pub phases: Vec<Verified>,
+    /// The phases that were not repeated, and why.
+    pub left_out: Vec<(String, &'static str)>,
+}
+
 /// Trains the first `epochs` of each phase that `run` has trained, in a temporary folder, and compares. `config`: the settings of the
 /// run, or others; then the training is a different one however little it differs.
 ///
 /// # Errors
 /// A run that has not finished an epoch; whatever stops a training.
-pub fn verify(
-    run: &RunFolder,
-    config: &Config,
-    epochs: u64,
-    stop: &Stop,
-    report: &mut Report,
-) -> Result<Vec<Verified>> {
+pub fn verify(run: &RunFolder, config: &Config, epochs: u64, stop: &Stop, report: &mut Report) -> Result<Repeated> {
     let place = tempfile::tempdir().map_err(Error::io(std::env::temp_dir(), "create a folder in"))?;
     let folder = RunFolder::new(&place.path().join("run"))?;
     let as_it_was = config.repeats(&run.config()?);
     let mut config = config.clone();
     config.log.to.clear();
-    let mut all = vec![];
+    let (mut phases, mut left_out) = (vec![], vec![]);
+    let mut ended = None;
     for session in fit::open(&config, Some(run))? {
         let there = session.files(run);
         let last = there.read_lines()?.last().map_or(0, |line| line.epoch);
-        if last == 0 && !(session.model.counts() && there.parameters.is_file()) {
-            break;
+        let counted = session.model.counts() && there.parameters.is_file();
+        let why = match ended {
+            Some(why) => Some(why),
+            None if session.phase().untrained => Some("nothing is trained in it"),
+            None if last == 0 && !counted => Some("the run has not finished an epoch of it"),
+            None => None,
+        };
+        if let Some(why) = why {
+            if !session.phase().untrained {
+                // What comes after it starts from its parameters.
+                ended.get_or_insert("a phase before it was not repeated");
+            }
+            left_out.push((session.phase().name.clone(), why));
+            continue;
         }
         let epochs = epochs.min(last);
         session.link_taken(run, &folder)?;
@@ -113,18 +129,16 @@ pub fn verify(
         })?;
         let here = session.files(&folder);
         let verified = compare(session.phase_name(), epochs, [&there, &here], as_it_was)?;
-        let differs = matches!(verified.outcome, Outcome::Different(_));
-        all.push(verified);
-        if differs {
-            // What comes after it starts from other parameters.
-            break;
+        if matches!(verified.outcome, Outcome::Different(_)) {
+            ended = Some("a phase before it differs");
         }
+        phases.push(verified);
     }
-    if all.is_empty() {
+    if phases.is_empty() {
         let path = run.path().display();
         return Err(Error::Usage(format!("{path}: found no finished epoch; expected one at least, to be repeated")));
     }
-    Ok(all)
+    Ok(Repeated { phases, left_out })
 }
 
 /// `files`: those of the run, and those of its repetition.
@@ -179,8 +193,8 @@ fn first_of_readings(there: &Kept, here: &Kept) -> Option<Difference> {
             let at = other_names.iter().position(|other| other == name)?;
             b.hashes.get(at)
         };
-        let apart = names.iter().zip(&a.hashes).filter(|(name, own)| hash(name) != Some(own));
-        let mut what: Vec<String> = apart.map(|(name, _)| name.clone()).collect();
+        let apart = names.iter().enumerate().filter(|(at, name)| a.hashes.get(*at) != hash(name));
+        let mut what: Vec<String> = apart.map(|(_, name)| name.clone()).collect();
         if a.loss.map(f64::to_bits) != b.loss.map(f64::to_bits) {
             what.push("the loss".to_string());
         }

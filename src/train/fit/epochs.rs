@@ -7,7 +7,7 @@ use crate::data::{Part, TrainBatches};
 use crate::device::{Store, Timing};
 use crate::error::{Error, Result};
 use crate::eval::evaluator::{Evaluator, Ranked};
-use crate::train::checkpoint::{self, Best, Named, State, Which, best_step, load_training, read_training};
+use crate::train::checkpoint::{self, Best, Named, State, Which, load_training, read_training};
 use crate::train::folder::{Line, PhaseFiles, RunFolder};
 use crate::train::hashes::{Begun, Hasher, Reading};
 use crate::train::logs::{Logs, named};
@@ -128,7 +128,7 @@ impl<'a> Fit<'a> {
             let mut state = load_training(checkpoint, &session.origin(), of, &moments, &mut store)?;
             report.line("resumed", &format!("after step {} (epoch {})", HumanCount(state.step), state.epoch + 1));
             let file = &files.parameters;
-            let step = file.is_file().then(|| best_step(file)).transpose()?;
+            let step = file.is_file().then(|| checkpoint::best(file)).transpose()?.map(|best| best.step);
             if let Some(step) = step.filter(|step| *step > state.step) {
                 // A run that was killed between the two files: the best that the checkpoint speaks of is gone.
                 let about =

@@ -108,10 +108,26 @@ impl PhaseFiles {
     /// The lines of hashes.jsonl; none of a run that did not write any, and of a model that counts.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// A file that cannot be read, or has another line; the last may be cut short, as a kill leaves it.
     pub fn read_hashes(&self) -> Result<Vec<HashLine>> {
         let text = read_or_empty(&self.hashes)?;
-        Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+        let mut all = vec![];
+        for (line, number) in text.split_inclusive('\n').zip(1..) {
+            match serde_json::from_str(line) {
+                Ok(read) => all.push(read),
+                Err(_) if !line.ends_with('\n') => {}
+                Err(e) => {
+                    return Err(Error::Input {
+                        path: self.hashes.clone(),
+                        line: Some(number),
+                        column: None,
+                        found: e.to_string(),
+                        expected: "a line of hashes, as a training writes it".to_string(),
+                    });
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Seconds of training until the end of an epoch, by metrics.jsonl.

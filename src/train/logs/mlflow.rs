@@ -18,6 +18,8 @@ const EXPERIMENT: (&str, &str) = ("wgrec", "1");
 enum Status {
     Running = 1,
     Finished = 3,
+    /// Before its end, by whatever.
+    Killed = 5,
 }
 
 /// A run in the file store.
@@ -27,6 +29,16 @@ pub(super) struct MlflowRun {
     name: String,
     /// Milliseconds since 1970.
     started: u128,
+    ended: bool,
+}
+
+impl Drop for MlflowRun {
+    fn drop(&mut self) {
+        if !self.ended {
+            // What ended the training is told by it.
+            let _ = self.describe(Status::Killed);
+        }
+    }
 }
 
 impl MlflowRun {
@@ -60,7 +72,7 @@ impl MlflowRun {
                 ),
             )?;
         }
-        let run = MlflowRun { folder, id, name, started };
+        let run = MlflowRun { folder, id, name, started, ended: false };
         run.rewind(step)?;
         let names = ("tags/mlflow.runName".to_string(), run.name.clone());
         let params = settings.iter().map(|(key, value)| (format!("params/{}", allowed(key)), value.clone()));
@@ -92,15 +104,17 @@ impl MlflowRun {
     }
 
     pub fn end(&mut self) -> Result<()> {
-        self.describe(Status::Finished)
+        self.describe(Status::Finished)?;
+        self.ended = true;
+        Ok(())
     }
 
     /// Writes meta.yaml.
     fn describe(&self, status: Status) -> Result<()> {
-        let MlflowRun { folder, id, name, started } = self;
+        let MlflowRun { folder, id, name, started, .. } = self;
         let end = match status {
             Status::Running => "null".to_string(),
-            Status::Finished => now().as_millis().to_string(),
+            Status::Finished | Status::Killed => now().as_millis().to_string(),
         };
         let (artifacts, quoted) = (file_uri(&folder.join("artifacts")), serde_json::Value::from(name.as_str()));
         write(

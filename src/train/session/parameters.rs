@@ -96,6 +96,15 @@ impl Session {
         }
     }
 
+    /// The epoch and the step after which what the phase takes, and does not train, was kept.
+    ///
+    /// # Errors
+    /// A file of parameters that cannot be read.
+    pub fn trained_until(&self, folder: &RunFolder) -> Result<(u64, u64)> {
+        let of = |take: &Take| checkpoint::best(&self.source(take, folder)?).map(|best| (best.epoch, best.step));
+        self.phase().takes.iter().map(of).try_fold((0, 0), |latest, of| of.map(|of| latest.max(of)))
+    }
+
     /// The files in `folder` of the phase that is taken from.
     fn files_of(&self, take: &Take, folder: &RunFolder) -> PhaseFiles {
         let phases = &self.experiment.phases;
