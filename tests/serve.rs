@@ -111,8 +111,11 @@ fn assert_same(got: &[(String, f32)], want: &[(String, f32)], about: &str) {
     }
 }
 
-/// A folder with events of three behaviours, and the events of some users: items and behaviours.
-fn behaved() -> (Bench, BTreeMap<String, (Vec<String>, Vec<String>)>) {
+/// A user's items, and the behaviour of each event.
+type History = (Vec<String>, Vec<String>);
+
+/// A folder with events of three behaviours, and the events of each user.
+fn behaved() -> (Bench, BTreeMap<String, History>) {
     let bench = Bench::new();
     let mut state = 7u32;
     let mut draw = |n: u32| {
@@ -122,7 +125,7 @@ fn behaved() -> (Bench, BTreeMap<String, (Vec<String>, Vec<String>)>) {
     let (mut text, mut histories) = ("user,item,behavior,timestamp\n".to_string(), BTreeMap::new());
     for user in 0..40 {
         let mut item = user * 5 % 24;
-        let own: &mut (Vec<String>, Vec<String>) = histories.entry(format!("u{user}")).or_default();
+        let own: &mut History = histories.entry(format!("u{user}")).or_default();
         let mut time = 1_600_000_000;
         for _ in 0..14 {
             item = (item + 1 + draw(3)) % 24;

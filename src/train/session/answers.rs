@@ -24,6 +24,9 @@ const SIZES: [usize; 3] = [1, 8, 64];
 /// Lists up to this length are compiled apart: finding the k best takes k rounds over the scores.
 const SHORT: usize = 16;
 
+/// Items with their scores, best first; or the item whose score is not finite.
+pub type List = Result<Vec<(u32, f32)>, u32>;
+
 /// A session's model, compiled to answer visits.
 pub struct Answers {
     /// By ascending size.
@@ -91,7 +94,7 @@ impl Answers {
     ///
     /// # Panics
     /// If there are more visits than [`Answers::most`].
-    pub fn best(&mut self, visits: &[(&Visit, usize)]) -> Result<Vec<Result<Vec<(u32, f32)>, u32>>> {
+    pub fn best(&mut self, visits: &[(&Visit, usize)]) -> Result<Vec<List>> {
         let fits = self.compiled.iter_mut().find(|compiled| compiled.visits.size() >= visits.len());
         let Compiled { visits: batches, short, long } = fits.expect("no more than the most");
         let batch = batches.batch(visits.iter().map(|(visit, _)| *visit));
