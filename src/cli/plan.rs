@@ -10,6 +10,7 @@ use wgrec::Result;
 use wgrec::config::Config;
 use wgrec::config::Precision;
 use wgrec::data::Part;
+use wgrec::device::forecast::{CARDS, Card, Forecast};
 use wgrec::files::replace;
 use wgrec::graph::Graph;
 use wgrec::graph::dot::dot;
@@ -29,19 +30,26 @@ pub struct Args {
     /// Plan for a catalogue of this number of items, whatever the data has
     #[arg(long, value_name = "N")]
     items: Option<usize>,
+    /// What a step would take on a card that is not there, a forecast: h100, rx7900, m1, a770, ..; `list` shows all
+    #[arg(long, value_name = "CARD")]
+    on: Option<String>,
     /// Write the plan as a Graphviz file
     #[arg(long, value_name = "FILE")]
     dot: Option<PathBuf>,
 }
 
 pub fn run(args: Args) -> Result<()> {
+    if args.on.as_deref() == Some("list") {
+        return super::print(&cards());
+    }
+    let card = args.on.as_deref().map(Card::named).transpose()?;
     let config = args.settings.resolved(&args.model)?;
     if let Some(path) = &args.dot {
         args.settings.check_output(path, &config)?;
     }
     // No GPU is needed to plan for one: without strips, the plan is the same for all.
     let half = config.precision == Precision::F16;
-    let on_gpu = half || config.device.starts_with("gpu");
+    let on_gpu = half || card.is_some() || config.device.starts_with("gpu");
     let threads = if on_gpu { 0 } else { rayon::current_num_threads() };
     let config = Config { device: "cpu".to_string(), ..config };
     let mut session = Session::open_trained(config)?;
@@ -62,6 +70,7 @@ pub fn run(args: Args) -> Result<()> {
     let graph = &graphs[0];
     let plan = Plan::new(graph, options)?;
     let names = session.tasks().skip(1).map(|task| format!("task {}", task.task.shape().name));
+    let ahead = card.map(|card| forecast(card, &graphs, options)).transpose()?.unwrap_or_default();
     let more = graphs[1..].iter().zip(names.chain(["update".to_string()])).map(|(graph, what)| {
         let (plan, apart) = (Plan::new(graph, options)?, Plan::new(graph, Options { no_reuse: true, ..options })?);
         Ok(format!("\n{what}\n{}{}", memory(&plan, apart.pool_bytes()), kernels(&plan)))
@@ -73,7 +82,7 @@ pub fn run(args: Args) -> Result<()> {
     let apart = Plan::new(graph, Options { no_reuse: true, ..options })?;
     let of = args.items.map(|items| format!(" for {} items", HumanCount(items as u64))).unwrap_or_default();
     super::print(&format!(
-        "{:<8} {}\n{:<8} {}{of}: {}\n{}{:<8} {}\n{}{more}",
+        "{:<8} {}\n{:<8} {}{of}: {}\n{}{:<8} {}\n{}{more}{ahead}",
         "data",
         session.describe_data(),
         "model",
@@ -84,6 +93,48 @@ pub fn run(args: Args) -> Result<()> {
         ranking(&session, Options { threads, ..Options::default() }),
         kernels(&plan)
     ))
+}
+
+/// The cards that a forecast can be made for.
+fn cards() -> String {
+    let mut text = format!("{:<10} {:<26} {:>8} {:>8} {:>6} {:>6}\n", "card", "", "GB/s", "TFLOP/s", "units", "GB");
+    for Card { name, about, bandwidth, peak, units, memory, .. } in CARDS {
+        let _ = writeln!(text, "{name:<10} {about:<26} {bandwidth:>8} {peak:>8} {units:>6} {memory:>6}");
+    }
+    text
+}
+
+/// What the batches of a step, and its update, would take on a card: a line a kernel.
+fn forecast(card: &Card, graphs: &[Graph], options: Options) -> Result<String> {
+    let mut kernels: BTreeMap<&str, Forecast> = BTreeMap::new();
+    let (mut all, mut peak) = (Forecast::default(), 0);
+    for graph in graphs {
+        let plan = Plan::new(graph, options)?;
+        peak = peak.max(plan.peak_bytes());
+        for node in &plan.nodes {
+            let ahead = card.node(node)?;
+            kernels.entry(node.op.name()).or_default().add(&ahead);
+            all.add(&ahead);
+        }
+    }
+    let mut kernels: Vec<_> = kernels.into_iter().filter(|(_, ahead)| ahead.dispatches > 0).collect();
+    kernels.sort_by(|a, b| b.1.seconds.total_cmp(&a.1.seconds));
+    kernels.push(("a step", all));
+    let mut text =
+        format!("\n{:<28} {:>10} {:>10}  {}\n", format!("forecast for {}", card.name), "dispatches", "us", "bound by");
+    for (name, ahead) in kernels {
+        let (dispatches, us, bound) = (ahead.dispatches, 1e6 * ahead.seconds, ahead.bound());
+        let _ = writeln!(text, "{name:<28} {dispatches:>10} {us:>10.1}  {bound}");
+    }
+    let (about, held, memory) = (card.about, DecimalBytes(peak as u64), 1e9 * card.memory);
+    let fits = if peak as f64 <= memory { "fits" } else { "does NOT fit" };
+    let memory = DecimalBytes(memory as u64);
+    let _ = writeln!(
+        text,
+        "{:<8} {about}: a step's {held} {fits} into {memory}; published figures, nothing was measured",
+        ""
+    );
+    Ok(text)
 }
 
 /// What a ranking of the test part holds by itself.

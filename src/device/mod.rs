@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 pub mod check;
 pub mod cpu;
+pub mod forecast;
 pub mod gpu;
 mod inputs;
 
