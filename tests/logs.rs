@@ -93,7 +93,7 @@ fn trainings_are_logged_and_logs_are_resumed() {
     let failed = bench.run(&program::small("sasrec", "failed", &[log, "--set=train.lr=1e30"]));
     assert_eq!(failed.status.code(), Some(1));
     let about = fs::read_to_string(stored(&bench, "failed").join("meta.yaml")).unwrap();
-    assert!(about.contains("status: 5\n") && !about.contains("end_time: null"), "{about}");
+    assert!(about.contains("status: 4\n") && !about.contains("end_time: null"), "{about}");
 }
 
 #[test]

@@ -86,9 +86,10 @@ def run(args):
     only = args.only.split(",") if args.only else list(DATA)
     models = args.models.split(",") if args.models else MODELS
     seeds = [int(seed) for seed in args.seeds.split(",")]
-    for name in [*only, *models]:
-        if name not in DATA and name not in MODELS:
-            sys.exit(f"found {name}; expected some of {', '.join([*DATA, *MODELS])}")
+    for flag, found, known in (("--only", only, DATA), ("--models", models, MODELS)):
+        for name in found:
+            if name not in known:
+                sys.exit(f"{flag}: found {name}; expected some of {', '.join(known)}")
     # Seed after seed, so that the table is whole early.
     for seed in seeds:
         for data in only:
@@ -122,7 +123,7 @@ def page(_):
     text = [
         "# All models by one protocol",
         "",
-        "Leave-one-out, the test item ranked among all items outside the user's history, histories of at most 50 items, the models' default",
+        "Leave-one-out, the test item ranked among all items outside the user's history, histories of at most 50 items (whole ones in EASE), the models' default",
         "settings, which were chosen on other tables than these: nothing was tuned here. Each figure is the mean of its seeds, ± half of the",
         "range between them. `python3 experiments/leaderboard/leaderboard.py run --folder DATA` trains what is missing and `page` writes this",
         "page; experiments/leaderboard/results.csv has a line for each run.",

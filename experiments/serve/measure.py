@@ -1,4 +1,4 @@
-"""Measures `wgrec serve`: latency at 1, 8 and 64 clients beside exact top-k in numpy, malformed requests, takeovers under load, a kill.
+"""Measures `wgrec serve`: latency at 1, 8 and 64 clients next to exact top-k in numpy, malformed requests, takeovers under load, a kill.
 
     python3 experiments/serve/measure.py WGREC RUN OTHER_RUN [--seconds 60]
 
@@ -90,7 +90,7 @@ def numpy_latency(program, run, seconds):
 
 
 def malformed(server, count, users):
-    """Statuses of so many requests that are cut, changed or joined, and the growth of memory in bytes over the last nine tenths."""
+    """Statuses of `count` requests that are cut, changed or joined, and the growth of memory in bytes over the last nine tenths."""
     draw, statuses, before = random.Random(1), {}, 0
     for number in range(count):
         if number == count // 10:
@@ -114,7 +114,7 @@ def malformed(server, count, users):
 
 
 def takeovers(program, runs, users, count):
-    """So many runs that were taken over under load: the requests that were not answered, of how many."""
+    """Takes over `count` runs under load: the number of requests that were not answered, and of all."""
     with tempfile.TemporaryDirectory() as folder:
         now, following = Path(folder) / "now", Path(folder) / "next"
         now.symlink_to(Path(runs[0]).resolve())
@@ -135,7 +135,7 @@ def takeovers(program, runs, users, count):
             run = Path(runs[(number + 1) % 2]).resolve()
             following.symlink_to(run)
             following.rename(now)
-            while not json.loads(server.get("/health"))["run"].endswith(str(run)):
+            while not json.loads(server.get("/health"))["run"].split(", epoch")[0].endswith(str(run)):
                 time.sleep(0.05)
         stop.set()
         for thread in threads:

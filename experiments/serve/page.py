@@ -49,6 +49,10 @@ def main():
         until(lambda _: len(rows(chrome, "history")) == 2 and rows(chrome, "recommended") != best)
         field.send_keys("no such film at all" + Keys.ENTER)
         until(lambda _: "No item is called" in chrome.find_element(By.ID, "error").text)
+        field.clear()
+        field.send_keys("10" + Keys.ENTER)
+        until(lambda _: len(rows(chrome, "history")) == 3)
+        assert "GoldenEye" in rows(chrome, "history")[2], "an id is that item"
         chrome.find_element(By.ID, "clear").click()
         until(lambda _: not rows(chrome, "history") and not rows(chrome, "recommended"))
         problems = [line for line in chrome.get_log("browser") if "favicon" not in line["message"]]

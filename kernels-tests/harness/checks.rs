@@ -111,7 +111,7 @@ pub fn equals(form: &str, got: &Observed, want: &Observed) -> Result<(), Failed>
     Ok(())
 }
 
-/// Elements of each operand whose derivative is taken one by one.
+/// Elements of each operand whose derivative is taken one by one. The random direction sees all; these say which is wrong.
 const ALONE: usize = 4;
 const H: f64 = 1e-3;
 

@@ -189,12 +189,7 @@ fn matrix(args: &Args, protocols: &[Protocol]) -> Result<String> {
     let (name, run, epoch) = (session.model.name(), args.run.display(), best.epoch);
     let _ = writeln!(text, "{:<8} {name} of {run}, epoch {epoch}", "model");
     let _ = write!(text, "{:<8} {:<14} {:<9} {:<12} {:>8}", args.split, "protocol", "history", "ties", "targets");
-    let mut metrics = args.metrics.clone();
-    // What the run itself is judged by; of classes, the accuracy.
-    let own = session.config.eval.metric;
-    if !metrics.contains(&own) {
-        metrics.push(own);
-    }
+    let metrics = super::with_own(&args.metrics, [&session]);
     for metric in &metrics {
         let _ = write!(text, " {:>12}", metric.to_string());
     }

@@ -36,8 +36,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use wgrec::config::Config;
+use wgrec::eval::Metric;
 use wgrec::models::MODELS;
-use wgrec::train::{RunFolder, Stop};
+use wgrec::train::{RunFolder, Session, Stop};
 use wgrec::{Error, Result};
 
 /// Train sequential recommenders on any GPU, or on the CPU
@@ -108,6 +109,17 @@ fn check_output<'a>(path: &Path, inputs: impl IntoIterator<Item = &'a Path>) -> 
         true => refuse("the run keeps it"),
         false => Ok(()),
     }
+}
+
+/// The metrics that are asked for, and those that the runs themselves are judged by: of classes, the accuracy.
+fn with_own<'a>(asked: &[Metric], sessions: impl IntoIterator<Item = &'a Session>) -> Vec<Metric> {
+    let mut all = asked.to_vec();
+    for session in sessions {
+        if !all.contains(&session.config.eval.metric) {
+            all.push(session.config.eval.metric);
+        }
+    }
+    all
 }
 
 /// Checks that outputs are not one and the same file.

@@ -122,14 +122,7 @@ pub fn run(args: Args) -> Result<()> {
         }
     }
     let runs: Vec<Reported> = args.runs.iter().map(|path| args.reported(path)).collect::<Result<_>>()?;
-    let mut metrics = args.metrics.clone();
-    for run in &runs {
-        // What the run itself is judged by; of classes, the accuracy.
-        let own = run.session.config.eval.metric;
-        if !metrics.contains(&own) {
-            metrics.push(own);
-        }
-    }
+    let metrics = super::with_own(&args.metrics, runs.iter().map(|run| &run.session));
     let html = page(&runs, &metrics);
     replace(&args.out, |out| out.write_all(html.as_bytes()))?;
     super::print(&format!("{:<8} {}\n", "saved", args.out.display()))

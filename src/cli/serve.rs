@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wgrec::Result;
 use wgrec::serve::{Opened, Options, serve};
-use wgrec::train::{RunFolder, Session};
+use wgrec::train::{RunFolder, Session, checkpoint};
 
 /// Answer requests for recommendations over HTTP, and show a page to try it
 ///
 /// POST /recommend {"history": [..], "k": 10} or {"user": ".."}; /openapi.json describes all addresses. Where the folder of the run, or
 /// where its link leads to, changes, the new parameters are taken over without losing a request. Ctrl-C or SIGTERM ends it when all
-/// that was asked is answered.
+/// that was asked is answered, a second one at once.
 #[derive(clap::Args)]
 pub struct Args {
     /// Folder of the run, or a link to it
@@ -47,7 +47,7 @@ pub struct Args {
     /// Recommendations that may wait for the device; more are turned away with status 503
     #[arg(long, value_name = "N", default_value_t = 1024)]
     queue: usize,
-    /// Recommendations that the device computes at once
+    /// Recommendations that the device computes at once, at most the run's eval.batch
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch: usize,
     /// Until a request is answered; then it is given up with status 504
@@ -87,13 +87,15 @@ fn open(args: &Args) -> Result<Opened> {
     let path = args.run.canonicalize().unwrap_or_else(|_| args.run.clone());
     let mut folder = RunFolder::open(&path)?;
     let mut chosen = Ok(());
-    let (session, store, _) = Session::to_recommend(&mut folder, args.behaviour.as_deref(), None, |config| {
+    let (session, store, histories) = Session::to_recommend(&mut folder, args.behaviour.as_deref(), None, |config| {
         chosen = args.task.iter().try_for_each(|task| config.choose_task(task));
         config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
         config.data.path = args.data.clone().or_else(|| config.data.path.clone());
     })?;
     chosen?;
     let (descriptions, _) = session.descriptions();
-    let about = format!("{} of {}", session.model.name(), path.display());
+    let best = checkpoint::best(&session.files(&folder).parameters)?;
+    let grown = if histories.is_some() { ", on data that have changed since the training" } else { "" };
+    let about = format!("{} of {}, epoch {}{grown}", session.model.name(), path.display(), best.epoch);
     Ok(Opened { session, store, descriptions, about })
 }

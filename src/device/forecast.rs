@@ -1,7 +1,7 @@
 //! How long a plan would take on a GPU that is not there, from what its maker publishes of it. A forecast, never a measurement.
 //!
 //! Of each node, the longest of three times: moving its bytes, its operations by as many lanes as it launches, and the turns of its loops
-//! one after the other; and for each launch what a dispatch costs behind a barrier. What of these a device reaches is the same for all
+//! one after the other; and for each launch what a dispatch costs after a barrier. What of these a device reaches is the same for all
 //! cards, and comes from the measurements of one (docs/performance-gpu.md): it says more of which node is slow, and of what bounds it, than
 //! of milliseconds.
 
@@ -9,7 +9,7 @@ use super::gpu::bind;
 use super::gpu::shader::Shader;
 use crate::error::{Error, Result, nearest};
 use crate::graph::Caps;
-use crate::graph::plan::{Plan, Planned};
+use crate::graph::plan::Planned;
 use std::fmt;
 
 /// A GPU, as its maker describes it.
@@ -66,7 +66,7 @@ const COMPUTED: f64 = 0.5;
 const BUSY: f64 = 1024.0;
 /// Seconds of a turn of a loop, where nothing else is in its way.
 const TURN: f64 = 0.25e-6;
-/// Seconds of a dispatch behind a barrier.
+/// Seconds of a dispatch after a barrier.
 const DISPATCH: f64 = 5e-6;
 
 /// What bounds a node.
@@ -175,16 +175,45 @@ impl Card {
         let seconds = dispatching + bandwidth.max(operations).max(latency);
         Ok(Forecast { dispatches, dispatching, bandwidth, operations, latency, seconds })
     }
+}
 
-    /// What a plan without strips would take.
-    ///
-    /// # Errors
-    /// A node that cannot be launched.
-    pub fn plan(&self, plan: &Plan) -> Result<Forecast> {
-        let mut all = Forecast::default();
-        for node in &plan.nodes {
-            all.add(&self.node(node)?);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Graph;
+    use crate::graph::plan::{Options, Plan};
+    use crate::tensor::Spec;
+
+    /// The only node of a product of [m, 256] and [256, n].
+    fn product(m: usize, n: usize) -> Planned {
+        let g = Graph::new();
+        let (a, b) = (g.input("a", Spec::f32([m, 256])), g.input("b", Spec::f32([256, n])));
+        g.result("y", a.matmul(b));
+        Plan::new(&g, Options::default()).unwrap().nodes.remove(0)
+    }
+
+    #[test]
+    fn large_products_are_bound_by_operations_and_small_ones_by_their_dispatch() {
+        let card = Card::named("h100").unwrap();
+        let large = card.node(&product(8192, 8192)).unwrap();
+        let least = 2.0 * 8192.0 * 8192.0 * 256.0 / 67e12;
+        assert_eq!(large.bound(), Bound::Operations);
+        assert!(large.seconds > least && large.seconds < 4.0 * least, "{large:?}");
+        let small = card.node(&product(4, 4)).unwrap();
+        assert!(small.dispatches >= 1 && small.seconds >= DISPATCH && small.seconds < large.seconds, "{small:?}");
+        // A card of more bandwidth and more operations a second is never slower.
+        let (fast, slow) = (Card::named("h200").unwrap(), Card::named("m1").unwrap());
+        for (m, n) in [(4, 4), (100, 64), (4096, 4096)] {
+            assert!(fast.node(&product(m, n)).unwrap().seconds <= slow.node(&product(m, n)).unwrap().seconds);
         }
-        Ok(all)
+    }
+
+    #[test]
+    fn cards_are_known_by_their_names() {
+        let error = Card::named("h10").unwrap_err().to_string();
+        assert!(error.contains("did you mean h100?") && error.contains("rx7900"), "{error}");
+        let mut names = CARDS.map(|card| card.name);
+        names.sort();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }

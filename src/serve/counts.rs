@@ -1,6 +1,5 @@
 //! What is counted while serving, in the text format of Prometheus.
 
-use super::served::Watch;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -68,15 +67,15 @@ impl Counts {
     pub fn items(&self, items: usize) {
         self.items.set(items as i64);
     }
-}
 
-impl Watch for Counts {
-    fn batch(&self, visits: usize, seconds: f64) {
+    /// A batch of `visits` was answered.
+    pub fn batch(&self, visits: usize, seconds: f64) {
         self.batches.observe(visits as f64);
         self.device_seconds.observe(seconds);
     }
 
-    fn late(&self, visits: usize) {
+    /// Nobody waited for `visits` any more.
+    pub fn late(&self, visits: usize) {
         self.late.inc_by(visits as u64);
     }
 }

@@ -1,7 +1,7 @@
 //! Recommendations of a trained run over HTTP.
 //!
 //! A request becomes a visit: numbers of items in place of ids. Visits wait in one queue; the thread that has the device takes all that
-//! wait, up to a batch, and answers them at once. Where the folder of the run changes, the run is opened anew beside the one that
+//! wait, up to a batch, and answers them at once. Where the folder of the run changes, the run is opened again while the one before
 //! answers, and takes its place when it is ready.
 
 mod counts;
@@ -24,6 +24,9 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::net::TcpListener;
 
+/// No limit is larger: what it bounds is kept in memory.
+const LARGEST: usize = 1 << 24;
+
 /// How a run is served.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -40,7 +43,7 @@ pub struct Options {
     pub queue: usize,
     /// Visits that the device answers at once.
     pub batch: usize,
-    /// From a request's first byte to its answer.
+    /// From the head of a request to its answer.
     pub timeout: Duration,
     /// How often the folder of the run is looked at.
     pub poll: Duration,
@@ -59,8 +62,8 @@ impl Options {
             ("--queue", queue),
             ("--batch", batch),
         ];
-        if let Some((name, _)) = limits.iter().find(|(_, limit)| *limit == 0) {
-            return Err(Error::Usage(format!("{name}: found 0; expected at least 1")));
+        if let Some((name, limit)) = limits.iter().find(|(_, limit)| !(1..=LARGEST).contains(limit)) {
+            return Err(Error::Usage(format!("{name}: found {limit}; expected 1 to {LARGEST}")));
         }
         if max_requests > queue {
             let problem = format!("--max-requests: found {max_requests}; expected at most --queue, which is {queue}");
@@ -103,6 +106,7 @@ pub fn serve(
     let done = runtime.block_on(async move {
         let taking = tokio::spawn(takeover::watch((folder, seen), poll, start, now, counts));
         let (ending, mut ended) = tokio::sync::watch::channel(false);
+        let mut began = ended.clone();
         let signal = async move {
             end().await;
             let _ = ending.send(true);
@@ -113,15 +117,20 @@ pub fn serve(
             let _ = ended.wait_for(|ended| *ended).await;
             tokio::time::sleep(timeout + Duration::from_secs(1)).await;
         };
+        let again = async {
+            let _ = began.wait_for(|ended| *ended).await;
+            end().await;
+        };
         let done = tokio::select! {
             done = serving.into_future() => done,
             () = late => Ok(()),
+            () = again => Ok(()),
         };
         taking.abort();
         done
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
-    done.map_err(|e| Error::Failed(format!("cannot go on serving at {address}: {e}")))
+    done.map_err(|e| Error::Failed(format!("serving at {address} failed: {e}")))
 }
 
 /// Waits for Ctrl-C, or for the signal by which services are ended.

@@ -3,12 +3,12 @@
 use super::Options;
 use super::counts::{self, Counts};
 use super::openapi;
-use super::request::{Answers, Bounds, Refusal, Refused, Request, Requests};
+use super::request::{Answers, Bounds, Object, Refusal, Refused, Request, Requests};
 use super::served::Served;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequest, Query, State as Held};
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Request as HttpRequest, Response, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse};
@@ -102,9 +102,6 @@ impl IntoResponse for Refusal {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if status == StatusCode::METHOD_NOT_ALLOWED && !response.headers().contains_key(ALLOW) {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
-        }
         response
     }
 }
@@ -123,7 +120,9 @@ async fn read<T: DeserializeOwned>(state: &State, request: HttpRequest<Body>) ->
         _ => Refusal(StatusCode::BAD_REQUEST, "the body could not be read".to_string()),
     })?;
     let mut reader = serde_json::Deserializer::from_slice(&body);
-    let read = serde_path_to_error::deserialize(&mut reader).map_err(|e| (e.path().to_string(), e.into_inner()));
+    let read = serde_path_to_error::deserialize(&mut reader)
+        .map(|Object(value)| value)
+        .map_err(|e| (e.path().to_string(), e.into_inner()));
     let read = read.and_then(|value| reader.end().map(|()| value).map_err(|e| (".".to_string(), e)));
     read.map_err(|(path, e)| {
         let status = if e.is_data() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::BAD_REQUEST };
@@ -135,18 +134,22 @@ async fn read<T: DeserializeOwned>(state: &State, request: HttpRequest<Body>) ->
 async fn recommend(Held(state): Held<State>, request: HttpRequest<Body>) -> Result<Response<Body>, Refusal> {
     let deadline = Instant::now() + state.0.timeout;
     let request: Request = read(&state, request).await?;
-    let answers = state.served().recommend(&[request], state.0.bounds, deadline).await?;
+    let answers = state.served().recommend(&[request], state.0.bounds, deadline).await.map_err(|e| e.refusal)?;
     Ok(json(&answers[0]))
 }
 
 async fn recommend_batch(Held(state): Held<State>, request: HttpRequest<Body>) -> Result<Response<Body>, Refusal> {
     let deadline = Instant::now() + state.0.timeout;
     let Requests { requests } = read(&state, request).await?;
+    let requests: Vec<Request> = requests.into_iter().map(|request| request.0).collect();
     if !(1..=state.0.requests).contains(&requests.len()) {
         let (found, most) = (requests.len(), state.0.requests);
         return Err(Refusal::wrong(format!("requests: found {found}; expected 1 to {most}")));
     }
-    let answers = state.served().recommend(&requests, state.0.bounds, deadline).await?;
+    let answers = state.served().recommend(&requests, state.0.bounds, deadline).await.map_err(|e| match e.at {
+        Some(at) => e.refusal.of(at),
+        None => e.refusal,
+    })?;
     Ok(json(&Answers { answers }))
 }
 
@@ -164,24 +167,35 @@ async fn items(
     search: Result<Query<Search>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response<Body>, Refusal> {
     let Query(Search { query }) = search.map_err(|e| Refusal(StatusCode::BAD_REQUEST, e.body_text()))?;
-    let served = state.served();
-    let found = served.search(&query, FOUND).into_iter();
-    let found = found.map(|item| json!({"item": served.id(item), "title": served.title(item)}));
-    Ok(json(&json!({"items": found.collect::<Vec<_>>()})))
+    // All items are looked through: not where requests are read.
+    let search = move || {
+        let served = state.served();
+        let found = served.search(&query, FOUND).into_iter();
+        let found = found.map(|item| json!({"item": served.id(item), "title": served.title(item)}));
+        json!({"items": found.collect::<Vec<_>>()})
+    };
+    let found = tokio::task::spawn_blocking(search).await;
+    let found = found.map_err(|e| Refusal(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    Ok(json(&found))
 }
 
 async fn health(Held(state): Held<State>) -> Response<Body> {
     let served = state.served();
     let seconds = state.0.since.elapsed().as_secs();
     let version = env!("CARGO_PKG_VERSION");
-    json(&json!({
-        "status": "ok",
+    let (status, code) = match served.answers() {
+        true => ("ok", StatusCode::OK),
+        false => ("failing", StatusCode::SERVICE_UNAVAILABLE),
+    };
+    let about = json(&json!({
+        "status": status,
         "run": served.about,
         "items": served.items(),
         "behaviours": served.behaviours(),
         "seconds": seconds,
         "wgrec": version,
-    }))
+    }));
+    (code, about).into_response()
 }
 
 async fn metrics(Held(state): Held<State>) -> impl IntoResponse {

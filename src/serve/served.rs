@@ -1,5 +1,6 @@
 //! A run that answers: its ids and histories, and the thread which has the device.
 
+use super::counts::Counts;
 use super::request::{Answer, Bounds, Recommended, Refusal, Request};
 use crate::data::readers::Interner;
 use crate::data::{Dataset, Descriptions, Visit};
@@ -9,8 +10,10 @@ use crate::train::Session;
 use crate::train::session::answers::{Answers, Limits};
 use axum::http::StatusCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Instant;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 /// A trained run, opened to answer by.
@@ -22,6 +25,19 @@ pub struct Opened {
     pub about: String,
 }
 
+/// Why requests are not answered.
+pub struct Unanswered {
+    /// The number of the request that is the cause, where one is.
+    pub at: Option<usize>,
+    pub refusal: Refusal,
+}
+
+impl From<Refusal> for Unanswered {
+    fn from(refusal: Refusal) -> Unanswered {
+        Unanswered { at: None, refusal }
+    }
+}
+
 /// A visit that waits for its list.
 struct Job {
     visit: Visit,
@@ -31,27 +47,21 @@ struct Job {
     reply: oneshot::Sender<std::result::Result<Vec<(u32, f32)>, Refusal>>,
 }
 
-/// What is counted of the batches that the device answers.
-pub trait Watch: Send + 'static {
-    /// A batch of `visits` was answered.
-    fn batch(&self, visits: usize, seconds: f64);
-    /// Visits nobody waited for any more.
-    fn late(&self, visits: usize);
-}
-
 /// A run that answers, until the last clone of its [`Arc`] is dropped.
 pub struct Served {
     pub about: String,
     data: Arc<Dataset>,
     descriptions: Option<Descriptions>,
-    /// Titles in lower case, by item; empty where an item has none.
-    titles: Vec<String>,
+    /// Title, empty where there is none, and id of each item in lower case.
+    names: Vec<(String, String)>,
     users: Interner,
     items: Interner,
     behaviours: Vec<String>,
     /// The behaviour whose items are not recommended again; None if that holds of all.
     target: Option<u8>,
     jobs: mpsc::Sender<Job>,
+    /// Whether the device failed at the last batch.
+    failed: Arc<AtomicBool>,
 }
 
 impl Served {
@@ -59,29 +69,27 @@ impl Served {
     ///
     /// # Errors
     /// A model that cannot recommend items; a device that cannot hold the plans; a thread that the system does not grant.
-    pub fn start(opened: Opened, bounds: Bounds, (batch, queue): (usize, usize), watch: impl Watch) -> Result<Served> {
+    pub fn start(opened: Opened, bounds: Bounds, (batch, queue): (usize, usize), counts: Counts) -> Result<Served> {
         let Opened { session, store, descriptions, about } = opened;
         let data = session.data.clone();
-        if !data.sets().is_empty() {
-            return Err(Error::Usage(
-                "the run is pre-trained on several data sets and serves none of them; adapt it to one first"
-                    .to_string(),
-            ));
-        }
         let k = bounds.k.min(data.items());
-        let limits = Limits { k, excluded: data.longest() + 2 * bounds.items, batch };
+        // A known user's whole history, and what comes after it.
+        let events = data.longest() + bounds.items;
+        let limits = Limits { k, events, excluded: (events + bounds.items).min(data.items()), batch };
         let answers = session.answers(&store, &limits)?;
         let users = interned((0..data.users() as u32).map(|user| data.user_name(user)))?;
         let items = interned((1..=data.items() as u32).map(|item| data.item_name(item)))?;
         let title = |item: u32| descriptions.as_ref().and_then(|all| all.of(item).title.as_deref());
-        let titles = (0..=data.items() as u32).map(|item| title(item).unwrap_or_default().to_lowercase()).collect();
+        let names = |item: u32| (title(item).unwrap_or_default().to_lowercase(), data.item_name(item).to_lowercase());
+        let names = (1..=data.items() as u32).map(names).collect();
         let (behaviours, target) = (session.behaviours_of_visits().to_vec(), session.split.target());
         let (jobs, waiting) = mpsc::channel(queue);
-        let names = data.clone();
+        let (of_items, failed) = (data.clone(), Arc::new(AtomicBool::new(false)));
+        let fails = failed.clone();
         // The session and the store are what the plans run on.
-        let work = move || answer(answers, waiting, &names, (session, store), watch);
+        let work = move || answer(answers, waiting, &of_items, (session, store), (counts, fails));
         thread::Builder::new().name("answers".to_string()).spawn(work).map_err(crate::threads::refused)?;
-        Ok(Served { about, data, descriptions, titles, users, items, behaviours, target, jobs })
+        Ok(Served { about, data, descriptions, names, users, items, behaviours, target, jobs, failed })
     }
 
     /// The number of a user of the run's data.
@@ -124,19 +132,27 @@ impl Served {
         self.data.item_name(item)
     }
 
-    /// At most `most` items whose title or id has `text` in it: first those that begin with it, of them the shortest titles.
+    /// At most `most` items whose title or id has `text` in it: first those that are called so, then those that begin with it, of them
+    /// the shortest.
     pub fn search(&self, text: &str, most: usize) -> Vec<u32> {
         let text = text.to_lowercase();
-        let all = 1..=self.items() as u32;
-        let place = |item: &u32| {
-            let of_title = self.titles[*item as usize].find(&text);
-            let of_id = self.id(*item).to_lowercase().find(&text);
-            [of_title, of_id].into_iter().flatten().min()
+        let key = |(item, (title, id)): (u32, &(String, String))| {
+            let begins = [title, id].into_iter().filter_map(|name| name.find(&text)).min()? == 0;
+            let exact = *id == text || *title == text;
+            Some((!exact, !begins, title.len().max(id.len()), item))
         };
-        let key = |item: u32| Some((place(&item)? > 0, self.titles[item as usize].len(), item));
-        let mut found: Vec<(bool, usize, u32)> = all.filter_map(key).collect();
+        let mut found: Vec<_> = (1..).zip(&self.names).filter_map(key).collect();
+        if found.len() > most {
+            found.select_nth_unstable(most);
+            found.truncate(most);
+        }
         found.sort_unstable();
-        found.into_iter().take(most).map(|(.., item)| item).collect()
+        found.into_iter().map(|(.., item)| item).collect()
+    }
+
+    /// Whether requests are answered: the thread that has the device goes on, and did not fail at the last batch.
+    pub fn answers(&self) -> bool {
+        !self.jobs.is_closed() && !self.failed.load(Relaxed)
     }
 
     /// The answers to requests, which take their places in the queue together.
@@ -145,19 +161,20 @@ impl Served {
         requests: &[Request],
         bounds: Bounds,
         deadline: Instant,
-    ) -> std::result::Result<Vec<Answer>, Refusal> {
-        let several = requests.len() > 1;
-        let place = |at: usize, refusal: Refusal| if several { refusal.of(at) } else { refusal };
-        let visits = requests.iter().enumerate().map(|(at, request)| {
-            let visit = request.visit(self, bounds).map_err(|refusal| place(at, refusal))?;
-            Ok((visit, request.k))
-        });
-        let visits: Vec<_> = visits.collect::<std::result::Result<_, Refusal>>()?;
-        let full = |_| {
-            let why = "the queue is full; ask again in a moment".to_string();
-            Refusal(StatusCode::SERVICE_UNAVAILABLE, why)
-        };
-        let places = self.jobs.try_reserve_many(visits.len()).map_err(full)?;
+    ) -> std::result::Result<Vec<Answer>, Unanswered> {
+        let mut visits = vec![];
+        for (at, request) in requests.iter().enumerate() {
+            let visit = request.visit(self, bounds).map_err(|refusal| Unanswered { at: Some(at), refusal })?;
+            visits.push((visit, request.k));
+        }
+        let gone =
+            || Refusal(StatusCode::SERVICE_UNAVAILABLE, "the device no longer answers; see the server's log".into());
+        let places = self.jobs.try_reserve_many(visits.len()).map_err(|e| match e {
+            TrySendError::Full(()) => {
+                Refusal(StatusCode::SERVICE_UNAVAILABLE, "the queue is full; ask again in a moment".to_string())
+            }
+            TrySendError::Closed(()) => gone(),
+        })?;
         let mut waiting = vec![];
         for (((visit, unknown), k), place) in visits.into_iter().zip(places) {
             let (reply, list) = oneshot::channel();
@@ -166,11 +183,7 @@ impl Served {
         }
         let mut answers = vec![];
         for (list, unknown) in waiting {
-            let gone = |_| {
-                let why = "the device no longer answers; see the server's log".to_string();
-                Refusal(StatusCode::SERVICE_UNAVAILABLE, why)
-            };
-            let list = list.await.map_err(gone)??;
+            let list = list.await.map_err(|_| gone())?.map_err(Unanswered::from)?;
             let of = |(item, score)| Recommended {
                 item: self.id(item).to_string(),
                 score,
@@ -188,7 +201,7 @@ fn answer(
     mut waiting: mpsc::Receiver<Job>,
     data: &Dataset,
     _kept: (Session, Store),
-    watch: impl Watch,
+    (counts, failed): (Counts, Arc<AtomicBool>),
 ) {
     while let Some(first) = waiting.blocking_recv() {
         let mut jobs = vec![first];
@@ -198,19 +211,24 @@ fn answer(
         }
         let (all, start) = (jobs.len(), Instant::now());
         jobs.retain(|job| job.deadline > start && !job.reply.is_closed());
-        watch.late(all - jobs.len());
+        counts.late(all - jobs.len());
         if jobs.is_empty() {
             continue;
         }
         let visits: Vec<(&Visit, usize)> = jobs.iter().map(|job| (&job.visit, job.k)).collect();
-        let failed = |why: String| Refusal(StatusCode::INTERNAL_SERVER_ERROR, why);
-        let lists = match answers.best(&visits) {
-            Ok(lists) => lists.into_iter().map(|list| list.map_err(|item| failed(not_finite(data, item)))).collect(),
-            Err(e) => vec![Err(failed(e.to_string())); jobs.len()],
+        let broken = |why: String| Refusal(StatusCode::INTERNAL_SERVER_ERROR, why);
+        let lists = answers.best(&visits);
+        failed.store(lists.is_err(), Relaxed);
+        let lists = match lists {
+            Ok(lists) => lists.into_iter().map(|list| list.map_err(|item| broken(not_finite(data, item)))).collect(),
+            Err(e) => {
+                eprintln!("error: {e}");
+                vec![Err(broken(e.to_string())); jobs.len()]
+            }
         };
-        watch.batch(jobs.len(), start.elapsed().as_secs_f64());
+        counts.batch(jobs.len(), start.elapsed().as_secs_f64());
         for (job, list) in jobs.into_iter().zip(lists) {
-            // Who has gone away does not hear it.
+            // An error says that the client no longer waits.
             let _ = job.reply.send(list);
         }
     }
@@ -225,6 +243,6 @@ fn interned<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<Interner> {
 fn not_finite(data: &Dataset, item: u32) -> String {
     let item = data.item_name(item);
     format!(
-        "the score of item {item:?} is not finite, so that nothing can be recommended: the run must be trained anew"
+        "the score of item {item:?} is not finite, so that nothing can be recommended: train it again with a lower train.lr"
     )
 }

@@ -4,6 +4,7 @@ use super::counts::Counts;
 use super::served::Served;
 use crate::error::Result;
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime};
@@ -27,8 +28,11 @@ pub fn contents(folder: &Path) -> Contents {
     (folder.canonicalize().ok(), files)
 }
 
-/// Looks at the folder again and again. When its contents have changed, and no longer do, the run is opened by `start`; when it is ready
-/// it is `now` the one that answers. One that cannot be opened is told of, and the one that answers goes on.
+/// The longest pause between two tries to open a run that could not be opened.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Looks at the folder again and again. When its contents have changed, and no longer do, the run is opened by `start`, and when it is
+/// ready, `now` is that run. One that cannot be opened is reported and tried again, with growing pauses; the one before continues.
 pub async fn watch(
     (folder, mut seen): (PathBuf, Contents),
     poll: Duration,
@@ -37,32 +41,36 @@ pub async fn watch(
     counts: Counts,
 ) {
     let start = Arc::new(start);
-    let mut last = seen.clone();
+    let (mut last, mut pause) = (seen.clone(), poll);
     loop {
-        tokio::time::sleep(poll).await;
+        tokio::time::sleep(pause).await;
         let found = contents(&folder);
-        let settled = found == last;
-        last = found.clone();
-        if found == seen || !settled {
+        if found != last {
+            // It may still be written to.
+            (last, pause) = (found, poll);
             continue;
         }
-        seen = found;
+        if found == seen {
+            continue;
+        }
         let start = start.clone();
-        match tokio::task::spawn_blocking(move || start()).await {
+        let opened = tokio::task::spawn_blocking(move || start()).await;
+        let why = match opened {
             Ok(Ok(served)) => {
                 eprintln!("serving  {} from now on", served.about);
                 counts.items(served.items());
                 counts.taken("taken");
-                *now.write().expect("nothing panics while it writes") = Arc::new(served);
+                let before = mem::replace(&mut *now.write().expect("nothing panics while it writes"), Arc::new(served));
+                // Not while the lock is held.
+                drop(before);
+                (seen, pause) = (found, poll);
+                continue;
             }
-            Ok(Err(e)) => {
-                eprintln!("{}: cannot take it over, and go on as before: {e}", folder.display());
-                counts.taken("refused");
-            }
-            Err(e) => {
-                eprintln!("{}: cannot take it over, and go on as before: {e}", folder.display());
-                counts.taken("refused");
-            }
-        }
+            Ok(Err(e)) => e.to_string(),
+            Err(e) => e.to_string(),
+        };
+        pause = (pause * 2).min(LONGEST);
+        eprintln!("{}: cannot be served, and the run before continues: {why}", folder.display());
+        counts.taken("refused");
     }
 }

@@ -68,6 +68,11 @@ impl Logs {
         }
     }
 
+    /// Says that the training was asked to stop, and can be resumed.
+    pub fn stop(&mut self) -> Result<()> {
+        self.mlflow.as_mut().map_or(Ok(()), MlflowRun::stop)
+    }
+
     /// Adds the metrics of the test, and says that the training is over.
     pub fn end(&mut self, step: u64, metrics: &Value) -> Result<()> {
         self.add(step, &named("test", &metrics["test"]))?;

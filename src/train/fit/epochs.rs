@@ -483,7 +483,7 @@ impl<'a> Fit<'a> {
     /// The error of a training that was asked to stop, saved; or that of saving it.
     fn stopped(&mut self, report: &mut Report) -> Error {
         report.busy("saving");
-        let saved = self.save();
+        let saved = self.save().and_then(|()| self.logs.stop());
         report.end_epoch();
         let (step, epoch, path) = (HumanCount(self.state.step), self.state.epoch + 1, self.folder.path().display());
         match saved {

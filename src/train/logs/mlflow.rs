@@ -18,7 +18,8 @@ const EXPERIMENT: (&str, &str) = ("wgrec", "1");
 enum Status {
     Running = 1,
     Finished = 3,
-    /// Before its end, by whatever.
+    Failed = 4,
+    /// It was asked to stop.
     Killed = 5,
 }
 
@@ -35,8 +36,8 @@ pub(super) struct MlflowRun {
 impl Drop for MlflowRun {
     fn drop(&mut self) {
         if !self.ended {
-            // What ended the training is told by it.
-            let _ = self.describe(Status::Killed);
+            // The error that ended the training is reported by whoever gets it.
+            let _ = self.describe(Status::Failed);
         }
     }
 }
@@ -109,12 +110,19 @@ impl MlflowRun {
         Ok(())
     }
 
+    /// The training was asked to stop, and can be resumed.
+    pub fn stop(&mut self) -> Result<()> {
+        self.describe(Status::Killed)?;
+        self.ended = true;
+        Ok(())
+    }
+
     /// Writes meta.yaml.
     fn describe(&self, status: Status) -> Result<()> {
         let MlflowRun { folder, id, name, started, .. } = self;
         let end = match status {
             Status::Running => "null".to_string(),
-            Status::Finished | Status::Killed => now().as_millis().to_string(),
+            _ => now().as_millis().to_string(),
         };
         let (artifacts, quoted) = (file_uri(&folder.join("artifacts")), serde_json::Value::from(name.as_str()));
         write(

@@ -12,6 +12,8 @@ use crate::kernels::rank::TopK;
 pub struct Limits {
     /// Items of a list.
     pub k: usize,
+    /// Events of a visit.
+    pub events: usize,
     /// Items that a visit excludes, those of its history among them.
     pub excluded: usize,
     /// Visits of a batch.
@@ -49,7 +51,7 @@ impl Session {
     pub fn answers(&self, store: &Store, limits: &Limits) -> Result<Answers> {
         self.check_items()?;
         let Session { device, model, data, config, .. } = self;
-        let max_len = model.window(config.data.max_len, data.longest());
+        let max_len = model.window(config.data.max_len, limits.events);
         let most = limits.batch.min(config.eval.batch).max(1);
         let compile = |batch: usize| {
             let spec = EvalSpec {
