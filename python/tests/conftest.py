@@ -9,7 +9,7 @@ import pytest
 import wgrec
 
 # A training of a second or two.
-SMALL: Dict[str, Any] = {"model__dim": 16, "data__max_len": 20, "train__epochs": 3, "log__every": 5}
+SMALL: Dict[str, Any] = {"model__dim": 16, "data__max_len": 20, "train__epochs": 3, "train__batch": 32, "log__every": 5}
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,11 @@ from conftest import SMALL, hashes
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"train__epoch": 3}, r"train__epoch=3: there is no setting \"train.epoch\"; did you mean train.epochs\?"),
+        ({"train__epoch": 3}, r"train__epoch=3: there is no setting \"train.epoch\"; here it is train.epochs"),
         ({"epochs": 3}, r"did you mean train.epochs|here it is train.epochs"),
         ({"train__lr": "fast"}, r"train.lr: found \"fast\"; expected a number above 0"),
         ({"train": {"lr": -1.0}}, r"train.lr: found -1"),
-        ({"train__lr": float("nan")}, r"train.lr: found nan; expected a finite number"),
+        ({"train__lr": float("nan")}, r"train.lr: found NaN; expected a finite number"),
         ({"train__epochs": object()}, r"train__epochs: found <object.*expected a number, a text"),
         ({"seed": -1}, r"seed: found -1; expected"),
         ({"device": "tpu"}, r"tpu"),
