@@ -1,7 +1,5 @@
 //! What clients ask and are told, as JSON.
 
-use super::served::Served;
-use crate::data::Visit;
 use axum::http::StatusCode;
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
@@ -164,79 +162,4 @@ pub struct Bounds {
     pub k: usize,
     /// Items of a history, and items that are excluded.
     pub items: usize,
-}
-
-impl Request {
-    /// The visit by the numbers of a run, and the ids of the history that it does not know.
-    pub fn visit(&self, served: &Served, bounds: Bounds) -> Result<(Visit, Vec<String>), Refusal> {
-        let Request { user, history, behaviours, k, exclude, unmasked } = self;
-        if !(1..=bounds.k).contains(k) {
-            return Err(Refusal::wrong(format!("k: found {k}; expected 1 to {}", bounds.k)));
-        }
-        for (name, list) in [("history", history), ("exclude", exclude)] {
-            if list.len() > bounds.items {
-                let (found, most) = (list.len(), bounds.items);
-                return Err(Refusal::wrong(format!(
-                    "{name}: found {found} items; expected at most {most}, the latest"
-                )));
-            }
-        }
-        let mut visit = Visit::default();
-        let named = served.behaviours();
-        if let Some(user) = user {
-            let id = user.to_string();
-            let Some(number) = served.user(&id) else {
-                let why =
-                    format!("user: {id:?} is not in the data of the run; expected a known one, or a history alone");
-                return Err(Refusal(StatusCode::NOT_FOUND, why));
-            };
-            let (items, behaviours) = served.history(number);
-            visit.user = Some(number);
-            visit.items.extend_from_slice(items);
-            visit.behaviours.extend_from_slice(if named.is_empty() { &[] } else { behaviours });
-        }
-        let (told, events) = (behaviours.len(), history.len());
-        if (told > 0 || !named.is_empty()) && told != events {
-            let of = if named.is_empty() { "none, since the model reads none".to_string() } else { named.join(", ") };
-            let why = format!("behaviours: found {told} for {events} items; expected one for each ({of})");
-            return Err(Refusal::wrong(why));
-        }
-        if named.is_empty() && told > 0 {
-            return Err(Refusal::wrong("behaviours: the model reads none; leave them out"));
-        }
-        let mut unknown = vec![];
-        for (at, id) in history.iter().enumerate() {
-            let behaviour = behaviours.get(at).map(|behaviour| {
-                let number = named.iter().position(|name| name == behaviour);
-                number.ok_or_else(|| {
-                    let all = named.join(", ");
-                    Refusal::wrong(format!("behaviours[{at}]: found {behaviour:?}; expected one of {all}"))
-                })
-            });
-            let behaviour = behaviour.transpose()?;
-            let id = id.to_string();
-            match served.item(&id) {
-                None => unknown.push(id),
-                Some(item) => {
-                    visit.items.push(item);
-                    visit.behaviours.extend(behaviour.map(|number| number as u8));
-                }
-            }
-        }
-        if visit.items.is_empty() {
-            let why = match (user, history.len()) {
-                (None, 0) => {
-                    "found neither a user nor a history; expected at least one item to recommend by".to_string()
-                }
-                (Some(user), _) => format!("user {:?} has no event of an item that the run knows", user.to_string()),
-                (None, n) => format!("history: the run knows none of its {n} items; expected ids of the run's items"),
-            };
-            return Err(Refusal::wrong(why));
-        }
-        if !unmasked {
-            visit.excluded = served.done(&visit);
-        }
-        visit.excluded.extend(exclude.iter().filter_map(|id| served.item(&id.to_string())));
-        Ok((visit, unknown))
-    }
 }
