@@ -280,7 +280,7 @@ fn bad_requests_are_told_why() {
         ("POST", "/recommend", "{", 400),
         ("POST", "/recommend", "{\"history\": [\"i1\"]} more", 400),
         ("POST", "/recommend", "\u{0}\u{1}", 400),
-        ("POST", "/recommend", &deep, 400),
+        ("POST", "/recommend", &deep, 422),
         ("POST", "/recommend", &padded, 413),
         ("GET", "/recommend", "", 405),
         ("POST", "/items", "", 405),
