@@ -65,7 +65,7 @@ const COMPUTED: f64 = 0.5;
 /// Invocations of a unit by which it is busy.
 const BUSY: f64 = 1024.0;
 /// Seconds of a turn of a loop, where nothing else is in its way.
-const TURN: f64 = 0.25e-6;
+const TURN: f64 = 0.08e-6;
 /// Seconds of a dispatch after a barrier.
 const DISPATCH: f64 = 5e-6;
 
