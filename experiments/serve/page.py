@@ -26,7 +26,8 @@ def browser(width, dark):
 
 
 def rows(chrome, where):
-    return [row.text for row in chrome.find_elements(By.CSS_SELECTOR, f"#{where} li")]
+    # At once: the page replaces all rows when an answer comes.
+    return chrome.execute_script(f"return [...document.querySelectorAll('#{where} li')].map(row => row.innerText)")
 
 
 def main():
@@ -43,7 +44,8 @@ def main():
             until(lambda _: len(rows(chrome, "recommended")) == 10)
         shown, best = rows(chrome, "history"), rows(chrome, "recommended")
         assert "Toy Story" in shown[0] and "Matrix" in shown[1] and "Alien" in shown[2], shown
-        assert not {row.split("  ")[0] for row in shown} & set(best), "what was seen is not recommended"
+        seen = [row.split("×")[0].strip() for row in shown]
+        assert not any(row.startswith(title) for title in seen for row in best), "what was seen is not recommended"
         chrome.save_screenshot(str(folder / f"{name}.png"))
         chrome.find_element(By.CSS_SELECTOR, "#history li button").click()
         until(lambda _: len(rows(chrome, "history")) == 2 and rows(chrome, "recommended") != best)
