@@ -1,6 +1,7 @@
 //! `wgrec recommend`
 
 use super::read::Read;
+use super::trained::Trained;
 use indicatif::HumanCount;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,15 +18,8 @@ use wgrec::{Error, Result};
 /// are left out.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the run
-    #[arg(long, value_name = "DIR")]
-    run: PathBuf,
-    /// Of a run that was tuned to several behaviours, the one to recommend for [default: that of its config.toml]
-    #[arg(long, value_name = "NAME")]
-    behaviour: Option<String>,
-    /// Of a run that was trained by tasks, the task, which is one of items [default: the last]
-    #[arg(long, value_name = "NAME")]
-    task: Option<String>,
+    #[command(flatten)]
+    trained: Trained,
     /// Ids of users, one a line; one that comes again is left out [default: all users]
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
@@ -45,12 +39,6 @@ pub struct Args {
     /// A .csv or .parquet file with the columns user, item, rank, score
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Data, where it is no longer at the path it was trained from, or has grown
-    #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
-    data: Option<PathBuf>,
-    /// auto, cpu, gpu or gpu:N [default: the run's]
-    #[arg(long)]
-    device: Option<String>,
 }
 
 /// User, item, rank from 1, score.
@@ -75,15 +63,8 @@ pub fn run(args: Args) -> Result<()> {
     let (format, skip_bad) = (*format, skip_bad.unwrap_or(SkipBad::NONE));
     let history = args.history.clone().map(|path| HistoryFile { path, format, columns, skip_bad });
     let names = args.users.as_deref().map(listed_users).transpose()?;
-    let mut folder = RunFolder::open(&args.run)?;
-    let mut chosen = Ok(());
-    let (session, store, histories) =
-        Session::to_recommend(&mut folder, args.behaviour.as_deref(), history, |config| {
-            chosen = args.task.iter().try_for_each(|task| config.choose_task(task));
-            config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
-            config.data.path = args.data.clone().or_else(|| config.data.path.clone());
-        })?;
-    chosen?;
+    let mut folder = RunFolder::open(&args.trained.run)?;
+    let (session, store, histories) = args.trained.to_recommend(&mut folder, history)?;
     let inputs = [&args.users, &args.history, &session.config.data.path].into_iter().flatten();
     super::check_output(&args.output, inputs.map(PathBuf::as_path))?;
     let users = session.served(histories.as_ref(), names.as_deref())?;

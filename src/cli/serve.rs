@@ -1,11 +1,11 @@
 //! `wgrec serve`
 
+use super::trained::Trained;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 use wgrec::Result;
 use wgrec::serve::{Opened, Options, serve};
-use wgrec::train::{RunFolder, Session, checkpoint};
+use wgrec::train::{RunFolder, checkpoint};
 
 /// Answer requests for recommendations over HTTP, and show a page to try it
 ///
@@ -14,21 +14,8 @@ use wgrec::train::{RunFolder, Session, checkpoint};
 /// that was asked is answered, a second one at once.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Folder of the run, or a link to it
-    #[arg(long, value_name = "DIR")]
-    run: PathBuf,
-    /// Of a run that was tuned to several behaviours, the one to recommend for [default: that of its config.toml]
-    #[arg(long, value_name = "NAME")]
-    behaviour: Option<String>,
-    /// Of a run that was trained by tasks, the task, which is one of items [default: the last]
-    #[arg(long, value_name = "NAME")]
-    task: Option<String>,
-    /// Data, where it is no longer at the path it was trained from, or has grown
-    #[arg(long, value_name = "PATH|NAME", value_parser = super::text_path)]
-    data: Option<PathBuf>,
-    /// auto, cpu, gpu or gpu:N [default: the run's]
-    #[arg(long)]
-    device: Option<String>,
+    #[command(flatten)]
+    trained: Trained,
     /// Address and port; port 0 takes a free one. Whoever can reach it can ask: nothing else is checked
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -76,7 +63,7 @@ pub fn run(args: Args) -> Result<()> {
         timeout: Duration::from_secs_f64(timeout),
         poll: Duration::from_secs_f64(poll),
     };
-    let folder = args.run.clone();
+    let folder = args.trained.run.clone();
     let ready =
         |address: SocketAddr, about: &str| super::print(&format!("serving  {about}\nat       http://{address}/\n"));
     serve(&options, folder, move || open(&args), ready)
@@ -84,15 +71,9 @@ pub fn run(args: Args) -> Result<()> {
 
 fn open(args: &Args) -> Result<Opened> {
     // A link leads to one folder for as long as the run is read.
-    let path = args.run.canonicalize().unwrap_or_else(|_| args.run.clone());
+    let path = args.trained.run.canonicalize().unwrap_or_else(|_| args.trained.run.clone());
     let mut folder = RunFolder::open(&path)?;
-    let mut chosen = Ok(());
-    let (session, store, histories) = Session::to_recommend(&mut folder, args.behaviour.as_deref(), None, |config| {
-        chosen = args.task.iter().try_for_each(|task| config.choose_task(task));
-        config.device = args.device.clone().unwrap_or_else(|| config.device.clone());
-        config.data.path = args.data.clone().or_else(|| config.data.path.clone());
-    })?;
-    chosen?;
+    let (session, store, histories) = args.trained.to_recommend(&mut folder, None)?;
     let (descriptions, _) = session.descriptions();
     let best = checkpoint::best(&session.files(&folder).parameters)?;
     let grown = if histories.is_some() { ", on data that have changed since the training" } else { "" };
