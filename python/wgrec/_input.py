@@ -31,7 +31,7 @@ def frame(data: object, name: str = "data") -> Tuple[Optional[Path], Optional[ob
     except ImportError as e:
         raise InputError(
             f"{name}: found a data frame of pandas, which it hands over by pyarrow ({e}); "
-            "expected pyarrow 14 or later: pip install wgrec[pandas]"
+            "expected pyarrow 14 or later: pip install pyarrow"
         ) from e
     hint = ""
     if kind(data).endswith("LazyFrame"):
